@@ -1,0 +1,1 @@
+../../launcher/_root/__init__.py

@@ -1,0 +1,1 @@
+"""Packaged recipes: ready configurations, each a YAML file named like the recipe."""

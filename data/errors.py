@@ -1,0 +1,82 @@
+"""Every error that people see, each with what to do and the exit status of the command.
+
+LockstepError
+├── UsageError        2   the command or the config is wrong
+├── MachineError      3   this machine cannot run it
+├── TrainingError     1   the training code raised, or broke its contract
+├── RankLostError     4   a rank was lost
+├── DamagedError      6   a checkpoint or the data is damaged
+└── MemoryLimitError  7   out of memory
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LockstepError(Exception):
+    """An error for people: what happened and where, and in ``hint`` what to do about it.
+
+    Args:
+        message: what happened and where, one or more lines, without a final full stop.
+        hint: what to do; shown on a line of its own.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as it travels between processes."""
+        return {"kind": type(self).__name__, "message": self.message, "hint": self.hint}
+
+
+class UsageError(LockstepError):
+    """The command or the config is wrong."""
+
+    exit_status = 2
+
+
+class MachineError(LockstepError):
+    """This machine cannot run what was asked for."""
+
+    exit_status = 3
+
+
+class TrainingError(LockstepError):
+    """The training code raised, or broke its contract."""
+
+    exit_status = 1
+
+
+class RankLostError(LockstepError):
+    """A rank ended before its work was done."""
+
+    exit_status = 4
+
+
+class DamagedError(LockstepError):
+    """A checkpoint or the data is damaged."""
+
+    exit_status = 6
+
+
+class MemoryLimitError(LockstepError):
+    """A rank ran out of memory."""
+
+    exit_status = 7
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (UsageError, MachineError, TrainingError, RankLostError, DamagedError, MemoryLimitError)
+}
+
+
+def error_from_json(document: dict[str, Any]) -> LockstepError:
+    """The error that another process described with ``LockstepError.to_json``."""
+    kind = _KINDS.get(str(document.get("kind")), TrainingError)
+    return kind(str(document.get("message", "")), str(document.get("hint", "")))

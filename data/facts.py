@@ -1,0 +1,68 @@
+"""What is known about a data set before the ranks start, as plain values that travel between processes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """One split, ``train`` or ``val``."""
+
+    length: int
+    """Samples in this split."""
+    files: dict[str, str]
+    """Role to the absolute path of an ``.npy`` file: ``x`` and ``y`` (arrays), ``paths`` (uint8 blob),
+    ``offsets`` (int64, one more than there are paths) and ``y`` (images), nothing (user)."""
+    subset: str | None = None
+    """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
+    class_counts: tuple[int, ...] | None = None
+    """Samples of each class, when targets are classes."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """A whole data set."""
+
+    name: str
+    """What ``data.use`` said."""
+    kind: Literal["arrays", "images", "user"]
+    """Held whole as arrays, read file by file, or a user's own callable."""
+    train: SplitFacts
+    val: SplitFacts | None
+    input_shape: tuple[int, ...] | None
+    """Shape of one input as the model sees it, for images (channels, height, width)."""
+    input_dtype: str | None
+    """NumPy name of the stored type; uint8 images are scaled to 0..1 before ``mean`` and ``std``."""
+    classes: int | None
+    """Number of classes; None when targets are no class indices."""
+    class_names: tuple[str, ...] | None
+    target_shape: tuple[int, ...] | None
+    """Shape of one target: () for a class index."""
+    mean: tuple[float, ...] | None
+    """Per channel, subtracted after scaling; None is no normalisation."""
+    std: tuple[float, ...] | None
+    image_root: str | None = None
+    """The folder that the paths of ``images`` are relative to."""
+    fingerprint: str = ""
+    """SHA-256 over the contents that decide what a sample is; a changed data set has another one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> DataFacts:
+        """The inverse of ``to_json``, also after a round trip through JSON text."""
+        val = document["val"]
+        known = {key: _tuple(value) for key, value in document.items() if key not in ("train", "val")}
+        return cls(**known, train=_split(document["train"]), val=None if val is None else _split(val))
+
+
+def _split(document: dict[str, Any]) -> SplitFacts:
+    return SplitFacts(**{key: _tuple(value) for key, value in document.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

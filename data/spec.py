@@ -1,0 +1,32 @@
+"""What a config may say about data. No torch here: the command line reads this file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A frozen part of a config; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """The ``data:`` section."""
+
+    use: str = "digits"
+    """A built-in data set, ``package.module:callable`` or ``./file.py:callable``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the data set."""
+    root: str | None = None
+    """Where data sets lie; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
+    val_size: int | None = Field(None, ge=0)
+    """Samples split off the training set for validation; unset leaves it to the data set; 0 is none."""
+    batch_size: int = Field(64, gt=0)
+    """Samples per optimizer step over all processes: the global batch."""
+    workers: int = Field(2, ge=0)
+    """Loader processes per rank, for data sets that are read sample by sample."""
+    max_micro_batch: int | None = Field(None, gt=0)
+    """Most samples that one rank puts through the model at once; more are accumulated."""

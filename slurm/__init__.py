@@ -1,0 +1,1 @@
+"""The SLURM side. Empty until job submission is built."""

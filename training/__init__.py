@@ -1,0 +1,1 @@
+"""What runs in a rank: process group, step, epochs, checkpoint and events."""

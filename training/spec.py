@@ -1,0 +1,135 @@
+"""What a config may say: one frozen model per section. No torch here: the command line reads this file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..data.spec import DataConfig, Section
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+
+
+class ModelConfig(Section):
+    """The ``model:`` section."""
+
+    use: str = "mlp"
+    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:callable``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class LossConfig(Section):
+    """The ``loss:`` section."""
+
+    use: str = "cross_entropy"
+    """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class GroupConfig(Section):
+    """Settings for the parameters whose name a pattern finds; the first match wins."""
+
+    match: str
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+class OptimizerConfig(Section):
+    """The ``optimizer:`` section."""
+
+    use: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """SGD only."""
+    nesterov: bool | None = None
+    """SGD only."""
+    betas: tuple[float, float] | None = None
+    """Adam and AdamW only."""
+    eps: float | None = Field(None, gt=0)
+    """Adam and AdamW only."""
+    groups: tuple[GroupConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_the_optimizer(self) -> OptimizerConfig:
+        foreign = ("betas", "eps") if self.use == "sgd" else ("momentum", "nesterov")
+        for key in foreign:
+            if getattr(self, key) is not None:
+                raise ValueError(f"{self.use} has no {key}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class ScheduleConfig(Section):
+    """The ``schedule:`` section: the learning rate as a function of the step."""
+
+    use: Literal["constant", "cosine"] = "constant"
+    min_lr: float = Field(0.0, ge=0)
+    """Where the cosine ends."""
+
+
+class TrainConfig(Section):
+    """The ``train:`` section."""
+
+    epochs: int = Field(5, gt=0)
+    seed: int = Field(0, ge=0, lt=2**63)
+    precision: Precision = "auto"
+    deterministic: bool = False
+    """Ask torch for deterministic kernels, and fail where there is none."""
+    max_steps: int | None = Field(None, gt=0)
+    """End after this many steps, even in the middle of an epoch."""
+
+
+class LogConfig(Section):
+    """The ``log:`` section."""
+
+    every_steps: int = Field(50, gt=0)
+
+
+class CheckpointConfig(Section):
+    """The ``checkpoint:`` section; the end of training always writes one."""
+
+    every_epochs: int | None = Field(1, gt=0)
+    every_steps: int | None = Field(None, gt=0)
+
+
+class WandbConfig(Section):
+    """The ``wandb:`` section."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """``auto`` is online for people who are logged in, else offline. Nobody is ever asked."""
+    project: str = "lockstep"
+    entity: str | None = None
+
+
+class SlurmConfig(Section):
+    """The ``slurm:`` section. It has no keys until jobs can be submitted."""
+
+
+class RunConfig(Section):
+    """A whole config."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    metrics: tuple[str, ...] | None = None
+    """Names or callables ``(output, target) -> (sum, count)``; unset is ``accuracy`` for ``cross_entropy``."""
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    wandb: WandbConfig = Field(default_factory=WandbConfig)
+    slurm: SlurmConfig = Field(default_factory=SlurmConfig)
