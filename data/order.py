@@ -1,0 +1,163 @@
+"""The order of samples and who owns which: pure integer functions of (seed, epoch, position).
+
+The permutation is a Feistel network over a mixed radix a*b >= n with cycle walking (Black and Rogaway,
+"Ciphers with Arbitrary Finite Domains", 2002): O(1) memory, any n, random access. Eight rounds, because six
+show a 2 % excess of adjacent pairs at n = 50. The round function is a 32-bit multiply-xorshift hash, keyed by
+``numpy.random.SeedSequence``, whose stream NumPy promises to keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+ALGORITHM = 1
+"""Version of everything in this file; a checkpoint of another version is not resumed."""
+
+_ROUNDS = 8
+_LARGEST = 2**48  # above it a radix exceeds 2**24 and the 32-bit round output is visibly biased
+_CHUNK = 16_384  # positions per NumPy call: 35 ns per index, against 165 ns in calls of 256
+
+
+def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
+    """The images of ``positions`` under the permutation of ``range(n)`` that ``key`` selects.
+
+    Args:
+        positions: int64 [k], each in [0, n).
+        n: size of the permuted range, at most 2**48.
+        key: integers in [0, 2**64); different keys give independent permutations.
+
+    Returns:
+        int64 [k], distinct for distinct positions.
+    """
+    if n > _LARGEST:
+        raise ValueError(f"a permutation of {n} samples; the order is defined up to 2**48")
+    rows = isqrt(n - 1) + 1
+    columns = -(-n // rows)
+    keys = _round_keys(key)
+    images = _encrypt(positions.astype(np.uint64), rows, columns, keys)
+    outside = np.flatnonzero(images >= n)
+    while outside.size:
+        images[outside] = _encrypt(images[outside], rows, columns, keys)
+        outside = outside[images[outside] >= n]
+    return images.astype(np.int64)
+
+
+@lru_cache(maxsize=64)
+def _round_keys(key: tuple[int, ...]) -> tuple[np.uint32, ...]:
+    # Two words for every number: SeedSequence itself would take (s + 2**32, 0) and (s, 1) for the same key.
+    words = [word for number in key for word in (number & 0xFFFFFFFF, number >> 32)]
+    return tuple(np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint32))
+
+
+def _encrypt(
+    values: NDArray[np.uint64], rows: int, columns: int, keys: tuple[np.uint32, ...]
+) -> NDArray[np.uint64]:
+    left, right = np.divmod(values, np.uint64(columns))
+    for number, key in enumerate(keys):
+        if number % 2 == 0:
+            left = _shift(left, right, rows, key)
+        else:
+            right = _shift(right, left, columns, key)
+    return left * np.uint64(columns) + right
+
+
+def _shift(
+    half: NDArray[np.uint64], other: NDArray[np.uint64], radix: int, key: np.uint32
+) -> NDArray[np.uint64]:
+    """``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
+    moved = half + (
+        (_hash32(other.astype(np.uint32), key).astype(np.uint64) * np.uint64(radix)) >> np.uint64(32)
+    )
+    return np.where(moved >= radix, moved - np.uint64(radix), moved)
+
+
+def _hash32(values: NDArray[np.uint32], key: np.uint32) -> NDArray[np.uint32]:
+    mixed = (values ^ key) * np.uint32(0x9E3779B1)
+    mixed ^= mixed >> np.uint32(15)
+    mixed *= np.uint32(0x85EBCA77)
+    mixed ^= mixed >> np.uint32(13)
+    mixed *= np.uint32(0xC2B2AE3D)
+    mixed ^= mixed >> np.uint32(16)
+    return mixed
+
+
+class EpochOrder:
+    """The shuffled sequence of one epoch, computed in chunks as it is asked for.
+
+    Args:
+        n: samples in the epoch.
+        seed: the run's seed.
+        epoch: counted from 0; a different epoch is a different order, so it cannot be forgotten.
+    """
+
+    def __init__(self, n: int, seed: int, epoch: int) -> None:
+        self.n = n
+        self._key = (seed, epoch)
+        self._start = 0
+        self._chunk: Indices = np.empty(0, np.int64)
+
+    def indices(self, start: int, stop: int) -> Indices:
+        """Sample indices at positions [start, stop), int64 [stop - start]; a view where that is cheap."""
+        if not (self._start <= start and stop <= self._start + self._chunk.size):
+            end = min(self.n, max(stop, start + _CHUNK))
+            self._chunk = permute(np.arange(start, end, dtype=np.int64), self.n, self._key)
+            self._start = start
+        return self._chunk[start - self._start : stop - self._start]
+
+
+def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
+    """The positions [a, b) of [start, stop) that belong to ``rank``: disjoint, complete, sizes differ by at most 1."""
+    size = stop - start
+    return start + size * rank // world_size, start + size * (rank + 1) // world_size
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How one epoch of ``n`` samples is cut into global batches of ``batch_size``, the last one short.
+
+    Step s owns positions [s*G, min((s+1)*G, n)), whatever the number of processes.
+    """
+
+    n: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in one epoch."""
+        return -(-self.n // self.batch_size)
+
+    def span(self, step: int) -> tuple[int, int]:
+        """Positions [start, stop) of step ``step`` of the epoch."""
+        start = step * self.batch_size
+        return start, min(start + self.batch_size, self.n)
+
+    def size(self, step: int) -> int:
+        """Samples in step ``step`` over all ranks."""
+        start, stop = self.span(step)
+        return stop - start
+
+    def shard(self, step: int, rank: int, world_size: int) -> tuple[int, int]:
+        """Positions of step ``step`` that belong to ``rank``."""
+        return shard(*self.span(step), rank, world_size)
+
+    def rank_samples(self, rank: int, world_size: int) -> int:
+        """Samples that ``rank`` trains on in one epoch."""
+        full, rest = divmod(self.n, self.batch_size)
+        a, b = shard(0, self.batch_size, rank, world_size)
+        c, d = shard(0, rest, rank, world_size)
+        return full * (b - a) + (d - c)
+
+
+def micro_sizes(samples: int, limit: int | None) -> list[int]:
+    """Sizes of the micro-batches that ``samples`` of one rank are cut into: as few and as equal as possible."""
+    if samples == 0:
+        return []
+    parts = 1 if limit is None else -(-samples // limit)
+    return [stop - start for start, stop in (shard(0, samples, part, parts) for part in range(parts))]
