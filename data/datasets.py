@@ -1,0 +1,122 @@
+"""Opens in a rank what was made ready before: memory maps, image files, or the user's own data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import Dataset
+
+from . import user
+from .arrays import load_array
+from .errors import DamagedError
+from .facts import DataFacts, SplitFacts
+from .images import load
+from .order import Indices
+from .spec import DataConfig
+
+Which = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split held whole, on the CPU; memory-mapped arrays are read when they are touched."""
+
+    x: torch.Tensor
+    """[rows, ...], in the type that is stored."""
+    y: torch.Tensor
+    """[rows, ...]."""
+    subset: Indices | None
+    """The rows that belong to the split, ascending; None is all."""
+
+    def __len__(self) -> int:
+        return len(self.x) if self.subset is None else len(self.subset)
+
+
+@dataclass(frozen=True)
+class MapSplit:
+    """A split that is read sample by sample."""
+
+    dataset: Any
+    """Map-style: ``dataset[row]`` is one sample."""
+    subset: Indices | None
+    """The rows that belong to the split, ascending; None is all."""
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.subset is None else len(self.subset)
+
+
+class ImageFiles(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The images of ``csv_images``: a sample is uint8 [C, H, W] and an int64 class index of shape [].
+
+    Args:
+        split: names the files with the paths and targets.
+        facts: of the data set that the split belongs to.
+        table: the CSV, as people know it.
+        resize: make images of another size fit, instead of refusing them.
+    """
+
+    def __init__(self, split: SplitFacts, facts: DataFacts, table: str, *, resize: bool) -> None:
+        self._paths, self._offsets, self._targets = (
+            load_array(split.files[role]) for role in ("paths", "offsets", "y")
+        )
+        channels, height, width = facts.input_shape or (3, 0, 0)
+        self._root = Path(facts.image_root or "")
+        self._mode, self._size = ("L" if channels == 1 else "RGB"), (height, width)
+        self._table = table
+        self._resize = resize
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start, stop = self._offsets[row : row + 2]
+        path = self._root / self._paths[start:stop].tobytes().decode()
+        try:
+            image = load(path, self._mode, self._size, resize=self._resize)
+        except DamagedError as error:
+            raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
+        return torch.from_numpy(image), torch.tensor(int(self._targets[row]))
+
+
+def open_split(facts: DataFacts, which: Which, config: DataConfig, base: Path) -> ArraySplit | MapSplit:
+    """Opens one split in this process; nothing is downloaded, checked or split here.
+
+    Args:
+        facts: from ``prepare`` on the same machine.
+        which: ``train`` or ``val``; ``val`` must be there.
+        config: the ``data`` section that the facts are of.
+        base: the folder of the config file.
+
+    Raises:
+        DamagedError: a file is gone, or the user's data set has another length than before.
+    """
+    split = facts.train if which == "train" else facts.val
+    if split is None:
+        raise ValueError(f"{facts.name} has no split {which!r}")
+    subset = None if split.subset is None else load_array(split.subset)
+    if facts.kind == "user":
+        rows = split.length if subset is None else facts.train.length + (facts.val.length if facts.val else 0)
+        return _open_user(rows, subset, which, config, base)
+    if facts.kind == "images":
+        source = "val" if which == "val" and subset is None else "train"
+        table = str(config.args.get(f"{source}_csv"))
+        images = ImageFiles(split, facts, table, resize=config.args.get("size") is not None)
+        return MapSplit(images, subset)
+    x, y = (torch.from_numpy(load_array(split.files[role])) for role in ("x", "y"))
+    return ArraySplit(x, y, subset)
+
+
+def _open_user(
+    rows: int, subset: Indices | None, which: Which, config: DataConfig, base: Path
+) -> ArraySplit | MapSplit:
+    # A split-off validation set lies in the user's train.
+    data = user.call(config, base)[which if subset is None else "train"]
+    if len(data) != rows:
+        raise DamagedError(
+            f"{config.use} returned {len(data)} samples where it had returned {rows} before",
+            "its length must be the same on every call: give it a seed, or a fixed list",
+        )
+    return ArraySplit(data.x, data.y, subset) if isinstance(data, user.Tensors) else MapSplit(data, subset)

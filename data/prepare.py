@@ -1,0 +1,150 @@
+"""Makes a data set ready before the ranks start, in a child that is thrown away: they only open files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import csv_images, digits, regression, user, vision
+from .args import meant
+from .arrays import Array, Entry, cached, class_counts, entry_key, fingerprint, load_array, save_array
+from .callables import raised
+from .errors import LockstepError, UsageError
+from .facts import DataFacts, SplitFacts
+from .order import ALGORITHM, permute
+from .spec import DataConfig
+
+_SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
+
+_BUILT_IN: dict[str, Callable[[DataConfig, Path], DataFacts]] = {
+    "digits": lambda config, _: digits.describe(config.args),
+    "tensors": lambda config, _: regression.describe(config.args),
+    "csv_images": csv_images.describe,
+    **dict.fromkeys(vision.SOURCES, vision.describe),
+}
+
+
+def prepare(config: DataConfig, base: Path) -> DataFacts:
+    """Everything about a data set that the ranks need: downloaded, checked, cached and split.
+
+    Args:
+        config: the ``data`` section.
+        base: the folder of the config file, absolute.
+
+    Raises:
+        UsageError: the section is wrong.
+        MachineError: the data is not there and cannot be had, or the cache cannot be written.
+        DamagedError: the data is damaged.
+        TrainingError: the user's own callable raised, or broke its contract.
+    """
+    facts = _describe(config, base)
+    if config.val_size is None:
+        return facts
+    if config.val_size == 0:
+        return replace(facts, val=None)
+    if facts.val is not None and facts.kind != "arrays":
+        raise UsageError(
+            f"data.val_size: {config.val_size} to be split off, but {config.use} has validation data of its own",
+            "leave out one of them",
+        )
+    return _split(facts, config.val_size, config, base)
+
+
+def main() -> int:
+    """Reads ``{"data": ..., "base": ...}`` from stdin and writes one JSON document to stdout.
+
+    Returns:
+        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
+    """
+    answer = _take_stdout()
+    document, status = _answer(sys.stdin.read())
+    with os.fdopen(answer, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    return status
+
+
+def _take_stdout() -> int:
+    """The real stdout, from now on ours alone: what anybody prints goes to stderr."""
+    sys.stdout.flush()
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    return answer
+
+
+def _answer(request: str) -> tuple[dict[str, Any], int]:
+    try:
+        document = json.loads(request)
+        facts = prepare(DataConfig.model_validate(document["data"]), Path(document["base"]))
+    except LockstepError as error:
+        return {"error": error.to_json()}, error.exit_status
+    except Exception as error:  # noqa: BLE001 - the parent has nothing but this document to show
+        unexpected = raised("preparing the data raised", error)
+        return {"error": unexpected.to_json()}, unexpected.exit_status
+    return {"facts": facts.to_json()}, 0
+
+
+def _describe(config: DataConfig, base: Path) -> DataFacts:
+    built_in = _BUILT_IN.get(config.use)
+    if built_in is not None:
+        return built_in(config, base)
+    if ":" in config.use:
+        return user.describe(config, base)
+    raise UsageError(
+        f"data.use: there is no data set {config.use!r}{meant(config.use, _BUILT_IN)}",
+        f"the data sets are {', '.join(sorted(_BUILT_IN))}, package.module:callable and ./file.py:callable",
+    )
+
+
+def _split(facts: DataFacts, val_size: int, config: DataConfig, base: Path) -> DataFacts:
+    n = facts.train.length
+    if val_size >= n:
+        raise UsageError(
+            f"data.val_size: {val_size} of {n} training samples leaves none to train on",
+            f"choose less than {n}",
+        )
+    entry = cached(
+        entry_key("split", ALGORITHM, n, val_size), lambda folder: _build_split(folder, n, val_size)
+    )
+    targets = _targets(facts, config, base)
+    return replace(
+        facts,
+        train=_subset(facts, entry, "train", targets),
+        val=_subset(facts, entry, "val", targets),
+        fingerprint=fingerprint(facts.fingerprint, entry.hashes),
+    )
+
+
+def _build_split(folder: Path, n: int, val_size: int) -> dict[str, Any]:
+    order = permute(np.arange(n, dtype=np.int64), n, _SPLIT_KEY)
+    save_array(folder / "val.npy", np.sort(order[:val_size]))
+    save_array(folder / "train.npy", np.sort(order[val_size:]))
+    return {}
+
+
+def _subset(facts: DataFacts, entry: Entry, which: str, targets: Array | None) -> SplitFacts:
+    path = entry.folder / f"{which}.npy"
+    rows = load_array(path)
+    counts = None if targets is None else class_counts(targets[rows], facts.classes)
+    return replace(facts.train, length=len(rows), subset=str(path), class_counts=counts)
+
+
+def _targets(facts: DataFacts, config: DataConfig, base: Path) -> Array | None:
+    """All targets of the training set, where they are classes that can be counted."""
+    if facts.train.class_counts is None:
+        return None
+    if facts.kind == "user":
+        return np.asarray(user.call(config, base)["train"].y)
+    return load_array(facts.train.files["y"])
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # a thread that user code left behind must not keep the launcher waiting
