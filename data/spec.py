@@ -16,17 +16,17 @@ class Section(BaseModel):
 class DataConfig(Section):
     """The ``data:`` section."""
 
-    use: str = "digits"
+    use: str = Field(default="digits", min_length=1)
     """A built-in data set, ``package.module:callable`` or ``./file.py:callable``."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the data set."""
     root: str | None = None
     """Where data sets lie; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
-    val_size: int | None = Field(None, ge=0)
+    val_size: int | None = Field(default=None, ge=0)
     """Samples split off the training set for validation; unset leaves it to the data set; 0 is none."""
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(default=64, gt=0)
     """Samples per optimizer step over all processes: the global batch."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     """Loader processes per rank, for data sets that are read sample by sample."""
-    max_micro_batch: int | None = Field(None, gt=0)
+    max_micro_batch: int | None = Field(default=None, gt=0)
     """Most samples that one rank puts through the model at once; more are accumulated."""

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ..data.spec import DataConfig, Section
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+FOREIGN_KEYS = {
+    "sgd": ("betas", "eps"),
+    "adam": ("momentum", "nesterov"),
+    "adamw": ("momentum", "nesterov"),
+}
+"""Keys of the ``optimizer:`` section that an optimizer does not have."""
 
 
 class ModelConfig(Section):
     """The ``model:`` section."""
 
-    use: str = "mlp"
-    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:callable``."""
+    use: str = Field(default="mlp", min_length=1)
+    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable``, ``./file.py:name``."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 
 class LossConfig(Section):
     """The ``loss:`` section."""
 
-    use: str = "cross_entropy"
+    use: str = Field(default="cross_entropy", min_length=1)
     """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
 
@@ -32,8 +40,8 @@ class GroupConfig(Section):
     """Settings for the parameters whose name a pattern finds; the first match wins."""
 
     match: str
-    lr: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
 
     @field_validator("match")
     @classmethod
@@ -49,60 +57,67 @@ class OptimizerConfig(Section):
     """The ``optimizer:`` section."""
 
     use: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    momentum: float | None = Field(None, ge=0, lt=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
     """SGD only."""
     nesterov: bool | None = None
     """SGD only."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[Beta, Beta] | None = None
     """Adam and AdamW only."""
-    eps: float | None = Field(None, gt=0)
+    eps: float | None = Field(default=None, gt=0)
     """Adam and AdamW only."""
     groups: tuple[GroupConfig, ...] = ()
 
-    @model_validator(mode="after")
-    def _fits_the_optimizer(self) -> OptimizerConfig:
-        foreign = ("betas", "eps") if self.use == "sgd" else ("momentum", "nesterov")
-        for key in foreign:
-            if getattr(self, key) is not None:
-                raise ValueError(f"{self.use} has no {key}")
-        if self.nesterov and not self.momentum:
+    # Validators of fields, not of the whole: those run only once every field is right, so that
+    # their findings would appear one correction later than the rest, and without a line.
+    @field_validator("momentum", "nesterov", "betas", "eps")
+    @classmethod
+    def _belongs_to_the_optimizer(cls, value: Any, info: ValidationInfo) -> Any:
+        use = info.data.get("use")
+        if value is not None and info.field_name in FOREIGN_KEYS.get(str(use), ()):
+            raise ValueError(f"{use} has no {info.field_name}")
+        return value
+
+    @field_validator("nesterov")
+    @classmethod
+    def _has_momentum(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and not info.data.get("momentum", 1):
             raise ValueError("nesterov needs a momentum above 0")
-        return self
+        return value
 
 
 class ScheduleConfig(Section):
     """The ``schedule:`` section: the learning rate as a function of the step."""
 
     use: Literal["constant", "cosine"] = "constant"
-    min_lr: float = Field(0.0, ge=0)
+    min_lr: float = Field(default=0.0, ge=0)
     """Where the cosine ends."""
 
 
 class TrainConfig(Section):
     """The ``train:`` section."""
 
-    epochs: int = Field(5, gt=0)
-    seed: int = Field(0, ge=0, lt=2**63)
+    epochs: int = Field(default=5, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Precision = "auto"
     deterministic: bool = False
     """Ask torch for deterministic kernels, and fail where there is none."""
-    max_steps: int | None = Field(None, gt=0)
+    max_steps: int | None = Field(default=None, gt=0)
     """End after this many steps, even in the middle of an epoch."""
 
 
 class LogConfig(Section):
     """The ``log:`` section."""
 
-    every_steps: int = Field(50, gt=0)
+    every_steps: int = Field(default=50, gt=0)
 
 
 class CheckpointConfig(Section):
     """The ``checkpoint:`` section; the end of training always writes one."""
 
-    every_epochs: int | None = Field(1, gt=0)
-    every_steps: int | None = Field(None, gt=0)
+    every_epochs: int | None = Field(default=1, gt=0)
+    every_steps: int | None = Field(default=None, gt=0)
 
 
 class WandbConfig(Section):
@@ -110,7 +125,7 @@ class WandbConfig(Section):
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """``auto`` is online for people who are logged in, else offline. Nobody is ever asked."""
-    project: str = "lockstep"
+    project: str = Field(default="lockstep", min_length=1)
     entity: str | None = None
 
 
@@ -125,7 +140,7 @@ class RunConfig(Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     metrics: tuple[str, ...] | None = None
-    """Names or callables ``(output, target) -> (sum, count)``; unset is ``accuracy`` for ``cross_entropy``."""
+    """Names or callables ``(output, target) -> (sum, count)``; unset: ``accuracy`` for ``cross_entropy``."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
