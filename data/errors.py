@@ -11,7 +11,7 @@ LockstepError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class LockstepError(Exception):
@@ -22,7 +22,7 @@ class LockstepError(Exception):
         hint: what to do; shown on a line of its own.
     """
 
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -113,7 +113,7 @@ class EpochOrder:
 
 
 def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
-    """The positions [a, b) of [start, stop) that belong to ``rank``: disjoint, complete, sizes differ by at most 1."""
+    """The positions [a, b) of [start, stop) that belong to ``rank``: disjoint, complete, equal to within one."""
     size = stop - start
     return start + size * rank // world_size, start + size * (rank + 1) // world_size
 
@@ -156,7 +156,7 @@ class Batches:
 
 
 def micro_sizes(samples: int, limit: int | None) -> list[int]:
-    """Sizes of the micro-batches that ``samples`` of one rank are cut into: as few and as equal as possible."""
+    """Sizes of the micro-batches that ``samples`` of one rank are cut into: as few and equal as possible."""
     if samples == 0:
         return []
     parts = 1 if limit is None else -(-samples // limit)

@@ -1,0 +1,267 @@
+"""From positions to batches on the device: one gather where the data is resident, a DataLoader where it is not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from .datasets import ArraySplit, MapSplit
+from .errors import DamagedError, TrainingError
+from .facts import DataFacts
+from .order import Indices
+from .randomness import mix, seed_all
+
+_BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 3 µs per batch of 32 against 13 µs
+_RESIDENT_SHARE = 0.25  # of the free device memory
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one rank does in one step: which indices, cut into which micro-batches."""
+
+    indices: Indices
+    """int64 [k], this rank's samples in order."""
+    micro: Sequence[int]
+    """Sizes that sum to k."""
+    epoch: int = 0
+    """Part of the key of what is random about a sample."""
+    start: int = 0
+    """Position of the first of ``indices`` in the epoch."""
+    whole: Indices | None = None
+    """Indices of the global batch, where this rank keeps the record of them."""
+    stand_in: bool = False
+    """This rank has no sample in the step: what is fetched has weight 0."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One step's micro-batches on the device, the indices that were really read, and what had been asked for."""
+
+    micro: Sequence[tuple[Any, Any]]
+    indices: Indices
+    work: Work
+
+
+class Feed(Protocol):
+    """Turns work into batches, in order."""
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        ...
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
+
+    dtype: torch.dtype
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [B, ...] as the model's type; integer types other than uint8 are left as they are."""
+        if x.dtype == torch.uint8:
+            x = x.to(self.dtype).div_(255)
+        elif x.is_floating_point():
+            x = x.to(self.dtype)
+        if self.mean is not None:
+            x = x - self.mean
+        return x if self.std is None else x / self.std
+
+
+def normalise_for(facts: DataFacts, dtype: torch.dtype, device: torch.device) -> Normalise:
+    """The normalisation that a data set asks for."""
+
+    def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
+        return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
+
+    return Normalise(dtype, channels(facts.mean), channels(facts.std))
+
+
+def open_feed(
+    split: ArraySplit | MapSplit,
+    normalise: Normalise,
+    device: torch.device,
+    *,
+    workers: int,
+    classes: int | None,
+    seed: int,
+) -> Feed:
+    """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
+
+    Args:
+        split: what was opened.
+        normalise: applied on the device.
+        device: where batches are wanted.
+        workers: loader processes for a ``MapSplit``.
+        classes: where targets are class indices, each is checked to be below this.
+        seed: of what is random about a sample, with the epoch and its index.
+    """
+    if isinstance(split, ArraySplit):
+        return ResidentFeed(split, normalise, device, classes)
+    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed)
+
+
+class ResidentFeed:
+    """Arrays held whole: a batch is a slice of one gather that serves several steps."""
+
+    def __init__(
+        self, split: ArraySplit, normalise: Normalise, device: torch.device, classes: int | None
+    ) -> None:
+        _check_targets(split.y, classes, lambda row: f"row {row}")
+        self._x, self._y = _resident(split.x, device), _resident(split.y, device)
+        self._subset = split.subset
+        self._normalise = normalise
+        self._device = device
+        width = split.x[0].numel() * max(4, split.x.element_size())
+        self._rows = max(1, _BLOCK_BYTES // max(1, width))
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        block: list[Work] = []
+        rows = 0
+        for item in work:
+            if block and rows + item.indices.size > self._rows:
+                yield from self._block(block)
+                block, rows = [], 0
+            block.append(item)
+            rows += item.indices.size
+        if block:
+            yield from self._block(block)
+
+    def _block(self, block: list[Work]) -> Iterator[Fetched]:
+        indices = np.concatenate([item.indices for item in block])
+        rows = torch.from_numpy(indices if self._subset is None else self._subset[indices])
+        x, y = (self._gather(source, rows) for source in (self._x, self._y))
+        sizes = [size for item in block for size in item.micro]
+        parts = list(zip(self._normalise(x).split(sizes), y.split(sizes), strict=True))
+        taken = row = 0
+        for item in block:
+            micro = parts[taken : taken + len(item.micro)]
+            yield Fetched(micro, indices[row : row + item.indices.size], item)
+            taken += len(item.micro)
+            row += item.indices.size
+
+    def _gather(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        if source.device == self._device:
+            return source.index_select(0, rows.to(self._device, non_blocking=True))
+        return source.index_select(0, rows).to(self._device, non_blocking=True)
+
+
+def _resident(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device where it leaves room for the model, else in host memory."""
+    if device.type != "cuda":
+        return values
+    free, _ = torch.cuda.mem_get_info(device)
+    return values.to(device) if values.nbytes <= _RESIDENT_SHARE * free else values
+
+
+class _Keyed(Dataset[Any]):
+    """A data set whose randomness is keyed by (seed, epoch, index), and that tells what it really fetched."""
+
+    def __init__(self, split: MapSplit, seed: int) -> None:
+        self._dataset = split.dataset
+        self._subset = split.subset
+        self._seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
+        epoch, index = key
+        seed_all(mix(self._seed, epoch, index))
+        row = index if self._subset is None else int(self._subset[index])
+        return index, self._dataset[row]
+
+
+class _Micro(Sampler[list[tuple[int, int]]]):
+    """(epoch, index) lists of micro-batches, read by the loader from whatever work was set last."""
+
+    def __init__(self) -> None:
+        self.queue: Iterator[list[tuple[int, int]]] = iter(())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.queue
+
+
+def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
+    return np.array([index for index, _ in samples], np.int64), default_collate([value for _, value in samples])
+
+
+class LoaderFeed:
+    """Samples read one by one, through torch's DataLoader; its workers live as long as the feed."""
+
+    def __init__(
+        self,
+        split: MapSplit,
+        normalise: Normalise,
+        device: torch.device,
+        *,
+        workers: int,
+        classes: int | None,
+        seed: int,
+    ) -> None:
+        self._sampler = _Micro()
+        self._normalise = normalise
+        self._device = device
+        self._classes = classes
+        self._loader: DataLoader[Any] = DataLoader(
+            _Keyed(split, seed),
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            multiprocessing_context="fork" if workers else None,
+            generator=torch.Generator(),  # its own: a draw from the global one would shift the model's randomness
+        )
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        asked: deque[Work] = deque()
+
+        def queue() -> Iterator[list[tuple[int, int]]]:
+            for item in work:
+                asked.append(item)
+                for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
+                    yield [(item.epoch, index) for index in part.tolist()]
+
+        self._sampler.queue = queue()
+        loaded: list[tuple[Indices, tuple[Any, Any]]] = []
+        for indices, sample in self._loader:
+            loaded.append((indices, self._to_device(indices, sample)))
+            if len(loaded) == len(asked[0].micro):
+                read = np.concatenate([part for part, _ in loaded])
+                yield Fetched([pair for _, pair in loaded], read, asked.popleft())
+                loaded = []
+
+    def _to_device(self, indices: Indices, sample: Any) -> tuple[Any, Any]:
+        if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target
+            raise TrainingError(
+                f"a sample of the data set is a {type(sample).__name__}, not a pair (input, target)",
+                "return (input, target) from __getitem__",
+            )
+        x, y = sample
+        if isinstance(y, torch.Tensor):
+            _check_targets(y, self._classes, lambda row: f"sample {indices[row]}")
+        x, y = tree_map(self._move, (x, y))
+        return tree_map(lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x), y
+
+    def _move(self, value: Any) -> Any:
+        return value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+
+
+def _check_targets(targets: torch.Tensor, classes: int | None, name: Any) -> None:
+    if classes is None or targets.is_floating_point() or not targets.numel():
+        return
+    bad = (targets < 0) | (targets >= classes)
+    if bool(bad.any()):
+        row = int(bad.flatten().nonzero()[0])
+        raise DamagedError(
+            f"{name(row)} has the label {int(targets.flatten()[row])}; with {classes} classes a label is 0 to {classes - 1}",
+            "correct the labels, or give the model as many outputs as there are classes",
+        )

@@ -1,0 +1,120 @@
+"""The command line: signatures, and bodies that import what they need. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..data.errors import LockstepError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Distributed training in which the number of processes is a resource, never a hyper-parameter.",
+)
+
+ConfigArgument = Annotated[
+    str | None, typer.Argument(metavar="[CONFIG]", help="A recipe's name or a YAML file; `digits` if not given.")
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that win over the file.")
+]
+GpusOption = Annotated[str | None, typer.Option(metavar="N|all|0,2", help="One process on each of these GPUs.")]
+CpuOption = Annotated[int | None, typer.Option(metavar="N", help="N processes on the CPU.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@app.command()
+def train(  # noqa: PLR0913 - one parameter for each flag
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train on every visible GPU, else on one CPU process."""
+    from . import local
+    from .config import resolve
+
+    # Without a CONFIG the first override stands in its place.
+    if config is not None and "=" in config and not Path(config).exists():
+        config, overrides = None, [config, *(overrides or [])]
+    resolved = resolve(config, overrides or [])
+    request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
+    raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")],
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="This checkpoint, not the newest.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Evaluate a trained run on its validation data."""
+    from . import local
+
+    request = local.Request(gpus=gpus, cpu=cpu, json=json)
+    raise typer.Exit(local.evaluate(run, request, checkpoint))
+
+
+@app.command()
+def show(
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the picture goes.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the first training samples as a picture, and how many samples each class has."""
+    from . import look
+    from .config import resolve
+
+    if config is not None and "=" in config and not Path(config).exists():
+        config, overrides = None, [config, *(overrides or [])]
+    raise typer.Exit(look.show(resolve(config, overrides or []), out, as_json=json))
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False
+) -> None:
+    """Handle what stands before a command."""
+    if version:
+        from .. import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console command: every error that is meant for people becomes a card and an exit status."""
+    guarded(app)
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run ``command`` and end the process as it ended."""
+    os.umask(0o077)
+    try:
+        command()
+    except LockstepError as error:
+        from .console import card
+
+        card(error)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

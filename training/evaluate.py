@@ -1,0 +1,67 @@
+"""Evaluation: every validation sample once, sums in float64, one reduction at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..data.errors import DamagedError
+from . import batchnorm
+from .losses import count, total
+from .session import Session
+
+
+def evaluate(session: Session) -> dict[str, float]:
+    """``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
+
+    Collective: every rank calls it. The model is left in the mode it was in.
+
+    Raises:
+        DamagedError: the samples that were evaluated are not as many as the split has.
+    """
+    if session.val_feed is None or session.spec.facts.val is None:
+        return {}
+    was_training = session.model.training
+    session.model.eval()
+    with batchnorm.averaged(session.model, session.group), torch.inference_mode():
+        sums = _sums(session)
+    session.model.train(was_training)
+    values = session.group.sum(sums).tolist()
+    if int(values[0]) != session.spec.facts.val.length:
+        raise DamagedError(
+            f"evaluation saw {int(values[0])} samples of {session.spec.facts.val.length}",
+            "the data set's length changes while it is read; make __len__ tell the truth",
+        )
+    means = [_mean(values[at], values[at + 1]) for at in range(1, len(values), 2)]
+    names = ["val/loss", *(f"val/{name}" for name in session.metrics)]
+    return {**dict(zip(names, means, strict=True)), "val/count": int(values[0])}
+
+
+def _sums(session: Session) -> torch.Tensor:
+    """[samples, loss sum, loss weight, then sum and count of each metric] of this rank, float64."""
+    if session.val_feed is None:
+        raise ValueError("no validation split")
+    rows: list[torch.Tensor] = []
+    samples = 0
+    for batch in session.val_feed.fetch(session.val_work()):
+        for x, y in batch.micro:
+            rows.append(torch.stack(_row(session, x, y)))
+            samples += batch.indices.size
+    width = 2 + 2 * len(session.metrics)
+    sums = torch.stack(rows).sum(0) if rows else torch.zeros(width, dtype=torch.float64)
+    sums = sums.to(session.group.device)
+    return torch.cat([sums.new_tensor([samples]), sums])
+
+
+def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
+    output = session.model(x)
+    summed, weight = total(session.loss(output, y), len(y))
+    row = [summed.double(), summed.new_tensor(len(y)).double() if weight is None else weight.double()]
+    for name, metric in session.metrics.items():
+        row += count(metric(output, y), name)
+    return [value.to(session.group.device) for value in row]
+
+
+def _mean(value: float, weight: float) -> float:
+    return value / weight if weight else float("nan")

@@ -1,0 +1,52 @@
+"""The run's record: one JSON line per event, written by rank 0; everything that people see is made from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class EventLog:
+    """Appends events to ``metrics.jsonl``; a no-op on other ranks.
+
+    Args:
+        path: the file; None on ranks that do not log.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event, whole: a reader never sees half a line that ends in a newline."""
+        if self._file is None:
+            return
+        document = {"time": round(time.time(), 3), "event": event, **values}
+        self._file.write(json.dumps({key: _plain(value) for key, value in document.items()}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush to the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a file, without a last line that is still being written."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null instead."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

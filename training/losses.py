@@ -1,0 +1,120 @@
+"""Losses and metrics whose averages cannot be wrong: per sample, or a sum with its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ..data.callables import load_callable
+from ..data.errors import TrainingError, UsageError
+from ..data.suggest import did_you_mean
+from .spec import LossConfig, RunConfig
+
+Loss = Callable[[Any, Any], Any]
+Metric = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def cross_entropy(output: torch.Tensor, target: torch.Tensor, *, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Cross-entropy of class scores [B, C] against class indices [B]: [B], in nats."""
+    return functional.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing)
+
+
+def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared error, averaged over the components of each sample: [B].
+
+    Raises:
+        TrainingError: the shapes differ; broadcasting would compare every output with every target.
+    """
+    if output.shape != target.shape:
+        raise TrainingError(
+            f"mse: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
+            "make the model return one value for each component of the target",
+        )
+    return (output - target.to(output.dtype)).square().flatten(1).mean(1)
+
+
+def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(correct predictions, samples) of class scores [B, C] against class indices [B]."""
+    return (output.argmax(1) == target).sum(), target.shape[0]
+
+
+def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(sum of the samples' mean absolute errors, samples)."""
+    return (output - target.to(output.dtype)).abs().flatten(1).mean(1).sum(), target.shape[0]
+
+
+_LOSSES: dict[str, Callable[..., Any]] = {"cross_entropy": cross_entropy, "mse": mse}
+_METRICS: dict[str, Metric] = {"accuracy": accuracy, "mae": mae}
+
+
+def build_loss(config: LossConfig, base: Path) -> Loss:
+    """The loss that ``loss:`` names, its arguments bound."""
+    function = _LOSSES.get(config.use) or _own(config.use, "loss.use", list(_LOSSES), base)
+    return partial(function, **config.args) if config.args else function
+
+
+def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
+    """Name to metric; unset is accuracy where the loss is cross-entropy."""
+    names = config.metrics
+    if names is None:
+        names = ("accuracy",) if config.loss.use == "cross_entropy" else ()
+    return {
+        name.rpartition(":")[2]: _METRICS.get(name) or _own(name, "metrics", list(_METRICS), base) for name in names
+    }
+
+
+def _own(use: str, key: str, built_in: list[str], base: Path) -> Callable[..., Any]:
+    if ":" in use:
+        return load_callable(use, base)
+    guess = did_you_mean(use, built_in)
+    raise UsageError(
+        f"{key} = {use}: there is no such function" + (f"; did you mean {guess}?" if guess else ""),
+        f"built in are {', '.join(built_in)}; your own is package.module:callable or ./file.py:callable",
+    )
+
+
+def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(sum, weight) of what a loss returned for ``samples`` samples; a weight of None is the sample count.
+
+    Raises:
+        TrainingError: neither a tensor [samples] nor a pair (sum, weight).
+    """
+    if isinstance(losses, torch.Tensor) and losses.shape == (samples,):
+        return losses.sum(), None
+    if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
+        value, weight = losses
+        if isinstance(value, torch.Tensor) and value.ndim == 0:
+            return value, torch.as_tensor(weight, device=value.device).detach()
+    raise TrainingError(
+        f"the loss returned {_describe(losses)} for {samples} samples",
+        "return one loss per sample (reduction='none'), or (sum, weight): the mean of a part cannot be averaged exactly",
+    )
+
+
+def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum, count) of what a metric returned, as float64 scalars on its device.
+
+    Raises:
+        TrainingError: not a pair of numbers.
+    """
+    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a pair
+        pair = [part if isinstance(part, torch.Tensor) else torch.as_tensor(part) for part in value]
+        if all(part.ndim == 0 for part in pair):
+            return pair[0].double(), pair[1].double()
+    raise TrainingError(
+        f"metric {name} returned {_describe(value)}",
+        "return (sum, count): a mean of means is wrong as soon as batches differ in size",
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a single number"
+    if isinstance(value, tuple):
+        return f"a tuple ({', '.join(_describe(part) for part in value)})"
+    return type(value).__name__

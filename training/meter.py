@@ -1,0 +1,115 @@
+"""The training loss over all ranks, read without making the step wait."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..data.errors import TrainingError
+from .group import Group
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The loss over the steps that end at ``step``, over all ranks."""
+
+    step: int
+    """Steps done in the run."""
+    loss: float
+    """Sum over samples."""
+    weight: float
+
+    @property
+    def mean(self) -> float:
+        """Loss per sample."""
+        return self.loss / self.weight if self.weight else math.nan
+
+
+@dataclass
+class _Pending:
+    first: int
+    last: int
+    parts: torch.Tensor
+    values: torch.Tensor
+    handle: Any
+    host: torch.Tensor | None = None
+
+
+class LossMeter:
+    """Collects the losses of steps; sums them over ranks once per interval and reads them an interval later.
+
+    Args:
+        group: the ranks; all of them add, flush and close at the same steps.
+        every: steps per interval.
+    """
+
+    def __init__(self, group: Group, every: int) -> None:
+        self._group = group
+        self._every = every
+        self._losses: list[torch.Tensor] = []
+        self._weights: list[torch.Tensor] = []
+        self._samples = 0
+        self._pending: _Pending | None = None
+
+    def add(self, step: int, loss: torch.Tensor, weight: torch.Tensor | None, samples: int) -> Reading | None:
+        """Note a step's loss sum on this rank; ``step`` counts the steps done. Now and then returns a reading."""
+        self._losses.append(loss)
+        if weight is None:
+            self._samples += samples
+        else:
+            self._weights.append(weight)
+        return self._flush(step) if len(self._losses) == self._every else None
+
+    def close(self, step: int) -> list[Reading]:
+        """Everything that has not been read yet."""
+        readings = [self._flush(step)] if self._losses else []
+        readings.append(self._read())
+        return [reading for reading in readings if reading is not None]
+
+    def _flush(self, step: int) -> Reading | None:
+        """Start the sum of this interval, then read the one before, which has had its time to arrive."""
+        parts = torch.stack(self._losses).double()
+        weight = torch.stack(self._weights).sum().double() if self._weights else parts.new_tensor(self._samples)
+        values = torch.stack([parts.sum(), weight])
+        started = _Pending(step - len(parts) + 1, step, parts, values, self._group.sum_later(values))
+        if values.is_cuda:
+            self._copy_to_host(started)
+        self._losses, self._weights, self._samples = [], [], 0
+        reading = self._read()
+        self._pending = started
+        return reading
+
+    def _copy_to_host(self, started: _Pending) -> None:
+        """On the stream, behind the sum: reading it later waits for nothing that is queued after it."""
+        if started.handle is not None:
+            started.handle.wait()
+        started.host = torch.empty(2, dtype=torch.float64, pin_memory=True)
+        started.host.copy_(started.values, non_blocking=True)
+        started.handle = torch.cuda.Event()
+        started.handle.record()
+
+    def _read(self) -> Reading | None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return None
+        if isinstance(pending.handle, torch.cuda.Event):
+            pending.handle.synchronize()
+        elif pending.handle is not None:
+            pending.handle.wait()
+        loss, weight = (pending.values if pending.host is None else pending.host).tolist()
+        if not math.isfinite(loss):
+            self._refuse(pending)
+        return Reading(pending.last, loss, weight)
+
+    def _refuse(self, pending: _Pending) -> None:
+        """All ranks see the same sum, so all of them come here and may ask which step was first."""
+        bad = (~pending.parts.isfinite()).nonzero()
+        first = pending.first + int(bad[0]) if len(bad) else pending.last + 1
+        step = int(self._group.minimum(pending.values.new_tensor(first)))
+        raise TrainingError(
+            f"the training loss is not a number at step {step - 1} of the run, counted from 0",
+            "lower optimizer.lr, look at the samples with `launch show`, or use train.precision=fp32",
+        )

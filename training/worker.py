@@ -1,0 +1,182 @@
+"""One rank, whoever starts it: ``launch``, ``torchrun -m lockstep.training.worker RUN/spec.json`` or accelerate.
+
+Reads torchrun's environment variables and nothing else. Writes its failure to ``attempt-K/error-R.json`` before
+it ends, and ends at once: a process group that is broken can hang in its own clean-up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.errors import LockstepError, MemoryLimitError, TrainingError
+from .checkpoint import newest_checkpoint
+from .evaluate import evaluate
+from .events import EventLog
+from .group import Group, join
+from .loop import Loop
+from .runspec import RunSpec, read_spec
+from .session import open_session, open_training
+from .wandb_feed import choose_mode
+
+_WANDB_SECONDS = 60.0  # at most this long for W&B to finish; the local record is complete long before
+
+
+def main(argv: list[str]) -> int:
+    """``SPEC [--eval [STEP]]``; returns the exit status."""
+    path = Path(argv[0]).resolve()
+    attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or path.parent / "attempt-1")
+    attempt.mkdir(parents=True, exist_ok=True)
+    rank = int(os.environ.get("RANK", "0"))
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads:
+        torch.set_num_threads(int(threads))
+    task = _evaluate if "--eval" in argv else _train
+    try:
+        _run(task, path, argv[2:])
+    except Exception as error:
+        failure = _known(error)
+        _write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
+        traceback.print_exc()
+        return failure.exit_status
+    return 0
+
+
+def run_and_exit(argv: list[str]) -> None:
+    """``main``, then the end of the process without the clean-up that a broken process group hangs in."""
+    status = main(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status:
+        os._exit(status)
+
+
+def _run(task: Callable[[RunSpec, Group, Path, list[str]], None], path: Path, rest: list[str]) -> None:
+    spec = read_spec(path)
+    group = join(gpu=spec.device == "gpu")
+    task(spec, group, path.parent, rest)
+    group.close()
+
+
+def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> None:
+    session = open_session(spec, group)
+    training = open_training(session)
+    events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None)
+    feeder = _feed_wandb(spec, folder) if group.rank == 0 else None
+    result = Loop(training, folder, events).run()
+    if group.rank == 0:
+        _write_json(folder / "outcome.json", _outcome(spec, group, folder, result))
+        events.write("end", status="done")
+    events.close()
+    _finish(feeder)
+
+
+def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> None:
+    session = open_session(spec, group)
+    started = time.monotonic()
+    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
+    session.model.load_state_dict(snapshot.model)
+    metrics = evaluate(session)
+    if group.rank == 0:
+        document = {
+            **_head(spec, group, folder),
+            "checkpoint": path.name,
+            "step": snapshot.state["step"],
+            "epochs": snapshot.state["epoch"],
+            "metrics": metrics,
+            "damaged": [error.message for error in damaged],
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        _write_json(Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document)
+
+
+def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "run": spec.run,
+        "run_dir": str(folder),
+        "status": "done",
+        "exit_code": 0,
+        "world_size": group.world_size,
+    }
+
+
+def _outcome(spec: RunSpec, group: Group, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    return {**_head(spec, group, folder), **result}
+
+
+def _feed_wandb(spec: RunSpec, folder: Path) -> subprocess.Popen[bytes] | None:
+    """Start the feeder; that it cannot start is no reason not to train."""
+    if choose_mode(spec.config.wandb) == "disabled":
+        return None
+    log = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder / "attempt-1") / "wandb.log"
+    with suppress(OSError), log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    return None
+
+
+def _finish(feeder: subprocess.Popen[bytes] | None) -> None:
+    if feeder is None:
+        return
+    try:
+        status = feeder.wait(_WANDB_SECONDS)
+    except subprocess.TimeoutExpired:
+        feeder.kill()
+        status = feeder.wait()
+    if status:
+        sys.stderr.write("warning: W&B did not take the whole record; see wandb.log. metrics.jsonl is complete.\n")
+
+
+def _known(error: Exception) -> LockstepError:
+    """The error as one of ours: what is not ours came out of the training code."""
+    if isinstance(error, LockstepError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        hint = "set data.max_micro_batch: the global batch and the result stay the same"
+        return MemoryLimitError(f"out of memory: {error}", hint)
+    return TrainingError(f"{type(error).__name__}: {error}", "")
+
+
+def _describe(failure: LockstepError, error: Exception, rank: int) -> dict[str, Any]:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return {
+        **failure.to_json(),
+        "rank": rank,
+        "pid": os.getpid(),
+        "time_ns": time.time_ns(),
+        "type": type(error).__name__,
+        "ours": isinstance(error, LockstepError),
+        "where": f"{frame.filename}:{frame.lineno} in {frame.name}",
+        "exit_status": failure.exit_status,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    run_and_exit(sys.argv[1:])
