@@ -189,7 +189,9 @@ class _Micro(Sampler[list[tuple[int, int]]]):
 
 
 def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
-    return np.array([index for index, _ in samples], np.int64), default_collate([value for _, value in samples])
+    return np.array([index for index, _ in samples], np.int64), default_collate(
+        [value for _, value in samples]
+    )
 
 
 class LoaderFeed:
@@ -249,7 +251,9 @@ class LoaderFeed:
         if isinstance(y, torch.Tensor):
             _check_targets(y, self._classes, lambda row: f"sample {indices[row]}")
         x, y = tree_map(self._move, (x, y))
-        return tree_map(lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x), y
+        return tree_map(
+            lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x
+        ), y
 
     def _move(self, value: Any) -> Any:
         return value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value
@@ -261,7 +265,8 @@ def _check_targets(targets: torch.Tensor, classes: int | None, name: Any) -> Non
     bad = (targets < 0) | (targets >= classes)
     if bool(bad.any()):
         row = int(bad.flatten().nonzero()[0])
+        label = int(targets.flatten()[row])
         raise DamagedError(
-            f"{name(row)} has the label {int(targets.flatten()[row])}; with {classes} classes a label is 0 to {classes - 1}",
+            f"{name(row)} has the label {label}; with {classes} classes a label is 0 to {classes - 1}",
             "correct the labels, or give the model as many outputs as there are classes",
         )

@@ -23,18 +23,21 @@ app = typer.Typer(
 )
 
 ConfigArgument = Annotated[
-    str | None, typer.Argument(metavar="[CONFIG]", help="A recipe's name or a YAML file; `digits` if not given.")
+    str | None,
+    typer.Argument(metavar="[CONFIG]", help="A recipe's name or a YAML file; `digits` if not given."),
 ]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that win over the file.")
 ]
-GpusOption = Annotated[str | None, typer.Option(metavar="N|all|0,2", help="One process on each of these GPUs.")]
+GpusOption = Annotated[
+    str | None, typer.Option(metavar="N|all|0,2", help="One process on each of these GPUs.")
+]
 CpuOption = Annotated[int | None, typer.Option(metavar="N", help="N processes on the CPU.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @app.command()
-def train(  # noqa: PLR0913 - one parameter for each flag
+def train(
     config: ConfigArgument = None,
     overrides: OverridesArgument = None,
     *,
@@ -48,10 +51,7 @@ def train(  # noqa: PLR0913 - one parameter for each flag
     from . import local
     from .config import resolve
 
-    # Without a CONFIG the first override stands in its place.
-    if config is not None and "=" in config and not Path(config).exists():
-        config, overrides = None, [config, *(overrides or [])]
-    resolved = resolve(config, overrides or [])
+    resolved = resolve(*_split(config, overrides))
     request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
     raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
@@ -62,7 +62,9 @@ def evaluate(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
-    checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="This checkpoint, not the newest.")] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option(metavar="STEP", help="This checkpoint, not the newest.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data."""
@@ -84,9 +86,15 @@ def show(
     from . import look
     from .config import resolve
 
+    raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
+
+
+def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+    """Without a CONFIG the first ``key=value`` stands in its place."""
+    settings = overrides or []
     if config is not None and "=" in config and not Path(config).exists():
-        config, overrides = None, [config, *(overrides or [])]
-    raise typer.Exit(look.show(resolve(config, overrides or []), out, as_json=json))
+        return None, [config, *settings]
+    return config, settings
 
 
 @app.callback(invoke_without_command=True)

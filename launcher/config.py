@@ -29,6 +29,7 @@ from .yaml_file import (
     printable,
     quoted,
     read_yaml,
+    shortened,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ DEFAULT_RECIPE = "digits"
 _OWNERS = ("data", "model", "loss", "optimizer")  # sections whose other keys depend on their ``use``
 _SUFFIXES = (".yaml", ".yml")
 _WIDEST = 48  # values longer than this push their own comment aside, not everybody's
+_GUESSES = 100  # unknown keys that get a suggestion; a screen shows fewer, and each takes 0.3 ms
 _SECRET = re.compile(
     r"(api_?key|access_?key|secret_?key|private_?key|token|passw(or)?d|secret)$", re.IGNORECASE
 )
@@ -68,6 +70,8 @@ class _Origin:
     """In messages."""
     short: str
     """In the resolved config."""
+    path: tuple[str, ...] = ()
+    """What the command line set; nothing for a file."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,9 @@ def _from_file(source: Path, shown: str) -> _Draft:
     def origin(line: int) -> _Origin:
         return _Origin((0, line), f"{printable(shown)}:{line}", f"{printable(source.name)}:{line}")
 
-    problems = [(origin(line), message) for line, message in file.problems]
-    return _Draft(file.values, {path: origin(line) for path, line in file.lines.items()}, problems)
+    origins: dict[KeyPath, _Origin] = {(): origin(1)}
+    origins |= {path: origin(line) for path, line in file.lines.items()}
+    return _Draft(file.values, origins, [(origin(line), message) for line, message in file.problems])
 
 
 def _override(draft: _Draft, arguments: Sequence[str]) -> None:
@@ -196,8 +201,8 @@ def _parse(draft: _Draft, index: int, text: str) -> _Override | None:
     path = tuple(key.split("."))
     value, problems = parse_value(raw, len(path))
     secret = any(_is_secret(part) for part in path) or any(True for _ in _secrets(value, ()))
-    label = f"override {printable(key if secret or not equals else f'{key}={raw}')}"
-    origin = _Origin((1, index), label, label)
+    label = f"override {printable(key if secret or not equals else f'{key}={shortened(raw)}')}"
+    origin = _Origin((1, index), label, label, path)
     if not equals:
         problems = ['expected key=value, such as "train.epochs=5"']
     elif not all(path):
@@ -223,7 +228,7 @@ def _drop_orphans(draft: _Draft, overrides: Sequence[_Override]) -> None:
 def _drop(draft: _Draft, path: tuple[str, str], use: str) -> None:
     section, key = path
     if draft.values[section].pop(key, None):
-        where = _place(draft, path)[1].short
+        where = _place(draft, path).short
         reason = f"{section}.use is now {printable(use)}"
         draft.notes.append(f"{dotted(path)} of {where} is left out, because {reason}")
     _forget(draft, path)
@@ -233,7 +238,10 @@ def _apply(draft: _Draft, override: _Override) -> None:
     *outer, last = override.path
     node = draft.values
     for depth, key in enumerate(outer, start=1):
-        node = node.setdefault(key, {})
+        if key not in node:
+            node[key] = {}
+            draft.origins[override.path[:depth]] = override.origin
+        node = node[key]
         if not isinstance(node, dict):
             inside = dotted(override.path[:depth])
             draft.problems.append((override.origin, f"{inside} is {kind_of(node)}; set the whole of it"))
@@ -262,22 +270,21 @@ def _validate(draft: _Draft) -> RunConfig:
         # In JSON pydantic is strict about numbers and text and yet takes a list for a tuple.
         config = RunConfig.model_validate_json(json.dumps(draft.values), strict=True)
     except ValidationError as error:
-        for found in error.errors(include_url=False):
-            _translate(draft, found)
+        for index, found in enumerate(error.errors(include_url=False)):
+            _translate(draft, found, guess=index < _GUESSES)
     if draft.problems:
         problems = sorted(draft.problems, key=lambda problem: problem[0].order)
         raise UsageError(listing(f"{origin.where}: {message}" for origin, message in problems))
     return config
 
 
-def _translate(draft: _Draft, found: Any) -> None:
+def _translate(draft: _Draft, found: Any, *, guess: bool) -> None:
     path: KeyPath = found["loc"]
     if found["type"] != "extra_forbidden":
         _complain(draft, path, wrong_value(path, found))
         return
-    given, origin = _place(draft, path)
-    on_command_line = origin.order[0] == 1 and len(given) > len(path)
-    _complain(draft, path, unknown_key(given if on_command_line else path))
+    asked = _place(draft, path).path  # of trian.epochs=5 pydantic sees only trian
+    _complain(draft, path, unknown_key(max(path, asked, key=len), guess=guess))
 
 
 def _complain(draft: _Draft, path: KeyPath, message: str) -> None:
@@ -285,17 +292,13 @@ def _complain(draft: _Draft, path: KeyPath, message: str) -> None:
     if any(path[:depth] in draft.judged for depth in range(1, len(path) + 1)):
         return
     draft.judged.add(path)
-    draft.problems.append((_place(draft, path)[1], message))
+    draft.problems.append((_place(draft, path), message))
 
 
-def _place(draft: _Draft, path: KeyPath) -> tuple[KeyPath, _Origin]:
-    """The origin of a value, else of something in it, else of what it stands in."""
-    if path in draft.origins:
-        return path, draft.origins[path]
-    inside = (known for known in draft.origins if known[: len(path)] == path)
-    around = (path[:depth] for depth in range(len(path) - 1, -1, -1) if path[:depth] in draft.origins)
-    known = next(inside, None) or next(around, ())
-    return known, draft.origins.get(known, _Origin((0, 0), "config", "config"))
+def _place(draft: _Draft, path: KeyPath) -> _Origin:
+    """The origin of a value, else of what it stands in."""
+    around = (path[:depth] for depth in range(len(path), -1, -1))
+    return next(draft.origins[known] for known in around if known in draft.origins)
 
 
 def _short(draft: _Draft, path: KeyPath) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..data.spec import Section
 from ..data.suggest import did_you_mean
 from ..training.spec import RunConfig
-from .yaml_file import KeyPath, format_value, kind_of, plain_scalar, printable, quoted
+from .yaml_file import KeyPath, format_value, kind_of, plain_scalar, printable, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,6 @@ _ALIASES = {
     "mixed_precision": "precision",
 }
 
-_SHOWN = 60  # characters of a value that a message quotes
-
 
 def dotted(path: KeyPath) -> str:
     """A path as people write it: ``optimizer.groups[0].lr``."""
@@ -69,19 +68,19 @@ def wrong_value(path: KeyPath, error: Any) -> str:
         instead = f", not {kind_of(value)}" if _is_about_type(error) else ""
         return f"{dotted(path)}: {_rule(error)}{instead}"
     text = quoted(value) if isinstance(value, str) else format_value(value)
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-    return f"{dotted(path)} = {shown}: {_rule(error)}{_hint(error)}"
+    return f"{dotted(path)} = {shortened(text)}: {_rule(error)}{_hint(error)}"
 
 
-def unknown_key(path: KeyPath) -> str:
-    """That there is no such key, and which one was meant or could be."""
+def unknown_key(path: KeyPath, *, guess: bool = True) -> str:
+    """That there is no such key, and, with ``guess``, which one was meant or could be."""
     message = f'unknown key "{dotted(path)}"'
     key = str(path[-1])
     if "." in key:
         outer, _, inner = key.partition(".")
         return f"{message}: dots do not nest in a file; write {printable(outer)}: {{{printable(inner)}: ...}}"
-    meant = _meant(path)
-    if meant:
+    if not guess:
+        return message
+    if meant := _meant(path):
         return f'{message}; did you mean "{meant}"?'
     inside = path[:-1]
     while _section(inside) is None:
@@ -118,9 +117,12 @@ def _meant(path: KeyPath) -> str | None:
 
 
 def _close_elsewhere(key: str) -> str | None:
-    leaves = {known.rpartition(".")[2]: known for known in _schema()}
-    close = did_you_mean(key, leaves)
-    return leaves[close] if close else None
+    """A key of another section, if its name is close and belongs to one section only."""
+    owners = defaultdict(list)
+    for known in _schema():
+        owners[known.rpartition(".")[2]].append(known)
+    close = did_you_mean(key, owners)
+    return owners[close][0] if close and len(owners[close]) == 1 else None
 
 
 def _schema() -> Iterator[str]:

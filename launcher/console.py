@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from ..data.errors import LockstepError
 
+_LARGE = 1000  # above it four decimals are noise
 _ESCAPES = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
@@ -102,16 +103,22 @@ class EpochTable:
 
     def _row(self, event: dict[str, Any]) -> None:
         if not self._columns:
-            self._columns = [key for key in event if key.startswith(("train/", "val/")) and key != "val/count"]
+            self._columns = [
+                key for key in event if key.startswith(("train/", "val/")) and key != "val/count"
+            ]
             heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
             self._to.write(f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n")
         values = "".join(f"  {_cell(key, event[key]):>13}" for key in self._columns)
         seconds = event["train_seconds"] + event["val_seconds"]
-        self._to.write(f"{event['epoch'] + 1:>5}{values}  {event['samples_per_second']:>11,.0f}  {seconds:>8.2f}\n")
+        self._to.write(
+            f"{event['epoch'] + 1:>5}{values}  {event['samples_per_second']:>11,.0f}  {seconds:>8.2f}\n"
+        )
         self._to.flush()
 
 
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "nan"
-    return f"{value:.2%}" if key.endswith("accuracy") else f"{value:.4f}" if abs(value) < 1000 else f"{value:.2f}"  # noqa: PLR2004
+    if key.endswith("accuracy"):
+        return f"{value:.2%}"
+    return f"{value:.{4 if abs(value) < _LARGE else 2}f}"

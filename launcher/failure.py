@@ -12,10 +12,15 @@ from .supervisor import Ending
 
 _SIGNALLED = 128
 _VICTIM_TYPES = ("DistBackendError", "DistNetworkError", "DistStoreError")
-_VICTIM_WORDS = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection was closed")
+_VICTIM_WORDS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection was closed",
+)
 
 
-class Interrupted(LockstepError):
+class InterruptedRunError(LockstepError):
     """A signal ended the command before a checkpoint could be written."""
 
     def __init__(self, number: int) -> None:
@@ -32,7 +37,7 @@ def diagnose(attempt: Path, ending: Ending, world_size: int) -> LockstepError | 
         world_size: ranks that were started.
     """
     if ending.signal is not None:
-        return Interrupted(ending.signal)
+        return InterruptedRunError(ending.signal)
     if len(ending.done) == world_size and not ending.lost:
         return None
     errors = _errors(attempt)

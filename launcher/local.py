@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..data.errors import LockstepError
 from ..training.runspec import read_spec
@@ -56,7 +56,9 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
             plan = LaunchPlan(folder.name, resolved.config, started.prepare(resolved), world)
             fill_run(folder, plan, resolved.base, to_yaml(resolved))
             say(summary(plan))
-            rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
+            rows = EpochTable(
+                folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout
+            )
             failure = started.run(folder, [str(folder / "spec.json")], rows.update)
             rows.close()
     finally:
@@ -83,7 +85,12 @@ def evaluate(name: str, request: Request, step: int | None) -> int:
     if request.json:
         put_json(document)
     else:
-        put([f"{document['run']} {document['checkpoint']}", *(f"{k}  {v:.6g}" for k, v in document["metrics"].items())])
+        put(
+            [
+                f"{document['run']} {document['checkpoint']}",
+                *(f"{k}  {v:.6g}" for k, v in document["metrics"].items()),
+            ]
+        )
     return 0
 
 
@@ -98,7 +105,7 @@ class _Attempt:
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus)}
         self._supervisor = Supervisor(world.threads, visible, folder / "agent.log")
 
-    def __enter__(self) -> _Attempt:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -41,7 +41,9 @@ def choose_world(machine: Machine, gpus: str | None, cpu: int | None) -> World:
         raise UsageError("--gpus and --cpu exclude each other", "give one of them")
     if cpu is not None and cpu < 1:
         raise UsageError(f"--cpu {cpu}: at least one process is needed", "use --cpu 1 or more")
-    chosen = () if cpu is not None else _choose_gpus(machine, "all" if gpus is None and machine.gpus else gpus)
+    chosen = (
+        () if cpu is not None else _choose_gpus(machine, "all" if gpus is None and machine.gpus else gpus)
+    )
     processes = cpu or len(chosen) or 1
     return World(
         device="gpu" if chosen else "cpu",
@@ -59,14 +61,22 @@ def _choose_gpus(machine: Machine, asked: str | None) -> tuple[str, ...]:
         return _first_gpus(machine, len(machine.gpus) or 1, asked)
     if asked.isdigit():
         if int(asked) == 0:
-            raise UsageError("--gpus 0: at least one GPU is needed", "use --cpu N, or `--gpus 0,` for the GPU numbered 0")
+            raise UsageError(
+                "--gpus 0: at least one GPU is needed", "use --cpu N, or `--gpus 0,` for the GPU numbered 0"
+            )
         return _first_gpus(machine, int(asked), asked)
     names = tuple(part.strip() for part in asked.split(",") if part.strip())
     if not names or not all(name.isdigit() for name in names):
-        raise UsageError(f"--gpus {asked}: not a number of GPUs, `all` or a list such as 0,2", "use one of these")
+        raise UsageError(
+            f"--gpus {asked}: not a number of GPUs, `all` or a list such as 0,2", "use one of these"
+        )
     if len(set(names)) < len(names):
-        raise UsageError(f"--gpus {asked}: a GPU is listed twice", "list each GPU once: one process runs on each")
-    return tuple(_first_gpus(machine, max(int(name) for name in names) + 1, asked)[int(name)] for name in names)
+        raise UsageError(
+            f"--gpus {asked}: a GPU is listed twice", "list each GPU once: one process runs on each"
+        )
+    return tuple(
+        _first_gpus(machine, max(int(name) for name in names) + 1, asked)[int(name)] for name in names
+    )
 
 
 def _first_gpus(machine: Machine, count: int, asked: str) -> tuple[str, ...]:
@@ -121,7 +131,9 @@ class LaunchPlan:
             "shares": self.shares(0),
             "last_batch": self.batches.size(last),
             "last_shares": self.shares(last),
-            "micro_batches": [micro_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)],
+            "micro_batches": [
+                micro_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
+            ],
             "samples_per_epoch": [
                 self.batches.rank_samples(rank, self.world.processes) for rank in range(self.world.processes)
             ],
@@ -131,20 +143,25 @@ class LaunchPlan:
 def summary(plan: LaunchPlan) -> list[str]:
     """The plan line and what people should know about it."""
     world, config, facts = plan.world, plan.config, plan.facts
-    where = f"{world.processes} {'GPU' if world.device == 'gpu' else 'CPU'} process" + "es" * (world.processes > 1)
-    if world.device == "cpu":
-        where += f" x {world.threads} thread" + "s" * (world.threads > 1)
+    where = f"{world.processes} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.processes)}"
+    if not world.gpus:
+        where += f" x {world.threads} {_plural('thread', 's', world.threads)}"
     val = f" + {facts.val.length:,}" if facts.val else ""
-    lines = [
-        f"{plan.run}: {where}, {facts.name} {facts.train.length:,}{val},"
-        f" batch {config.data.batch_size} = {_join(plan.shares(0))}, {plan.batches.steps:,} steps/epoch"
-    ]
+    batch = f"batch {config.data.batch_size} = {_join(plan.shares(0))}"
+    data = f"{facts.name} {facts.train.length:,}{val}"
+    lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     if world.processes > world.cores:
         lines.append(f"note: {world.processes} processes share {world.cores} cores")
     if 0 in plan.shares(0):
         idle = plan.shares(0).count(0)
-        lines.append(f"note: a batch of {config.data.batch_size} leaves {idle} of {world.processes} processes idle")
+        lines.append(
+            f"note: a batch of {config.data.batch_size} leaves {idle} of {world.processes} processes idle"
+        )
     return lines
+
+
+def _plural(word: str, ending: str, count: int) -> str:
+    return word + ending * (count != 1)
 
 
 def _join(shares: list[int]) -> str:
@@ -157,7 +174,9 @@ def _join(shares: list[int]) -> str:
 def table(plan: LaunchPlan) -> list[str]:
     """The plan in full, for ``--dry-run``."""
     document = plan.to_json()
-    rows = [f"{'rank':>4}  {'device':<8}  {'per step':>8}  {'micro-batches':<20}  {'last step':>9}  {'per epoch':>10}"]
+    rows = [
+        f"{'rank':>4}  {'device':<8}  {'per step':>8}  {'micro-batches':<20}  {'last step':>9}  {'per epoch':>10}"
+    ]
     for rank in range(plan.world.processes):
         device = f"gpu {plan.world.gpus[rank]}" if plan.world.gpus else "cpu"
         micro = " + ".join(map(str, document["micro_batches"][rank])) or "idle"

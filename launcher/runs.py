@@ -42,20 +42,24 @@ def create_run(name: str | None, stem: str) -> Path:
         return _numbered(root, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     except OSError as error:
         raise UsageError(
-            f"{root}: a run folder cannot be made here: {error.strerror}", "set LOCKSTEP_RUNS to a folder that can be written"
+            f"{root}: a run folder cannot be made here: {error.strerror}",
+            "set LOCKSTEP_RUNS to a folder that can be written",
         ) from error
 
 
 def _named(root: Path, name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"--name {name}: not a name for a run", "use letters, digits, dots, dashes and underscores, at most 100"
+            f"--name {name}: not a name for a run",
+            "use letters, digits, dots, dashes and underscores, at most 100",
         )
     folder = root / name
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError as error:
-        raise UsageError(f"{folder}: this name is taken by {_standing(folder)}", "use another --name") from error
+        raise UsageError(
+            f"{folder}: this name is taken by {_standing(folder)}", "use another --name"
+        ) from error
     return folder
 
 
@@ -99,7 +103,9 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DamagedError(f"{folder / 'outcome.json'}: not JSON: {error}", "look at metrics.jsonl instead") from error
+        raise DamagedError(
+            f"{folder / 'outcome.json'}: not JSON: {error}", "look at metrics.jsonl instead"
+        ) from error
     return document
 
 

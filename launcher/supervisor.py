@@ -52,7 +52,14 @@ class Supervisor:
         self._status, write_end = os.pipe()
         with log.open("ab") as output:
             self._agent = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lockstep.launcher.agent", str(self._socket.fileno()), str(write_end)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "lockstep.launcher.agent",
+                    str(self._socket.fileno()),
+                    str(write_end),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

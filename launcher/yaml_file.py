@@ -25,6 +25,7 @@ MAX_BYTES = 2**20
 MAX_DEPTH = 20
 MAX_KEY = 200  # PyYAML itself gives up on keys over 1024 characters
 MAX_PROBLEMS = 20  # what fits on one screen
+_SHOWN = 60  # characters of a value that a message quotes
 
 _BROKEN = object()  # stands where a value would be, had its text been acceptable
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
@@ -60,7 +61,7 @@ def read_yaml(path: Path, shown: str = "") -> YamlFile:
     Raises:
         UsageError: the file cannot be read, is no YAML or is no mapping.
     """
-    shown = shown or str(path)
+    shown = printable(shown or str(path))
     builder = _Builder(_read_text(path, shown))
     values = builder.build()
     if not builder.finished:
@@ -143,6 +144,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
+def shortened(text: str) -> str:
+    """The beginning of a text, as much as a message has room for."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
 def kind_of(value: Any) -> str:
     """What people call a value of this type."""
     kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
@@ -185,7 +191,7 @@ def _read_text(path: Path, shown: str) -> str:
         raise UsageError(f"{shown} is a folder, not a config file") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{printable(shown)}: cannot be read: {reason}") from None
+        raise UsageError(f"{shown}: cannot be read: {reason}") from None
     if len(data) > MAX_BYTES:
         raise UsageError(f"{shown}: larger than 1 MiB; is this a config file?")
     try:

@@ -108,7 +108,9 @@ def read_checkpoint(path: Path) -> Snapshot:
         model=load_file(path / "model.safetensors"),
         optimizer=load_file(path / "optimizer.safetensors"),
         state=json.loads((path / "state.json").read_text(encoding="utf-8")),
-        rank_buffers=load_file(path / "rank_buffers.safetensors") if "rank_buffers.safetensors" in files else {},
+        rank_buffers=load_file(path / "rank_buffers.safetensors")
+        if "rank_buffers.safetensors" in files
+        else {},
     )
 
 

@@ -58,7 +58,13 @@ class Ledger:
         """
         span = self._batches.span(first)[0], self._batches.span(last - 1)[1]
         plan = planned_share(
-            self._batches.n, self._seed, epoch, self._batches.batch_size, span, self._group.rank, self._group.world_size
+            self._batches.n,
+            self._seed,
+            epoch,
+            self._batches.batch_size,
+            span,
+            self._group.rank,
+            self._group.world_size,
         )
         digest, samples = self._own(epoch)
         mine = torch.zeros(8 + self._group.world_size, dtype=torch.int64)

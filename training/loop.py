@@ -83,17 +83,18 @@ class Loop:
         progress.metrics = {"train/loss": loss.mean}
         trained = time.monotonic()
         progress.metrics |= evaluate(self._session)
-        begin, end = self._session.batches.span(first)[0], self._session.batches.span(progress.epoch_step - 1)[1]
+        begin, end = (
+            self._session.batches.span(first)[0],
+            self._session.batches.span(progress.epoch_step - 1)[1],
+        )
         self._events.write(
             "epoch",
             epoch=progress.epoch,
             step=progress.step,
             **progress.metrics,
-            **{
-                "samples_per_second": (end - begin) / (trained - started),
-                "train_seconds": trained - started,
-                "val_seconds": time.monotonic() - trained,
-            },
+            samples_per_second=(end - begin) / (trained - started),
+            train_seconds=trained - started,
+            val_seconds=time.monotonic() - trained,
         )
         self._turn_epoch()
 
@@ -156,7 +157,12 @@ class Loop:
         rank_buffers = batchnorm.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
-                snapshot = Snapshot(model_tensors(self._training), optimizer_tensors(self._training), self._state(), rank_buffers)
+                snapshot = Snapshot(
+                    model_tensors(self._training),
+                    optimizer_tensors(self._training),
+                    self._state(),
+                    rank_buffers,
+                )
                 path = write_checkpoint(self._folder / "checkpoints", snapshot)
                 self._events.write("checkpoint", step=self.progress.step, path=path.name)
 

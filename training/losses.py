@@ -19,7 +19,9 @@ Loss = Callable[[Any, Any], Any]
 Metric = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def cross_entropy(output: torch.Tensor, target: torch.Tensor, *, label_smoothing: float = 0.0) -> torch.Tensor:
+def cross_entropy(
+    output: torch.Tensor, target: torch.Tensor, *, label_smoothing: float = 0.0
+) -> torch.Tensor:
     """Cross-entropy of class scores [B, C] against class indices [B]: [B], in nats."""
     return functional.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing)
 
@@ -64,7 +66,8 @@ def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
     if names is None:
         names = ("accuracy",) if config.loss.use == "cross_entropy" else ()
     return {
-        name.rpartition(":")[2]: _METRICS.get(name) or _own(name, "metrics", list(_METRICS), base) for name in names
+        name.rpartition(":")[2]: _METRICS.get(name) or _own(name, "metrics", list(_METRICS), base)
+        for name in names
     }
 
 
@@ -92,7 +95,7 @@ def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]
             return value, torch.as_tensor(weight, device=value.device).detach()
     raise TrainingError(
         f"the loss returned {_describe(losses)} for {samples} samples",
-        "return one loss per sample (reduction='none'), or (sum, weight): the mean of a part cannot be averaged exactly",
+        "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
 
 

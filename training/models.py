@@ -23,7 +23,9 @@ def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(inputs), outputs))
 
 
-def mlp(*, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (128,), dropout: float = 0.0) -> nn.Module:
+def mlp(
+    *, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (128,), dropout: float = 0.0
+) -> nn.Module:
     """Linear layers with ReLU between, [B, *inputs] to [B, outputs]."""
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(inputs)
@@ -46,7 +48,12 @@ def cnn(
     layers: list[nn.Module] = []
     width = inputs[0]
     for size in channels:
-        layers += [nn.Conv2d(width, size, 3, padding=1), nn.GroupNorm(1, size), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        layers += [
+            nn.Conv2d(width, size, 3, padding=1),
+            nn.GroupNorm(1, size),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+        ]
         width = size
     layers += [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
     layers += [nn.Dropout(dropout)] if dropout else []
@@ -71,12 +78,15 @@ def build_model(config: ModelConfig, facts: DataFacts, base: Path) -> nn.Module:
         names = [*_BUILT_IN, "torchvision.resnet18"]
         guess = did_you_mean(config.use, names)
         raise UsageError(
-            f"model.use = {config.use}: there is no such model" + (f"; did you mean {guess}?" if guess else ""),
-            "built in are linear, mlp, cnn and torchvision.NAME; your own is package.module:callable or ./file.py:callable",
+            f"model.use = {config.use}: there is no such model"
+            + (f"; did you mean {guess}?" if guess else ""),
+            "built in: linear, mlp, cnn and torchvision.NAME; your own: package.module:callable or ./file.py:callable",
         )
     model = call(load_callable(config.use, base), config.args, "model", config.use)
     if not isinstance(model, nn.Module):
-        raise TrainingError(f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model")
+        raise TrainingError(
+            f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
+        )
     return model
 
 
@@ -136,13 +146,16 @@ def _checked(build: Callable[..., nn.Module], config: ModelConfig, given: dict[s
         if key not in known:
             guess = did_you_mean(key, known)
             raise UsageError(
-                f"model.args.{key}: {config.use} has no such argument" + (f"; did you mean {guess}?" if guess else ""),
+                f"model.args.{key}: {config.use} has no such argument"
+                + (f"; did you mean {guess}?" if guess else ""),
                 f"{config.use} takes {', '.join(known) or 'no arguments'}",
             )
     try:
         return build(**given, **config.args)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"model.args = {config.args}: {config.use} says: {error}", "see the README's table of models") from error
+        raise UsageError(
+            f"model.args = {config.args}: {config.use} says: {error}", "see the README's table of models"
+        ) from error
 
 
 def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
@@ -150,7 +163,9 @@ def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: 
     try:
         inspect.signature(function).bind(**args)
     except TypeError as error:
-        raise UsageError(f"{section}.args = {args}: {use} says: {error}", f"the signature is {inspect.signature(function)}") from error
+        raise UsageError(
+            f"{section}.args = {args}: {use} says: {error}", f"the signature is {inspect.signature(function)}"
+        ) from error
     except ValueError:  # a callable without a signature: let the call itself tell
         pass
     return function(**args)
@@ -164,5 +179,7 @@ def trainable(model: nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """
     found = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not found:
-        raise TrainingError("the model has no parameter to train", "return a module with parameters that require a gradient")
+        raise TrainingError(
+            "the model has no parameter to train", "return a module with parameters that require a gradient"
+        )
     return found

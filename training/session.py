@@ -212,7 +212,8 @@ def _wrap(session: Session, *, unused: bool) -> nn.Module:
         find_unused_parameters=unused,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*find_unused_parameters.*")
+        # torch 2.15 renamed it; 2.11 knows only this name, and buffers of equal seeds need no broadcast at all.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
         accelerator = Accelerator(
             mixed_precision=session.numerics.accelerate_name,
             cpu=session.group.device.type == "cpu",

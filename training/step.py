@@ -107,7 +107,7 @@ class Stepper:
         """Gradients of sums become those of the mean, once the global weight is known; no host sync."""
         everyone = self._group.sum(weight.to(torch.float64, copy=True))
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # noqa: SLF001 - what torch's optimizers use
+        torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 
     def _update(self) -> None:
         if self.scaler is None:

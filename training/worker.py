@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     task = _evaluate if "--eval" in argv else _train
     try:
         _run(task, path, argv[2:])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the training code raised is reported, not lost
         failure = _known(error)
         _write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
         traceback.print_exc()
@@ -139,7 +139,9 @@ def _finish(feeder: subprocess.Popen[bytes] | None) -> None:
         feeder.kill()
         status = feeder.wait()
     if status:
-        sys.stderr.write("warning: W&B did not take the whole record; see wandb.log. metrics.jsonl is complete.\n")
+        sys.stderr.write(
+            "warning: W&B did not take the whole record; see wandb.log. metrics.jsonl is complete.\n"
+        )
 
 
 def _known(error: Exception) -> LockstepError:
