@@ -113,7 +113,8 @@ def _meant(path: KeyPath) -> str | None:
     close = did_you_mean(key, keys)
     if close:
         return dotted((*inside, close))
-    return did_you_mean(dotted(path), _schema()) or _close_elsewhere(key)
+    whole = did_you_mean(dotted(path), _schema()) if inside else None
+    return whole or _close_elsewhere(key)
 
 
 def _close_elsewhere(key: str) -> str | None:
