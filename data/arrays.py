@@ -95,7 +95,7 @@ def load_array(path: Path | str) -> Array:
     """
     try:
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DamagedError(
             f"{path}: not a readable array file: {error}",
             f"delete the folder {Path(path).parent}: it is built again",

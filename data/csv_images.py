@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import stat
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,16 +107,24 @@ def _read(args: dict[str, Any], base: Path, key: str) -> Table:
 def _parse(file: Path, columns: Sequence[str]) -> Any:
     import pandas as pd
 
-    options: Any = {"dtype": str, "keep_default_na": False, "na_filter": False, "encoding": "utf-8-sig"}
     try:
-        header = list(pd.read_csv(file, nrows=0, index_col=False, **options).columns)
-        for role, column in zip(("path", "label"), columns, strict=True):
-            if column not in header:
-                raise _no_column(file, role, column, header)
-        return pd.read_csv(file, usecols=list(columns), index_col=False, **options)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, UnicodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Not usecols, with which pandas drops surplus fields without a word.
+            frame = pd.read_csv(file, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
+    except pd.errors.ParserWarning as error:
+        raise _no_csv(file, "line 2 has more fields than line 1") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
         reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
-        raise DamagedError(f"{file}: not a CSV file in UTF-8: {reason}", "correct that line") from error
+        raise _no_csv(file, re.sub(r"row (\d+)", lambda row: f"line {int(row[1]) + 1}", reason)) from error
+    for role, column in zip(("path", "label"), columns, strict=True):
+        if column not in frame.columns:
+            raise _no_column(file, role, column, list(frame.columns))
+    return frame
+
+
+def _no_csv(file: Path, reason: str) -> DamagedError:
+    return DamagedError(f"{file}: not a CSV file in UTF-8: {reason}", "correct that line")
 
 
 def _no_column(file: Path, role: str, column: str, header: list[str]) -> UsageError:

@@ -62,8 +62,17 @@ def _open(path: Path) -> Image.Image:
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is the stricter one
         image = Image.open(path, formats=FORMATS)
+    try:
+        _check_header(path, image)
+    except DamagedError:
+        image.close()
+        raise
+    return image
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise DamagedError(
@@ -71,7 +80,6 @@ def _open(path: Path) -> Image.Image:
         )
     if image.mode.startswith(("I", "F")):
         raise DamagedError(f"{path} has more than 8 bits per channel", "convert it to 8 bits")
-    return image
 
 
 def _fit(image: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:
