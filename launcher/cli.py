@@ -50,8 +50,10 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from . import local
     from .config import resolve
+    from .console import say
 
     resolved = resolve(*_split(config, overrides))
+    say(f"note: {note}" for note in resolved.notes)
     request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
     raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
