@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,6 @@ from . import keyed
 from .args import check_known, integer, normalisation
 from .arrays import cached, entry_key, fingerprint, save_array, split_facts
 from .facts import DataFacts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -110,7 +110,7 @@ def _items(use: str, result: Any) -> list[tuple[str, Any]]:
 
 def _split(use: str, name: str, split: Any) -> Any:
     split = _as_tensors(use, name, split)
-    if not hasattr(split, "__len__") or not hasattr(split, "__getitem__"):
+    if not isinstance(split, Tensors) and not (hasattr(split, "__len__") and hasattr(split, "__getitem__")):
         raise _broken(
             use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
         )
