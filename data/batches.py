@@ -12,11 +12,11 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from .datasets import ArraySplit, MapSplit
 from .errors import DamagedError, TrainingError
 from .facts import DataFacts
 from .order import Indices
 from .randomness import mix, seed_all
+from .splits import ArraySplit, MapSplit
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 3 µs per batch of 32 against 13 µs
 _RESIDENT_SHARE = 0.25  # of the free device memory
@@ -54,6 +54,10 @@ class Feed(Protocol):
 
     def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
         """The batches of ``work``, one for each item."""
+        ...
+
+    def expect_classes(self, classes: int) -> None:
+        """From now on targets must be class indices below ``classes``, or it is a ``DamagedError``."""
         ...
 
 
@@ -115,13 +119,19 @@ class ResidentFeed:
     def __init__(
         self, split: ArraySplit, normalise: Normalise, device: torch.device, classes: int | None
     ) -> None:
-        _check_targets(split.y, classes, lambda row: f"row {row}")
+        self._targets = split.y
         self._x, self._y = _resident(split.x, device), _resident(split.y, device)
         self._subset = split.subset
         self._normalise = normalise
         self._device = device
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
+        if classes is not None:
+            self.expect_classes(classes)
+
+    def expect_classes(self, classes: int) -> None:
+        """Check every target, once."""
+        _check_targets(self._targets, classes, lambda row: f"row {row}")
 
     def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
         """The batches of ``work``, one for each item."""
@@ -240,6 +250,10 @@ class LoaderFeed:
                 read = np.concatenate([part for part, _ in loaded])
                 yield Fetched([pair for _, pair in loaded], read, asked.popleft())
                 loaded = []
+
+    def expect_classes(self, classes: int) -> None:
+        """Check every target when it is read."""
+        self._classes = classes
 
     def _to_device(self, indices: Indices, sample: Any) -> tuple[Any, Any]:
         if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.utils.data import Dataset
@@ -16,36 +15,9 @@ from .facts import DataFacts, SplitFacts
 from .images import load
 from .order import Indices
 from .spec import DataConfig
+from .splits import ArraySplit, MapSplit
 
 Which = Literal["train", "val"]
-
-
-@dataclass(frozen=True)
-class ArraySplit:
-    """A split held whole, on the CPU; memory-mapped arrays are read when they are touched."""
-
-    x: torch.Tensor
-    """[rows, ...], in the type that is stored."""
-    y: torch.Tensor
-    """[rows, ...]."""
-    subset: Indices | None
-    """The rows that belong to the split, ascending; None is all."""
-
-    def __len__(self) -> int:
-        return len(self.x) if self.subset is None else len(self.subset)
-
-
-@dataclass(frozen=True)
-class MapSplit:
-    """A split that is read sample by sample."""
-
-    dataset: Any
-    """Map-style: ``dataset[row]`` is one sample."""
-    subset: Indices | None
-    """The rows that belong to the split, ascending; None is all."""
-
-    def __len__(self) -> int:
-        return len(self.dataset) if self.subset is None else len(self.subset)
 
 
 class ImageFiles(Dataset[tuple[torch.Tensor, torch.Tensor]]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -52,10 +53,11 @@ def train(
     from .config import resolve
     from .console import say
 
-    resolved = resolve(*_split(config, overrides))
-    say(f"note: {note}" for note in resolved.notes)
-    request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
-    raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
+    with _documented(json=json):
+        resolved = resolve(*_split(config, overrides))
+        say(f"note: {note}" for note in resolved.notes)
+        request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
+        raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
 
 @app.command("eval")
@@ -72,8 +74,9 @@ def evaluate(
     """Evaluate a trained run on its validation data."""
     from . import local
 
-    request = local.Request(gpus=gpus, cpu=cpu, json=json)
-    raise typer.Exit(local.evaluate(run, request, checkpoint))
+    with _documented(json=json):
+        request = local.Request(gpus=gpus, cpu=cpu, json=json)
+        raise typer.Exit(local.evaluate(run, request, checkpoint))
 
 
 @app.command()
@@ -88,7 +91,22 @@ def show(
     from . import look
     from .config import resolve
 
-    raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
+    with _documented(json=json):
+        raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
+
+
+@contextmanager
+def _documented(*, json: bool) -> Iterator[None]:
+    """With ``--json`` a refusal, too, is one document on stdout, in the form of a failed run's outcome."""
+    try:
+        yield
+    except LockstepError as error:
+        if json:
+            from .console import put_json
+
+            failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
+            put_json({"schema_version": 1, **failed})
+        raise
 
 
 def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:

@@ -8,7 +8,7 @@ import torch
 
 from ..data.errors import DamagedError
 from . import batchnorm
-from .losses import count, total
+from .contract import count, total
 from .session import Session
 
 

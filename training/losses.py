@@ -1,4 +1,4 @@
-"""Losses and metrics whose averages cannot be wrong: per sample, or a sum with its weight."""
+"""Built-in losses and metrics, and a user's own."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from torch.nn import functional
 from ..data.callables import load_callable
 from ..data.errors import TrainingError, UsageError
 from ..data.suggest import did_you_mean
+from .contract import Loss, Metric
 from .spec import LossConfig, RunConfig
-
-Loss = Callable[[Any, Any], Any]
-Metric = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def cross_entropy(
@@ -79,45 +77,3 @@ def _own(use: str, key: str, built_in: list[str], base: Path) -> Callable[..., A
         f"{key} = {use}: there is no such function" + (f"; did you mean {guess}?" if guess else ""),
         f"built in are {', '.join(built_in)}; your own is package.module:callable or ./file.py:callable",
     )
-
-
-def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(sum, weight) of what a loss returned for ``samples`` samples; a weight of None is the sample count.
-
-    Raises:
-        TrainingError: neither a tensor [samples] nor a pair (sum, weight).
-    """
-    if isinstance(losses, torch.Tensor) and losses.shape == (samples,):
-        return losses.sum(), None
-    if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
-        value, weight = losses
-        if isinstance(value, torch.Tensor) and value.ndim == 0:
-            return value, torch.as_tensor(weight, device=value.device).detach()
-    raise TrainingError(
-        f"the loss returned {_describe(losses)} for {samples} samples",
-        "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
-    )
-
-
-def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum, count) of what a metric returned, as float64 scalars on its device.
-
-    Raises:
-        TrainingError: not a pair of numbers.
-    """
-    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a pair
-        pair = [part if isinstance(part, torch.Tensor) else torch.as_tensor(part) for part in value]
-        if all(part.ndim == 0 for part in pair):
-            return pair[0].double(), pair[1].double()
-    raise TrainingError(
-        f"metric {name} returned {_describe(value)}",
-        "return (sum, count): a mean of means is wrong as soon as batches differ in size",
-    )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a single number"
-    if isinstance(value, tuple):
-        return f"a tuple ({', '.join(_describe(part) for part in value)})"
-    return type(value).__name__

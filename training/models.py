@@ -8,7 +8,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..data.callables import load_callable
@@ -169,17 +168,3 @@ def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: 
     except ValueError:  # a callable without a signature: let the call itself tell
         pass
     return function(**args)
-
-
-def trainable(model: nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names and parameters that the optimizer gets.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    found = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    if not found:
-        raise TrainingError(
-            "the model has no parameter to train", "return a module with parameters that require a gradient"
-        )
-    return found

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.errors import UsageError
-from .models import trainable
+from ..data.errors import TrainingError, UsageError
 from .spec import GroupConfig, OptimizerConfig, ScheduleConfig
 
 _KINDS: dict[str, type[torch.optim.Optimizer]] = {
@@ -51,6 +50,20 @@ def _groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
 
 def _settings(group: GroupConfig) -> dict[str, Any]:
     return {key: value for key in ("lr", "weight_decay") if (value := getattr(group, key)) is not None}
+
+
+def trainable(model: nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """Names and parameters that the optimizer gets.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    found = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not found:
+        raise TrainingError(
+            "the model has no parameter to train", "return a module with parameters that require a gradient"
+        )
+    return found
 
 
 class Schedule:

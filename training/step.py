@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batches import Fetched
+from .contract import Loss, total
 from .group import Group
-from .losses import Loss, total
 
 
 class Stepper:

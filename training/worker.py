@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from ..data.errors import LockstepError, MemoryLimitError, TrainingError
+from .build import open_session, open_training
 from .checkpoint import newest_checkpoint
 from .evaluate import evaluate
 from .events import EventLog
 from .group import Group, join
 from .loop import Loop
 from .runspec import RunSpec, read_spec
-from .session import open_session, open_training
 from .wandb_feed import choose_mode
 
 _WANDB_SECONDS = 60.0  # at most this long for W&B to finish; the local record is complete long before

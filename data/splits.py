@@ -1,0 +1,38 @@
+"""What an opened split is: arrays held whole, or samples read one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split held whole, on the CPU; memory-mapped arrays are read when they are touched."""
+
+    x: torch.Tensor
+    """[rows, ...], in the type that is stored."""
+    y: torch.Tensor
+    """[rows, ...]."""
+    subset: NDArray[np.int64] | None
+    """The rows that belong to the split, ascending; None is all."""
+
+    def __len__(self) -> int:
+        return len(self.x) if self.subset is None else len(self.subset)
+
+
+@dataclass(frozen=True)
+class MapSplit:
+    """A split that is read sample by sample."""
+
+    dataset: Any
+    """Map-style: ``dataset[row]`` is one sample."""
+    subset: NDArray[np.int64] | None
+    """The rows that belong to the split, ascending; None is all."""
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.subset is None else len(self.subset)

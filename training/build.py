@@ -1,0 +1,166 @@
+"""Everything that a rank builds before its first step, from the spec and the group."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+
+from ..data.batches import Feed, Work, normalise_for, open_feed
+from ..data.datasets import open_split
+from ..data.errors import LockstepError, TrainingError
+from ..data.order import Batches, EpochOrder
+from . import batchnorm
+from .group import Group
+from .losses import build_loss, build_metrics
+from .models import build_model
+from .optim import Schedule, build_optimizer, trainable
+from .precision import choose
+from .randomness import seed_start
+from .runspec import RunSpec
+from .session import Session, Training
+from .step import Stepper, buffers_restored, warm_up
+
+
+def open_session(spec: RunSpec, group: Group) -> Session:
+    """Build the model and open the data."""
+    config = spec.config
+    torch.use_deterministic_algorithms(config.train.deterministic)
+    numerics = choose(config.train.precision, group.device)
+    seed_start(config.train.seed)
+    model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
+    batches = Batches(spec.facts.train.length, config.data.batch_size)
+    known = config.loss.use == "cross_entropy" and spec.facts.kind != "user"
+    classes = spec.facts.classes if known else None
+    normalise = normalise_for(spec.facts, numerics.dtype, group.device)
+
+    def feed(which: Any) -> Feed:
+        split = open_split(spec.facts, which, config.data, spec.base)
+        workers = config.data.workers
+        return open_feed(
+            split, normalise, group.device, workers=workers, classes=classes, seed=config.train.seed
+        )
+
+    return Session(
+        spec=spec,
+        group=group,
+        numerics=numerics,
+        model=model,
+        loss=build_loss(config.loss, spec.base),
+        metrics=build_metrics(config, spec.base),
+        batches=batches,
+        train_feed=feed("train"),
+        val_feed=None if spec.facts.val is None else feed("val"),
+    )
+
+
+def open_training(session: Session) -> Training:
+    """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
+    config, group = session.spec.config, session.group
+    batchnorm.refuse_single_samples(
+        session.model, session.batches, group.world_size, config.data.max_micro_batch
+    )
+    session.model.train()
+    x, y = _first_sample(session)
+    unused = _check_contract(session, x, y)
+    optimizer = build_optimizer(config.optimizer, session.model)
+    wrapped = _wrap(session, unused=bool(unused))
+    if group.world_size > 1:
+        warm_up(wrapped, session.loss, x, y)
+    optimizer.zero_grad(set_to_none=True)
+    steps = config.train.epochs * session.batches.steps
+    steps = min(steps, config.train.max_steps or steps)
+    return Training(
+        session=session,
+        optimizer=optimizer,
+        names={id(parameter): name for name, parameter in trainable(session.model)},
+        schedule=Schedule(config.schedule, optimizer, steps),
+        stepper=Stepper(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
+        steps=steps,
+        unused=unused,
+    )
+
+
+def _first_sample(session: Session) -> tuple[Any, Any]:
+    """The first sample of epoch 0, the same on every rank, as a batch of one (two under batch norm)."""
+    whole = EpochOrder(session.batches.n, session.spec.config.train.seed, 0).indices(0, 1)
+    indices = np.resize(whole, session.stand_in_size)
+    return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
+
+
+def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
+    """Run one sample through model and loss; the names of parameters that get no gradient.
+
+    Raises:
+        TrainingError: the model's output does not fit the loss or the targets.
+    """
+    try:
+        with buffers_restored(session.model), torch.no_grad():
+            output = session.model(x)
+        _check_classes(session, output)
+        warm_up(session.model, session.loss, x, y)
+    except LockstepError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise TrainingError(
+            f"model and data do not fit: {type(error).__name__}: {error}\n"
+            f"the first batch is {_shape(x)} with targets {_shape(y)}",
+            "make the model accept this input and the loss this target; `launch show` tells the shapes",
+        ) from error
+    unused = [name for name, parameter in trainable(session.model) if parameter.grad is None]
+    session.model.zero_grad(set_to_none=True)
+    return unused
+
+
+def _check_classes(session: Session, output: Any) -> None:
+    """One score for each class; where the data set cannot tell its classes, the model does."""
+    if session.spec.config.loss.use != "cross_entropy":
+        return
+    facts = session.spec.facts
+    if not isinstance(output, torch.Tensor) or output.ndim < 2:  # noqa: PLR2004 - batch and classes
+        raise TrainingError(
+            f"the model returned {_shape(output)}, but cross_entropy needs scores of shape (batch, classes)",
+            "end the model with one output for each class",
+        )
+    scores = output.shape[1]
+    if facts.kind == "user":
+        for feed in (session.train_feed, session.val_feed):
+            if feed is not None:
+                feed.expect_classes(scores)
+    elif facts.classes is not None and scores < facts.classes:
+        raise TrainingError(
+            f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
+            "end the model with one output for each class",
+        )
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _wrap(session: Session, *, unused: bool) -> nn.Module:
+    """Mixed precision and DDP, both by Accelerate, which adopts the process group that is already there."""
+    threads = torch.get_num_threads()
+    handler = DistributedDataParallelKwargs(
+        broadcast_buffers=False,  # buffers stay each rank's own; see batchnorm.py
+        gradient_as_bucket_view=True,
+        find_unused_parameters=unused,
+    )
+    with warnings.catch_warnings():
+        # torch 2.15 renamed it; 2.11 knows only this name, and buffers of equal seeds need no broadcast at all.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+        accelerator = Accelerator(
+            mixed_precision=session.numerics.accelerate_name,
+            cpu=session.group.device.type == "cpu",
+            kwargs_handlers=[handler],
+        )
+        wrapped: nn.Module = accelerator.prepare_model(session.model)
+    torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
+    return wrapped
