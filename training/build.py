@@ -128,6 +128,11 @@ def _check_classes(session: Session, output: Any) -> None:
             "end the model with one output for each class",
         )
     scores = output.shape[1]
+    if scores < 2:  # noqa: PLR2004 - a choice
+        raise TrainingError(
+            f"the model returned {_shape(output)}: cross_entropy chooses between two classes or more",
+            "end the model with one output for each class",
+        )
     if facts.kind == "user":
         for feed in (session.train_feed, session.val_feed):
             if feed is not None:
