@@ -14,6 +14,8 @@ import typer
 
 from ..data.errors import LockstepError
 
+_STDERR = 2
+
 app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -137,6 +139,7 @@ def main() -> None:
 def guarded(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process as it ended."""
     os.umask(0o077)
+    _hold_standard_streams()
     try:
         command()
     except LockstepError as error:
@@ -146,3 +149,10 @@ def guarded(command: Callable[[], object]) -> None:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _hold_standard_streams() -> None:
+    """Started with stdin closed, a socket would become descriptor 0, and a child's stdin would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
