@@ -1,0 +1,184 @@
+"""Weights & Biases: one run, from rank 0 alone, each epoch once; and nothing that it does or leaks touches training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record
+
+from tests.conftest import LAUNCH, WATCHDOG, Launch, Result
+
+HEADER = b":W&B\xe1\xbe\x00"
+BLOCK = 32_768
+FULL, LAST = 1, 4
+CANARY = "canary0123456789canary0123456789canary01"  # as long as W&B's keys are
+VOLATILE = ("time", "samples_per_second", "train_seconds", "val_seconds")
+
+
+def _records(file: Path) -> Iterator[Record]:
+    """What a ``.wandb`` file holds: LevelDB's log format behind a header of seven bytes.
+
+    github.com/google/leveldb/blob/main/doc/log_format.md
+    """
+    data = file.read_bytes()
+    assert data[:7] == HEADER
+    at, record = len(HEADER), b""
+    while at + 7 <= len(data):
+        if BLOCK - at % BLOCK < 7:
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        record += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (FULL, LAST):
+            yield Record.FromString(record)
+            record = b""
+
+
+def _folders(run: Path) -> list[Path]:
+    return sorted((run / "wandb").glob("*run-*")) if (run / "wandb").exists() else []
+
+
+def _of_kind(run: Path, kind: str) -> list[Any]:
+    (folder,) = (path for path in _folders(run) if not path.is_symlink())
+    (file,) = folder.glob("*.wandb")
+    return [getattr(record, kind) for record in _records(file) if record.WhichOneof("record_type") == kind]
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    """The logged rows, by key."""
+    return [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in row.item}
+        for row in _of_kind(run, "history")
+    ]
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    """``metrics.jsonl`` without what differs from run to run."""
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in event.items() if key not in VOLATILE} for event in events]
+
+
+def _train(launch: Launch, own: Path, *settings: str, env: dict[str, str]) -> tuple[Result, Path]:
+    result = launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env=env)
+    assert result.status == 0, result.err
+    return result, Path(os.environ["LOCKSTEP_RUNS"]) / "w"
+
+
+def test_a_run_of_three_processes_is_one_offline_run_with_each_epoch_once_and_in_order(
+    launch: Launch, own: Path
+) -> None:
+    _, run = _train(launch, own, "train.epochs=3", "--cpu", "3", env={"WANDB_MODE": "offline"})
+    spec = json.loads((run / "spec.json").read_text())
+    (record,) = _of_kind(run, "run")
+    assert (record.run_id, record.project, record.display_name) == (spec["wandb_id"], "lockstep", "w")
+    logged = {item.key: json.loads(item.value_json) for item in record.config.update}
+    assert logged["data"]["batch_size"] == 31
+    epochs = [row for row in _rows(run) if "val/loss" in row]
+    told = [event for event in _events(run) if event["event"] == "epoch"]
+    assert [row["epoch"] for row in epochs] == [0, 1, 2]
+    for row, event in zip(epochs, told, strict=True):
+        assert {key: row[key] for key in event if key != "event"} == {
+            k: event[k] for k in event if k != "event"
+        }
+    assert [row["_step"] for row in _rows(run)] == list(range(len(_rows(run))))
+    assert len(_rows(run)) == sum(event["event"] in ("epoch", "step") for event in _events(run))
+    (end,) = _of_kind(run, "exit")
+    assert end.exit_code == 0
+
+
+def test_disabled_leaves_no_trace(launch: Launch, own: Path) -> None:
+    _, run = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "disabled"})
+    assert [path for path in run.rglob("*") if "wandb" in path.name] == []
+
+
+def _without_a_word(own: Path, tmp_path: Path, *arguments: str) -> Path:
+    """Train with stdin closed and nobody logged in; the run folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *LAUNCH, "train", "own.yaml", "--name", "w", *arguments],
+        cwd=own,
+        env={**environment, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(os.environ["LOCKSTEP_RUNS"]) / "w"
+
+
+def test_nobody_who_is_not_logged_in_is_asked_anything(own: Path, tmp_path: Path) -> None:
+    run = _without_a_word(own, tmp_path, "--cpu", "2")
+    assert all(folder.name.startswith("offline-run-") for folder in _folders(run) if not folder.is_symlink())
+    assert len([row for row in _rows(run) if "val/loss" in row]) == 2
+
+
+BROKEN = {
+    "raises": 'raise RuntimeError("this wandb is broken")',
+    "is slow and raises": 'import time\ntime.sleep(5)\nraise RuntimeError("this wandb is broken")',
+    "ends its process": "import os\nos._exit(9)",
+    "has no init": "x = 1",
+    "sleeps for ever": "import time\ntime.sleep(100_000)",
+}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, marks=[pytest.mark.exhaustive] * (how != "is slow and raises")) for how in BROKEN],
+)
+def test_a_broken_wandb_changes_nothing_but_a_warning(
+    launch: Launch, own: Path, tmp_path: Path, how: str
+) -> None:
+    fake = tmp_path / "fake" / "wandb"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text(BROKEN[how] + "\n")
+    _, honest = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "disabled"})
+    expected = _events(honest)
+    shutil.rmtree(honest)
+    _, run = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "offline", "PYTHONPATH": str(fake.parent)})
+    assert _events(run) == expected
+    assert (run / "attempt-1" / "rank-0.log").read_text().count("warning: W&B") == 1
+    assert (run / "attempt-1" / "wandb.log").exists()
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _files_with(word: str, *folders: Path) -> list[Path]:
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if word.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_no_key_is_written_anywhere_and_a_server_that_is_down_costs_nothing(
+    launch: Launch, own: Path, tmp_path: Path, mode: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        "WANDB_API_KEY": CANARY,
+        "WANDB_BASE_URL": f"http://127.0.0.1:{_closed_port()}",
+        "WANDB_MODE": mode,
+        "HOME": str(home),
+    }
+    result, run = _train(launch, own, f"wandb.mode={mode}", "--cpu", "1", env=environment)
+    assert _events(run)[-1] == {"event": "end", "status": "done"}
+    assert (run / "metrics.jsonl").read_text().count('"event": "epoch"') == 2
+    assert CANARY not in result.out + result.err
+    assert _files_with(CANARY, run, home, own) == []
+    log = (run / "attempt-1" / "rank-0.log").read_text()
+    assert log.count("warning: W&B") == (mode == "online")
