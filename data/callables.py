@@ -17,7 +17,7 @@ from typing import Any
 from .args import meant
 from .errors import LockstepError, TrainingError, UsageError
 
-_PACKAGE = Path(__file__).resolve().parent
+_OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "training", "launcher")]
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
@@ -46,19 +46,15 @@ def raised(what: str, error: BaseException) -> TrainingError:
         where = f"{error.filename}:{error.lineno}"
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
     detail = "".join(traceback.format_exception_only(error)).strip()
-    return TrainingError(f"{what} ({_where(error)}): {detail}", "correct the code at that line")
+    return TrainingError(f"{what} ({place_of(error)}): {detail}", "correct the code at that line")
 
 
-def _where(error: BaseException) -> str:
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and Path(frame.filename).resolve().parent != _PACKAGE
-    ]
-    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
-    if not frames:
-        return "in its call"
-    last = (own or frames)[-1]
+def place_of(error: BaseException) -> str:
+    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    theirs = [frame for frame in frames if Path(frame.filename).resolve().parent not in _OURS]
+    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
+    last = (own or theirs or frames)[-1]
     return f"{last.filename}:{last.lineno}"
 
 

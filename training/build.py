@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from ..data.batches import Feed, Work, normalise_for, open_feed
+from ..data.callables import place_of
 from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
 from ..data.order import Batches, EpochOrder
@@ -99,6 +100,7 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     Raises:
         TrainingError: the model's output does not fit the loss or the targets.
     """
+    parameters = trainable(session.model)
     try:
         with buffers_restored(session.model), torch.no_grad():
             output = session.model(x)
@@ -109,10 +111,11 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     except (RuntimeError, ValueError, IndexError) as error:
         raise TrainingError(
             f"model and data do not fit: {type(error).__name__}: {error}\n"
+            f"at {place_of(error)}\n"
             f"the first batch is {_shape(x)} with targets {_shape(y)}",
             "make the model accept this input and the loss this target; `launch show` tells the shapes",
         ) from error
-    unused = [name for name, parameter in trainable(session.model) if parameter.grad is None]
+    unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
     return unused
 

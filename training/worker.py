@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ..data.callables import place_of
 from ..data.errors import LockstepError, MemoryLimitError, TrainingError
 from .build import open_session, open_training
 from .checkpoint import newest_checkpoint
@@ -155,7 +156,6 @@ def _known(error: Exception) -> LockstepError:
 
 
 def _describe(failure: LockstepError, error: Exception, rank: int) -> dict[str, Any]:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     return {
         **failure.to_json(),
         "rank": rank,
@@ -163,7 +163,7 @@ def _describe(failure: LockstepError, error: Exception, rank: int) -> dict[str, 
         "time_ns": time.time_ns(),
         "type": type(error).__name__,
         "ours": isinstance(error, LockstepError),
-        "where": f"{frame.filename}:{frame.lineno} in {frame.name}",
+        "where": place_of(error),
         "exit_status": failure.exit_status,
         "traceback": "".join(traceback.format_exception(error)),
     }
