@@ -94,7 +94,7 @@ def _sha256(path: Path) -> str:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in ``folder``, newest first, whole or not."""
-    return sorted(folder.glob(f"{_PREFIX}*"), key=lambda path: path.name, reverse=True)
+    return sorted(folder.glob(f"{_PREFIX}*"), key=lambda path: (len(path.name), path.name), reverse=True)
 
 
 def read_checkpoint(path: Path) -> Snapshot:
@@ -117,17 +117,17 @@ def read_checkpoint(path: Path) -> Snapshot:
 def _verified(path: Path) -> Iterable[str]:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        files: dict[str, Any] = dict(manifest["files"])
+        files = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}
         needed = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path / "manifest.json", f"cannot be read ({error})") from error
     if needed:
         raise _damaged(path / "manifest.json", f"does not list {', '.join(sorted(needed))}")
-    for name, entry in files.items():
+    for name, (digest, size) in files.items():
         file = path / name
         if not file.is_file():
             raise _damaged(file, "is missing")
-        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+        if file.stat().st_size != size or _sha256(file) != digest:
             raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
     return files
 
