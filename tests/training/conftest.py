@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lockstep.data.facts import DataFacts, SplitFacts
+from lockstep.training.group import Group
+
+
+@pytest.fixture
+def alone() -> Group:
+    return Group(0, 0, 1, torch.device("cpu"))
+
+
+@pytest.fixture
+def pictures() -> DataFacts:
+    """Grey images of 12 x 10 in three classes."""
+    return DataFacts(
+        name="pictures",
+        kind="arrays",
+        train=SplitFacts(5, {}),
+        val=None,
+        input_shape=(1, 12, 10),
+        input_dtype="uint8",
+        classes=3,
+        class_names=None,
+        target_shape=(),
+        mean=None,
+        std=None,
+    )
