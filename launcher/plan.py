@@ -145,7 +145,7 @@ def summary(plan: LaunchPlan) -> list[str]:
     world, config, facts = plan.world, plan.config, plan.facts
     where = f"{world.processes} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.processes)}"
     if not world.gpus:
-        where += f" x {world.threads} {_plural('thread', 's', world.threads)}"
+        where += f" on {world.cores} {_plural('core', 's', world.cores)}"
     val = f" + {facts.val.length:,}" if facts.val else ""
     batch = f"batch {config.data.batch_size} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.batches import Feed, Work, normalise_for, open_feed
 from ..data.callables import place_of
@@ -26,6 +27,8 @@ from .randomness import seed_start
 from .runspec import RunSpec
 from .session import Session, Training
 from .step import Stepper, buffers_restored, warm_up
+
+_SHARED_FLOPS = 2e8
 
 
 def open_session(spec: RunSpec, group: Group) -> Session:
@@ -102,8 +105,9 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     """
     parameters = trainable(session.model)
     try:
-        with buffers_restored(session.model), torch.no_grad():
+        with buffers_restored(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
+        _choose_threads(session, counter.get_total_flops() / len(y))
         _check_classes(session, output)
         warm_up(session.model, session.loss, x, y)
     except LockstepError:
@@ -118,6 +122,22 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
     return unused
+
+
+def _choose_threads(session: Session, flops: float) -> None:
+    """One thread where a step is too small to be shared; a function of model and shares, so bits stay bits.
+
+    Measured on two cores: a step of 39 MFLOP took 0.68 ms on one thread and 1.45 ms on two; of 312 MFLOP,
+    3.1 ms and 2.7 ms.
+
+    Args:
+        session: on the CPU.
+        flops: of one sample's forward pass; backward costs twice as many.
+    """
+    share = -(-session.batches.batch_size // session.group.world_size)
+    share = min(share, session.spec.config.data.max_micro_batch or share)
+    if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:
+        torch.set_num_threads(1)
 
 
 def _check_classes(session: Session, output: Any) -> None:
