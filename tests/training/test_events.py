@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from lockstep.training.events import EventLog, read_events
+
+
+def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "metrics.jsonl")
+    log.write("epoch", epoch=0, **{"train/loss": 0.5})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    event = json.loads(line)
+    assert event.pop("time") > 1.6e9
+    assert event == {"event": "epoch", "epoch": 0, "train/loss": 0.5}
+    log.close()
+
+
+def test_what_is_no_number_is_null_because_json_has_no_nan(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "metrics.jsonl")
+    log.write("step", a=math.nan, b=math.inf, c=-math.inf, d=1e300)
+    log.close()
+    (event,) = read_events(tmp_path / "metrics.jsonl")
+    assert [event[key] for key in "abcd"] == [None, None, None, 1e300]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_line_that_is_being_written_is_not_read_yet(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"event": "start"}\n{"event": "st')
+    assert list(read_events(path)) == [{"event": "start"}]
+    assert list(read_events(tmp_path / "nothing.jsonl")) == []
+
+
+def test_a_log_goes_on_where_an_earlier_one_ended(tmp_path: Path) -> None:
+    for step in (1, 2):
+        log = EventLog(tmp_path / "metrics.jsonl")
+        log.write("step", step=step)
+        log.close()
+    assert [event["step"] for event in read_events(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_other_ranks_write_nothing_and_closing_twice_is_harmless(tmp_path: Path) -> None:
+    silent = EventLog(None)
+    silent.write("step", step=1)
+    silent.close()
+    log = EventLog(tmp_path / "metrics.jsonl")
+    log.close()
+    log.close()
+    log.write("step", step=1)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
