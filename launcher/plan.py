@@ -59,24 +59,29 @@ def _choose_gpus(machine: Machine, asked: str | None) -> tuple[str, ...]:
         return ()
     if asked == "all":
         return _first_gpus(machine, len(machine.gpus) or 1, asked)
-    if asked.isdigit():
+    if _is_number(asked):
         if int(asked) == 0:
             raise UsageError(
                 "--gpus 0: at least one GPU is needed", "use --cpu N, or `--gpus 0,` for the GPU numbered 0"
             )
         return _first_gpus(machine, int(asked), asked)
     names = tuple(part.strip() for part in asked.split(",") if part.strip())
-    if not names or not all(name.isdigit() for name in names):
+    if not names or not all(_is_number(name) for name in names):
         raise UsageError(
             f"--gpus {asked}: not a number of GPUs, `all` or a list such as 0,2", "use one of these"
         )
-    if len(set(names)) < len(names):
+    if len({int(name) for name in names}) < len(names):
         raise UsageError(
             f"--gpus {asked}: a GPU is listed twice", "list each GPU once: one process runs on each"
         )
     return tuple(
         _first_gpus(machine, max(int(name) for name in names) + 1, asked)[int(name)] for name in names
     )
+
+
+def _is_number(text: str) -> bool:
+    """Whether ``int`` takes it: a superscript is a digit, too."""
+    return text.isascii() and text.isdigit()
 
 
 def _first_gpus(machine: Machine, count: int, asked: str) -> tuple[str, ...]:
