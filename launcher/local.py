@@ -88,7 +88,7 @@ def evaluate(name: str, request: Request, step: int | None) -> int:
         put(
             [
                 f"{document['run']} {document['checkpoint']}",
-                *(f"{k}  {v:.6g}" for k, v in document["metrics"].items()),
+                *(f"{k}  {_figure(v)}" for k, v in document["metrics"].items()),
             ]
         )
     return 0
@@ -122,7 +122,10 @@ class _Attempt:
                 "processes": self._world.processes,
                 "argv": argv,
                 "attempt_dir": str(self._folder),
-                "environment": {"LOCKSTEP_ATTEMPT_DIR": str(self._folder)},
+                "environment": {
+                    "LOCKSTEP_ATTEMPT_DIR": str(self._folder),
+                    "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
+                },
             }
         )
         return diagnose(self._folder, self._supervisor.watch(tick), self._world.processes)
@@ -157,6 +160,10 @@ def _conclude(folder: Path, failure: LockstepError | None, request: Request, wor
         return failure.exit_status
     say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0
+
+
+def _figure(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.6g}"
 
 
 def _short(folder: Path) -> str:

@@ -26,11 +26,18 @@ def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]
     if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
         value, weight = losses
         if isinstance(value, torch.Tensor) and value.ndim == 0:
-            return value, torch.as_tensor(weight, device=value.device).detach()
+            return value, _on(value.device, weight).detach()
     raise TrainingError(
         f"the loss returned {_describe(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
+
+
+def _on(device: torch.device, number: Any) -> torch.Tensor:
+    """A number as a tensor; filled on the device, because copying it there would make the step wait."""
+    if isinstance(number, torch.Tensor):
+        return number
+    return torch.full((), float(number), dtype=torch.float64, device=device)
 
 
 def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,7 +26,7 @@ class EventLog:
         if self._file is None:
             return
         document = {"time": round(time.time(), 3), "event": event, **values}
-        self._file.write(json.dumps({key: _plain(value) for key, value in document.items()}) + "\n")
+        self._file.write(json.dumps({key: plain(value) for key, value in document.items()}) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -47,6 +47,6 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: null instead."""
+def plain(value: Any) -> Any:
+    """``value`` for JSON, which has no NaN: null instead."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from ..data.order import ALGORITHM
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256, write_checkpoint
 from .evaluate import evaluate
-from .events import EventLog
+from .events import EventLog, plain
 from .ledger import Account, Ledger
 from .meter import LossMeter, Reading
 from .randomness import StepRandomness
@@ -190,7 +190,7 @@ class Loop:
             "order_sha256": account.order_sha256,
             "consumed_digest": f"{account.consumed_digest:032x}",
             "ranks": account.ranks,
-            "metrics": progress.metrics,
+            "metrics": {key: plain(value) for key, value in progress.metrics.items()},
             "data_fingerprint": session.spec.facts.fingerprint,
         }
 
@@ -207,7 +207,7 @@ class Loop:
             "steps": self.progress.step,
             "samples": sum(account.ranks),
             "ranks": account.ranks,
-            "metrics": self.progress.metrics,
+            "metrics": {key: plain(value) for key, value in self.progress.metrics.items()},
             **hashes,
             "order_sha256": account.order_sha256,
             "consumed_digest": f"{account.consumed_digest:032x}",

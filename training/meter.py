@@ -72,9 +72,10 @@ class LossMeter:
     def _flush(self, step: int) -> Reading | None:
         """Start the sum of this interval, then read the one before, which has had its time to arrive."""
         parts = torch.stack(self._losses).double()
-        weight = (
-            torch.stack(self._weights).sum().double() if self._weights else parts.new_tensor(self._samples)
-        )
+        if self._weights:
+            weight = torch.stack(self._weights).sum().double()
+        else:  # filled on the device: a copy from the host would make the step wait
+            weight = torch.full_like(parts[0], self._samples)
         values = torch.stack([parts.sum(), weight])
         started = _Pending(step - len(parts) + 1, step, parts, values, self._group.sum_later(values))
         if values.is_cuda:

@@ -24,7 +24,7 @@ from ..data.errors import LockstepError, MemoryLimitError, TrainingError
 from .build import open_session, open_training
 from .checkpoint import newest_checkpoint
 from .evaluate import evaluate
-from .events import EventLog
+from .events import EventLog, plain
 from .group import Group, join
 from .loop import Loop
 from .runspec import RunSpec, read_spec
@@ -64,7 +64,7 @@ def run_and_exit(argv: list[str]) -> None:
 
 def _run(task: Callable[[RunSpec, Group, Path, list[str]], None], path: Path, rest: list[str]) -> None:
     spec = read_spec(path)
-    group = join(gpu=spec.device == "gpu")
+    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", spec.device) == "gpu")
     task(spec, group, path.parent, rest)
     group.close()
 
@@ -94,7 +94,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> Non
             "checkpoint": path.name,
             "step": snapshot.state["step"],
             "epochs": snapshot.state["epoch"],
-            "metrics": metrics,
+            "metrics": {key: plain(value) for key, value in metrics.items()},
             "damaged": [error.message for error in damaged],
             "seconds": round(time.monotonic() - started, 3),
         }
