@@ -15,18 +15,16 @@ _LIMBS = 4
 Words = NDArray[np.uint64]
 
 
-def chain(previous: str, step: int, indices: Indices) -> str:
+def chain(previous: bytes, step: int, indices: Indices) -> bytes:
     """The next link: SHA-256 over the previous link, the run's step and the indices of its global batch.
 
     Args:
-        previous: hexadecimal; empty before the first step.
+        previous: empty before the first step.
         step: counted from 0 over the run.
         indices: int64 [G], in order.
     """
-    digest = hashlib.sha256(bytes.fromhex(previous))
-    digest.update(step.to_bytes(8, "little"))
-    digest.update(indices.astype("<i8", copy=False).tobytes())
-    return digest.hexdigest()
+    link = previous + step.to_bytes(8, "little") + indices.astype("<i8", copy=False).tobytes()
+    return hashlib.sha256(link).digest()
 
 
 def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -> int:

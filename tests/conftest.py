@@ -69,7 +69,7 @@ def launch(tmp_path: Path) -> Launch:
     return run
 
 
-OWN = '''
+OWN = """
 import torch
 from torch import nn
 
@@ -81,7 +81,7 @@ def data(n=1009, m=211, width=7):
 
 def model(width=7):
     return nn.Sequential(nn.Linear(width, 11), nn.Tanh(), nn.Linear(11, 2))
-'''
+"""
 
 OWN_CONFIG = """
 data: {use: "./own.py:data", batch_size: 31}

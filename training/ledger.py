@@ -13,6 +13,8 @@ from ..data.errors import DamagedError
 from ..data.order import Batches
 from .group import Group
 
+_BURST = 256  # steps; what is pending keeps parts of the order alive, so it must not grow with the epoch
+
 
 @dataclass
 class Account:
@@ -40,15 +42,17 @@ class Ledger:
         self._batches = batches
         self._seed = seed
         self._group = group
-        self._records: list[tuple[int, Fetched]] = []
+        self._chain = bytes.fromhex(account.order_sha256)
+        self._pending: list[tuple[int, int, Fetched]] = []
+        self._digest = self._samples = 0
         account.ranks.extend([0] * (group.world_size - len(account.ranks)))
 
     def record(self, epoch_step: int, run_step: int, fetched: Fetched) -> None:
-        """Note a step that was trained on; steps are counted from 0."""
-        if not fetched.work.stand_in:
-            self._records.append((epoch_step, _lean(fetched)))
-        if fetched.work.whole is not None:
-            self.account.order_sha256 = chain(self.account.order_sha256, run_step, fetched.work.whole)
+        """Note a step that was trained on; steps are counted from 0. Hashed in bursts, on a warm cache."""
+        fetched.micro = ()  # the batch itself need not live on
+        self._pending.append((epoch_step, run_step, fetched))
+        if len(self._pending) == _BURST:
+            self._hash()
 
     def settle(self, epoch: int, first: int, last: int) -> None:
         """Bring the ranks' records of the epoch's steps [first, last) together.
@@ -56,43 +60,49 @@ class Ledger:
         Raises:
             DamagedError: what was fetched is not what the plan says.
         """
-        span = self._batches.span(first)[0], self._batches.span(last - 1)[1]
-        plan = planned_share(
-            self._batches.n,
-            self._seed,
-            epoch,
-            self._batches.batch_size,
-            span,
-            self._group.rank,
-            self._group.world_size,
-        )
-        digest, samples = self._own(epoch)
-        mine = torch.zeros(8 + self._group.world_size, dtype=torch.int64)
-        mine[:8] = torch.tensor(to_limbs(digest) + to_limbs(plan))
-        mine[8 + self._group.rank] = samples
-        everyone = self._group.sum(mine.to(self._group.device)).tolist()
+        self._hash()
+        everyone = self._together(self._plan(epoch, first, last))
         if from_limbs(everyone[:4]) != from_limbs(everyone[4:8]):
             raise DamagedError(
                 f"epoch {epoch}: the samples that the ranks fetched are not those of the plan",
                 "the data set changed while it was read, or its loader returns other samples than it was asked for",
             )
-        self.account.consumed_digest = (self.account.consumed_digest + from_limbs(everyone[:4])) % 2**128
+        account = self.account
+        account.order_sha256 = self._chain.hex()
+        account.consumed_digest = (account.consumed_digest + from_limbs(everyone[:4])) % 2**128
         for rank, count in enumerate(everyone[8:]):
-            self.account.ranks[rank] += count
-        self._records = []
+            account.ranks[rank] += count
+        self._digest = self._samples = 0
 
-    def _own(self, epoch: int) -> tuple[int, int]:
-        if not self._records:
-            return 0, 0
-        sizes = [record.indices.size for _, record in self._records]
-        steps = np.repeat(np.array([step for step, _ in self._records], np.int64), sizes)
-        indices = np.concatenate([record.indices for _, record in self._records])
-        positions = np.concatenate(
-            [np.arange(r.work.start, r.work.start + r.indices.size, dtype=np.int64) for _, r in self._records]
+    def _plan(self, epoch: int, first: int, last: int) -> int:
+        """This rank's share of computing what must have been consumed."""
+        batches, group = self._batches, self._group
+        span = batches.span(first)[0], batches.span(last - 1)[1]
+        return planned_share(
+            batches.n, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
         )
-        return consumed(epoch, steps, positions, indices), int(indices.size)
 
+    def _together(self, plan: int) -> list[int]:
+        """Limbs of what was consumed and of what was planned, and the samples of each rank, over all ranks."""
+        mine = torch.zeros(8 + self._group.world_size, dtype=torch.int64)
+        mine[:8] = torch.tensor(to_limbs(self._digest) + to_limbs(plan))
+        mine[8 + self._group.rank] = self._samples
+        values: list[int] = self._group.sum(mine.to(self._group.device)).tolist()
+        return values
 
-def _lean(fetched: Fetched) -> Fetched:
-    """Without the batches themselves, which would otherwise live until the epoch ends."""
-    return Fetched((), fetched.indices, fetched.work)
+    def _hash(self) -> None:
+        """Take what is pending into the chain and the digest."""
+        pending, self._pending = self._pending, []
+        for _, run_step, fetched in pending:
+            if fetched.work.whole is not None:
+                self._chain = chain(self._chain, run_step, fetched.work.whole)
+        trained = [(step, fetched) for step, _, fetched in pending if not fetched.work.stand_in]
+        if not trained:
+            return
+        sizes = [fetched.indices.size for _, fetched in trained]
+        steps = np.repeat(np.array([step for step, _ in trained], np.int64), sizes)
+        starts = np.repeat(np.array([fetched.work.start for _, fetched in trained], np.int64), sizes)
+        within = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
+        indices = np.concatenate([fetched.indices for _, fetched in trained])
+        self._digest += consumed(trained[0][1].work.epoch, steps, starts + within, indices)
+        self._samples += int(indices.size)

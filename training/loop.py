@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,8 @@ class Loop:
         """Train to the end; the result's values as ``launch train --json`` prints them."""
         started = time.monotonic()
         self._start()
+        gc.collect()
+        gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while self.progress.step < self._training.steps:
             self._epoch()
         self._checkpoint()

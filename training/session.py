@@ -40,18 +40,24 @@ class Session:
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """This rank's work in the steps of an epoch from step ``first`` on."""
         order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
-        rank, world_size = self.group.rank, self.group.world_size
-        limit = self.spec.config.data.max_micro_batch
+        size, rank = self.batches.batch_size, self.group.rank
+        full = self.batches.n // size
+        cuts = {length: self._cut(length) for length in (size, self.batches.n - full * size) if length}
         for step in range(first, self.batches.steps):
-            whole = order.indices(*self.batches.span(step))
-            begin, offset = self.batches.shard(step, rank, world_size), self.batches.span(step)[0]
-            mine = whole[begin[0] - offset : begin[1] - offset]
+            start = step * size
+            whole = order.indices(start, start + size if step < full else self.batches.n)
+            begin, end, micro = cuts[whole.size]
             record = whole if rank == 0 else None
-            if mine.size:
-                yield Work(mine, micro_sizes(mine.size, limit), epoch, begin[0], record)
+            if micro:
+                yield Work(whole[begin:end], micro, epoch, start + begin, record)
             else:
                 stand_in = np.resize(whole[:1], self.stand_in_size)
-                yield Work(stand_in, [stand_in.size], epoch, begin[0], record, stand_in=True)
+                yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
+
+    def _cut(self, size: int) -> tuple[int, int, list[int]]:
+        """This rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
+        begin, end = shard(0, size, self.group.rank, self.group.world_size)
+        return begin, end, micro_sizes(end - begin, self.spec.config.data.max_micro_batch)
 
     @property
     def stand_in_size(self) -> int:
