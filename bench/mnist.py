@@ -45,6 +45,7 @@ from lockstep.launcher.config import resolve
 from lockstep.training.build import open_session, open_training
 from lockstep.training.events import EventLog
 from lockstep.training.group import Group
+from lockstep.training.host import tune_host
 from lockstep.training.loop import Loop
 from lockstep.training.losses import cross_entropy
 from lockstep.training.runspec import RunSpec
@@ -412,6 +413,7 @@ def main() -> int:
     args = _arguments()
     device = torch.device("cuda", 0) if args.device == "cuda" else torch.device("cpu")
     data = open_data(args.data)
+    tune_host()  # as every rank does, and so for every arm: they share this process
     document = {
         "machine": machine(device),
         "data": data.facts.name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,6 +99,7 @@ def open_feed(
     workers: int,
     classes: int | None,
     seed: int,
+    ahead: bool = False,
 ) -> Feed:
     """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
 
@@ -108,23 +110,39 @@ def open_feed(
         workers: loader processes for a ``MapSplit``.
         classes: where targets are class indices, each is checked to be below this.
         seed: of what is random about a sample, with the epoch and its index.
+        ahead: a core is free to gather arrays while the model trains.
     """
     if isinstance(split, ArraySplit):
-        return ResidentFeed(split, normalise, device, classes)
+        return ResidentFeed(split, normalise, device, classes=classes, ahead=ahead)
     return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed)
 
 
 class ResidentFeed:
-    """Arrays held whole: a batch is a slice of one gather that serves several steps."""
+    """Arrays held whole: a batch is a slice of one gather that serves several steps.
+
+    Args:
+        split: the arrays.
+        normalise: applied on the device.
+        device: where batches are wanted.
+        classes: as in ``open_feed``.
+        ahead: gather on a thread of its own; worth it where a core is free.
+    """
 
     def __init__(
-        self, split: ArraySplit, normalise: Normalise, device: torch.device, classes: int | None
+        self,
+        split: ArraySplit,
+        normalise: Normalise,
+        device: torch.device,
+        *,
+        classes: int | None,
+        ahead: bool = False,
     ) -> None:
         self._targets = split.y
         self._x, self._y = _resident(split.x, device), _resident(split.y, device)
         self._subset = split.subset
         self._normalise = normalise
         self._device = device
+        self._ahead = device.type == "cpu" and ahead
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
         if classes is not None:
@@ -136,34 +154,56 @@ class ResidentFeed:
 
     def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
         """The batches of ``work``, one for each item."""
+        mapped = _one_ahead if self._ahead else map
+        for block in mapped(self._gather, self._blocks(work)):
+            yield from block
+
+    def _blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
+        """Steps that are gathered together: as many as fit, at least one."""
         block: list[Work] = []
         rows = 0
         for item in work:
             if block and rows + item.indices.size > self._rows:
-                yield from self._block(block)
+                yield block
                 block, rows = [], 0
             block.append(item)
             rows += item.indices.size
         if block:
-            yield from self._block(block)
+            yield block
 
-    def _block(self, block: list[Work]) -> Iterator[Fetched]:
+    def _gather(self, block: list[Work]) -> list[Fetched]:
         indices = block[0].indices if len(block) == 1 else np.concatenate([item.indices for item in block])
         rows = torch.from_numpy(indices if self._subset is None else self._subset[indices])
-        x, y = (self._gather(source, rows) for source in (self._x, self._y))
+        x, y = (self._select(source, rows) for source in (self._x, self._y))
         sizes = [size for item in block for size in item.micro]
         parts = list(zip(self._normalise(x).split(sizes), y.split(sizes), strict=True))
+        fetched = []
         taken = row = 0
         for item in block:
             micro = parts[taken : taken + len(item.micro)]
-            yield Fetched(micro, indices[row : row + item.indices.size], item)
+            fetched.append(Fetched(micro, indices[row : row + item.indices.size], item))
             taken += len(item.micro)
             row += item.indices.size
+        return fetched
 
-    def _gather(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def _select(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if source.device == self._device:
             return source.index_select(0, rows.to(self._device, non_blocking=True))
         return source.index_select(0, rows).to(self._device, non_blocking=True)
+
+
+def _one_ahead(
+    gather: Callable[[list[Work]], list[Fetched]], blocks: Iterator[list[Work]]
+) -> Iterator[list[Fetched]]:
+    """``map(gather, blocks)`` with the next block being gathered on a thread while this one is trained on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
+        following: Future[list[Fetched]] | None = None
+        for block in blocks:
+            ready, following = following, pool.submit(gather, block)
+            if ready is not None:
+                yield ready.result()
+        if following is not None:
+            yield following.result()
 
 
 def _resident(values: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -8,16 +8,22 @@ import numpy as np
 import torch
 
 _MASK = 2**64 - 1
+START = 0x9E3779B97F4A7C15
 
 
 def mix(*values: int) -> int:
-    """A 63-bit hash of integers: splitmix64's finaliser (Steele, Lea and Flood, 2014), chained."""
-    state = 0x9E3779B97F4A7C15
+    """A 63-bit hash of integers, each below 2**64: xor, multiply and shift, with splitmix64's multipliers."""
+    state = START
     for value in values:
-        state = (state ^ value) * 0xBF58476D1CE4E5B9 & _MASK
-        state = (state ^ state >> 30) * 0x94D049BB133111EB & _MASK
-        state ^= state >> 31
+        state = absorb(state, value)
     return state >> 1
+
+
+def absorb(state: int, value: int) -> int:
+    """``mix`` step by step: what is known early need not be hashed again."""
+    state = (state ^ value) * 0xBF58476D1CE4E5B9 & _MASK
+    state = (state ^ state >> 30) * 0x94D049BB133111EB & _MASK
+    return state ^ state >> 31
 
 
 def seed_all(key: int) -> None:

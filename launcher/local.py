@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from ..data.errors import LockstepError
 from ..training.runspec import read_spec
+from ..training.wandb_feed import finish_feeder, start_feeder
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .failure import diagnose
@@ -59,8 +60,11 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
             rows = EpochTable(
                 folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout
             )
+            feeder = start_feeder(read_spec(folder / "spec.json"), folder, attempt / "wandb.log")
             failure = started.run(folder, [str(folder / "spec.json")], rows.update)
             rows.close()
+            warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
+            say([f"warning: {warning}; see {attempt / 'wandb.log'}"] if warning else [])
     finally:
         if not (folder / "spec.json").exists():
             shutil.rmtree(folder)  # nothing was started: the name is free again

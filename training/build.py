@@ -18,6 +18,7 @@ from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
 from ..data.order import Batches, EpochOrder
 from . import batchnorm
+from .contract import count
 from .group import Group
 from .losses import build_loss, build_metrics
 from .models import build_model
@@ -43,11 +44,20 @@ def open_session(spec: RunSpec, group: Group) -> Session:
     classes = spec.facts.classes if known else None
     normalise = normalise_for(spec.facts, numerics.dtype, group.device)
 
+    spare = (
+        torch.get_num_threads() > 1
+    )  # cores of this rank; a small model will leave all but one of them idle
+
     def feed(which: Any) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)
-        workers = config.data.workers
         return open_feed(
-            split, normalise, group.device, workers=workers, classes=classes, seed=config.train.seed
+            split,
+            normalise,
+            group.device,
+            workers=config.data.workers,
+            classes=classes,
+            seed=config.train.seed,
+            ahead=spare,
         )
 
     return Session(
@@ -110,6 +120,8 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
         _choose_threads(session, counter.get_total_flops() / len(y))
         _check_classes(session, output)
         warm_up(session.model, session.loss, x, y)
+        for name, metric in session.metrics.items():
+            count(metric(output, y), name)
     except LockstepError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:

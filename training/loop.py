@@ -54,6 +54,7 @@ class Loop:
         self._randomness = StepRandomness(self._config.train.seed, session.group.rank, session.group.device)
         self._ledger = Ledger(Account(), session.batches, self._config.train.seed, session.group)
         self._settled = 0
+        self._written: int | None = None
         self.progress = Progress()
 
     def run(self) -> dict[str, Any]:
@@ -155,6 +156,9 @@ class Loop:
 
     def _checkpoint(self) -> None:
         """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
+        if self._written == self.progress.step:
+            return
+        self._written = self.progress.step
         self._settle()
         session = self._session
         rank_buffers = batchnorm.gathered(session.model, session.group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..data.randomness import mix, seed_all
+from ..data.randomness import START, absorb, mix, seed_all
 
 
 class StepRandomness:
@@ -17,15 +17,14 @@ class StepRandomness:
     """
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
-        self._seed = seed
-        self._rank = rank
+        self._state = absorb(absorb(START, seed), rank)
         self._generators = [torch.default_generator]
         if device.type == "cuda":
             self._generators.append(torch.cuda.default_generators[device.index])
 
     def reseed(self, step: int) -> None:
         """Make the draws of ``step`` a function of (seed, step, rank)."""
-        key = mix(self._seed, step, self._rank)
+        key = absorb(self._state, step) >> 1
         for generator in self._generators:
             generator.manual_seed(key)
 

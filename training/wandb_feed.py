@@ -1,7 +1,7 @@
 """Feeds W&B from ``metrics.jsonl`` in a process of its own, so that nothing W&B does can cost a step.
 
-Started by rank 0 as ``python -P -m lockstep.training.wandb_feed RUN``; ends with the record's last event, or
-with the process that started it.
+Started as ``python -P -m lockstep.training.wandb_feed RUN`` by the supervisor, or by rank 0 where there is none.
+Ends when its stdin does, and so with the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import netrc
 import os
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 from urllib.parse import urlsplit
 
 from .runspec import RunSpec, read_spec
@@ -20,6 +22,7 @@ from .spec import WandbConfig
 
 Mode = Literal["online", "offline", "disabled"]
 _POLL_SECONDS = 0.2
+_FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
 _LOGGED = ("epoch", "step")
 
 
@@ -43,15 +46,95 @@ def _logged_in() -> bool:
         return False
 
 
+def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[bytes] | None:
+    """Start the feeder of a run; None where W&B is disabled or cannot be started, which is no reason not to train."""
+    if choose_mode(spec.config.wandb) == "disabled":
+        return None
+    with suppress(OSError), log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # what kills the ranks, or a Ctrl-C, must not cost the record
+        )
+    return None
+
+
+def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | None:
+    """Tell the feeder that the record is complete, and wait for it; a warning where W&B did not take it all."""
+    if feeder is None or feeder.stdin is None:
+        return None
+    with suppress(OSError):
+        feeder.stdin.write(f"{status}\n".encode())
+        feeder.stdin.close()
+    try:
+        ended = feeder.wait(_FINISH_SECONDS)
+    except subprocess.TimeoutExpired:
+        feeder.kill()
+        ended = feeder.wait()
+    return "W&B did not take the whole record; metrics.jsonl is complete" if ended else None
+
+
 def main(argv: list[str]) -> None:
-    """Feed the run in folder ``argv[0]`` until its record ends."""
+    """Feed the run in folder ``argv[0]`` until stdin ends; a number on stdin is the run's exit status."""
     folder = Path(argv[0])
     os.nice(10)  # the ranks need the processors more
-    spec = read_spec(folder / "spec.json")
-    run = _start(spec, folder)
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as file:
-        status = _follow(run, file, os.getppid())
-    run.finish(exit_code=status)
+    import wandb  # noqa: F401 - imported while the ranks still start
+
+    os.set_blocking(0, False)
+    feed = _Feed(folder)
+    status = None
+    while status is None:
+        status = _told()
+        if feed.take() == 0 and status is None:
+            time.sleep(_POLL_SECONDS)
+    feed.take()
+    feed.finish(status)
+
+
+def _told() -> int | None:
+    """What stdin says: None while the run goes on, 1 when whoever writes to it is gone without a word."""
+    try:
+        text = os.read(0, 64)
+    except BlockingIOError:
+        return None
+    return int(text) if text.strip().isdigit() else 1
+
+
+class _Feed:
+    """The W&B run, begun with the first event, so that a run that never started leaves none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: TextIO | None = None
+        self._pending = ""
+        self._run: Any = None
+
+    def take(self) -> int:
+        """Log what has been written since; the number of events."""
+        path = self._folder / "metrics.jsonl"
+        if self._file is None and path.exists():
+            self._file = path.open(encoding="utf-8")
+        taken = 0
+        while self._file is not None and (text := self._file.readline()):
+            self._pending += text
+            if self._pending.endswith("\n"):
+                event, self._pending = json.loads(self._pending), ""
+                self._log(event)
+                taken += 1
+        return taken
+
+    def _log(self, event: dict[str, Any]) -> None:
+        if self._run is None:
+            self._run = _start(read_spec(self._folder / "spec.json"), self._folder)
+        if event["event"] in _LOGGED:
+            self._run.log({key: value for key, value in event.items() if key not in ("time", "event")})
+
+    def finish(self, status: int) -> None:
+        """Close the run as what it was: 0 is finished, anything else failed."""
+        if self._run is not None:
+            self._run.finish(exit_code=status)
 
 
 def _start(spec: RunSpec, folder: Path) -> Any:
@@ -74,26 +157,6 @@ def _start(spec: RunSpec, folder: Path) -> Any:
     )
     run.define_metric("*", step_metric="step")
     return run
-
-
-def _follow(run: Any, file: Any, parent: int) -> int:
-    """Log every event as it is written; the exit status that the last one tells."""
-    pending = ""
-    while True:
-        text = file.readline()
-        if not text:
-            if os.getppid() != parent:
-                return 1
-            time.sleep(_POLL_SECONDS)
-            continue
-        pending += text
-        if not pending.endswith("\n"):
-            continue
-        event, pending = json.loads(pending), ""
-        if event["event"] == "end":
-            return 0
-        if event["event"] in _LOGGED:
-            run.log({key: value for key, value in event.items() if key not in ("time", "event")})
 
 
 if __name__ == "__main__":

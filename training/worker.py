@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,10 @@ from .checkpoint import newest_checkpoint
 from .evaluate import evaluate
 from .events import EventLog, plain
 from .group import Group, join
+from .host import tune_host
 from .loop import Loop
 from .runspec import RunSpec, read_spec
-from .wandb_feed import choose_mode
-
-_WANDB_SECONDS = 60.0  # at most this long for W&B to finish; the local record is complete long before
+from .wandb_feed import finish_feeder, start_feeder
 
 
 def main(argv: list[str]) -> int:
@@ -39,6 +36,7 @@ def main(argv: list[str]) -> int:
     attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or path.parent / "attempt-1")
     attempt.mkdir(parents=True, exist_ok=True)
     rank = int(os.environ.get("RANK", "0"))
+    tune_host()
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         torch.set_num_threads(int(threads))
@@ -73,13 +71,15 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> None:
     session = open_session(spec, group)
     training = open_training(session)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None)
-    feeder = _feed_wandb(spec, folder) if group.rank == 0 else None
+    own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
+    feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
     result = Loop(training, folder, events).run()
     if group.rank == 0:
         _write_json(folder / "outcome.json", _outcome(spec, group, folder, result))
         events.write("end", status="done")
     events.close()
-    _finish(feeder)
+    if warning := finish_feeder(feeder, 0):
+        sys.stderr.write(f"warning: {warning}\n")
 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> None:
@@ -114,35 +114,6 @@ def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
 
 def _outcome(spec: RunSpec, group: Group, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     return {**_head(spec, group, folder), **result}
-
-
-def _feed_wandb(spec: RunSpec, folder: Path) -> subprocess.Popen[bytes] | None:
-    """Start the feeder; that it cannot start is no reason not to train."""
-    if choose_mode(spec.config.wandb) == "disabled":
-        return None
-    log = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder / "attempt-1") / "wandb.log"
-    with suppress(OSError), log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    return None
-
-
-def _finish(feeder: subprocess.Popen[bytes] | None) -> None:
-    if feeder is None:
-        return
-    try:
-        status = feeder.wait(_WANDB_SECONDS)
-    except subprocess.TimeoutExpired:
-        feeder.kill()
-        status = feeder.wait()
-    if status:
-        sys.stderr.write(
-            "warning: W&B did not take the whole record; see wandb.log. metrics.jsonl is complete.\n"
-        )
 
 
 def _known(error: Exception) -> LockstepError:

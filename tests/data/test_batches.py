@@ -73,8 +73,10 @@ def loader(dataset: Any, workers: int, subset: Indices | None = None, **options:
     return LoaderFeed(MapSplit(dataset, subset), PLAIN, CPU, workers=workers, **settings)
 
 
-def resident(x: torch.Tensor, y: torch.Tensor, subset: Indices | None = None) -> ResidentFeed:
-    return ResidentFeed(ArraySplit(x, y, subset), PLAIN, CPU, CLASSES)
+def resident(
+    x: torch.Tensor, y: torch.Tensor, subset: Indices | None = None, *, ahead: bool = False
+) -> ResidentFeed:
+    return ResidentFeed(ArraySplit(x, y, subset), PLAIN, CPU, classes=CLASSES, ahead=ahead)
 
 
 def assert_same(some: Sequence[Fetched], others: Sequence[Fetched]) -> None:
@@ -142,7 +144,8 @@ def test_the_size_of_a_gather_does_not_show_in_the_batches(
     x, y = arrays()
     expected = list(loader(Rows(x, y), 0).fetch(work(N, 6, limit=4)))
     monkeypatch.setattr(batches, "_BLOCK_BYTES", block)
-    assert_same(list(resident(x, y).fetch(work(N, 6, limit=4))), expected)
+    for ahead in (False, True):
+        assert_same(list(resident(x, y, ahead=ahead).fetch(work(N, 6, limit=4))), expected)
 
 
 def test_one_gather_serves_several_steps_up_to_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +214,7 @@ def test_images_are_normalised_as_torchvision_does(mean: tuple[float, ...], std:
     reference = Compose([ToTensor(), Normalize(mean, std)])
     expected = torch.stack([reference(image.permute(1, 2, 0).numpy()) for image in x])
     feed = ResidentFeed(
-        ArraySplit(x, y, None), normalise_for(facts(mean, std), torch.float32, CPU), CPU, None
+        ArraySplit(x, y, None), normalise_for(facts(mean, std), torch.float32, CPU), CPU, classes=None
     )
     [batch] = feed.fetch(iter([Work(np.arange(N), [N])]))
     assert torch.equal(batch.micro[0][0], expected)
@@ -327,8 +330,8 @@ def test_a_label_out_of_range_that_is_read_names_its_sample(label: int, workers:
 
 def test_labels_that_are_no_classes_are_not_checked() -> None:
     x, _ = arrays()
-    ResidentFeed(ArraySplit(x, torch.full((N,), 99), None), PLAIN, CPU, None)
-    ResidentFeed(ArraySplit(x, torch.full((N,), 99.0), None), PLAIN, CPU, CLASSES)
+    ResidentFeed(ArraySplit(x, torch.full((N,), 99), None), PLAIN, CPU, classes=None)
+    ResidentFeed(ArraySplit(x, torch.full((N,), 99.0), None), PLAIN, CPU, classes=CLASSES)
 
 
 class Triples(Rows):

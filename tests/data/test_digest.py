@@ -33,7 +33,7 @@ def test_the_chain_never_changes() -> None:
     link = chain(b"", 0, np.array([4, 2, 1], np.int64))
     assert link.hex() == "ed7f59113e0ae81ff1a0b7a6896405d0b8b1ac5aab8b61abe4e0d7f699e6eb4f"
     assert (
-        chain(link, 1, np.array([0, 3], np.int64))
+        chain(link, 1, np.array([0, 3], np.int64)).hex()
         == "0522c21b4111c7f4a3d58cc58888bcfaae8a7167b272f796323d8a3b85b160fc"
     )
 
