@@ -68,6 +68,28 @@ def _events(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in event.items() if key not in VOLATILE} for event in events]
 
 
+def _offline_rows(run: Path) -> list[dict[str, Any]]:
+    """Rows with an evaluation, of the one folder that was recorded offline."""
+    (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    rows = [record.history for record in _records(file) if record.WhichOneof("record_type") == "history"]
+    named = [{item.key or "/".join(item.nested_key): item.value_json for item in row.item} for row in rows]
+    return [row for row in named if "val/loss" in row]
+
+
+def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:
+    text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
+    text += "    if calls > 60:\n        raise ValueError('late')\n"
+    text += "    return nn.functional.cross_entropy(output, target, reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    settings = ("loss.use=./own.py:failing", "--cpu", "2", "--name", "w")
+    result = launch("train", "own.yaml", *settings, cwd=own, env={"WANDB_MODE": "offline"})
+    assert result.status == 1
+    run = Path(os.environ["LOCKSTEP_RUNS"]) / "w"
+    assert [row["epoch"] for row in _rows(run) if "val/loss" in row] == [0]
+    (exit_record,) = _of_kind(run, "exit")
+    assert exit_record.exit_code == 1
+
+
 def _train(launch: Launch, own: Path, *settings: str, env: dict[str, str]) -> tuple[Result, Path]:
     result = launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env=env)
     assert result.status == 0, result.err
@@ -147,9 +169,10 @@ def test_a_broken_wandb_changes_nothing_but_a_warning(
     _, honest = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "disabled"})
     expected = _events(honest)
     shutil.rmtree(honest)
-    _, run = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "offline", "PYTHONPATH": str(fake.parent)})
+    broken = {"WANDB_MODE": "offline", "PYTHONPATH": str(fake.parent)}
+    result, run = _train(launch, own, "--cpu", "1", env=broken)
     assert _events(run) == expected
-    assert (run / "attempt-1" / "rank-0.log").read_text().count("warning: W&B") == 1
+    assert result.err.count("warning: W&B") == 1
     assert (run / "attempt-1" / "wandb.log").exists()
 
 
@@ -180,5 +203,6 @@ def test_no_key_is_written_anywhere_and_a_server_that_is_down_costs_nothing(
     assert (run / "metrics.jsonl").read_text().count('"event": "epoch"') == 2
     assert CANARY not in result.out + result.err
     assert _files_with(CANARY, run, home, own) == []
-    log = (run / "attempt-1" / "rank-0.log").read_text()
-    assert log.count("warning: W&B") == (mode == "online")
+    assert result.err.count("warning: W&B could not be reached") == (mode == "online")
+    rows = [row for row in _rows(run) if "val/loss" in row] if mode == "offline" else _offline_rows(run)
+    assert len(rows) == 2

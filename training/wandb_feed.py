@@ -22,6 +22,7 @@ from .spec import WandbConfig
 
 Mode = Literal["online", "offline", "disabled"]
 _POLL_SECONDS = 0.2
+_FELL_BACK = 3  # exit status
 _FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
 _LOGGED = ("epoch", "step")
 
@@ -73,11 +74,17 @@ def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | 
     except subprocess.TimeoutExpired:
         feeder.kill()
         ended = feeder.wait()
+    if ended == _FELL_BACK:
+        return "W&B could not be reached; the run was recorded offline, and `wandb sync` can send it later"
     return "W&B did not take the whole record; metrics.jsonl is complete" if ended else None
 
 
-def main(argv: list[str]) -> None:
-    """Feed the run in folder ``argv[0]`` until stdin ends; a number on stdin is the run's exit status."""
+def main(argv: list[str]) -> int:
+    """Feed the run in folder ``argv[0]`` until stdin ends; a number on stdin is the run's exit status.
+
+    Returns:
+        0, or ``_FELL_BACK`` where it went offline instead of online.
+    """
     folder = Path(argv[0])
     os.nice(10)  # the ranks need the processors more
     import wandb  # noqa: F401 - imported while the ranks still start
@@ -91,6 +98,7 @@ def main(argv: list[str]) -> None:
             time.sleep(_POLL_SECONDS)
     feed.take()
     feed.finish(status)
+    return _FELL_BACK if feed.fell_back else 0
 
 
 def _told() -> int | None:
@@ -110,6 +118,8 @@ class _Feed:
         self._file: TextIO | None = None
         self._pending = ""
         self._run: Any = None
+        self.fell_back = False
+        """Whether W&B was to be online and could not be reached."""
 
     def take(self) -> int:
         """Log what has been written since; the number of events."""
@@ -127,9 +137,23 @@ class _Feed:
 
     def _log(self, event: dict[str, Any]) -> None:
         if self._run is None:
-            self._run = _start(read_spec(self._folder / "spec.json"), self._folder)
+            self._begin(read_spec(self._folder / "spec.json"))
         if event["event"] in _LOGGED:
             self._run.log({key: value for key, value in event.items() if key not in ("time", "event")})
+
+    def _begin(self, spec: RunSpec) -> None:
+        """Begin as asked; offline where the server cannot be reached, so that nothing is lost."""
+        import wandb
+
+        mode = choose_mode(spec.config.wandb)
+        try:
+            self._run = _start(spec, self._folder, mode)
+        except Exception as error:
+            if mode != "online":
+                raise
+            sys.stderr.write(f"W&B cannot be reached, recording offline: {error}\n")
+            wandb.teardown()  # its service still holds the run's id
+            self._run, self.fell_back = _start(spec, self._folder, "offline"), True
 
     def finish(self, status: int) -> None:
         """Close the run as what it was: 0 is finished, anything else failed."""
@@ -137,12 +161,12 @@ class _Feed:
             self._run.finish(exit_code=status)
 
 
-def _start(spec: RunSpec, folder: Path) -> Any:
+def _start(spec: RunSpec, folder: Path, mode: Mode) -> Any:
     import wandb
 
     config = spec.config.wandb
     settings = wandb.Settings(
-        console="off", silent=True, save_code=False, disable_git=True, x_disable_stats=True, init_timeout=30
+        console="off", silent=True, save_code=False, disable_git=True, x_disable_stats=True, init_timeout=20
     )
     run = wandb.init(
         project=config.project,
@@ -150,7 +174,7 @@ def _start(spec: RunSpec, folder: Path) -> Any:
         name=spec.run,
         id=spec.wandb_id,
         dir=folder,
-        mode=choose_mode(config),
+        mode=mode,
         resume="allow",
         config=spec.config.model_dump(mode="json"),
         settings=settings,
@@ -160,4 +184,4 @@ def _start(spec: RunSpec, folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
