@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from .randomness import mix, seed_all
 from .splits import ArraySplit, MapSplit
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
+_LINE = 64  # bytes; torch allocates on such boundaries
 _RESIDENT_SHARE = 0.25  # of the free device memory
 
 
@@ -145,6 +147,9 @@ class ResidentFeed:
         self._ahead = device.type == "cpu" and ahead
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
+        self._alignment = max(
+            _rows_per_line(split.x[0], normalise.dtype), _rows_per_line(split.y[0], split.y.dtype)
+        )
         if classes is not None:
             self.expect_classes(classes)
 
@@ -173,10 +178,12 @@ class ResidentFeed:
 
     def _gather(self, block: list[Work]) -> list[Fetched]:
         indices = block[0].indices if len(block) == 1 else np.concatenate([item.indices for item in block])
-        rows = torch.from_numpy(indices if self._subset is None else self._subset[indices])
-        x, y = (self._select(source, rows) for source in (self._x, self._y))
+        rows = indices if self._subset is None else self._subset[indices]
         sizes = [size for item in block for size in item.micro]
-        parts = list(zip(self._normalise(x).split(sizes), y.split(sizes), strict=True))
+        rows, cuts = _aligned(rows, sizes, self._alignment)
+        chosen = torch.from_numpy(rows)
+        x, y = (self._select(source, chosen) for source in (self._x, self._y))
+        parts = list(zip(self._normalise(x).split(cuts)[::2], y.split(cuts)[::2], strict=True))
         fetched = []
         taken = row = 0
         for item in block:
@@ -190,6 +197,31 @@ class ResidentFeed:
         if source.device == self._device:
             return source.index_select(0, rows.to(self._device, non_blocking=True))
         return source.index_select(0, rows).to(self._device, non_blocking=True)
+
+
+def _rows_per_line(row: torch.Tensor, dtype: torch.dtype) -> int:
+    """Rows after which a batch begins on a cache line again."""
+    itemsize = dtype.itemsize if row.is_floating_point() or row.dtype == torch.uint8 else row.element_size()
+    return _LINE // gcd(_LINE, max(1, row.numel()) * itemsize)
+
+
+def _aligned(rows: Indices, sizes: list[int], alignment: int) -> tuple[Indices, list[int]]:
+    """``rows`` with fillers, so that every micro-batch of ``sizes`` begins on a cache line.
+
+    A matrix product's last bits depend on where its operands lie in memory. Where a batch lies among those that
+    are gathered with it depends on the step that a run was resumed at.
+
+    Returns:
+        The rows, and the lengths to cut them into: a micro-batch and its fillers in turn.
+    """
+    fillers = [-size % alignment for size in sizes]
+    cuts = [length for pair in zip(sizes, fillers, strict=True) for length in pair]
+    if not any(fillers):
+        return rows, cuts
+    padded = np.full(sum(cuts), rows[0])
+    shifts = np.cumsum([0, *fillers[:-1]])
+    padded[np.arange(rows.size) + np.repeat(shifts, sizes)] = rows
+    return padded, cuts
 
 
 def _one_ahead(

@@ -47,6 +47,9 @@ def train(
     gpus: GpusOption = None,
     cpu: CpuOption = None,
     name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
+    resume: Annotated[
+        str, typer.Option(metavar="auto|never|RUN", help="Go on with the run of that --name, or with RUN.")
+    ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -54,12 +57,33 @@ def train(
     from . import local
     from .config import resolve
     from .console import say
+    from .resume import config_of
 
     with _documented(json=json):
-        resolved = resolve(*_split(config, overrides))
+        source, settings = _split(config, overrides)
+        own = source is None and resume not in ("auto", "never")
+        resolved = config_of(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name)
+        request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name, resume=resume)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")],
+    overrides: OverridesArgument = None,
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
+    from . import local
+    from .resume import config_of
+
+    with _documented(json=json):
+        request = local.Request(gpus=gpus, cpu=cpu, json=json, resume=run)
+        raise typer.Exit(local.train(config_of(run, overrides or []), request))
 
 
 @app.command("eval")

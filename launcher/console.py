@@ -64,6 +64,9 @@ class EpochTable:
         self._pending = ""
         self._columns: list[str] = []
         self._live = sys.stderr.isatty()
+        if events.exists():  # a run that goes on: its earlier epochs were shown before
+            self._file = events.open(encoding="utf-8")
+            self._file.seek(0, 2)
 
     def update(self) -> None:
         """Show what has been written since the last call."""

@@ -116,16 +116,17 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def run_spec(plan: LaunchPlan, base: Path) -> RunSpec:
-    """What the ranks are told."""
-    return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, wandb_id=secrets.token_hex(4))
+def run_spec(plan: LaunchPlan, base: Path, before: RunSpec | None) -> RunSpec:
+    """What the ranks are told; a run that goes on keeps its W&B id."""
+    wandb_id = before.wandb_id if before else secrets.token_hex(4)
+    return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, wandb_id)
 
 
-def fill_run(folder: Path, plan: LaunchPlan, base: Path, config_yaml: str) -> None:
+def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:
     """Write ``config.yaml``, ``manifest.json`` and, last, ``spec.json``: with it the folder is a run."""
     (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
     write_json(folder / "manifest.json", _manifest(plan))
-    write_json(folder / "spec.json", run_spec(plan, base).to_json())
+    write_json(folder / "spec.json", spec.to_json())
 
 
 def _manifest(plan: LaunchPlan) -> dict[str, Any]:

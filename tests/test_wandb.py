@@ -76,6 +76,28 @@ def _offline_rows(run: Path) -> list[dict[str, Any]]:
     return [row for row in named if "val/loss" in row]
 
 
+def test_a_resumed_run_is_one_offline_run_without_gap_or_overlap(launch: Launch, own: Path) -> None:
+    text = "\nimport os, signal\ncalls = 0\ndef killed(output, target):\n    global calls\n    calls += 1\n"
+    text += "    if calls == int(os.environ.get('KILL_AT', '0')):\n        os.killpg(os.getpgrp(), signal.SIGKILL)\n"
+    text += "    return nn.functional.cross_entropy(output, target, reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    settings = (
+        "loss.use=./own.py:killed",
+        "checkpoint.every_steps=10",
+        "log.every_steps=5",
+        "train.epochs=3",
+    )
+    offline = {"WANDB_MODE": "offline"}
+    first = launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env={**offline, "KILL_AT": "60"})
+    assert first.status == 4
+    assert launch("resume", "w", cwd=own, env=offline).status == 0
+    run = Path(os.environ["LOCKSTEP_RUNS"]) / "w"
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = [(event["step"], event["train/loss"]) for event in events if event["event"] in ("step", "epoch")]
+    assert [(row["step"], row["train/loss"]) for row in _rows(run)] == logged
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == [0, 1, 2]
+
+
 def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:
     text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
     text += "    if calls > 60:\n        raise ValueError('late')\n"

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..data.errors import DamagedError, UsageError
+from ..data.errors import DamagedError
+from .manifest import checkpoint_path, newest_whole, read_state, verify, write_manifest
 
-SCHEMA_VERSION = 1
-_PREFIX = "step_"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -35,26 +35,43 @@ class Snapshot:
     """Batch norm's statistics of every rank, [world_size, ...]; empty without batch norm or on one rank."""
 
 
-def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None] | None = None) -> Path:
     """Write ``step_XXXXXXXX`` into ``folder``: temporary folder, fsync of all, rename, fsync of the parent.
 
+    Args:
+        folder: the run's ``checkpoints``.
+        snapshot: what to write.
+        fence: raises where this process is no longer the run's; asked just before the rename.
+
     Returns:
-        The checkpoint's path. One that is already there under that step is kept: it is the same state.
+        The checkpoint's path. A whole one of that step is kept: it is the same state. A damaged one moves aside.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{_PREFIX}{snapshot.state['step']:08d}"
-    if final.exists():
+    final = checkpoint_path(folder, snapshot.state["step"])
+    if final.exists() and _is_whole(final):
         return final
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _write_files(temporary, snapshot)
+        if fence is not None:
+            fence()
+        if final.exists():
+            final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
         temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(folder)
     return final
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except DamagedError:
+        return False
+    return True
 
 
 def _write_files(folder: Path, snapshot: Snapshot) -> None:
@@ -64,12 +81,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
     if snapshot.rank_buffers:
         save_file(_separate(snapshot.rank_buffers), folder / "rank_buffers.safetensors")
     (folder / "state.json").write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
-    names = sorted(path.name for path in folder.iterdir())
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "files": {n: {"sha256": _sha256(folder / n), "bytes": (folder / n).stat().st_size} for n in names},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_manifest(folder)
     for path in [*folder.iterdir(), folder]:
         _sync(path)
 
@@ -87,77 +99,32 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in ``folder``, newest first, whole or not."""
-    return sorted(folder.glob(f"{_PREFIX}*"), key=lambda path: (len(path.name), path.name), reverse=True)
-
-
 def read_checkpoint(path: Path) -> Snapshot:
     """The verified contents of one checkpoint.
 
     Raises:
         DamagedError: a file is missing or is not what the manifest says.
     """
-    files = _verified(path)
+    files = verify(path)
     return Snapshot(
         model=load_file(path / "model.safetensors"),
         optimizer=load_file(path / "optimizer.safetensors"),
-        state=json.loads((path / "state.json").read_text(encoding="utf-8")),
+        state=read_state(path),
         rank_buffers=load_file(path / "rank_buffers.safetensors")
         if "rank_buffers.safetensors" in files
         else {},
     )
 
 
-def _verified(path: Path) -> Iterable[str]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        files = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}
-        needed = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path / "manifest.json", f"cannot be read ({error})") from error
-    if needed:
-        raise _damaged(path / "manifest.json", f"does not list {', '.join(sorted(needed))}")
-    for name, (digest, size) in files.items():
-        file = path / name
-        if not file.is_file():
-            raise _damaged(file, "is missing")
-        if file.stat().st_size != size or _sha256(file) != digest:
-            raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
-    return files
-
-
-def _damaged(path: Path, what: str) -> DamagedError:
-    return DamagedError(f"{path} {what}", "use an earlier checkpoint with --checkpoint STEP")
-
-
 def newest_checkpoint(folder: Path, step: int | None = None) -> tuple[Path, Snapshot, list[DamagedError]]:
-    """The newest whole checkpoint in ``folder``, or the one of ``step``, and the damaged ones passed over.
+    """The newest whole checkpoint, or the one of ``step``, its contents, and the damaged ones passed over.
 
     Raises:
         UsageError: there is none.
         DamagedError: the only ones are damaged, or the one that was asked for is.
     """
-    found = list_checkpoints(folder)
-    if step is not None:
-        found = [path for path in found if path.name == f"{_PREFIX}{step:08d}"]
-    if not found:
-        raise UsageError(
-            f"{folder}: there is no checkpoint" + ("" if step is None else f" of step {step}"),
-            "train first, or name another run",
-        )
-    damaged: list[DamagedError] = []
-    for path in found:
-        try:
-            return path, read_checkpoint(path), damaged
-        except DamagedError as error:
-            damaged.append(error)
-    raise damaged[0]
+    path, damaged = newest_whole(folder, step)
+    return path, read_checkpoint(path), damaged
 
 
 def tensors_sha256(tensors: Tensors) -> str:

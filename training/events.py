@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,15 +16,18 @@ class EventLog:
 
     Args:
         path: the file; None on ranks that do not log.
+        fence: raises where another attempt has taken the run over.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, fence: Callable[[], None] = lambda: None) -> None:
+        self._fence = fence
         self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event, whole: a reader never sees half a line that ends in a newline."""
         if self._file is None:
             return
+        self._fence()
         document = {"time": round(time.time(), 3), "event": event, **values}
         self._file.write(json.dumps({key: plain(value) for key, value in document.items()}) + "\n")
         self._file.flush()
@@ -35,6 +38,30 @@ class EventLog:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+
+def rewind(path: Path, step: int, epoch: int) -> None:
+    """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
+
+    Args:
+        path: the record.
+        step: steps done at the checkpoint.
+        epoch: the epoch it was in; the row of this one is still to come.
+    """
+    if not path.exists():
+        return
+    keep = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
+                break
+            keep += len(line)
+    os.truncate(path, keep)
+
+
+def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:
+    kind = event["event"]
+    return bool(kind == "end" or event.get("step", 0) > step or (kind == "epoch" and event["epoch"] >= epoch))
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.order import ALGORITHM
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256, write_checkpoint
 from .evaluate import evaluate
 from .events import EventLog, plain
+from .fence import Fence
 from .ledger import Account, Ledger
 from .meter import LossMeter, Reading
 from .randomness import StepRandomness
 from .session import Training
-
-RESULT_VERSION = 1
-
-
-@dataclass
-class Progress:
-    """Where a run stands: a handful of integers, and what has been measured."""
-
-    epoch: int = 0
-    epoch_step: int = 0
-    step: int = 0
-    """Optimizer steps done in the run."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last epoch."""
+from .state import Progress, Resumed, describe
 
 
 class Loop:
@@ -42,20 +28,35 @@ class Loop:
         training: what was built.
         folder: the run folder.
         events: rank 0's record.
+        resumed: what a checkpoint brought, whose tensors are in place already.
+        fence: asked before a checkpoint is committed.
     """
 
-    def __init__(self, training: Training, folder: Path, events: EventLog) -> None:
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        events: EventLog,
+        resumed: Resumed | None = None,
+        fence: Fence | None = None,
+    ) -> None:
         session = training.session
         self._training = training
         self._session = session
         self._config = session.spec.config
         self._folder = folder
         self._events = events
+        self._resumed = resumed
+        self._fence = fence or Fence(folder, None)
         self._randomness = StepRandomness(self._config.train.seed, session.group.rank, session.group.device)
-        self._ledger = Ledger(Account(), session.batches, self._config.train.seed, session.group)
-        self._settled = 0
-        self._written: int | None = None
-        self.progress = Progress()
+        account = resumed.account if resumed else Account()
+        self._ledger = Ledger(account, session.batches, self._config.train.seed, session.group)
+        self.progress = resumed.progress if resumed else Progress()
+        self._settled = self.progress.epoch_step
+        self._written: int | None = self.progress.step if resumed else None
+        self._meter = LossMeter(session.group, self._config.log.every_steps)
+        if resumed:
+            self._meter.restore(resumed.meter)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; the result's values as ``launch train --json`` prints them."""
@@ -77,14 +78,16 @@ class Loop:
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused,
             mixes_samples=batchnorm.mixes_samples(self._session.model),
+            step=self.progress.step,
+            notes=self._resumed.notes if self._resumed else [],
         )
 
     def _epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
         first = progress.epoch_step
-        loss = self._train_epoch()
-        progress.metrics = {"train/loss": loss.mean}
+        self._train_epoch()
+        progress.metrics = {"train/loss": progress.mean_loss}
         trained = time.monotonic()
         progress.metrics |= evaluate(self._session)
         begin, end = (
@@ -104,19 +107,20 @@ class Loop:
 
     def _turn_epoch(self) -> None:
         """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""
-        progress = self.progress
-        if progress.epoch_step == self._session.batches.steps:
-            progress.epoch += 1
-            progress.epoch_step = self._settled = 0
-        every = self._config.checkpoint.every_epochs
-        if every and progress.epoch_step == 0 and progress.epoch % every == 0:
+        progress, asked = self.progress, self._config.checkpoint
+        if progress.epoch_step < self._session.batches.steps:
+            return
+        progress.epoch += 1
+        progress.epoch_step = self._settled = 0
+        progress.loss = progress.weight = 0.0
+        by_epoch = asked.every_epochs and progress.epoch % asked.every_epochs == 0
+        by_step = asked.every_steps and progress.step % asked.every_steps == 0
+        if by_epoch or by_step:
             self._checkpoint()
 
-    def _train_epoch(self) -> Reading:
-        """The steps of one epoch; the loss over those of them that were taken here."""
-        progress, session = self.progress, self._session
-        meter = LossMeter(session.group, self._config.log.every_steps)
-        readings: list[Reading] = []
+    def _train_epoch(self) -> None:
+        """The steps of the epoch that are left, up to the run's last one."""
+        progress, session, meter = self.progress, self._session, self._meter
         session.model.train()
         for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
             size = session.batches.size(progress.epoch_step)
@@ -128,17 +132,17 @@ class Loop:
             progress.step += 1
             progress.epoch_step += 1
             if reading := meter.add(progress.step, loss, weight, samples):
-                self._log_step(reading, readings)
+                self._count(reading)
             if progress.step == self._training.steps:
                 break
             self._checkpoint_if_asked()
         for reading in meter.close(progress.step):
-            self._log_step(reading, readings)
+            self._count(reading)
         self._settle()
-        return Reading(progress.step, sum(r.loss for r in readings), sum(r.weight for r in readings))
 
-    def _log_step(self, reading: Reading, readings: list[Reading]) -> None:
-        readings.append(reading)
+    def _count(self, reading: Reading) -> None:
+        self.progress.loss += reading.loss
+        self.progress.weight += reading.weight
         rate = self._training.optimizer.param_groups[0]["lr"]
         self._events.write(
             "step", epoch=self.progress.epoch, step=reading.step, **{"train/loss": reading.mean, "lr": rate}
@@ -150,56 +154,34 @@ class Loop:
             self._settled = self.progress.epoch_step
 
     def _checkpoint_if_asked(self) -> None:
+        """In mid-epoch; one that falls on the epoch's last step waits for the evaluation."""
         every = self._config.checkpoint.every_steps
-        if every and self.progress.step % every == 0:
+        if (
+            every
+            and self.progress.step % every == 0
+            and self.progress.epoch_step < self._session.batches.steps
+        ):
             self._checkpoint()
 
     def _checkpoint(self) -> None:
         """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
-        if self._written == self.progress.step:
+        progress, session = self.progress, self._session
+        if self._written == progress.step:
             return
-        self._written = self.progress.step
+        self._written = progress.step
+        if reading := self._meter.catch_up():
+            self._count(reading)
         self._settle()
-        session = self._session
+        meter = self._meter.state()
         rank_buffers = batchnorm.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
-                snapshot = Snapshot(
-                    model_tensors(self._training),
-                    optimizer_tensors(self._training),
-                    self._state(),
-                    rank_buffers,
+                state = describe(self._training, progress, self._ledger.account, meter)
+                model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
+                path = write_checkpoint(
+                    self._folder / "checkpoints", Snapshot(model, optimizer, state, rank_buffers)
                 )
-                path = write_checkpoint(self._folder / "checkpoints", snapshot)
-                self._events.write("checkpoint", step=self.progress.step, path=path.name)
-
-    def _state(self) -> dict[str, Any]:
-        progress, session, account = self.progress, self._session, self._ledger.account
-        scaler = self._training.stepper.scaler
-        return {
-            "schema_version": RESULT_VERSION,
-            "run": session.spec.run,
-            "algorithm": ALGORITHM,
-            "seed": self._config.train.seed,
-            "epoch": progress.epoch,
-            "epoch_step": progress.epoch_step,
-            "step": progress.step,
-            "samples": session.batches.n,
-            "batch_size": session.batches.batch_size,
-            "world_size": session.group.world_size,
-            "max_micro_batch": self._config.data.max_micro_batch,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "instruction_set": torch.backends.cpu.get_cpu_capability(),
-            "device": str(session.group.device),
-            "precision": session.numerics.name,
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "order_sha256": account.order_sha256,
-            "consumed_digest": f"{account.consumed_digest:032x}",
-            "ranks": account.ranks,
-            "metrics": {key: plain(value) for key, value in progress.metrics.items()},
-            "data_fingerprint": session.spec.facts.fingerprint,
-        }
+                self._events.write("checkpoint", step=progress.step, path=path.name)
 
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._ledger.account, self._session

@@ -69,6 +69,44 @@ class LossMeter:
         readings.append(self._read())
         return [reading for reading in readings if reading is not None]
 
+    def catch_up(self) -> Reading | None:
+        """The interval whose sum is under way, read now: a checkpoint must not lose it."""
+        return self._read()
+
+    def state(self) -> dict[str, Any]:
+        """The steps of the interval that is not full yet, of every rank, as plain values. Collective.
+
+        With them a resumed run adds up the same numbers in the same order, wherever the checkpoint was taken.
+        """
+        samples = torch.tensor(self._samples, device=self._group.device)
+        return {
+            "losses": self._everyone(self._losses),
+            "weights": self._everyone(self._weights),
+            "samples": self._group.gather(samples).tolist(),
+        }
+
+    def _everyone(self, values: list[torch.Tensor]) -> dict[str, Any] | None:
+        if not values:
+            return None
+        rows = self._group.gather(torch.stack(values).double()).tolist()
+        return {"dtype": str(values[0].dtype).removeprefix("torch."), "rows": rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; on another number of ranks, rank 0 takes over what all of them had."""
+        self._losses = self._own(state["losses"])
+        self._weights = self._own(state["weights"])
+        counts: list[int] = state["samples"]
+        same = len(counts) == self._group.world_size
+        self._samples = counts[self._group.rank] if same else sum(counts) * (self._group.rank == 0)
+
+    def _own(self, state: dict[str, Any] | None) -> list[torch.Tensor]:
+        if state is None:
+            return []
+        rows = torch.tensor(state["rows"], dtype=torch.float64)
+        same = len(rows) == self._group.world_size
+        own = rows[self._group.rank] if same else rows.sum(0) * (self._group.rank == 0)
+        return list(own.to(self._group.device, getattr(torch, state["dtype"])).unbind())
+
     def _flush(self, step: int) -> Reading | None:
         """Start the sum of this interval, then read the one before, which has had its time to arrive."""
         parts = torch.stack(self._losses).double()

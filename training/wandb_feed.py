@@ -115,6 +115,7 @@ class _Feed:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._skipped = _already_sent(folder)
         self._file: TextIO | None = None
         self._pending = ""
         self._run: Any = None
@@ -126,6 +127,7 @@ class _Feed:
         path = self._folder / "metrics.jsonl"
         if self._file is None and path.exists():
             self._file = path.open(encoding="utf-8")
+            self._file.seek(self._skipped)
         taken = 0
         while self._file is not None and (text := self._file.readline()):
             self._pending += text
@@ -159,6 +161,13 @@ class _Feed:
         """Close the run as what it was: 0 is finished, anything else failed."""
         if self._run is not None:
             self._run.finish(exit_code=status)
+
+
+def _already_sent(folder: Path) -> int:
+    """Bytes of the record that a server has from earlier attempts; an offline folder is written anew from the start."""
+    path = folder / "metrics.jsonl"
+    online = choose_mode(read_spec(folder / "spec.json").config.wandb) == "online"
+    return path.stat().st_size if online and path.exists() else 0
 
 
 def _start(spec: RunSpec, folder: Path, mode: Mode) -> Any:

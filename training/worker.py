@@ -20,13 +20,17 @@ import torch
 from ..data.callables import place_of
 from ..data.errors import LockstepError, MemoryLimitError, TrainingError
 from .build import open_session, open_training
-from .checkpoint import newest_checkpoint
+from .checkpoint import newest_checkpoint, read_checkpoint
 from .evaluate import evaluate
-from .events import EventLog, plain
+from .events import EventLog, plain, rewind
+from .fence import Fence
 from .group import Group, join
 from .host import tune_host
 from .loop import Loop
+from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_state
 from .runspec import RunSpec, read_spec
+from .session import Training
+from .state import Resumed, restore
 from .wandb_feed import finish_feeder, start_feeder
 
 
@@ -70,16 +74,34 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], None], path: Path, re
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> None:
     session = open_session(spec, group)
     training = open_training(session)
-    events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None)
+    resumed = _resume(training, folder)
+    fence = Fence(folder, os.environ.get("LOCKSTEP_TOKEN"))
+    events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
     feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
-    result = Loop(training, folder, events).run()
+    result = Loop(training, folder, events, resumed, fence).run()
     if group.rank == 0:
         _write_json(folder / "outcome.json", _outcome(spec, group, folder, result))
         events.write("end", status="done")
     events.close()
     if warning := finish_feeder(feeder, 0):
         sys.stderr.write(f"warning: {warning}\n")
+
+
+def _resume(training: Training, folder: Path) -> Resumed | None:
+    """Go on from the newest whole checkpoint; rank 0 says which, so that all take the same."""
+    group = training.session.group
+    checkpoints = folder / "checkpoints"
+    step = -1
+    if group.rank == 0 and list_checkpoints(checkpoints):
+        step = int(read_state(newest_whole(checkpoints)[0])["step"])
+    chosen = int(group.sum(torch.tensor([step if group.rank == 0 else 0], device=group.device)))
+    if chosen < 0:
+        return None
+    snapshot = read_checkpoint(checkpoint_path(checkpoints, chosen))
+    if group.rank == 0:
+        rewind(folder / "metrics.jsonl", chosen, snapshot.state["epoch"])
+    return restore(training, snapshot)
 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> None:

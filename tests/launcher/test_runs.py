@@ -11,7 +11,15 @@ from lockstep.data.errors import DamagedError, UsageError
 from lockstep.data.facts import DataFacts, SplitFacts
 from lockstep.launcher.machine import Machine
 from lockstep.launcher.plan import LaunchPlan, choose_world
-from lockstep.launcher.runs import create_run, fill_run, find_run, read_outcome, runs_root, write_json
+from lockstep.launcher.runs import (
+    create_run,
+    fill_run,
+    find_run,
+    read_outcome,
+    run_spec,
+    runs_root,
+    write_json,
+)
 from lockstep.training.runspec import read_spec
 from lockstep.training.spec import RunConfig
 
@@ -22,9 +30,8 @@ FACTS = DataFacts(
 
 def _fill(folder: Path, config: RunConfig | None = None) -> None:
     world = choose_world(Machine(2, (), "here"), None, 1)
-    fill_run(
-        folder, LaunchPlan(folder.name, config or RunConfig(), FACTS, world), folder.parent, "data: {}\n"
-    )
+    plan = LaunchPlan(folder.name, config or RunConfig(), FACTS, world)
+    fill_run(folder, plan, run_spec(plan, folder.parent, None), "data: {}\n")
 
 
 def test_runs_lie_where_the_environment_says_else_in_the_folder_of_the_command(

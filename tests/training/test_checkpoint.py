@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from lockstep.data.errors import DamagedError, UsageError
-from lockstep.training import checkpoint
+from lockstep.training import checkpoint, manifest
 from lockstep.training.checkpoint import (
     Snapshot,
-    list_checkpoints,
     newest_checkpoint,
     read_checkpoint,
     tensors_sha256,
     write_checkpoint,
 )
+from lockstep.training.manifest import list_checkpoints
 
 FILES = ("model.safetensors", "optimizer.safetensors", "rank_buffers.safetensors", "state.json")
 
@@ -75,11 +76,13 @@ def test_a_step_that_is_there_is_kept(tmp_path: Path) -> None:
     assert (path / "model.safetensors").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("failing", ["save_file", "_sync", "_sha256"])
+@pytest.mark.parametrize(
+    ("module", "failing"), [(checkpoint, "save_file"), (checkpoint, "_sync"), (manifest, "_sha256")]
+)
 def test_a_checkpoint_that_fails_half_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, failing: str
 ) -> None:
-    honest, calls = getattr(checkpoint, failing), []
+    honest, calls = getattr(module, failing), []
 
     def fail(*arguments: object) -> object:
         calls.append(arguments)
@@ -87,7 +90,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_nothing(
             raise OSError(28, "No space left on device")
         return honest(*arguments)
 
-    monkeypatch.setattr(checkpoint, failing, fail)
+    monkeypatch.setattr(module, failing, fail)
     with pytest.raises(OSError, match="No space left"):
         write_checkpoint(tmp_path, _snapshot())
     assert list(tmp_path.iterdir()) == []

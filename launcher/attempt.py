@@ -1,0 +1,73 @@
+"""One start of a run's processes: agent, data's preparation beside it, ranks, and the end of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from ..data.errors import LockstepError
+from ..data.facts import DataFacts
+from ..data.spec import DataConfig
+from .failure import diagnose
+from .plan import World
+from .prepare import Preparation
+from .supervisor import Supervisor
+
+
+class Attempt:
+    """The agent's start, overlapping with the data's preparation; leaving it leaves no process behind.
+
+    Args:
+        folder: of this attempt, made here; its name is the token that fences older attempts off.
+        world: the processes.
+    """
+
+    def __init__(self, folder: Path, world: World) -> None:
+        folder.mkdir(mode=0o700)
+        self.folder = folder
+        self._world = world
+        # A chosen GPU is number LOCAL_RANK of those that the ranks see.
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus)}
+        self._supervisor = Supervisor(world.threads, visible, folder / "agent.log")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.cancel()
+
+    def prepare(self, config: DataConfig, base: Path) -> DataFacts:
+        """The data's facts, while the agent imports torch."""
+        return Preparation(config, base).wait()
+
+    def run(self, argv: list[str], tick: Callable[[], None], *, fenced: bool) -> LockstepError | None:
+        """Let the ranks work; None when all are done, else why not.
+
+        Args:
+            argv: of the worker.
+            tick: called now and then.
+            fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
+        """
+        environment = {
+            "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
+            "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
+            **({"LOCKSTEP_TOKEN": self.folder.name} if fenced else {}),
+        }
+        order = {
+            "run": self.folder.parent.name,
+            "processes": self._world.processes,
+            "argv": argv,
+            "attempt_dir": str(self.folder),
+            "environment": environment,
+        }
+        self._supervisor.go(order)
+        return diagnose(self.folder, self._supervisor.watch(tick), self._world.processes)
+
+
+def next_attempt(folder: Path, kind: str) -> Path:
+    """``KIND-K`` with the first K that is free."""
+    number = 1
+    while (folder / f"{kind}-{number}").exists():
+        number += 1
+    return folder / f"{kind}-{number}"

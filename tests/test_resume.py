@@ -1,0 +1,269 @@
+"""Killed anywhere and resumed: to the bit on the same number of processes, the same batches on another."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import Launch
+
+KILLER = '''
+import os
+import signal
+
+calls = 0
+
+def killed(output, target):
+    """Cross-entropy; the KILL_AT-th call of a rank kills every rank, or with KILL_RANK that rank alone."""
+    global calls
+    calls += 1
+    if calls == int(os.environ.get("KILL_AT", "0")):
+        rank = os.environ.get("KILL_RANK")
+        if rank is None:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        elif rank == os.environ.get("RANK", "0"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return nn.functional.cross_entropy(output, target, reduction="none")
+
+def dropping(width=7):
+    return nn.Sequential(nn.Linear(width, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+
+def normed(width=7):
+    return nn.Sequential(nn.Linear(width, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+class Noisy(torch.utils.data.Dataset):
+    def __init__(self, pair):
+        self.x, self.y = pair
+    def __len__(self):
+        return len(self.x)
+    def __getitem__(self, index):
+        return self.x[index] + 0.1 * torch.randn(self.x.shape[1], dtype=self.x.dtype), self.y[index]
+
+def dataset():
+    splits = data(n=307, m=101)
+    return {"train": Noisy(splits["train"]), "val": splits["val"]}
+'''
+ALWAYS = [
+    "loss.use=./own.py:killed",
+    "checkpoint.every_steps=7",
+    "log.every_steps=5",
+    "data.args={n: 307, m: 101}",
+]
+VARIANTS: dict[str, list[str]] = {
+    "momentum": [],
+    "Adam, cosine": ["optimizer={use: adam, lr: 0.01}", "schedule.use=cosine"],
+    "dropout": ["model.use=./own.py:dropping"],
+    "batch norm": ["model.use=./own.py:normed"],
+    "random augmentation, 2 workers": ["data.use=./own.py:dataset", "data.args={}"],
+    "random augmentation in the rank": ["data.use=./own.py:dataset", "data.args={}", "data.workers=0"],
+    "accumulation": ["data.max_micro_batch=4"],
+    "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
+    "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
+}
+SAME = (
+    "weights_sha256",
+    "state_sha256",
+    "order_sha256",
+    "consumed_digest",
+    "ranks",
+    "metrics",
+    "steps",
+    "epochs",
+)
+VOLATILE = ("time", "samples_per_second", "train_seconds", "val_seconds", "run")
+STEPS = 20  # of two epochs of 307 samples in batches of 31
+CALLS = 23  # of the loss, at least: the steps, warm-up and evaluation
+
+
+@pytest.fixture
+def killable(own: Path) -> Path:
+    (own / "own.py").write_text((own / "own.py").read_text() + KILLER)
+    return own
+
+
+def _train(launch: Launch, own: Path, name: str, world: int, *settings: str, **env: str) -> int:
+    arguments = ("own.yaml", *ALWAYS, *settings, "--name", name, "--cpu", str(world))
+    return launch("train", *arguments, cwd=own, env=env).status
+
+
+def _resume(launch: Launch, own: Path, name: str, world: int, *settings: str) -> dict[str, Any]:
+    result = launch("resume", name, *settings, "--cpu", str(world), "--json", cwd=own)
+    assert result.status == 0, result.err
+    return result.document
+
+
+def _run(name: str) -> Path:
+    return Path(os.environ["LOCKSTEP_RUNS"]) / name
+
+
+def _outcome(name: str) -> dict[str, Any]:
+    return json.loads((_run(name) / "outcome.json").read_text())
+
+
+def _events(name: str) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in (_run(name) / "metrics.jsonl").read_text().splitlines()]
+    kept = [event for event in events if event["event"] != "start"]
+    return [{key: value for key, value in event.items() if key not in VOLATILE} for event in kept]
+
+
+def _check_same(name: str, other: str) -> None:
+    one, two = _outcome(name), _outcome(other)
+    assert {key: two[key] for key in SAME} == {key: one[key] for key in SAME}
+    assert _events(other) == _events(name)
+
+
+def _kill_and_resume(launch: Launch, own: Path, variant: str, world: int, at: int, rank: int | None) -> None:
+    settings = VARIANTS[variant]
+    env = {"KILL_AT": str(at), **({} if rank is None else {"KILL_RANK": str(rank)})}
+    assert _train(launch, own, "killed", world, *settings, **env) == 4
+    _resume(launch, own, "killed", world)
+    _check_same("whole", "killed")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_killed_run_ends_as_if_nothing_had_happened(launch: Launch, killable: Path, variant: str) -> None:
+    draw = random.Random(variant)
+    world = draw.choice((1, 2, 3))
+    assert _train(launch, killable, "whole", world, *VARIANTS[variant]) == 0
+    rank = draw.choice((None, draw.randrange(world)))
+    _kill_and_resume(launch, killable, variant, world, draw.randrange(1, CALLS), rank)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.timeout(3600)
+def test_killed_at_every_step(launch: Launch, killable: Path, variant: str, world: int) -> None:
+    assert _train(launch, killable, "whole", world, *VARIANTS[variant]) == 0
+    for at in range(1, CALLS):
+        _kill_and_resume(launch, killable, variant, world, at, at % world if at % 2 else None)
+        _run("killed").rename(_run(f"killed-at-{at}"))
+
+
+def _weights(name: str) -> dict[str, torch.Tensor]:
+    return load_file(max((_run(name) / "checkpoints").glob("step_*")) / "model.safetensors")
+
+
+def test_resumed_on_other_numbers_of_processes_it_reads_the_same_batches(
+    launch: Launch, killable: Path
+) -> None:
+    assert _train(launch, killable, "whole", 1) == 0
+    assert _train(launch, killable, "killed", 3, KILL_AT="10") == 4
+    step = _resume(launch, killable, "killed", 2, "train.max_steps=15")["steps"]
+    assert step == 15
+    _resume(launch, killable, "killed", 1, "train.max_steps=20")
+    one, many = _outcome("whole"), _outcome("killed")
+    assert many["order_sha256"] == one["order_sha256"]
+    assert many["consumed_digest"] == one["consumed_digest"]
+    assert sum(many["ranks"]) == many["samples"] == one["samples"] == 2 * 307
+    assert many["metrics"] == pytest.approx(one["metrics"], rel=1e-12)
+    for name, tensor in _weights("whole").items():
+        assert torch.allclose(_weights("killed")[name], tensor, rtol=0, atol=1e-12), name
+
+
+def test_a_run_of_that_name_goes_on_by_itself(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "whole", 2) == 0
+    assert _train(launch, killable, "killed", 2, KILL_AT="17") == 4
+    assert _train(launch, killable, "killed", 2) == 0
+    _check_same("whole", "killed")
+    again = launch("train", "own.yaml", *ALWAYS, "--name", "killed", "--cpu", "2", cwd=killable)
+    assert again.status == 2
+    assert "killed is done: 20 of 20 steps" in again.err
+
+
+def test_a_finished_run_is_extended(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "whole", 2, "train.epochs=3") == 0
+    assert _train(launch, killable, "killed", 2) == 0
+    _resume(launch, killable, "killed", 2, "train.epochs=3")
+    assert [row for row in _events("killed") if row["event"] == "epoch"] == [
+        row for row in _events("whole") if row["event"] == "epoch"
+    ]
+    assert _outcome("killed")["state_sha256"] == _outcome("whole")["state_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ("optimizer.lr=0.5", "optimizer.lr: 0.2 in the run, 0.5 now"),
+        ("data.batch_size=30", "data.batch_size: 31 in the run, 30 now"),
+        ("train.seed=1", "train.seed: 0 in the run, 1 now"),
+    ],
+)
+def test_what_makes_it_another_run_is_refused(
+    launch: Launch, killable: Path, setting: str, word: str
+) -> None:
+    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
+    before = (_run("killed") / "metrics.jsonl").read_bytes()
+    result = launch("resume", "killed", setting, "--cpu", "1", cwd=killable)
+    assert result.status == 2
+    assert word in result.err
+    assert (_run("killed") / "metrics.jsonl").read_bytes() == before
+
+
+def test_free_settings_may_change(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
+    document = _resume(launch, killable, "killed", 1, "log.every_steps=2", "checkpoint.every_steps=null")
+    assert document["steps"] == STEPS
+
+
+def test_changed_data_is_refused(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
+    source = (killable / "own.py").read_text()
+    (killable / "own.py").write_text(source.replace("manual_seed(0)", "manual_seed(1)"))
+    result = launch("resume", "killed", "--cpu", "1", cwd=killable)
+    assert result.status == 6
+    assert "the data set ./own.py:data has changed since the run was started" in result.err
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "whole", 2) == 0
+    assert _train(launch, killable, "killed", 2, KILL_AT="17") == 4
+    newest = max((_run("killed") / "checkpoints").glob("step_*"))
+    content = bytearray((newest / "optimizer.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "optimizer.safetensors").write_bytes(content)
+    result = launch("resume", "killed", "--cpu", "2", cwd=killable)
+    assert result.status == 0, result.err
+    assert f"{newest.name}/optimizer.safetensors is not what was written" in result.err
+    _check_same("whole", "killed")
+    assert list((_run("killed") / "checkpoints").glob(f"damaged-{newest.name}-*"))
+
+
+def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killable: Path) -> None:
+    from lockstep.launcher.resume import held
+
+    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
+    with held(_run("killed")):
+        result = launch("resume", "killed", "--cpu", "1", cwd=killable)
+    assert result.status == 2
+    assert f"process {os.getpid()} trains this run" in result.err
+
+
+def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:
+    from lockstep.data.errors import RankLostError
+    from lockstep.training.checkpoint import Snapshot, write_checkpoint
+    from lockstep.training.events import EventLog
+    from lockstep.training.fence import Fence, take_over
+
+    take_over(tmp_path, "attempt-1")
+    fence = Fence(tmp_path, "attempt-1")
+    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
+    log.write("step", step=1)
+    log.close()
+    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
+    take_over(tmp_path, "attempt-2")
+    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
+        log.write("step", step=2)
+    snapshot = Snapshot({"w": torch.ones(2)}, {}, {"step": 3}, {})
+    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
+        write_checkpoint(tmp_path / "checkpoints", snapshot, fence.check)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+    log.close()
