@@ -15,7 +15,8 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from .errors import DamagedError, TrainingError
+from .blame import place_of
+from .errors import DamagedError, LockstepError, TrainingError, error_from_json
 from .facts import DataFacts
 from .order import Indices
 from .randomness import mix, seed_all
@@ -258,7 +259,29 @@ class _Keyed(Dataset[Any]):
         epoch, index = key
         seed_all(mix(self._seed, epoch, index))
         row = index if self._subset is None else int(self._subset[index])
-        return index, self._dataset[row]
+        try:
+            return index, self._dataset[row]
+        except LockstepError as error:
+            return index, _Failure(error)
+        except Exception as error:  # noqa: BLE001 - torch would wrap it, traceback and all, into a message
+            what = f"sample {row} of the data set raised {type(error).__name__}: {error}"
+            return index, _Failure(
+                TrainingError(f"{what}\nat {place_of(error)}", "correct the code at that line")
+            )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a loader's process to the rank."""
+
+    error: LockstepError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _failure_from_json, (self.error.to_json(),)
+
+
+def _failure_from_json(document: dict[str, Any]) -> _Failure:
+    return _Failure(error_from_json(document))
 
 
 class _Micro(Sampler[list[tuple[int, int]]]):
@@ -272,6 +295,9 @@ class _Micro(Sampler[list[tuple[int, int]]]):
 
 
 def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
+    for index, value in samples:
+        if isinstance(value, _Failure):
+            return np.array([index], np.int64), value
     return np.array([index for index, _ in samples], np.int64), default_collate(
         [value for _, value in samples]
     )
@@ -322,6 +348,8 @@ class LoaderFeed:
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, tuple[Any, Any]]] = []
         for indices, sample in self._loader:
+            if isinstance(sample, _Failure):
+                raise sample.error
             loaded.append((indices, self._to_device(indices, sample)))
             if len(loaded) == len(asked[0].micro):
                 read = np.concatenate([part for part, _ in loaded])

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,10 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from .args import meant
+from .blame import place_of
 from .errors import LockstepError, TrainingError, UsageError
-
-_OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "training", "launcher")]
-_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
 def load_callable(use: str, base: Path) -> Callable[..., Any]:
@@ -47,15 +44,6 @@ def raised(what: str, error: BaseException) -> TrainingError:
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
     detail = "".join(traceback.format_exception_only(error)).strip()
     return TrainingError(f"{what} ({place_of(error)}): {detail}", "correct the code at that line")
-
-
-def place_of(error: BaseException) -> str:
-    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    theirs = [frame for frame in frames if Path(frame.filename).resolve().parent not in _OURS]
-    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
-    last = (own or theirs or frames)[-1]
-    return f"{last.filename}:{last.lineno}"
 
 
 def _load_file(source: str, base: Path) -> ModuleType:

@@ -71,7 +71,7 @@ def open_split(facts: DataFacts, which: Which, config: DataConfig, base: Path) -
     subset = None if split.subset is None else load_array(split.subset)
     if facts.kind == "user":
         rows = split.length if subset is None else facts.train.length + (facts.val.length if facts.val else 0)
-        return _open_user(rows, subset, which, config, base)
+        return _open_user(rows, split, subset, which, config, base)
     if facts.kind == "images":
         source = "val" if which == "val" and subset is None else "train"
         table = str(config.args.get(f"{source}_csv"))
@@ -82,7 +82,7 @@ def open_split(facts: DataFacts, which: Which, config: DataConfig, base: Path) -
 
 
 def _open_user(
-    rows: int, subset: Indices | None, which: Which, config: DataConfig, base: Path
+    rows: int, split: SplitFacts, subset: Indices | None, which: Which, config: DataConfig, base: Path
 ) -> ArraySplit | MapSplit:
     # A split-off validation set lies in the user's train.
     data = user.call(config, base)[which if subset is None else "train"]
@@ -90,5 +90,10 @@ def _open_user(
         raise DamagedError(
             f"{config.use} returned {len(data)} samples where it had returned {rows} before",
             "its length must be the same on every call: give it a seed, or a fixed list",
+        )
+    if user.contents(config.use, data) != split.contents:
+        raise DamagedError(
+            f"{config.use} returned other data in this process than before the ranks started",
+            "make it the same on every call: seed its generators, sort what comes out of sets and folders",
         )
     return ArraySplit(data.x, data.y, subset) if isinstance(data, user.Tensors) else MapSplit(data, subset)

@@ -17,6 +17,8 @@ class SplitFacts:
     ``offsets`` (int64, one more than there are paths) and ``y`` (images), nothing (user)."""
     subset: str | None = None
     """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
+    contents: str = ""
+    """For a user's own data: a hash of what the callable returned for this split's files, to be met in every rank."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""
 

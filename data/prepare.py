@@ -19,6 +19,7 @@ from .callables import raised
 from .errors import LockstepError, UsageError
 from .facts import DataFacts, SplitFacts
 from .order import ALGORITHM, permute
+from .parent import die_with_parent
 from .spec import DataConfig
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
@@ -63,6 +64,7 @@ def main() -> int:
     Returns:
         The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
     """
+    die_with_parent()
     answer = _take_stdout()
     document, status = _answer(sys.stdin.read())
     with os.fdopen(answer, "w", encoding="utf-8") as file:

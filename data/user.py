@@ -39,6 +39,7 @@ class Tensors:
         return len(self.x)
 
 
+_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
 Splits = Mapping[str, Any]
 """``train`` and perhaps ``val``: ``Tensors`` or a map-style data set."""
 
@@ -69,8 +70,8 @@ def describe(config: DataConfig, base: Path) -> DataFacts:
     return DataFacts(
         name=config.use,
         kind="user",
-        train=_facts(train, classes),
-        val=_facts(splits["val"], classes) if "val" in splits else None,
+        train=_facts(config.use, train, classes),
+        val=_facts(config.use, splits["val"], classes) if "val" in splits else None,
         input_shape=_shape(x),
         input_dtype=_dtype(x),
         classes=classes,
@@ -171,13 +172,20 @@ def _classes(splits: Splits) -> int | None:
     return largest + 1
 
 
-def _facts(split: Any, classes: int | None) -> SplitFacts:
+def _facts(use: str, split: Any, classes: int | None) -> SplitFacts:
     counts = class_counts(split.y.numpy(), classes) if isinstance(split, Tensors) else None
-    return SplitFacts(len(split), {}, class_counts=counts)
+    return SplitFacts(len(split), {}, contents=contents(use, split), class_counts=counts)
+
+
+def contents(use: str, split: Any) -> str:
+    """A hash of a split: the same in every process that calls the same callable with the same arguments."""
+    return fingerprint(_digest(use, split))
 
 
 def _digest(use: str, split: Any) -> list[Any]:
-    """Length, and a hash of the first and the last sample unless they are another on every look."""
+    """Length, and a hash of tensors as a whole, else of the first and the last sample unless each look differs."""
+    if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _HASHED_BYTES:
+        return [len(split), _sample_hash(Tensors(split.x[None], split.y[None]), 0)]
     ends = [
         [_guarded(use, partial(_sample_hash, split, row)) for row in (0, len(split) - 1)] for _ in range(2)
     ]

@@ -7,12 +7,12 @@ instead means that there is nothing to do. The only file of the launcher that im
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ..data.parent import die_with_parent
 from ..training import worker
 
 _BACKEND = "lockstep"
 _ADDRESS = "127.0.0.1"
-_PR_SET_PDEATHSIG = 1
 
 
 class LoopbackRendezvous(RendezvousHandler):
@@ -104,7 +104,7 @@ class OwnLogs(LogsSpecs):
 def main(argv: list[str]) -> int:
     """Wait for the order, run the ranks, report how they ended."""
     listen_fd, status_fd = int(argv[0]), int(argv[1])
-    _die_with_parent()
+    die_with_parent()
     line = sys.stdin.readline()
     if not line:
         return 0
@@ -145,19 +145,22 @@ def _configuration(order: dict[str, Any], listen_fd: int) -> LaunchConfig:
 
 def _rank(argv: list[str], attempt_dir: str, status_fd: int) -> None:
     """One rank, forked. Returns only when its work is done."""
-    _die_with_parent()
+    die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # elastic's handlers belong to the agent
     rank = int(os.environ["RANK"])
     _redirect(Path(attempt_dir) / f"rank-{rank}.log")
     report(status_fd, kind="started", rank=rank, pid=os.getpid())
-    status = worker.main(argv)
-    if status == 0:
-        report(status_fd, kind="done", rank=rank)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if status:
-        os._exit(status)
+    status = 1
+    try:
+        status = worker.main(argv)
+    finally:  # whatever leaves by another way than "done" ends here: elastic would wait for it for ever
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if status:
+            os._exit(status)
+    report(status_fd, kind="done", rank=rank)
 
 
 def _redirect(path: Path) -> None:
@@ -172,11 +175,6 @@ def _redirect(path: Path) -> None:
 def report(status_fd: int, **message: Any) -> None:
     """One line to the supervisor; short enough for the pipe to keep it whole among other writers' lines."""
     os.write(status_fd, (json.dumps(message) + "\n").encode())
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

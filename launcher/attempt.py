@@ -11,7 +11,7 @@ from ..data.facts import DataFacts
 from ..data.spec import DataConfig
 from .failure import diagnose
 from .plan import World
-from .prepare import Preparation
+from .prepare import SAME_HASHES, Preparation
 from .supervisor import Supervisor
 
 
@@ -28,7 +28,7 @@ class Attempt:
         self.folder = folder
         self._world = world
         # A chosen GPU is number LOCAL_RANK of those that the ranks see.
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus)}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus), **SAME_HASHES}
         self._supervisor = Supervisor(world.threads, visible, folder / "agent.log")
 
     def __enter__(self) -> Self:

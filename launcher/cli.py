@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from ..data.errors import LockstepError
+from ..data.errors import LockstepError, MachineError
 
 _STDERR = 2
 
@@ -164,8 +165,20 @@ def guarded(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process as it ended."""
     os.umask(0o077)
     _hold_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         command()
+    except OSError as error:
+        from .console import card
+
+        where = f"{error.filename}: " if error.filename else ""
+        card(
+            MachineError(
+                f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
+            )
+        )
+        sys.exit(MachineError.exit_status)
     except LockstepError as error:
         from .console import card
 
@@ -173,6 +186,11 @@ def guarded(command: Callable[[], object]) -> None:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End by way of every ``finally``: what was started is killed, what was made is removed."""
+    sys.exit(128 + number)
 
 
 def _hold_standard_streams() -> None:

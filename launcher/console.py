@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,24 +21,34 @@ def plain(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write, whoever is left to read: a closed pipe or a full disk must not end a training."""
+    try:
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
+    except (OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError, ValueError):
+            os.dup2(
+                nothing, stream.fileno() if stream is not None else nothing
+            )  # nor the interpreter's last flush
+        os.close(nothing)
+
+
 def say(lines: Iterable[str]) -> None:
     """Words for people, on stderr."""
-    for line in lines:
-        sys.stderr.write(plain(line) + "\n")
-    sys.stderr.flush()
+    _write(sys.stderr, "".join(plain(line) + "\n" for line in lines))
 
 
 def put(lines: Iterable[str]) -> None:
     """Data, on stdout."""
-    for line in lines:
-        sys.stdout.write(plain(line) + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, "".join(plain(line) + "\n" for line in lines))
 
 
 def put_json(document: dict[str, Any]) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, json.dumps(document, indent=1) + "\n")
 
 
 def card(error: LockstepError) -> None:
@@ -48,25 +60,25 @@ def card(error: LockstepError) -> None:
 
 
 class EpochTable:
-    """One row per epoch, read from the run's events; on a terminal also a line that shows the present step.
+    """One row per epoch, read from the run's events; on a terminal also a bar that shows the present step.
 
     Args:
-        events: ``metrics.jsonl``; it need not exist yet.
+        events: ``metrics.jsonl``; it need not exist yet. What it holds already is not shown again.
         steps: optimizer steps of the whole run.
-        to: where rows go.
+        to: where rows go; ``stdout`` or ``stderr``.
     """
 
-    def __init__(self, events: Path, steps: int, to: TextIO) -> None:
+    def __init__(self, events: Path, steps: int, to: TextIO | None) -> None:
         self._path = events
         self._steps = steps
         self._to = to
         self._file: TextIO | None = None
         self._pending = ""
         self._columns: list[str] = []
-        self._live = sys.stderr.isatty()
+        self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
         if events.exists():  # a run that goes on: its earlier epochs were shown before
             self._file = events.open(encoding="utf-8")
-            self._file.seek(0, 2)
+            self._file.seek(0, os.SEEK_END)
 
     def update(self) -> None:
         """Show what has been written since the last call."""
@@ -82,41 +94,72 @@ class EpochTable:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._clear()
+        if self._bar is not None:
+            self._bar.hide()
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _show(self, event: dict[str, Any]) -> None:
-        if event["event"] == "step" and self._live:
-            done = f"epoch {event['epoch'] + 1}  step {event['step']:,}/{self._steps:,}  loss {event['train/loss']:.4f}"
-            sys.stderr.write(f"\r\x1b[K{done}")
-            sys.stderr.flush()
+        if event["event"] == "step" and self._bar is not None:
+            self._bar.show(event)
         elif event["event"] == "epoch":
-            self._clear()
+            if self._bar is not None:
+                self._bar.hide()
             self._row(event)
         elif event["event"] == "start" and event["unused_parameters"]:
-            names = ", ".join(event["unused_parameters"][:5])
-            say([f"note: the loss does not reach {len(event['unused_parameters'])} parameters: {names}"])
-
-    def _clear(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            unused = event["unused_parameters"]
+            reached = f"note: in the first samples the loss does not reach {len(unused)} parameters"
+            say([f"{reached}: {', '.join(unused[:5])}"])
+        elif event["event"] == "checkpoint_failed":
+            say([f"warning: {event['message']}; training goes on"])
 
     def _row(self, event: dict[str, Any]) -> None:
+        head = ""
         if not self._columns:
             self._columns = [
                 key for key in event if key.startswith(("train/", "val/")) and key != "val/count"
             ]
             heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
-            self._to.write(f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n")
+            head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
         values = "".join(f"  {_cell(key, event[key]):>13}" for key in self._columns)
         seconds = event["train_seconds"] + event["val_seconds"]
-        self._to.write(
-            f"{event['epoch'] + 1:>5}{values}  {event['samples_per_second']:>11,.0f}  {seconds:>8.2f}\n"
+        rate = f"  {event['samples_per_second']:>11,.0f}  {seconds:>8.2f}\n"
+        _write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{rate}")
+
+
+class _Bar:
+    """rich's progress bar on stderr; it knows what the terminal can do, and leaves no trace."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._progress: Any = None
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Move to the event's step."""
+        if self._progress is None:
+            self._start()
+        loss = _cell("train/loss", event["train/loss"])
+        text = f"epoch {event['epoch'] + 1}  loss {loss}"
+        self._progress.update(0, completed=event["step"], description=text)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(
+            *columns, console=Console(stderr=True), transient=True, refresh_per_second=4
         )
-        self._to.flush()
+        self._progress.add_task("", total=self._steps)
+        self._progress.start()
+
+    def hide(self) -> None:
+        """Make room for lines that stay."""
+        if self._progress is not None:
+            with suppress(OSError, ValueError):
+                self._progress.stop()
+            self._progress = None
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -36,10 +36,10 @@ def diagnose(attempt: Path, ending: Ending, world_size: int) -> LockstepError | 
         ending: what the supervisor saw.
         world_size: ranks that were started.
     """
-    if ending.signal is not None:
-        return InterruptedRunError(ending.signal)
     if len(ending.done) == world_size and not ending.lost:
         return None
+    if ending.signal is not None:
+        return InterruptedRunError(ending.signal)
     errors = _errors(attempt)
     causes = [error for error in errors if not _is_victim(error)]
     if causes:
@@ -47,8 +47,16 @@ def diagnose(attempt: Path, ending: Ending, world_size: int) -> LockstepError | 
     silent = [rank for rank in ending.lost if all(error["rank"] != rank for error in errors)]
     if silent:
         return _vanished(silent[0], ending.lost[silent[0]], attempt, world_size)
-    if errors:
-        return _raised(errors[0], attempt, world_size)
+    return _raised(errors[0], attempt, world_size) if errors else _not_started(attempt, ending)
+
+
+def _not_started(attempt: Path, ending: Ending) -> LockstepError:
+    """No rank said anything: it was the agent."""
+    if ending.agent_status is not None and ending.agent_status < 0:
+        name = signal.Signals(-ending.agent_status).name
+        return RankLostError(
+            f"the agent, which starts the ranks, was killed by {name}", "start the run again"
+        )
     return RankLostError("the ranks could not be started", f"see {attempt / 'agent.log'}")
 
 

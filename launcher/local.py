@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.errors import LockstepError
+from ..data.facts import DataFacts
 from ..training.fence import take_over
-from ..training.runspec import read_spec
+from ..training.runspec import RunSpec, read_spec
 from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt, next_attempt
 from .config import ResolvedConfig, to_yaml
@@ -19,7 +20,7 @@ from .console import EpochTable, card, put, put_json, say
 from .machine import read_machine
 from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
-from .resume import Place, find_place, find_point, go_on, held
+from .resume import Place, find_place, find_point, go_on, held, refuse_other_data
 from .runs import fill_run, find_run, read_outcome, run_spec, write_json
 
 
@@ -54,7 +55,7 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
     try:
         with held(place.folder):
             failure = _train(place, resolved, request, world)
-            return _conclude(place.folder, failure, request, world)
+            return _conclude(place.folder, failure, request)
     finally:
         if not (place.folder / "spec.json").exists():
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
@@ -75,6 +76,7 @@ def _train(place: Place, resolved: ResolvedConfig, request: Request, world: Worl
         feeder = start_feeder(spec, folder, log)
         failure = attempt.run([str(folder / "spec.json")], rows.update, fenced=True)
         rows.close()
+        failure = _record(folder, failure, world)
         warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
         say([f"warning: {warning}; see {log}"] if warning else [])
     return failure
@@ -84,10 +86,12 @@ def evaluate(name: str, request: Request, step: int | None) -> int:
     """Evaluate a run's newest whole checkpoint, or the one of ``step``; the exit status."""
     folder = find_run(name)
     spec = read_spec(folder / "spec.json")
-    cpu = request.cpu if request.cpu or request.gpus or spec.device == "gpu" else 1
+    unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
+    cpu = 1 if unsaid else request.cpu
     world = choose_world(read_machine(), request.gpus, cpu)
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     with Attempt(next_attempt(folder, "eval"), world) as attempt:
+        _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))
         failure = attempt.run(argv, lambda: None, fenced=False)
     if failure is not None:
         raise failure
@@ -101,23 +105,35 @@ def evaluate(name: str, request: Request, step: int | None) -> int:
     return 0
 
 
-def _conclude(folder: Path, failure: LockstepError | None, request: Request, world: World) -> int:
-    """Write what is missing of the outcome, and tell it."""
-    outcome = read_outcome(folder) if failure is None else None
-    if failure is not None or outcome is None:
-        failure = failure or LockstepError("the run ended without an outcome", f"see {folder / 'attempt-1'}")
-        outcome = {
-            "schema_version": 1,
-            "run": folder.name,
-            "run_dir": str(folder),
-            "status": "failed",
-            "exit_code": failure.exit_status,
-            "world_size": world.processes,
-            "error": failure.to_json(),
-        }
-        write_json(folder / "outcome.json", outcome)
+def _renew(folder: Path, spec: RunSpec, facts: DataFacts) -> None:
+    """The data's files may have moved since, as when a cache was cleared; its contents may not."""
+    refuse_other_data(spec.facts, facts)
+    if facts != spec.facts:
+        write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
+
+
+def _record(folder: Path, failure: LockstepError | None, world: World) -> LockstepError | None:
+    """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
+    if failure is None and read_outcome(folder) is not None:
+        return None
+    failure = failure or LockstepError("the run ended without an outcome", f"see the logs in {folder}")
+    outcome = {
+        "schema_version": 1,
+        "run": folder.name,
+        "run_dir": str(folder),
+        "status": "failed",
+        "exit_code": failure.exit_status,
+        "world_size": world.processes,
+        "error": failure.to_json(),
+    }
+    write_json(folder / "outcome.json", outcome)
+    return failure
+
+
+def _conclude(folder: Path, failure: LockstepError | None, request: Request) -> int:
+    """Tell how it ended; the card last."""
     if request.json:
-        put_json(outcome)
+        put_json(read_outcome(folder) or {})
     if failure is not None:
         card(failure)
         return failure.exit_status

@@ -152,7 +152,7 @@ def summary(plan: LaunchPlan) -> list[str]:
     if not world.gpus:
         where += f" on {world.cores} {_plural('core', 's', world.cores)}"
     val = f" + {facts.val.length:,}" if facts.val else ""
-    batch = f"batch {config.data.batch_size} = {_join(plan.shares(0))}"
+    batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     if world.processes > world.cores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from ..data.errors import RankLostError, error_from_json
 from ..data.facts import DataFacts
 from ..data.spec import DataConfig
+
+SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
+"""For every process of a run: a set's order must not differ between ranks, nor between training and evaluation."""
 
 
 class Preparation:
@@ -22,6 +26,8 @@ class Preparation:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a Ctrl-C is the launcher's: it ends this child without a traceback
+            env={**os.environ, **SAME_HASHES},
         )
         self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
 

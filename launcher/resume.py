@@ -19,7 +19,7 @@ from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
 from .console import say
 from .plan import LaunchPlan
-from .runs import create_run, find_run, read_outcome, runs_root
+from .runs import LOCK, create_run, find_run, read_outcome, runs_root
 
 _FREE = ("log.", "checkpoint.", "wandb.", "slurm.", "data.workers", "data.root", "data.max_micro_batch")
 _EXTENDABLE = ("train.epochs", "train.max_steps")
@@ -102,7 +102,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: another process trains it.
     """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +138,7 @@ def go_on(place: Place, plan: LaunchPlan, point: Point | None) -> None:
     """
     if place.before is None:
         return
-    _refuse_other_data(place.before.facts, plan.facts)
+    refuse_other_data(place.before.facts, plan.facts)
     if point is not None and point.step >= plan.steps:
         outcome = read_outcome(place.folder) or {}
         raise UsageError(
@@ -156,7 +156,12 @@ def go_on(place: Place, plan: LaunchPlan, point: Point | None) -> None:
     say([f"{place.folder.name} goes on from {where}"])
 
 
-def _refuse_other_data(before: DataFacts, now: DataFacts) -> None:
+def refuse_other_data(before: DataFacts, now: DataFacts) -> None:
+    """Go on only with the data that the run was started with.
+
+    Raises:
+        DamagedError: it has changed.
+    """
     if before.fingerprint != now.fingerprint:
         raise DamagedError(
             f"the data set {now.name} has changed since the run was started:"

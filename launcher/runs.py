@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ from ..data.suggest import did_you_mean
 from ..training.runspec import RunSpec
 from .plan import LaunchPlan
 
+LOCK = ".lock"
+"""Held by the launcher that trains the run."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")
 
@@ -57,10 +61,25 @@ def _named(root: Path, name: str) -> Path:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError as error:
+        if _is_abandoned(folder):
+            shutil.rmtree(folder)
+            return _named(root, name)
         raise UsageError(
             f"{folder}: this name is taken by {_standing(folder)}", "use another --name"
         ) from error
     return folder
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
+    if (folder / "spec.json").exists() or not (folder / LOCK).exists():
+        return False
+    with (folder / LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _standing(folder: Path) -> str:

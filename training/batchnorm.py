@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ..data.errors import UsageError
 from ..data.order import Batches, micro_sizes
@@ -15,11 +15,11 @@ from .group import Group
 
 
 def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The running statistics of the model's batch norms, by buffer name."""
+    """The running statistics of the model's batch and instance norms, by buffer name."""
     return {
         f"{name}.{key}".lstrip("."): getattr(module, key)
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
+        if isinstance(module, _NormBase) and module.track_running_stats
         for key in ("running_mean", "running_var")
     }
 

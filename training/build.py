@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.batches import Feed, Work, normalise_for, open_feed
-from ..data.callables import place_of
+from ..data.blame import place_of
 from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
 from ..data.order import Batches, EpochOrder
@@ -30,6 +30,7 @@ from .session import Session, Training
 from .step import Stepper, buffers_restored, warm_up
 
 _SHARED_FLOPS = 2e8
+_LOOKED_AT = 2  # samples that the contract is checked on
 
 
 def open_session(spec: RunSpec, group: Group) -> Session:
@@ -101,9 +102,10 @@ def open_training(session: Session) -> Training:
 
 
 def _first_sample(session: Session) -> tuple[Any, Any]:
-    """The first sample of epoch 0, the same on every rank, as a batch of one (two under batch norm)."""
-    whole = EpochOrder(session.batches.n, session.spec.config.train.seed, 0).indices(0, 1)
-    indices = np.resize(whole, session.stand_in_size)
+    """The first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
+    n = session.batches.n
+    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, _LOOKED_AT))
+    indices = np.resize(whole, _LOOKED_AT)
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 
 
@@ -114,10 +116,11 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
         TrainingError: the model's output does not fit the loss or the targets.
     """
     parameters = trainable(session.model)
+    _refuse_extra_state(session.model)
     try:
         with buffers_restored(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
-        _choose_threads(session, counter.get_total_flops() / len(y))
+        _choose_threads(session, counter.get_total_flops() / _LOOKED_AT)
         _check_classes(session, output)
         warm_up(session.model, session.loss, x, y)
         for name, metric in session.metrics.items():
@@ -134,6 +137,16 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
     return unused
+
+
+def _refuse_extra_state(model: nn.Module) -> None:
+    """A checkpoint holds tensors and nothing else: anything else would have to be pickled."""
+    others = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise TrainingError(
+            f"the model's state_dict has an entry that is no tensor: {others[0]}",
+            "make it a buffer, or leave it out of the state: get_extra_state cannot be checkpointed",
+        )
 
 
 def _choose_threads(session: Session, flops: float) -> None:
@@ -185,7 +198,12 @@ def _shape(value: Any) -> str:
     return type(value).__name__
 
 
-def _wrap(session: Session, *, unused: bool) -> nn.Module:
+def prepare_evaluation(session: Session) -> None:
+    """Give a model that will not be trained the autocast that it was trained with."""
+    _wrap(session, unused=False, evaluation=True)
+
+
+def _wrap(session: Session, *, unused: bool, evaluation: bool = False) -> nn.Module:
     """Mixed precision and DDP, both by Accelerate, which adopts the process group that is already there."""
     threads = torch.get_num_threads()
     handler = DistributedDataParallelKwargs(
@@ -201,6 +219,6 @@ def _wrap(session: Session, *, unused: bool) -> nn.Module:
             cpu=session.group.device.type == "cpu",
             kwargs_handlers=[handler],
         )
-        wrapped: nn.Module = accelerator.prepare_model(session.model)
+        wrapped: nn.Module = accelerator.prepare_model(session.model, evaluation_mode=evaluation)
     torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
     return wrapped

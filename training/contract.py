@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from ..data.errors import TrainingError
 
@@ -25,12 +26,17 @@ def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]
         return losses.sum(), None
     if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
         value, weight = losses
-        if isinstance(value, torch.Tensor) and value.ndim == 0:
+        if isinstance(value, torch.Tensor) and value.ndim == 0 and getattr(weight, "ndim", 0) == 0:
             return value, _on(value.device, weight).detach()
     raise TrainingError(
         f"the loss returned {_describe(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
+
+
+def samples_in(target: Any) -> int:
+    """Samples of a batch of targets: a tensor, or nested ones."""
+    return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
 
 
 def _on(device: torch.device, number: Any) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from ..data.errors import DamagedError
 from . import batchnorm
-from .contract import count, total
+from .contract import count, samples_in, total
 from .session import Session
 
 
@@ -56,8 +56,9 @@ def _sums(session: Session) -> torch.Tensor:
 
 def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
     output = session.model(x)
-    summed, weight = total(session.loss(output, y), len(y))
-    row = [summed.double(), summed.new_tensor(len(y)).double() if weight is None else weight.double()]
+    samples = samples_in(y)
+    summed, weight = total(session.loss(output, y), samples)
+    row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
     for name, metric in session.metrics.items():
         row += count(metric(output, y), name)
     return [value.to(session.group.device) for value in row]

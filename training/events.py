@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,13 +31,15 @@ class EventLog:
         self._fence()
         document = {"time": round(time.time(), 3), "event": event, **values}
         self._file.write(json.dumps({key: plain(value) for key, value in document.items()}) + "\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk: what is buffered is tried again with the next event
+            self._file.flush()
 
     def close(self) -> None:
         """Flush to the disk."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with suppress(OSError):
+                os.fsync(self._file.fileno())
+                self._file.close()
             self._file = None
 
 

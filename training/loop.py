@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from ..data.errors import MachineError
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256, write_checkpoint
 from .evaluate import evaluate
@@ -54,6 +56,7 @@ class Loop:
         self.progress = resumed.progress if resumed else Progress()
         self._settled = self.progress.epoch_step
         self._written: int | None = self.progress.step if resumed else None
+        self._warned = False
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         if resumed:
             self._meter.restore(resumed.meter)
@@ -172,16 +175,28 @@ class Loop:
         if reading := self._meter.catch_up():
             self._count(reading)
         self._settle()
-        meter = self._meter.state()
+        meter = self._meter.state(progress.step)
         rank_buffers = batchnorm.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._ledger.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
-                path = write_checkpoint(
-                    self._folder / "checkpoints", Snapshot(model, optimizer, state, rank_buffers)
-                )
-                self._events.write("checkpoint", step=progress.step, path=path.name)
+                self._commit(Snapshot(model, optimizer, state, rank_buffers))
+
+    def _commit(self, snapshot: Snapshot) -> None:
+        """Write it; one that cannot be written is worth a warning, and an error only when it is the last."""
+        folder = self._folder / "checkpoints"
+        try:
+            path = write_checkpoint(folder, snapshot, self._fence.check)
+        except (OSError, SafetensorError) as error:
+            message = f"{folder}: the checkpoint of step {self.progress.step} cannot be written: {error}"
+            if self.progress.step == self._training.steps:
+                raise MachineError(message, "make room or mend the disk, then resume the run") from error
+            if not self._warned:
+                self._events.write("checkpoint_failed", step=self.progress.step, message=message)
+            self._warned = True
+        else:
+            self._events.write("checkpoint", step=self.progress.step, path=path.name)
 
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._ledger.account, self._session

@@ -73,14 +73,22 @@ class LossMeter:
         """The interval whose sum is under way, read now: a checkpoint must not lose it."""
         return self._read()
 
-    def state(self) -> dict[str, Any]:
+    def state(self, step: int) -> dict[str, Any]:
         """The steps of the interval that is not full yet, of every rank, as plain values. Collective.
 
         With them a resumed run adds up the same numbers in the same order, wherever the checkpoint was taken.
+
+        Raises:
+            TrainingError: a loss among them is not a number: its weights are not worth a checkpoint.
         """
+        losses = self._everyone(self._losses)
+        together = zip(*losses["rows"], strict=True) if losses else ()
+        for number, row in enumerate(together):
+            if not all(map(math.isfinite, row)):
+                raise _not_a_number(step - len(self._losses) + number)
         samples = torch.tensor(self._samples, device=self._group.device)
         return {
-            "losses": self._everyone(self._losses),
+            "losses": losses,
             "weights": self._everyone(self._weights),
             "samples": self._group.gather(samples).tolist(),
         }
@@ -149,8 +157,11 @@ class LossMeter:
         """All ranks see the same sum, so all of them come here and may ask which step was first."""
         bad = (~pending.parts.isfinite()).nonzero()
         first = pending.first + int(bad[0]) if len(bad) else pending.last + 1
-        step = int(self._group.minimum(pending.values.new_tensor(first)))
-        raise TrainingError(
-            f"the training loss is not a number at step {step - 1} of the run, counted from 0",
-            "lower optimizer.lr, look at the samples with `launch show`, or use train.precision=fp32",
-        )
+        raise _not_a_number(int(self._group.minimum(pending.values.new_tensor(first))) - 1)
+
+
+def _not_a_number(step: int) -> TrainingError:
+    return TrainingError(
+        f"the training loss is not a number at step {step} of the run, counted from 0",
+        "lower optimizer.lr, look at the samples with `launch show`, check a loss of your own for 0/0 and log(0)",
+    )

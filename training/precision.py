@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ..data.errors import MachineError
 from .spec import Precision
@@ -63,11 +64,16 @@ def choose(precision: Precision, device: torch.device) -> Numerics:
     return Numerics(precision, device)
 
 
+def _full(value: Any) -> Any:
+    half = isinstance(value, torch.Tensor) and value.dtype == torch.float16
+    return value.float() if half else value
+
+
 def _autocast(forward: Any, device_type: str) -> Any:
     @wraps(forward)
     def casted(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast(device_type, torch.float16):
             output = forward(*args, **kwargs)
-        return output.float() if isinstance(output, torch.Tensor) else output
+        return tree_map(_full, output)
 
     return casted

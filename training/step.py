@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batches import Fetched
-from .contract import Loss, total
+from .contract import Loss, samples_in, total
 from .group import Group
 
 
@@ -70,7 +70,7 @@ class Stepper:
         self, x: Any, y: Any, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        summed, weight = total(self._loss(self._model(x), y), len(y))
+        summed, weight = total(self._loss(self._model(x), y), samples_in(y))
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
         root.backward(self._seed(scale, root))
@@ -107,6 +107,9 @@ class Stepper:
     def _divide(self, weight: torch.Tensor) -> None:
         """Gradients of sums become those of the mean, once the global weight is known; no host sync."""
         everyone = self._group.sum(weight.to(torch.float64, copy=True))
+        everyone = torch.where(
+            everyone == 0, 1, everyone
+        )  # nothing was asked of this batch: a gradient of zero
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 
@@ -141,6 +144,6 @@ def warm_up(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     """
     with buffers_restored(model):
         output = model(x)
-        summed, _ = total(loss(output, y), len(y))
+        summed, _ = total(loss(output, y), samples_in(y))
         (summed * 0).backward()
     return output

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from ..data.callables import place_of
-from ..data.errors import LockstepError, MemoryLimitError, TrainingError
-from .build import open_session, open_training
+from ..data.blame import place_of
+from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
+from .build import open_session, open_training, prepare_evaluation
 from .checkpoint import newest_checkpoint, read_checkpoint
 from .evaluate import evaluate
 from .events import EventLog, plain, rewind
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     task = _evaluate if "--eval" in argv else _train
     try:
         _run(task, path, argv[2:])
-    except Exception as error:  # noqa: BLE001 - whatever the training code raised is reported, not lost
+    except BaseException as error:  # noqa: BLE001 - whatever the training code did is reported, not lost
         failure = _known(error)
         _write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
         traceback.print_exc()
@@ -109,6 +109,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> Non
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
     session.model.load_state_dict(snapshot.model)
+    prepare_evaluation(session)
     metrics = evaluate(session)
     if group.rank == 0:
         document = {
@@ -138,17 +139,21 @@ def _outcome(spec: RunSpec, group: Group, folder: Path, result: dict[str, Any]) 
     return {**_head(spec, group, folder), **result}
 
 
-def _known(error: Exception) -> LockstepError:
+def _known(error: BaseException) -> LockstepError:
     """The error as one of ours: what is not ours came out of the training code."""
     if isinstance(error, LockstepError):
         return error
+    if isinstance(error, SystemExit):
+        return RankLostError(
+            f"the training code called sys.exit({error.code!r}) before the work was done", ""
+        )
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         hint = "set data.max_micro_batch: the global batch and the result stay the same"
         return MemoryLimitError(f"out of memory: {error}", hint)
     return TrainingError(f"{type(error).__name__}: {error}", "")
 
 
-def _describe(failure: LockstepError, error: Exception, rank: int) -> dict[str, Any]:
+def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[str, Any]:
     return {
         **failure.to_json(),
         "rank": rank,

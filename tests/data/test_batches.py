@@ -353,5 +353,7 @@ class Broken(Rows):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_a_users_data_set_raises_arrives(workers: int) -> None:
-    with pytest.raises(LookupError, match="no such file"):
+    with pytest.raises(
+        TrainingError, match="sample 17 of the data set raised LookupError: no such file\nat "
+    ):
         list(loader(Broken(*arrays()), workers).fetch(work(N, 6)))

@@ -1,0 +1,19 @@
+"""Whose line it was: the place in a traceback that people can do something about."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "training", "launcher")]
+_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+
+
+def place_of(error: BaseException) -> str:
+    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    theirs = [frame for frame in frames if Path(frame.filename).resolve().parent not in _OURS]
+    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
+    last = (own or theirs or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
