@@ -20,7 +20,7 @@ from .console import EpochTable, card, put, put_json, say
 from .machine import read_machine
 from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
-from .resume import Place, find_place, find_point, go_on, held, refuse_other_data
+from .resume import Place, find_place, find_point, go_on, held, refuse_finished, refuse_other_data
 from .runs import fill_run, find_run, read_outcome, run_spec, write_json
 
 
@@ -52,6 +52,8 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
     """Train a new run, or one that is there on; the exit status."""
     world = choose_world(read_machine(), request.gpus, request.cpu)
     place = find_place(resolved, request.name, request.resume)
+    if place.before is not None:
+        refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
     try:
         with held(place.folder):
             failure = _train(place, resolved, request, world)
@@ -66,7 +68,7 @@ def _train(place: Place, resolved: ResolvedConfig, request: Request, world: Worl
     with Attempt(next_attempt(folder, "attempt"), world) as attempt:
         facts = attempt.prepare(resolved.config.data, resolved.base)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        go_on(place, plan, find_point(folder) if place.before else None)
+        go_on(place, facts, find_point(folder) if place.before else None)
         spec = run_spec(plan, resolved.base, place.before)
         fill_run(folder, plan, spec, to_yaml(resolved))
         take_over(folder, attempt.folder.name)

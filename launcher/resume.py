@@ -13,7 +13,7 @@ from typing import Any
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
 from ..training.events import rewind
-from ..training.manifest import list_checkpoints, newest_whole, read_state
+from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
 from ..training.runspec import RunSpec, read_spec
 from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
@@ -129,22 +129,30 @@ def find_point(folder: Path) -> Point | None:
     return Point(state["step"], state["epoch"], state["epoch_step"])
 
 
-def go_on(place: Place, plan: LaunchPlan, point: Point | None) -> None:
-    """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
+def refuse_finished(place: Place, plan: LaunchPlan) -> None:
+    """Stop before anything is touched.
 
     Raises:
         UsageError: there is nothing left to train.
+    """
+    steps = [step_of(path) for path in list_checkpoints(place.folder / "checkpoints")[:1]]
+    if steps and steps[0] >= plan.steps:
+        outcome = read_outcome(place.folder) or {}
+        raise UsageError(
+            f"{place.folder.name} is {outcome.get('status', 'trained')}: {steps[0]:,} of {plan.steps:,} steps",
+            f"train it longer with `launch resume {place.folder.name} train.epochs=N`, or use another --name",
+        )
+
+
+def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
+    """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
+
+    Raises:
         DamagedError: the data set is not the one that the run was started with.
     """
     if place.before is None:
         return
-    refuse_other_data(place.before.facts, plan.facts)
-    if point is not None and point.step >= plan.steps:
-        outcome = read_outcome(place.folder) or {}
-        raise UsageError(
-            f"{place.folder.name} is {outcome.get('status', 'trained')}: {point.step:,} of {plan.steps:,} steps",
-            f"train it longer with `launch resume {place.folder.name} train.epochs=N`, or use another --name",
-        )
+    refuse_other_data(place.before.facts, facts)
     rewind(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
     (place.folder / "outcome.json").unlink(missing_ok=True)
     _set_aside_offline(place.folder)

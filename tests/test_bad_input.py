@@ -275,7 +275,7 @@ def test_a_taken_name_is_refused_and_the_first_run_is_left_alone(launch: Launch,
     assert launch("train", *settings, cwd=own).status == 0
     folder = Path(os.environ["LOCKSTEP_RUNS"]) / "taken"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    _check_words(launch("train", *settings, cwd=own), 2, "taken", "a run that is done")
+    _check_words(launch("train", *settings, cwd=own), 2, "taken is done", "use another --name")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert _runs() == ["taken"]
 

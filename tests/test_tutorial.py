@@ -29,6 +29,12 @@ LOSSES = ("train/loss", "val/loss")
 TOLERANCE = 1e-4
 TENTH_OF_A_POINT = 0.001 + 1e-9  # the difference of two shares of samples, and its rounding
 
+# Adam divides a gradient that is itself a rounding error by its own size. So two loops by hand on the real MNIST,
+# float32, whose starts differ in the last bit of one bias, are 0.0012 apart in a loss and 0.0013 in accuracy after
+# some of five epochs. In float64 nothing of that is left after as many steps.
+FLOAT32_TOLERANCE = 0.01
+FLOAT32_ACCURACY = 0.005
+
 
 class Samples(NamedTuple):
     x: torch.Tensor
@@ -59,7 +65,7 @@ def _start(document: dict[str, Any]) -> dict[str, torch.Tensor]:
 def _by_hand(
     start: dict[str, torch.Tensor], train: Samples, val: Samples, epochs: int
 ) -> list[dict[str, float]]:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)).to(train.x.dtype)
     model.load_state_dict(start)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
@@ -92,29 +98,38 @@ def _evaluated_by_hand(model: nn.Module, val: Samples) -> dict[str, float]:
 
 def _read(root: Path, document: dict[str, Any]) -> tuple[Samples, Samples]:
     """Training and validation samples as torchvision reads them, split as the run split them."""
-    facts = read_spec(Path(document["run_dir"], "spec.json")).facts
+    spec = read_spec(Path(document["run_dir"], "spec.json"))
     whole = MNIST(str(root), train=True)
-    assert facts.val is not None
-    rows = [torch.from_numpy(np.load(str(split.subset))) for split in (facts.train, facts.val)]
+    assert spec.facts.val is not None
+    rows = [torch.from_numpy(np.load(str(split.subset))) for split in (spec.facts.train, spec.facts.val)]
     assert torch.cat(rows).sort().values.equal(torch.arange(len(whole)))
-    train, val = (Samples(whole.data[chosen] / 255, whole.targets[chosen]) for chosen in rows)
+    dtype = torch.float64 if spec.config.train.precision == "fp64" else torch.float32
+    train, val = (Samples(whole.data[chosen].to(dtype) / 255, whole.targets[chosen]) for chosen in rows)
     return train, val
 
 
-def _compare_to_the_loop_by_hand(launch: Launch, root: Path, *settings: str) -> list[list[dict[str, Any]]]:
+def _compare_to_the_loop_by_hand(
+    launch: Launch,
+    root: Path,
+    *settings: str,
+    tolerance: float = TOLERANCE,
+    accuracy: float = TENTH_OF_A_POINT,
+) -> list[list[dict[str, Any]]]:
     """The epochs of the recipe with one process and with two, after they were compared."""
     runs = [_train(launch, "mnist", *settings, "--cpu", str(world)) for world in (1, 2)]
     train, val = _read(root, runs[0])
     histories = [_epochs(run) for run in runs]
     expected = _by_hand(_start(runs[0]), train, val, len(histories[0]))
     for run, history in zip(runs, histories, strict=True):
-        assert run["metrics"]["val/count"] == len(val.y)
         for epoch, by_hand in zip(history, expected, strict=True):
-            for name in LOSSES:
-                assert epoch[name] == pytest.approx(by_hand[name], rel=0, abs=TOLERANCE), (epoch, by_hand)
             _print(run, epoch, by_hand)
+    for history in histories:
+        for epoch, by_hand in zip(history, expected, strict=True):
+            assert epoch["val/count"] == len(val.y)
+            for name in LOSSES:
+                assert epoch[name] == pytest.approx(by_hand[name], rel=0, abs=tolerance), (epoch, by_hand)
     one, two = (run["metrics"]["val/accuracy"] for run in runs)
-    assert one == pytest.approx(two, rel=0, abs=TENTH_OF_A_POINT)
+    assert one == pytest.approx(two, rel=0, abs=accuracy)
     return histories
 
 
@@ -148,9 +163,18 @@ def test_the_mnist_recipe_is_the_tutorials_loop(launch: Launch, tmp_path: Path) 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not REAL_MNIST, reason="LOCKSTEP_TEST_MNIST names no folder with MNIST/raw")
-def test_the_mnist_recipe_on_the_real_mnist(launch: Launch) -> None:
+@pytest.mark.parametrize(
+    ("precision", "tolerance", "accuracy"),
+    [("auto", FLOAT32_TOLERANCE, FLOAT32_ACCURACY), ("fp64", TOLERANCE, TENTH_OF_A_POINT)],
+)
+def test_the_mnist_recipe_on_the_real_mnist(
+    launch: Launch, precision: str, tolerance: float, accuracy: float
+) -> None:
     root = Path(str(REAL_MNIST)).absolute()
-    for history in _compare_to_the_loop_by_hand(launch, root, f"data.root={root}"):
+    settings = (f"data.root={root}", f"train.precision={precision}")
+    for history in _compare_to_the_loop_by_hand(
+        launch, root, *settings, tolerance=tolerance, accuracy=accuracy
+    ):
         assert len(history) == 5
         assert history[-1]["val/count"] == 10_000
         assert history[-1]["val/accuracy"] >= 0.965

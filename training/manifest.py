@@ -19,9 +19,15 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"{_PREFIX}{step:08d}"
 
 
+def step_of(path: Path) -> int:
+    """The steps that were done at a checkpoint, by its name."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in ``folder``, newest first, whole or not."""
-    return sorted(folder.glob(f"{_PREFIX}*"), key=lambda path: (len(path.name), path.name), reverse=True)
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(found, key=step_of, reverse=True)
 
 
 def write_manifest(folder: Path) -> None:
