@@ -107,12 +107,21 @@ class EpochTable:
             if self._bar is not None:
                 self._bar.hide()
             self._row(event)
-        elif event["event"] == "start" and event["unused_parameters"]:
+        elif event["event"] == "start":
+            self._start(event)
+        elif event["event"] == "checkpoint_failed":
+            say([f"warning: {event['message']}; training goes on"])
+
+    def _start(self, event: dict[str, Any]) -> None:
+        """What people should know before the first step."""
+        say(f"note: {note}" for note in event.get("notes", ()))
+        if event.get("depends_on_world"):
+            what = " and ".join(event["depends_on_world"])
+            say([f"note: the model has {what}: its results depend on the number of processes"])
+        if event.get("unused_parameters"):
             unused = event["unused_parameters"]
             reached = f"note: in the first samples the loss does not reach {len(unused)} parameters"
             say([f"{reached}: {', '.join(unused[:5])}"])
-        elif event["event"] == "checkpoint_failed":
-            say([f"warning: {event['message']}; training goes on"])
 
     def _row(self, event: dict[str, Any]) -> None:
         head = ""

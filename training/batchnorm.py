@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..data.errors import UsageError
 from ..data.order import Batches, micro_sizes
@@ -27,6 +28,13 @@ def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
 def mixes_samples(model: nn.Module) -> bool:
     """Whether the model has a batch norm, whose result depends on how a global batch is cut."""
     return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def depends_on_world(model: nn.Module) -> list[str]:
+    """What in the model makes its result depend on the number of processes, as far as its modules tell."""
+    found = ["batch norm"] if mixes_samples(model) else []
+    dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+    return [*found, "dropout"] if dropouts else found
 
 
 @contextmanager

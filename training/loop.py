@@ -80,7 +80,7 @@ class Loop:
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused,
-            mixes_samples=batchnorm.mixes_samples(self._session.model),
+            depends_on_world=batchnorm.depends_on_world(self._session.model),
             step=self.progress.step,
             notes=self._resumed.notes if self._resumed else [],
         )
