@@ -258,7 +258,7 @@ def test_weights_that_are_not_numbers_are_not_kept(launch: Launch, planted: Path
     result = launch("train", "own.yaml", *settings, "--cpu", "1", "--name", "nan", cwd=planted)
     assert result.status == 1, result.err
     assert "step 3 " in result.err
-    assert [path.name for path in sorted((_runs() / "nan" / "checkpoints").iterdir())] == ["step-000003"]
+    assert [path.name for path in sorted((_runs() / "nan" / "checkpoints").iterdir())] == ["step_00000003"]
     _check_finite(_runs() / "nan")
 
 
