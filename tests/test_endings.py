@@ -96,6 +96,11 @@ def loss(output, target): return (output.argmax(1) == target).sum(), len(target)
 """
 
 
+def whole(case: str) -> Any:
+    """A case that only the whole table has: each launch takes seconds."""
+    return pytest.param(case, marks=pytest.mark.exhaustive)
+
+
 @pytest.fixture
 def planted(own: Path) -> Path:
     (own / "own.py").write_text((own / "own.py").read_text() + PLANTED)
@@ -111,7 +116,7 @@ def _runs() -> Path:
 
 
 def _of_run(name: str) -> list[psutil.Process]:
-    """The processes that are left of the launch of that ``--name``: it is in their environment."""
+    """The processes of the launch that had this mark in its environment."""
     left = []
     for process in psutil.process_iter():
         try:
@@ -130,16 +135,15 @@ def _check_none_left(name: str) -> None:
 
 def test_a_rank_that_calls_exit_is_named_and_none_waits_for_it(launch: Launch, planted: Path) -> None:
     mark = str(planted)
-    result = launch(
-        "train", "own.yaml", _use("model", "leaver"), "--cpu", "2", env={"OF_RUN": mark}, cwd=planted
-    )
+    settings = ["own.yaml", _use("model", "leaver"), "--cpu", "2"]
+    result = launch("train", *settings, env={"OF_RUN": mark}, cwd=planted)
     assert result.status == 4, result.err
     assert "sys.exit(0)" in result.err
     assert "rank 1" in result.err
     _check_none_left(mark)
 
 
-@pytest.mark.parametrize("stdout", ["closed", "a pipe without a reader"])
+@pytest.mark.parametrize("stdout", [whole("closed"), "a pipe without a reader"])
 def test_a_run_goes_on_when_nobody_reads_its_rows(own: Path, stdout: str) -> None:
     command = [*LAUNCH, "train", "own.yaml", "--cpu", "1", "--name", "unread"]
     if stdout == "closed":
@@ -225,7 +229,7 @@ def test_a_set_has_the_same_order_in_every_process(
     assert evaluated.document["metrics"][key] == trained.document["metrics"][key] > 0.5
 
 
-@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.exhaustive), "bf16", "fp16"])
+@pytest.mark.parametrize("precision", [whole("fp32"), "bf16", whole("fp16")])
 def test_evaluation_has_the_precision_of_training(launch: Launch, own: Path, precision: str) -> None:
     setting = f"train.precision={precision}"
     trained = launch("train", "own.yaml", setting, "--cpu", "1", "--name", "low", "--json", cwd=own)
@@ -283,6 +287,7 @@ def test_what_cannot_be_measured_or_kept_is_refused(launch: Launch, planted: Pat
         assert word in result.err
 
 
+@pytest.mark.exhaustive
 def test_mse_takes_outputs_without_a_second_axis(launch: Launch, planted: Path) -> None:
     settings = [_use("data", "numbers"), _use("model", "flat"), "loss.use=mse", "metrics=[mae]"]
     result = launch("train", "own.yaml", *settings, "optimizer.lr=0.01", "--cpu", "1", "--json", cwd=planted)
