@@ -337,3 +337,40 @@ def test_a_run_is_evaluated_after_its_cache_was_deleted(
     refused = launch("eval", "split", "--cpu", "0", cwd=planted)
     assert refused.status == 2
     assert "--cpu 0" in refused.err
+
+
+ROOT_AT_ZERO = """
+class Rooted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(7, 2), 0
+    def forward(self, x):
+        self.calls += 1
+        y = self.layer(x)
+        return y + torch.sqrt((y * 0).abs()) if self.calls == 35 else y
+
+def rooted():
+    return Rooted()
+"""
+
+
+def test_weights_that_are_no_numbers_are_not_checkpointed_though_every_loss_was_one(
+    launch: Launch, own: Path
+) -> None:
+    (own / "own.py").write_text((own / "own.py").read_text() + ROOT_AT_ZERO)
+    settings = (
+        "model.use=./own.py:rooted",
+        "train.epochs=1",
+        "checkpoint.every_steps=10",
+        "--name",
+        "rooted",
+    )
+    result = launch("train", "own.yaml", *settings, "--cpu", "1", cwd=own)
+    assert result.status == 1
+    assert "is not a number after step 33" in result.err
+    folder = Path(os.environ["LOCKSTEP_RUNS"]) / "rooted" / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "step_00000010",
+        "step_00000020",
+        "step_00000030",
+    ]

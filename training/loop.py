@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from ..data.errors import MachineError
+from ..data.errors import MachineError, TrainingError
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256, write_checkpoint
 from .evaluate import evaluate
@@ -176,12 +176,25 @@ class Loop:
             self._count(reading)
         self._settle()
         meter = self._meter.state(progress.step)
+        self._refuse_not_a_number()
         rank_buffers = batchnorm.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._ledger.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 self._commit(Snapshot(model, optimizer, state, rank_buffers))
+
+    def _refuse_not_a_number(self) -> None:
+        """A finite loss can have a gradient that is not: no later loss would tell of the last step's.
+
+        The weights are the same on every rank, and so is the decision.
+        """
+        for name, tensor in model_tensors(self._training).items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise TrainingError(
+                    f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
+                    "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
+                )
 
     def _commit(self, snapshot: Snapshot) -> None:
         """Write it; one that cannot be written is worth a warning, and an error only when it is the last."""
