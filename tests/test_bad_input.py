@@ -184,9 +184,9 @@ def test_a_csv_that_is_not_there_is_a_usage_error(launch: Launch, tmp_path: Path
 
 
 MODELS: dict[str, tuple[str, int, list[str]]] = {
-    "a single score": (_use("model", "one_class"), 1, ["(1, 1)", "two classes or more"]),
+    "a single score": (_use("model", "one_class"), 1, ["(2, 1)", "two classes or more"]),
     "a scalar": (_use("model", "scalar"), 1, ["model"]),
-    "another input width": (_use("model", "other_width"), 1, ["(1, 7)", "do not fit"]),
+    "another input width": (_use("model", "other_width"), 1, ["(2, 7)", "do not fit"]),
     "no trainable parameter": (_use("model", "frozen"), 1, ["no parameter to train"]),
     "no module": (_use("model", "no_module"), 1, ["no_module", "str", "Module"]),
     "no such model": ("model.use=mpl", 2, ["mpl", "did you mean mlp"]),
@@ -223,7 +223,7 @@ def test_a_model_with_fewer_outputs_than_the_data_set_has_classes_is_refused(
 ) -> None:
     write_mnist(tmp_path / "data")
     settings = ["mnist", "data.val_size=null", _use("model", "few_classes"), "--cpu", "1", "--json"]
-    _check_failed(launch("train", *settings, cwd=wrong), 1, "(1, 3)", "mnist has 10 classes")
+    _check_failed(launch("train", *settings, cwd=wrong), 1, "(2, 3)", "mnist has 10 classes")
 
 
 def test_code_that_raises_in_one_rank_is_named_with_rank_file_and_line(launch: Launch, wrong: Path) -> None:
