@@ -67,6 +67,12 @@ VARIANTS: dict[str, list[str]] = {
     "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
     "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
 }
+RARER = (
+    "momentum",
+    "dropout",
+    "random augmentation in the rank",
+    "bf16",
+)  # other tests, or another variant, go there
 SAME = (
     "weights_sha256",
     "state_sha256",
@@ -127,7 +133,9 @@ def _kill_and_resume(launch: Launch, own: Path, variant: str, world: int, at: in
     _check_same("whole", "killed")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=[pytest.mark.exhaustive] * (v in RARER)) for v in VARIANTS]
+)
 def test_a_killed_run_ends_as_if_nothing_had_happened(launch: Launch, killable: Path, variant: str) -> None:
     draw = random.Random(variant)
     world = draw.choice((1, 2, 3))
