@@ -69,3 +69,5 @@ def test_a_step_does_not_wait_for_the_gpu(launch: Launch, tmp_path: Path, precis
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
+    assert len(batches) == 8
+    assert all(bool(parameter.isfinite().all()) for parameter in session.model.parameters())
