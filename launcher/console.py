@@ -109,6 +109,13 @@ class EpochTable:
             self._row(event)
         elif event["event"] == "start":
             self._start(event)
+        elif event["event"] == "early_stop":
+            epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
+            say(
+                [
+                    f"note: ended early: {event['monitor']} has not improved for {epochs}; best {event['best']:.6g}"
+                ]
+            )
         elif event["event"] == "checkpoint_failed":
             say([f"warning: {event['message']}; training goes on"])
 
@@ -133,8 +140,9 @@ class EpochTable:
             head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
         values = "".join(f"  {_cell(key, event[key]):>13}" for key in self._columns)
         seconds = event["train_seconds"] + event["val_seconds"]
-        rate = f"  {event['samples_per_second']:>11,.0f}  {seconds:>8.2f}\n"
-        _write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{rate}")
+        rate = event["samples_per_second"]
+        speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
+        _write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{speed}")
 
 
 class _Bar:

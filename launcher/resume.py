@@ -8,21 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
 from ..training.events import rewind
+from ..training.identity import EXTENDABLE, differences, flat, identity
 from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
+from ..training.monitor import Patience
 from ..training.runspec import RunSpec, read_spec
 from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
 from .console import say
 from .plan import LaunchPlan
 from .runs import LOCK, create_run, find_run, read_outcome, runs_root
-
-_FREE = ("log.", "checkpoint.", "wandb.", "slurm.", "data.workers", "data.root", "data.max_micro_batch")
-_EXTENDABLE = ("train.epochs", "train.max_steps")
 
 
 @dataclass(frozen=True)
@@ -70,29 +68,19 @@ def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
 
 
 def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
-    """Settings that say which run it is stay; ``train.epochs`` may grow; the rest is free."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    identity = [key for key in changed if not key.startswith(_FREE) and key not in _EXTENDABLE]
-    if identity:
-        rows = [f"{key}: {old.get(key)} in the run, {new.get(key)} now" for key in identity]
+    """Settings that say which run it is stay; some may be extended; the rest is free."""
+    if rows := differences(identity(before), identity(now)):
         raise UsageError(
             f"{run} was started with other settings:\n" + "\n".join(rows),
             f"continue it as it is with `launch resume {run}`, or start a new run under another --name",
         )
-    for key in changed:
-        if key in _EXTENDABLE:
-            say([f"note: {key} was {old.get(key)} and is {new.get(key)}; a cosine schedule follows it"])
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+    old, new = flat(before), flat(now)
+    for key in sorted(old.keys() | new.keys()):
+        if key.startswith(EXTENDABLE) and old.get(key) != new.get(key):
+            follows = (
+                "" if now.schedule.use == "constant" else f"; the {now.schedule.use} schedule follows it"
+            )
+            say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 
 @contextmanager
@@ -135,13 +123,36 @@ def refuse_finished(place: Place, plan: LaunchPlan) -> None:
     Raises:
         UsageError: there is nothing left to train.
     """
-    steps = [step_of(path) for path in list_checkpoints(place.folder / "checkpoints")[:1]]
-    if steps and steps[0] >= plan.steps:
-        outcome = read_outcome(place.folder) or {}
+    found = list_checkpoints(place.folder / "checkpoints")[:1]
+    outcome = read_outcome(place.folder) or {}
+    name, status = place.folder.name, outcome.get("status", "trained")
+    if found and step_of(found[0]) >= plan.steps and (status != "stopped" or not _is_pending(found[0])):
         raise UsageError(
-            f"{place.folder.name} is {outcome.get('status', 'trained')}: {steps[0]:,} of {plan.steps:,} steps",
-            f"train it longer with `launch resume {place.folder.name} train.epochs=N`, or use another --name",
+            f"{name} is {status}: {step_of(found[0]):,} of {plan.steps:,} steps",
+            f"train it longer with `launch resume {name} train.epochs=N`, or use another --name",
         )
+    if outcome.get("stopped_early") and _has_lost_patience(found[:1], plan.config):
+        raise UsageError(
+            f"{name} is {status}: it ended early, after {step_of(found[0]):,} of {plan.steps:,} steps",
+            f"go on with more patience: `launch resume {name} train.early_stop.patience=N`, or use another --name",
+        )
+
+
+def _is_pending(path: Path) -> bool:
+    """Whether the evaluation after the last step is still to be done."""
+    try:
+        return bool(read_state(path)["pending"])
+    except (DamagedError, KeyError):
+        return False
+
+
+def _has_lost_patience(newest: list[Path], config: RunConfig) -> bool:
+    try:
+        return any(
+            Patience(**read_state(path)["patience"]).is_over(config.train.early_stop) for path in newest
+        )
+    except (DamagedError, KeyError, TypeError):
+        return False
 
 
 def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:

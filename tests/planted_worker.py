@@ -67,11 +67,11 @@ def padded_shards_uncounted() -> None:
     padded_shards()
     honest = evaluate._sums
 
-    def sums(of: Session) -> torch.Tensor:
-        values = honest(of)
+    def sums(of: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
+        values, abandoned = honest(of, abandon)
         start, stop = shard(0, of.spec.facts.val.length, of.group.rank, of.group.world_size)
         values[0] = stop - start
-        return values
+        return values, abandoned
 
     evaluate._sums = sums
 

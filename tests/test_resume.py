@@ -83,6 +83,7 @@ SAME = (
     "steps",
     "epochs",
 )
+UNORDERED = ("start", "checkpoint_started", "checkpoint")  # by attempt; written from a thread
 VOLATILE = ("time", "samples_per_second", "train_seconds", "val_seconds", "run")
 STEPS = 20  # of two epochs of 307 samples in batches of 31
 CALLS = 23  # of the loss, at least: the steps, warm-up and evaluation
@@ -115,7 +116,7 @@ def _outcome(name: str) -> dict[str, Any]:
 
 def _events(name: str) -> list[dict[str, Any]]:
     events = [json.loads(line) for line in (_run(name) / "metrics.jsonl").read_text().splitlines()]
-    kept = [event for event in events if event["event"] != "start"]
+    kept = [event for event in events if event["event"] not in UNORDERED]
     return [{key: value for key, value in event.items() if key not in VOLATILE} for event in kept]
 
 

@@ -19,6 +19,7 @@ from ..data.errors import LockstepError, TrainingError
 from ..data.order import Batches, EpochOrder
 from . import batchnorm
 from .contract import count
+from .ema import Ema
 from .group import Group
 from .losses import build_loss, build_metrics
 from .models import build_model
@@ -96,6 +97,7 @@ def open_training(session: Session) -> Training:
         names={id(parameter): name for name, parameter in trainable(session.model)},
         schedule=Schedule(config.schedule, optimizer, steps),
         stepper=Stepper(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
+        ema=Ema(config.train.ema, trainable(session.model)),
         steps=steps,
         unused=unused,
     )

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..data.errors import DamagedError
-from .manifest import checkpoint_path, newest_whole, read_state, verify, write_manifest
+from .manifest import checkpoint_path, is_whole, newest_whole, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
+_SPARE = 2**20  # bytes beside the tensors: state, manifest, headers
+_REQUIRED = ("model", "optimizer")
+_OPTIONAL = ("rank_buffers", "ema")  # a file only where there is something in it
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,26 @@ class Snapshot:
     """``parameter/key`` to tensor."""
     state: dict[str, Any]
     """Position, accounts and versions, plain values."""
-    rank_buffers: Tensors
+    rank_buffers: Tensors = field(default_factory=dict)
     """Batch norm's statistics of every rank, [world_size, ...]; empty without batch norm or on one rank."""
+    ema: Tensors = field(default_factory=dict)
+    """The average of the trainable parameters by name; empty without one."""
+
+    @property
+    def parts(self) -> dict[str, Tensors]:
+        """File stem to tensors, of the files that are written."""
+        optional = {name: part for name in _OPTIONAL if (part := getattr(self, name))}
+        return {**{name: getattr(self, name) for name in _REQUIRED}, **optional}
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        return sum(tensor.nbytes for part in self.parts.values() for tensor in part.values())
+
+    @property
+    def weights(self) -> Tensors:
+        """What evaluation uses: the model's tensors, the average in place of the parameters that have one."""
+        return {**self.model, **self.ema}
 
 
 def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None] | None = None) -> Path:
@@ -45,12 +69,16 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
 
     Returns:
         The checkpoint's path. A whole one of that step is kept: it is the same state. A damaged one moves aside.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left, and what was there before is as it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = checkpoint_path(folder, snapshot.state["step"])
-    if final.exists() and _is_whole(final):
+    if final.exists() and is_whole(final):
         return final
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    _require_room(folder, snapshot.nbytes + _SPARE)
+    temporary = temporary_path(folder, snapshot.state["step"])
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _write_files(temporary, snapshot)
@@ -66,29 +94,59 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
     return final
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        verify(path)
-    except DamagedError:
-        return False
-    return True
+def temporary_path(folder: Path, step: int) -> Path:
+    """Where this process writes the checkpoint of ``step`` until it is whole."""
+    return folder / f".{checkpoint_path(folder, step).name}.{os.getpid()}.tmp"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what attempts that were killed while writing have left; only the run's owner may ask for it."""
+    for left in folder.glob(".step_*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove one; renamed first, so that what is half removed is not taken for a damaged one."""
+    going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        path.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    """Refuse before anything is written what the file system says it has no room for."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        message = f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
+        raise OSError(errno.ENOSPC, message)
 
 
 def _write_files(folder: Path, snapshot: Snapshot) -> None:
     folder.mkdir()
-    save_file(_separate(snapshot.model), folder / "model.safetensors")
-    save_file(_separate(snapshot.optimizer), folder / "optimizer.safetensors")
-    if snapshot.rank_buffers:
-        save_file(_separate(snapshot.rank_buffers), folder / "rank_buffers.safetensors")
+    layout: dict[str, dict[str, str]] = {}
+    for stem, tensors in snapshot.parts.items():
+        on_host = _separate(tensors)
+        save_file(on_host, folder / f"{stem}.safetensors")
+        layout[f"{stem}.safetensors"] = {
+            name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+            for name, tensor in sorted(on_host.items())
+        }
     (folder / "state.json").write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
-    write_manifest(folder)
+    write_manifest(folder, snapshot.state, layout)
     for path in [*folder.iterdir(), folder]:
         _sync(path)
 
 
 def _separate(tensors: Tensors) -> Tensors:
-    """Contiguous host copies: safetensors refuses tensors that share memory, as tied weights do."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    """Contiguous on the host, none sharing memory with another, as tied weights do: safetensors refuses that."""
+    seen: set[int] = set()
+    separate: Tensors = {}
+    for name, tensor in tensors.items():
+        here = tensor.detach().cpu().contiguous()
+        shared = here.untyped_storage().data_ptr() in seen or here.untyped_storage().nbytes() != here.nbytes
+        separate[name] = here.clone() if shared else here
+        seen.add(separate[name].untyped_storage().data_ptr())
+    return separate
 
 
 def _sync(path: Path) -> None:
@@ -105,15 +163,26 @@ def read_checkpoint(path: Path) -> Snapshot:
     Raises:
         DamagedError: a file is missing or is not what the manifest says.
     """
-    files = verify(path)
-    return Snapshot(
-        model=load_file(path / "model.safetensors"),
-        optimizer=load_file(path / "optimizer.safetensors"),
-        state=read_state(path),
-        rank_buffers=load_file(path / "rank_buffers.safetensors")
-        if "rank_buffers.safetensors" in files
-        else {},
-    )
+    return load_checkpoint(path, verify(path))
+
+
+def load_checkpoint(path: Path, files: set[str]) -> Snapshot:
+    """The contents of a checkpoint that ``verify`` has just found to consist of ``files``."""
+
+    def part(stem: str) -> Tensors:
+        name = f"{stem}.safetensors"
+        return _load(path / name) if name in files else {}
+
+    return Snapshot(**{stem: part(stem) for stem in (*_REQUIRED, *_OPTIONAL)}, state=read_state(path))
+
+
+def _load(file: Path) -> Tensors:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(
+            f"{file} is no safetensors file: {error}", "use an earlier checkpoint with --checkpoint STEP"
+        ) from error
 
 
 def newest_checkpoint(folder: Path, step: int | None = None) -> tuple[Path, Snapshot, list[DamagedError]]:

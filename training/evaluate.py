@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,10 +13,17 @@ from .contract import count, samples_in, total
 from .session import Session
 
 
-def evaluate(session: Session) -> dict[str, float]:
+def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
     """``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
 
     Collective: every rank calls it. The model is left in the mode it was in.
+
+    Args:
+        session: with the model to evaluate.
+        abandon: asked between batches; ranks need not hear the same at the same time.
+
+    Returns:
+        None on every rank where any of them has abandoned it.
 
     Raises:
         DamagedError: the samples that were evaluated are not as many as the split has.
@@ -25,9 +33,11 @@ def evaluate(session: Session) -> dict[str, float]:
     was_training = session.model.training
     session.model.eval()
     with batchnorm.averaged(session.model, session.group), torch.inference_mode():
-        sums = _sums(session)
+        sums, abandoned = _sums(session, abandon)
     session.model.train(was_training)
-    values = session.group.sum(sums).tolist()
+    *values, gone = session.group.sum(torch.cat([sums, sums.new_tensor([abandoned])])).tolist()
+    if gone:
+        return None
     if int(values[0]) != session.spec.facts.val.length:
         raise DamagedError(
             f"evaluation saw {int(values[0])} samples of {session.spec.facts.val.length}",
@@ -38,20 +48,26 @@ def evaluate(session: Session) -> dict[str, float]:
     return {**dict(zip(names, means, strict=True)), "val/count": int(values[0])}
 
 
-def _sums(session: Session) -> torch.Tensor:
-    """[samples, loss sum, loss weight, then sum and count of each metric] of this rank, float64."""
+def _sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
+    """[samples, loss sum, loss weight, then sum and count of each metric] of this rank, float64.
+
+    And whether it was abandoned before the end.
+    """
     if session.val_feed is None:
         raise ValueError("no validation split")
     rows: list[torch.Tensor] = []
     samples = 0
+    abandoned = False
     for batch in session.val_feed.fetch(session.val_work()):
+        if abandoned := abandon():
+            break
         for x, y in batch.micro:
             rows.append(torch.stack(_row(session, x, y)))
             samples += batch.indices.size
     width = 2 + 2 * len(session.metrics)
     sums = torch.stack(rows).sum(0) if rows else torch.zeros(width, dtype=torch.float64)
     sums = sums.to(session.group.device)
-    return torch.cat([sums.new_tensor([samples]), sums])
+    return torch.cat([sums.new_tensor([samples]), sums]), abandoned
 
 
 def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, TextIO
 
 
@@ -21,6 +22,7 @@ class EventLog:
     """
 
     def __init__(self, path: Path | None, fence: Callable[[], None] = lambda: None) -> None:
+        self._lock = Lock()  # checkpoints are reported from the thread that writes them
         self._fence = fence
         self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
 
@@ -30,8 +32,12 @@ class EventLog:
             return
         self._fence()
         document = {"time": round(time.time(), 3), "event": event, **values}
-        self._file.write(json.dumps({key: plain(value) for key, value in document.items()}) + "\n")
-        with suppress(OSError):  # a full disk: what is buffered is tried again with the next event
+        line = json.dumps({key: plain(value) for key, value in document.items()}) + "\n"
+        with (
+            self._lock,
+            suppress(OSError),
+        ):  # a full disk: what is buffered is tried again with the next event
+            self._file.write(line)
             self._file.flush()
 
     def close(self) -> None:

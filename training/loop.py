@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from ..data.errors import MachineError, TrainingError
+from ..data.errors import TrainingError
 from . import batchnorm
-from .checkpoint import Snapshot, Tensors, tensors_sha256, write_checkpoint
+from .checkpoint import Snapshot, Tensors, tensors_sha256
+from .control import Control
 from .evaluate import evaluate
 from .events import EventLog, plain
 from .fence import Fence
 from .ledger import Account, Ledger
 from .meter import LossMeter, Reading
+from .monitor import refuse_unknown
 from .randomness import StepRandomness
 from .session import Training
+from .spec import CheckpointConfig
 from .state import Progress, Resumed, describe
+from .writer import Writer
+
+STOPPED = 75
+"""Exit status of a run that was stopped and can be resumed: EX_TEMPFAIL of sysexits.h."""
 
 
 class Loop:
-    """Runs a training to its end.
+    """Runs a training to its end, or to where it is told to stop.
 
     Args:
         training: what was built.
@@ -32,6 +39,7 @@ class Loop:
         events: rank 0's record.
         resumed: what a checkpoint brought, whose tensors are in place already.
         fence: asked before a checkpoint is committed.
+        control: says how far this rank may go.
     """
 
     def __init__(
@@ -41,25 +49,27 @@ class Loop:
         events: EventLog,
         resumed: Resumed | None = None,
         fence: Fence | None = None,
+        control: Control | None = None,
     ) -> None:
         session = training.session
         self._training = training
         self._session = session
         self._config = session.spec.config
-        self._folder = folder
         self._events = events
         self._resumed = resumed
-        self._fence = fence or Fence(folder, None)
+        self._control = control or Control(None, 0)
         self._randomness = StepRandomness(self._config.train.seed, session.group.rank, session.group.device)
         account = resumed.account if resumed else Account()
         self._ledger = Ledger(account, session.batches, self._config.train.seed, session.group)
         self.progress = resumed.progress if resumed else Progress()
         self._settled = self.progress.epoch_step
         self._written: int | None = self.progress.step if resumed else None
-        self._warned = False
+        self._stopped = False
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         if resumed:
             self._meter.restore(resumed.meter)
+        fence = fence or Fence(folder, None)
+        self._writer = Writer(folder / "checkpoints", events, fence.check, self._config.checkpoint.keep_last)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; the result's values as ``launch train --json`` prints them."""
@@ -67,12 +77,20 @@ class Loop:
         self._start()
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
-        while self.progress.step < self._training.steps:
+        while not self._stopped and not self._is_over():
             self._epoch()
+        self._control.enter("ending")
+        if self._has_lost_patience():
+            self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
         self._checkpoint()
+        self._writer.finish()
         return self._result(time.monotonic() - started)
 
     def _start(self) -> None:
+        self._refuse_unknown_metrics()
+        if self._session.group.rank == 0:
+            self._writer.open()
+        self._control.enter("training")
         self._events.write(
             "start",
             run=self._session.spec.run,
@@ -85,28 +103,63 @@ class Loop:
             notes=self._resumed.notes if self._resumed else [],
         )
 
+    def _refuse_unknown_metrics(self) -> None:
+        """What is never measured can neither end a run nor rank its checkpoints."""
+        validated = self._session.val_feed is not None
+        measured = ["val/loss", *(f"val/{name}" for name in self._session.metrics)] if validated else []
+        names = ["train/loss", *measured]
+        asked = self._config.checkpoint
+        if self._config.train.early_stop is not None:
+            refuse_unknown(self._config.train.early_stop, "train.early_stop", names)
+        if asked.monitor != CheckpointConfig().monitor or (validated and asked.keep_best):
+            refuse_unknown(asked, "checkpoint", names)
+
+    def _is_over(self) -> bool:
+        progress = self.progress
+        trained = progress.step >= self._training.steps and not progress.pending
+        return trained or self._has_lost_patience()
+
+    def _has_lost_patience(self) -> bool:
+        return self.progress.patience.is_over(self._config.train.early_stop)
+
     def _epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
         first = progress.epoch_step
-        self._train_epoch()
-        progress.metrics = {"train/loss": progress.mean_loss}
+        if not progress.pending:
+            self._train_epoch()
+            if self._stopped:
+                return
+            progress.metrics = {"train/loss": progress.mean_loss}
+            progress.pending = True
         trained = time.monotonic()
-        progress.metrics |= evaluate(self._session)
-        begin, end = (
-            self._session.batches.span(first)[0],
-            self._session.batches.span(progress.epoch_step - 1)[1],
-        )
+        measured = self._evaluate()
+        if measured is None:
+            self._stopped = True
+            return
+        progress.metrics |= measured
+        progress.pending = False
+        size, n = self._session.batches.batch_size, self._session.batches.n
         self._events.write(
             "epoch",
             epoch=progress.epoch,
             step=progress.step,
             **progress.metrics,
-            samples_per_second=(end - begin) / (trained - started),
+            samples_per_second=(min(progress.epoch_step * size, n) - first * size) / (trained - started)
+            if progress.epoch_step > first
+            else None,
             train_seconds=trained - started,
             val_seconds=time.monotonic() - trained,
         )
         self._turn_epoch()
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """With the average of the weights, where there is one; None where a stop came in between."""
+        before = self._control.enter("evaluation")
+        with self._training.ema.applied():
+            measured = evaluate(self._session, lambda: self._control.stopping)
+        self._control.enter(before)
+        return measured
 
     def _turn_epoch(self) -> None:
         """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""
@@ -116,16 +169,22 @@ class Loop:
         progress.epoch += 1
         progress.epoch_step = self._settled = 0
         progress.loss = progress.weight = 0.0
+        is_best = progress.ranking.update(asked, progress.step, progress.metrics)
+        if early := self._config.train.early_stop:
+            progress.patience.update(early, progress.metrics)
         by_epoch = asked.every_epochs and progress.epoch % asked.every_epochs == 0
         by_step = asked.every_steps and progress.step % asked.every_steps == 0
-        if by_epoch or by_step:
+        if by_epoch or by_step or is_best:
             self._checkpoint()
 
     def _train_epoch(self) -> None:
-        """The steps of the epoch that are left, up to the run's last one."""
+        """The steps of the epoch that are left, up to the run's last one or to where it stops."""
         progress, session, meter = self.progress, self._session, self._meter
         session.model.train()
         for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
+            if not self._may_go_on():
+                self._stopped = True
+                return
             size = session.batches.size(progress.epoch_step)
             samples = 0 if fetched.work.stand_in else fetched.indices.size
             self._randomness.reseed(progress.step)
@@ -134,14 +193,23 @@ class Loop:
             self._ledger.record(progress.epoch_step, progress.step, fetched)
             progress.step += 1
             progress.epoch_step += 1
+            self._training.ema.update(progress.step)
             if reading := meter.add(progress.step, loss, weight, samples):
                 self._count(reading)
             if progress.step == self._training.steps:
                 break
-            self._checkpoint_if_asked()
         for reading in meter.close(progress.step):
             self._count(reading)
         self._settle()
+
+    def _may_go_on(self) -> bool:
+        """Between two steps: whether the next one may start; before it, the checkpoint that is due."""
+        step, every = self.progress.step, self._config.checkpoint.every_steps
+        if not self._control.may_start(step):
+            return False
+        if (every and step and step % every == 0) or self._control.wants_checkpoint(step):
+            self._checkpoint()
+        return True
 
     def _count(self, reading: Reading) -> None:
         self.progress.loss += reading.loss
@@ -156,21 +224,12 @@ class Loop:
             self._ledger.settle(self.progress.epoch, self._settled, self.progress.epoch_step)
             self._settled = self.progress.epoch_step
 
-    def _checkpoint_if_asked(self) -> None:
-        """In mid-epoch; one that falls on the epoch's last step waits for the evaluation."""
-        every = self._config.checkpoint.every_steps
-        if (
-            every
-            and self.progress.step % every == 0
-            and self.progress.epoch_step < self._session.batches.steps
-        ):
-            self._checkpoint()
-
     def _checkpoint(self) -> None:
         """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
         progress, session = self.progress, self._session
         if self._written == progress.step:
             return
+        before = self._control.enter("checkpoint")
         self._written = progress.step
         if reading := self._meter.catch_up():
             self._count(reading)
@@ -182,7 +241,9 @@ class Loop:
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._ledger.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
-                self._commit(Snapshot(model, optimizer, state, rank_buffers))
+                snapshot = Snapshot(model, optimizer, state, rank_buffers, self._training.ema.tensors())
+                self._writer.write(snapshot, progress.ranking.steps)
+        self._control.enter(before)
 
     def _refuse_not_a_number(self) -> None:
         """A finite loss can have a gradient that is not: no later loss would tell of the last step's.
@@ -196,30 +257,17 @@ class Loop:
                     "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
                 )
 
-    def _commit(self, snapshot: Snapshot) -> None:
-        """Write it; one that cannot be written is worth a warning, and an error only when it is the last."""
-        folder = self._folder / "checkpoints"
-        try:
-            path = write_checkpoint(folder, snapshot, self._fence.check)
-        except (OSError, SafetensorError) as error:
-            message = f"{folder}: the checkpoint of step {self.progress.step} cannot be written: {error}"
-            if self.progress.step == self._training.steps:
-                raise MachineError(message, "make room or mend the disk, then resume the run") from error
-            if not self._warned:
-                self._events.write("checkpoint_failed", step=self.progress.step, message=message)
-            self._warned = True
-        else:
-            self._events.write("checkpoint", step=self.progress.step, path=path.name)
-
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._ledger.account, self._session
         with batchnorm.averaged(session.model, session.group):
             model = model_tensors(self._training)
             hashes = {
                 "weights_sha256": tensors_sha256(model),
-                "state_sha256": tensors_sha256({**model, **optimizer_tensors(self._training)}),
+                "state_sha256": tensors_sha256({**model, **self._beside_the_model()}),
             }
         return {
+            **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
+            "stopped_early": self._has_lost_patience(),
             "epochs": self.progress.epoch,
             "steps": self.progress.step,
             "samples": sum(account.ranks),
@@ -230,6 +278,10 @@ class Loop:
             "consumed_digest": f"{account.consumed_digest:032x}",
             "seconds": round(seconds, 3),
         }
+
+    def _beside_the_model(self) -> Tensors:
+        ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
+        return {**optimizer_tensors(self._training), **ema}
 
 
 def model_tensors(training: Training) -> Tensors:

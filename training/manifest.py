@@ -9,8 +9,10 @@ from typing import Any
 
 from ..data.errors import DamagedError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
 _PREFIX = "step_"
+_ABOUT = ("step", "world_size", "config_sha256", "data_fingerprint")
 _NEEDED = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
 
@@ -30,14 +32,51 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
-def write_manifest(folder: Path) -> None:
-    """Write ``manifest.json`` over the files that ``folder`` has."""
-    files = sorted(path for path in folder.iterdir())
+def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
+    """Write ``manifest.json`` over the files that ``folder`` has.
+
+    Args:
+        folder: of the checkpoint.
+        state: what ``state.json`` holds.
+        layout: for each safetensors file, tensor name to its type and shape.
+    """
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        "files": {p.name: {"sha256": _sha256(p), "bytes": p.stat().st_size} for p in files},
+        **{key: state.get(key) for key in _ABOUT},
+        "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+
+
+def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+    return {**entry, "tensors": layout[path.name]} if path.name in layout else entry
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """The manifest's text with a hash of itself, so that no byte of it can change unseen."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "sha256": seal}, indent=1) + "\n"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint in ``path``.
+
+    Raises:
+        DamagedError: it is not there, or not as it was written.
+    """
+    try:
+        text = (path / MANIFEST).read_bytes().decode()
+        manifest: dict[str, Any] = json.loads(text)
+        version = manifest["schema_version"]
+        whole = _sealed({key: value for key, value in manifest.items() if key != "sha256"}) == text
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path / MANIFEST, f"cannot be read ({error})") from error
+    if not whole:
+        raise _damaged(path / MANIFEST, "is not what was written: its SHA-256 differs from its own")
+    if version != SCHEMA_VERSION:
+        raise _damaged(path / MANIFEST, f"has version {version}, this Lockstep reads {SCHEMA_VERSION}")
+    return manifest
 
 
 def verify(path: Path) -> set[str]:
@@ -46,26 +85,39 @@ def verify(path: Path) -> set[str]:
     Raises:
         DamagedError: a file is missing or is not what the manifest says.
     """
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        files = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}
-        missing = _NEEDED - set(files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path / "manifest.json", f"cannot be read ({error})") from error
-    if missing:
-        raise _damaged(path / "manifest.json", f"does not list {', '.join(sorted(missing))}")
-    for name, (digest, size) in files.items():
+    files = read_manifest(path)["files"]
+    if missing := _NEEDED - set(files):
+        raise _damaged(path / MANIFEST, f"does not list {', '.join(sorted(missing))}")
+    for name, entry in files.items():
         file = path / name
         if not file.is_file():
             raise _damaged(file, "is missing")
-        if file.stat().st_size != size or _sha256(file) != digest:
+        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
             raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
     return set(files)
 
 
+def is_whole(path: Path) -> bool:
+    """Whether ``verify`` finds nothing wrong."""
+    try:
+        verify(path)
+    except DamagedError:
+        return False
+    return True
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """``state.json`` of a checkpoint that was verified."""
-    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    """``state.json`` of a checkpoint that was verified.
+
+    Raises:
+        DamagedError: it is no JSON object; somebody has sealed something else.
+    """
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(path / "state.json", f"cannot be read ({error})") from error
+    if not isinstance(state, dict):
+        raise _damaged(path / "state.json", "is no JSON object")
     return state
 
 

@@ -13,6 +13,7 @@ from ..data.batches import Feed, Work
 from ..data.order import Batches, EpochOrder, micro_sizes, shard
 from . import batchnorm
 from .contract import Loss, Metric
+from .ema import Ema
 from .group import Group
 from .optim import Schedule
 from .precision import Numerics
@@ -85,6 +86,7 @@ class Training:
     """Name of each trainable parameter by ``id``."""
     schedule: Schedule
     stepper: Stepper
+    ema: Ema
     steps: int
     """Optimizer steps of the whole run."""
     unused: list[str]

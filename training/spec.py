@@ -26,6 +26,8 @@ class ModelConfig(Section):
     use: str = Field(default="mlp", min_length=1)
     """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable``, ``./file.py:name``."""
     args: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = Field(default=None, min_length=1)
+    """Start from these instead of at random: a run, a checkpoint's folder or a ``.safetensors`` file."""
 
 
 class LossConfig(Section):
@@ -95,6 +97,31 @@ class ScheduleConfig(Section):
     """Where the cosine ends."""
 
 
+class EmaConfig(Section):
+    """``train.ema``: an exponential moving average of the parameters, which evaluation then uses."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1)
+    """Kept of the average at each update; less in the first updates, which would remember the random start."""
+    every_steps: int = Field(default=1, gt=0)
+
+
+class MonitorConfig(Section):
+    """What a decision looks at: a metric of the validation, and which way is better."""
+
+    monitor: str = Field(default="val/loss", min_length=1)
+    """A metric as the record names it, such as ``val/accuracy``."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """``auto`` is min for names with ``loss`` or ``error``, else max."""
+
+
+class EarlyStopConfig(MonitorConfig):
+    """``train.early_stop``: end when the monitored metric has not improved for ``patience`` epochs."""
+
+    patience: int = Field(default=3, gt=0)
+    min_delta: float = Field(default=0.0, ge=0)
+    """What counts as an improvement must be more than this."""
+
+
 class TrainConfig(Section):
     """The ``train:`` section."""
 
@@ -105,6 +132,8 @@ class TrainConfig(Section):
     """Ask torch for deterministic kernels, and fail where there is none."""
     max_steps: int | None = Field(default=None, gt=0)
     """End after this many steps, even in the middle of an epoch."""
+    ema: EmaConfig | None = None
+    early_stop: EarlyStopConfig | None = None
 
 
 class LogConfig(Section):
@@ -113,11 +142,17 @@ class LogConfig(Section):
     every_steps: int = Field(default=50, gt=0)
 
 
-class CheckpointConfig(Section):
+class CheckpointConfig(MonitorConfig):
     """The ``checkpoint:`` section; the end of training always writes one."""
 
     every_epochs: int | None = Field(default=1, gt=0)
     every_steps: int | None = Field(default=None, gt=0)
+    every_minutes: float | None = Field(default=None, gt=0)
+    """Of the wall clock; at the next step after them."""
+    keep_last: int | None = Field(default=3, gt=0)
+    """The newest that are kept; unset keeps all."""
+    keep_best: int = Field(default=1, ge=0)
+    """Beside them, the best by ``monitor``, each written at the epoch's end that made it one of the best."""
 
 
 class WandbConfig(Section):

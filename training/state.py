@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..data.errors import UsageError
 from ..data.order import ALGORITHM
+from . import batchnorm
 from .checkpoint import Snapshot, Tensors
 from .events import plain
+from .identity import differences, identity, identity_sha256
 from .ledger import Account
+from .monitor import Patience, Ranking
 from .session import Training
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass
@@ -23,7 +27,7 @@ class Progress:
 
     epoch: int = 0
     epoch_step: int = 0
-    """Steps done in the epoch; less than it has, except between two of them."""
+    """Steps done in the epoch; less than it has, except before its evaluation."""
     step: int = 0
     """Optimizer steps done in the run."""
     loss: float = 0.0
@@ -31,6 +35,10 @@ class Progress:
     weight: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last epoch."""
+    pending: bool = False
+    """Whether the evaluation that follows these steps is still to be done: a stop came in between."""
+    patience: Patience = field(default_factory=Patience)
+    ranking: Ranking = field(default_factory=Ranking)
 
     @property
     def mean_loss(self) -> float:
@@ -67,6 +75,9 @@ def describe(
         "weight": progress.weight,
         "meter": meter,
         "metrics": {key: plain(value) for key, value in progress.metrics.items()},
+        "pending": progress.pending,
+        "patience": asdict(progress.patience),
+        "ranking": asdict(progress.ranking),
         "samples": session.batches.n,
         "batch_size": session.batches.batch_size,
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -74,6 +85,8 @@ def describe(
         "consumed_digest": f"{account.consumed_digest:032x}",
         "ranks": account.ranks,
         "data_fingerprint": session.spec.facts.fingerprint,
+        "config": identity(session.spec.config),
+        "config_sha256": identity_sha256(session.spec.config),
         **_circumstances(training),
     }
 
@@ -102,6 +115,7 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
     _refuse_foreign(training, state)
     _load_model(training, snapshot)
     _load_optimizer(training, snapshot.optimizer)
+    training.ema.load(snapshot.ema)
     if training.stepper.scaler is not None and state["scaler"] is not None:
         training.stepper.scaler.load_state_dict(state["scaler"])
     progress = Progress(
@@ -111,6 +125,9 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
         loss=state["loss"],
         weight=state["weight"],
         metrics=state["metrics"],
+        pending=state["pending"],
+        patience=Patience(**state["patience"]),
+        ranking=Ranking(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
     return Resumed(progress, account, state["meter"], _notes(training, state))
@@ -118,45 +135,52 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
 
 def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
     session = training.session
+    if state.get("schema_version") != STATE_VERSION:
+        raise UsageError(
+            f"the checkpoint's state has version {state.get('schema_version')}, this Lockstep reads {STATE_VERSION}",
+            "use the Lockstep that wrote it, or start a new run from its weights with model.weights",
+        )
     here = {
         "algorithm": ALGORITHM,
-        "seed": session.spec.config.train.seed,
         "samples": session.batches.n,
-        "batch_size": session.batches.batch_size,
         "data_fingerprint": session.spec.facts.fingerprint,
         "precision": session.numerics.name,
+        **identity(session.spec.config),
     }
-    differing = [
-        f"{key}: {state[key]} in the checkpoint, {value} here"
-        for key, value in here.items()
-        if state[key] != value
-    ]
-    if differing:
+    there = {key: state[key] for key in ("algorithm", "samples", "data_fingerprint", "precision")}
+    if rows := differences({**there, **state["config"]}, here):
         raise UsageError(
-            "the checkpoint cannot be continued:\n" + "\n".join(differing),
+            "the checkpoint cannot be continued:\n" + "\n".join(rows),
             "resume with the data and settings it was written with, or start a new run",
         )
 
 
 def _load_model(training: Training, snapshot: Snapshot) -> None:
     session = training.session
-    model = session.model
+    load_weights(session.model, snapshot.model, "the checkpoint")
+    for name, rows_of_ranks in snapshot.rank_buffers.items():
+        if len(rows_of_ranks) == session.group.world_size:  # else the average, which the model's tensors are
+            session.model.get_buffer(name).copy_(rows_of_ranks[session.group.rank])
+
+
+def load_weights(model: nn.Module, saved: Tensors, source: str) -> None:
+    """Put ``saved`` into the model.
+
+    Raises:
+        UsageError: its names or shapes are not the model's.
+    """
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    saved = {name: tuple(tensor.shape) for name, tensor in snapshot.model.items()}
-    if own != saved:
-        names = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
+    there = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    if own != there:
+        names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
         rows = [
-            f"{name}: {saved.get(name, 'absent')} in the checkpoint, {own.get(name, 'absent')} here"
+            f"{name}: {there.get(name, 'absent')} in {source}, {own.get(name, 'absent')} here"
             for name in names[:8]
         ]
         raise UsageError(
-            "the checkpoint is of another model:\n" + "\n".join(rows),
-            "resume with the model it was written with",
+            f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
-    model.load_state_dict(snapshot.model)
-    for name, rows_of_ranks in snapshot.rank_buffers.items():
-        if len(rows_of_ranks) == session.group.world_size:  # else the average, which the model's tensors are
-            model.get_buffer(name).copy_(rows_of_ranks[session.group.rank])
+    model.load_state_dict(saved)
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:
@@ -172,8 +196,15 @@ def _load_optimizer(training: Training, saved: Tensors) -> None:
 
 
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
-    return [
+    here = _circumstances(training)
+    notes = [
         f"{key} was {state[key]} and is {value}: the last bits may differ"
-        for key, value in _circumstances(training).items()
+        for key, value in here.items()
         if state[key] != value
     ]
+    what = batchnorm.depends_on_world(training.session.model)
+    if what and state["world_size"] != here["world_size"]:
+        notes.append(
+            f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"
+        )
+    return notes

@@ -20,18 +20,20 @@ import torch
 from ..data.blame import place_of
 from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
 from .build import open_session, open_training, prepare_evaluation
-from .checkpoint import newest_checkpoint, read_checkpoint
+from .checkpoint import load_checkpoint, newest_checkpoint
+from .control import Control
 from .evaluate import evaluate
 from .events import EventLog, plain, rewind
 from .fence import Fence
 from .group import Group, join
 from .host import tune_host
 from .loop import Loop
-from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_state
+from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_manifest, read_state
 from .runspec import RunSpec, read_spec
 from .session import Training
 from .state import Resumed, restore
 from .wandb_feed import finish_feeder, start_feeder
+from .writer import let_finish
 
 
 def main(argv: list[str]) -> int:
@@ -46,13 +48,13 @@ def main(argv: list[str]) -> int:
         torch.set_num_threads(int(threads))
     task = _evaluate if "--eval" in argv else _train
     try:
-        _run(task, path, argv[2:])
+        return _run(task, path, argv[2:])
     except BaseException as error:  # noqa: BLE001 - whatever the training code did is reported, not lost
         failure = _known(error)
         _write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
         traceback.print_exc()
+        let_finish()
         return failure.exit_status
-    return 0
 
 
 def run_and_exit(argv: list[str]) -> None:
@@ -64,14 +66,16 @@ def run_and_exit(argv: list[str]) -> None:
         os._exit(status)
 
 
-def _run(task: Callable[[RunSpec, Group, Path, list[str]], None], path: Path, rest: list[str]) -> None:
+def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, rest: list[str]) -> int:
     spec = read_spec(path)
     group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", spec.device) == "gpu")
-    task(spec, group, path.parent, rest)
+    status = task(spec, group, path.parent, rest)
     group.close()
+    return status
 
 
-def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> None:
+def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
+    control = Control.from_environment(group.local_rank)
     session = open_session(spec, group)
     training = open_training(session)
     resumed = _resume(training, folder)
@@ -79,13 +83,15 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> None:
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
     feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
-    result = Loop(training, folder, events, resumed, fence).run()
+    result = Loop(training, folder, events, resumed, fence, control).run()
+    outcome = {**_head(spec, group, folder), **result}
     if group.rank == 0:
-        _write_json(folder / "outcome.json", _outcome(spec, group, folder, result))
-        events.write("end", status="done")
+        _write_json(folder / "outcome.json", outcome)
+        events.write("end", status=outcome["status"], step=outcome["steps"])
     events.close()
     if warning := finish_feeder(feeder, 0):
         sys.stderr.write(f"warning: {warning}\n")
+    return int(outcome["exit_code"])
 
 
 def _resume(training: Training, folder: Path) -> Resumed | None:
@@ -98,19 +104,20 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
     chosen = int(group.sum(torch.tensor([step if group.rank == 0 else 0], device=group.device)))
     if chosen < 0:
         return None
-    snapshot = read_checkpoint(checkpoint_path(checkpoints, chosen))
+    path = checkpoint_path(checkpoints, chosen)
+    snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
         rewind(folder / "metrics.jsonl", chosen, snapshot.state["epoch"])
     return restore(training, snapshot)
 
 
-def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> None:
+def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
     session = open_session(spec, group)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
-    session.model.load_state_dict(snapshot.model)
+    session.model.load_state_dict(snapshot.weights)
     prepare_evaluation(session)
-    metrics = evaluate(session)
+    metrics = evaluate(session) or {}
     if group.rank == 0:
         document = {
             **_head(spec, group, folder),
@@ -122,6 +129,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> Non
             "seconds": round(time.monotonic() - started, 3),
         }
         _write_json(Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document)
+    return 0
 
 
 def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
@@ -133,10 +141,6 @@ def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
         "exit_code": 0,
         "world_size": group.world_size,
     }
-
-
-def _outcome(spec: RunSpec, group: Group, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    return {**_head(spec, group, folder), **result}
 
 
 def _known(error: BaseException) -> LockstepError:
