@@ -22,6 +22,7 @@ from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
 from .resume import Place, find_place, find_point, go_on, held, refuse_finished, refuse_other_data
 from .runs import fill_run, find_run, read_outcome, run_spec, write_json
+from .weights import find_weights
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
 
 def _train(place: Place, resolved: ResolvedConfig, request: Request, world: World) -> LockstepError | None:
     folder = place.folder
+    weights = () if place.before else find_weights(resolved)
     with Attempt(next_attempt(folder, "attempt"), world) as attempt:
         facts = attempt.prepare(resolved.config.data, resolved.base)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
         go_on(place, facts, find_point(folder) if place.before else None)
-        spec = run_spec(plan, resolved.base, place.before)
+        spec = run_spec(plan, resolved.base, place.before, weights)
         fill_run(folder, plan, spec, to_yaml(resolved))
         take_over(folder, attempt.folder.name)
         say(summary(plan))

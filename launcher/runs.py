@@ -12,13 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..data.errors import DamagedError, UsageError
 from ..data.suggest import did_you_mean
-from ..training.runspec import RunSpec
+from ..training.runspec import RunSpec, WeightsFile
 from .plan import LaunchPlan
 
 LOCK = ".lock"
@@ -135,10 +136,13 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def run_spec(plan: LaunchPlan, base: Path, before: RunSpec | None) -> RunSpec:
-    """What the ranks are told; a run that goes on keeps its W&B id."""
-    wandb_id = before.wandb_id if before else secrets.token_hex(4)
-    return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, wandb_id)
+def run_spec(
+    plan: LaunchPlan, base: Path, before: RunSpec | None, weights: tuple[WeightsFile, ...] = ()
+) -> RunSpec:
+    """What the ranks are told; a run that goes on keeps its W&B id, and the weights that it started from."""
+    if before is not None:
+        return replace(before, config=plan.config, base=base, facts=plan.facts, device=plan.world.device)
+    return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, secrets.token_hex(4), weights)
 
 
 def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -67,6 +68,11 @@ def launch(tmp_path: Path) -> Launch:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 OWN = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import LAUNCH, OWN, OWN_CONFIG, WATCHDOG
+from tests.conftest import LAUNCH, OWN, OWN_CONFIG, WATCHDOG, free_port
 from tests.planted_worker import MISTAKES
 from tests.test_world_size import _check_equal
 
@@ -72,7 +71,7 @@ class Planted:
     def run(self, folder: Path, mistake: str, world: int) -> Ran:
         folder.mkdir()
         (folder / "spec.json").write_text(self.spec)
-        job = {"mistake": mistake, "folder": str(folder), "world": world, "port": _free_port()}
+        job = {"mistake": mistake, "folder": str(folder), "world": world, "port": free_port()}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         return Ran(json.loads(self.process.stdout.readline()), folder)
@@ -103,11 +102,6 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
 def honest(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One process, no mistake."""
     return planted.run(tmp_path_factory.mktemp("honest") / "one", "nothing", 1)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _seen(one: Ran, many: Ran) -> set[str]:

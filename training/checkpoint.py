@@ -181,8 +181,26 @@ def _load(file: Path) -> Tensors:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise DamagedError(
-            f"{file} is no safetensors file: {error}", "use an earlier checkpoint with --checkpoint STEP"
+            f"{file} is no safetensors file: {error}", "use another checkpoint or file"
         ) from error
+
+
+def read_weights(file: Path, sha256: str) -> Tensors:
+    """The tensors of a file that has to be what it was.
+
+    Raises:
+        DamagedError: it is gone, has changed, or is no safetensors file.
+    """
+    try:
+        with file.open("rb") as opened:
+            same = hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+    except OSError as error:
+        raise DamagedError(f"{file} cannot be read: {error.strerror}", "bring the file back") from error
+    if not same:
+        raise DamagedError(
+            f"{file} has changed since this run was started from it", "start a new run from it"
+        )
+    return _load(file)
 
 
 def newest_checkpoint(folder: Path, step: int | None = None) -> tuple[Path, Snapshot, list[DamagedError]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,15 @@ from ..data.facts import DataFacts
 from .spec import RunConfig
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A safetensors file that a run starts from."""
+
+    path: str
+    """Absolute."""
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class RunSpec:
     device: Literal["cpu", "gpu"]
     wandb_id: str
     """One for the whole run, however often it is started."""
+    weights: tuple[WeightsFile, ...] = ()
+    """What the model starts from; of names that are in several files, the last file's."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""
@@ -36,6 +47,7 @@ class RunSpec:
             "device": self.device,
             "base": str(self.base),
             "wandb_id": self.wandb_id,
+            "weights": [asdict(file) for file in self.weights],
             "config": self.config.model_dump(mode="json"),
             "data": self.facts.to_json(),
         }
@@ -66,4 +78,5 @@ def read_spec(path: Path) -> RunSpec:
         facts=DataFacts.from_json(document["data"]),
         device=document["device"],
         wandb_id=document["wandb_id"],
+        weights=tuple(WeightsFile(**file) for file in document.get("weights", ())),
     )

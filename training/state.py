@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from torch import nn
 from ..data.errors import UsageError
 from ..data.order import ALGORITHM
 from . import batchnorm
-from .checkpoint import Snapshot, Tensors
+from .checkpoint import Snapshot, Tensors, read_weights
 from .events import plain
 from .identity import differences, identity, identity_sha256
 from .ledger import Account
 from .monitor import Patience, Ranking
+from .runspec import WeightsFile
 from .session import Training
 
 STATE_VERSION = 2
@@ -174,13 +176,26 @@ def load_weights(model: nn.Module, saved: Tensors, source: str) -> None:
     if own != there:
         names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
         rows = [
-            f"{name}: {there.get(name, 'absent')} in {source}, {own.get(name, 'absent')} here"
-            for name in names[:8]
+            f"{name}: {there.get(name, 'absent')} there, {own.get(name, 'absent')} here" for name in names[:8]
         ]
         raise UsageError(
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
     model.load_state_dict(saved)
+
+
+def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:
+    """Put the weights of an earlier run into a model that is not trained yet.
+
+    Raises:
+        DamagedError: a file is no longer what it was when the run was started.
+        UsageError: they are of another model.
+    """
+    weights: Tensors = {}
+    for file in files:
+        weights |= read_weights(Path(file.path), file.sha256)
+    if files:
+        load_weights(model, weights, str(Path(files[0].path)))
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:

@@ -31,7 +31,7 @@ from .loop import Loop
 from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_manifest, read_state
 from .runspec import RunSpec, read_spec
 from .session import Training
-from .state import Resumed, restore
+from .state import Resumed, restore, start_from
 from .wandb_feed import finish_feeder, start_feeder
 from .writer import let_finish
 
@@ -77,6 +77,8 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, res
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = Control.from_environment(group.local_rank)
     session = open_session(spec, group)
+    if not list_checkpoints(folder / "checkpoints"):
+        start_from(session.model, spec.weights)
     training = open_training(session)
     resumed = _resume(training, folder)
     fence = Fence(folder, os.environ.get("LOCKSTEP_TOKEN"))
@@ -103,6 +105,8 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
         step = int(read_state(newest_whole(checkpoints)[0])["step"])
     chosen = int(group.sum(torch.tensor([step if group.rank == 0 else 0], device=group.device)))
     if chosen < 0:
+        if group.rank == 0:
+            rewind(folder / "metrics.jsonl", -1, 0)
         return None
     path = checkpoint_path(checkpoints, chosen)
     snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it

@@ -1,0 +1,183 @@
+"""Killed at any step, in evaluation, in a checkpoint: resumed, a run ends equal to the bit to one that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import LAUNCH, OWN, OWN_CONFIG, WATCHDOG, free_port
+from tests.kill_worker import PLACES
+from tests.test_resume import KILLER, SAME, UNORDERED, VOLATILE
+
+ALWAYS = ["checkpoint.every_steps=4", "checkpoint.keep_last=2", "log.every_steps=3", "train.epochs=2"]
+OWN_PAIR = "data.args={n: 205, m: 61}"  # 7 steps an epoch, the last of 19
+VARIANTS: dict[str, list[str]] = {
+    "Adam, cosine, dropout, EMA, accumulation 3": [
+        OWN_PAIR,
+        "optimizer={use: adam, lr: 0.01}",
+        "schedule.use=cosine",
+        "model.use=./own.py:dropping",
+        "train.ema={decay: 0.9}",
+        "data.max_micro_batch=11",
+    ],
+    "momentum, batch norm, early stopping": [
+        OWN_PAIR,
+        "model.use=./own.py:normed",
+        "train.early_stop={patience: 1}",
+    ],
+    "fp16 with its scaler, augmentation in the rank": [
+        "data.use=./own.py:dataset",
+        "data.args={n: 205, m: 61}",
+        "data.workers=0",
+        "train.precision=fp16",
+        "optimizer={use: adam, lr: 0.01}",
+    ],
+    "bf16, dropout, EMA, augmentation in 2 workers": [
+        "data.use=./own.py:dataset",
+        "data.args={n: 205, m: 61}",
+        "data.workers=2",
+        "train.precision=bf16",
+        "model.use=./own.py:dropping",
+        "train.ema={decay: 0.9, every_steps: 2}",
+    ],
+}
+STEPS = 14
+POINTS = [
+    *(("step", number) for number in range(1, STEPS + 1)),
+    *(("evaluation", number) for number in (1, 2)),
+    *(("checkpoint", number) for number in range(1, 13)),
+    ("pruning", 1),
+]
+"""Calls counted from the start of an attempt; a chain of kills counts anew after each resume."""
+
+
+@dataclass(frozen=True)
+class Killer:
+    """Trains a spec, with a kill or without."""
+
+    process: subprocess.Popen[str]
+    specs: dict[str, str]
+
+    def new(self, folder: Path, variant: str) -> Path:
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(self.specs[variant])
+        return folder
+
+    def run(self, folder: Path, world: int, threads: int, kill: dict[str, Any] | None = None) -> list[int]:
+        job = {"folder": str(folder), "world": world, "port": free_port(), "threads": threads, "kill": kill}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    folder = tmp_path_factory.mktemp("killer")
+    (folder / "own.py").write_text(OWN + KILLER)
+    (folder / "own.yaml").write_text(OWN_CONFIG)
+    specs = {variant: _spec(folder, settings) for variant, settings in VARIANTS.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.kill_worker"],
+        cwd=Path(__file__).resolve().parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "WANDB_MODE": "disabled"},
+    )
+    yield Killer(process, specs)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _spec(folder: Path, settings: list[str]) -> str:
+    command = [*LAUNCH, "train", "own.yaml", *ALWAYS, *settings, "--cpu", "1", "--dry-run", "--json"]
+    asked = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=WATCHDOG)
+    return json.dumps(json.loads(asked.stdout)["spec"])
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "outcome.json").read_text())
+
+
+def _record(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    events = [event for line in lines if (event := json.loads(line))["event"] not in UNORDERED]
+    return [{key: value for key, value in event.items() if key not in VOLATILE} for event in events]
+
+
+def _tensors(folder: Path) -> dict[str, str]:
+    """File name to hash, of the last checkpoint's tensors."""
+    newest = max((folder / "checkpoints").glob("step_*"))
+    files = json.loads((newest / "manifest.json").read_text())["files"]
+    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
+
+
+def _check_equal(whole: Path, killed: Path) -> None:
+    one, two = _outcome(whole), _outcome(killed)
+    assert {key: two[key] for key in SAME} == {key: one[key] for key in SAME}
+    assert _record(killed) == _record(whole)
+    assert _tensors(killed) == _tensors(whole)
+    assert not list((killed / "checkpoints").glob(".*"))
+
+
+def _kill(killer: Killer, folder: Path, world: int, threads: int, kill: dict[str, Any]) -> bool:
+    """Whether it was killed: an attempt may end before it makes as many calls."""
+    statuses = killer.run(folder, world, threads, kill)
+    if not any(statuses):
+        return False
+    assert statuses[kill["rank"] or 0] == -signal.SIGKILL, (folder / "rank-0.log").read_text()
+    return True
+
+
+def _kill_once(killer: Killer, tmp_path: Path, variant: str, seed: int) -> None:
+    draw = random.Random(f"{variant} {seed}")
+    world, threads, (place, number) = draw.randint(1, 4), draw.randint(1, 2), draw.choice(POINTS)
+    rank = 0 if place in ("checkpoint", "pruning") else draw.choice((None, draw.randrange(world)))
+    whole = killer.new(tmp_path / "whole", variant)
+    assert killer.run(whole, world, threads) == [0] * world, (whole / "rank-0.log").read_text()
+    killed = killer.new(tmp_path / "killed", variant)
+    _kill(killer, killed, world, threads, {"place": place, "number": number, "rank": rank})
+    if not (killed / "outcome.json").exists():
+        assert killer.run(killed, world, threads) == [0] * world, (killed / "rank-0.log").read_text()
+    _check_equal(whole, killed)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_once_somewhere(killer: Killer, tmp_path: Path, variant: str) -> None:
+    _kill_once(killer, tmp_path, variant, 0)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("who", ["all", "one"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_at_every_point(
+    killer: Killer, tmp_path: Path, variant: str, world: int, threads: int, who: str, place: str
+) -> None:
+    """Each point of a place kills a run of its own, which is then resumed."""
+    whole = killer.new(tmp_path / "whole", variant)
+    assert killer.run(whole, world, threads) == [0] * world
+    killed = 0
+    for at, number in (point for point in POINTS if point[0] == place):
+        rank = None if who == "all" else 0 if place in ("checkpoint", "pruning") else number % world
+        folder = killer.new(tmp_path / "killed", variant)
+        killed += _kill(killer, folder, world, threads, {"place": at, "number": number, "rank": rank})
+        assert killer.run(folder, world, threads) == [0] * world, (folder / "rank-0.log").read_text()
+        _check_equal(whole, folder)
+        shutil.rmtree(folder)
+    assert killed, "no point was reached"
