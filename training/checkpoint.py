@@ -22,7 +22,7 @@ from ..data.errors import DamagedError
 from .manifest import checkpoint_path, is_whole, newest_whole, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
-_SPARE = 2**20  # bytes beside the tensors: state, manifest, headers
+_SPARE = 2**16  # bytes beside the tensors: state, manifest, headers
 _REQUIRED = ("model", "optimizer")
 _OPTIONAL = ("rank_buffers", "ema")  # a file only where there is something in it
 
