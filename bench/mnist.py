@@ -185,7 +185,7 @@ class Ours:
 
     def epoch(self) -> None:
         """Training, evaluation, record and checkpoint."""
-        self.loop._epoch()  # noqa: SLF001 - what Loop.run repeats
+        self.loop._epoch()
         values = self.loop.progress.metrics
         print(
             f"lockstep: {values['train/loss']:.4f} {values['val/loss']:.4f} {self.accuracy:.2%}",
@@ -195,14 +195,14 @@ class Ours:
     def steps(self, count: int) -> None:
         """``count`` steps of the real loop: order, feed, seeds, schedule, step, ledger, meter and record."""
         self.training.steps = self.loop.progress.step + count
-        self.loop._train_epoch()  # noqa: SLF001 - ends at ``training.steps``
+        self.loop._train_epoch()
 
     def make_room(self, count: int) -> None:
         """Turn to the next epoch where this one has fewer than ``count`` steps left, after five to the start."""
         progress = self.loop.progress
         if progress.epoch_step + count > self.session.batches.steps:
             progress.epoch += 1
-            progress.epoch_step = self.loop._settled = 0  # noqa: SLF001 - as Loop._turn_epoch does
+            progress.epoch_step = self.loop._settled = 0
         if progress.epoch == EPOCHS:
             progress.epoch = 0
             self.reset()

@@ -170,6 +170,14 @@ class Horizon:
         return bool(self._words[_FINAL])
 
     def ask_for_checkpoint(self) -> int:
-        """Have every rank take part in a checkpoint at the present horizon, which none of them has passed."""
-        self._words[_CHECKPOINT_AT] = self.value
-        return self.value
+        """Have every rank take part in a checkpoint at the present horizon, which none of them has passed.
+
+        Asked again before all have passed the last one, it is that one: it must not be moved under a slow rank.
+
+        Returns:
+            The step of the checkpoint.
+        """
+        asked = int(self._words[_CHECKPOINT_AT])
+        if not asked or min(self.steps(), default=0) > asked:
+            asked = self._words[_CHECKPOINT_AT] = self.value
+        return asked

@@ -250,12 +250,11 @@ class Loop:
 
         The weights are the same on every rank, and so is the decision.
         """
-        for name, tensor in model_tensors(self._training).items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise TrainingError(
-                    f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
-                    "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
-                )
+        if (name := _not_finite(model_tensors(self._training))) is not None:
+            raise TrainingError(
+                f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
+                "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
+            )
 
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._ledger.account, self._session
@@ -282,6 +281,21 @@ class Loop:
     def _beside_the_model(self) -> Tensors:
         ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
         return {**optimizer_tensors(self._training), **ema}
+
+
+def _not_finite(tensors: Tensors) -> str | None:
+    """The first tensor with a value that is no finite number.
+
+    By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.
+    """
+    checked = {
+        name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
+    }
+    if not checked:
+        return None
+    extremes = [torch.stack(torch.aminmax(tensor)).isfinite().all() for tensor in checked.values()]
+    whole = torch.stack(extremes).tolist()  # one wait for the device, not one for each tensor
+    return next((name for name, fine in zip(checked, whole, strict=True) if not fine), None)
 
 
 def model_tensors(training: Training) -> Tensors:

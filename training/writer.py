@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from .manifest import checkpoint_path, list_checkpoints, step_of
 from .monitor import superseded
 
 _THREAD = "checkpoint"
+_NICENESS = 10  # the steps need the processors more
 
 
 def let_finish() -> None:
@@ -110,6 +112,8 @@ class Writer:
     def _write(self, snapshot: Snapshot, best: set[int], ready: torch.cuda.Event | None) -> None:
         """On the thread: nothing that goes wrong here may be lost, and only a lost run ends the training."""
         step = snapshot.state["step"]
+        if threading.current_thread() is not threading.main_thread():
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # of this thread alone
         try:
             if ready is not None:
                 ready.synchronize()
