@@ -94,7 +94,7 @@ def evaluate(
     gpus: GpusOption = None,
     cpu: CpuOption = None,
     checkpoint: Annotated[
-        int | None, typer.Option(metavar="STEP", help="This checkpoint, not the newest.")
+        str | None, typer.Option(metavar="STEP|best", help="This checkpoint, not the newest.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -20,7 +20,16 @@ from .console import EpochTable, card, put, put_json, say
 from .machine import read_machine
 from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
-from .resume import Place, find_place, find_point, go_on, held, refuse_finished, refuse_other_data
+from .resume import (
+    Place,
+    chosen_step,
+    find_place,
+    find_point,
+    go_on,
+    held,
+    refuse_finished,
+    refuse_other_data,
+)
 from .runs import fill_run, find_run, read_outcome, run_spec, write_json
 from .weights import find_weights
 
@@ -86,9 +95,10 @@ def _train(place: Place, resolved: ResolvedConfig, request: Request, world: Worl
     return failure
 
 
-def evaluate(name: str, request: Request, step: int | None) -> int:
-    """Evaluate a run's newest whole checkpoint, or the one of ``step``; the exit status."""
+def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
+    """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; the exit status."""
     folder = find_run(name)
+    step = None if checkpoint is None else chosen_step(folder, checkpoint)
     spec = read_spec(folder / "spec.json")
     unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if unsaid else request.cpu

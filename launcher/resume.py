@@ -117,6 +117,25 @@ def find_point(folder: Path) -> Point | None:
     return Point(state["step"], state["epoch"], state["epoch_step"])
 
 
+def chosen_step(folder: Path, checkpoint: str) -> int:
+    """The step that ``--checkpoint`` names.
+
+    Raises:
+        UsageError: it is neither a step nor ``best``, or the run has ranked no checkpoint.
+    """
+    if checkpoint.isascii() and checkpoint.isdigit():
+        return int(checkpoint)
+    if checkpoint != "best":
+        raise UsageError(f"--checkpoint {checkpoint}: neither a step nor `best`", "use one of these")
+    ranked = read_state(newest_whole(folder / "checkpoints")[0])["ranking"]["entries"]
+    if not ranked:
+        raise UsageError(
+            f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or nothing was validated",
+            "name a step, or leave --checkpoint out for the newest",
+        )
+    return int(ranked[0]["step"])
+
+
 def refuse_finished(place: Place, plan: LaunchPlan) -> None:
     """Stop before anything is touched.
 

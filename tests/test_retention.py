@@ -1,0 +1,116 @@
+"""Which checkpoints stay, when a run ends early, what evaluation uses, and new runs from old weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import Launch
+
+NOISY = ["optimizer.lr=2.5", "data.args={n: 101, m: 61}"]  # so that the best epoch is not the last one
+
+
+def _run(name: str) -> Path:
+    return Path(os.environ["LOCKSTEP_RUNS"]) / name
+
+
+def _steps(name: str) -> list[int]:
+    return sorted(int(path.name[5:]) for path in (_run(name) / "checkpoints").iterdir())
+
+
+def _epochs(name: str) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in (_run(name) / "metrics.jsonl").read_text().splitlines()]
+    return [event for event in events if event["event"] == "epoch"]
+
+
+def _train(launch: Launch, own: Path, name: str, *settings: str, cpu: int = 1) -> dict[str, Any]:
+    arguments = ("own.yaml", *settings, "--cpu", str(cpu), "--name", name, "--json")
+    result = launch("train", *arguments, cwd=own)
+    assert result.status == 0, result.err
+    return result.document
+
+
+def test_the_newest_and_the_best_stay(launch: Launch, own: Path) -> None:
+    asked = ["train.epochs=8", "checkpoint.keep_last=2", "checkpoint.keep_best=2"]
+    _train(launch, own, "run", *NOISY, *asked, "checkpoint.monitor=val/loss", cpu=2)
+    epochs = _epochs("run")
+    best = sorted(epochs, key=lambda event: event["val/loss"])[:2]
+    newest = [event["step"] for event in epochs[-2:]]
+    assert _steps("run") == sorted({*newest, *(event["step"] for event in best)})
+    assert len(_steps("run")) > 2, "the best epochs are the last ones: the test shows nothing"
+
+
+def test_the_best_epochs_are_written_even_where_no_other_is(launch: Launch, own: Path) -> None:
+    _train(launch, own, "run", *NOISY, "train.epochs=6", "checkpoint.every_epochs=null")
+    best = min(_epochs("run"), key=lambda event: event["val/loss"])["step"]
+    last = _epochs("run")[-1]["step"]
+    assert {best, last} <= set(_steps("run"))
+    evaluated = launch("eval", "run", "--checkpoint", "best", "--json", cwd=own)
+    assert evaluated.document["step"] == best
+    assert evaluated.document["metrics"]["val/loss"] == min(event["val/loss"] for event in _epochs("run"))
+
+
+def test_a_run_ends_early_and_goes_on_with_more_patience(launch: Launch, own: Path) -> None:
+    asked = ["train.epochs=40", "train.early_stop={patience: 2}"]
+    ended = _train(launch, own, "run", *NOISY, *asked, cpu=2)
+    losses = [event["val/loss"] for event in _epochs("run")]
+    assert ended["stopped_early"]
+    assert ended["status"] == "done"
+    assert len(losses) < 40
+    assert min(losses) < min(losses[-2:])
+    again = launch("resume", "run", "--cpu", "2", cwd=own)
+    assert again.status == 2
+    assert "run is done: it ended early, after" in again.err
+    assert "train.early_stop.patience=N" in again.err
+    more = launch("resume", "run", "train.early_stop.patience=4", "--cpu", "2", "--json", cwd=own)
+    assert more.status == 0, more.err
+    assert len(_epochs("run")) >= len(losses) + 1
+    assert [event["val/loss"] for event in _epochs("run")][: len(losses)] == losses
+
+
+def test_evaluation_uses_the_average_and_a_new_run_starts_from_it(launch: Launch, own: Path) -> None:
+    first = _train(launch, own, "first", "train.ema={decay: 0.98}", cpu=2)
+    folder = max((_run("first") / "checkpoints").iterdir())
+    model, ema = load_file(folder / "model.safetensors"), load_file(folder / "ema.safetensors")
+    assert ema.keys() == model.keys()
+    assert not any(torch.equal(model[name], ema[name]) for name in model)
+    evaluated = launch("eval", "first", "--cpu", "1", "--json", cwd=own).document
+    for key in ("val/loss", "val/accuracy", "val/count"):
+        assert evaluated["metrics"][key] == pytest.approx(first["metrics"][key], rel=1e-12)
+    still = ["optimizer.lr=1e-300", "train.epochs=1"]
+    second = _train(launch, own, "second", "model.weights=first", *still)
+    assert second["metrics"]["val/loss"] == pytest.approx(first["metrics"]["val/loss"], rel=1e-12)
+    shutil.rmtree(_run("first"))
+    more = launch("resume", "second", "train.epochs=2", "--cpu", "1", cwd=own)
+    assert more.status == 0, "what a run started from is not needed any more once it has a checkpoint"
+
+
+def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, own: Path) -> None:
+    weights = {"0.weight": torch.ones(11, 7).double(), "0.bias": torch.ones(11).double()}
+    save_file(weights, own / "half.safetensors")
+    refused = launch("train", "own.yaml", "model.weights=half.safetensors", "--name", "half", cwd=own)
+    assert refused.status == 2
+    assert "is of another model" in refused.err
+    assert "2.bias: absent there, (2,) here" in refused.err
+    (own / "pickled.pt").write_bytes(b"cos\nsystem\n")
+    refused = launch("train", "own.yaml", "model.weights=pickled.pt", "--name", "pickled", cwd=own)
+    assert refused.status == 2
+    assert "pickled.pt may hold a pickle" in refused.err
+    assert not _run("pickled").exists()
+    refused = launch("train", "own.yaml", "model.weights=nothing", "--name", "nothing", cwd=own)
+    assert refused.status == 2
+    assert "model.weights: nothing is no run in" in refused.err
+
+
+def test_a_monitored_metric_has_to_be_measured(launch: Launch, own: Path) -> None:
+    asked = "train.early_stop.monitor=val/acuracy"
+    result = launch("train", "own.yaml", asked, "--cpu", "2", "--name", "typo", cwd=own)
+    assert result.status == 2
+    assert "train.early_stop.monitor: val/acuracy is not measured; did you mean val/accuracy?" in result.err
