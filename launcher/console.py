@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from ..data.errors import LockstepError
 
 _LARGE = 1000  # above it four decimals are noise
+_HUGE = 1e7  # above it a column would not hold it
 _ESCAPES = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
@@ -75,6 +76,7 @@ class EpochTable:
         self._file: TextIO | None = None
         self._pending = ""
         self._columns: list[str] = []
+        self._writing: tuple[Path, int] | None = None
         self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
         if events.exists():  # a run that goes on: its earlier epochs were shown before
             self._file = events.open(encoding="utf-8")
@@ -91,6 +93,8 @@ class EpochTable:
             if self._pending.endswith("\n"):
                 event, self._pending = json.loads(self._pending), ""
                 self._show(event)
+        if self._writing is not None and self._bar is not None:
+            self._bar.beside(f"  checkpoint {_share_written(*self._writing):.0%}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -109,6 +113,10 @@ class EpochTable:
             self._row(event)
         elif event["event"] == "start":
             self._start(event)
+        elif event["event"] == "checkpoint_started":
+            self._writing = Path(event["path"]), event["bytes"]
+        elif event["event"] == "checkpoint":
+            self._written()
         elif event["event"] == "early_stop":
             epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
             say(
@@ -117,7 +125,13 @@ class EpochTable:
                 ]
             )
         elif event["event"] == "checkpoint_failed":
+            self._written()
             say([f"warning: {event['message']}; training goes on"])
+
+    def _written(self) -> None:
+        self._writing = None
+        if self._bar is not None:
+            self._bar.beside("")
 
     def _start(self, event: dict[str, Any]) -> None:
         """What people should know before the first step."""
@@ -151,14 +165,22 @@ class _Bar:
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self._progress: Any = None
+        self._text = self._beside = ""
 
     def show(self, event: dict[str, Any]) -> None:
         """Move to the event's step."""
         if self._progress is None:
             self._start()
         loss = _cell("train/loss", event["train/loss"])
-        text = f"epoch {event['epoch'] + 1}  loss {loss}"
-        self._progress.update(0, completed=event["step"], description=text)
+        self._text = f"epoch {event['epoch'] + 1}  loss {loss}"
+        self._progress.update(0, completed=event["step"], description=self._text + self._beside)
+
+    def beside(self, text: str) -> None:
+        """What goes on at the same time; nothing for an empty text."""
+        if text != self._beside:
+            self._beside = text
+            if self._progress is not None:
+                self._progress.update(0, description=self._text + text)
 
     def _start(self) -> None:
         from rich.console import Console
@@ -179,9 +201,20 @@ class _Bar:
             self._progress = None
 
 
+def _share_written(folder: Path, size: int) -> float:
+    """How much of a checkpoint lies in its temporary folder."""
+    try:
+        there = sum(path.stat().st_size for path in folder.iterdir())
+    except OSError:  # not begun yet, or just committed
+        return 0.0
+    return min(1.0, there / max(1, size))
+
+
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "nan"
     if key.endswith("accuracy"):
         return f"{value:.2%}"
+    if abs(value) >= _HUGE:
+        return f"{value:.3e}"
     return f"{value:.{4 if abs(value) < _LARGE else 2}f}"

@@ -122,3 +122,24 @@ def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> N
     out, err = capsys.readouterr()
     assert (json.loads(out), err) == ({"name": "a\x1b[2J", "value": 0.1}, "")
     assert "\x1b" not in out
+
+
+def test_a_loss_that_explodes_stays_in_its_column() -> None:
+    from lockstep.launcher.console import _cell
+
+    assert [_cell("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
+        "0.5000",
+        "1234.50",
+        "5.496e+21",
+        "-2.000e+09",
+    ]
+
+
+def test_the_share_of_a_checkpoint_that_is_written(tmp_path: Path) -> None:
+    from lockstep.launcher.console import _share_written
+
+    assert _share_written(tmp_path / "nothing", 100) == 0
+    (tmp_path / "a").write_bytes(bytes(30))
+    (tmp_path / "b").write_bytes(bytes(20))
+    assert _share_written(tmp_path, 100) == 0.5
+    assert _share_written(tmp_path, 10) == 1
