@@ -2,8 +2,9 @@
 
 ``python -m tests.kill_worker`` reads jobs from stdin, one JSON document a line with ``folder`` (it has a
 ``spec.json``), ``world``, ``port``, ``threads`` and ``kill`` (null, or ``place``, ``number`` and ``rank``), forks
-that many ranks, and answers each job with a line of their exit statuses. The ``number``-th call of ``place`` kills
-the rank, or with a rank of null all of them in the same instant; what is left is killed as a supervisor would.
+that many ranks, and answers each job with a line of their exit statuses. The ``number``-th call of ``place`` in an
+attempt, for ``step`` the run's step of that number, kills the rank, or with a rank of null all of them in the same
+instant; what is left is killed as a supervisor would.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import Any
 import torch._dynamo  # noqa: F401 - DDP imports it in every rank otherwise
 
 from lockstep.training import build, checkpoint, evaluate, worker
-from lockstep.training.step import Stepper
+from lockstep.training.randomness import StepRandomness
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "step": (Stepper, "run"),
+    "step": (StepRandomness, "reseed"),
     "evaluation": (evaluate, "_row"),
     "checkpoint": (checkpoint, "_sync"),
     "pruning": (checkpoint, "remove_checkpoint"),
@@ -43,7 +44,7 @@ def arm(kill: dict[str, Any] | None, rank: int) -> None:
 
     def counted(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
-        calls += 1
+        calls = arguments[1] + 1 if kill["place"] == "step" else calls + 1
         if calls == kill["number"]:
             target = os.getpid() if kill["rank"] is not None else 0
             (os.kill if target else os.killpg)(target or os.getpgrp(), signal.SIGKILL)
