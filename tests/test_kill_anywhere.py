@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.conftest import LAUNCH, OWN, OWN_CONFIG, WATCHDOG, free_port
 from tests.kill_worker import PLACES
@@ -51,6 +53,8 @@ VARIANTS: dict[str, list[str]] = {
         "train.ema={decay: 0.9, every_steps: 2}",
     ],
 }
+PLAIN = "momentum in float64"
+SPECS = {**VARIANTS, PLAIN: [OWN_PAIR]}
 STEPS = 14
 POINTS = [
     *(("step", number) for number in range(1, STEPS + 1)),
@@ -85,7 +89,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
     folder = tmp_path_factory.mktemp("killer")
     (folder / "own.py").write_text(OWN + KILLER)
     (folder / "own.yaml").write_text(OWN_CONFIG)
-    specs = {variant: _spec(folder, settings) for variant, settings in VARIANTS.items()}
+    specs = {variant: _spec(folder, settings) for variant, settings in SPECS.items()}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.kill_worker"],
         cwd=Path(__file__).resolve().parent.parent,
@@ -179,3 +183,47 @@ def test_killed_at_every_point(
         if not (folder / "outcome.json").exists():
             assert killer.run(folder, world, threads) == [0] * world, (folder / "rank-0.log").read_text()
         _check_equal(whole, folder)
+
+
+def _notes(folder: Path) -> list[str]:
+    """What the last attempt said at its start."""
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [event for event in events if event["event"] == "start"][-1]["notes"]
+
+
+def _through_worlds(killer: Killer, folder: Path) -> dict[str, Any]:
+    """4 processes, killed in mid-epoch, then 2, then 1, then 3 to the end."""
+    for world, step in ((4, 6), (2, 9), (1, 12)):
+        statuses = killer.run(folder, world, 1, {"place": "step", "number": step, "rank": None})
+        assert statuses == [-signal.SIGKILL] * world, (folder / "rank-0.log").read_text()
+    assert killer.run(folder, 3, 1) == [0] * 3, (folder / "rank-0.log").read_text()
+    return _outcome(folder)
+
+
+def test_on_other_numbers_of_processes_it_reads_the_same_batches(killer: Killer, tmp_path: Path) -> None:
+    whole = killer.new(tmp_path / "whole", PLAIN)
+    assert killer.run(whole, 1, 1) == [0]
+    moved = killer.new(tmp_path / "moved", PLAIN)
+    one, many = _outcome(whole), _through_worlds(killer, moved)
+    for key in ("order_sha256", "consumed_digest", "samples"):
+        assert many[key] == one[key], key
+    assert sum(many["ranks"]) == many["samples"] == 2 * 205
+    assert many["metrics"] == pytest.approx(one["metrics"], rel=1e-12)
+    theirs, ours = (
+        load_file(max((f / "checkpoints").iterdir()) / "model.safetensors") for f in (whole, moved)
+    )
+    assert all(torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-12) for name in theirs)
+    assert _notes(moved) == ["world_size was 1 and is 3: the last bits may differ"]
+
+
+def test_what_will_differ_on_another_number_of_processes_is_said(killer: Killer, tmp_path: Path) -> None:
+    variant = "momentum, batch norm, early stopping"
+    whole = killer.new(tmp_path / "whole", variant)
+    assert killer.run(whole, 1, 1) == [0]
+    moved = killer.new(tmp_path / "moved", variant)
+    many, one = _through_worlds(killer, moved), _outcome(whole)
+    assert (many["order_sha256"], many["consumed_digest"]) == (one["order_sha256"], one["consumed_digest"])
+    assert many["weights_sha256"] != one["weights_sha256"]
+    assert "the model has batch norm: from here on its results differ, not only in the last bits" in _notes(
+        moved
+    )

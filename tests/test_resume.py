@@ -147,6 +147,7 @@ def _weights(name: str) -> dict[str, torch.Tensor]:
     return load_file(max((_run(name) / "checkpoints").glob("step_*")) / "model.safetensors")
 
 
+@pytest.mark.exhaustive
 def test_resumed_on_other_numbers_of_processes_it_reads_the_same_batches(
     launch: Launch, killable: Path
 ) -> None:
