@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lockstep.data.facts import DataFacts, SplitFacts
@@ -115,7 +116,7 @@ def write(run: Path, *rows: str) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder as far as the feeder looks at it."""
-    config = RunConfig.model_validate({"wandb": {"mode": "online"}})
+    config = RunConfig.model_validate({"wandb": {"mode": "auto"}})
     facts = DataFacts("own", "user", SplitFacts(9, {}), None, (7,), None, 2, None, (), None, None)
     spec = RunSpec("w", config, tmp_path, facts, "cpu", "1d1d1d1d")
     (tmp_path / "run").mkdir()
@@ -123,7 +124,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def start(run: Path, server: WandbServer) -> subprocess.Popen[str]:
+def start(run: Path, server: WandbServer, mode: str = "online") -> subprocess.Popen[str]:
     """A feeder, as ``start_feeder`` starts it; told what is kept by what is there now."""
     kept = str(_last_number(run))
     return subprocess.Popen(
@@ -132,13 +133,13 @@ def start(run: Path, server: WandbServer) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **server.environment},
+        env={**os.environ, **server.environment, "WANDB_MODE": mode},
     )
 
 
-def feed(run: Path, server: WandbServer, *rows: str, status: str = "0") -> None:
+def feed(run: Path, server: WandbServer, *rows: str, status: str = "0", mode: str = "online") -> None:
     """One attempt's feeder, from start to end; ``rows`` are what the attempt logs."""
-    feeder = start(run, server)
+    feeder = start(run, server, mode)
     write(run, *rows)
     _, errors = feeder.communicate(status, timeout=WATCHDOG)
     assert feeder.returncode == 0, errors
@@ -206,7 +207,7 @@ def test_a_feeder_waits_for_the_one_of_an_attempt_whose_launcher_was_killed(
 def test_an_offline_record_is_superseded_by_an_attempt_that_is_online(
     run: Path, plain_server: WandbServer
 ) -> None:
-    plain_server.fault = "fails"
+    plain_server.fault = "refuses"
     feeder = start(run, plain_server)
     write(run, row(5, 5.0))
     feeder.communicate("4", timeout=WATCHDOG)
@@ -219,6 +220,43 @@ def test_an_offline_record_is_superseded_by_an_attempt_that_is_online(
     assert (run / "wandb-superseded" / offline.name).is_dir()
 
 
+def test_what_was_not_sent_when_the_server_was_down_is_sent_later_and_once(
+    run: Path, plain_server: WandbServer
+) -> None:
+    feed(run, plain_server, row(5, 5.0), row(10, 4.0), status="4")
+    plain_server.fault = "refuses"
+    feeder = start(run, plain_server)
+    write(run, row(15, 3.0))
+    _, errors = feeder.communicate("0", timeout=WATCHDOG)
+    assert (feeder.returncode, "can be sent later" in errors) == (1, True)
+    assert list((run / "wandb").glob("offline-run-*")) == []  # `wandb sync` would append the whole record
+    plain_server.fault = None
+    (run / "outcome.json").write_text('{"exit_code": 0}')
+    command = [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(run)]
+    for _ in range(2):
+        subprocess.run(command, check=True, env={**os.environ, **plain_server.environment}, timeout=WATCHDOG)
+        assert held(plain_server) == logged(run)
+    (bucket,) = plain_server.runs.values()
+    assert bucket.exits == [4, 0, 0]
+
+
+def test_wandb_sync_sends_the_one_offline_record_and_not_what_it_supersedes(
+    run: Path, plain_server: WandbServer
+) -> None:
+    feed(run, plain_server, row(5, 5.0), row(10, 4.0), row(15, 3.5), status="4", mode="offline")
+    rewind(run / "metrics.jsonl", 10, 0)
+    feed(run, plain_server, row(15, 3.0), row(20, 2.0), mode="offline")
+    assert plain_server.runs == {}
+    sync = [sys.executable, "-m", "wandb", "sync", "--yes"]
+    subprocess.run(
+        sync, cwd=run, check=True, env={**os.environ, **plain_server.environment}, timeout=WATCHDOG
+    )
+    assert held(plain_server) == logged(run)
+    assert list(plain_server.runs) == ["1d1d1d1d"]
+    feed(run, plain_server, row(25, 1.0))
+    assert held(plain_server) == logged(run)
+
+
 # --- a server that is no help
 
 BOUND = 6
@@ -228,6 +266,26 @@ IMPATIENT = [
     "-c",
     f"import lockstep.training.wandb_feed as feed; feed._FINISH_SECONDS = {BOUND}\n" + LAUNCH[-1],
 ]
+
+
+def test_a_feeder_that_nobody_waits_for_ends_by_itself_and_leaves_no_process(
+    run: Path, plain_server: WandbServer
+) -> None:
+    plain_server.stream_fault = "hangs"
+    code = f"import sys, lockstep.training.wandb_feed as feed; feed._FINISH_SECONDS = {BOUND}; feed.main(sys.argv[1:])"
+    write(run, row(5, 5.0))
+    orphan = subprocess.Popen(
+        [sys.executable, "-P", "-c", code, str(run), "-1"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **plain_server.environment},
+    )
+    while "UpsertBucket" not in plain_server.asked:
+        assert orphan.poll() is None
+    service = psutil.Process(orphan.pid).children()
+    orphan.communicate(timeout=WATCHDOG)
+    assert orphan.returncode == -signal.SIGALRM
+    assert [process.name() for process in service] == ["wandb-core"]
+    assert psutil.wait_procs(service, timeout=WATCHDOG)[1] == []
 
 
 @pytest.mark.parametrize("fault", ["hangs", pytest.param("fails", marks=pytest.mark.exhaustive)])

@@ -50,7 +50,8 @@ class WandbServer:
         self.asked: list[str] = []
         """The GraphQL operations, in order."""
         self.fault: str | None = None
-        """``hangs``: nothing is answered any more; ``fails``: everything is answered with status 500."""
+        """``hangs``: nothing is answered any more; ``fails``: with status 500, which wandb takes for a passing weakness;
+        ``refuses``: with status 403."""
         self.stream_fault: str | None = None
         """The same for the rows only: the run can begin."""
         self._released = threading.Event()
@@ -82,7 +83,7 @@ class WandbServer:
         if fault == "hangs":
             self._released.wait()
         if fault is not None:
-            return 500, {"error": "out of order"}
+            return 403 if fault == "refuses" else 500, {"error": fault}
         with self._lock:
             if path == "/graphql":
                 return 200, self._graphql(json.loads(body))

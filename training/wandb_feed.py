@@ -6,6 +6,8 @@ Ends when its stdin does, and so with the process that started it, however that 
 Every row has a number that grows with the training step, and is W&B's own step: what an attempt logs again after a
 checkpoint has the numbers that it had before. A server takes a number once, so that no attempt can leave a gap or an
 overlap; where it can, it forgets what was logged after the checkpoint, and takes the rows of the new attempt instead.
+
+Started as ``python -m lockstep.training.wandb_feed RUN`` by a person, it sends what W&B does not have yet.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ _POLL_SECONDS = 0.2
 _FELL_BACK = 3  # exit status
 _FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
 _LOGGED = ("epoch", "step")
+_SENT = "wandb.sent"  # in the run folder: W&B has rows of this run
 
 
 def choose_mode(config: WandbConfig) -> Mode:
@@ -91,35 +94,49 @@ def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | 
         ended = feeder.wait()
     if ended == _FELL_BACK:
         return "W&B could not be reached; the run was recorded offline, and `wandb sync` can send it later"
-    return "W&B did not take the whole record; metrics.jsonl is complete" if ended else None
+    again = f"`python -m {__spec__.name} RUN_FOLDER` sends what is missing"
+    return f"W&B did not take the whole record; metrics.jsonl is complete, and {again}" if ended else None
 
 
 def main(argv: list[str]) -> int:
     """Feed the run in folder ``argv[0]`` until stdin ends; a number on stdin is the run's exit status.
 
     Args:
-        argv: the folder, and the number of the last row that was there before this attempt.
+        argv: the folder, and the number of the last row that was there before this attempt. Without the number
+            no attempt is under way: the record is sent as it is.
 
     Returns:
         0, or ``_FELL_BACK`` where it went offline instead of online.
     """
-    folder, kept = Path(argv[0]), int(argv[1])
+    folder, kept = Path(argv[0]), int(argv[1]) if argv[1:] else sys.maxsize
     os.nice(10)  # the ranks need the processors more
     import wandb  # noqa: F401 - imported while the ranks still start
 
-    os.set_blocking(0, False)
     with _alone(folder):
         _set_aside_offline(folder)
         feed = _Feed(folder, kept)
-        status = None
-        while status is None:
-            status = _told()
-            if feed.take() == 0 and status is None:
-                time.sleep(_POLL_SECONDS)
+        status = _follow(feed) if argv[1:] else _outcome(folder)
         signal.alarm(round(_FINISH_SECONDS))  # ends this process, should nobody be there any more who would
         feed.take()
         feed.finish(status)
     return _FELL_BACK if feed.fell_back else 0
+
+
+def _follow(feed: _Feed) -> int:
+    """Feed what the run logs until it ends; its exit status."""
+    os.set_blocking(0, False)
+    while True:
+        status = _told()
+        if feed.take() == 0 and status is None:
+            time.sleep(_POLL_SECONDS)
+        if status is not None:
+            return status
+
+
+def _outcome(folder: Path) -> int:
+    with suppress(OSError, ValueError, KeyError):
+        return int(json.loads((folder / "outcome.json").read_text(encoding="utf-8"))["exit_code"])
+    return 1
 
 
 @contextmanager
@@ -134,6 +151,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _set_aside_offline(folder: Path) -> None:
     """The whole record is sent or written again: what is superseded must not be synced as well."""
     for old in sorted((folder / "wandb").glob("offline-run-*")):
+        if any(old.glob("*.synced")):
+            (folder / _SENT).touch()
         aside = folder / "wandb-superseded"
         aside.mkdir(exist_ok=True)
         old.rename(aside / old.name)
@@ -200,39 +219,45 @@ class _Feed:
 
         mode = choose_mode(spec.config.wandb)
         try:
-            self._run = _open(spec, self._folder, mode, self._kept)
+            self._run = self._online(spec) if mode == "online" else self._offline(spec)
         except Exception as error:
             if mode != "online":
                 raise
             sys.stderr.write(f"W&B cannot be reached, recording offline: {error}\n")
             wandb.teardown()  # its service still holds the run's id
-            self._run, self.fell_back = _start(spec, self._folder, "offline"), True
+            self._run, self.fell_back = self._offline(spec), True
         self._next = self._run.starting_step
+
+    def _online(self, spec: RunSpec) -> Any:
+        """The run, without rows after number ``kept`` where the server can forget them.
+
+        Few can: ``resume_from`` is a preview on W&B's own servers and missing on others. Elsewhere those rows stay
+        and are not sent again, which is the same to the bit unless the processes or ``log.`` have changed.
+        """
+        import wandb
+
+        run = _start(spec, self._folder, "online")
+        (self._folder / _SENT).touch()
+        if self._kept < 0 or run.starting_step <= self._kept + 1:
+            return run
+        run.finish()
+        try:
+            return _start(spec, self._folder, "online", resume_from=f"{spec.wandb_id}?_step={self._kept}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run can go on without
+            sys.stderr.write(f"W&B keeps what was logged after the checkpoint: {error}\n")
+            wandb.teardown()
+            return _start(spec, self._folder, "online")
+
+    def _offline(self, spec: RunSpec) -> Any:
+        """A record of its own; not where W&B has rows already: `wandb sync` would append them all once more."""
+        if (self._folder / _SENT).exists():
+            sys.exit("W&B has a part of this run: the rest is not recorded offline, but can be sent later")
+        return _start(spec, self._folder, "offline")
 
     def finish(self, status: int) -> None:
         """Close the run as what it was: 0 is finished, anything else failed."""
         if self._run is not None:
             self._run.finish(exit_code=status)
-
-
-def _open(spec: RunSpec, folder: Path, mode: Mode, kept: int) -> Any:
-    """The run, without rows after number ``kept`` where the server can forget them.
-
-    Few can: ``resume_from`` is a preview on W&B's own servers and missing on others. Elsewhere those rows stay and
-    are not sent again, which is the same to the bit unless the number of processes or the logging has changed.
-    """
-    import wandb
-
-    run = _start(spec, folder, mode)
-    if kept < 0 or run.starting_step <= kept + 1:
-        return run
-    run.finish()
-    try:
-        return _start(spec, folder, mode, resume_from=f"{spec.wandb_id}?_step={kept}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run can go on without
-        sys.stderr.write(f"W&B keeps what was logged after the checkpoint: {error}\n")
-        wandb.teardown()
-        return _start(spec, folder, mode)
 
 
 def _start(spec: RunSpec, folder: Path, mode: Mode, *, resume_from: str | None = None) -> Any:
