@@ -96,6 +96,12 @@ def test_a_resumed_run_is_one_offline_run_without_gap_or_overlap(launch: Launch,
     logged = [(event["step"], event["train/loss"]) for event in events if event["event"] in ("step", "epoch")]
     assert [(row["step"], row["train/loss"]) for row in _rows(run)] == logged
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [0, 1, 2]
+    numbers = [row["_step"] for row in _rows(run)]
+    assert numbers == sorted(set(numbers))
+    (record,) = _of_kind(run, "run")
+    (superseded,) = (run / "wandb-superseded").glob("*/*.wandb")
+    (before,) = (one.run for one in _records(superseded) if one.WhichOneof("record_type") == "run")
+    assert record.run_id == before.run_id == json.loads((run / "spec.json").read_text())["wandb_id"]
 
 
 def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:

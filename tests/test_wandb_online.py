@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,12 @@ def test_rows_that_a_killed_attempt_logged_in_other_places_are_rewound_or_kept_b
         assert [row["step"] for row in held(server)] == [5, 10, 15, 20, 20, 26]
 
 
+def await_begin(feeder: subprocess.Popen[Any], server: WandbServer) -> None:
+    while "UpsertBucket" not in server.asked:
+        assert feeder.poll() is None
+        time.sleep(0.05)
+
+
 def test_where_nothing_can_or_need_be_rewound_no_row_is_sent_twice(
     run: Path, plain_server: WandbServer
 ) -> None:
@@ -175,8 +182,7 @@ def test_what_a_killed_feeder_had_not_sent_is_sent_by_the_next(run: Path, plain_
     plain_server.stream_fault = "fails"
     feeder = start(run, plain_server)
     write(run, row(5, 5.0), row(10, 4.0))
-    while "UpsertBucket" not in plain_server.asked:
-        assert feeder.poll() is None
+    await_begin(feeder, plain_server)
     feeder.send_signal(signal.SIGKILL)
     feeder.communicate(timeout=WATCHDOG)
     plain_server.stream_fault = None
@@ -190,8 +196,7 @@ def test_a_feeder_waits_for_the_one_of_an_attempt_whose_launcher_was_killed(
 ) -> None:
     earlier = start(run, plain_server)
     write(run, row(5, 5.0), row(10, 4.0))
-    while "UpsertBucket" not in plain_server.asked:
-        assert earlier.poll() is None
+    await_begin(earlier, plain_server)
     later = start(run, plain_server)
     write(run, row(15, 3.0))
     with pytest.raises(subprocess.TimeoutExpired):
@@ -279,8 +284,7 @@ def test_a_feeder_that_nobody_waits_for_ends_by_itself_and_leaves_no_process(
         stdin=subprocess.PIPE,
         env={**os.environ, **plain_server.environment},
     )
-    while "UpsertBucket" not in plain_server.asked:
-        assert orphan.poll() is None
+    await_begin(orphan, plain_server)
     service = psutil.Process(orphan.pid).children()
     orphan.communicate(timeout=WATCHDOG)
     assert orphan.returncode == -signal.SIGALRM

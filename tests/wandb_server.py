@@ -50,7 +50,7 @@ class WandbServer:
         self.asked: list[str] = []
         """The GraphQL operations, in order."""
         self.fault: str | None = None
-        """``hangs``: nothing is answered any more; ``fails``: with status 500, which wandb takes for a passing weakness;
+        """``hangs``: nothing is answered any more; ``fails``: with status 500, which wandb tries again after;
         ``refuses``: with status 403."""
         self.stream_fault: str | None = None
         """The same for the rows only: the run can begin."""
