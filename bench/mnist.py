@@ -36,11 +36,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from lockstep.data.arrays import load_array
-from lockstep.data.batches import Fetched
 from lockstep.data.facts import DataFacts, SplitFacts
 from lockstep.data.order import EpochOrder
 from lockstep.data.prepare import prepare
 from lockstep.data.vision import SOURCES, data_root
+from lockstep.data.work import Fetched
 from lockstep.launcher.config import resolve
 from lockstep.training.build import open_session, open_training
 from lockstep.training.events import EventLog

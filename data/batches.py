@@ -4,66 +4,32 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from math import gcd
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from .augment import Augmentation
 from .blame import place_of
 from .errors import DamagedError, LockstepError, TrainingError, error_from_json
 from .facts import DataFacts
 from .order import Indices
 from .randomness import mix, seed_all
 from .splits import ArraySplit, MapSplit
+from .work import Feed, Fetched, Work
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
 _LINE = 64  # bytes; torch allocates on such boundaries
 _RESIDENT_SHARE = 0.25  # of the free device memory
-
-
-@dataclass(slots=True)
-class Work:
-    """What one rank does in one step: which indices, cut into which micro-batches."""
-
-    indices: Indices
-    """int64 [k], this rank's samples in order."""
-    micro: Sequence[int]
-    """Sizes that sum to k."""
-    epoch: int = 0
-    """Part of the key of what is random about a sample."""
-    start: int = 0
-    """Position of the first of ``indices`` in the epoch."""
-    whole: Indices | None = None
-    """Indices of the global batch, where this rank keeps the record of them."""
-    stand_in: bool = False
-    """This rank has no sample in the step: what is fetched has weight 0."""
-
-
-@dataclass(slots=True)
-class Fetched:
-    """One step's micro-batches on the device, the indices that were really read, and what had been asked for."""
-
-    micro: Sequence[tuple[Any, Any]]
-    indices: Indices
-    work: Work
-
-
-class Feed(Protocol):
-    """Turns work into batches, in order."""
-
-    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
-        """The batches of ``work``, one for each item."""
-        ...
-
-    def expect_classes(self, classes: int) -> None:
-        """From now on targets must be class indices below ``classes``, or it is a ``DamagedError``."""
-        ...
+_Row = TypeVar("_Row", np.int64, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -103,6 +69,7 @@ def open_feed(
     classes: int | None,
     seed: int,
     ahead: bool = False,
+    augment: Augmentation | None = None,
 ) -> Feed:
     """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
 
@@ -114,10 +81,11 @@ def open_feed(
         classes: where targets are class indices, each is checked to be below this.
         seed: of what is random about a sample, with the epoch and its index.
         ahead: a core is free to gather arrays while the model trains.
+        augment: applied on the device, before ``normalise``.
     """
     if isinstance(split, ArraySplit):
-        return ResidentFeed(split, normalise, device, classes=classes, ahead=ahead)
-    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed)
+        return ResidentFeed(split, normalise, device, classes=classes, ahead=ahead, augment=augment)
+    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)
 
 
 class ResidentFeed:
@@ -129,6 +97,7 @@ class ResidentFeed:
         device: where batches are wanted.
         classes: as in ``open_feed``.
         ahead: gather on a thread of its own; worth it where a core is free.
+        augment: as in ``open_feed``.
     """
 
     def __init__(
@@ -139,12 +108,14 @@ class ResidentFeed:
         *,
         classes: int | None,
         ahead: bool = False,
+        augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
         self._x, self._y = _resident(split.x, device), _resident(split.y, device)
         self._subset = split.subset
         self._normalise = normalise
         self._device = device
+        self._augment = augment
         self._ahead = device.type == "cpu" and ahead
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
@@ -184,6 +155,9 @@ class ResidentFeed:
         rows, cuts = _aligned(rows, sizes, self._alignment)
         chosen = torch.from_numpy(rows)
         x, y = (self._select(source, chosen) for source in (self._x, self._y))
+        if self._augment is not None:
+            draws = _draws(self._augment, block)
+            x = self._augment.apply(x, _aligned(draws, sizes, self._alignment)[0])
         parts = list(zip(self._normalise(x).split(cuts)[::2], y.split(cuts)[::2], strict=True))
         fetched = []
         taken = row = 0
@@ -206,7 +180,15 @@ def _rows_per_line(row: torch.Tensor, dtype: torch.dtype) -> int:
     return _LINE // gcd(_LINE, max(1, row.numel()) * itemsize)
 
 
-def _aligned(rows: Indices, sizes: list[int], alignment: int) -> tuple[Indices, list[int]]:
+def _draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
+    """In one piece per epoch, which costs a tenth of one per step."""
+    epochs = groupby(block, lambda item: item.epoch)
+    return np.concatenate(
+        [augment.draw(epoch, np.concatenate([item.indices for item in items])) for epoch, items in epochs]
+    )
+
+
+def _aligned(rows: NDArray[_Row], sizes: list[int], alignment: int) -> tuple[NDArray[_Row], list[int]]:
     """``rows`` with fillers, so that every micro-batch of ``sizes`` begins on a cache line.
 
     A matrix product's last bits depend on where its operands lie in memory. Where a batch lies among those that
@@ -215,7 +197,7 @@ def _aligned(rows: Indices, sizes: list[int], alignment: int) -> tuple[Indices, 
     Returns:
         The rows, and the lengths to cut them into: a micro-batch and its fillers in turn.
     """
-    fillers = [-size % alignment for size in sizes]
+    fillers: list[int] = [-size % alignment for size in sizes]
     cuts = [length for pair in zip(sizes, fillers, strict=True) for length in pair]
     if not any(fillers):
         return rows, cuts
@@ -315,9 +297,11 @@ class LoaderFeed:
         workers: int,
         classes: int | None,
         seed: int,
+        augment: Augmentation | None = None,
     ) -> None:
         self._sampler = _Micro()
         self._normalise = normalise
+        self._augment = augment
         self._device = device
         self._classes = classes
         self._subset = split.subset
@@ -350,7 +334,7 @@ class LoaderFeed:
         for indices, sample in self._loader:
             if isinstance(sample, _Failure):
                 raise sample.error
-            loaded.append((indices, self._to_device(indices, sample)))
+            loaded.append((indices, self._to_device(indices, sample, asked[0].epoch)))
             if len(loaded) == len(asked[0].micro):
                 read = np.concatenate([part for part, _ in loaded])
                 yield Fetched([pair for _, pair in loaded], read, asked.popleft())
@@ -360,7 +344,7 @@ class LoaderFeed:
         """Check every target when it is read."""
         self._classes = classes
 
-    def _to_device(self, indices: Indices, sample: Any) -> tuple[Any, Any]:
+    def _to_device(self, indices: Indices, sample: Any, epoch: int) -> tuple[Any, Any]:
         if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target
             raise TrainingError(
                 f"a sample of the data set is a {type(sample).__name__}, not a pair (input, target)",
@@ -370,6 +354,8 @@ class LoaderFeed:
         if isinstance(y, torch.Tensor):
             _check_targets(y, self._classes, lambda row: f"sample {self._row(indices[row])}")
         x, y = tree_map(self._move, (x, y))
+        if self._augment is not None:
+            x = self._augment(x, epoch, indices)
         return tree_map(
             lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x
         ), y

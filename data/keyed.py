@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ def uniform(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.fl
     return (bits(key, counters) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
+@lru_cache(maxsize=64)
 def _start(key: tuple[int, ...]) -> int:
     state = _GOLDEN
     for word in key:

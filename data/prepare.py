@@ -15,6 +15,7 @@ import numpy as np
 from . import csv_images, digits, regression, user, vision
 from .args import meant
 from .arrays import Array, Entry, cached, class_counts, entry_key, fingerprint, load_array, save_array
+from .augment import check_augment
 from .callables import raised
 from .errors import LockstepError, UsageError
 from .facts import DataFacts, SplitFacts
@@ -46,6 +47,7 @@ def prepare(config: DataConfig, base: Path) -> DataFacts:
         TrainingError: the user's own callable raised, or broke its contract.
     """
     facts = _describe(config, base)
+    check_augment(config.augment, facts)
     if config.val_size is None:
         return facts
     if config.val_size == 0:

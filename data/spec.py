@@ -13,6 +13,15 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class AugmentConfig(Section):
+    """The ``data.augment:`` section: what is drawn anew for every training image in every epoch."""
+
+    crop: int = Field(default=0, ge=0)
+    """A random crop of the original size, after this many pixels of padding on each side; 0 is none."""
+    flip: bool = False
+    """Mirror every other image, left to right."""
+
+
 class DataConfig(Section):
     """The ``data:`` section."""
 
@@ -30,3 +39,5 @@ class DataConfig(Section):
     """Loader processes per rank, for data sets that are read sample by sample."""
     max_micro_batch: int | None = Field(default=None, gt=0)
     """Most samples that one rank puts through the model at once; more are accumulated."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """Random changes of training images; unset is none."""

@@ -185,7 +185,6 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     refuse_other_data(place.before.facts, facts)
     rewind(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
     (place.folder / "outcome.json").unlink(missing_ok=True)
-    _set_aside_offline(place.folder)
     where = (
         f"step {point.step:,}, in epoch {point.epoch + 1}"
         if point
@@ -206,11 +205,3 @@ def refuse_other_data(before: DataFacts, now: DataFacts) -> None:
             f" {before.train.length:,} training samples then, {now.train.length:,} now, other contents",
             "bring the old data back, or start a new run",
         )
-
-
-def _set_aside_offline(folder: Path) -> None:
-    """The whole record goes into a new offline folder: one that is superseded must not be synced as well."""
-    for old in sorted((folder / "wandb").glob("offline-run-*")):
-        aside = folder / "wandb-superseded"
-        aside.mkdir(exist_ok=True)
-        old.rename(aside / old.name)

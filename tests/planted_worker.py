@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch._dynamo  # DDP imports it in every rank otherwise
 
-from lockstep.data.batches import Fetched, Work
 from lockstep.data.order import Batches, EpochOrder, micro_sizes, shard
+from lockstep.data.work import Fetched, Work
 from lockstep.training import evaluate, session, worker
 from lockstep.training.ledger import Ledger
 from lockstep.training.session import Session

@@ -49,6 +49,13 @@ class Noisy(torch.utils.data.Dataset):
 def dataset(n=307, m=101):
     splits = data(n, m)
     return {"train": Noisy(splits["train"]), "val": splits["val"]}
+
+def pictures():
+    splits = data(n=307, m=101, width=36)
+    return {name: (x.view(-1, 1, 6, 6), y) for name, (x, y) in splits.items()}
+
+def seeing():
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
 '''
 ALWAYS = [
     "loss.use=./own.py:killed",
@@ -63,6 +70,10 @@ VARIANTS: dict[str, list[str]] = {
     "batch norm": ["model.use=./own.py:normed"],
     "random augmentation, 2 workers": ["data.use=./own.py:dataset", "data.args={}"],
     "random augmentation in the rank": ["data.use=./own.py:dataset", "data.args={}", "data.workers=0"],
+    "crops and mirror images": [
+        "data={use: ./own.py:pictures, args: {}, augment: {crop: 2, flip: true}}",
+        "model.use=./own.py:seeing",
+    ],
     "accumulation": ["data.max_micro_batch=4"],
     "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
     "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
@@ -191,6 +202,7 @@ def test_a_finished_run_is_extended(launch: Launch, killable: Path) -> None:
         ("optimizer.lr=0.5", "optimizer.lr: 0.2 in the run, 0.5 now"),
         ("data.batch_size=30", "data.batch_size: 31 in the run, 30 now"),
         ("train.seed=1", "train.seed: 0 in the run, 1 now"),
+        ("data.augment.flip=true", "data.augment.flip: False in the run, True now"),
     ],
 )
 def test_what_makes_it_another_run_is_refused(

@@ -16,6 +16,7 @@ import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
 from tests.conftest import LAUNCH, WATCHDOG, Launch, Result
+from tests.test_resume import UNORDERED
 
 HEADER = b":W&B\xe1\xbe\x00"
 BLOCK = 32_768
@@ -65,6 +66,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 def _events(run: Path) -> list[dict[str, Any]]:
     """``metrics.jsonl`` without what differs from run to run."""
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    events = [event for event in events if event["event"] not in UNORDERED]
     return [{key: value for key, value in event.items() if key not in VOLATILE} for event in events]
 
 
@@ -96,6 +98,12 @@ def test_a_resumed_run_is_one_offline_run_without_gap_or_overlap(launch: Launch,
     logged = [(event["step"], event["train/loss"]) for event in events if event["event"] in ("step", "epoch")]
     assert [(row["step"], row["train/loss"]) for row in _rows(run)] == logged
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [0, 1, 2]
+    numbers = [row["_step"] for row in _rows(run)]
+    assert numbers == sorted(set(numbers))
+    (record,) = _of_kind(run, "run")
+    (superseded,) = (run / "wandb-superseded").glob("*/*.wandb")
+    (before,) = (one.run for one in _records(superseded) if one.WhichOneof("record_type") == "run")
+    assert record.run_id == before.run_id == json.loads((run / "spec.json").read_text())["wandb_id"]
 
 
 def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:
@@ -134,7 +142,9 @@ def test_a_run_of_three_processes_is_one_offline_run_with_each_epoch_once_and_in
         assert {key: row[key] for key in event if key != "event"} == {
             k: event[k] for k in event if k != "event"
         }
-    assert [row["_step"] for row in _rows(run)] == list(range(len(_rows(run))))
+    assert [row["_step"] for row in _rows(run)] == [
+        2 * row["step"] + ("val/loss" in row) for row in _rows(run)
+    ]
     assert len(_rows(run)) == sum(event["event"] in ("epoch", "step") for event in _events(run))
     (end,) = _of_kind(run, "exit")
     assert end.exit_code == 0
@@ -221,7 +231,7 @@ def test_no_key_is_written_anywhere_and_a_server_that_is_down_costs_nothing(
         "HOME": str(home),
     }
     result, run = _train(launch, own, f"wandb.mode={mode}", "--cpu", "1", env=environment)
-    assert _events(run)[-1] == {"event": "end", "status": "done"}
+    assert _events(run)[-1] == {"event": "end", "status": "done", "step": 66}
     assert (run / "metrics.jsonl").read_text().count('"event": "epoch"') == 2
     assert CANARY not in result.out + result.err
     assert _files_with(CANARY, run, home, own) == []

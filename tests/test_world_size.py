@@ -20,6 +20,10 @@ VARIANTS: dict[str, list[str]] = {
     "float64, (sum, weight) loss": ["loss.use=./own.py:weighted"],
     "float64, (sum, weight) loss, accumulation": ["loss.use=./own.py:weighted", "data.max_micro_batch=4"],
     "float64, read sample by sample": ["data.use=./own.py:dataset", "data.workers=0"],
+    "float64, crops and mirror images": [
+        "data={use: ./own.py:pictures, augment: {crop: 2, flip: true}}",
+        "model.use=./own.py:seeing",
+    ],
     "float32": ["train.precision=fp32"],
     "float32, accumulation": ["train.precision=fp32", "data.max_micro_batch=3"],
 }
@@ -41,6 +45,13 @@ class Noisy(torch.utils.data.Dataset):
 def dataset():
     splits = data(n=503, m=101)
     return {"train": Noisy(splits["train"]), "val": splits["val"]}
+
+def pictures():
+    splits = data(n=503, m=101, width=36)
+    return {name: (x.view(-1, 1, 6, 6), y) for name, (x, y) in splits.items()}
+
+def seeing():
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 11), nn.Tanh(), nn.Linear(11, 2))
 '''
 
 

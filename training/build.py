@@ -12,11 +12,13 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..data.batches import Feed, Work, normalise_for, open_feed
+from ..data.augment import augmentation
+from ..data.batches import normalise_for, open_feed
 from ..data.blame import place_of
 from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
 from ..data.order import Batches, EpochOrder
+from ..data.work import Feed, Work
 from . import batchnorm
 from .contract import count
 from .ema import Ema
@@ -60,6 +62,7 @@ def open_session(spec: RunSpec, group: Group) -> Session:
             classes=classes,
             seed=config.train.seed,
             ahead=spare,
+            augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
 
     return Session(

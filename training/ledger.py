@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..data.batches import Fetched
 from ..data.digest import chain, consumed, from_limbs, planned_share, to_limbs
 from ..data.errors import DamagedError
 from ..data.order import Batches
+from ..data.work import Fetched
 from .group import Group
 
 _BURST = 256  # steps; what is pending keeps parts of the order alive, so it must not grow with the epoch

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.batches import Feed, Work
 from ..data.order import Batches, EpochOrder, micro_sizes, shard
+from ..data.work import Feed, Work
 from . import batchnorm
 from .contract import Loss, Metric
 from .ema import Ema

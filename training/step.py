@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..data.batches import Fetched
+from ..data.work import Fetched
 from .contract import Loss, samples_in, total
 from .group import Group
 

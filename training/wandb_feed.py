@@ -1,22 +1,32 @@
 """Feeds W&B from ``metrics.jsonl`` in a process of its own, so that nothing W&B does can cost a step.
 
-Started as ``python -P -m lockstep.training.wandb_feed RUN`` by the supervisor, or by rank 0 where there is none.
+Started as ``python -P -m lockstep.training.wandb_feed RUN KEPT`` by the supervisor, or by rank 0 where there is none.
 Ends when its stdin does, and so with the process that started it, however that ends.
+
+Every row has a number that grows with the training step, and is W&B's own step: what an attempt logs again after a
+checkpoint has the numbers that it had before. A server takes a number once, so that no attempt can leave a gap or an
+overlap; where it can, it forgets what was logged after the checkpoint, and takes the rows of the new attempt instead.
+
+Started as ``python -m lockstep.training.wandb_feed RUN`` by a person, it sends what W&B does not have yet.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import netrc
 import os
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO
 from urllib.parse import urlsplit
 
+from .events import read_events
 from .runspec import RunSpec, read_spec
 from .spec import WandbConfig
 
@@ -25,6 +35,7 @@ _POLL_SECONDS = 0.2
 _FELL_BACK = 3  # exit status
 _FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
 _LOGGED = ("epoch", "step")
+_SENT = "wandb.sent"  # in the run folder: W&B has rows of this run
 
 
 def choose_mode(config: WandbConfig) -> Mode:
@@ -53,7 +64,14 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
         return None
     with suppress(OSError), log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(folder)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "lockstep.training.wandb_feed",
+                str(folder),
+                str(_last_number(folder)),
+            ],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -76,29 +94,79 @@ def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | 
         ended = feeder.wait()
     if ended == _FELL_BACK:
         return "W&B could not be reached; the run was recorded offline, and `wandb sync` can send it later"
-    return "W&B did not take the whole record; metrics.jsonl is complete" if ended else None
+    again = f"`python -m {__spec__.name} RUN_FOLDER` sends what is missing"
+    return f"W&B did not take the whole record; metrics.jsonl is complete, and {again}" if ended else None
 
 
 def main(argv: list[str]) -> int:
     """Feed the run in folder ``argv[0]`` until stdin ends; a number on stdin is the run's exit status.
 
+    Args:
+        argv: the folder, and the number of the last row that was there before this attempt. Without the number
+            no attempt is under way: the record is sent as it is.
+
     Returns:
         0, or ``_FELL_BACK`` where it went offline instead of online.
     """
-    folder = Path(argv[0])
+    folder, kept = Path(argv[0]), int(argv[1]) if argv[1:] else sys.maxsize
     os.nice(10)  # the ranks need the processors more
     import wandb  # noqa: F401 - imported while the ranks still start
 
+    with _alone(folder):
+        _set_aside_offline(folder)
+        feed = _Feed(folder, kept)
+        status = _follow(feed) if argv[1:] else _outcome(folder)
+        signal.alarm(round(_FINISH_SECONDS))  # ends this process, should nobody be there any more who would
+        feed.take()
+        feed.finish(status)
+    return _FELL_BACK if feed.fell_back else 0
+
+
+def _follow(feed: _Feed) -> int:
+    """Feed what the run logs until it ends; its exit status."""
     os.set_blocking(0, False)
-    feed = _Feed(folder)
-    status = None
-    while status is None:
+    while True:
         status = _told()
         if feed.take() == 0 and status is None:
             time.sleep(_POLL_SECONDS)
-    feed.take()
-    feed.finish(status)
-    return _FELL_BACK if feed.fell_back else 0
+        if status is not None:
+            return status
+
+
+def _outcome(folder: Path) -> int:
+    with suppress(OSError, ValueError, KeyError):
+        return int(json.loads((folder / "outcome.json").read_text(encoding="utf-8"))["exit_code"])
+    return 1
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for an earlier attempt's feeder, which may outlive its launcher: two at once would count the same rows."""
+    with (folder / "wandb.lock").open("w") as lock:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _set_aside_offline(folder: Path) -> None:
+    """The whole record is sent or written again: what is superseded must not be synced as well."""
+    for old in sorted((folder / "wandb").glob("offline-run-*")):
+        if any(old.glob("*.synced")):
+            (folder / _SENT).touch()
+        aside = folder / "wandb-superseded"
+        aside.mkdir(exist_ok=True)
+        old.rename(aside / old.name)
+
+
+def _number(event: dict[str, Any]) -> int:
+    """W&B's step of a row: a function of the training step, in which an epoch's row follows that of its last step."""
+    return 2 * int(event["step"]) + int(event["event"] == "epoch")
+
+
+def _last_number(folder: Path) -> int:
+    """The largest number in the record; -1 where there is none."""
+    events = read_events(folder / "metrics.jsonl")
+    return max((_number(event) for event in events if event["event"] in _LOGGED), default=-1)
 
 
 def _told() -> int | None:
@@ -113,12 +181,14 @@ def _told() -> int | None:
 class _Feed:
     """The W&B run, begun with the first event, so that a run that never started leaves none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int) -> None:
         self._folder = folder
-        self._skipped = _already_sent(folder)
+        self._kept = kept
         self._file: TextIO | None = None
         self._pending = ""
         self._run: Any = None
+        self._next = 0
+        """The first number that W&B does not have."""
         self.fell_back = False
         """Whether W&B was to be online and could not be reached."""
 
@@ -127,7 +197,6 @@ class _Feed:
         path = self._folder / "metrics.jsonl"
         if self._file is None and path.exists():
             self._file = path.open(encoding="utf-8")
-            self._file.seek(self._skipped)
         taken = 0
         while self._file is not None and (text := self._file.readline()):
             self._pending += text
@@ -140,8 +209,9 @@ class _Feed:
     def _log(self, event: dict[str, Any]) -> None:
         if self._run is None:
             self._begin(read_spec(self._folder / "spec.json"))
-        if event["event"] in _LOGGED:
-            self._run.log({key: value for key, value in event.items() if key not in ("time", "event")})
+        if event["event"] in _LOGGED and _number(event) >= self._next:
+            values = {key: value for key, value in event.items() if key not in ("time", "event")}
+            self._run.log(values, step=_number(event), commit=True)
 
     def _begin(self, spec: RunSpec) -> None:
         """Begin as asked; offline where the server cannot be reached, so that nothing is lost."""
@@ -149,13 +219,40 @@ class _Feed:
 
         mode = choose_mode(spec.config.wandb)
         try:
-            self._run = _start(spec, self._folder, mode)
+            self._run = self._online(spec) if mode == "online" else self._offline(spec)
         except Exception as error:
             if mode != "online":
                 raise
             sys.stderr.write(f"W&B cannot be reached, recording offline: {error}\n")
             wandb.teardown()  # its service still holds the run's id
-            self._run, self.fell_back = _start(spec, self._folder, "offline"), True
+            self._run, self.fell_back = self._offline(spec), True
+        self._next = self._run.starting_step
+
+    def _online(self, spec: RunSpec) -> Any:
+        """The run, without rows after number ``kept`` where the server can forget them.
+
+        Few can: ``resume_from`` is a preview on W&B's own servers and missing on others. Elsewhere those rows stay
+        and are not sent again, which is the same to the bit unless the processes or ``log.`` have changed.
+        """
+        import wandb
+
+        run = _start(spec, self._folder, "online")
+        (self._folder / _SENT).touch()
+        if self._kept < 0 or run.starting_step <= self._kept + 1:
+            return run
+        run.finish()
+        try:
+            return _start(spec, self._folder, "online", resume_from=f"{spec.wandb_id}?_step={self._kept}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run can go on without
+            sys.stderr.write(f"W&B keeps what was logged after the checkpoint: {error}\n")
+            wandb.teardown()
+            return _start(spec, self._folder, "online")
+
+    def _offline(self, spec: RunSpec) -> Any:
+        """A record of its own; not where W&B has rows already: `wandb sync` would append them all once more."""
+        if (self._folder / _SENT).exists():
+            sys.exit("W&B has a part of this run: the rest is not recorded offline, but can be sent later")
+        return _start(spec, self._folder, "offline")
 
     def finish(self, status: int) -> None:
         """Close the run as what it was: 0 is finished, anything else failed."""
@@ -163,14 +260,7 @@ class _Feed:
             self._run.finish(exit_code=status)
 
 
-def _already_sent(folder: Path) -> int:
-    """Bytes of the record that a server has from earlier attempts; an offline folder is written anew from the start."""
-    path = folder / "metrics.jsonl"
-    online = choose_mode(read_spec(folder / "spec.json").config.wandb) == "online"
-    return path.stat().st_size if online and path.exists() else 0
-
-
-def _start(spec: RunSpec, folder: Path, mode: Mode) -> Any:
+def _start(spec: RunSpec, folder: Path, mode: Mode, *, resume_from: str | None = None) -> Any:
     import wandb
 
     config = spec.config.wandb
@@ -184,7 +274,8 @@ def _start(spec: RunSpec, folder: Path, mode: Mode) -> Any:
         id=spec.wandb_id,
         dir=folder,
         mode=mode,
-        resume="allow",
+        resume=None if resume_from else "allow",
+        resume_from=resume_from,
         config=spec.config.model_dump(mode="json"),
         settings=settings,
     )

@@ -11,12 +11,9 @@ from torch.utils.data import Dataset
 
 from lockstep.data import batches
 from lockstep.data.batches import (
-    Feed,
-    Fetched,
     LoaderFeed,
     Normalise,
     ResidentFeed,
-    Work,
     normalise_for,
     open_feed,
 )
@@ -24,6 +21,7 @@ from lockstep.data.datasets import ArraySplit, MapSplit
 from lockstep.data.errors import DamagedError, TrainingError
 from lockstep.data.facts import DataFacts, SplitFacts
 from lockstep.data.order import Batches, EpochOrder, Indices, micro_sizes
+from lockstep.data.work import Feed, Fetched, Work
 
 # torch says so where a machine has one core; that is no reason for a test to fail
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

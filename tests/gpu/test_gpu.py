@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from lockstep.data.augment import Augmentation
 from lockstep.training.build import open_session, open_training
 from lockstep.training.group import Group
 from lockstep.training.randomness import StepRandomness
@@ -71,3 +73,18 @@ def test_a_step_does_not_wait_for_the_gpu(launch: Launch, tmp_path: Path, precis
     torch.cuda.synchronize()
     assert len(batches) == 8
     assert all(bool(parameter.isfinite().all()) for parameter in session.model.parameters())
+
+
+@pytest.mark.parametrize("augment", [Augmentation(4, flip=True, seed=1), Augmentation(0, flip=True, seed=1)])
+def test_images_are_augmented_on_the_gpu_as_on_the_processor_and_without_waiting(
+    augment: Augmentation,
+) -> None:
+    images = torch.arange(64 * 3 * 32 * 32, dtype=torch.int32).view(64, 3, 32, 32)
+    on_gpu, indices = images.cuda(), np.arange(64)
+    augment(on_gpu, 0, indices)  # loads the kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        augmented = augment(on_gpu, 1, indices)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(augmented.cpu(), augment(images, 1, indices))

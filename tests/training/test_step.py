@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lockstep.data.batches import Fetched, Work
+from lockstep.data.work import Fetched, Work
 from lockstep.training.contract import Loss
 from lockstep.training.group import Group
 from lockstep.training.step import Stepper, buffers_restored, warm_up

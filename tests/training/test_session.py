@@ -1,0 +1,53 @@
+"""What a rank opens from a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lockstep.data.prepare import prepare
+from lockstep.data.work import Feed, Work
+from lockstep.training.build import open_session
+from lockstep.training.group import join
+from lockstep.training.runspec import RunSpec
+from lockstep.training.session import Session
+from lockstep.training.spec import RunConfig
+
+PICTURES = """
+import torch
+
+def data():
+    x = torch.arange(1, 1 + 40 * 25, dtype=torch.float64).view(40, 1, 5, 5)
+    return {"train": (x, torch.arange(40) % 2), "val": (x, torch.arange(40) % 2)}
+"""
+
+
+def _opened(folder: Path, **data: Any) -> Session:
+    config = RunConfig.model_validate(
+        {"data": {"use": "./own.py:data", **data}, "train": {"precision": "fp64"}, "model": {"use": "linear"}}
+    )
+    facts = prepare(config.data, folder)
+    return open_session(RunSpec("run", config, folder, facts, "cpu", "id"), join(gpu=False))
+
+
+def _first(feed: Feed | None) -> torch.Tensor:
+    assert feed is not None
+    work = Work(np.arange(40), [40], epoch=1)
+    x: torch.Tensor = next(feed.fetch(iter([work]))).micro[0][0]
+    return x
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(PICTURES)
+    return tmp_path
+
+
+def test_training_images_are_augmented_and_those_of_an_evaluation_are_not(own: Path) -> None:
+    plain, augmented = _opened(own), _opened(own, augment={"crop": 1, "flip": True})
+    assert not torch.equal(_first(augmented.train_feed), _first(plain.train_feed))
+    assert torch.equal(_first(augmented.val_feed), _first(plain.val_feed))
