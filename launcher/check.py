@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import LockstepError, RankLostError, TrainingError
+from ..data.facts import SplitFacts
 from ..training.finding import Finding, finding_from_json
 from .attempt import Attempt
 from .check_judge import (
@@ -20,6 +21,7 @@ from .check_judge import (
     judge_resume,
     judge_steps,
     small,
+    without_validation,
 )
 from .check_runs import CheckRuns, ask
 from .check_table import CheckTable
@@ -66,15 +68,20 @@ class Check:
         self._world = world
         self._one = replace(world, processes=1, gpus=world.gpus[:1])
         self._table = table
+        self._runs: CheckRuns
+        self._val: SplitFacts | None = None
 
     def run(self) -> None:
         """Everything, in the order in which one mistake hides another."""
         count = self._world.processes
         kind = "GPU" if self._world.gpus else "CPU"
-        say([f"checking {self._resolved.name}: {count} {kind} processes against 1, about a minute"])
+        who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
+        say([f"checking {self._resolved.name}: {who}, about a minute"])
         self._table.facts = {"config": self._resolved.name, "world_size": count, "device": self._world.device}
         if (look := self._look()) is None:
             return
+        if not look["evaluate"]:
+            self._runs = replace(self._runs, facts=without_validation(self._runs.facts))
         for document in look["findings"]:
             self._table.add(finding_from_json(document))
         if look["blocked"]:
@@ -82,7 +89,11 @@ class Check:
             self._table.add(Finding("steps", "NOTE", what))
             return
         self._under = Comparison(count, look["precision"], look["stilled"], self._cause())
-        self._compare(look)
+        if count > 1:
+            self._compare(look)
+        else:
+            what = "one process has nothing to be compared with; --cpu 2 and more have"
+            self._table.add(Finding("processes", "NOTE", what))
         self._kill_and_resume()
 
     def _look(self) -> dict[str, Any] | None:
@@ -94,9 +105,11 @@ class Check:
             try:
                 facts = attempt.prepare(config.data, base)
             except TrainingError as error:
-                self._table.add(Finding("data set", "FAIL", error.message, "", error.hint))
+                what, _, where = error.message.partition("\nat ")
+                self._table.add(Finding("data set", "FAIL", what, where, error.hint))
                 return None
             self._runs = CheckRuns(self._folder, base, facts, self._world.device)
+            self._val = facts.val
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
             spec = self._runs.spec("look", config)
@@ -110,20 +123,23 @@ class Check:
         one = self._runs.task(spec, self._one, **task)[0]
         many = self._runs.task(spec, self._world, **task, against=_out(spec, 1))[0]
         self._table.add(judge_steps(many["gradient"], many["weight"], self._under))
-        val = self._runs.facts.val
-        if val is None:
-            self._table.add(Finding("evaluation", "NOTE", "there is no validation set"))
-        elif not look["evaluate"]:
-            what = f"{val.length:,} samples would take too long here; every epoch of a run counts them"
-            self._table.add(Finding("evaluation", "NOTE", what))
-        else:
-            self._table.add(judge_evaluation(one["metrics"], many["metrics"], val.length, self._under))
+        self._table.add(self._evaluation(one["metrics"], many["metrics"]))
+
+    def _evaluation(self, one: dict[str, float], many: dict[str, float]) -> Finding:
+        if self._val is None:
+            return Finding("evaluation", "NOTE", "there is no validation set")
+        if not one:
+            what = f"{self._val.length:,} samples would take too long here; every epoch of a run counts them"
+            return Finding("evaluation", "NOTE", what)
+        return judge_evaluation(one, many, self._val.length, self._under)
 
     def _kill_and_resume(self) -> None:
         """The real worker, as a run would use it, killed and resumed."""
         whole, killed = (self._runs.spec(name, self._small) for name in ("whole", "killed"))
         for spec, kill_after in ((whole, None), (killed, KILLED_AFTER), (killed, None)):
             failure = self._runs.train(spec, self._world, kill_after)
+            if failure is None and kill_after:
+                raise RankLostError("the run that was to be killed went on to its end", "run the check again")
             if failure is not None and not (kill_after and isinstance(failure, RankLostError)):
                 raise failure
         one, other = (_outcome(spec) for spec in (whole, killed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..data.facts import DataFacts
@@ -31,7 +31,7 @@ class Comparison:
     precision: str
     """``fp64`` where the user's code allowed that, else the run's own."""
     stilled: str
-    """What was switched off, in words; empty for nothing."""
+    """What was switched off, in words such as ``without dropout``; empty for nothing."""
     cause: str
     """What an earlier check says about it, as advice."""
 
@@ -44,7 +44,7 @@ class Comparison:
     def told(self) -> str:
         """The conditions in words."""
         precision = "the run's precision" if self.precision == "auto" else self.precision
-        return f"in {precision}" + (f", with {self.stilled} switched off" if self.stilled else "")
+        return f"in {precision}" + (f", {self.stilled}" if self.stilled else "")
 
 
 def small(config: RunConfig, facts: DataFacts, processes: int) -> RunConfig:
@@ -55,6 +55,13 @@ def small(config: RunConfig, facts: DataFacts, processes: int) -> RunConfig:
     train = config.train.model_copy(update={"max_steps": STEPS, "epochs": max(config.train.epochs, STEPS)})
     checkpoint = CheckpointConfig(every_epochs=None, every_steps=CHECKPOINT)
     return config.model_copy(update={"data": data, "train": train, "checkpoint": checkpoint})
+
+
+def without_validation(facts: DataFacts) -> DataFacts:
+    """For a validation that takes too long; one split off a user's own set stays, as their lengths are checked."""
+    if facts.val is None or (facts.kind == "user" and facts.val.subset is not None):
+        return facts
+    return replace(facts, val=None)
 
 
 def batch_size(n: int, asked: int, limit: int | None, processes: int) -> int:
@@ -105,7 +112,7 @@ def judge_evaluation(
     """Every validation sample once, and the same metrics."""
     for name, value in one.items():
         if not _agree(value, many[name], under.limit):
-            what = f"{name} is {value:.6g} with 1 process and {many[name]:.6g} with {under.processes}"
+            what = f"{name} is {value:.10g} with 1 process and {many[name]:.10g} with {under.processes}"
             return Finding("evaluation", "FAIL", what, "", under.cause)
     return Finding(
         "evaluation", "PASS", f"{many['val/count']:,} of {length:,} samples, each once; the same metrics"

@@ -11,7 +11,7 @@ from ..training.finding import Finding
 from .console import put, put_json, say
 
 _WIDTH = 110
-_NAME = 16  # columns of a check's name
+_NAME = 17  # columns of a check's name
 
 
 class CheckTable:
@@ -52,7 +52,8 @@ class CheckTable:
         elif failure is None:
             notes = sum(finding.verdict == "NOTE" for finding in self.findings)
             result = f"{', '.join(self.failed)} failed" if self.failed else "nothing failed"
-            say([f"done: {result}; {len(self.findings)} checks, {notes} notes, {seconds:.0f} s"])
+            noted = f", {notes} to note" if notes else ""
+            say([f"done: {result}; {len(self.findings)} checks{noted}, {seconds:.0f} s"])
         return status
 
     def _document(self, status: int, seconds: float, failure: LockstepError | None) -> dict[str, Any]:
@@ -82,11 +83,11 @@ def lines_of(finding: Finding) -> list[str]:
 
 
 def _wrapped(text: str, head: str) -> list[str]:
-    margin = " " * (_NAME + 6)
+    margin = " " * (_NAME + 8)
     return textwrap.wrap(
         text,
         _WIDTH,
-        initial_indent=f"{head:<{len(margin)}}" if len(head) <= len(margin) else f"{head} ",
+        initial_indent=f"{head:<{len(margin) - 2}}  " if head else margin,
         subsequent_indent=margin,
         break_long_words=False,
         break_on_hyphens=False,
@@ -97,7 +98,7 @@ def _rates(rows: list[dict[str, Any]]) -> list[str]:
     """The learning rates as columns."""
     if not rows:
         return []
-    margin = " " * (_NAME + 6)
+    margin = " " * (_NAME + 8)
     width = max(len("parameters"), *(len(row["parameters"]) for row in rows))
     steps = "".join(f"  {f'step {int(step) + 1:,}':>12}" for step in rows[0]["rates"])
     lines = [f"{margin}{'parameters':<{width}}  {'tensors':>7}  {'numbers':>12}{steps}"]

@@ -13,21 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..data.batches import Work
-from ..data.order import EpochOrder
+from ..data.order import EpochOrder, Indices
 from . import batchnorm
 from .build import open_session, open_training
-from .check_contract import PARTS, Cut, check_loss, check_metrics, cut_outputs
+from .check_contract import PARTS, Cut, check_loss, check_metrics, cut_outputs, has_rows, split
 from .check_data import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .check_model import check_mixing, check_randomness, check_rates, check_unused, mode
 from .check_steps import StepsTask, die_after, run_steps
 from .finding import Finding
 from .group import Group, join
 from .host import tune_host
+from .randomness import StepRandomness
 from .report import report, write_json
 from .runspec import RunSpec, read_spec
 from .session import Session
@@ -141,12 +141,15 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     findings = [check_labels(labels, batch.scores)]
     if findings[0].verdict == "FAIL":
         return Look([replace(findings[0], blocks=True)], precision)
-    findings.append(check_loss(session.loss, batch.cut, spec.config.loss.use))
+    findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_mixing(session.model, batch.x, batch.parts))
-    randomness, still = check_randomness(session, batch.x)
+    draws = StepRandomness(spec.config.train.seed, 0, group.device)
+    few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
+    randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
-    words = "all randomness" if still == "all" else " and ".join(batchnorm.depends_on_world(session.model))
+    parts = " and ".join(batchnorm.depends_on_world(session.model))
+    words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
     look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
         findings.append(check_unused(open_training(session).unused))
@@ -168,18 +171,18 @@ class _Batch:
         order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
         indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
         sizes = part_sizes(indices.size)
-        started = time.monotonic()
-        whole, *_ = _fetch(session, indices, [indices.size])
-        self.x, target = whole
+        ((self.x, target),) = _fetch(session, indices, [indices.size])
         output = self._forward(session, self.x)
-        val = session.spec.facts.val
-        seconds = (time.monotonic() - started) / indices.size
-        self.evaluation_seconds = seconds * (val.length if val else 0)
-        pieces = _fetch(session, indices, sizes)
+        pieces = list(zip(split(self.x, sizes), split(target, sizes), strict=True))
+        if not all(has_rows(value, indices.size) for value in (self.x, target)):
+            pieces = _fetch(session, indices, sizes)
         self.parts = [x for x, _ in pieces]
         outputs = cut_outputs(output, target, sizes) or [
             (output, [self._forward(session, x) for x in self.parts])
         ]
+        self.evaluation_seconds = _evaluation_seconds(
+            session, indices, lambda: self._forward(session, self.x)
+        )
         self.cut = Cut(outputs, target, [y for _, y in pieces])
         chooses = session.spec.config.loss.use == "cross_entropy" and isinstance(output, torch.Tensor)
         self.scores = output.shape[1] if chooses and output.ndim > 1 else None
@@ -194,11 +197,21 @@ class _Batch:
             raise
 
 
+def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
+    """What an evaluation would take in one process, by the second look at a few samples."""
+    if session.spec.facts.val is None:
+        return 0.0
+    started = time.monotonic()
+    _fetch(session, indices, [indices.size])
+    forward()
+    return (time.monotonic() - started) / indices.size * session.spec.facts.val.length
+
+
 def part_sizes(samples: int) -> list[int]:
     """Unequal parts of a batch, as other numbers of processes would have them."""
     sizes = list(PARTS) if samples > sum(PARTS) else [1] * (samples > 1)
     return [*sizes, samples - sum(sizes)]
 
 
-def _fetch(session: Session, indices: np.typing.NDArray[np.int64], micro: list[int]) -> list[tuple[Any, Any]]:
+def _fetch(session: Session, indices: Indices, micro: list[int]) -> list[tuple[Any, Any]]:
     return list(next(iter(session.train_feed.fetch(iter([Work(indices, micro)])))).micro)

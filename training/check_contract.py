@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..data.blame import place_of
+from ..data.blame import place_of, place_of_code
 from ..data.errors import LockstepError, TrainingError
 from .contract import Loss, Metric, count, samples_in, total
 from .finding import Finding
@@ -46,7 +46,7 @@ class Cut:
 
 def cut_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any, list[Any]]]:
     """The model's output and what another model might say: some mistakes hide where all outputs are alike."""
-    if any(not isinstance(leaf, torch.Tensor) or len(leaf) != sum(sizes) for leaf in tree_leaves(output)):
+    if not has_rows(output, sum(sizes)):
         return []
     generator = torch.Generator().manual_seed(0)
     candidates = [output, tree_map(lambda leaf: _shaken(leaf, generator), output)]
@@ -55,13 +55,23 @@ def cut_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any, l
     return [(candidate, split(candidate, sizes)) for candidate in candidates]
 
 
+def has_rows(value: Any, count: int) -> bool:
+    """Whether every leaf of ``value`` is a tensor with a row for each of ``count`` samples."""
+    return all(
+        isinstance(leaf, torch.Tensor) and leaf.ndim and len(leaf) == count for leaf in tree_leaves(value)
+    )
+
+
 def split(value: Any, sizes: list[int]) -> list[Any]:
     """Every tensor in ``value`` cut along its first dimension."""
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
-    return [
-        tree_map(lambda leaf, a=start, b=size: leaf[a : a + b], value)
-        for start, size in zip(starts, sizes, strict=True)
-    ]
+    return [_rows(value, start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def _rows(value: Any, start: int, stop: int) -> Any:
+    return tree_map(
+        lambda leaf: leaf[start:stop] if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf, value
+    )
 
 
 def _shaken(leaf: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -82,8 +92,9 @@ def _right_scores(output: Any, target: Any) -> list[torch.Tensor]:
     return [torch.nn.functional.one_hot(target, output.shape[1]).to(output.dtype)]
 
 
-def check_loss(loss: Loss, cut: Cut, name: str) -> Finding:
+def check_loss(loss: Loss, cut: Cut) -> Finding:
     """Whether the loss of a batch is the losses of its parts."""
+    name = place_of_code(loss)
     try:
         for output, parts in cut.outputs:
             if wrong := _loss_mistake(loss, cut, output, parts):
@@ -174,7 +185,7 @@ def check_metrics(metrics: dict[str, Metric], cut: Cut) -> Iterator[Finding]:
 
 
 def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
-    moved = False
+    moved, where = False, place_of_code(metric)
     try:
         for output, parts in cut.outputs:
             value, counted = count(metric(output, cut.target), name)
@@ -185,9 +196,11 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
             sums = (value.to(_least_exact(output)), [part for part, _ in pairs])
             counts = (float(counted), [float(part) for _, part in pairs])
             if wrong := _sum_mistake("it", cut, sums, counts):
-                return Finding(f"metric {name}", "FAIL", wrong, "", _METRIC_ADVICE)
+                return Finding(f"metric {name}", "FAIL", wrong, where, _METRIC_ADVICE)
     except TrainingError as error:
-        return Finding(f"metric {name}", "FAIL", error.message, "", error.hint or _METRIC_ADVICE, blocks=True)
+        return Finding(
+            f"metric {name}", "FAIL", error.message, where, error.hint or _METRIC_ADVICE, blocks=True
+        )
     except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
         return _raised(f"metric {name}", error)
     if not moved:

@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from ..data.batches import Normalise, Work, open_feed
+from ..data.blame import place_of_code
 from ..data.datasets import open_split
 from ..data.errors import LockstepError
 from ..data.order import EpochOrder
@@ -70,7 +71,8 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
         if found := _first_different(split, rows, seed):
             row, part, reader = found
             what = f"{part} of {name} sample {row} differs when it is read {reader}"
-            return Finding("samples", "FAIL", what, spec.config.data.use, _KEYED)
+            where = place_of_code(type(split.dataset).__getitem__)
+            return Finding("samples", "FAIL", f"{spec.config.data.use}: {what}", where, _KEYED)
     if not looked_at:
         return Finding("samples", "PASS", "held whole as tensors: nothing is drawn when they are read")
     what = f"{looked_at} samples read twice and by {_WORKERS} workers: equal to the bit"
@@ -183,5 +185,6 @@ def _describe(label: Labels) -> str:
         low, high = values.min().item(), values.max().item()
         return f"{label.split} targets {low:.4g} to {high:.4g}{some}"
     classes, counts = values.unique(return_counts=True)
-    spread = f"{int(counts.min()):,} to {int(counts.max()):,} samples each"
+    low, high = int(counts.min()), int(counts.max())
+    spread = f"{low:,} to {high:,} samples each" if low < high else f"{low:,} samples each"
     return f"{label.split} labels {int(values.min())} to {int(values.max())}, {len(classes)} classes, {spread}{some}"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._pytree import keystr, tree_flatten_with_path
+from torch.utils._pytree import tree_leaves
 
 from ..data.order import Batches
 from . import batchnorm
@@ -18,7 +18,6 @@ from .check_record import Recorder, first_difference, module_place
 from .finding import Finding
 from .optim import Schedule, build_optimizer
 from .randomness import StepRandomness
-from .session import Session
 from .spec import RunConfig
 from .step import buffers_restored
 
@@ -40,16 +39,42 @@ def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
         parts: the same samples in smaller batches.
     """
     with mode(model, training=False), torch.no_grad():
-        whole = model(x)
-        pieces = [model(part) for part in parts]
-    leaves = tree_flatten_with_path(whole)[0]
-    for number, (path, leaf) in enumerate(leaves):
-        others = [tree_flatten_with_path(piece)[0][number][1] for piece in pieces]
-        if isinstance(leaf, torch.Tensor) and leaf.ndim and not _equal(leaf, torch.cat(others)):
-            what = f"in evaluation the output{keystr(path)} of a sample depends on the batch that it is in"
-            advice = "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
-            return Finding("model", "FAIL", what, module_place(model, "")[1], advice)
-    return _note_world(model)
+        whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
+        if _alike(whole, pieces):
+            return _note_world(model)
+        who, where = module_place(model, _first_mixing(model, x, parts))
+    what = f"in evaluation the output of a sample depends on the batch that it is in, first in {who}"
+    advice = (
+        "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
+    )
+    return Finding("model", "FAIL", what, where, advice)
+
+
+def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
+    """The module after which a sample of the batch is another than in its part."""
+    recorders = []
+    for batch in (x, *parts):
+        with Recorder(model, keep=True) as recorder:
+            model(batch)
+        recorders.append(recorder)
+    whole, *pieces = recorders
+    for number, mark in enumerate(whole.marks):
+        others = [piece.values[number] for piece in pieces if number < len(piece.values)]
+        if len(others) == len(pieces) and not _alike(whole.values[number], others):
+            return mark.name
+    return ""
+
+
+def _alike(whole: list[Any], pieces: list[list[Any]]) -> bool:
+    """Whether tensors of a batch are those of its parts, one after the other; what has no rows is passed over."""
+    for number, leaf in enumerate(whole):
+        others = [piece[number] for piece in pieces if number < len(piece)]
+        tensors = [other for other in others if isinstance(other, torch.Tensor) and other.ndim]
+        if not isinstance(leaf, torch.Tensor) or not leaf.ndim or len(tensors) < len(pieces):
+            continue
+        if sum(map(len, tensors)) == len(leaf) and not _equal(leaf, torch.cat(tensors)):
+            return False
+    return True
 
 
 def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
@@ -90,19 +115,23 @@ def stilled(model: nn.Module, how: str) -> Iterator[None]:
         yield
 
 
-def check_randomness(session: Session, x: Any) -> tuple[Finding, str]:
+def check_randomness(model: nn.Module, x: Any, draws: StepRandomness) -> tuple[Finding, str]:
     """The same input, weights and seed must give the same output, whatever else was drawn.
+
+    Args:
+        model: any; its mode, buffers and gradients are left as they were.
+        x: a batch.
+        draws: seeds torch's generators, as before a step.
 
     Returns:
         The finding, and what has to be stilled before numbers of processes can be compared: ``modules``, or
         ``all`` where the model draws outside of dropout.
     """
-    draws = StepRandomness(session.spec.config.train.seed, 0, session.group.device)
-    with mode(session.model, training=True):
-        if found := _not_reproducible(session.model, x, draws):
+    with mode(model, training=True):
+        if found := _not_reproducible(model, x, draws):
             return found, "all"
-    with stilled(session.model, "modules"):
-        one, other = (_recorded(session.model, x, draws, step).marks for step in (0, 1))
+    with stilled(model, "modules"):
+        one, other = (_recorded(model, x, draws, step).marks for step in (0, 1))
     if first_difference(one, other):
         what = (
             "the model draws random numbers outside of dropout: training depends on the number of processes"

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from ..data.blame import place_of_code
+
 _FOREIGN: dict[str, Callable[[], Any]] = {
     "Python's random": random.getstate,
     "NumPy's generator": lambda: np.random.get_state()[1:3],  # type: ignore[index]  # noqa: NPY002
@@ -42,14 +44,18 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     Args:
         model: its modules are hooked.
+        keep: remember the values themselves, too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, keep: bool = False) -> None:
         self._model = model
+        self._keep = keep
         self._handles: list[Any] = []
         self._open: list[str] = []
         self._states: dict[str, str] = {}
         self.marks: list[Mark] = []
+        self.values: list[list[Any]] = []
+        """Of each mark, where they are kept."""
         self.draws: dict[str, str] = {}
         """Generator that no step seeds, to the module that drew from it."""
         self.step = 0
@@ -69,7 +75,10 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def note(self, kind: str, name: str, values: Any) -> None:
         """Add a mark."""
-        self.marks.append(Mark(self.step, kind, name, _hash(tree_leaves(values))))
+        leaves = tree_leaves(values)
+        self.marks.append(Mark(self.step, kind, name, _hash(leaves)))
+        if self._keep:
+            self.values.append([x.clone() if isinstance(x, torch.Tensor) else x for x in leaves])
 
     def _entered(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -120,8 +129,7 @@ def first_difference(one: list[Mark], other: list[Mark]) -> Mark | None:
 
 
 def module_place(model: nn.Module, name: str) -> tuple[str, str]:
-    """(a module in words, the file and line of its forward)."""
+    """(a module in words, where the user's code of its forward begins)."""
     module = model.get_submodule(name)
-    code = getattr(type(module).forward, "__code__", None)
-    said = f"{type(module).__name__} ({name})" if name else f"{type(module).__name__} (the whole model)"
-    return said, f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+    said = f"{type(module).__name__} ({name or 'the whole model'})"
+    return said, place_of_code(type(module).forward)
