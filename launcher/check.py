@@ -30,6 +30,7 @@ from .console import card, say
 from .local import Request
 from .machine import read_machine
 from .plan import World, choose_world
+from .weights import find_weights
 
 _PROCESSES = 2  # where nothing is asked for
 _CAUSES = ("loss", "metric", "samples", "randomness", "model")
@@ -108,7 +109,9 @@ class Check:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))
                 return None
-            self._runs = CheckRuns(self._folder, base, facts, self._world.device)
+            self._runs = CheckRuns(
+                self._folder, base, facts, self._world.device, find_weights(self._resolved)
+            )
             self._val = facts.val
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..data.errors import LockstepError, error_from_json
 from ..data.facts import DataFacts
 from ..training.fence import take_over
-from ..training.runspec import RunSpec
+from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
 from .attempt import Attempt, next_attempt
 from .plan import World
@@ -26,13 +26,16 @@ class CheckRuns:
     """The folder that the config's relative paths start from."""
     facts: DataFacts
     device: Literal["cpu", "gpu"]
+    weights: tuple[WeightsFile, ...] = ()
+    """What the model starts from."""
 
     def spec(self, name: str, config: RunConfig) -> Path:
         """A new run's ``spec.json``."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         path = folder / "spec.json"
-        write_json(path, RunSpec(name, config, self.base, self.facts, self.device, "check").to_json())
+        spec = RunSpec(name, config, self.base, self.facts, self.device, "check", self.weights)
+        write_json(path, spec.to_json())
         return path
 
     def task(self, spec: Path, world: World, **task: Any) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from .report import report, write_json
 from .runspec import RunSpec, read_spec
 from .session import Session
 from .spec import Precision
+from .state import start_from
 
 _LOOKED_AT = 12  # samples of the batch that is cut into parts
 _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set
@@ -64,7 +65,9 @@ def _run(spec: RunSpec, task: dict[str, Any], path: Path, rank: int) -> None:
     if task["task"] == "probe":
         result = probe(spec, group, task["world_size"])
     else:
-        result = run_steps(open_training(open_session(spec, group)), _steps_task(task))
+        session = open_session(spec, group)
+        start_from(session.model, spec.weights)
+        result = run_steps(open_training(session), _steps_task(task))
     write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
     group.close()
 
@@ -134,6 +137,7 @@ def _look_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size:
 
 def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
     session = open_session(_in_process(spec, precision), group)
+    start_from(session.model, spec.weights)
     batchnorm.refuse_single_samples(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )

@@ -69,7 +69,8 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
     with stilled(model, task.still):
         gradients = _take(training, task, None)
     weights = {name: tensor.detach().cpu() for name, tensor in model.named_parameters()}
-    metrics = evaluate(training.session) if task.evaluate else {}
+    with training.ema.applied():
+        metrics = evaluate(training.session) if task.evaluate else {}
     result: dict[str, Any] = {"metrics": metrics}
     if training.session.group.rank == 0:
         if task.against is None:
@@ -102,6 +103,7 @@ def _take(training: Training, task: StepsTask, recorder: Recorder | None) -> Ten
                 _note_gradients(recorder, session.model)
             kept = kept or _gradients(session.model)
             step += 1
+            training.ema.update(step)
             if step == task.last:
                 break
     return kept
