@@ -103,12 +103,12 @@ def check_loss(loss: Loss, cut: Cut) -> Finding:
         return Finding("loss", "FAIL", error.message, name, error.hint or _LOSS_ADVICE, blocks=True)
     except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
         return _raised("loss", error)
-    kind = "one value per sample" if isinstance(loss(*_first(cut)), torch.Tensor) else "(sum, weight)"
+    kind = (
+        "one value per sample"
+        if isinstance(loss(cut.outputs[0][0], cut.target), torch.Tensor)
+        else "(sum, weight)"
+    )
     return Finding("loss", "PASS", f"{kind}; a batch of {cut.size} equals its parts of {cut.sizes}")
-
-
-def _first(cut: Cut) -> tuple[Any, Any]:
-    return cut.outputs[0][0], cut.target
 
 
 def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | None:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from ..data.order import Batches
 from . import batchnorm
 from .check_record import Recorder, first_difference, module_place
+from .contract import samples_in
 from .finding import Finding
 from .optim import Schedule, build_optimizer
 from .randomness import StepRandomness
@@ -38,8 +39,12 @@ def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
         x: a batch.
         parts: the same samples in smaller batches.
     """
+    sizes = [samples_in(part) for part in parts]
     with mode(model, training=False), torch.no_grad():
         whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
+        if wrong := _lost_rows(whole, pieces, sizes):
+            advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
+            return Finding("model", "FAIL", wrong, module_place(model, "")[1], advice, blocks=True)
         if _alike(whole, pieces):
             return _note_world(model)
         who, where = module_place(model, _first_mixing(model, x, parts))
@@ -48,6 +53,21 @@ def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
         "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
     )
     return Finding("model", "FAIL", what, where, advice)
+
+
+def _lost_rows(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
+    """What is wrong where some parts' outputs, but not all, have a row for each sample."""
+    for number, leaf in enumerate(whole):
+        lengths = [_rows(piece[number]) for piece in pieces if number < len(piece)]
+        right = [length == size for length, size in zip(lengths, sizes, strict=False)]
+        if _rows(leaf) == sum(sizes) and any(right) and not all(right):
+            size = sizes[right.index(False)]
+            return f"its output for {size} of {sum(sizes)} samples has not {size} rows"
+    return ""
+
+
+def _rows(value: Any) -> int:
+    return len(value) if isinstance(value, torch.Tensor) and value.ndim else 0
 
 
 def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:

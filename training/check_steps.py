@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
@@ -126,7 +127,7 @@ def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
     """
     floor = _FLOOR * max((float(t.double().abs().max()) for t in one.values() if t.numel()), default=0.0)
     found: dict[str, Any] = {"name": "", "difference": 0.0, "relative": 0.0}
-    for name in one.keys() | other.keys():
+    for name in sorted(one.keys() | other.keys()):
         if name not in one or name not in other:
             return {"name": name, "difference": float("inf"), "relative": float("inf")}
         mine, theirs = one[name].double(), other[name].double()
@@ -134,8 +135,10 @@ def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
             continue
         difference = float((mine - theirs).abs().max())
         relative = difference / max(float(mine.abs().max()), floor, 1e-300)
-        if not relative <= found["relative"]:
-            found = {"name": name, "difference": difference, "relative": relative}
+        this = {"name": name, "difference": difference, "relative": relative}
+        if math.isnan(relative):
+            return this
+        found = max(found, this, key=lambda parameter: float(parameter["relative"]))
     return found
 
 
