@@ -5,6 +5,7 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from pathlib import Path
+from typing import Any
 
 _OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "training", "launcher")]
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
@@ -17,3 +18,14 @@ def place_of(error: BaseException) -> str:
     own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
     last = (own or theirs or frames)[-1]
     return f"{last.filename}:{last.lineno}"
+
+
+def place_of_code(function: Any) -> str:
+    """``FILE:LINE`` where a function of the user's begins; empty for a library's or ours."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_filename.startswith(_LIBRARIES):
+        return ""
+    ours = Path(code.co_filename).resolve().parent in _OURS
+    return "" if ours else f"{code.co_filename}:{code.co_firstlineno}"

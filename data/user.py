@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import class_counts, fingerprint
+from .blame import place_of
 from .callables import load_callable, raised
 from .errors import LockstepError, TrainingError
 from .facts import DataFacts, SplitFacts
@@ -186,10 +187,31 @@ def _digest(use: str, split: Any) -> list[Any]:
     """Length, and a hash of tensors as a whole, else of the first and the last sample unless each look differs."""
     if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _HASHED_BYTES:
         return [len(split), _sample_hash(Tensors(split.x[None], split.y[None]), 0)]
-    ends = [
-        [_guarded(use, partial(_sample_hash, split, row)) for row in (0, len(split) - 1)] for _ in range(2)
-    ]
+    ends = [[_end_hash(use, split, row) for row in (0, len(split) - 1)] for _ in range(2)]
     return [len(split), ends[0] if ends[0] == ends[1] else None]
+
+
+def _end_hash(use: str, split: Any, row: int) -> str:
+    """The hash of the first or the last sample.
+
+    Raises:
+        TrainingError: it cannot be read; where that is the last alone, the length is to blame.
+    """
+    try:
+        return _sample_hash(split, row)
+    except (IndexError, KeyError) as error:
+        if row == 0:
+            raise raised(f"{use} raised", error) from error
+        what = f"{type(error).__name__}: {error}"
+        raise TrainingError(
+            f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
+            f"at {place_of(error)}",
+            "make __len__ tell the truth",
+        ) from error
+    except (LockstepError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
+        raise raised(f"{use} raised", error) from error
 
 
 def _sample_hash(split: Any, row: int) -> str:

@@ -31,7 +31,7 @@ from torch.distributed.elastic.rendezvous import (
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..data.parent import die_with_parent
-from ..training import worker
+from ..training import check, worker
 
 _BACKEND = "lockstep"
 _ADDRESS = "127.0.0.1"
@@ -153,7 +153,7 @@ def _rank(argv: list[str], attempt_dir: str, status_fd: int) -> None:
     report(status_fd, kind="started", rank=rank, pid=os.getpid())
     status = 1
     try:
-        status = worker.main(argv)
+        status = check.main(argv, worker.main) if "--check" in argv else worker.main(argv)
     finally:  # whatever leaves by another way than "done" ends here: elastic would wait for it for ever
         with suppress(OSError, ValueError):
             sys.stdout.flush()

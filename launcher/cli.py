@@ -107,6 +107,25 @@ def evaluate(
 
 
 @app.command()
+def check(
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check in about a minute that your model and data are exact: N processes (2) against one, kill and resume."""
+    from .check import check as checked
+    from .config import resolve
+    from .local import Request
+
+    with _documented(json=json):
+        resolved = resolve(*_split(config, overrides))
+        raise typer.Exit(checked(resolved, Request(gpus=gpus, cpu=cpu, json=json)))
+
+
+@app.command()
 def show(
     config: ConfigArgument = None,
     overrides: OverridesArgument = None,

@@ -1,0 +1,62 @@
+"""How a rank tells of the error that ended it: ``error-R.json`` in the attempt's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.blame import place_of
+from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
+
+
+def report(error: BaseException, attempt: Path, rank: int) -> int:
+    """Write it down; the exit status that it asks for."""
+    failure = known(error)
+    write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
+    traceback.print_exception(error)
+    return failure.exit_status
+
+
+def known(error: BaseException) -> LockstepError:
+    """The error as one of ours: what is not ours came out of the training code."""
+    if isinstance(error, LockstepError):
+        return error
+    if isinstance(error, SystemExit):
+        return RankLostError(
+            f"the training code called sys.exit({error.code!r}) before the work was done", ""
+        )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        hint = "set data.max_micro_batch: the global batch and the result stay the same"
+        return MemoryLimitError(f"out of memory: {error}", hint)
+    return TrainingError(f"{type(error).__name__}: {error}", "")
+
+
+def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[str, Any]:
+    return {
+        **failure.to_json(),
+        "rank": rank,
+        "pid": os.getpid(),
+        "time_ns": time.time_ns(),
+        "type": type(error).__name__,
+        "ours": isinstance(error, LockstepError),
+        "where": place_of(error),
+        "exit_status": failure.exit_status,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
