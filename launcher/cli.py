@@ -34,7 +34,10 @@ OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that win over the file.")
 ]
 GpusOption = Annotated[
-    str | None, typer.Option(metavar="N|all|0,2", help="One process on each of these GPUs.")
+    str | None,
+    typer.Option(
+        metavar="N|all|idle|0,2|UUID", help="One process on each of these GPUs; `idle`: unused ones."
+    ),
 ]
 CpuOption = Annotated[int | None, typer.Option(metavar="N", help="N processes on the CPU.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
