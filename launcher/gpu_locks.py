@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .locks import Owner, boot_id, myself, read_owner, take, write_owner
+from .owner import Owner, boot_id, myself, read_owner, take, write_owner
 
 _FOLDERS = ("/run/lock", "/tmp")  # noqa: S108 - the same for every user is the point; files are opened with care
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

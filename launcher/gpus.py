@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..data.errors import MachineError, UsageError
-from .locks import process_name
 from .machine import Machine
 from .nvml import Device
+from .owner import process_name
 
 _IDLE_BYTES = 100 * 2**20
 """A CUDA context alone takes more. It counts where a container hides other containers' processes."""

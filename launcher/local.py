@@ -17,20 +17,13 @@ from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt, next_attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .fill import fill_run, run_spec
+from .lock import held
 from .plan import LaunchPlan, World, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
-from .resume import (
-    Place,
-    chosen_step,
-    find_place,
-    find_point,
-    go_on,
-    held,
-    refuse_finished,
-    refuse_other_data,
-)
-from .runs import fill_run, find_run, read_outcome, run_spec, write_json
+from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
+from .runs import find_run, read_outcome, write_json
 from .weights import find_weights
 
 
