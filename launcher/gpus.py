@@ -41,7 +41,7 @@ def want_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> Wanted:
     if asked == "all":
         return _first_gpus(machine, len(machine.gpus) or 1, asked)
     kind, _, number = asked.partition(":")
-    if kind == "idle" and (not number or _is_number(number)):
+    if asked == "idle" or (kind == "idle" and _is_number(number)):
         return _idle_gpus(machine, int(number) if number else None, asked)
     if _is_number(asked):
         return _first_gpus(machine, int(asked), asked)

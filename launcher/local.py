@@ -40,7 +40,7 @@ class Request:
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
     """Print the plan and start nothing."""
-    with reserved(request.gpus, request.cpu, "a --dry-run") as reservation:
+    with reserved(request.gpus, request.cpu, keep=False) as reservation:
         world = reservation.world
     facts = Preparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)

@@ -34,13 +34,16 @@ class Reservation:
 
 
 @contextmanager
-def reserved(gpus: str | None, cpu: int | None, what: str = "") -> Iterator[Reservation]:
+def reserved(
+    gpus: str | None, cpu: int | None, what: str = "", *, keep: bool = True
+) -> Iterator[Reservation]:
     """Choose the processes, and lock their GPUs until the block is left or this process ends, however it does.
 
     Args:
         gpus: as ``--gpus`` says it.
         cpu: as ``--cpu`` says it.
         what: the run's name, where it is known yet; see ``Reservation.name``.
+        keep: False to look only: what would be had now, without a lock that another launch could meet.
 
     Raises:
         UsageError: the request makes no sense.
@@ -53,14 +56,14 @@ def reserved(gpus: str | None, cpu: int | None, what: str = "") -> Iterator[Rese
         return
     locks = GpuLocks()
     try:
-        chosen = _take_or_warn(locks, machine, wanted, what)
+        chosen = _take_or_warn(locks, machine, wanted, what if keep else None)
         _tell_users(machine, chosen)
         yield Reservation(world_on(machine, chosen, cpu), locks)
     finally:
         locks.release()
 
 
-def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str) -> tuple[str, ...]:
+def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
     """Where locks cannot be used, as in a container that is read-only, people are told, and get their GPUs."""
     try:
         return _take(locks, machine, wanted, what)
@@ -71,8 +74,8 @@ def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str) 
         return wanted.candidates[: wanted.count]
 
 
-def _take(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str) -> tuple[str, ...]:
-    """Lock as many as are needed, in the order of preference."""
+def _take(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
+    """Lock as many as are needed, in the order of preference; without ``what`` only for this launch's turn."""
     taken: list[str] = []
     held: dict[str, str] = {}
     with locks.turn() as ours:
@@ -84,10 +87,12 @@ def _take(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str) -> tuple
         for gpu in wanted.candidates:
             if len(taken) == wanted.count:
                 break
-            if refused := locks.take(_key(machine, gpu), what):
+            if refused := locks.take(_key(machine, gpu), what or ""):
                 held[gpu] = refused
             else:
                 taken.append(gpu)
+        if what is None:
+            locks.release()
     if len(taken) < (wanted.count or 1):
         who = "\n".join(f"GPU {gpu}: {words}" for gpu, words in held.items())
         raise MachineError(f"--gpus {wanted.asked}: not free\n{who}", _HINT)

@@ -171,6 +171,15 @@ def test_gpus_are_locked_by_their_uuid_whatever_they_are_called(
             assert theirs.world.gpus == ("3", "1")
 
 
+def test_looking_what_could_be_had_keeps_nothing(driver: Say) -> None:
+    driver(FOUR)
+    with reserved("2", None, keep=False) as seen, reserved("all", None) as ours:
+        assert (seen.world.gpus, seen.descriptors) == (("0", "1"), ())
+        assert ours.world.gpus == ("0", "1", "2", "3")
+        with pytest.raises(MachineError, match="GPU 0: held"), reserved("1", None, keep=False):
+            pass
+
+
 def test_the_processor_needs_no_lock(driver: Say) -> None:
     driver(FOUR)
     with reserved(None, 2) as ours:
