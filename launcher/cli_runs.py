@@ -69,7 +69,7 @@ def cancel(
         float, typer.Option(metavar="SECONDS", min=0, help="Between SIGTERM and SIGKILL.")
     ] = 5.0,
 ) -> None:
-    """End a run at once, without a checkpoint."""
+    """End a run at once."""
     from . import ask
 
     raise typer.Exit(ask.cancel(run, grace))

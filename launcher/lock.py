@@ -12,7 +12,7 @@ from .owner import myself, read_owner, take, write_owner
 from .requests import drop_requests
 from .runs import LOCK
 
-_LOOK_SECONDS = 0.3  # `launch status` has the lock for an instant when it looks whether anyone has it
+_LOOK_SECONDS = 2.0
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not take(descriptor, _LOOK_SECONDS):
+        if not _take(descriptor):
             owner = read_owner(descriptor) or "a process that has not said which"
             raise UsageError(
                 f"{folder}: {owner} trains this run",
@@ -35,3 +35,12 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Where the process that says it has the lock does not run, it may be `launch status`, for an instant."""
+    if take(descriptor):
+        return True
+    owner = read_owner(descriptor)
+    lives = owner is not None and owner.is_here and owner.pid != os.getpid()
+    return not lives and take(descriptor, _LOOK_SECONDS)

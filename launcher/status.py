@@ -88,8 +88,9 @@ def read_status(folder: Path, reach: int | None = None) -> Status:
     outcome = _read_json(folder / "outcome.json")
     if not held and not outcome:
         held = is_held(folder / LOCK)  # another attempt may have removed the outcome since the first look
-    events = _newest(folder / "metrics.jsonl", reach)
     said, known = outcome.get("status"), {} if held else outcome
+    told = {"epochs", "steps", "metrics"} <= known.keys()  # then the record need not be read
+    events = _Newest() if told else _newest(folder / "metrics.jsonl", reach)
     return Status(
         folder=folder,
         status=_held_status(folder) if held else said if said in _OVER else "failed",
