@@ -129,22 +129,45 @@ def test_a_killed_launcher_s_gpus_are_free_once_all_that_inherited_them_is_gone(
             time.sleep(0.02)
 
 
-def test_launches_in_the_same_instant_divide_the_gpus_and_the_rest_are_refused(driver: Say) -> None:
+ROUNDS = """
+import sys
+from lockstep.launcher.reserve import reserved
+from lockstep.data.errors import MachineError
+print("ready", flush=True)
+while sys.stdin.readline():
+    try:
+        with reserved("3", None):
+            print("got them", flush=True)
+            sys.stdin.readline()
+    except MachineError:
+        print("refused", flush=True)
+        sys.stdin.readline()
+    print("over", flush=True)
+"""
+
+
+def test_of_launches_in_the_same_instant_one_gets_what_it_asked_for(driver: Say) -> None:
+    """Four GPUs, two launches of three: neither may be left with a part, and both refused."""
     driver(FOUR)
-    started = [
+    both = [
         subprocess.Popen(
-            [sys.executable, "-P", "-c", HOLD, "2", f"run-{n}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-P", "-c", ROUNDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for n in range(5)
+        for _ in "12"
     ]
-    said = [process.stdout.readline().strip() for process in started if process.stdout]
-    _end(*started)
-    got = sorted(line for line in said if "held" not in line)
-    assert got == ["0,1", "2,3"]
-    assert sum("GPU 0: held by" in line for line in said) == 3
+
+    def heard(text: str) -> list[str]:
+        for process in both if text else []:
+            assert process.stdin
+            process.stdin.write(text)
+            process.stdin.flush()
+        return sorted(process.stdout.readline().strip() for process in both if process.stdout)
+
+    assert heard("") == ["ready", "ready"]
+    for _ in range(150):
+        assert heard("\n") == ["got them", "refused"]
+        assert heard("\n") == ["over", "over"]
+    _end(*both)
 
 
 def test_idle_takes_what_nobody_uses_and_a_number_says_who_else_does(
