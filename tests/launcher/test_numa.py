@@ -19,6 +19,7 @@ from lockstep.launcher.numa import (
     spread_ranks,
     to_variable,
 )
+from tests.conftest import WATCHDOG
 
 
 def _write(path: Path, text: str) -> None:
@@ -117,3 +118,34 @@ def test_a_rank_and_what_it_starts_keep_to_its_part(value: str, last_only: str) 
         check=True,
     )
     assert done.stdout.strip() == str([allowed[-1]] if last_only else allowed)
+
+
+BOUND = """
+import os
+from torch import nn
+def bound():
+    print("cpus", sorted(os.sched_getaffinity(0)), flush=True)
+    return nn.Linear(7, 2)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is not two nodes")
+def test_the_ranks_of_a_training_keep_to_their_nodes(own: Path) -> None:
+    """The whole command, told that the first two cores are two nodes."""
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    (own / "own.py").write_text((own / "own.py").read_text() + BOUND)
+    code = (
+        "from lockstep.launcher import cli, cores, machine\n"
+        f"machine.read_cores = lambda: cores.Cores(2, ({first}, {second}), '')\n"
+        f"machine.read_nodes = lambda cpus: {{0: ({first},), 1: ({second},)}}\n"
+        "cli.main()"
+    )
+    options = ["own.yaml", "--cpu", "2", "--name", "bound", "model.use=./own.py:bound", "train.epochs=1"]
+    command = [sys.executable, "-P", "-c", code, "train", *options]
+    planned = subprocess.run(
+        [*command, "--dry-run"], cwd=own, capture_output=True, text=True, check=True, timeout=WATCHDOG
+    )
+    assert f"1 thread per process, of 2 cores; CPUs {first} | {second}" in planned.stdout
+    subprocess.run(command, cwd=own, capture_output=True, check=True, timeout=WATCHDOG)
+    logs = [Path(os.environ["LOCKSTEP_RUNS"], "bound", "attempt-1", f"rank-{rank}.log") for rank in (0, 1)]
+    assert [log.read_text().strip() for log in logs] == [f"cpus [{first}]", f"cpus [{second}]"]

@@ -164,7 +164,7 @@ def test_of_launches_in_the_same_instant_one_gets_what_it_asked_for(driver: Say)
         return sorted(process.stdout.readline().strip() for process in both if process.stdout)
 
     assert heard("") == ["ready", "ready"]
-    for _ in range(150):
+    for _ in range(50):
         assert heard("\n") == ["got them", "refused"]
         assert heard("\n") == ["over", "over"]
     _end(*both)
