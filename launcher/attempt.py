@@ -30,7 +30,7 @@ class Attempt:
         folder.mkdir(mode=0o700)
         self.folder = folder
         self._world = world
-        visible = {**_visible(world), **SAME_HASHES}
+        visible = {**visible_gpus(world), **SAME_HASHES}
         self._supervisor = Supervisor(world.threads, visible, folder / "agent.log", keep)
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class Attempt:
         return diagnose(self.folder, self._supervisor.watch(tick), self._world.processes)
 
 
-def _visible(world: World) -> dict[str, str]:
+def visible_gpus(world: World) -> dict[str, str]:
     """A chosen GPU is number LOCAL_RANK of those that the ranks see; numbers mean what nvidia-smi means by them."""
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(world.gpus),

@@ -316,3 +316,21 @@ def test_a_wrong_run_is_a_document_with_json(launch: Launch) -> None:
     result = launch("status", "nothing", "--json")
     assert result.status == 2
     assert result.document["error"]["kind"] == "UsageError"
+
+
+def test_runs_that_this_user_may_not_read_are_left_out_of_the_table() -> None:
+    make_run("ours", outcome=DONE)
+    make_run("theirs", outcome=DONE)
+    (runs_root() / "theirs").chmod(0o700 if os.geteuid() == 0 else 0)
+    for part in (runs_root(), *runs_root().parents):
+        part.chmod(part.stat().st_mode | 0o011) if part.owner() == Path.home().owner() else None
+    code = (
+        "import os, sys; from pathlib import Path; from lockstep.launcher.status import all_runs\n"
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "print([run.folder.name for run in all_runs(Path(sys.argv[1]))])"
+    )
+    (runs_root() / "ours").chmod(0o755)
+    command = [sys.executable, "-P", "-c", code, str(runs_root())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WATCHDOG)
+    (runs_root() / "theirs").chmod(0o700)
+    assert done.stdout == "['ours']\n"
