@@ -32,6 +32,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..data.parent import die_with_parent
 from ..training import check, worker
+from .numa import bind_rank
 
 _BACKEND = "lockstep"
 _ADDRESS = "127.0.0.1"
@@ -149,6 +150,7 @@ def _rank(argv: list[str], attempt_dir: str, status_fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # elastic's handlers belong to the agent
     rank = int(os.environ["RANK"])
+    bind_rank(int(os.environ["LOCAL_RANK"]))
     _redirect(Path(attempt_dir) / f"rank-{rank}.log")
     report(status_fd, kind="started", rank=rank, pid=os.getpid())
     status = 1

@@ -10,6 +10,7 @@ from ..data.errors import LockstepError
 from ..data.facts import DataFacts
 from ..data.spec import DataConfig
 from .failure import diagnose
+from .numa import CPUS, to_variable
 from .plan import World
 from .prepare import SAME_HASHES, Preparation
 from .supervisor import Supervisor
@@ -21,15 +22,16 @@ class Attempt:
     Args:
         folder: of this attempt, made here; its name is the token that fences older attempts off.
         world: the processes.
+        keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
+            long as the agent does.
     """
 
-    def __init__(self, folder: Path, world: World) -> None:
+    def __init__(self, folder: Path, world: World, keep: tuple[int, ...] = ()) -> None:
         folder.mkdir(mode=0o700)
         self.folder = folder
         self._world = world
-        # A chosen GPU is number LOCAL_RANK of those that the ranks see.
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus), **SAME_HASHES}
-        self._supervisor = Supervisor(world.threads, visible, folder / "agent.log")
+        visible = {**visible_gpus(world), **SAME_HASHES}
+        self._supervisor = Supervisor(world.threads, visible, folder / "agent.log", keep)
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +65,15 @@ class Attempt:
         }
         self._supervisor.go(order)
         return diagnose(self.folder, self._supervisor.watch(tick), self._world.processes)
+
+
+def visible_gpus(world: World) -> dict[str, str]:
+    """A chosen GPU is number LOCAL_RANK of those that the ranks see; numbers mean what nvidia-smi means by them."""
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(world.gpus),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        CPUS: to_variable(world.cpus),
+    }
 
 
 def next_attempt(folder: Path, kind: str) -> Path:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +13,8 @@ from typing import Annotated
 import typer
 
 from ..data.errors import LockstepError, MachineError
+from . import cli_runs
+from .cli_options import JsonOption, documented
 
 _STDERR = 2
 
@@ -34,10 +35,12 @@ OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that win over the file.")
 ]
 GpusOption = Annotated[
-    str | None, typer.Option(metavar="N|all|0,2", help="One process on each of these GPUs.")
+    str | None,
+    typer.Option(
+        metavar="N|all|idle|0,2|UUID", help="One process on each of these GPUs; `idle`: unused ones."
+    ),
 ]
 CpuOption = Annotated[int | None, typer.Option(metavar="N", help="N processes on the CPU.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @app.command()
@@ -60,7 +63,7 @@ def train(
     from .console import say
     from .resume import config_of
 
-    with _documented(json=json):
+    with documented(json=json):
         source, settings = _split(config, overrides)
         own = source is None and resume not in ("auto", "never")
         resolved = config_of(resume, settings) if own else resolve(source, settings)
@@ -82,7 +85,7 @@ def resume(
     from . import local
     from .resume import config_of
 
-    with _documented(json=json):
+    with documented(json=json):
         request = local.Request(gpus=gpus, cpu=cpu, json=json, resume=run)
         raise typer.Exit(local.train(config_of(run, overrides or []), request))
 
@@ -101,7 +104,7 @@ def evaluate(
     """Evaluate a trained run on its validation data."""
     from . import local
 
-    with _documented(json=json):
+    with documented(json=json):
         request = local.Request(gpus=gpus, cpu=cpu, json=json)
         raise typer.Exit(local.evaluate(run, request, checkpoint))
 
@@ -137,22 +140,8 @@ def show(
     from . import look
     from .config import resolve
 
-    with _documented(json=json):
+    with documented(json=json):
         raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
-
-
-@contextmanager
-def _documented(*, json: bool) -> Iterator[None]:
-    """With ``--json`` a refusal, too, is one document on stdout, in the form of a failed run's outcome."""
-    try:
-        yield
-    except LockstepError as error:
-        if json:
-            from .console import put_json
-
-            failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
-            put_json({"schema_version": 1, **failed})
-        raise
 
 
 def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
@@ -161,6 +150,9 @@ def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None,
     if config is not None and "=" in config and not Path(config).exists():
         return None, [config, *settings]
     return config, settings
+
+
+app.add_typer(cli_runs.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -22,8 +22,8 @@ def plain(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def _write(stream: TextIO | None, text: str) -> None:
-    """Write, whoever is left to read: a closed pipe or a full disk must not end a training."""
+def _write(stream: TextIO | None, text: str) -> bool:
+    """Write, whoever is left to read: a closed pipe or a full disk must not end a training. Whether one is."""
     try:
         if stream is not None:
             stream.write(text)
@@ -35,6 +35,8 @@ def _write(stream: TextIO | None, text: str) -> None:
                 nothing, stream.fileno() if stream is not None else nothing
             )  # nor the interpreter's last flush
         os.close(nothing)
+        return False
+    return stream is not None
 
 
 def say(lines: Iterable[str]) -> None:
@@ -42,14 +44,19 @@ def say(lines: Iterable[str]) -> None:
     _write(sys.stderr, "".join(plain(line) + "\n" for line in lines))
 
 
-def put(lines: Iterable[str]) -> None:
-    """Data, on stdout."""
-    _write(sys.stdout, "".join(plain(line) + "\n" for line in lines))
+def put(lines: Iterable[str]) -> bool:
+    """Data, on stdout; whether somebody is left to read it."""
+    return _write(sys.stdout, "".join(plain(line) + "\n" for line in lines))
 
 
-def put_json(document: dict[str, Any]) -> None:
-    """One JSON document on stdout."""
-    _write(sys.stdout, json.dumps(document, indent=1) + "\n")
+def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
+    """One JSON document on stdout; whether somebody is left to read it."""
+    return _write(sys.stdout, json.dumps(document, indent=None if on_one_line else 1) + "\n")
+
+
+def redraw(lines: Iterable[str]) -> bool:
+    """The lines in place of all that is on the terminal; whether it is still there."""
+    return _write(sys.stdout, "\x1b[H\x1b[J" + "".join(plain(line) + "\n" for line in lines))
 
 
 def card(error: LockstepError) -> None:
@@ -152,7 +159,7 @@ class EpochTable:
             ]
             heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
             head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
-        values = "".join(f"  {_cell(key, event[key]):>13}" for key in self._columns)
+        values = "".join(f"  {figure(key, event[key]):>13}" for key in self._columns)
         seconds = event["train_seconds"] + event["val_seconds"]
         rate = event["samples_per_second"]
         speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
@@ -171,7 +178,7 @@ class _Bar:
         """Move to the event's step."""
         if self._progress is None:
             self._start()
-        loss = _cell("train/loss", event["train/loss"])
+        loss = figure("train/loss", event["train/loss"])
         self._text = f"epoch {event['epoch'] + 1}  loss {loss}"
         self._progress.update(0, completed=event["step"], description=self._text + self._beside)
 
@@ -210,7 +217,8 @@ def _share_written(folder: Path, size: int) -> float:
     return min(1.0, there / max(1, size))
 
 
-def _cell(key: str, value: float | None) -> str:
+def figure(key: str, value: float | None) -> str:
+    """A metric's value in few characters; an accuracy is a share."""
     if value is None:
         return "nan"
     if key.endswith("accuracy"):

@@ -17,20 +17,13 @@ from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt, next_attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
-from .machine import read_machine
-from .plan import LaunchPlan, World, choose_world, summary, table
+from .fill import fill_run, run_spec
+from .lock import held
+from .plan import LaunchPlan, World, summary, table
 from .prepare import Preparation
-from .resume import (
-    Place,
-    chosen_step,
-    find_place,
-    find_point,
-    go_on,
-    held,
-    refuse_finished,
-    refuse_other_data,
-)
-from .runs import fill_run, find_run, read_outcome, run_spec, write_json
+from .reserve import Reservation, reserved
+from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
+from .runs import find_run, read_outcome, write_json
 from .weights import find_weights
 
 
@@ -47,7 +40,8 @@ class Request:
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
     """Print the plan and start nothing."""
-    world = choose_world(read_machine(), request.gpus, request.cpu)
+    with reserved(request.gpus, request.cpu, keep=False) as reservation:
+        world = reservation.world
     facts = Preparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
     if request.json:
@@ -60,23 +54,31 @@ def dry_run(resolved: ResolvedConfig, request: Request) -> int:
 
 def train(resolved: ResolvedConfig, request: Request) -> int:
     """Train a new run, or one that is there on; the exit status."""
-    world = choose_world(read_machine(), request.gpus, request.cpu)
+    with reserved(request.gpus, request.cpu) as reservation:
+        return _train_on(resolved, request, reservation)
+
+
+def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    world = reservation.world
     place = find_place(resolved, request.name, request.resume)
     if place.before is not None:
         refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
+    reservation.name(place.folder.name)
     try:
         with held(place.folder):
-            failure = _train(place, resolved, request, world)
+            failure = _train(place, resolved, request, reservation)
             return _conclude(place.folder, failure, request)
     finally:
         if not (place.folder / "spec.json").exists():
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
 
 
-def _train(place: Place, resolved: ResolvedConfig, request: Request, world: World) -> LockstepError | None:
-    folder = place.folder
+def _train(
+    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation
+) -> LockstepError | None:
+    folder, world = place.folder, reservation.world
     weights = () if place.before else find_weights(resolved)
-    with Attempt(next_attempt(folder, "attempt"), world) as attempt:
+    with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors) as attempt:
         facts = attempt.prepare(resolved.config.data, resolved.base)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
         go_on(place, facts, find_point(folder) if place.before else None)
@@ -102,9 +104,11 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     spec = read_spec(folder / "spec.json")
     unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if unsaid else request.cpu
-    world = choose_world(read_machine(), request.gpus, cpu)
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
-    with Attempt(next_attempt(folder, "eval"), world) as attempt:
+    with (
+        reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
+        Attempt(next_attempt(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
+    ):
         _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))
         failure = attempt.run(argv, lambda: None, fenced=False)
     if failure is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..data.errors import MachineError, UsageError
 from ..data.facts import DataFacts
 from ..data.order import Batches, micro_sizes
 from ..training.spec import RunConfig
+from .gpus import want_gpus
 from .machine import Machine
+from .numa import format_cpus, share_cpus, spread_ranks
 
 
 @dataclass(frozen=True)
@@ -23,75 +24,42 @@ class World:
     gpus: tuple[str, ...]
     """One for each process, as CUDA_VISIBLE_DEVICES names it; empty on the CPU."""
     cores: int
+    cores_why: str = ""
+    """Why these are fewer than the machine has."""
+    cpus: tuple[tuple[int, ...], ...] = ()
+    """The CPUs that each process keeps to, near its GPU; empty where all are equally near."""
 
 
 def choose_world(machine: Machine, gpus: str | None, cpu: int | None) -> World:
-    """The processes that were asked for, or an error; never silently fewer.
+    """The processes that were asked for, or an error; never silently fewer. Without regard to other launches.
 
     Args:
         machine: what there is.
-        gpus: ``N``, ``all`` or a list such as ``0,2``.
+        gpus: ``N``, ``all``, ``idle``, ``idle:N`` or a list such as ``0,2`` or of UUIDs.
         cpu: number of CPU processes. With neither: every visible GPU, else one CPU process.
 
     Raises:
         UsageError: the request makes no sense.
         MachineError: the machine has no such GPUs.
     """
-    if gpus is not None and cpu is not None:
-        raise UsageError("--gpus and --cpu exclude each other", "give one of them")
-    if cpu is not None and cpu < 1:
-        raise UsageError(f"--cpu {cpu}: at least one process is needed", "use --cpu 1 or more")
-    chosen = (
-        () if cpu is not None else _choose_gpus(machine, "all" if gpus is None and machine.gpus else gpus)
-    )
-    processes = cpu or len(chosen) or 1
+    wanted = want_gpus(machine, gpus, cpu)
+    return world_on(machine, wanted.candidates[: wanted.count], cpu)
+
+
+def world_on(machine: Machine, gpus: tuple[str, ...], cpu: int | None) -> World:
+    """One process on each of ``gpus``; without any, ``cpu`` processes or one."""
+    processes = cpu or len(gpus) or 1
+    threads = max(1, machine.cores // processes)
+    near = [machine.node(gpu) for gpu in gpus]
     return World(
-        device="gpu" if chosen else "cpu",
+        device="gpu" if gpus else "cpu",
         processes=processes,
-        threads=max(1, machine.cores // processes),
-        gpus=chosen,
+        threads=threads,
+        gpus=gpus,
         cores=machine.cores,
+        cores_why=machine.cores_why,
+        cpus=share_cpus(machine.nodes, near or spread_ranks(machine.nodes, processes), threads),
     )
-
-
-def _choose_gpus(machine: Machine, asked: str | None) -> tuple[str, ...]:
-    if asked is None:
-        return ()
-    if asked == "all":
-        return _first_gpus(machine, len(machine.gpus) or 1, asked)
-    if _is_number(asked):
-        if int(asked) == 0:
-            raise UsageError(
-                "--gpus 0: at least one GPU is needed", "use --cpu N, or `--gpus 0,` for the GPU numbered 0"
-            )
-        return _first_gpus(machine, int(asked), asked)
-    names = tuple(part.strip() for part in asked.split(",") if part.strip())
-    if not names or not all(_is_number(name) for name in names):
-        raise UsageError(
-            f"--gpus {asked}: not a number of GPUs, `all` or a list such as 0,2", "use one of these"
-        )
-    if len({int(name) for name in names}) < len(names):
-        raise UsageError(
-            f"--gpus {asked}: a GPU is listed twice", "list each GPU once: one process runs on each"
-        )
-    return tuple(
-        _first_gpus(machine, max(int(name) for name in names) + 1, asked)[int(name)] for name in names
-    )
-
-
-def _is_number(text: str) -> bool:
-    """Whether ``int`` takes it: a superscript is a digit, too."""
-    return text.isascii() and text.isdigit()
-
-
-def _first_gpus(machine: Machine, count: int, asked: str) -> tuple[str, ...]:
-    if count > len(machine.gpus):
-        there = "no GPU" if not machine.gpus else f"{len(machine.gpus)} GPU" + "s" * (len(machine.gpus) > 1)
-        raise MachineError(
-            f"--gpus {asked}: this machine has {there} that CUDA programs can see",
-            "ask for fewer, or train on the processor with --cpu N",
-        )
-    return machine.gpus[:count]
 
 
 @dataclass(frozen=True)
@@ -127,6 +95,8 @@ class LaunchPlan:
             "device": self.world.device,
             "processes": self.world.processes,
             "threads": self.world.threads,
+            "cores": self.world.cores,
+            "cpus": [format_cpus(cpus) for cpus in self.world.cpus],
             "gpus": list(self.world.gpus),
             "train_samples": self.facts.train.length,
             "val_samples": self.facts.val.length if self.facts.val else 0,
@@ -155,6 +125,8 @@ def summary(plan: LaunchPlan) -> list[str]:
     batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
+    if world.cores_why:
+        lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:
         lines.append(f"note: {world.processes} processes share {world.cores} cores")
     if 0 in plan.shares(0):
@@ -193,4 +165,10 @@ def table(plan: LaunchPlan) -> list[str]:
         f"{plan.config.train.epochs} epochs x {plan.batches.steps:,} steps = {plan.steps:,} steps;"
         f" the last batch of an epoch has {document['last_batch']} samples"
     )
-    return rows
+    return [*rows, _threads(plan.world)]
+
+
+def _threads(world: World) -> str:
+    each = f"{world.threads} {_plural('thread', 's', world.threads)} per process"
+    near = "; CPUs " + " | ".join(format_cpus(cpus) for cpus in world.cpus) if world.cpus else ""
+    return f"{each}, of {world.cores} {_plural('core', 's', world.cores)}{near}"

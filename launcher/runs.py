@@ -1,31 +1,24 @@
-"""The run folder: where it lies, what it is called, what is written into it before the ranks start."""
+"""The run folder: where it lies and what it is called. Nothing heavy here: ``launch status`` reads it at once."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import platform
 import re
-import secrets
 import shutil
-import subprocess
-import sys
 import time
-from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..data.errors import DamagedError, UsageError
 from ..data.suggest import did_you_mean
-from ..training.runspec import RunSpec, WeightsFile
-from .plan import LaunchPlan
+from .owner import is_held
 
 LOCK = ".lock"
 """Held by the launcher that trains the run."""
+ANY_RUN = ("spec.json", "run.json", LOCK)
+"""A training; a script that ``launch run`` started; one of them that is being prepared."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")
 
 
 def runs_root() -> Path:
@@ -75,12 +68,7 @@ def _is_abandoned(folder: Path) -> bool:
     """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
     if (folder / "spec.json").exists() or not (folder / LOCK).exists():
         return False
-    with (folder / LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+    return not is_held(folder / LOCK)
 
 
 def _standing(folder: Path) -> str:
@@ -99,21 +87,30 @@ def _numbered(root: Path, stem: str) -> Path:
     raise UsageError(f"{root / stem}: a thousand runs of this second", "give the run a --name")
 
 
-def find_run(name: str) -> Path:
+def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
     """The folder of an existing run, by its name or path.
+
+    Args:
+        name: a run's name or the path of its folder.
+        marks: files one of which makes a folder a run; by default that of a training that can be resumed.
 
     Raises:
         UsageError: there is none.
     """
     for folder in (runs_root() / name, Path(name).resolve()):
-        if (folder / "spec.json").is_file():
+        if is_run(folder, marks):
             return folder
-    known = sorted(path.parent.name for path in runs_root().glob("*/spec.json"))
+    known = sorted({path.parent.name for mark in marks for path in runs_root().glob(f"*/{mark}")})
     guess = did_you_mean(name, known)
     raise UsageError(
         f"{name}: there is no such run in {runs_root()}" + (f"; did you mean {guess}?" if guess else ""),
         "give a run's name or the path of its folder" + (f"; the latest is {known[-1]}" if known else ""),
     )
+
+
+def is_run(folder: Path, marks: tuple[str, ...] = ANY_RUN) -> bool:
+    """Whether a folder has one of the files that make it a run."""
+    return any((folder / mark).is_file() for mark in marks)
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
@@ -134,48 +131,3 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-def run_spec(
-    plan: LaunchPlan, base: Path, before: RunSpec | None, weights: tuple[WeightsFile, ...] = ()
-) -> RunSpec:
-    """What the ranks are told; a run that goes on keeps its W&B id, and the weights that it started from."""
-    if before is not None:
-        return replace(before, config=plan.config, base=base, facts=plan.facts, device=plan.world.device)
-    return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, secrets.token_hex(4), weights)
-
-
-def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:
-    """Write ``config.yaml``, ``manifest.json`` and, last, ``spec.json``: with it the folder is a run."""
-    (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-    write_json(folder / "manifest.json", _manifest(plan))
-    write_json(folder / "spec.json", spec.to_json())
-
-
-def _manifest(plan: LaunchPlan) -> dict[str, Any]:
-    """What one needs to know to do it again; no environment variable, no secret."""
-    return {
-        "schema_version": 1,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in _VERSIONS},
-        "lockstep": sys.modules["lockstep"].__dict__["__version__"],
-        "git": _git(),
-        "hardware": {"machine": platform.machine(), "cores": plan.world.cores, "gpus": list(plan.world.gpus)},
-        "data": {"name": plan.facts.name, "fingerprint": plan.facts.fingerprint},
-        "plan": plan.to_json(),
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the folder that the command was given in, and whether files differ from it."""
-    try:
-        commit = _git_output("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git_output("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git_output(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()

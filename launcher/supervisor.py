@@ -44,9 +44,12 @@ class Supervisor:
         threads: per rank; has to be known before torch is imported.
         environment: additions to the ranks' environment.
         log: the agent's own output.
+        keep: open files that the agent inherits.
     """
 
-    def __init__(self, threads: int, environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, threads: int, environment: dict[str, str], log: Path, keep: tuple[int, ...] = ()
+    ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self._status, write_end = os.pipe()
@@ -63,7 +66,7 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                pass_fds=(self._socket.fileno(), write_end),
+                pass_fds=(self._socket.fileno(), write_end, *keep),
                 start_new_session=True,
                 env={**os.environ, **_thread_environment(threads), **environment},
             )

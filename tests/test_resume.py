@@ -246,13 +246,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launc
 
 
 def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killable: Path) -> None:
-    from lockstep.launcher.resume import held
+    from lockstep.launcher.lock import held
 
     assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
     with held(_run("killed")):
         result = launch("resume", "killed", "--cpu", "1", cwd=killable)
     assert result.status == 2
-    assert f"process {os.getpid()} trains this run" in result.err
+    assert f"process {os.getpid()} of" in result.err
 
 
 def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:

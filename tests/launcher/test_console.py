@@ -125,9 +125,9 @@ def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_loss_that_explodes_stays_in_its_column() -> None:
-    from lockstep.launcher.console import _cell
+    from lockstep.launcher.console import figure
 
-    assert [_cell("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
+    assert [figure("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
         "0.5000",
         "1234.50",
         "5.496e+21",

@@ -121,7 +121,7 @@ def test_the_arithmetic_of_the_plan_adds_up(n: int, batch_size: int, cpu: int, l
     assert sum(document["samples_per_epoch"]) == n
     assert [sum(parts) for parts in document["micro_batches"]] == document["shares"]
     assert all(size <= limit for parts in document["micro_batches"] for size in parts)
-    assert len(table(plan)) == cpu + 2
+    assert len(table(plan)) == cpu + 3
 
 
 def test_a_limit_of_steps_ends_the_run_earlier_but_not_later() -> None:

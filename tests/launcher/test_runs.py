@@ -9,14 +9,13 @@ import pytest
 
 from lockstep.data.errors import DamagedError, UsageError
 from lockstep.data.facts import DataFacts, SplitFacts
+from lockstep.launcher.fill import fill_run, run_spec
 from lockstep.launcher.machine import Machine
 from lockstep.launcher.plan import LaunchPlan, choose_world
 from lockstep.launcher.runs import (
     create_run,
-    fill_run,
     find_run,
     read_outcome,
-    run_spec,
     runs_root,
     write_json,
 )

@@ -1,0 +1,195 @@
+"""``launch cancel``, ``stop`` and ``checkpoint``: what people ask of a run that another process has."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..data.errors import LockstepError, MachineError, UsageError
+from ..training.manifest import list_checkpoints, step_of
+from .console import say
+from .owner import Owner, is_held, read_owner, start_of
+from .requests import waits, write_request
+from .runs import ANY_RUN, LOCK, find_run
+from .status import read_status
+
+_EVERY_SECONDS = 0.05
+_GONE_SECONDS = 5.0
+_TOLD_SECONDS = 2.0  # between taking the lock and saying who has it
+
+
+def cancel(name: str, grace: float) -> int:
+    """End a run at once; the exit status.
+
+    Args:
+        name: of the run.
+        grace: seconds between SIGTERM and SIGKILL.
+
+    Raises:
+        MachineError: it runs on another machine, or cannot be ended from here.
+    """
+    folder = find_run(name, ANY_RUN)
+    if not is_held(folder / LOCK):
+        return _say_over(folder)
+    owner = _owner(folder)
+    family = list(_family(owner.pid))
+    how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
+    left = [pid for pid, start in family if not _is_gone(pid, start)]
+    if left or not _until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
+        raise MachineError(
+            f"{folder.name}: process {owner.pid} was ended by {how}, but something of it lives on"
+            + (f": {', '.join(map(str, left))}" if left else ""),
+            "it may be in a call to a device or a file system that does not return; look at it with ps",
+        )
+    say([f"{folder.name} was cancelled: process {owner.pid} was ended by {how}"])
+    return 0
+
+
+def stop(name: str, wait: float) -> int:
+    """Ask a run to write a checkpoint and end, and wait until it has; the exit status.
+
+    Raises:
+        LockstepError: it has not within ``wait`` seconds.
+    """
+    folder = find_run(name, ANY_RUN)
+    if not is_held(folder / LOCK):
+        return _say_over(folder)
+    write_request(folder, "stop")
+    if not _until(lambda: not is_held(folder / LOCK), wait):
+        raise _late(folder, "ended", wait)
+    status = read_status(folder)
+    words = f"{folder.name} is {status.status}, after {status.step:,} steps"
+    say([f"{words}; go on with `launch resume {folder.name}`" if status.can_go_on else words])
+    return 0
+
+
+def checkpoint(name: str, wait: float) -> int:
+    """Ask a run for a checkpoint now, and wait until it is there; the exit status.
+
+    Raises:
+        UsageError: it does not run.
+        LockstepError: there is none within ``wait`` seconds.
+    """
+    folder = find_run(name, ANY_RUN)
+    if not is_held(folder / LOCK):
+        raise UsageError(f"{folder.name} is not running: it is {read_status(folder).status}", "")
+    before = _newest(folder)
+    write_request(folder, "checkpoint")
+    if not _until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
+        raise _late(folder, "written a checkpoint", wait)
+    newest = _newest(folder)
+    if newest == before:
+        raise LockstepError(f"{folder.name} ended without another checkpoint", "`launch status` says how")
+    say([f"{folder.name} has a checkpoint of step {newest:,}"])
+    return 0
+
+
+def _say_over(folder: Path) -> int:
+    """There is nothing to end, which is what was wanted."""
+    say([f"{folder.name} is not running: it is {read_status(folder).status}"])
+    return 0
+
+
+def _late(folder: Path, what: str, wait: float) -> LockstepError:
+    taken = "has not noticed yet" if waits(folder) else "knows of it"
+    return LockstepError(
+        f"{folder.name} has not {what} within {wait:g} s; its launcher {taken}",
+        f"wait longer with --wait, or end it at once with `launch cancel {folder.name}`",
+    )
+
+
+def _newest(folder: Path) -> int:
+    return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=-1)
+
+
+def _owner(folder: Path) -> Owner:
+    """The process that has the run, if it may be signalled from here.
+
+    Raises:
+        MachineError: it runs elsewhere, or it cannot be told which process it is.
+    """
+    found: list[Owner] = []
+
+    def told() -> bool:
+        found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
+        return bool(found)
+
+    if _until(told, _TOLD_SECONDS):
+        return found[0]
+    owner = read_owner(folder / LOCK)
+    if owner is None:
+        raise MachineError(
+            f"{folder.name} is held by a process that does not say which it is", "look for it with ps"
+        )
+    raise MachineError(
+        f"{folder.name} is held by {owner}, which is not a process of this machine that runs now",
+        f"run `launch cancel {folder.name}` on {owner.host}, or `launch stop {folder.name}` from here",
+    )
+
+
+def _end(owner: Owner, grace: float) -> bool:
+    """SIGTERM, and SIGKILL where that does not help within ``grace`` seconds; whether it did.
+
+    By pidfd: the number is checked against the start time after the process was opened, so no other can be hit.
+    """
+    try:
+        process = os.pidfd_open(owner.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if not owner.is_here:
+            return True
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        if _ends(process, grace):
+            return True
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        _ends(process, _GONE_SECONDS)
+    except ProcessLookupError:
+        return True
+    except PermissionError as error:
+        raise MachineError(
+            f"{owner} cannot be signalled by this user", f"ask {owner.user} to cancel it"
+        ) from error
+    finally:
+        os.close(process)
+    return False
+
+
+def _ends(process: int, wait: float) -> bool:
+    return bool(select.select([process], [], [], wait)[0])
+
+
+def _family(pid: int) -> Iterator[tuple[int, int]]:
+    """(pid, start time) of every descendant."""
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child, start_of(child)
+                yield from _family(child)
+
+
+def _is_gone(pid: int, start: int) -> bool:
+    """Wait for the end of a process that has lost its launcher, which it owes; kill it where it does not come."""
+    if _until(lambda: start_of(pid) != start, _GONE_SECONDS):
+        return True
+    with suppress(OSError):
+        process = os.pidfd_open(pid)
+        if start_of(pid) == start:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
+    return _until(lambda: start_of(pid) != start, _GONE_SECONDS)
+
+
+def _until(reached: Callable[[], bool], wait: float) -> bool:
+    """Look again and again; whether it came true in time."""
+    deadline = time.monotonic() + wait
+    while not reached():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_EVERY_SECONDS)
+    return True

@@ -1,0 +1,82 @@
+"""What several ranks wrote, as one text: a line that several of them wrote stands there once, with their ranks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+WINDOW = 1000  # lines; ranks that write the same are at most this far apart, or are shown apart
+
+
+@dataclass
+class _Line:
+    text: str
+    ranks: set[int] = field(default_factory=set)
+
+
+class Merger:
+    """Takes lines of each rank in their order, and gives them out in the order in which they first came.
+
+    A rank's line joins the first line of the same text that waits and that this rank has not written; two equal
+    lines of one rank stay two.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Line] = deque()
+        self._by_text: dict[str, deque[_Line]] = {}
+        self.fresh = 0
+        """Lines that wait since the last call of ``ready``."""
+
+    def feed(self, rank: int, text: str) -> None:
+        """One line of a rank, without its end."""
+        same = self._by_text.setdefault(text, deque())
+        line = next((line for line in same if rank not in line.ranks), None)
+        if line is None:
+            line = _Line(text)
+            same.append(line)
+            self._waiting.append(line)
+            self.fresh += 1
+        line.ranks.add(rank)
+
+    def feed_in_turns(self, streams: Mapping[int, Iterable[str]]) -> Iterator[None]:
+        """Lines of all ranks, one of each at a time: nothing says when each was written."""
+        turns = {rank: iter(lines) for rank, lines in streams.items()}
+        while turns:
+            for rank, lines in list(turns.items()):
+                text = next(lines, None)
+                if text is None:
+                    del turns[rank]
+                else:
+                    self.feed(rank, text)
+            yield
+
+    def ready(self, keep: int = WINDOW) -> Iterator[tuple[str, list[int]]]:
+        """The oldest lines, each with its ranks, down to ``keep`` that other ranks may still join."""
+        self.fresh = 0
+        while len(self._waiting) > min(keep, WINDOW):
+            line = self._waiting.popleft()
+            same = self._by_text[line.text]
+            same.popleft()  # equal lines wait in the order in which they came
+            if not same:
+                del self._by_text[line.text]
+            yield line.text, sorted(line.ranks)
+
+
+def merged(streams: Mapping[int, Iterable[str]]) -> Iterator[tuple[str, list[int]]]:
+    """The lines of files that are complete, each with its ranks."""
+    merger = Merger()
+    for _ in merger.feed_in_turns(streams):
+        yield from merger.ready()
+    yield from merger.ready(keep=0)
+
+
+def ranks_in_words(ranks: Sequence[int]) -> str:
+    """``0``, ``0,2`` or ``1-7``."""
+    parts: list[list[int]] = []
+    for rank in ranks:
+        if parts and parts[-1][-1] == rank - 1:
+            parts[-1][1:] = [rank]
+        else:
+            parts.append([rank])
+    return ",".join("-".join(map(str, part)) for part in parts)
