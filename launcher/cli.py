@@ -123,7 +123,7 @@ def check(
     from .config import resolve
     from .local import Request
 
-    with _documented(json=json):
+    with documented(json=json):
         resolved = resolve(*_split(config, overrides))
         raise typer.Exit(checked(resolved, Request(gpus=gpus, cpu=cpu, json=json)))
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.batches import Work
 from ..data.order import EpochOrder, Indices
+from ..data.work import Work
 from . import batchnorm
 from .build import open_session, open_training
 from .check_contract import PARTS, Cut, check_loss, check_metrics, cut_outputs, has_rows, split

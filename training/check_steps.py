@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_map
 
-from ..data.batches import Fetched
+from ..data.work import Fetched
 from .check_model import stilled
 from .check_record import Mark, Recorder, first_difference, module_place
 from .checkpoint import newest_checkpoint
