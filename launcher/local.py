@@ -17,10 +17,11 @@ from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt, next_attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .lock import held
 from .machine import read_machine
 from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
-from .resume import Place, find_place, find_point, go_on, held, refuse_finished, refuse_other_data
+from .resume import Place, find_place, find_point, go_on, refuse_finished, refuse_other_data
 from .runs import fill_run, find_run, read_outcome, run_spec, write_json
 
 

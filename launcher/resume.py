@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
 from .console import say
 from .plan import LaunchPlan
-from .runs import LOCK, create_run, find_run, read_outcome, runs_root
+from .runs import create_run, find_run, read_outcome, runs_root
 
 _FREE = ("log.", "checkpoint.", "wandb.", "slurm.", "data.workers", "data.root", "data.max_micro_batch")
 _EXTENDABLE = ("train.epochs", "train.max_steps")
@@ -93,29 +89,6 @@ def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Be the only one that trains this run on this machine; the lock goes with the process, however it ends.
-
-    Raises:
-        UsageError: another process trains it.
-    """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(descriptor, 32).decode(errors="replace").strip()
-            raise UsageError(
-                f"{folder}: process {owner or 'unknown'} trains this run", "wait for it, or stop it"
-            ) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def find_point(folder: Path) -> Point | None:

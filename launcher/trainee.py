@@ -1,0 +1,29 @@
+"""A rank of ``launch train``: the worker, and the word "done" to the supervisor once its work is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .bootstrap import STATUS, report
+
+
+def run(argv: Sequence[str], status_fd: int) -> int:
+    """Work as the worker that ``argv`` describes; the exit status."""
+    from ..training import worker
+
+    status = worker.main(list(argv))
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if status:
+        os._exit(status)  # the clean-up of a broken process group can hang
+    report(status_fd, kind="done", rank=int(os.environ["RANK"]))
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """A process of its own instead of a fork."""
+    return run(argv, int(os.environ.pop(STATUS)))
