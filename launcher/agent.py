@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -33,7 +32,7 @@ ENTRY = (
 )
 
 
-class Forked(BaseException):  # noqa: N818 - carries a child out of the agent's frames; no error
+class Forked(BaseException):  # carries a child out of the agent's frames; no error
     """Raised in a forked child, so that the agent's frames are gone before its task begins."""
 
     def __init__(self, task: Callable[[], int]) -> None:
@@ -71,7 +70,7 @@ def _import(modules: list[str]) -> set[str]:
 
 
 def _threads() -> set[str]:
-    return set(os.listdir("/proc/self/task"))
+    return {path.name for path in Path("/proc/self/task").iterdir()}
 
 
 def _read_line(fd: int) -> bytes:
@@ -138,10 +137,11 @@ class Agent:
         given = self._order["streams"]
         streams = given[local_rank] if given else self._log(int(environment["RANK"]))
         unsafe = "asked for" if self._order["start"] == "exec" else _unsafe(self._threads)
-        if unsafe:
-            pid = self._execute(streams, environment)
-        else:
-            pid = self._fork(lambda: self._be_rank(streams, environment))
+        pid = (
+            self._execute(streams, environment)
+            if unsafe
+            else self._fork(lambda: self._be_rank(streams, environment))
+        )
         rank = int(environment["RANK"])
         self._ranks[pid] = rank
         for stream in set(streams) - {0}:
@@ -167,7 +167,7 @@ class Agent:
         from .engine import run_engine
 
         self._multiplex.forsake()
-        os.set_inheritable(self._listen_fd, False)
+        os.set_inheritable(self._listen_fd, False)  # noqa: FBT003 - its only form
         return lambda: run_engine(self._order, self._listen_fd, theirs)
 
     def _be_rank(self, streams: list[int], environment: Mapping[str, str]) -> Callable[[], int]:

@@ -23,6 +23,7 @@ from ..data.blame import place_of
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+_NO_MEMORY = "can't allocate memory"  # torch's own allocator on the processor raises a RuntimeError
 _LONGEST_MESSAGE = 4000
 
 
@@ -105,7 +106,7 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
     """Write ``error-R.json``, whole or not at all; a disk that is full must not hide the error itself."""
     chain = _chain(error)
     status = 1 if not isinstance(error, SystemExit) else error.code if isinstance(error.code, int) else 1
-    memory = any(type(link).__name__ in _OUT_OF_MEMORY for link in chain)
+    memory = any(type(link).__name__ in _OUT_OF_MEMORY or _NO_MEMORY in str(link) for link in chain)
     document: dict[str, Any] = {
         "kind": "MemoryLimitError" if memory else "TrainingError",
         "message": _message(error),

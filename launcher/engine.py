@@ -126,13 +126,13 @@ class Engine(SimpleElasticAgent):
         return RunResult(WorkerState.HEALTHY)
 
     def _listen(self) -> None:
-        self._socket.setblocking(False)
+        self._socket.setblocking(False)  # noqa: FBT003 - its only form
         try:
             while chunk := self._socket.recv(65_536):
                 self._buffer += chunk
             os._exit(0)  # the agent is gone
         except BlockingIOError:
-            self._socket.setblocking(True)
+            self._socket.setblocking(True)  # noqa: FBT003
         *lines, self._buffer = self._buffer.split(b"\n")
         self._ended.update((message["rank"], message["status"]) for message in map(json.loads, lines))
 

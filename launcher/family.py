@@ -86,7 +86,7 @@ def marked(mark: str) -> set[Process]:
 
 
 def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def kill(process: Process) -> None:

@@ -130,7 +130,7 @@ def _attempt(folder: Path, program: Program, world: World, source: str) -> Locks
             "start": program.start,
         }
         supervisor.go(order)
-        ending = supervisor.watch(view.tick)
+        ending = supervisor.watch(lambda: view.tick(supervisor.notes))
     finally:
         supervisor.cancel()
         view.close()

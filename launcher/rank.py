@@ -60,7 +60,7 @@ def detach(parent: int, streams: Sequence[int], status: int) -> int:
 
 
 def _close_all_but(kept: set[int]) -> None:
-    for number in map(int, os.listdir("/proc/self/fd")):
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
         if number not in kept:
             with suppress(OSError):
                 os.close(number)

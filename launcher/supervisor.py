@@ -230,6 +230,7 @@ class Supervisor:
             self.ending.done.add(rank)
             if not said:
                 self.ending.silent.add(rank)
+                self.notes.append(f"rank {rank} ended with status 0, but not as Python ends (os._exit?)")
         elif not said or (status and not self._owed):  # what is done stays done, however its process ends
             self.ending.done.discard(rank)
             self.ending.lost[rank] = status

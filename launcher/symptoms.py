@@ -23,7 +23,7 @@ _ABORTS = (
 _HINTS = (
     (
         ("shared memory", "bus error", "SIGBUS"),
-        "/dev/shm may be too small (docker: --shm-size), or use fewer loader workers",
+        "/dev/shm may be too small (docker: --shm-size), or use fewer loader workers",  # noqa: S108 - only named
     ),
     (("dataloader worker",), "a worker of the DataLoader died: with num_workers=0 its own error is shown"),
     (("outofmemoryerror",), "use a smaller batch per process"),

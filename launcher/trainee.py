@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,15 +13,15 @@ from .bootstrap import STATUS, report
 
 def run(argv: Sequence[str], status_fd: int) -> int:
     """Work as the worker that ``argv`` describes; the exit status."""
-    from ..training import worker
-
+    worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
+    rank = int(os.environ["RANK"])
     status = worker.main(list(argv))
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
     if status:
         os._exit(status)  # the clean-up of a broken process group can hang
-    report(status_fd, kind="done", rank=int(os.environ["RANK"]))
+    report(status_fd, kind="done", rank=rank)
     return 0
 
 

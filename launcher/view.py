@@ -58,8 +58,13 @@ class View:
         since, ranks = held or (time.monotonic(), [])
         self._lines[text] = since, [*ranks, rank]
 
-    def tick(self, *, everything: bool = False) -> None:
-        """Show what has been held back for long enough."""
+    def tick(self, notes: list[str]) -> None:
+        """Show what has been held back for long enough, and take the notes that there are."""
+        self._flush(everything=False)
+        while notes:
+            self._line(f"note: {notes.pop(0)}")
+
+    def _flush(self, *, everything: bool) -> None:
         now = time.monotonic()
         due = [
             text for text, (since, _) in self._lines.items() if everything or now - since > _TOGETHER_SECONDS
@@ -68,9 +73,12 @@ class View:
             self._emit(text, self._lines.pop(text)[1])
 
     def _emit(self, text: str, ranks: list[int]) -> None:
+        self._line(f"[{spans(ranks)}] {text}")
+
+    def _line(self, text: str) -> None:
         start = "\n" if self._in_line else ""
         self._in_line = False
-        self._put(ERR, f"{start}[{spans(ranks)}] {text}\n".encode())
+        self._put(ERR, f"{start}{text}\n".encode())
 
     def _put(self, stream: int, data: bytes) -> None:
         if self._waiting > _QUEUED_BYTES:
@@ -100,7 +108,7 @@ class View:
         for (rank, _), rest in self._partial.items():
             if rest:
                 self._say(rank, rest)
-        self.tick(everything=True)
+        self._flush(everything=True)
         if self._in_line:
             with suppress(OSError):
                 if os.isatty(ERR):

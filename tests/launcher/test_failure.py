@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lockstep.launcher.failure import diagnose
 from lockstep.launcher.ending import Ending
+from lockstep.launcher.failure import diagnose
 
 KILLED, EXITED_3 = int(signal.SIGKILL), 3 << 8
 
