@@ -1,13 +1,14 @@
 """The agent of one node: imports torch once, then starts the ranks by fork, and ends them all if it is left alone.
 
-Started by the supervisor as ``python -u -c "… lockstep.launcher.agent …" ORDER_FD STATUS_FD LISTEN_FD MODULES``;
-the import of torch overlaps with the preparation of the data. The order to go comes as one line of JSON; an end of
-file instead, or later, means that the supervisor is gone. Ranks are forked from the top of ``main``: they have no
-frame of ours below them but that one, and end as the interpreter ends.
+Started by the supervisor, which says in ``LOCKSTEP_AGENT`` how to reach it and what to import; that import overlaps
+with the preparation of the data. The order to go comes as one line of JSON; an end of file instead, or later, means
+that the supervisor is gone. Ranks are forked from the top of ``main``: they have no frame of ours below them but
+that one, and end as the interpreter ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -24,9 +25,9 @@ from typing import Any, NoReturn
 from . import family, trainee
 from .bootstrap import STATUS, report, run_program
 from .multiplex import Multiplex
-from .rank import adopt, detach, show_as
+from .rank import OUT_OF_THE_WAY, adopt, detach, show_as
 
-ENTRY = (
+_FRESH = (
     "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     "from lockstep.launcher.{module} import main; sys.exit(main(sys.argv[1:]))"
 )
@@ -40,11 +41,13 @@ class Forked(BaseException):  # carries a child out of the agent's frames; no er
         self.task = task
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
-    order_fd, status_fd, listen_fd = map(int, argv[:3])
+    *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
+    order_fd, status_fd, listen_fd = map(int, descriptors)
+    show_as([sys.executable, "-u", "lockstep-agent"])
     family.become_subreaper()
-    threads = _import(argv[3].split(","))
+    threads = _import(modules.split(","))
     line = _read_line(order_fd)
     if not line:
         return 0
@@ -107,6 +110,7 @@ class Agent:
     def serve(self) -> NoReturn:
         """Start, watch and report, until the supervisor kills this process or is gone."""
         os.environ.update(self._order["environment"])
+        os.umask(self._order["umask"])
         self._multiplex.on_child(self._reap)
         self._multiplex.on_read(self._order_fd, self._supervisor_is_gone)
         mine, theirs = socket.socketpair()
@@ -187,16 +191,18 @@ class Agent:
         order = self._order
         module = "bootstrap" if order["program"] else "trainee"
         rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
-        command = [sys.executable, "-u", "-c", ENTRY.format(module=module), *rest]
+        command = [sys.executable, "-u", "-c", _FRESH.format(module=module), *rest]
+        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
         child = subprocess.Popen(
             command,
             stdin=streams[0],
             stdout=streams[1],
             stderr=streams[2],
-            pass_fds=(self._status_fd,),
+            pass_fds=(status,),
             start_new_session=True,
-            env={**os.environ, **environment, STATUS: str(self._status_fd)},
+            env={**os.environ, **environment, STATUS: str(status)},
         )
+        os.close(status)
         child.returncode = 0  # it is waited for here, not by subprocess
         return child.pid
 

@@ -80,6 +80,7 @@ def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[st
         "attempt_dir": str(folder),
         "environment": environment,
         "start": "fork",
+        "umask": 0o077,
         "program": None,
         "argv": None,
         "streams": None,

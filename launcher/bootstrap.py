@@ -19,6 +19,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from ..data.blame import place_of
+from .rank import show_as
 
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
@@ -150,4 +151,5 @@ def report(status_fd: int, **message: Any) -> None:
 def main(argv: Sequence[str]) -> int:
     """A process of its own instead of a fork: ``ATTEMPT SCRIPT ARGS…``."""
     status_fd = int(os.environ.pop(STATUS))
+    show_as([sys.executable, "-u", *argv[1:]])
     return run_program(argv[1:], Path(argv[0]), status_fd)

@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from ..data.errors import LockstepError, MachineError, UsageError
+from .umask import be_private
 
 _STDERR = 2
 
@@ -206,7 +207,7 @@ def main() -> None:
 
 def guarded(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process as it ended."""
-    os.umask(0o077)
+    be_private()
     _hold_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)

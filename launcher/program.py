@@ -21,6 +21,7 @@ from .plan import World, choose_world
 from .rank import room_for
 from .runs import create_run, write_json
 from .supervisor import Job, Supervisor
+from .umask import of_the_user
 from .view import View
 
 
@@ -128,6 +129,7 @@ def _attempt(folder: Path, program: Program, world: World, source: str) -> Locks
             "program": program.argv,
             "streams": streams,
             "start": program.start,
+            "umask": of_the_user(),
         }
         supervisor.go(order)
         ending = supervisor.watch(lambda: view.tick(supervisor.notes))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..data.parent import die_with_parent
 
-_OUT_OF_THE_WAY = 100
+OUT_OF_THE_WAY = 100
 """Numbers from here on are the launcher's: the script's first file is number 3, as in a fresh process."""
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
 _ARG_START = 45  # in /proc/self/stat after the name, and the end of the arguments follows
@@ -52,7 +52,7 @@ def detach(parent: int, streams: Sequence[int], status: int) -> int:
     ):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kept = fcntl.fcntl(status, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
+    kept = fcntl.fcntl(status, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
     for target, source in enumerate(streams):
         os.dup2(source, target)
     _close_all_but({0, 1, 2, kept})
@@ -71,8 +71,8 @@ def adopt(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     multiprocessing.current_process().authkey = os.urandom(32)
     random.seed()
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
     if torch := sys.modules.get("torch"):
         torch.default_generator.seed()
 
@@ -102,4 +102,4 @@ def show_as(argv: Sequence[str]) -> None:
 
 def room_for(argv: Sequence[str]) -> int:
     """Bytes that ``show_as`` needs."""
-    return sum(len(os.fsencode(part)) + 1 for part in argv) + 1
+    return sum(len(os.fsencode(part)) + 1 for part in argv)

@@ -33,8 +33,8 @@ _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all ar
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _ENTRY = (
-    "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
-    "from lockstep.launcher.agent import main; sys.exit(main(sys.argv[1:]))"
+    b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
+    b"from lockstep.launcher.agent import main; sys.exit(main())"
 )
 
 
@@ -95,26 +95,25 @@ class Supervisor:
 
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
         ours = (self._heard, self._told, self._socket.fileno())
-        arguments = [*map(str, ours), ",".join(job.modules)]
-        command = [sys.executable, "-u", "-c", _ENTRY, *arguments]
-        padding = job.room - sum(len(os.fsencode(part)) + 1 for part in command)
-        if padding > 0:
-            command.append("." * padding)
+        environment = {
+            **thread_environment(job.threads),
+            **job.environment,
+            family.MARK: self._mark,
+            "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
+        }
+        code = _readable(_ENTRY)
         with job.log.open("ab") as output:
-            return subprocess.Popen(
-                command,
+            agent = subprocess.Popen(
+                _command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(*ours, *(job.outputs.writers if job.outputs else ())),
+                pass_fds=(code, *ours, *(job.outputs.writers if job.outputs else ())),
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    **thread_environment(job.threads),
-                    **job.environment,
-                    family.MARK: self._mark,
-                },
+                env={**os.environ, **environment},
             )
+        os.close(code)
+        return agent
 
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
@@ -237,6 +236,21 @@ class Supervisor:
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self.ending.signal = number
+
+
+def _command(code: str, room: int) -> list[str]:
+    """Short, and then as long as a rank's own, which takes its place in ``ps`` and must leave nothing over."""
+    command = [sys.executable, "-u", code]
+    missing = room - sum(len(os.fsencode(part)) + 1 for part in command)
+    return [*command, "." * (missing - 1)] if missing > 0 else command
+
+
+def _readable(data: bytes) -> int:
+    """A descriptor that ``data`` can be read from."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return reader
 
 
 def _lives(process: family.Process) -> bool:
