@@ -59,6 +59,10 @@ def _execute(program: list[str]) -> None:
     main = ModuleType("__main__")
     main.__dict__.update(__builtins__=sys.modules["builtins"], __annotations__={}, __cached__=None)
     sys.modules["__main__"] = main
+    if (
+        "__mp_main__" in sys.modules
+    ):  # multiprocessing's second name for it: what a spawned child sends back is of it
+        sys.modules["__mp_main__"] = main
     if program[0] == "-m":
         _first_on_path(str(Path.cwd()))
         sys.argv[:] = ["-m", *program[2:]]

@@ -1,4 +1,4 @@
-"""A program for the table of faults: ``faulty.py FAULT RANK MOMENT``; every rank leaves a child in a session of its own."""
+"""A program for the table of faults: ``faulty.py FAULT RANK MOMENT``; each rank has a child in a session of its own."""
 
 from __future__ import annotations
 
