@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from ..data.errors import LockstepError
 from ..data.facts import DataFacts
 from ..data.spec import DataConfig
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .orders import Job, order_of, visible_gpus
 from .plan import World
 from .prepare import SAME_HASHES, Preparation
-from .supervisor import Job, Supervisor
+from .supervisor import Supervisor
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 """Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,
@@ -65,41 +66,3 @@ class Attempt:
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
         return diagnose(self.folder, ending, self._world.processes)
-
-
-def visible_gpus(world: World) -> dict[str, str]:
-    """A chosen GPU is number LOCAL_RANK of those that the ranks see."""
-    return {"CUDA_VISIBLE_DEVICES": ",".join(world.gpus)}
-
-
-def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[str, Any]:
-    """What the agent is told, but for what the ranks run."""
-    return {
-        "run": folder.parent.name,
-        "processes": world.processes,
-        "attempt_dir": str(folder),
-        "environment": environment,
-        "start": "fork",
-        "umask": 0o077,
-        "program": None,
-        "argv": None,
-        "streams": None,
-    }
-
-
-def next_attempt(folder: Path, kind: str) -> Path:
-    """``KIND-K`` with the first K that is free."""
-    number = 1
-    while (folder / f"{kind}-{number}").exists():
-        number += 1
-    return folder / f"{kind}-{number}"
-
-
-def modules_for(source: str) -> Sequence[str]:
-    """What is worth importing before the fork: torch, and what the program's own text says it uses."""
-    modules = ["torch", "torch.distributed"]
-    if any(
-        word in source for word in ("DistributedDataParallel", "DDP", "fully_shard", "accelerate", "compile(")
-    ):
-        modules.append("torch._dynamo")
-    return [*modules, *(name for name in ("accelerate", "torchvision") if name in source)]

@@ -14,11 +14,12 @@ from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
 from ..training.wandb_feed import finish_feeder, start_feeder
-from .attempt import Attempt, next_attempt
+from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .lock import held
 from .machine import read_machine
+from .orders import next_attempt
 from .plan import LaunchPlan, World, choose_world, summary, table
 from .prepare import Preparation
 from .resume import Place, find_place, find_point, go_on, refuse_finished, refuse_other_data

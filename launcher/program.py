@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import LockstepError, UsageError
-from .attempt import modules_for, next_attempt, order_of, visible_gpus
 from .console import card, say
 from .failure import cause_known, diagnose
 from .lock import held
 from .machine import read_machine
+from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
 from .plan import World, choose_world
 from .rank import room_for
 from .runs import create_run, write_json
-from .supervisor import Job, Supervisor
+from .supervisor import Supervisor
 from .umask import of_the_user
 from .view import View
 

@@ -12,14 +12,15 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.errors import DamagedError, UsageError
 from ..data.suggest import did_you_mean
-from ..training.runspec import RunSpec
 from .plan import LaunchPlan
+
+if TYPE_CHECKING:  # it brings pydantic, which `launch run` has no use for
+    from ..training.runspec import RunSpec
 
 LOCK = ".lock"
 """Held by the launcher that trains the run."""
@@ -137,6 +138,8 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 def run_spec(plan: LaunchPlan, base: Path, before: RunSpec | None) -> RunSpec:
     """What the ranks are told; a run that goes on keeps its W&B id."""
+    from ..training.runspec import RunSpec
+
     wandb_id = before.wandb_id if before else secrets.token_hex(4)
     return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, wandb_id)
 
@@ -150,6 +153,8 @@ def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) ->
 
 def _manifest(plan: LaunchPlan) -> dict[str, Any]:
     """What one needs to know to do it again; no environment variable, no secret."""
+    from importlib import metadata  # as slow as all the rest of this module
+
     return {
         "schema_version": 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

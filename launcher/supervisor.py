@@ -16,17 +16,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from . import family
 from .ending import Ending, memory_kills
-from .outputs import Outputs
+from .orders import Job
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 0.4  # for the other ranks' accounts of a failure, before all are killed
 _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all are to be gone within 5 s
@@ -36,26 +35,6 @@ _ENTRY = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     b"from lockstep.launcher.agent import main; sys.exit(main())"
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an agent is started for."""
-
-    threads: int
-    """Per rank; has to be known before torch is imported."""
-    environment: dict[str, str]
-    """Additions to the ranks' environment."""
-    modules: Sequence[str]
-    """Imported before the ranks are forked."""
-    log: Path
-    """The agent's own output."""
-    room: int = 0
-    """Bytes that the agent's command line should have at least, so that ranks can show theirs in its place."""
-    stdin: bool = False
-    """Whether ranks read this process's stdin; else there is nothing for them to read."""
-    outputs: Outputs | None = None
-    """Where the ranks print; without it each to its log, unseen."""
 
 
 class Supervisor:
@@ -141,7 +120,7 @@ class Supervisor:
 
     def watch(self, tick: Callable[[], None]) -> Ending:
         """Wait for the end, calling ``tick`` now and then; afterwards no process is left."""
-        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._stop) for number in _STOPS}
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._status, selectors.EVENT_READ, self._read_status)
