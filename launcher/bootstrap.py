@@ -23,8 +23,6 @@ from .rank import show_as
 
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
-_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
-_NO_MEMORY = "can't allocate memory"  # torch's own allocator on the processor raises a RuntimeError
 _LONGEST_MESSAGE = 4000
 
 
@@ -111,9 +109,8 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
     """Write ``error-R.json``, whole or not at all; a disk that is full must not hide the error itself."""
     chain = _chain(error)
     status = 1 if not isinstance(error, SystemExit) else error.code if isinstance(error.code, int) else 1
-    memory = any(type(link).__name__ in _OUT_OF_MEMORY or _NO_MEMORY in str(link) for link in chain)
     document: dict[str, Any] = {
-        "kind": "MemoryLimitError" if memory else "TrainingError",
+        "kind": "TrainingError",
         "message": _message(error),
         "hint": "",
         "rank": rank,
@@ -123,7 +120,7 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         "ours": False,
         "chain": [[type(link).__name__, str(link)[:_LONGEST_MESSAGE]] for link in chain],
         "where": place_of(chain[-1]) if chain[-1].__traceback__ else place_of(error),
-        "exit_status": 7 if memory else status,
+        "exit_status": status,
         "traceback": "".join(traceback.format_exception(error)),
     }
     with suppress(OSError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.errors import LockstepError, MemoryLimitError, RankLostError, error_from_json
 from .ending import Ending
-from .symptoms import hint_for, is_abort, kind_of
+from .symptoms import hint_for, is_abort, is_memory, kind_of
 
 _SIGNALLED = 128
 _LOST = 4
@@ -175,6 +175,8 @@ def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> L
     known.exit_status = int(account["exit_status"])
     if account["ours"]:
         return known
+    if is_memory(account):
+        known.exit_status = MemoryLimitError.exit_status
     known.hint = known.hint or hint_for(account["type"], known.message)
     who = f"rank {cause.rank} of {world_size}"
     known.message = f"{who}: {_short(known.message)}\nat {account['where']}{_pid(cause.rank, ending)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _OF_THE_GROUP = ("DistBackendError", "DistNetworkError", "DistStoreError")
@@ -20,6 +21,8 @@ _ABORTS = (
     "closed pair",
     "caused pair closure",
 )
+_MEMORY_KINDS = ("OutOfMemoryError", "MemoryError")
+_NO_MEMORY = "can't allocate memory"  # torch's own allocator on the processor raises a RuntimeError
 _HINTS = (
     (
         ("shared memory", "bus error", "SIGBUS"),
@@ -58,6 +61,12 @@ def is_abort(kind: str, message: str) -> bool:
     if kind in _OF_THE_GROUP:
         return not any(words in text for words in _OWN_FAULTS)
     return any(words in text for words in _ABORTS) and kind not in ("BrokenPipeError", "ConnectionResetError")
+
+
+def is_memory(account: Mapping[str, Any]) -> bool:
+    """Whether a rank's account tells of memory that could not be had, on the GPU or of the process."""
+    links = account.get("chain") or [[account["type"], account["message"]]]
+    return any(kind in _MEMORY_KINDS or _NO_MEMORY in message for kind, message in links)
 
 
 def hint_for(kind: str, message: str) -> str:
