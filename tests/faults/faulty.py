@@ -1,4 +1,4 @@
-"""A program for the table of faults: ``faulty.py FAULT RANK MOMENT``; each rank has a child in a session of its own."""
+"""A program for the table of faults: ``faulty.py FAULT RANK MOMENT``; each rank has children in other sessions."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ def main() -> None:
     fault, culprit, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     mine = int(os.environ["RANK"]) == culprit
     subprocess.Popen(["sleep", "600"], start_new_session=True)
+    # An orphan in a session of its own, without the mark in its environment: only descent tells whose it is.
+    subprocess.run(["/bin/sh", "-c", f"setsid sleep {os.environ['FAULT_NAP']} &"], env={}, check=True)
     if mine and moment == "start":
         fail(fault)
     dist.init_process_group("gloo")

@@ -51,11 +51,18 @@ class Started:
     arguments: list[str]
     ready: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    nap: str = field(default_factory=lambda: f"600.{random.SystemRandom().randrange(10**12)}")
+    """Seconds for which the orphans sleep, which is how they are found."""
 
     def __post_init__(self) -> None:
         self.process = subprocess.Popen(
             [*LAUNCH, "run", "--cpu", str(WORLD), "--name", "faulty", FAULTY, *self.arguments],
-            env={**os.environ, "FAULT_MARK": self.mark, "FAULT_READY": str(self.ready)},
+            env={
+                **os.environ,
+                "FAULT_MARK": self.mark,
+                "FAULT_READY": str(self.ready),
+                "FAULT_NAP": self.nap,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -67,7 +74,9 @@ class Started:
         found = []
         for process in psutil.process_iter():
             try:
-                if wanted in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                about = Path(f"/proc/{process.pid}")
+                words = (about / "environ").read_bytes() + b"\0" + (about / "cmdline").read_bytes()
+                if {wanted, self.nap.encode()} & set(words.split(b"\0")):
                     found.append(process)
             except OSError:
                 continue
@@ -141,7 +150,8 @@ def test_whoever_of_supervisor_and_agent_is_left_ends_everything(
 ) -> None:
     run = start(started, tmp_path, "wait", "1", "middle")
     run.wait_until_ready()
-    assert len(run.family()) >= 2 + 1 + 2 * WORLD  # supervisor, agent, engine, ranks and their children
+    assert len(run.family()) == 2 + 1 + 3 * WORLD  # supervisor, agent, engine, ranks with two children each
+    time.sleep(1.5)  # the supervisor looks once a second
     if victim == "supervisor":
         run.process.kill()
         run.process.communicate()
