@@ -1,183 +1,227 @@
-"""The agent of one node: imports torch once, then starts the ranks by fork through ``torch.distributed.elastic``.
+"""The agent of one node: imports torch once, then starts the ranks by fork, and ends them all if it is left alone.
 
-Started by the supervisor as ``python -P -m lockstep.launcher.agent LISTEN_FD STATUS_FD``; the import of torch
-overlaps with the preparation of the data. The order to go comes as one line of JSON on stdin; an end of file
-instead means that there is nothing to do. The only file of the launcher that imports torch.
+Started by the supervisor, which says in ``LOCKSTEP_AGENT`` how to reach it and what to import; that import overlaps
+with the preparation of the data. The order to go comes as one line of JSON; an end of file instead, or later, means
+that the supervisor is gone. Ranks are forked from the top of ``main``: they have no frame of ours below them but
+that one, and end as the interpreter ends.
 """
 
 from __future__ import annotations
 
+import fcntl
+import importlib
 import json
 import os
-import signal
+import socket
+import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import accelerate  # noqa: F401 - imported here once, so that no rank has to
-import torch._dynamo  # noqa: F401 - DDP imports it in every rank otherwise: 5.4 s to the first all-reduce, not 2.2 s
-from torch._C._distributed_c10d import TCPStore
-from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous import (
-    RendezvousHandler,
-    RendezvousInfo,
-    RendezvousParameters,
-    RendezvousStoreInfo,
-    rendezvous_handler_registry,
+from . import family, trainee
+from .bootstrap import STATUS, report, run_program
+from .multiplex import Multiplex
+from .rank import OUT_OF_THE_WAY, adopt, detach, show_as
+
+_FRESH = (
+    "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
+    "from lockstep.launcher.{module} import main; sys.exit(main(sys.argv[1:]))"
 )
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-from ..data.parent import die_with_parent
-from ..training import check, worker
-from .numa import bind_rank
-
-_BACKEND = "lockstep"
-_ADDRESS = "127.0.0.1"
 
 
-class LoopbackRendezvous(RendezvousHandler):
-    """One node's rendezvous: a store on the loopback socket that the supervisor has bound and listens on.
+class Forked(BaseException):  # carries a child out of the agent's frames; no error
+    """Raised in a forked child, so that the agent's frames are gone before its task begins."""
 
-    Torch's own store would listen on every interface, on a port that another program may have taken meanwhile.
-    """
-
-    def __init__(self, parameters: RendezvousParameters) -> None:
-        self._run_id = parameters.run_id
-        self._port = int(parameters.config["port"])
-        self._store = TCPStore(
-            _ADDRESS,
-            self._port,
-            is_master=True,
-            wait_for_workers=False,
-            master_listen_fd=int(parameters.config["listen_fd"]),
-        )
-
-    @property
-    def use_agent_store(self) -> bool:
-        """The ranks use this store, too."""
-        return True
-
-    def get_backend(self) -> str:
-        """The name under which it is registered."""
-        return _BACKEND
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """This node alone."""
-        return RendezvousInfo(self._store, 0, 1, RendezvousStoreInfo(_ADDRESS, self._port))
-
-    def is_closed(self) -> bool:
-        """Never: the agent ends with its only node."""
-        return False
-
-    def set_closed(self) -> None:
-        """Nothing to close."""
-
-    def num_nodes_waiting(self) -> int:
-        """Nobody can join."""
-        return 0
-
-    def get_run_id(self) -> str:
-        """The run's name."""
-        return self._run_id
-
-    def shutdown(self) -> bool:
-        """Nothing is held but the store."""
-        return True
+    def __init__(self, task: Callable[[], int]) -> None:
+        super().__init__()
+        self.task = task
 
 
-class OwnLogs(LogsSpecs):
-    """The ranks write their logs themselves: elastic need not lay out folders for them."""
-
-    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """No redirection for any rank."""
-        nothing = dict.fromkeys(envs, "")
-        return LogsDest(stdouts=nothing, stderrs=nothing, tee_stdouts={}, tee_stderrs={}, error_files=nothing)
-
-    @property
-    def root_log_dir(self) -> str:
-        """Where the ranks write."""
-        return str(self._root_log_dir)
-
-
-def main(argv: list[str]) -> int:
-    """Wait for the order, run the ranks, report how they ended."""
-    listen_fd, status_fd = int(argv[0]), int(argv[1])
-    die_with_parent()
-    line = sys.stdin.readline()
+def main() -> int:
+    """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
+    *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
+    order_fd, status_fd, listen_fd = map(int, descriptors)
+    show_as([sys.executable, "-u", "lockstep-agent"])
+    family.become_subreaper()
+    threads = _import(modules.split(","))
+    line = _read_line(order_fd)
     if not line:
         return 0
-    order: dict[str, Any] = json.loads(line)
-    os.environ.update(order["environment"])
-    rendezvous_handler_registry.register(_BACKEND, LoopbackRendezvous)
-    warnings.filterwarnings(  # the threads of torch's import hold no lock that a rank needs; see the launch tests
-        "ignore", message="This process .* is multi-threaded, use of fork", category=DeprecationWarning
-    )
     try:
-        elastic_launch(_configuration(order, listen_fd), _rank)(
-            order["argv"], order["attempt_dir"], status_fd
+        Agent(json.loads(line), order_fd, status_fd, listen_fd, threads).serve()
+    except Forked as child:
+        task = child.task
+    return task()
+
+
+def _import(modules: list[str]) -> set[str]:
+    """Import what the ranks will need; the threads that this has started, which are known to bear a fork.
+
+    They are OpenBLAS's, which NumPy brings: it stops them before a fork and starts them after it.
+    """
+    before = _threads()
+    importlib.import_module("numpy")
+    known = _threads()
+    for name in modules if len(before) == 1 else []:
+        with suppress(ImportError):  # the rank will say it, if the program does need it
+            importlib.import_module(name)
+    return known if len(before) == 1 else before
+
+
+def _threads() -> set[str]:
+    return {path.name for path in Path("/proc/self/task").iterdir()}
+
+
+def _read_line(fd: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(fd, 65_536)):
+        line += byte
+    return line
+
+
+class Agent:
+    """The process that ranks are forked from.
+
+    Args:
+        order: what to start.
+        order_fd: its end of file says that the supervisor is gone.
+        status_fd: where ends are reported.
+        listen_fd: the store's socket, for the engine alone.
+        threads: those that are known to bear a fork.
+    """
+
+    def __init__(
+        self, order: dict[str, Any], order_fd: int, status_fd: int, listen_fd: int, threads: set[str]
+    ) -> None:
+        self._order = order
+        self._order_fd = order_fd
+        self._status_fd = status_fd
+        self._listen_fd = listen_fd
+        self._threads = threads
+        self._ranks: dict[int, int] = {}
+        self._engine = -1
+        self._pid = os.getpid()
+        self._multiplex = Multiplex()
+
+    def serve(self) -> NoReturn:
+        """Start, watch and report, until the supervisor kills this process or is gone."""
+        os.environ.update(self._order["environment"])
+        os.umask(self._order["umask"])
+        self._multiplex.on_child(self._reap)
+        self._multiplex.on_read(self._order_fd, self._supervisor_is_gone)
+        mine, theirs = socket.socketpair()
+        self._engine = self._fork(lambda: self._be_engine(theirs))
+        theirs.close()
+        os.close(self._listen_fd)
+        self._socket = mine
+        self._multiplex.on_read(mine.fileno(), self._hear_engine)
+        self._multiplex.run()
+
+    def _supervisor_is_gone(self) -> None:
+        """Nobody else is left to end what was started."""
+        mark = os.environ.get(family.MARK, "")
+        family.end_all(lambda: family.descendants(os.getpid()) | family.marked(mark))
+        os._exit(1)
+
+    def _hear_engine(self) -> None:
+        message = b""
+        with suppress(ConnectionResetError):  # it ended before it had read everything
+            message = _read_line(self._socket.fileno())
+        if not message:
+            self._multiplex.forget(self._socket.fileno())
+            return
+        for local_rank, environment in json.loads(message)["start"].items():
+            self._start(int(local_rank), environment)
+
+    def _start(self, local_rank: int, environment: Mapping[str, str]) -> None:
+        given = self._order["streams"]
+        streams = given[local_rank] if given else self._log(int(environment["RANK"]))
+        unsafe = "asked for" if self._order["start"] == "exec" else _unsafe(self._threads)
+        pid = (
+            self._execute(streams, environment)
+            if unsafe
+            else self._fork(lambda: self._be_rank(streams, environment))
         )
-    except ChildFailedError as error:
-        failures = {str(rank): failure.exitcode for rank, failure in error.failures.items()}
-        report(status_fd, kind="failed", failures=failures)
-        return 1
-    return 0
+        rank = int(environment["RANK"])
+        self._ranks[pid] = rank
+        for stream in set(streams) - {0}:
+            os.close(stream)
+        report(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
+
+    def _log(self, rank: int) -> list[int]:
+        """Nothing to read, and a rank's log to write to."""
+        path = Path(self._order["attempt_dir"]) / f"rank-{rank}.log"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return [0, log, log]
+
+    def _fork(self, task: Callable[[], Callable[[], int]]) -> int:
+        """Fork; the child prepares itself with ``task`` and then leaves by way of ``Forked``."""
+        with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            return pid
+        raise Forked(task())
+
+    def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
+        from .engine import run_engine
+
+        self._multiplex.forsake()
+        os.set_inheritable(self._listen_fd, False)  # noqa: FBT003 - its only form
+        return lambda: run_engine(self._order, self._listen_fd, theirs)
+
+    def _be_rank(self, streams: list[int], environment: Mapping[str, str]) -> Callable[[], int]:
+        order = self._order
+        self._multiplex.forsake()
+        self._socket.detach()
+        status = detach(self._pid, streams, self._status_fd)
+        adopt(environment)
+        attempt = Path(order["attempt_dir"])
+        if order["program"]:
+            show_as([sys.executable, "-u", *order["program"]])
+            return lambda: run_program(order["program"], attempt, status)
+        return lambda: trainee.run(order["argv"], status)
+
+    def _execute(self, streams: list[int], environment: Mapping[str, str]) -> int:
+        """Start a fresh process instead of a fork."""
+        order = self._order
+        module = "bootstrap" if order["program"] else "trainee"
+        rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
+        command = [sys.executable, "-u", "-c", _FRESH.format(module=module), *rest]
+        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        child = subprocess.Popen(
+            command,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            pass_fds=(status,),
+            start_new_session=True,
+            env={**os.environ, **environment, STATUS: str(status)},
+        )
+        os.close(status)
+        child.returncode = 0  # it is waited for here, not by subprocess
+        return child.pid
+
+    def _reap(self) -> None:
+        for pid, status in family.reap():
+            if pid in self._ranks:
+                rank = self._ranks.pop(pid)
+                report(self._status_fd, kind="ended", rank=rank, status=status)
+                with suppress(OSError):
+                    self._socket.sendall((json.dumps({"rank": rank, "status": status}) + "\n").encode())
+            elif pid == self._engine and self._ranks:
+                report(self._status_fd, kind="engine", status=status)
 
 
-def _configuration(order: dict[str, Any], listen_fd: int) -> LaunchConfig:
-    return LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=order["processes"],
-        run_id=order["run"],
-        rdzv_backend=_BACKEND,
-        rdzv_endpoint=_ADDRESS,
-        rdzv_configs={"listen_fd": listen_fd, "port": order["port"]},
-        local_addr=_ADDRESS,
-        max_restarts=0,
-        monitor_interval=0.05,
-        start_method="fork",
-        logs_specs=OwnLogs(order["attempt_dir"]),
-        shutdown_timeout=5,
-    )
-
-
-def _rank(argv: list[str], attempt_dir: str, status_fd: int) -> None:
-    """One rank, forked. Returns only when its work is done."""
-    die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # elastic's handlers belong to the agent
-    rank = int(os.environ["RANK"])
-    bind_rank(int(os.environ["LOCAL_RANK"]))
-    _redirect(Path(attempt_dir) / f"rank-{rank}.log")
-    report(status_fd, kind="started", rank=rank, pid=os.getpid())
-    status = 1
-    try:
-        status = check.main(argv, worker.main) if "--check" in argv else worker.main(argv)
-    finally:  # whatever leaves by another way than "done" ends here: elastic would wait for it for ever
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        if status:
-            os._exit(status)
-    report(status_fd, kind="done", rank=rank)
-
-
-def _redirect(path: Path) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    os.close(log)
-    os.close(nothing)
-
-
-def report(status_fd: int, **message: Any) -> None:
-    """One line to the supervisor; short enough for the pipe to keep it whole among other writers' lines."""
-    os.write(status_fd, (json.dumps(message) + "\n").encode())
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _unsafe(known: set[str]) -> str:
+    """Why this process must not be forked; empty where it may be."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "CUDA is initialised"
+    if threading.active_count() > 1 or _threads() - known:
+        return "threads are running that are not known to bear a fork"
+    return ""

@@ -12,7 +12,8 @@ from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
-from .attempt import Attempt, next_attempt
+from .attempt import Attempt
+from .orders import next_attempt
 from .plan import World
 from .runs import write_json
 

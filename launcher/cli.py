@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
-from ..data.errors import LockstepError, MachineError
+from ..data.errors import LockstepError, MachineError, UsageError
 from . import cli_runs
 from .cli_options import JsonOption, documented
+from .umask import be_private
 
 _STDERR = 2
 
@@ -70,6 +72,48 @@ def train(
         say(f"note: {note}" for note in resolved.notes)
         request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name, resume=resume)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
+
+
+class _ProgramLast(typer.core.TyperCommand):
+    """From SCRIPT or ``-m MODULE`` on, everything belongs to the program: ``--cpu`` after it, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        valued = {name for o in self.params if not getattr(o, "is_flag", True) for name in o.opts}
+        first = 0
+        while first < len(args) and args[first].startswith("-") and not args[first].startswith("-m"):
+            first += 2 if args[first] in valued else 1
+        own = args[:first]
+        return super().parse_args(ctx, [*own, *([] if "--" in own else ["--"]), *args[first:]])
+
+
+@app.command(cls=_ProgramLast)
+def run(
+    program: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCRIPT|-m MODULE [ARGS]...", help="As after `python`; what follows is the program's."
+        ),
+    ],
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="One process here, where breakpoint() works.")
+    ] = False,
+    start: Annotated[
+        str, typer.Option(metavar="fork|exec", help="`exec`: a fresh process for each rank, no fork.")
+    ] = "fork",
+) -> None:
+    """Start any torchrun-style program, unchanged; its own exit status is passed on."""
+    from .program import Program
+    from .program import debug as debug_here
+    from .program import run as run_it
+
+    if start not in ("fork", "exec"):
+        raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
+    command = Program(program, gpus, cpu, name, start)
+    raise typer.Exit(debug_here(command) if debug else run_it(command))
 
 
 @app.command()
@@ -174,7 +218,7 @@ def main() -> None:
 
 def guarded(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process as it ended."""
-    os.umask(0o077)
+    be_private()
     _hold_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)

@@ -14,11 +14,12 @@ from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
 from ..training.wandb_feed import finish_feeder, start_feeder
-from .attempt import Attempt, next_attempt
+from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .fill import fill_run, run_spec
 from .lock import held
+from .orders import next_attempt
 from .plan import LaunchPlan, World, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..data.facts import DataFacts
-from ..data.order import Batches, micro_sizes
-from ..training.spec import RunConfig
 from .gpus import want_gpus
 from .machine import Machine
 from .numa import format_cpus, share_cpus, spread_ranks
+
+if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
+    from ..data.order import Batches
+    from ..training.spec import RunConfig
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class LaunchPlan:
     @property
     def batches(self) -> Batches:
         """How an epoch is cut."""
+        from ..data.order import Batches
+
         return Batches(self.facts.train.length, self.config.data.batch_size)
 
     @property
@@ -89,6 +93,8 @@ class LaunchPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as ``--dry-run --json`` prints it."""
+        from ..data.order import micro_sizes
+
         last = self.batches.steps - 1
         return {
             "run": self.run,

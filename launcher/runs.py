@@ -66,7 +66,7 @@ def _named(root: Path, name: str) -> Path:
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
-    if (folder / "spec.json").exists() or not (folder / LOCK).exists():
+    if any((folder / name).exists() for name in ("spec.json", "run.json")) or not (folder / LOCK).exists():
         return False
     return not is_held(folder / LOCK)
 

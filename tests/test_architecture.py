@@ -29,7 +29,7 @@ HEAVY = {
     "matplotlib",
     "torchvision",
 }
-LAUNCHER_WITH_TORCH = {"launcher.agent"}  # the process that ranks are forked from
+LAUNCHER_WITH_TORCH = {"launcher.engine"}  # the process that ranks are forked from
 PRINTING = {"launcher.console", "launcher.cli"}  # cli prints the version only
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from ..data.batches import Normalise, Work, open_feed
+from ..data.batches import Normalise, open_feed
 from ..data.blame import place_of_code
 from ..data.datasets import open_split
 from ..data.errors import LockstepError
 from ..data.order import EpochOrder
 from ..data.splits import ArraySplit, MapSplit
+from ..data.work import Work
 from .finding import Finding
 from .runspec import RunSpec
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from lockstep.launcher.ending import Ending
 from lockstep.launcher.failure import diagnose
-from lockstep.launcher.supervisor import Ending
 
 KILLED, EXITED_3 = int(signal.SIGKILL), 3 << 8
 
@@ -42,7 +42,9 @@ def test_the_rank_that_raised_is_named_with_its_place_and_log(tmp_path: Path) ->
     _error(tmp_path, 1)
     error = diagnose(tmp_path, Ending(lost={1: EXITED_3}), 3)
     assert error is not None
-    assert error.message == "rank 1 of 3: ValueError: broken\nat model.py:7"
+    assert error.message.startswith(
+        "rank 1 of 3: ValueError: broken\nat model.py:7\n2 other ranks ended because of it"
+    )
     assert str(tmp_path / "rank-1.log") in error.hint
     assert error.exit_status == 1
 

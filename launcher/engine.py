@@ -1,0 +1,160 @@
+"""The elastic engine of one node: rendezvous, numbers of the ranks, their environment, and how often they start.
+
+Runs in a process of its own beside the ranks, forked from the agent, because its store needs threads: those must
+not exist where ranks are forked. It asks the agent for the ranks by a socket, one line of JSON each way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed.elastic.agent.server.api import (
+    RunResult,
+    SimpleElasticAgent,
+    WorkerGroup,
+    WorkerSpec,
+    WorkerState,
+)
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+
+_ADDRESS = "127.0.0.1"
+_POLL_SECONDS = 0.05
+
+
+class LoopbackRendezvous(RendezvousHandler):
+    """One node's rendezvous: a store on the loopback socket that the supervisor has bound and listens on.
+
+    Torch's own store would listen on every interface, on a port that another program may have taken meanwhile.
+    """
+
+    def __init__(self, run_id: str, port: int, listen_fd: int) -> None:
+        self._run_id = run_id
+        self._port = port
+        self._store = TCPStore(
+            _ADDRESS, port, is_master=True, wait_for_workers=False, master_listen_fd=listen_fd
+        )
+
+    @property
+    def use_agent_store(self) -> bool:
+        """The ranks use this store, too."""
+        return True
+
+    def get_backend(self) -> str:
+        """Its name in elastic's records."""
+        return "lockstep"
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """This node alone."""
+        return RendezvousInfo(self._store, 0, 1, RendezvousStoreInfo(_ADDRESS, self._port))
+
+    def is_closed(self) -> bool:
+        """Never: the engine ends with its only node."""
+        return False
+
+    def set_closed(self) -> None:
+        """Nothing to close."""
+
+    def num_nodes_waiting(self) -> int:
+        """Nobody can join."""
+        return 0
+
+    def get_run_id(self) -> str:
+        """The run's name."""
+        return self._run_id
+
+    def shutdown(self) -> bool:
+        """Nothing is held but the store."""
+        return True
+
+
+class Engine(SimpleElasticAgent):
+    """Elastic's agent, with ranks that are started by the process that has imported torch.
+
+    It never ends a rank by itself: that is the supervisor's to decide, who also knows of the other ranks.
+    """
+
+    def __init__(self, spec: WorkerSpec, attempt: str, agent: socket.socket) -> None:
+        super().__init__(spec)
+        self._attempt = Path(attempt)
+        self._socket = agent
+        self._buffer = b""
+        self._ended: dict[int, int] = {}
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        self._ended.clear()
+        environments = {
+            worker.local_rank: self._environment(worker_group, worker) for worker in worker_group.workers
+        }
+        self._socket.sendall((json.dumps({"start": environments}) + "\n").encode())
+        return {local_rank: f"rank {local_rank}" for local_rank in environments}
+
+    def _environment(self, group: WorkerGroup, worker: Any) -> dict[str, str]:
+        """What torchrun's ranks find in theirs; a test compares the two."""
+        spec = group.spec
+        return {
+            "RANK": str(worker.global_rank),
+            "LOCAL_RANK": str(worker.local_rank),
+            "WORLD_SIZE": str(worker.world_size),
+            "LOCAL_WORLD_SIZE": str(spec.local_world_size),
+            "GROUP_RANK": str(group.group_rank),
+            "GROUP_WORLD_SIZE": str(group.group_world_size),
+            "ROLE_NAME": spec.role,
+            "ROLE_RANK": str(worker.role_rank),
+            "ROLE_WORLD_SIZE": str(worker.role_world_size),
+            "MASTER_ADDR": str(group.master_addr),
+            "MASTER_PORT": str(group.master_port),
+            "TORCHELASTIC_RESTART_COUNT": str(spec.max_restarts - self._remaining_restarts),
+            "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
+            "TORCHELASTIC_RUN_ID": spec.rdzv_handler.get_run_id(),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_ERROR_FILE": str(self._attempt / f"elastic-error-{worker.global_rank}.json"),
+            "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+            "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
+        }
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        """Healthy until all have ended well; what ended otherwise is the supervisor's business."""
+        self._listen()
+        if len(self._ended) == worker_group.spec.local_world_size and not any(self._ended.values()):
+            return RunResult(WorkerState.SUCCEEDED, dict.fromkeys(self._ended))
+        return RunResult(WorkerState.HEALTHY)
+
+    def _listen(self) -> None:
+        self._socket.setblocking(False)  # noqa: FBT003 - its only form
+        try:
+            while chunk := self._socket.recv(65_536):
+                self._buffer += chunk
+            os._exit(0)  # the agent is gone
+        except BlockingIOError:
+            self._socket.setblocking(True)  # noqa: FBT003
+        *lines, self._buffer = self._buffer.split(b"\n")
+        self._ended.update((message["rank"], message["status"]) for message in map(json.loads, lines))
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        """The supervisor ends them."""
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        """The supervisor ends them."""
+
+
+def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> int:
+    """Be the engine until the ranks have ended."""
+    handler = LoopbackRendezvous(order["run"], order["port"], listen_fd)
+    spec = WorkerSpec(
+        role="default",
+        local_world_size=order["processes"],
+        rdzv_handler=handler,
+        fn=None,
+        entrypoint="rank",
+        max_restarts=0,
+        monitor_interval=_POLL_SECONDS,
+        local_addr=_ADDRESS,
+    )
+    Engine(spec, order["attempt_dir"], agent).run()
+    return 0

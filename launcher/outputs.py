@@ -1,0 +1,91 @@
+"""What the ranks print: a file for each, and a view for people."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+OUT, ERR = 1, 2
+_PIPE_BYTES = 2**20  # a burst must not stop a rank; the kernel's default is 64 KiB
+_CHUNK = 2**16
+_F_SETPIPE_SZ = 1031
+
+
+class Watcher(Protocol):
+    """Sees what ranks print, as it comes."""
+
+    def feed(self, rank: int, stream: int, data: bytes) -> None:
+        """Some bytes of a rank's stdout (1) or stderr (2)."""
+
+
+class Outputs:
+    """A pipe for each stream of each rank; what comes is written to ``rank-R.log`` and shown.
+
+    Args:
+        folder: of the attempt.
+        ranks: how many.
+        watcher: is fed.
+    """
+
+    def __init__(self, folder: Path, ranks: int, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._files: list[BinaryIO] = []
+        self._ends: dict[int, tuple[int, int]] = {}
+        self.writers: list[int] = []
+        """Two for each rank: stdout, stderr."""
+        for rank in range(ranks):
+            descriptor = os.open(folder / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._files.append(os.fdopen(descriptor, "ab", buffering=0))
+            for stream in (OUT, ERR):
+                self._ends[self._pipe()] = rank, stream
+
+    def _pipe(self) -> int:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        with suppress(OSError):  # a user may own only so much of it
+            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_BYTES)
+        self.writers.append(writer)
+        return reader
+
+    def streams(self, rank: int) -> tuple[int, int]:
+        """The descriptors that a rank writes to."""
+        return self.writers[2 * rank], self.writers[2 * rank + 1]
+
+    def release(self) -> None:
+        """The writing ends belong to the agent now."""
+        while self.writers:
+            os.close(self.writers.pop())
+
+    def readers(self) -> Iterator[int]:
+        """Descriptors to wait for."""
+        yield from self._ends
+
+    def read(self, descriptor: int) -> bool:
+        """Take what is there; False at its end."""
+        return self._take(descriptor) != b""
+
+    def _take(self, descriptor: int) -> bytes | None:
+        """Some bytes; none at the end, None where nothing has come yet."""
+        rank, stream = self._ends[descriptor]
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return None
+        with suppress(OSError):  # a full disk costs the log, not the training
+            self._files[rank].write(data)
+        self._watcher.feed(rank, stream, data)
+        return data
+
+    def drain(self) -> None:
+        """Take what is left, once nobody writes any more, and close."""
+        for descriptor in self._ends:
+            while self._take(descriptor):
+                pass
+            os.close(descriptor)
+        self._ends.clear()
+        for file in self._files:
+            file.close()

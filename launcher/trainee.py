@@ -1,0 +1,35 @@
+"""A rank of ``launch train``: the worker, and the word "done" to the supervisor once its work is."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .bootstrap import STATUS, report
+from .numa import bind_rank
+
+
+def run(argv: Sequence[str], status_fd: int) -> int:
+    """Work as the worker that ``argv`` describes; the exit status."""
+    worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
+    rank = int(os.environ["RANK"])
+    bind_rank(int(os.environ["LOCAL_RANK"]))
+    if "--check" in argv:
+        status = importlib.import_module("lockstep.training.check").main(list(argv), worker.main)
+    else:
+        status = worker.main(list(argv))
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if status:
+        os._exit(status)  # the clean-up of a broken process group can hang
+    report(status_fd, kind="done", rank=rank)
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """A process of its own instead of a fork."""
+    return run(argv, int(os.environ.pop(STATUS)))

@@ -1,0 +1,18 @@
+"""Files that the launcher makes are for its user alone; a program that it runs makes its own as the user has said."""
+
+from __future__ import annotations
+
+import os
+
+_PRIVATE = 0o077
+_theirs: list[int] = []
+
+
+def be_private() -> None:
+    """From now on this process makes files for its user alone."""
+    _theirs[:] = [os.umask(_PRIVATE)]
+
+
+def of_the_user() -> int:
+    """The mask that this process was started with."""
+    return _theirs[0] if _theirs else _PRIVATE

@@ -1,0 +1,129 @@
+"""The live view of ``launch run``: rank 0 as it comes, and what other ranks say, once, with who says it.
+
+Rank 0's stdout goes to stdout and its stderr to stderr, byte for byte, so that ``launch run … > out.txt`` gives what
+``python … > out.txt`` would. Other ranks' lines go to stderr. A thread writes, because a terminal that is stopped
+or a pager that waits must not stop the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from contextlib import suppress
+
+from .console import plain
+from .outputs import ERR
+
+_TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
+_QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: the logs have it
+_LINE_BYTES = 2000
+_RETRY_SECONDS = 0.01
+
+
+class View:
+    """Feeds a terminal. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._left_out = 0
+        self._partial: dict[tuple[int, int], bytes] = {}
+        self._lines: dict[str, tuple[float, list[int]]] = {}
+        self._in_line = False
+        self._thread = threading.Thread(target=self._write, name="view", daemon=True)
+        self._thread.start()
+
+    def feed(self, rank: int, stream: int, data: bytes) -> None:
+        """Some bytes of a rank."""
+        if not data:
+            return
+        if rank == 0:
+            self._in_line = not data.endswith((b"\n", b"\r"))
+            self._put(stream, data)
+            return
+        *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
+        self._partial[rank, stream] = rest[-_LINE_BYTES:]
+        for line in lines:
+            self._say(rank, line)
+
+    def _say(self, rank: int, line: bytes) -> None:
+        """Hold a line back for a moment: other ranks may say the same."""
+        text = plain(line.rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace"))
+        held = self._lines.get(text)
+        if held is not None and rank in held[1]:  # the same again is another line
+            self._emit(text, self._lines.pop(text)[1])
+            held = None
+        since, ranks = held or (time.monotonic(), [])
+        self._lines[text] = since, [*ranks, rank]
+
+    def tick(self, notes: list[str]) -> None:
+        """Show what has been held back for long enough, and take the notes that there are."""
+        self._flush(everything=False)
+        while notes:
+            self._line(f"note: {notes.pop(0)}")
+
+    def _flush(self, *, everything: bool) -> None:
+        now = time.monotonic()
+        due = [
+            text for text, (since, _) in self._lines.items() if everything or now - since > _TOGETHER_SECONDS
+        ]
+        for text in due:
+            self._emit(text, self._lines.pop(text)[1])
+
+    def _emit(self, text: str, ranks: list[int]) -> None:
+        self._line(f"[{spans(ranks)}] {text}")
+
+    def _line(self, text: str) -> None:
+        start = "\n" if self._in_line else ""
+        self._in_line = False
+        self._put(ERR, f"{start}{text}\n".encode())
+
+    def _put(self, stream: int, data: bytes) -> None:
+        if self._waiting > _QUEUED_BYTES:
+            self._left_out += len(data)
+            return
+        if self._left_out:
+            note = f"\n[launch: {self._left_out} bytes are left out here, the logs have them]\n".encode()
+            data, self._left_out = note + data, 0
+        self._waiting += len(data)
+        self._queue.put((stream, data))
+
+    def _write(self) -> None:
+        closed = set()
+        while (item := self._queue.get()) is not None:
+            stream, data = item
+            while data and stream not in closed:
+                try:
+                    data = data[os.write(stream, data) :]
+                except BlockingIOError:  # somebody made the terminal non-blocking
+                    time.sleep(_RETRY_SECONDS)
+                except OSError:  # nobody is left to read it
+                    closed.add(stream)
+            self._waiting -= len(item[1])
+
+    def close(self) -> None:
+        """Show the rest and wait until it is written."""
+        for (rank, _), rest in self._partial.items():
+            if rest:
+                self._say(rank, rest)
+        self._flush(everything=True)
+        if self._in_line:
+            with suppress(OSError):
+                if os.isatty(ERR):
+                    self._put(ERR, b"\n")
+        self._queue.put(None)
+        self._thread.join()
+
+
+def spans(ranks: list[int]) -> str:
+    """``rank 3``, or ``ranks 1-3,7``."""
+    parts: list[list[int]] = []
+    for rank in sorted(ranks):
+        if parts and rank == parts[-1][-1] + 1:
+            parts[-1][1:] = [rank]
+        else:
+            parts.append([rank])
+    text = ",".join("-".join(map(str, part)) for part in parts)
+    return f"rank {text}" if len(ranks) == 1 else f"ranks {text}"
