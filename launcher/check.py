@@ -28,8 +28,8 @@ from .check_table import CheckTable
 from .config import ResolvedConfig
 from .console import card, say
 from .local import Request
-from .machine import read_machine
-from .plan import World, choose_world
+from .plan import World
+from .reserve import reserved
 from .weights import find_weights
 
 _PROCESSES = 2  # where nothing is asked for
@@ -39,12 +39,15 @@ _CAUSES = ("loss", "metric", "samples", "randomness", "model")
 def check(resolved: ResolvedConfig, request: Request) -> int:
     """Look, step, kill and resume; the exit status: 1 where the user's code breaks exactness."""
     unsaid = request.cpu is None and request.gpus is None
-    world = choose_world(read_machine(), request.gpus, _PROCESSES if unsaid else request.cpu)
+    cpu = _PROCESSES if unsaid else request.cpu
     table = CheckTable(as_json=request.json)
     failure: LockstepError | None = None
-    with tempfile.TemporaryDirectory(prefix="lockstep-check-") as folder:
+    with (
+        reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
+        tempfile.TemporaryDirectory(prefix="lockstep-check-") as folder,
+    ):
         try:
-            Check(Path(folder), resolved, world, table).run()
+            Check(Path(folder), resolved, reservation.world, table).run()
         except LockstepError as error:
             failure = error
     status = table.conclude(failure)
