@@ -148,4 +148,4 @@ def test_the_ranks_of_a_training_keep_to_their_nodes(own: Path) -> None:
     assert f"1 thread per process, of 2 cores; CPUs {first} | {second}" in planned.stdout
     subprocess.run(command, cwd=own, capture_output=True, check=True, timeout=WATCHDOG)
     logs = [Path(os.environ["LOCKSTEP_RUNS"], "bound", "attempt-1", f"rank-{rank}.log") for rank in (0, 1)]
-    assert [log.read_text().strip() for log in logs] == [f"cpus [{first}]", f"cpus [{second}]"]
+    assert [log.read_text().splitlines()[0] for log in logs] == [f"cpus [{first}]", f"cpus [{second}]"]
