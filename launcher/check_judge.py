@@ -17,6 +17,7 @@ KILLED_AFTER = 5
 _PER_PROCESS = 8  # samples of a step: enough to differ, few enough to be quick
 _TOLERANCE = {"fp64": 1e-9, "fp32": 1e-3, "auto": 1e-3}
 _COARSE = 0.1  # of the half types
+_APART = "look for what depends on the other samples of a batch, on the rank, or on how many there are"
 _REPRODUCIBLE = (
     "keep nothing outside of parameters, buffers and torch's global generators;"
     " ask for deterministic kernels with train.deterministic=true"
@@ -92,10 +93,10 @@ def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Compari
     limit = f"at most {under.limit:g} is allowed"
     if not gradient["relative"] <= under.limit:
         what = f"in the first step the gradient of {_worst(gradient)} {under.told}; {limit}"
-        return Finding(check, "FAIL", what, "", under.cause)
+        return Finding(check, "FAIL", what, "", under.cause or _APART)
     if under.precision == "fp64" and not weight["relative"] <= under.limit:
         what = f"after {STEPS} steps {_worst(weight)} {under.told}; {limit}"
-        return Finding(check, "FAIL", what, "", under.cause)
+        return Finding(check, "FAIL", what, "", under.cause or _APART)
     worst = weight if under.precision == "fp64" else gradient
     compared = f"gradients and weights of {STEPS} steps" if under.precision == "fp64" else "gradients"
     most = f"at most {worst['relative']:.1e} apart ({worst['name']})" if worst["name"] else "equal to the bit"
@@ -115,7 +116,7 @@ def judge_evaluation(
     for name, value in one.items():
         if not _agree(value, many[name], under.limit):
             what = f"{name} is {value:.10g} with 1 process and {many[name]:.10g} with {under.processes}"
-            return Finding("evaluation", "FAIL", what, "", under.cause)
+            return Finding("evaluation", "FAIL", what, "", under.cause or _APART)
     return Finding(
         "evaluation", "PASS", f"{many['val/count']:,} of {length:,} samples, each once; the same metrics"
     )

@@ -112,7 +112,9 @@ def check_loss(loss: Loss, cut: Cut) -> Finding:
 
 
 def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | None:
-    whole = loss(output, cut.target)
+    whole, again = (loss(output, cut.target) for _ in range(2))
+    if not _equal(whole, again):
+        return "the loss gives another value for the same output and target on a second call"
     pieces = [loss(part, target) for part, target in zip(parts, cut.targets, strict=True)]
     summed, weight = total(whole, cut.size)
     totals = [total(piece, samples_in(target)) for piece, target in zip(pieces, cut.targets, strict=True)]
@@ -122,6 +124,15 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
         return "the loss returned one value per sample for some batches and (sum, weight) for others"
     weights = [float(part) for _, part in totals if part is not None]
     return _sum_mistake("the loss", cut, (summed, [value for value, _ in totals]), (float(weight), weights))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """To the bit, what is not a number included."""
+    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(
+        torch.equal(torch.nan_to_num(torch.as_tensor(a)), torch.nan_to_num(torch.as_tensor(b)))
+        for a, b in pairs
+    )
 
 
 def _sample_mistake(whole: torch.Tensor, pieces: torch.Tensor, cut: Cut) -> str | None:

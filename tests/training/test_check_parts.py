@@ -50,6 +50,10 @@ LOSSES: dict[str, tuple[Callable[..., Any], str | None]] = {
     "(mean, samples)": (lambda o, t: (cross_entropy(o, t), len(t)), "a mean is no sum"),
     "(sum, 1)": (lambda o, t: (cross_entropy(o, t, reduction="sum"), 1), "one mean, whatever the samples"),
     "a mean for each": (lambda o, t: cross_entropy(o, t).expand(len(t)), "as of a mean"),
+    "a random one": (
+        lambda o, t: cross_entropy(o, t, reduction="none") * random.random(),
+        "another value for the same output and target on a second call",
+    ),
     "in-batch negatives": (_contrastive, "it looks at the other samples"),
     "not a number": (lambda o, t: o[:, 0] * float("nan"), "of sample 0 is nan"),
     "an error for one sample": (lambda o, t: o.squeeze()[:, 0] * 1.0, "IndexError"),
