@@ -12,9 +12,9 @@ from ..data.spec import DataConfig
 from .ending import Ending
 from .failure import cause_known, diagnose
 from .orders import Job, order_of, visible_gpus
-from .plan import World
 from .prepare import SAME_HASHES, Preparation
 from .supervisor import Supervisor
+from .world import World
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 """Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,

@@ -28,9 +28,9 @@ from .check_table import CheckTable
 from .config import ResolvedConfig
 from .console import card, say
 from .local import Request
-from .plan import World
 from .reserve import reserved
 from .weights import find_weights
+from .world import World
 
 _PROCESSES = 2  # where nothing is asked for
 _CAUSES = ("loss", "metric", "samples", "randomness", "model")

@@ -14,8 +14,8 @@ from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
 from .attempt import Attempt
 from .orders import next_attempt
-from .plan import World
 from .runs import write_json
+from .world import World
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from .console import EpochTable, card, put, put_json, say
 from .fill import fill_run, run_spec
 from .lock import held
 from .orders import next_attempt
-from .plan import LaunchPlan, World, summary, table
+from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
 from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
 from .runs import find_run, read_outcome, write_json
 from .weights import find_weights
+from .world import World
 
 
 @dataclass(frozen=True)

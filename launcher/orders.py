@@ -9,7 +9,7 @@ from typing import Any
 
 from .numa import CPUS, to_variable
 from .outputs import Outputs
-from .plan import World
+from .world import World
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..data.facts import DataFacts
 from .gpus import want_gpus
 from .machine import Machine
 from .numa import format_cpus, share_cpus, spread_ranks
+from .world import World
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ..data.order import Batches
     from ..training.spec import RunConfig
-
-
-@dataclass(frozen=True)
-class World:
-    """The processes of a run on one machine."""
-
-    device: Literal["cpu", "gpu"]
-    processes: int
-    threads: int
-    """Per process."""
-    gpus: tuple[str, ...]
-    """One for each process, as CUDA_VISIBLE_DEVICES names it; empty on the CPU."""
-    cores: int
-    cores_why: str = ""
-    """Why these are fewer than the machine has."""
-    cpus: tuple[tuple[int, ...], ...] = ()
-    """The CPUs that each process keeps to, near its GPU; empty where all are equally near."""
 
 
 def choose_world(machine: Machine, gpus: str | None, cpu: int | None) -> World:

@@ -16,13 +16,13 @@ from .failure import cause_known, diagnose
 from .lock import held
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
-from .plan import World
 from .rank import room_for
 from .reserve import reserved
 from .runs import create_run, write_json
 from .supervisor import Supervisor
 from .umask import of_the_user
 from .view import View
+from .world import World
 
 
 @dataclass(frozen=True)

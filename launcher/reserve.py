@@ -10,7 +10,8 @@ from .console import say
 from .gpu_locks import GpuLocks, lock_folder
 from .gpus import Wanted, use_of, want_gpus
 from .machine import Machine, read_machine
-from .plan import World, world_on
+from .plan import world_on
+from .world import World
 
 _HINT = "wait for it, take others with --gpus N or --gpus idle, or train on the processor with --cpu N"
 

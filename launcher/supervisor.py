@@ -33,6 +33,8 @@ _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _ENTRY = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
+    # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
+    b"import linecache; linecache.cache[__file__] = (0, None, [], __file__); del __file__; "
     b"from lockstep.launcher.agent import main; sys.exit(main())"
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ..training.control import STOPPED
 from .bootstrap import STATUS, report
 from .numa import bind_rank
 
@@ -21,13 +23,21 @@ def run(argv: Sequence[str], status_fd: int) -> int:
         status = importlib.import_module("lockstep.training.check").main(list(argv), worker.main)
     else:
         status = worker.main(list(argv))
+    _flush()
+    if status not in (0, STOPPED):
+        os._exit(status)  # the clean-up of a broken process group can hang
+    report(status_fd, kind="done", rank=rank)
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(
+        0
+    )  # the interpreter's own end would find "leaks" of libraries that were imported before the fork
+
+
+def _flush() -> None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    if status:
-        os._exit(status)  # the clean-up of a broken process group can hang
-    report(status_fd, kind="done", rank=rank)
-    return 0
 
 
 def main(argv: Sequence[str]) -> int:

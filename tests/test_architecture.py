@@ -30,6 +30,7 @@ HEAVY = {
     "torchvision",
 }
 LAUNCHER_WITH_TORCH = {"launcher.engine"}  # the process that ranks are forked from
+RUNS_SCRIPTS = {"launcher.bootstrap": "exec"}  # it runs the user's script as ``__main__``
 PRINTING = {"launcher.console", "launcher.cli"}  # cli prints the version only
 
 
@@ -107,7 +108,8 @@ def test_the_launcher_imports_no_torch(module: str) -> None:
 @pytest.mark.parametrize("module", modules())
 def test_no_pickle_no_shell_no_unsafe_yaml_no_print(module: str) -> None:
     names = {ast.unparse(node.func) for node in ast.walk(modules()[module]) if isinstance(node, ast.Call)}
-    assert names & {"torch.load", "os.system", "yaml.load", "eval", "exec"} == set()
+    forbidden = {"torch.load", "os.system", "yaml.load", "eval"} | ({"exec"} - {RUNS_SCRIPTS.get(module)})
+    assert names & forbidden == set()
     assert imports(module, lazy=True) & {"pickle", "dill", "cloudpickle"} == set()
     keywords = [
         k for node in ast.walk(modules()[module]) if isinstance(node, ast.Call) for k in node.keywords

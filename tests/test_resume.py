@@ -233,12 +233,12 @@ def test_changed_data_is_refused(launch: Launch, killable: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "whole", 2) == 0
-    assert _train(launch, killable, "killed", 2, KILL_AT="17") == 4
+    assert _train(launch, killable, "killed", 2, "train.max_steps=17") == 0
     newest = max((_run("killed") / "checkpoints").glob("step_*"))
     content = bytearray((newest / "optimizer.safetensors").read_bytes())
     content[-1] ^= 1
     (newest / "optimizer.safetensors").write_bytes(content)
-    result = launch("resume", "killed", "--cpu", "2", cwd=killable)
+    result = launch("resume", "killed", "train.max_steps=20", "--cpu", "2", cwd=killable)
     assert result.status == 0, result.err
     assert f"{newest.name}/optimizer.safetensors is not what was written" in result.err
     _check_same("whole", "killed")

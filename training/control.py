@@ -19,6 +19,8 @@ _FIRST_RANK, _RANK_WORDS = 16, 8
 _STEP, _PHASE, _TIME = 0, 1, 2
 _WAIT_SECONDS = 0.001
 ENDLESS = 2**63
+STOPPED = 75
+"""Exit status of a run that was stopped and can be resumed: EX_TEMPFAIL of sysexits.h."""
 PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
 """What a rank is doing; the page holds the index."""
 

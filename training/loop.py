@@ -13,7 +13,7 @@ import torch
 from ..data.errors import TrainingError
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256
-from .control import Control
+from .control import STOPPED, Control
 from .evaluate import evaluate
 from .events import EventLog, plain
 from .fence import Fence
@@ -25,9 +25,6 @@ from .session import Training
 from .spec import CheckpointConfig
 from .state import Progress, Resumed, describe
 from .writer import Writer
-
-STOPPED = 75
-"""Exit status of a run that was stopped and can be resumed: EX_TEMPFAIL of sysexits.h."""
 
 
 class Loop:

@@ -1,0 +1,23 @@
+"""The processes of a launch on one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run on one machine."""
+
+    device: Literal["cpu", "gpu"]
+    processes: int
+    threads: int
+    """Per process."""
+    gpus: tuple[str, ...]
+    """One for each process, as CUDA_VISIBLE_DEVICES names it; empty on the CPU."""
+    cores: int
+    cores_why: str = ""
+    """Why these are fewer than the machine has."""
+    cpus: tuple[tuple[int, ...], ...] = ()
+    """The CPUs that each process keeps to, near its GPU; empty where all are equally near."""
