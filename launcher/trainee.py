@@ -27,7 +27,7 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     if status not in (0, STOPPED):
         os._exit(status)  # the clean-up of a broken process group can hang
     report(status_fd, kind="done", rank=rank)
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # noqa: SLF001 - the one part of that end that is wanted
     _flush()
     os._exit(
         0
