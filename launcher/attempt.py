@@ -13,6 +13,7 @@ from .ending import Ending
 from .failure import cause_known, diagnose
 from .orders import Job, order_of, visible_gpus
 from .prepare import SAME_HASHES, Preparation
+from .steering import Steering
 from .supervisor import Supervisor
 from .world import World
 
@@ -49,19 +50,25 @@ class Attempt:
         """The data's facts, while the agent imports torch."""
         return Preparation(config, base).wait()
 
-    def run(self, argv: list[str], tick: Callable[[], None], *, fenced: bool) -> LockstepError | None:
+    def run(
+        self, argv: list[str], tick: Callable[[], None], *, fenced: bool, steering: Steering | None = None
+    ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
         Args:
             argv: of the worker.
             tick: called now and then.
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
+            steering: of a training, which can be asked to stop.
         """
         environment = {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
             **({"LOCKSTEP_TOKEN": self.folder.name} if fenced else {}),
+            **(steering.environment if steering else {}),
         }
+        if steering is not None:
+            self._supervisor.on_signal = steering.signalled
         order = order_of(self.folder, self._world, environment) | {"argv": argv}
         self._supervisor.go(order)
         return self._diagnose(self._supervisor.watch(tick))

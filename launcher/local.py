@@ -25,6 +25,7 @@ from .prepare import Preparation
 from .reserve import Reservation, reserved
 from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
 from .runs import find_run, read_outcome, write_json
+from .steering import Steering
 from .weights import find_weights
 from .world import World
 
@@ -91,12 +92,26 @@ def _train(
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         log = attempt.folder / "wandb.log"
         feeder = start_feeder(spec, folder, log)
-        failure = attempt.run([str(folder / "spec.json")], rows.update, fenced=True)
+        failure = _steered(attempt, plan, folder, rows)
         rows.close()
         failure = _record(folder, failure, world)
         warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
         say([f"warning: {warning}; see {log}"] if warning else [])
     return failure
+
+
+def _steered(attempt: Attempt, plan: LaunchPlan, folder: Path, rows: EpochTable) -> LockstepError | None:
+    """Train to the end, or to where somebody wants it to stop."""
+    steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
+
+    def tick() -> None:
+        steering.tick()
+        rows.update()
+
+    try:
+        return attempt.run([str(folder / "spec.json")], tick, fenced=True, steering=steering)
+    finally:
+        steering.close()
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
@@ -157,6 +172,10 @@ def _conclude(folder: Path, failure: LockstepError | None, request: Request) -> 
     if failure is not None:
         card(failure)
         return failure.exit_status
+    outcome = read_outcome(folder) or {}
+    if outcome.get("status") == "stopped":
+        say([f"stopped after {outcome['steps']:,} steps; go on with `launch resume {folder.name}`"])
+        return int(outcome["exit_code"])
     say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0
 

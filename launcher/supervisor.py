@@ -25,7 +25,7 @@ from . import family
 from .ending import Ending, memory_kills
 from .orders import Job
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 0.4  # for the other ranks' accounts of a failure, before all are killed
 _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all are to be gone within 5 s
@@ -71,6 +71,9 @@ class Supervisor:
         self._count = -1
         self._all_done: float | None = None
         self.ending = Ending()
+        self.on_signal: Callable[[int], bool] = lambda _: False
+        """Told of each signal; False where there is nothing gentler than to end everything."""
+        self._signals: list[int] = []
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
 
@@ -148,6 +151,7 @@ class Supervisor:
         while self.ending.agent_status is None and self.ending.signal is None:
             for key, _ in selector.select(_POLL_SECONDS):
                 key.data(selector, key.fd)
+            self._obey()
             tick()
             self._look()
             if self._all_ended():
@@ -216,7 +220,14 @@ class Supervisor:
             self.ending.lost[rank] = status
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        self.ending.signal = number
+        self._signals.append(number)
+
+    def _obey(self) -> None:
+        """Outside the handler, which only sets a flag."""
+        while self._signals:
+            number = self._signals.pop(0)
+            if not self.on_signal(number):
+                self.ending.signal = number
 
 
 def _command(code: str, room: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..data.errors import TrainingError
+from ..data.errors import TrainingError, UsageError
 from . import batchnorm
 from .checkpoint import Snapshot, Tensors, tensors_sha256
 from .control import STOPPED, Control
@@ -84,7 +84,7 @@ class Loop:
         return self._result(time.monotonic() - started)
 
     def _start(self) -> None:
-        self._refuse_unknown_metrics()
+        self._refuse_impossible()
         if self._session.group.rank == 0:
             self._writer.open()
         self._control.enter("training")
@@ -100,8 +100,13 @@ class Loop:
             notes=self._resumed.notes if self._resumed else [],
         )
 
-    def _refuse_unknown_metrics(self) -> None:
-        """What is never measured can neither end a run nor rank its checkpoints."""
+    def _refuse_impossible(self) -> None:
+        """What is never measured can neither end a run nor rank its checkpoints; nor is a clock read in a rank."""
+        if self._config.checkpoint.every_minutes and not self._control.supervised:
+            raise UsageError(
+                "checkpoint.every_minutes: nobody is there whose clock all ranks could go by",
+                "start it with `launch train`, or use checkpoint.every_steps",
+            )
         validated = self._session.val_feed is not None
         measured = ["val/loss", *(f"val/{name}" for name in self._session.metrics)] if validated else []
         names = ["train/loss", *measured]
