@@ -178,6 +178,7 @@ def test_a_closed_terminal_and_other_signals_end_everything(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_a_hundred_random_kills_leave_no_orphan(started: list[Started], tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
