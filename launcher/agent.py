@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
-import linecache
 import os
 import socket
 import subprocess
@@ -46,12 +45,6 @@ def main() -> int:
     """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
     *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
     order_fd, status_fd, listen_fd = map(int, descriptors)
-    linecache.cache[sys.argv[0]] = (
-        0,
-        None,
-        [],
-        sys.argv[0],
-    )  # a descriptor's path, never to be read as a source
     show_as([sys.executable, "-u", "lockstep-agent"])
     family.become_subreaper()
     threads = _import(modules.split(","))

@@ -231,8 +231,8 @@ def _command(code: str, room: int) -> list[str]:
 def _readable(data: bytes) -> int:
     """A descriptor that ``data`` can be read from.
 
-    Its number is high: tracebacks and warnings in a rank look for the source of all frames, the agent's as well,
-    and under this name they must find nothing. With number 9 they read from a pipe of the loader, for ever.
+    Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the
+    agent's frame under this name, past linecache, must find nothing. Number 9 was a pipe of the loader's.
     """
     reader, writer = os.pipe()
     os.write(writer, data)
