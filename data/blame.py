@@ -11,11 +11,18 @@ _OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "t
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
+def _is_library(filename: str) -> bool:
+    """Installed beside this interpreter, or wherever a ``.pth`` file or a second environment points."""
+    return filename.startswith(_LIBRARIES) or bool(
+        {"site-packages", "dist-packages"} & set(Path(filename).parts)
+    )
+
+
 def place_of(error: BaseException) -> str:
     """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     theirs = [frame for frame in frames if Path(frame.filename).resolve().parent not in _OURS]
-    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
+    own = [frame for frame in theirs if not _is_library(frame.filename)]
     last = (own or theirs or frames)[-1]
     return f"{last.filename}:{last.lineno}"
 
@@ -25,7 +32,7 @@ def place_of_code(function: Any) -> str:
     while hasattr(function, "func"):  # functools.partial
         function = function.func
     code = getattr(function, "__code__", None)
-    if code is None or code.co_filename.startswith(_LIBRARIES):
+    if code is None or _is_library(code.co_filename):
         return ""
     ours = Path(code.co_filename).resolve().parent in _OURS
     return "" if ours else f"{code.co_filename}:{code.co_firstlineno}"

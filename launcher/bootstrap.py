@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
 import time
 import traceback
@@ -38,6 +39,15 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
     try:
+        return _run(program, attempt, rank, status_fd)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001 - by a signal handler, as a DataLoader's, while another was recorded
+        return _failed(error, attempt, rank)
+
+
+def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> int:
+    try:
         _execute(list(program))
     except SystemExit as error:
         if error.code is not None and error.code != 0:
@@ -48,11 +58,16 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - recorded, then shown as the interpreter shows it
-        record(error, attempt, rank)
-        _show(error)
-        return 1
+        return _failed(error, attempt, rank)
     report(status_fd, kind="done", rank=rank)
     return 0
+
+
+def _failed(error: BaseException, attempt: Path, rank: int) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a DataLoader's handler raises
+    record(error, attempt, rank)
+    _show(error)
+    return 1
 
 
 def _execute(program: list[str]) -> None:

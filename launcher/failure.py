@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.errors import LockstepError, MemoryLimitError, RankLostError, error_from_json
 from .ending import Ending
-from .symptoms import hint_for, is_abort, is_memory, kind_of
+from .symptoms import hint_for, is_abort, is_loader, is_memory, kind_of
 
 _SIGNALLED = 128
 _LOST = 4
@@ -177,7 +177,9 @@ def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> L
         return known
     if is_memory(account):
         known.exit_status = MemoryLimitError.exit_status
-    known.hint = known.hint or hint_for(account["type"], known.message)
+    known.hint = known.hint or hint_for(
+        "DataLoader worker" if is_loader(account) else account["type"], known.message
+    )
     who = f"rank {cause.rank} of {world_size}"
     known.message = f"{who}: {_short(known.message)}\nat {account['where']}{_pid(cause.rank, ending)}"
     log = attempt / f"rank-{cause.rank}.log"

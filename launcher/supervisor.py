@@ -7,6 +7,7 @@ left kills every process of the run, so that nothing stays.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -31,6 +32,7 @@ _GRACE_SECONDS = 0.4  # for the other ranks' accounts of a failure, before all a
 _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all are to be gone within 5 s
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+_HIGH = 200
 _ENTRY = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
@@ -238,11 +240,17 @@ def _command(code: str, room: int) -> list[str]:
 
 
 def _readable(data: bytes) -> int:
-    """A descriptor that ``data`` can be read from."""
+    """A descriptor that ``data`` can be read from.
+
+    Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the
+    agent's frame under this name, past linecache, must find nothing. Number 9 was a pipe of the loader's.
+    """
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
-    return reader
+    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    os.close(reader)
+    return high
 
 
 def _lives(process: family.Process) -> bool:

@@ -21,6 +21,7 @@ _ABORTS = (
     "closed pair",
     "caused pair closure",
 )
+_BROKEN_OFF = ("EOFError", "ConnectionResetError", "ConnectionRefusedError", "FileNotFoundError")
 _MEMORY_KINDS = ("OutOfMemoryError", "MemoryError")
 _NO_MEMORY = "can't allocate memory"  # torch's own allocator on the processor raises a RuntimeError
 _HINTS = (
@@ -61,6 +62,13 @@ def is_abort(kind: str, message: str) -> bool:
     if kind in _OF_THE_GROUP:
         return not any(words in text for words in _OWN_FAULTS)
     return any(words in text for words in _ABORTS) and kind not in ("BrokenPipeError", "ConnectionResetError")
+
+
+def is_loader(account: Mapping[str, Any]) -> bool:
+    """Whether a batch broke off on its way from a worker of torch's DataLoader: it died while it sent it."""
+    return account["type"] in _BROKEN_OFF and "torch/multiprocessing/reductions.py" in account.get(
+        "traceback", ""
+    )
 
 
 def is_memory(account: Mapping[str, Any]) -> bool:

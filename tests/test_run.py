@@ -23,6 +23,8 @@ OURS = {  # what our ranks' environment has beyond torchrun's
     "GLOO_SOCKET_IFNAME",
     "NCCL_SOCKET_IFNAME",
     "LOCKSTEP_RUN_MARK",
+    "LOCKSTEP_CPUS",
+    "CUDA_DEVICE_ORDER",
 }
 OWN_VALUES = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE", "_"}
 CHANNEL = 100  # the descriptor of the supervisor's channel

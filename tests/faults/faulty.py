@@ -22,6 +22,8 @@ class Rows(Dataset):
         return 64
 
     def __getitem__(self, row):
+        if row == 20 and os.environ.get("BREAK_SAMPLE"):
+            raise KeyError("my sample broke")
         if row == 40 and os.environ.get("KILL_WORKER"):
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.tensor(float(row))
@@ -48,6 +50,11 @@ def fail(fault: str) -> None:
     if fault == "worker":
         os.environ["KILL_WORKER"] = "1"
         list(DataLoader(Rows(), num_workers=1))
+    if (
+        fault == "sample"
+    ):  # raised in a worker: its stack is formatted there, down to the launcher's own frames
+        os.environ["BREAK_SAMPLE"] = "1"
+        list(DataLoader(Rows(), num_workers=2))
     if fault == "memory":
         resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
         torch.empty(2**34, dtype=torch.uint8)

@@ -29,7 +29,8 @@ EXPECTED = {  # fault -> exit status, words of the card
     "exit-7": (7, "sys.exit(7)"),
     "kill": (4, "was killed by SIGKILL"),
     "abort": (4, "was killed by SIGABRT"),
-    "worker": (1, "DataLoader worker"),
+    "worker": (1, "DataLoader"),  # or that it broke off in the middle of a batch, with this in the hint
+    "sample": (1, "KeyError: 'my sample broke'"),
     "memory": (7, "can't allocate memory"),
 }
 MOMENTS = ("start", "middle", "end")
@@ -41,7 +42,7 @@ TABLE = [
     for moment in MOMENTS
     if (fault, moment) != ("exit-0", "start")
 ]
-SAMPLE = {("slow-raise", 1, "middle"), *random.Random(SEED).sample(TABLE, 4)}
+SAMPLE = {("slow-raise", 1, "middle"), ("sample", 2, "middle"), *random.Random(SEED).sample(TABLE, 3)}
 
 
 @dataclass
@@ -177,6 +178,7 @@ def test_a_closed_terminal_and_other_signals_end_everything(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_a_hundred_random_kills_leave_no_orphan(started: list[Started], tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
