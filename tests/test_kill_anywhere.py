@@ -213,7 +213,9 @@ def test_on_other_numbers_of_processes_it_reads_the_same_batches(killer: Killer,
         load_file(max((f / "checkpoints").iterdir()) / "model.safetensors") for f in (whole, moved)
     )
     assert all(torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-12) for name in theirs)
-    assert _notes(moved) == ["world_size was 1 and is 3: the last bits may differ"]
+    # Of which process count the last checkpoint is depends on whether the one before the kill was committed yet.
+    (note,) = _notes(moved)
+    assert note in [f"world_size was {world} and is 3: the last bits may differ" for world in (1, 2)]
 
 
 def test_what_will_differ_on_another_number_of_processes_is_said(killer: Killer, tmp_path: Path) -> None:
