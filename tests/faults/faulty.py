@@ -38,7 +38,7 @@ def fail(fault: str) -> None:
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
-            time.sleep(0.6)
+            time.sleep(1.2)
     if fault == "exit-0":
         os._exit(0)
     if fault == "exit-7":
