@@ -29,6 +29,12 @@ class Rows(Dataset):
         return torch.tensor(float(row))
 
 
+def others() -> list[str]:
+    """Pids of the other ranks, as far as they have said them."""
+    mine, folder = os.environ["RANK"], Path(os.environ["FAULT_READY"]).parent
+    return [path.read_text() for path in folder.glob("pid-*") if path.name != f"pid-{mine}"]
+
+
 def fail(fault: str) -> None:
     if fault == "raise":
         raise ValueError("my own error")
@@ -38,7 +44,9 @@ def fail(fault: str) -> None:
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
-            time.sleep(1.2)
+            while sys.argv[3] != "start" and all(Path(f"/proc/{pid}").exists() for pid in others()):
+                time.sleep(0.01)
+            time.sleep(0.6)
     if fault == "exit-0":
         os._exit(0)
     if fault == "exit-7":
@@ -68,6 +76,7 @@ def fail(fault: str) -> None:
 def main() -> None:
     fault, culprit, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     mine = int(os.environ["RANK"]) == culprit
+    Path(os.environ["FAULT_READY"]).with_name(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     # An orphan in a session of its own, without the mark in its environment: only descent tells whose it is.
     subprocess.run(["/bin/sh", "-c", f"setsid sleep {os.environ['FAULT_NAP']} &"], env={}, check=True)
