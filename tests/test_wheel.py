@@ -20,7 +20,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what the wheel installs, and nothing of the repository."""
     work = tmp_path_factory.mktemp("wheel")
     source = work / "source"
-    ignored = shutil.ignore_patterns(".git", "*.egg-info", "build", "runs", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "*.egg-info", "build", "runs", "__pycache__", ".*_cache"
+    )
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(work), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
