@@ -6,19 +6,15 @@ it ends, and ends at once: a process group that is broken can hang in its own cl
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.blame import place_of
-from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
 from .build import open_session, open_training, prepare_evaluation
 from .checkpoint import load_checkpoint, newest_checkpoint
 from .control import Control
@@ -29,6 +25,7 @@ from .group import Group, join
 from .host import tune_host
 from .loop import Loop
 from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_manifest, read_state
+from .report import report, write_json
 from .runspec import RunSpec, read_spec
 from .session import Training
 from .state import Resumed, restore, start_from
@@ -50,11 +47,9 @@ def main(argv: list[str]) -> int:
     try:
         return _run(task, path, argv[2:])
     except BaseException as error:  # noqa: BLE001 - whatever the training code did is reported, not lost
-        failure = _known(error)
-        _write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
-        traceback.print_exc()
+        status = report(error, attempt, rank)
         let_finish()
-        return failure.exit_status
+        return status
 
 
 def run_and_exit(argv: list[str]) -> None:
@@ -88,7 +83,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     result = Loop(training, folder, events, resumed, fence, control).run()
     outcome = {**_head(spec, group, folder), **result}
     if group.rank == 0:
-        _write_json(folder / "outcome.json", outcome)
+        write_json(folder / "outcome.json", outcome)
         events.write("end", status=outcome["status"], step=outcome["steps"])
     events.close()
     if warning := finish_feeder(feeder, 0):
@@ -132,7 +127,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
             "damaged": [error.message for error in damaged],
             "seconds": round(time.monotonic() - started, 3),
         }
-        _write_json(Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document)
+        write_json(Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document)
     return 0
 
 
@@ -145,45 +140,6 @@ def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
         "exit_code": 0,
         "world_size": group.world_size,
     }
-
-
-def _known(error: BaseException) -> LockstepError:
-    """The error as one of ours: what is not ours came out of the training code."""
-    if isinstance(error, LockstepError):
-        return error
-    if isinstance(error, SystemExit):
-        return RankLostError(
-            f"the training code called sys.exit({error.code!r}) before the work was done", ""
-        )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        hint = "set data.max_micro_batch: the global batch and the result stay the same"
-        return MemoryLimitError(f"out of memory: {error}", hint)
-    return TrainingError(f"{type(error).__name__}: {error}", "")
-
-
-def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[str, Any]:
-    return {
-        **failure.to_json(),
-        "rank": rank,
-        "pid": os.getpid(),
-        "time_ns": time.time_ns(),
-        "type": type(error).__name__,
-        "ours": isinstance(error, LockstepError),
-        "where": place_of(error),
-        "exit_status": failure.exit_status,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 if __name__ == "__main__":
