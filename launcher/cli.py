@@ -15,7 +15,19 @@ import typer.core
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from . import cli_runs
-from .cli_options import JsonOption, documented
+from .cli_options import (
+    GraceOption,
+    HangOption,
+    JsonOption,
+    NodeRankOption,
+    NodesOption,
+    NodeTimeoutOption,
+    RendezvousOption,
+    RestartsOption,
+    documented,
+)
+from .nodes import Nodes
+from .supervision import Supervision
 from .umask import be_private
 
 _STDERR = 2
@@ -56,6 +68,12 @@ def train(
     resume: Annotated[
         str, typer.Option(metavar="auto|never|RUN", help="Go on with the run of that --name, or with RUN.")
     ] = "auto",
+    nodes: NodesOption = 1,
+    node_rank: NodeRankOption = 0,
+    rendezvous: RendezvousOption = "",
+    node_timeout: NodeTimeoutOption = 30.0,
+    hang_timeout: HangOption = 600.0,
+    max_restarts: RestartsOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -70,7 +88,9 @@ def train(
         own = source is None and resume not in ("auto", "never")
         resolved = config_of(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        request = local.Request(gpus=gpus, cpu=cpu, json=json, name=name, resume=resume)
+        where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+        patience = Supervision(hang_timeout, max_restarts)
+        request = local.Request(gpus, cpu, json, name, resume, where, patience)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
 
@@ -104,6 +124,13 @@ def run(
     start: Annotated[
         str, typer.Option(metavar="fork|exec", help="`exec`: a fresh process for each rank, no fork.")
     ] = "fork",
+    nodes: NodesOption = 1,
+    node_rank: NodeRankOption = 0,
+    rendezvous: RendezvousOption = "",
+    node_timeout: NodeTimeoutOption = 30.0,
+    hang_timeout: HangOption = 600.0,
+    max_restarts: RestartsOption = 0,
+    grace: GraceOption = 10.0,
 ) -> None:
     """Start any torchrun-style program, unchanged; its own exit status is passed on."""
     from .program import Program
@@ -112,7 +139,9 @@ def run(
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
-    command = Program(program, gpus, cpu, name, start)
+    where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+    patience = Supervision(hang_timeout, max_restarts, grace)
+    command = Program(program, gpus, cpu, name, start, where, patience)
     raise typer.Exit(debug_here(command) if debug else run_it(command))
 
 
@@ -123,6 +152,12 @@ def resume(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
+    nodes: NodesOption = 1,
+    node_rank: NodeRankOption = 0,
+    rendezvous: RendezvousOption = "",
+    node_timeout: NodeTimeoutOption = 30.0,
+    hang_timeout: HangOption = 600.0,
+    max_restarts: RestartsOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
@@ -130,7 +165,9 @@ def resume(
     from .resume import config_of
 
     with documented(json=json):
-        request = local.Request(gpus=gpus, cpu=cpu, json=json, resume=run)
+        where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+        patience = Supervision(hang_timeout, max_restarts)
+        request = local.Request(gpus, cpu, json, None, run, where, patience)
         raise typer.Exit(local.train(config_of(run, overrides or []), request))
 
 

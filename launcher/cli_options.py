@@ -26,3 +26,26 @@ def documented(*, json: bool) -> Iterator[None]:
             failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
             put_json({"schema_version": 1, **failed})
         raise
+
+
+NodesOption = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Machines; the same command on each, but for --node-rank.")
+]
+NodeRankOption = Annotated[int, typer.Option(metavar="K", min=0, help="Which of the machines this one is.")]
+RendezvousOption = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where machine 0 is to be reached by the others.")
+]
+NodeTimeoutOption = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=1, help="Silence after which another machine counts as lost."),
+]
+HangOption = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0, help="Standstill after which a hang is called; 0: never."),
+]
+RestartsOption = Annotated[
+    int, typer.Option(metavar="K", min=0, help="How often failed ranks are started again in place.")
+]
+GraceOption = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Between SIGTERM and SIGKILL, when it is stopped.")
+]

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data.errors import LockstepError
@@ -19,6 +19,7 @@ from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .fill import fill_run, run_spec
 from .lock import held
+from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
@@ -26,6 +27,7 @@ from .reserve import Reservation, reserved
 from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
 from .runs import find_run, read_outcome, write_json
 from .steering import Steering
+from .supervision import Supervision
 from .weights import find_weights
 from .world import World
 
@@ -39,6 +41,8 @@ class Request:
     json: bool
     name: str | None = None
     resume: str = "auto"
+    nodes: Nodes = field(default_factory=Nodes)
+    supervision: Supervision = field(default_factory=Supervision)
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from ..data.errors import LockstepError, UsageError
 from .console import card, say
 from .failure import cause_known, diagnose
 from .lock import held
+from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
 from .runs import create_run, write_json
+from .supervision import Supervision
 from .supervisor import Supervisor
 from .umask import of_the_user
 from .view import View
@@ -39,6 +41,8 @@ class Program:
     cpu: int | None
     name: str | None = None
     start: str = "fork"
+    nodes: Nodes = field(default_factory=Nodes)
+    supervision: Supervision = field(default_factory=Supervision)
 
     @property
     def stem(self) -> str:
