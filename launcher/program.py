@@ -12,7 +12,6 @@ from typing import Any
 
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
-from .failure import cause_known, diagnose
 from .lock import held
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
@@ -20,8 +19,8 @@ from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
 from .runs import create_run, write_json
+from .script import Script
 from .supervision import Supervision
-from .supervisor import Supervisor
 from .umask import of_the_user
 from .view import View
 from .world import World
@@ -67,7 +66,7 @@ def run(program: Program) -> int:
             write_json(folder / "run.json", _describe(program, world))
             say(_summary(folder, program, world))
             attempt = next_attempt(folder, "attempt")
-            failure = _attempt(attempt, program, world, source, reservation.descriptors)
+            failure = _attempts(attempt, program, world, source, reservation.descriptors)
             write_json(folder / "outcome.json", _outcome(folder, world, failure))
     if failure is not None:
         card(failure)
@@ -116,7 +115,7 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-def _attempt(
+def _attempts(
     folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...]
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
@@ -133,20 +132,13 @@ def _attempt(
         keep=keep,
         outputs=outputs,
     )
-    supervisor = Supervisor(job, cause_known(folder), owed=False)
-    try:
-        order = order_of(folder, world, {}) | {
-            "program": program.argv,
-            "streams": streams,
-            "start": program.start,
-            "umask": of_the_user(),
-        }
-        supervisor.go(order)
-        ending = supervisor.watch(lambda: view.tick(supervisor.notes))
-    finally:
-        supervisor.cancel()
-        view.close()
-    return diagnose(folder, ending, world.processes, script=True)
+    order = order_of(folder, world, {}) | {
+        "program": program.argv,
+        "streams": streams,
+        "start": program.start,
+        "umask": of_the_user(),
+    }
+    return Script(folder, job, program.supervision, view).run(order)
 
 
 def _environment(world: World) -> dict[str, str]:

@@ -156,14 +156,19 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     if place.before is None:
         return
     refuse_other_data(place.before.facts, facts)
-    rewind(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
-    (place.folder / "outcome.json").unlink(missing_ok=True)
+    rewind_to(place.folder, point)
     where = (
         f"step {point.step:,}, in epoch {point.epoch + 1}"
         if point
         else "the start: no checkpoint was written yet"
     )
     say([f"{place.folder.name} goes on from {where}"])
+
+
+def rewind_to(folder: Path, point: Point | None) -> None:
+    """Leave nothing of what the attempt before did after its last checkpoint."""
+    rewind(folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
+    (folder / "outcome.json").unlink(missing_ok=True)
 
 
 def refuse_other_data(before: DataFacts, now: DataFacts) -> None:

@@ -23,11 +23,25 @@ class Steering:
 
     def __init__(self, folder: Path, ranks: int, every_minutes: float | None) -> None:
         self._folder = folder
-        self._memory = os.memfd_create("lockstep-control")
-        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), ranks)
-        self._horizon = Horizon(self._page)
+        self._ranks = ranks
+        self._open()
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
+
+    def _open(self) -> None:
+        self._memory = os.memfd_create("lockstep-control")
+        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
+        self._horizon = Horizon(self._page)
+
+    def renew(self) -> None:
+        """A page for the next attempt's ranks, which may be behind what this one's have done."""
+        self.close()
+        self._open()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the ranks were asked to end."""
+        return self._horizon.stopping
 
     @property
     def environment(self) -> dict[str, str]:

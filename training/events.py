@@ -52,6 +52,9 @@ class EventLog:
 def rewind(path: Path, step: int, epoch: int) -> None:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
 
+    Whoever still reads the old record, as the W&B feeder of an earlier attempt, has it whole: the cut one is another
+    file.
+
     Args:
         path: the record.
         step: steps done at the checkpoint.
@@ -65,7 +68,13 @@ def rewind(path: Path, step: int, epoch: int) -> None:
             if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
                 break
             keep += len(line)
-    os.truncate(path, keep)
+    if keep == path.stat().st_size:
+        return
+    shorter = path.with_name(f".{path.name}.tmp")
+    with path.open("rb") as file, shorter.open("wb") as copy:
+        copy.write(file.read(keep))
+        os.fsync(copy.fileno())
+    shorter.replace(path)
 
 
 def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:

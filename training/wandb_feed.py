@@ -80,13 +80,19 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
     return None
 
 
+def leave_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> None:
+    """Tell the feeder that the record is complete, and let it finish alone; the next one waits until it has."""
+    if feeder is not None and feeder.stdin is not None and not feeder.stdin.closed:
+        with suppress(OSError):
+            feeder.stdin.write(f"{status}\n".encode())
+            feeder.stdin.close()
+
+
 def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | None:
     """Tell the feeder that the record is complete, and wait for it; a warning where W&B did not take it all."""
-    if feeder is None or feeder.stdin is None:
+    if feeder is None:
         return None
-    with suppress(OSError):
-        feeder.stdin.write(f"{status}\n".encode())
-        feeder.stdin.close()
+    leave_feeder(feeder, status)
     try:
         ended = feeder.wait(_FINISH_SECONDS)
     except subprocess.TimeoutExpired:
