@@ -19,7 +19,7 @@ from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
 from .runs import create_run, write_json
-from .script import Script
+from .script import Script, StoppedScriptError
 from .supervision import Supervision
 from .umask import of_the_user
 from .view import View
@@ -68,10 +68,11 @@ def run(program: Program) -> int:
             attempt = next_attempt(folder, "attempt")
             failure = _attempts(attempt, program, world, source, reservation.descriptors)
             write_json(folder / "outcome.json", _outcome(folder, world, failure))
-    if failure is not None:
+    if isinstance(failure, StoppedScriptError):
+        say([failure.message])
+    elif failure is not None:
         card(failure)
-        return failure.exit_status
-    return 0
+    return 0 if failure is None else failure.exit_status
 
 
 def debug(program: Program) -> int:
@@ -175,12 +176,13 @@ def _summary(folder: Path, program: Program, world: World) -> list[str]:
 
 def _outcome(folder: Path, world: World, failure: LockstepError | None) -> dict[str, Any]:
     status = 0 if failure is None else failure.exit_status
+    stopped = isinstance(failure, StoppedScriptError)
     return {
         "schema_version": 1,
         "run": folder.name,
         "run_dir": str(folder),
-        "status": "done" if failure is None else "failed",
+        "status": "done" if failure is None else "stopped" if stopped else "failed",
         "exit_code": status,
         "world_size": world.processes,
-        **({} if failure is None else {"error": failure.to_json()}),
+        **({} if failure is None or stopped else {"error": failure.to_json()}),
     }

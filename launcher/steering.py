@@ -64,9 +64,12 @@ class Steering:
         return True
 
     def signalled(self, number: int) -> bool:
-        """A signal asks to stop; whether that was news: a second one wants more than that."""
+        """A signal asks to stop; False where it wants more than that: to interrupt what is stopping already.
+
+        SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing.
+        """
         if self._horizon.stopping:
-            return False
+            return number != signal.SIGINT
         note_stop(self._folder, signal.Signals(number).name)
         self.stop(signal.Signals(number).name)
         return True

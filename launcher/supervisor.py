@@ -81,6 +81,7 @@ class Supervisor:
         self._count = -1
         self._engine = -1
         self._all_done: float | None = None
+        self._deadline: float | None = None
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
@@ -131,6 +132,18 @@ class Supervisor:
                 family.kill(process)
             time.sleep(_BETWEEN_SECONDS)
         return False
+
+    def ask_to_end(self, grace: float) -> None:
+        """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
+        self._deadline = time.monotonic() + grace
+        for rank, pid in self.ending.pids.items():
+            if rank not in self.ending.stamps:
+                self._terminate(pid)
+
+    def _terminate(self, pid: int) -> None:
+        rank = family.process_of(pid)
+        if rank is not None:
+            family.kill(rank, signal.SIGTERM)
 
     def restart(self, order: dict[str, Any], known: Known) -> None:
         """Let the agent start the ranks once more, after ``end_ranks``.
@@ -220,7 +233,11 @@ class Supervisor:
             self._look()
             if self._all_ended():
                 return
-            if self.ending.lost:
+            if self._deadline is not None:
+                self.ending.overdue = time.monotonic() > self._deadline
+                if self.ending.overdue:
+                    return
+            elif self.ending.lost:
                 began = began or time.monotonic()
                 patience = _GRACE_SECONDS if self._known(self.ending) else _CAUSE_SECONDS
                 if time.monotonic() - began > patience:
@@ -262,6 +279,8 @@ class Supervisor:
         ending, kind, rank = self.ending, message["kind"], message.get("rank", -1)
         if kind == "started":
             ending.pids[rank] = message["pid"]
+            if self._deadline is not None:  # it was asked for before this rank was there
+                self._terminate(message["pid"])
             if message["fresh"] not in ("", "asked for"):
                 self.notes.append(f"rank {rank} is a fresh process, not a fork: {message['fresh']}")
         elif kind == "done":
