@@ -25,7 +25,9 @@ from typing import Any
 
 from . import family
 from .ending import Ending, memory_kills
+from .interfaces import interface_of
 from .orders import Job
+from .others import Alone
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
@@ -56,16 +58,19 @@ class Supervisor:
         job: what for.
         known: of the first attempt.
         owed: a rank that ends with status 0 and without "done" is lost.
+        others: the other nodes of the launch.
     """
 
-    def __init__(self, job: Job, known: Known, *, owed: bool) -> None:
+    def __init__(self, job: Job, known: Known, *, owed: bool, others: Alone | None = None) -> None:
         family.become_subreaper()
         self._known = known
         self._owed = owed
+        self._others = others or Alone()
+        self._attempt = job.log.parent
         self._outputs = job.outputs
         self._mark = secrets.token_hex(8)
         self._memory_kills = memory_kills()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = self._bound()
         self.port = int(self._socket.getsockname()[1])
         self._status, self._told = os.pipe()
         self._heard, self._order = os.pipe()
@@ -89,6 +94,13 @@ class Supervisor:
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
 
+    def _bound(self) -> socket.socket:
+        """Node 0's is the store's; the others' is not used."""
+        address = self._others.address if self._others.decides else "127.0.0.1"
+        return socket.create_server(
+            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+        )
+
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
         ours = (self._heard, self._told, self._socket.fileno())
         environment = {
@@ -97,6 +109,8 @@ class Supervisor:
             family.MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
         }
+        if name := interface_of(self._others.address if self._others.decides else self._others.own):
+            environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
         code = _readable(_ENTRY)
         with job.log.open("ab") as output:
             agent = subprocess.Popen(
@@ -113,8 +127,9 @@ class Supervisor:
 
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
-        self._count = int(order["processes"])
-        self._tell({**order, "port": self.port})
+        self._count = self._others.total(int(order["processes"]))
+        meeting = {"address": self._others.address, "node": self._others.node, "nodes": self._others.nodes}
+        self._tell({"port": self.port, **order, **meeting})
 
     def _tell(self, order: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):
@@ -123,8 +138,12 @@ class Supervisor:
     def end_ranks(self) -> bool:
         """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""
         deadline = time.monotonic() + _END_SECONDS
+        if self._others.decides:
+            self._others.tell("end_ranks")
         while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
             self._read_status(None, self._status)
+            if self._others.decides:
+                self._others.poll(self)
             below = {process for process in self._below_agent() if process.pid != self._engine}
             if not below and len(self.ending.stamps) == self._count:
                 return True
@@ -136,6 +155,8 @@ class Supervisor:
     def ask_to_end(self, grace: float) -> None:
         """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
         self._deadline = time.monotonic() + grace
+        if self._others.decides:
+            self._others.tell("terminate", grace=grace)
         for rank, pid in self.ending.pids.items():
             if rank not in self.ending.stamps:
                 self._terminate(pid)
@@ -153,6 +174,7 @@ class Supervisor:
             known: of the new attempt.
         """
         self._known, self._all_done, self.ending = known, None, Ending()
+        self._attempt = Path(order["attempt_dir"])
         self._memory_kills = memory_kills()
         if self._outputs is not None:
             self._outputs.turn(Path(order["attempt_dir"]))
@@ -191,11 +213,15 @@ class Supervisor:
                 selector.register(agent, selectors.EVENT_READ, self._agent_ended)
                 for descriptor in self._outputs.readers() if self._outputs else ():
                     selector.register(descriptor, selectors.EVENT_READ, self._read_output)
+                for link in self._others.links():
+                    selector.register(link, selectors.EVENT_READ, self._hear_others)
                 self._loop(selector, tick)
                 while again is not None and self._goes_on(again, tick):
                     self._loop(selector, tick)
                 os.close(agent)
         finally:
+            if self._others.decides:
+                self._others.tell("kill")
             self.cancel()
             os.close(self._status)
             if self._outputs is not None:
@@ -210,6 +236,8 @@ class Supervisor:
         """After a failure: end the attempt, and begin the next one if there is to be one."""
         ending = self.ending
         if ending.signal is not None or ending.agent_status is not None or self._is_well():
+            return False
+        if ending.lost_node or not self._others.decides:
             return False
         if not self.end_ranks():
             return False
@@ -229,10 +257,19 @@ class Supervisor:
             for key, _ in selector.select(_POLL_SECONDS):
                 key.data(selector, key.fd)
             self._obey()
+            self._others.poll(self)
             tick()
             self._look()
+            if self.ending.told is not None:
+                return
+            if not self._others.decides:
+                continue
             if self._all_ended():
                 return
+            if self.ending.lost_node:
+                began = began or time.monotonic()
+                if time.monotonic() - began > _GRACE_SECONDS:
+                    return
             if self._deadline is not None:
                 self.ending.overdue = time.monotonic() > self._deadline
                 if self.ending.overdue:
@@ -262,6 +299,12 @@ class Supervisor:
         self.ending.agent_status = self._agent.wait()
         selector.unregister(descriptor)
 
+    def _hear_others(self, selector: selectors.BaseSelector, descriptor: int) -> None:
+        self._others.poll(self)
+        if all(link.fileno() != descriptor for link in self._others.links()):
+            with suppress(KeyError, ValueError):  # closed meanwhile
+                selector.unregister(descriptor)
+
     def _read_output(self, selector: selectors.BaseSelector, descriptor: int) -> None:
         if self._outputs is not None and not self._outputs.read(descriptor):
             selector.unregister(descriptor)
@@ -273,7 +316,22 @@ class Supervisor:
                 self._buffer += chunk
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
-            self._message(json.loads(line))
+            message = json.loads(line)
+            self._message(message)
+            self._others.pass_on(message, self._attempt)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Take what another node says of one of its ranks."""
+        ending, rank = self.ending, int(message["rank"])
+        ending.hosts[rank] = str(message["host"])
+        if "account" in message:
+            ending.accounts[rank] = message["account"]
+        if "tail" in message:
+            ending.tails[rank] = message["tail"]
+        if message["kind"] != "started":
+            self._message(message)
+            if message["kind"] == "ended":
+                ending.stamps[rank] = message["time_ns"]
 
     def _message(self, message: dict[str, Any]) -> None:
         ending, kind, rank = self.ending, message["kind"], message.get("rank", -1)
@@ -347,6 +405,6 @@ def thread_environment(threads: int) -> dict[str, str]:
     spinning threads made a step of a small model ten times slower (1.6 ms with one thread, 18.8 ms with two).
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # another one for several nodes
     waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
     return {**dict.fromkeys(names, str(threads)), **loopback, **waiting}
