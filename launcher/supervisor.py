@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..data.signals import held_back
 from . import family
 from .ending import Ending, memory_kills
 from .orders import Job
@@ -98,7 +99,7 @@ class Supervisor:
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
         }
         code = _readable(_ENTRY)
-        with job.log.open("ab") as output:
+        with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
                 _command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,
