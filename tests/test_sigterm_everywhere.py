@@ -29,7 +29,6 @@ SETTINGS = (
 )
 MAPPED = """
 import multiprocessing
-def squared(value): return value * value
 
 class Mapped(torch.utils.data.Dataset):
     def __init__(self, pair): self.pair = pair
@@ -38,7 +37,7 @@ class Mapped(torch.utils.data.Dataset):
 
 def mapped():
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # its end is by Process.terminate
-        assert pool.map(squared, [3]) == [9]
+        assert pool.map(abs, [-3]) == [3]
     return {name: Mapped(pair) for name, pair in data(n=607, m=101).items()}
 """
 
@@ -82,7 +81,7 @@ def _preempted(own: Path, name: str, wait: float) -> tuple[int, str, set[str]]:
         text=True,
     ) as process:
         deadline, record = time.monotonic() + WATCHDOG, _run(name) / "metrics.jsonl"
-        while not (record.exists() and '"step"' in record.read_text()):
+        while not (record.exists() and '"event": "step"' in record.read_text()):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)

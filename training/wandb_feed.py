@@ -156,7 +156,9 @@ def _begin_again(folder: Path, kept: int, lives: int, told: int | None) -> NoRet
     sys.stderr.write("W&B's service was killed: the record is begun again\n")
     sys.stderr.flush()
     rest = [str(folder), str(kept), str(lives), *([] if told is None else [str(told)])]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", *rest])  # noqa: S606
+    command = [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", *rest]
+    fresh = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # where the dead one was
+    os.execve(sys.executable, command, fresh)  # noqa: S606 - no shell is wanted
 
 
 def _follow(feed: _Feed) -> None:
@@ -190,7 +192,8 @@ def _set_aside_offline(folder: Path) -> None:
             (folder / _SENT).touch()
         aside = folder / "wandb-superseded"
         aside.mkdir(exist_ok=True)
-        old.rename(aside / old.name)
+        number = sum(1 for _ in aside.iterdir())  # two of the same second have the same name
+        old.rename(aside / f"{old.name}-{number}")
 
 
 def _number(event: dict[str, Any]) -> int:
