@@ -157,8 +157,9 @@ def _begin_again(folder: Path, kept: int, lives: int, told: int | None) -> NoRet
     sys.stderr.flush()
     rest = [str(folder), str(kept), str(lives), *([] if told is None else [str(told)])]
     command = [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", *rest]
-    fresh = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # where the dead one was
-    os.execve(sys.executable, command, fresh)  # noqa: S606 - no shell is wanted
+    environment = {**os.environ}
+    environment.pop("WANDB_SERVICE", None)  # where the dead one was
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
 
 def _follow(feed: _Feed) -> None:
