@@ -117,6 +117,7 @@ def test_a_monitored_metric_has_to_be_measured(launch: Launch, own: Path) -> Non
     assert "train.early_stop.monitor: val/acuracy is not measured; did you mean val/accuracy?" in result.err
 
 
+@pytest.mark.exhaustive
 def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(launch: Launch, own: Path) -> None:
     text = "\nimport os, signal\ncalls = 0\ndef killed(output, target):\n    global calls\n    calls += 1\n"
     text += (
