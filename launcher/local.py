@@ -119,6 +119,7 @@ def _steered(
     """Train to the end, or to where somebody wants it to stop; failed ranks are started again from a checkpoint."""
     folder = attempt.folder.parent
     steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
+    steering.listen()
 
     def tick() -> None:
         steering.tick()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
-from ..training.events import rewind
+from ..training.events import read_events, rewind
 from ..training.identity import EXTENDABLE, differences, flat, identity
 from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
 from ..training.monitor import Patience
@@ -15,8 +16,9 @@ from ..training.runspec import RunSpec, read_spec
 from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
 from .console import say
+from .owner import is_held
 from .plan import LaunchPlan
-from .runs import create_run, find_run, read_outcome, runs_root
+from .runs import LOCK, create_run, find_run, read_outcome, runs_root
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,23 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
     else:
         return Place(create_run(name, resolved.name), None)
     before = read_spec(folder / "spec.json")
+    if (
+        name is not None
+        and _is_unused(folder)
+        and differences(identity(before.config), identity(resolved.config))
+    ):
+        say([f"note: {name} failed before its first step, with other settings: it begins anew"])
+        shutil.rmtree(folder)
+        return Place(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether nothing would be lost with it: nobody trains it, and it has neither a checkpoint nor a step."""
+    if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
+        return False
+    return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
 
 
 def config_of(run: str, overrides: list[str]) -> ResolvedConfig:

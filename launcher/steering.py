@@ -25,6 +25,7 @@ class Steering:
         self._folder = folder
         self._ranks = ranks
         self._open()
+        self._early: list[int] = []
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
 
@@ -32,6 +33,15 @@ class Steering:
         self._memory = os.memfd_create("lockstep-control")
         self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
         self._horizon = Horizon(self._page)
+
+    def listen(self) -> None:
+        """Take the signals that come while no supervisor is there for them: before its watch, and after it.
+
+        Afterwards they are too late to do anything: the record is being completed, which a second SIGTERM, as
+        SLURM sends it at the end of a grace, must not cost. An interrupt still ends this process.
+        """
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, lambda number, _: self._early.append(number))
 
     def renew(self) -> None:
         """A page for the next attempt's ranks, which may be behind what this one's have done."""
@@ -50,6 +60,8 @@ class Steering:
 
     def tick(self) -> None:
         """Let the ranks go on, or do what was asked; called many times a second."""
+        while self._early:
+            self.signalled(self._early.pop())
         request = take_request(self._folder)
         if request is not None and request.what == "stop":
             self.stop(request.by)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..data.signals import held_back
 from . import family
 from .ending import Ending, memory_kills
 from .interfaces import interface_of
@@ -112,7 +113,7 @@ class Supervisor:
         if name := interface_of(self._others.address if self._others.decides else self._others.own):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
         code = _readable(_ENTRY)
-        with job.log.open("ab") as output:
+        with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
                 _command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,

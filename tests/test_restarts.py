@@ -81,6 +81,7 @@ def test_after_the_last_restart_the_card_is_that_of_the_last_failure(launch: Lau
     assert (_run("twice") / "attempt-3").is_dir()
 
 
+@pytest.mark.exhaustive
 def test_what_would_fail_again_is_not_restarted(launch: Launch, own: Path) -> None:
     settings = ("own.yaml", "checkpoint.monitor=val/absent", "checkpoint.keep_best=1", "--max-restarts", "3")
     result = launch("train", *settings, "--name", "wrong", cwd=own)
@@ -128,6 +129,7 @@ def test_a_script_that_fails_twice_and_then_ends_well(launch: Launch, tmp_path: 
     assert json.loads((_run("falls") / "outcome.json").read_text())["status"] == "done"
 
 
+@pytest.mark.exhaustive
 def test_restarted_ranks_find_the_environment_that_torchruns_find(launch: Launch, tmp_path: Path) -> None:
     text = "import json, os, sys\ncount = os.environ['TORCHELASTIC_RESTART_COUNT']\n"
     text += (
