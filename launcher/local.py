@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.errors import LockstepError
+from ..data.errors import LockstepError, RankLostError
 from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
@@ -18,15 +18,25 @@ from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .fill import fill_run, run_spec
-from .lock import held
+from .lock import Hold, held
 from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
-from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
+from .resume import (
+    Place,
+    chosen_step,
+    find_place,
+    find_point,
+    go_on,
+    refuse_finished,
+    refuse_other_data,
+    submitted_place,
+)
 from .runs import find_run, read_outcome, write_json
 from .steering import Steering
+from .submitted import Submitted
 from .supervision import Supervision
 from .weights import find_weights
 from .world import World
@@ -43,6 +53,8 @@ class Request:
     resume: str = "auto"
     nodes: Nodes = field(default_factory=Nodes)
     supervision: Supervision = field(default_factory=Supervision)
+    submitted: Submitted | None = None
+    """Of a SLURM job."""
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
@@ -67,53 +79,73 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
 
 def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
     world = reservation.world
-    place = find_place(resolved, request.name, request.resume)
+    place = _place(resolved, request)
     if place.before is not None:
         refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
     reservation.name(place.folder.name)
     try:
-        with held(place.folder):
-            failure = _train(place, resolved, request, reservation)
+        with held(place.folder) as hold:
+            failure = _train(place, resolved, request, reservation, hold)
             return _conclude(place.folder, failure, request)
     finally:
-        if not (place.folder / "spec.json").exists():
+        if request.submitted is None and not (place.folder / "spec.json").exists():
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
 
 
+def _place(resolved: ResolvedConfig, request: Request) -> Place:
+    if request.submitted is None:
+        return find_place(resolved, request.name, request.resume)
+    return submitted_place(request.submitted.folder, resolved)
+
+
 def _train(
-    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation
+    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation, hold: Hold
 ) -> LockstepError | None:
     folder, world = place.folder, reservation.world
     weights = () if place.before else find_weights(resolved)
     with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors) as attempt:
+        hold.check()
+        take_over(
+            folder, attempt.folder.name
+        )  # before the checkpoint is looked for: no other attempt adds one
         facts = attempt.prepare(resolved.config.data, resolved.base)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
         go_on(place, facts, find_point(folder) if place.before else None)
         spec = run_spec(plan, resolved.base, place.before, weights)
+        if request.submitted is not None:
+            spec = replace(spec, wandb_id=request.submitted.wandb_id)
+        hold.check()
         fill_run(folder, plan, spec, to_yaml(resolved))
-        take_over(folder, attempt.folder.name)
         say(summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         log = attempt.folder / "wandb.log"
         feeder = start_feeder(spec, folder, log)
-        failure = _steered(attempt, plan, folder, rows)
+        failure = _steered(attempt, plan, request, rows, hold)
         rows.close()
-        failure = _record(folder, failure, world)
+        failure = _record(folder, failure, world, hold)
         warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
         say([f"warning: {warning}; see {log}"] if warning else [])
     return failure
 
 
-def _steered(attempt: Attempt, plan: LaunchPlan, folder: Path, rows: EpochTable) -> LockstepError | None:
+def _steered(
+    attempt: Attempt, plan: LaunchPlan, request: Request, rows: EpochTable, hold: Hold
+) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop."""
+    folder = attempt.folder.parent
     steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
 
     def tick() -> None:
+        hold.tick()
+        if request.submitted is not None:
+            request.submitted.tick(steering)
         steering.tick()
         rows.update()
 
     try:
         return attempt.run([str(folder / "spec.json")], tick, fenced=True, steering=steering)
+    except RankLostError as error:  # the run is another's now
+        return error
     finally:
         steering.close()
 
@@ -151,8 +183,12 @@ def _renew(folder: Path, spec: RunSpec, facts: DataFacts) -> None:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
 
 
-def _record(folder: Path, failure: LockstepError | None, world: World) -> LockstepError | None:
+def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
     """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
+    try:
+        hold.check()
+    except RankLostError as error:
+        return error
     if failure is None and read_outcome(folder) is not None:
         return None
     failure = failure or LockstepError("the run ended without an outcome", f"see the logs in {folder}")

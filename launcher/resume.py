@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
-from ..training.events import rewind
+from ..training.events import rewind_anew
 from ..training.identity import EXTENDABLE, differences, flat, identity
 from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
 from ..training.monitor import Patience
@@ -51,6 +51,15 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
         folder = runs_root() / name
     else:
         return Place(create_run(name, resolved.name), None)
+    before = read_spec(folder / "spec.json")
+    _refuse_identity(folder.name, before.config, resolved.config)
+    return Place(folder, before)
+
+
+def submitted_place(folder: Path, resolved: ResolvedConfig) -> Place:
+    """The folder that was laid out when the run was submitted; after its first attempt it is a run that goes on."""
+    if not (folder / "spec.json").is_file():
+        return Place(folder, None)
     before = read_spec(folder / "spec.json")
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
@@ -156,7 +165,7 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     if place.before is None:
         return
     refuse_other_data(place.before.facts, facts)
-    rewind(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
+    rewind_anew(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
     (place.folder / "outcome.json").unlink(missing_ok=True)
     where = (
         f"step {point.step:,}, in epoch {point.epoch + 1}"

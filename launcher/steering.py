@@ -65,6 +65,16 @@ class Steering:
                 [f"stopping ({by}): at step {step:,} a checkpoint is written; interrupt again to end at once"]
             )
 
+    @property
+    def steps(self) -> int:
+        """Done by the foremost rank of this node."""
+        return max(self._horizon.steps(), default=0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has asked to stop."""
+        return self._horizon.stopping
+
     def close(self) -> None:
         """Give the page back."""
         self._page.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -57,15 +58,29 @@ def rewind(path: Path, step: int, epoch: int) -> None:
         step: steps done at the checkpoint.
         epoch: the epoch it was in; the row of this one is still to come.
     """
+    if path.exists():
+        os.truncate(path, _kept(path, step, epoch))
+
+
+def rewind_anew(path: Path, step: int, epoch: int) -> None:
+    """``rewind`` into a new file: what an attempt that was given up still writes goes into the old one, unseen."""
     if not path.exists():
         return
+    keep, temporary = _kept(path, step, epoch), path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.copyfile(path, temporary)
+    os.truncate(temporary, keep)
+    temporary.replace(path)
+
+
+def _kept(path: Path, step: int, epoch: int) -> int:
+    """Bytes of the record up to a checkpoint."""
     keep = 0
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
                 break
             keep += len(line)
-    os.truncate(path, keep)
+    return keep
 
 
 def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:
@@ -80,6 +95,28 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class EventTail:
+    """Reads what a record has got since it was last read, also from the beginning of one that took its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._inode = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The new events, without a last line that is still being written; none while there is no file."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._at:
+                self._inode, self._at = found.st_ino, 0
+            file.seek(self._at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._at += len(line)
                 yield json.loads(line)
 
 

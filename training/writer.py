@@ -118,6 +118,7 @@ class Writer:
             if ready is not None:
                 ready.synchronize()
             self._commit(step, snapshot)
+            self._fence()
             self._prune(best)
         except (OSError, SafetensorError) as error:
             self._failed(step, error)
