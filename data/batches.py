@@ -23,6 +23,7 @@ from .errors import DamagedError, LockstepError, TrainingError, error_from_json
 from .facts import DataFacts
 from .order import Indices
 from .randomness import mix, seed_all
+from .signals import shelter_worker, sheltered
 from .splits import ArraySplit, MapSplit
 from .work import Feed, Fetched, Work
 
@@ -316,6 +317,7 @@ class LoaderFeed:
                 pin_memory=device.type == "cuda",
                 persistent_workers=workers > 0,
                 multiprocessing_context="fork" if workers else None,
+                worker_init_fn=shelter_worker,
                 generator=torch.Generator(),  # its own: a draw from the global one shifts the model's randomness
             )
 
@@ -331,7 +333,9 @@ class LoaderFeed:
 
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, tuple[Any, Any]]] = []
-        for indices, sample in self._loader:
+        with sheltered():
+            batches = iter(self._loader)
+        for indices, sample in batches:
             if isinstance(sample, _Failure):
                 raise sample.error
             loaded.append((indices, self._to_device(indices, sample, asked[0].epoch)))

@@ -1,9 +1,9 @@
 """The agent of one node: imports torch once, then starts the ranks by fork, and ends them all if it is left alone.
 
 Started by the supervisor, which says in ``LOCKSTEP_AGENT`` how to reach it and what to import; that import overlaps
-with the preparation of the data. The order to go comes as one line of JSON; an end of file instead, or later, means
-that the supervisor is gone. Ranks are forked from the top of ``main``: they have no frame of ours below them but
-that one, and end as the interpreter ends.
+with the preparation of the data. The order to go comes as one line of JSON, and so does each order to start the ranks
+again, once the supervisor has ended them; an end of file means that the supervisor is gone. Ranks are forked from the
+top of ``main``: they have no frame of ours below them but that one, and end as the interpreter ends.
 """
 
 from __future__ import annotations
@@ -112,17 +112,28 @@ class Agent:
         os.environ.update(self._order["environment"])
         os.umask(self._order["umask"])
         self._multiplex.on_child(self._reap)
-        self._multiplex.on_read(self._order_fd, self._supervisor_is_gone)
+        self._multiplex.on_read(self._order_fd, self._hear_supervisor)
         mine, theirs = socket.socketpair()
         self._engine = self._fork(lambda: self._be_engine(theirs))
         theirs.close()
         os.close(self._listen_fd)
+        report(self._status_fd, kind="engine", pid=self._engine)
         self._socket = mine
         self._multiplex.on_read(mine.fileno(), self._hear_engine)
         self._multiplex.run()
 
-    def _supervisor_is_gone(self) -> None:
-        """Nobody else is left to end what was started."""
+    def _hear_supervisor(self) -> None:
+        """The next attempt, which the engine counts and starts."""
+        line = _read_line(self._order_fd)
+        if not line.endswith(b"\n"):
+            self._end_all()
+        self._order |= json.loads(line)
+        os.environ.update(self._order["environment"])
+        message = {"attempt_dir": self._order["attempt_dir"]}
+        self._socket.sendall((json.dumps(message) + "\n").encode())
+
+    def _end_all(self) -> NoReturn:
+        """The supervisor is gone: nobody else is left to end what was started."""
         mark = os.environ.get(family.MARK, "")
         family.end_all(lambda: family.descendants(os.getpid()) | family.marked(mark))
         os._exit(1)
@@ -138,7 +149,7 @@ class Agent:
             self._start(int(local_rank), environment)
 
     def _start(self, local_rank: int, environment: Mapping[str, str]) -> None:
-        given = self._order["streams"]
+        given = self._order["streams"]  # they stay open here: the next attempt writes to them, too
         streams = given[local_rank] if given else self._log(int(environment["RANK"]))
         unsafe = "asked for" if self._order["start"] == "exec" else _unsafe(self._threads)
         pid = (
@@ -148,7 +159,7 @@ class Agent:
         )
         rank = int(environment["RANK"])
         self._ranks[pid] = rank
-        for stream in set(streams) - {0}:
+        for stream in set(streams) - {0} if not given else ():
             os.close(stream)
         report(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
 
@@ -211,10 +222,8 @@ class Agent:
             if pid in self._ranks:
                 rank = self._ranks.pop(pid)
                 report(self._status_fd, kind="ended", rank=rank, status=status)
-                with suppress(OSError):
-                    self._socket.sendall((json.dumps({"rank": rank, "status": status}) + "\n").encode())
-            elif pid == self._engine and self._ranks:
-                report(self._status_fd, kind="engine", status=status)
+            elif pid == self._engine:
+                report(self._status_fd, kind="engine ended", status=status)
 
 
 def _unsafe(known: set[str]) -> str:

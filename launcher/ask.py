@@ -63,7 +63,8 @@ def stop(name: str, wait: float) -> int:
     if not _until(lambda: not is_held(folder / LOCK), wait):
         raise _late(folder, "ended", wait)
     status = read_status(folder)
-    words = f"{folder.name} is {status.status}, after {status.step:,} steps"
+    trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
+    words = f"{folder.name} is {status.status}{trained}"
     say([f"{words}; go on with `launch resume {folder.name}`" if status.can_go_on else words])
     return 0
 
@@ -72,12 +73,17 @@ def checkpoint(name: str, wait: float) -> int:
     """Ask a run for a checkpoint now, and wait until it is there; the exit status.
 
     Raises:
-        UsageError: it does not run.
+        UsageError: it does not run, or is a script.
         LockstepError: there is none within ``wait`` seconds.
     """
     folder = find_run(name, ANY_RUN)
     if not is_held(folder / LOCK):
         raise UsageError(f"{folder.name} is not running: it is {read_status(folder).status}", "")
+    if (folder / "run.json").is_file():
+        raise UsageError(
+            f"{folder.name} is a script: only it knows how to write its checkpoints",
+            f"`launch stop {folder.name}` sends it SIGTERM",
+        )
     before = _newest(folder)
     write_request(folder, "checkpoint")
     if not _until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):

@@ -1,10 +1,10 @@
-"""One start of a run's processes: agent, data's preparation beside it, ranks, and the end of them all."""
+"""A run's processes: agent, data's preparation beside it, ranks, their next start in place, and the end of them all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ..data.errors import LockstepError
 from ..data.facts import DataFacts
@@ -13,8 +13,9 @@ from .ending import Ending
 from .failure import cause_known, diagnose
 from .orders import Job, order_of, visible_gpus
 from .prepare import SAME_HASHES, Preparation
+from .restarts import Restarts
 from .steering import Steering
-from .supervisor import Supervisor
+from .supervisor import Known, Supervisor
 from .world import World
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
@@ -51,7 +52,13 @@ class Attempt:
         return Preparation(config, base).wait()
 
     def run(
-        self, argv: list[str], tick: Callable[[], None], *, fenced: bool, steering: Steering | None = None
+        self,
+        argv: list[str],
+        tick: Callable[[], None],
+        *,
+        fenced: bool,
+        steering: Steering | None = None,
+        restarts: Restarts | None = None,
     ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
@@ -60,18 +67,32 @@ class Attempt:
             tick: called now and then.
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
             steering: of a training, which can be asked to stop.
+            restarts: of ranks that have failed; without it there are none.
         """
-        environment = {
+        if steering is not None:
+            self._supervisor.on_signal = steering.signalled
+        order = order_of(self.folder, self._world, self._environment(steering, fenced=fenced))
+        limit = restarts.limit if restarts else 0
+        self._supervisor.go(order | {"argv": argv, "max_restarts": limit})
+
+        def again(ending: Ending) -> tuple[dict[str, Any], Known] | None:
+            failure = self._diagnose(ending)
+            folder = restarts.next(failure) if restarts and failure else None
+            if folder is None:
+                return None
+            self.folder = folder
+            environment = self._environment(steering, fenced=fenced)
+            return {"attempt_dir": str(folder), "environment": environment}, cause_known(folder)
+
+        return self._diagnose(self._supervisor.watch(tick, again if limit else None))
+
+    def _environment(self, steering: Steering | None, *, fenced: bool) -> dict[str, str]:
+        return {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
             **({"LOCKSTEP_TOKEN": self.folder.name} if fenced else {}),
             **(steering.environment if steering else {}),
         }
-        if steering is not None:
-            self._supervisor.on_signal = steering.signalled
-        order = order_of(self.folder, self._world, environment) | {"argv": argv}
-        self._supervisor.go(order)
-        return self._diagnose(self._supervisor.watch(tick))
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
         return diagnose(self.folder, ending, self._world.processes)

@@ -20,6 +20,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from ..data.blame import place_of
+from ..data.signals import let_in
 from .numa import bind_rank
 from .rank import show_as
 
@@ -36,6 +37,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
         attempt: the folder for the record of a failure.
         status_fd: where "finished" is said.
     """
+    let_in()  # a program has these signals to itself
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
     try:

@@ -85,9 +85,7 @@ class EpochTable:
         self._columns: list[str] = []
         self._writing: tuple[Path, int] | None = None
         self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
-        if events.exists():  # a run that goes on: its earlier epochs were shown before
-            self._file = events.open(encoding="utf-8")
-            self._file.seek(0, os.SEEK_END)
+        self.turn()  # of a run that goes on, earlier epochs were shown before
 
     def update(self) -> None:
         """Show what has been written since the last call."""
@@ -102,6 +100,15 @@ class EpochTable:
                 self._show(event)
         if self._writing is not None and self._bar is not None:
             self._bar.beside(f"  checkpoint {_share_written(*self._writing):.0%}")
+
+    def turn(self) -> None:
+        """The record was cut: what it holds was shown."""
+        self.close()
+        self._pending = ""
+        self._writing = None
+        if self._path.exists():
+            self._file = self._path.open(encoding="utf-8")
+            self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

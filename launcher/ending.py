@@ -22,7 +22,9 @@ class Ending:
     pids: dict[int, int] = field(default_factory=dict)
     agent_status: int | None = None
     signal: int | None = None
-    """The signal that asked the supervisor itself to stop."""
+    """The signal that asked the supervisor to end everything at once."""
+    overdue: bool = False
+    """Whether ranks that were asked to end had not when their grace was over."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
 

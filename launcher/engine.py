@@ -28,17 +28,16 @@ _POLL_SECONDS = 0.05
 
 
 class LoopbackRendezvous(RendezvousHandler):
-    """One node's rendezvous: a store on the loopback socket that the supervisor has bound and listens on.
+    """One node's rendezvous: for each round a store on a loopback socket, the first of which the supervisor has bound.
 
-    Torch's own store would listen on every interface, on a port that another program may have taken meanwhile.
+    Torch's own store would listen on every interface, on a port that another program may have taken meanwhile. A
+    round of its own has a store of its own, because torch's ranks put no round's number before their keys: those
+    of an earlier attempt would answer them.
     """
 
     def __init__(self, run_id: str, port: int, listen_fd: int) -> None:
         self._run_id = run_id
-        self._port = port
-        self._store = TCPStore(
-            _ADDRESS, port, is_master=True, wait_for_workers=False, master_listen_fd=listen_fd
-        )
+        self._waiting: tuple[int, int] | None = (port, listen_fd)
 
     @property
     def use_agent_store(self) -> bool:
@@ -50,8 +49,11 @@ class LoopbackRendezvous(RendezvousHandler):
         return "lockstep"
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """This node alone."""
-        return RendezvousInfo(self._store, 0, 1, RendezvousStoreInfo(_ADDRESS, self._port))
+        """This node alone, with a store that nobody has used yet."""
+        port, descriptor = self._waiting or _bound()
+        self._waiting = None
+        store = TCPStore(_ADDRESS, port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor)
+        return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(_ADDRESS, port))
 
     def is_closed(self) -> bool:
         """Never: the engine ends with its only node."""
@@ -73,10 +75,18 @@ class LoopbackRendezvous(RendezvousHandler):
         return True
 
 
+def _bound() -> tuple[int, int]:
+    """A free loopback port, and a descriptor that listens on it."""
+    listening = socket.create_server((_ADDRESS, 0))
+    return int(listening.getsockname()[1]), listening.detach()
+
+
 class Engine(SimpleElasticAgent):
     """Elastic's agent, with ranks that are started by the process that has imported torch.
 
-    It never ends a rank by itself: that is the supervisor's to decide, who also knows of the other ranks.
+    It never ends a rank by itself, nor calls an end one: that is the supervisor's to decide, who also knows of the
+    other ranks. When the supervisor has ended them and wants them again, that is a failure to elastic, which counts
+    it and starts the next round.
     """
 
     def __init__(self, spec: WorkerSpec, attempt: str, agent: socket.socket) -> None:
@@ -84,10 +94,9 @@ class Engine(SimpleElasticAgent):
         self._attempt = Path(attempt)
         self._socket = agent
         self._buffer = b""
-        self._ended: dict[int, int] = {}
+        self._again: str | None = None
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        self._ended.clear()
         environments = {
             worker.local_rank: self._environment(worker_group, worker) for worker in worker_group.workers
         }
@@ -118,12 +127,13 @@ class Engine(SimpleElasticAgent):
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
         }
 
-    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        """Healthy until all have ended well; what ended otherwise is the supervisor's business."""
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # noqa: ARG002 - elastic's signature
+        """Healthy until the supervisor wants the next attempt; it ends this process when nothing is left to do."""
         self._listen()
-        if len(self._ended) == worker_group.spec.local_world_size and not any(self._ended.values()):
-            return RunResult(WorkerState.SUCCEEDED, dict.fromkeys(self._ended))
-        return RunResult(WorkerState.HEALTHY)
+        if self._again is None:
+            return RunResult(WorkerState.HEALTHY)
+        self._attempt, self._again = Path(self._again), None
+        return RunResult(WorkerState.FAILED)
 
     def _listen(self) -> None:
         self._socket.setblocking(False)  # noqa: FBT003 - its only form
@@ -134,7 +144,8 @@ class Engine(SimpleElasticAgent):
         except BlockingIOError:
             self._socket.setblocking(True)  # noqa: FBT003
         *lines, self._buffer = self._buffer.split(b"\n")
-        self._ended.update((message["rank"], message["status"]) for message in map(json.loads, lines))
+        for line in lines:
+            self._again = json.loads(line)["attempt_dir"]
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
         """The supervisor ends them."""
@@ -152,7 +163,7 @@ def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> i
         rdzv_handler=handler,
         fn=None,
         entrypoint="rank",
-        max_restarts=0,
+        max_restarts=order["max_restarts"],
         monitor_interval=_POLL_SECONDS,
         local_addr=_ADDRESS,
     )

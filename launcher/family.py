@@ -89,13 +89,13 @@ def _all_pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def kill(process: Process) -> None:
-    """Kill this very process, whoever has its number by now."""
+def kill(process: Process, number: signal.Signals = signal.SIGKILL) -> None:
+    """Kill this very process, or send it another signal, whoever has its number by now."""
     with suppress(OSError):
         descriptor = os.pidfd_open(process.pid)
         try:
             if process_of(process.pid) == process:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
 

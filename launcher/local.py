@@ -13,10 +13,10 @@ from ..data.errors import LockstepError, RankLostError
 from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
-from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .feeding import Feeding
 from .fill import fill_run, run_spec
 from .lock import Hold, held
 from .nodes import Nodes
@@ -24,6 +24,7 @@ from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
+from .restarts import Restarts
 from .resume import (
     Place,
     chosen_step,
@@ -32,6 +33,7 @@ from .resume import (
     go_on,
     refuse_finished,
     refuse_other_data,
+    rewind_to,
     submitted_place,
 )
 from .runs import find_run, read_outcome, write_json
@@ -118,22 +120,22 @@ def _train(
         fill_run(folder, plan, spec, to_yaml(resolved))
         say(summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
-        log = attempt.folder / "wandb.log"
-        feeder = start_feeder(spec, folder, log)
-        failure = _steered(attempt, plan, request, rows, hold)
+        feed = Feeding(spec, folder)
+        feed.start(attempt.folder)
+        failure = _steered(attempt, plan, request, rows, feed, hold)
         rows.close()
         failure = _record(folder, failure, world, hold)
-        warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
-        say([f"warning: {warning}; see {log}"] if warning else [])
+        feed.finish(failure)
     return failure
 
 
 def _steered(
-    attempt: Attempt, plan: LaunchPlan, request: Request, rows: EpochTable, hold: Hold
+    attempt: Attempt, plan: LaunchPlan, request: Request, rows: EpochTable, feed: Feeding, hold: Hold
 ) -> LockstepError | None:
-    """Train to the end, or to where somebody wants it to stop."""
+    """Train to the end, or to where somebody wants it to stop; failed ranks are started again from a checkpoint."""
     folder = attempt.folder.parent
     steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
+    steering.listen()
 
     def tick() -> None:
         hold.tick()
@@ -142,8 +144,27 @@ def _steered(
         steering.tick()
         rows.update()
 
+    def prepare(following: Path) -> str:
+        hold.check()
+        point = find_point(folder)
+        take_over(folder, following.name)
+        feed.leave()
+        rewind_to(folder, point)
+        rows.turn()
+        steering.renew()
+        return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
+
+    restarts = Restarts(
+        folder,
+        request.supervision.max_restarts,
+        stopping=lambda: steering.stopping,
+        prepare=prepare,
+        begun=feed.start,
+    )
     try:
-        return attempt.run([str(folder / "spec.json")], tick, fenced=True, steering=steering)
+        return attempt.run(
+            [str(folder / "spec.json")], tick, fenced=True, steering=steering, restarts=restarts
+        )
     except RankLostError as error:  # the run is another's now
         return error
     finally:

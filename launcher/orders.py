@@ -48,6 +48,7 @@ def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[st
     return {
         "run": folder.parent.name,
         "processes": world.processes,
+        "max_restarts": 0,
         "attempt_dir": str(folder),
         "environment": environment,
         "start": "fork",

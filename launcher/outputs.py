@@ -37,11 +37,15 @@ class Outputs:
         self._ends: dict[int, tuple[int, int]] = {}
         self.writers: list[int] = []
         """Two for each rank: stdout, stderr."""
+        self._open(folder, ranks)
+        for rank in range(ranks):
+            for stream in (OUT, ERR):
+                self._ends[self._pipe()] = rank, stream
+
+    def _open(self, folder: Path, ranks: int) -> None:
         for rank in range(ranks):
             descriptor = os.open(folder / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._files.append(os.fdopen(descriptor, "ab", buffering=0))
-            for stream in (OUT, ERR):
-                self._ends[self._pipe()] = rank, stream
 
     def _pipe(self) -> int:
         reader, writer = os.pipe()
@@ -80,12 +84,27 @@ class Outputs:
         self._watcher.feed(rank, stream, data)
         return data
 
-    def drain(self) -> None:
-        """Take what is left, once nobody writes any more, and close."""
+    def turn(self, folder: Path) -> None:
+        """The ranks of an attempt are gone: what they left is theirs, what comes from now on the next attempt's.
+
+        Args:
+            folder: of the next attempt.
+        """
+        ranks = len(self._files)
+        self._take_all()
+        self._open(folder, ranks)
+
+    def _take_all(self) -> None:
         for descriptor in self._ends:
             while self._take(descriptor):
                 pass
-            os.close(descriptor)
-        self._ends.clear()
         for file in self._files:
             file.close()
+        self._files.clear()
+
+    def drain(self) -> None:
+        """Take what is left, once nobody writes any more, and close."""
+        self._take_all()
+        for descriptor in self._ends:
+            os.close(descriptor)
+        self._ends.clear()

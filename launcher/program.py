@@ -12,7 +12,6 @@ from typing import Any
 
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
-from .failure import cause_known, diagnose
 from .lock import held
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
@@ -20,8 +19,8 @@ from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
 from .runs import create_run, write_json
+from .script import Script, StoppedScriptError
 from .supervision import Supervision
-from .supervisor import Supervisor
 from .umask import of_the_user
 from .view import View
 from .world import World
@@ -67,12 +66,13 @@ def run(program: Program) -> int:
             write_json(folder / "run.json", _describe(program, world))
             say(_summary(folder, program, world))
             attempt = next_attempt(folder, "attempt")
-            failure = _attempt(attempt, program, world, source, reservation.descriptors)
+            failure = _attempts(attempt, program, world, source, reservation.descriptors)
             write_json(folder / "outcome.json", _outcome(folder, world, failure))
-    if failure is not None:
+    if isinstance(failure, StoppedScriptError):
+        say([failure.message])
+    elif failure is not None:
         card(failure)
-        return failure.exit_status
-    return 0
+    return 0 if failure is None else failure.exit_status
 
 
 def debug(program: Program) -> int:
@@ -116,7 +116,7 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-def _attempt(
+def _attempts(
     folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...]
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
@@ -133,20 +133,13 @@ def _attempt(
         keep=keep,
         outputs=outputs,
     )
-    supervisor = Supervisor(job, cause_known(folder), owed=False)
-    try:
-        order = order_of(folder, world, {}) | {
-            "program": program.argv,
-            "streams": streams,
-            "start": program.start,
-            "umask": of_the_user(),
-        }
-        supervisor.go(order)
-        ending = supervisor.watch(lambda: view.tick(supervisor.notes))
-    finally:
-        supervisor.cancel()
-        view.close()
-    return diagnose(folder, ending, world.processes, script=True)
+    order = order_of(folder, world, {}) | {
+        "program": program.argv,
+        "streams": streams,
+        "start": program.start,
+        "umask": of_the_user(),
+    }
+    return Script(folder, job, program.supervision, view).run(order)
 
 
 def _environment(world: World) -> dict[str, str]:
@@ -183,12 +176,13 @@ def _summary(folder: Path, program: Program, world: World) -> list[str]:
 
 def _outcome(folder: Path, world: World, failure: LockstepError | None) -> dict[str, Any]:
     status = 0 if failure is None else failure.exit_status
+    stopped = isinstance(failure, StoppedScriptError)
     return {
         "schema_version": 1,
         "run": folder.name,
         "run_dir": str(folder),
-        "status": "done" if failure is None else "failed",
+        "status": "done" if failure is None else "stopped" if stopped else "failed",
         "exit_code": status,
         "world_size": world.processes,
-        **({} if failure is None else {"error": failure.to_json()}),
+        **({} if failure is None or stopped else {"error": failure.to_json()}),
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
-from ..training.events import rewind_anew
+from ..training.events import read_events, rewind
 from ..training.identity import EXTENDABLE, differences, flat, identity
 from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
 from ..training.monitor import Patience
@@ -15,8 +16,9 @@ from ..training.runspec import RunSpec, read_spec
 from ..training.spec import RunConfig
 from .config import ResolvedConfig, resolve
 from .console import say
+from .owner import is_held
 from .plan import LaunchPlan
-from .runs import create_run, find_run, read_outcome, runs_root
+from .runs import LOCK, create_run, find_run, read_outcome, runs_root
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
     else:
         return Place(create_run(name, resolved.name), None)
     before = read_spec(folder / "spec.json")
+    if (
+        name is not None
+        and _is_unused(folder)
+        and differences(identity(before.config), identity(resolved.config))
+    ):
+        say([f"note: {name} failed before its first step, with other settings: it begins anew"])
+        shutil.rmtree(folder)
+        return Place(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
 
@@ -63,6 +73,13 @@ def submitted_place(folder: Path, resolved: ResolvedConfig) -> Place:
     before = read_spec(folder / "spec.json")
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether nothing would be lost with it: nobody trains it, and it has neither a checkpoint nor a step."""
+    if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
+        return False
+    return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
 
 
 def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
@@ -165,14 +182,20 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     if place.before is None:
         return
     refuse_other_data(place.before.facts, facts)
-    rewind_anew(place.folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
-    (place.folder / "outcome.json").unlink(missing_ok=True)
+    rewind_to(place.folder, point)
     where = (
         f"step {point.step:,}, in epoch {point.epoch + 1}"
         if point
         else "the start: no checkpoint was written yet"
     )
     say([f"{place.folder.name} goes on from {where}"])
+
+
+def rewind_to(folder: Path, point: Point | None) -> None:
+    """Leave nothing of what the attempt before did after its last checkpoint."""
+    step, epoch = (point.step, point.epoch) if point else (-1, 0)
+    rewind(folder / "metrics.jsonl", step, epoch, anew=True)
+    (folder / "outcome.json").unlink(missing_ok=True)
 
 
 def refuse_other_data(before: DataFacts, now: DataFacts) -> None:

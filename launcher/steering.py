@@ -23,11 +23,35 @@ class Steering:
 
     def __init__(self, folder: Path, ranks: int, every_minutes: float | None) -> None:
         self._folder = folder
-        self._memory = os.memfd_create("lockstep-control")
-        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), ranks)
-        self._horizon = Horizon(self._page)
+        self._ranks = ranks
+        self._open()
+        self._early: list[int] = []
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
+
+    def _open(self) -> None:
+        self._memory = os.memfd_create("lockstep-control")
+        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
+        self._horizon = Horizon(self._page)
+
+    def listen(self) -> None:
+        """Take the signals that come while no supervisor is there for them: before its watch, and after it.
+
+        Afterwards they are too late to do anything: the record is being completed, which a second SIGTERM, as
+        SLURM sends it at the end of a grace, must not cost. An interrupt still ends this process.
+        """
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, lambda number, _: self._early.append(number))
+
+    def renew(self) -> None:
+        """A page for the next attempt's ranks, which may be behind what this one's have done."""
+        self.close()
+        self._open()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the ranks were asked to end."""
+        return self._horizon.stopping
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,6 +60,8 @@ class Steering:
 
     def tick(self) -> None:
         """Let the ranks go on, or do what was asked; called many times a second."""
+        while self._early:
+            self.signalled(self._early.pop())
         request = take_request(self._folder)
         if request is not None and request.what == "stop":
             self.stop(request.by)
@@ -50,9 +76,12 @@ class Steering:
         return True
 
     def signalled(self, number: int) -> bool:
-        """A signal asks to stop; whether that was news: a second one wants more than that."""
+        """A signal asks to stop; False where it wants more than that: to interrupt what is stopping already.
+
+        SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing.
+        """
         if self._horizon.stopping:
-            return False
+            return number != signal.SIGINT
         note_stop(self._folder, signal.Signals(number).name)
         self.stop(signal.Signals(number).name)
         return True
@@ -69,11 +98,6 @@ class Steering:
     def steps(self) -> int:
         """Done by the foremost rank of this node."""
         return max(self._horizon.steps(), default=0)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether somebody has asked to stop."""
-        return self._horizon.stopping
 
     def close(self) -> None:
         """Give the page back."""

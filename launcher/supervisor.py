@@ -19,9 +19,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..data.signals import held_back
 from . import family
 from .ending import Ending, memory_kills
 from .orders import Job
@@ -32,6 +34,7 @@ _GRACE_SECONDS = 0.4  # for the other ranks' accounts of a failure, before all a
 _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all are to be gone within 5 s
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+_BETWEEN_SECONDS = 0.01
 _HIGH = 200
 _ENTRY = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
@@ -41,16 +44,22 @@ _ENTRY = (
 )
 
 
+Known = Callable[[Ending], bool]
+"""Whether the cause of a bad end is among the ends so far."""
+Again = Callable[[Ending], tuple[dict[str, Any], Known] | None]
+"""Asked after a bad end, when no rank is left: what the next attempt is told; None where there is to be none."""
+
+
 class Supervisor:
-    """One attempt's processes.
+    """The processes of an attempt, and of those that follow it in place.
 
     Args:
         job: what for.
-        known: whether the cause of a bad end is among the ends so far.
+        known: of the first attempt.
         owed: a rank that ends with status 0 and without "done" is lost.
     """
 
-    def __init__(self, job: Job, known: Callable[[Ending], bool], *, owed: bool) -> None:
+    def __init__(self, job: Job, known: Known, *, owed: bool) -> None:
         family.become_subreaper()
         self._known = known
         self._owed = owed
@@ -71,7 +80,9 @@ class Supervisor:
         self._seen: set[family.Process] = set()
         self._looked = 0.0
         self._count = -1
+        self._engine = -1
         self._all_done: float | None = None
+        self._deadline: float | None = None
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
@@ -88,7 +99,7 @@ class Supervisor:
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
         }
         code = _readable(_ENTRY)
-        with job.log.open("ab") as output:
+        with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
                 _command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,
@@ -104,8 +115,49 @@ class Supervisor:
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
         self._count = int(order["processes"])
+        self._tell({**order, "port": self.port})
+
+    def _tell(self, order: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):
-            os.write(self._order, (json.dumps({**order, "port": self.port}) + "\n").encode())
+            os.write(self._order, (json.dumps(order) + "\n").encode())
+
+    def end_ranks(self) -> bool:
+        """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""
+        deadline = time.monotonic() + _END_SECONDS
+        while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
+            self._read_status(None, self._status)
+            below = {process for process in self._below_agent() if process.pid != self._engine}
+            if not below and len(self.ending.stamps) == self._count:
+                return True
+            for process in below:
+                family.kill(process)
+            time.sleep(_BETWEEN_SECONDS)
+        return False
+
+    def ask_to_end(self, grace: float) -> None:
+        """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
+        self._deadline = time.monotonic() + grace
+        for rank, pid in self.ending.pids.items():
+            if rank not in self.ending.stamps:
+                self._terminate(pid)
+
+    def _terminate(self, pid: int) -> None:
+        rank = family.process_of(pid)
+        if rank is not None:
+            family.kill(rank, signal.SIGTERM)
+
+    def restart(self, order: dict[str, Any], known: Known) -> None:
+        """Let the agent start the ranks once more, after ``end_ranks``.
+
+        Args:
+            order: what is different; ``attempt_dir`` at least.
+            known: of the new attempt.
+        """
+        self._known, self._all_done, self.ending = known, None, Ending()
+        self._memory_kills = memory_kills()
+        if self._outputs is not None:
+            self._outputs.turn(Path(order["attempt_dir"]))
+        self._tell(order)
 
     def cancel(self) -> None:
         """Kill whatever was started."""
@@ -125,8 +177,13 @@ class Supervisor:
     def _below_agent(self) -> set[family.Process]:
         return family.descendants(self._agent.pid)
 
-    def watch(self, tick: Callable[[], None]) -> Ending:
-        """Wait for the end, calling ``tick`` now and then; afterwards no process is left."""
+    def watch(self, tick: Callable[[], None], again: Again | None = None) -> Ending:
+        """Wait for the end, calling ``tick`` now and then; afterwards no process is left.
+
+        Args:
+            tick: called many times a second.
+            again: decides whether ranks that have failed are started once more; without it they are not.
+        """
         previous = {number: signal.signal(number, self._stop) for number in _STOPS}
         try:
             with selectors.DefaultSelector() as selector:
@@ -136,6 +193,8 @@ class Supervisor:
                 for descriptor in self._outputs.readers() if self._outputs else ():
                     selector.register(descriptor, selectors.EVENT_READ, self._read_output)
                 self._loop(selector, tick)
+                while again is not None and self._goes_on(again, tick):
+                    self._loop(selector, tick)
                 os.close(agent)
         finally:
             self.cancel()
@@ -148,6 +207,23 @@ class Supervisor:
         tick()
         return self.ending
 
+    def _goes_on(self, again: Again, tick: Callable[[], None]) -> bool:
+        """After a failure: end the attempt, and begin the next one if there is to be one."""
+        ending = self.ending
+        if ending.signal is not None or ending.agent_status is not None or self._is_well():
+            return False
+        if not self.end_ranks():
+            return False
+        ending.memory_kills = memory_kills() - self._memory_kills
+        tick()
+        if (following := again(ending)) is None:
+            return False
+        self.restart(*following)
+        return True
+
+    def _is_well(self) -> bool:
+        return len(self.ending.done) == self._count and not self.ending.lost
+
     def _loop(self, selector: selectors.BaseSelector, tick: Callable[[], None]) -> None:
         began: float | None = None
         while self.ending.agent_status is None and self.ending.signal is None:
@@ -158,7 +234,11 @@ class Supervisor:
             self._look()
             if self._all_ended():
                 return
-            if self.ending.lost:
+            if self._deadline is not None:
+                self.ending.overdue = time.monotonic() > self._deadline
+                if self.ending.overdue:
+                    return
+            elif self.ending.lost:
                 began = began or time.monotonic()
                 patience = _GRACE_SECONDS if self._known(self.ending) else _CAUSE_SECONDS
                 if time.monotonic() - began > patience:
@@ -187,7 +267,7 @@ class Supervisor:
         if self._outputs is not None and not self._outputs.read(descriptor):
             selector.unregister(descriptor)
 
-    def _read_status(self, _: selectors.BaseSelector, descriptor: int) -> None:
+    def _read_status(self, _: selectors.BaseSelector | None, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         with suppress(BlockingIOError):
             while chunk := os.read(descriptor, 65_536):
@@ -200,6 +280,8 @@ class Supervisor:
         ending, kind, rank = self.ending, message["kind"], message.get("rank", -1)
         if kind == "started":
             ending.pids[rank] = message["pid"]
+            if self._deadline is not None:  # it was asked for before this rank was there
+                self._terminate(message["pid"])
             if message["fresh"] not in ("", "asked for"):
                 self.notes.append(f"rank {rank} is a fresh process, not a fork: {message['fresh']}")
         elif kind == "done":
@@ -207,6 +289,8 @@ class Supervisor:
         elif kind == "ended":
             self._rank_ended(rank, message["status"])
         elif kind == "engine":
+            self._engine = message["pid"]
+        elif kind == "engine ended":
             ending.agent_status = message["status"]
 
     def _rank_ended(self, rank: int, status: int) -> None:

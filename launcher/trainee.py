@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ..data.signals import leave_to_supervisor
 from ..training.control import STOPPED
 from .bootstrap import STATUS, report
 from .numa import bind_rank
@@ -16,6 +17,7 @@ from .numa import bind_rank
 
 def run(argv: Sequence[str], status_fd: int) -> int:
     """Work as the worker that ``argv`` describes; the exit status."""
+    leave_to_supervisor()
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))

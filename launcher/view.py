@@ -103,12 +103,17 @@ class View:
                     closed.add(stream)
             self._waiting -= len(item[1])
 
-    def close(self) -> None:
-        """Show the rest and wait until it is written."""
+    def turn(self) -> None:
+        """Show the rest of ranks that have ended; others follow them."""
         for (rank, _), rest in self._partial.items():
             if rest:
                 self._say(rank, rest)
+        self._partial.clear()
         self._flush(everything=True)
+
+    def close(self) -> None:
+        """Show the rest and wait until it is written."""
+        self.turn()
         if self._in_line:
             with suppress(OSError):
                 if os.isatty(ERR):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lockstep.training.manifest import list_checkpoints, newest_whole, step_of
 from tests.conftest import Launch
 
 NOISY = ["optimizer.lr=2.5", "data.args={n: 101, m: 61}"]  # so that the best epoch is not the last one
@@ -114,3 +115,36 @@ def test_a_monitored_metric_has_to_be_measured(launch: Launch, own: Path) -> Non
     result = launch("train", "own.yaml", asked, "--cpu", "2", "--name", "typo", cwd=own)
     assert result.status == 2
     assert "train.early_stop.monitor: val/acuracy is not measured; did you mean val/accuracy?" in result.err
+
+
+@pytest.mark.exhaustive
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(launch: Launch, own: Path) -> None:
+    text = "\nimport os, signal\ncalls = 0\ndef killed(output, target):\n    global calls\n    calls += 1\n"
+    text += (
+        "    if calls == int(os.environ.get('KILL_AT', '0')):\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    text += "    return nn.functional.cross_entropy(output, target, reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    kept = ["loss.use=./own.py:killed", "checkpoint.every_epochs=null", "checkpoint.keep_best=0"]
+    _train(launch, own, "run", "train.max_steps=40", *kept, "checkpoint.every_steps=10")
+    checkpoints = _run("run") / "checkpoints"
+    assert _steps("run") == [20, 30, 40]
+    for step in (30, 40):
+        with (checkpoints / f"step_{step:08d}" / "model.safetensors").open("ab") as file:
+            file.write(b"x")
+    often = ("train.max_steps=50", "checkpoint.every_steps=1", "checkpoint.keep_last=1")
+    assert launch("resume", "run", *often, cwd=own, env={"KILL_AT": "8"}).status == 4
+    assert 20 < step_of(newest_whole(checkpoints)[0]) < 28
+    resumed = launch("resume", "run", *often, cwd=own)
+    assert resumed.status == 0, resumed.err
+    assert [step_of(path) for path in list_checkpoints(checkpoints)] == [50]
+
+
+def test_a_run_that_failed_before_its_first_step_frees_its_name(launch: Launch, own: Path) -> None:
+    wrong = ("own.yaml", "model.args={width: 6}", "--cpu", "1", "--name", "run")
+    assert launch("train", *wrong, cwd=own).status == 1
+    result = launch("train", "own.yaml", "--cpu", "1", "--name", "run", cwd=own)
+    assert result.status == 0, result.err
+    assert "it begins anew" in result.err
+    refused = launch("train", *wrong, cwd=own)
+    assert (refused.status, "other settings" in refused.err) == (2, True), refused.err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -50,37 +49,31 @@ class EventLog:
             self._file = None
 
 
-def rewind(path: Path, step: int, epoch: int) -> None:
+def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> None:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
 
     Args:
         path: the record.
         step: steps done at the checkpoint.
         epoch: the epoch it was in; the row of this one is still to come.
+        anew: a new file also where nothing is to be cut: what an attempt that was given up, but lives on,
+            may still write goes into the old one, which nobody reads.
     """
-    if path.exists():
-        os.truncate(path, _kept(path, step, epoch))
-
-
-def rewind_anew(path: Path, step: int, epoch: int) -> None:
-    """``rewind`` into a new file: what an attempt that was given up still writes goes into the old one, unseen."""
     if not path.exists():
         return
-    keep, temporary = _kept(path, step, epoch), path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.copyfile(path, temporary)
-    os.truncate(temporary, keep)
-    temporary.replace(path)
-
-
-def _kept(path: Path, step: int, epoch: int) -> int:
-    """Bytes of the record up to a checkpoint."""
     keep = 0
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
                 break
             keep += len(line)
-    return keep
+    if keep == path.stat().st_size and not anew:
+        return
+    shorter = path.with_name(f".{path.name}.tmp")
+    with path.open("rb") as file, shorter.open("wb") as copy:
+        copy.write(file.read(keep))
+        os.fsync(copy.fileno())
+    shorter.replace(path)
 
 
 def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:

@@ -86,7 +86,7 @@ class Loop:
     def _start(self) -> None:
         self._refuse_impossible()
         if self._session.group.rank == 0:
-            self._writer.open()
+            self._writer.open(self.progress.step if self._resumed else -1)
         self._control.enter("training")
         self._events.write(
             "start",

@@ -23,9 +23,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 from urllib.parse import urlsplit
 
+from ..data.signals import held_back
 from .events import read_events
 from .runspec import RunSpec, read_spec
 from .spec import WandbConfig
@@ -34,6 +35,7 @@ Mode = Literal["online", "offline", "disabled"]
 _POLL_SECONDS = 0.2
 _FELL_BACK = 3  # exit status
 _FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
+_LIVES = 20  # of W&B's service, which SLURM's preemption ends twice
 _LOGGED = ("epoch", "step")
 _SENT = "wandb.sent"  # in the run folder: W&B has rows of this run
 
@@ -62,7 +64,7 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
     """Start the feeder of a run; None where W&B is disabled or cannot be started, which is no reason not to train."""
     if choose_mode(spec.config.wandb) == "disabled":
         return None
-    with suppress(OSError), log.open("ab") as output:
+    with suppress(OSError), log.open("ab") as output, held_back():
         return subprocess.Popen(
             [
                 sys.executable,
@@ -80,13 +82,19 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
     return None
 
 
+def leave_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> None:
+    """Tell the feeder that the record is complete, and let it finish alone; the next one waits until it has."""
+    if feeder is not None and feeder.stdin is not None and not feeder.stdin.closed:
+        with suppress(OSError):
+            feeder.stdin.write(f"{status}\n".encode())
+            feeder.stdin.close()
+
+
 def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | None:
     """Tell the feeder that the record is complete, and wait for it; a warning where W&B did not take it all."""
-    if feeder is None or feeder.stdin is None:
+    if feeder is None:
         return None
-    with suppress(OSError):
-        feeder.stdin.write(f"{status}\n".encode())
-        feeder.stdin.close()
+    leave_feeder(feeder, status)
     try:
         ended = feeder.wait(_FINISH_SECONDS)
     except subprocess.TimeoutExpired:
@@ -103,34 +111,64 @@ def main(argv: list[str]) -> int:
 
     Args:
         argv: the folder, and the number of the last row that was there before this attempt. Without the number
-            no attempt is under way: the record is sent as it is.
+            no attempt is under way: the record is sent as it is. After them, what is left of this process's lives
+            and what it has been told so far, as ``_begin_again`` says it.
 
     Returns:
         0, or ``_FELL_BACK`` where it went offline instead of online.
     """
     folder, kept = Path(argv[0]), int(argv[1]) if argv[1:] else sys.maxsize
-    os.nice(10)  # the ranks need the processors more
+    lives = int(argv[2]) if argv[2:] else _LIVES
+    if not argv[2:]:
+        os.nice(10)  # the ranks need the processors more
     import wandb  # noqa: F401 - imported while the ranks still start
 
     with _alone(folder):
         _set_aside_offline(folder)
         feed = _Feed(folder, kept)
-        status = _follow(feed) if argv[1:] else _outcome(folder)
-        signal.alarm(round(_FINISH_SECONDS))  # ends this process, should nobody be there any more who would
-        feed.take()
-        feed.finish(status)
+        feed.told = int(argv[3]) if argv[3:] else None if argv[1:] else _outcome(folder)
+        try:
+            _follow(feed)
+            signal.alarm(
+                round(_FINISH_SECONDS)
+            )  # ends this process, should nobody be there any more who would
+            feed.take()
+            feed.finish()
+        except Exception:
+            if not lives or _has_service():
+                raise
+            _begin_again(folder, kept, lives - 1, feed.told)
     return _FELL_BACK if feed.fell_back else 0
 
 
-def _follow(feed: _Feed) -> int:
-    """Feed what the run logs until it ends; its exit status."""
+def _has_service() -> bool:
+    """Whether the process lives that W&B's library has started, and talks to."""
+    children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    about = [Path(f"/proc/{pid}/stat") for pids in children for pid in pids]
+    return any(path.exists() and path.read_text().rpartition(")")[2].split()[0] not in "ZX" for path in about)
+
+
+def _begin_again(folder: Path, kept: int, lives: int, told: int | None) -> NoReturn:
+    """Become a fresh feeder: W&B's service is a program of its own, which SIGTERM ends whatever its mask says.
+
+    The record is sent or written anew, as for another attempt. This process is the same, and so is its stdin.
+    """
+    sys.stderr.write("W&B's service was killed: the record is begun again\n")
+    sys.stderr.flush()
+    rest = [str(folder), str(kept), str(lives), *([] if told is None else [str(told)])]
+    command = [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", *rest]
+    environment = {**os.environ}
+    environment.pop("WANDB_SERVICE", None)  # where the dead one was
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+def _follow(feed: _Feed) -> None:
+    """Feed what the run logs until it ends and says how."""
     os.set_blocking(0, False)
-    while True:
-        status = _told()
-        if feed.take() == 0 and status is None:
+    while feed.told is None:
+        feed.told = _told()
+        if feed.take() == 0 and feed.told is None:
             time.sleep(_POLL_SECONDS)
-        if status is not None:
-            return status
 
 
 def _outcome(folder: Path) -> int:
@@ -155,7 +193,8 @@ def _set_aside_offline(folder: Path) -> None:
             (folder / _SENT).touch()
         aside = folder / "wandb-superseded"
         aside.mkdir(exist_ok=True)
-        old.rename(aside / old.name)
+        number = sum(1 for _ in aside.iterdir())  # two of the same second have the same name
+        old.rename(aside / f"{old.name}-{number}")
 
 
 def _number(event: dict[str, Any]) -> int:
@@ -189,6 +228,8 @@ class _Feed:
         self._run: Any = None
         self._next = 0
         """The first number that W&B does not have."""
+        self.told: int | None = None
+        """The run's exit status, once it is over."""
         self.fell_back = False
         """Whether W&B was to be online and could not be reached."""
 
@@ -254,10 +295,10 @@ class _Feed:
             sys.exit("W&B has a part of this run: the rest is not recorded offline, but can be sent later")
         return _start(spec, self._folder, "offline")
 
-    def finish(self, status: int) -> None:
+    def finish(self) -> None:
         """Close the run as what it was: 0 is finished, anything else failed."""
         if self._run is not None:
-            self._run.finish(exit_code=status)
+            self._run.finish(exit_code=self.told)
 
 
 def _start(spec: RunSpec, folder: Path, mode: Mode, *, resume_from: str | None = None) -> Any:

@@ -60,12 +60,20 @@ class Writer:
         """Why the last one could not be written; None where it could."""
         self._lost: LockstepError | None = None
         self._warned = False
+        self._damaged: set[int] = set()
 
-    def open(self) -> None:
-        """Clear away what a killed attempt left half written."""
+    def open(self, step: int | None = None) -> None:
+        """Clear away what a killed attempt left half written.
+
+        Args:
+            step: where the run goes on from; later checkpoints were passed over as damaged, and must not count as
+                those that stay. None where nothing is known.
+        """
         if self._folder.exists():
             self._fence()
             remove_leftovers(self._folder)
+            there = {step_of(path) for path in list_checkpoints(self._folder)}
+            self._damaged = {one for one in there if step is not None and one > step}
 
     def write(self, snapshot: Snapshot, best: set[int]) -> None:
         """Start writing; returns as soon as the tensors may change again.
@@ -119,7 +127,8 @@ class Writer:
                 ready.synchronize()
             self._commit(step, snapshot)
             self._fence()
-            self._prune(best)
+            self._damaged.discard(step)
+            self._prune(step, best)
         except (OSError, SafetensorError) as error:
             self._failed(step, error)
         except LockstepError as error:
@@ -134,10 +143,14 @@ class Writer:
         seconds = round(time.monotonic() - started, 3)
         self._events.write("checkpoint", step=step, path=final.name, bytes=snapshot.nbytes, seconds=seconds)
 
-    def _prune(self, best: set[int]) -> None:
-        """Once the new one is committed the old ones may go."""
+    def _prune(self, newest: int, best: set[int]) -> None:
+        """Once the new one is committed the old ones may go, and damaged ones that it has come past."""
         found = [step_of(path) for path in list_checkpoints(self._folder)]
-        for step in superseded(found, self._keep_last, best):
+        whole = [step for step in found if step not in self._damaged]
+        gone = superseded(whole, self._keep_last, best)
+        if self._keep_last is not None:
+            gone += [step for step in found if step in self._damaged and step < newest]
+        for step in gone:
             remove_checkpoint(checkpoint_path(self._folder, step))
 
     def _failed(self, step: int, error: Exception) -> None:
