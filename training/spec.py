@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ..data.spec import DataConfig, Section
+from .slurm_spec import SlurmConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -162,10 +163,6 @@ class WandbConfig(Section):
     """``auto`` is online for people who are logged in, else offline. Nobody is ever asked."""
     project: str = Field(default="lockstep", min_length=1)
     entity: str | None = None
-
-
-class SlurmConfig(Section):
-    """The ``slurm:`` section. It has no keys until jobs can be submitted."""
 
 
 class RunConfig(Section):
