@@ -14,6 +14,7 @@ from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
 from ..training.slurm_spec import SlurmConfig
 from .config_errors import dotted, wrong_value
+from .job_options import Layer
 from .yaml_file import KeyPath, YamlFile, kind_of, listing, printable, read_yaml
 
 DEFAULT = "default"
@@ -30,9 +31,11 @@ class Profile:
     lines: dict[str, int] = field(default_factory=dict)
     """Key to its line in the file."""
 
-    def origin(self, key: str) -> str:
-        """For people: which profile, and where in the file."""
-        return f"cluster {self.name}, clusters.yaml:{self.lines.get(key, 1)}"
+    @property
+    def layer(self) -> Layer:
+        """With the profile and the line that each value is from."""
+        whence = {key: f"cluster {self.name}, clusters.yaml:{self.lines.get(key, 1)}" for key in self.values}
+        return Layer(self.values, whence)
 
 
 def clusters_file() -> Path:
@@ -81,6 +84,26 @@ def _refuse(path: Path, file: YamlFile) -> None:
             problems.append((file.lines[name,], f"{expected}, not {kind_of(values)}"))
     if problems:
         raise UsageError(listing(f"{path}:{line}: {message}" for line, message in sorted(problems)))
+
+
+def command_line(said: dict[str, Any]) -> Layer:
+    """The options of the command line, which are keys of the ``slurm:`` section; None where nothing was said.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    given = {key: value for key, value in said.items() if value not in (None, [], {})}
+    wrong = mistakes(given)
+    if wrong:
+        problems = (f"--{_flag(str(path[0]))}{text.removeprefix(str(path[0]))}" for path, text in wrong)
+        raise UsageError(listing(problems), "`launch submit --help` has every option")
+    return Layer(given, {key: f"--{_flag(key)}" for key in given})
+
+
+def _flag(key: str) -> str:
+    """What the option for a key of the ``slurm:`` section is called."""
+    other = {"continuation": "continue", "modules": "module", "container_mounts": "container-mount"}
+    return other.get(key, key.replace("_", "-"))
 
 
 def mistakes(values: dict[str, Any], above: KeyPath = ()) -> list[tuple[KeyPath, str]]:

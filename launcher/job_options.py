@@ -1,20 +1,25 @@
-"""What a job asks for, out of a cluster's profile, the config and the command line; later wins."""
+"""What a job asks for, out of several sources of which the later wins: a profile, the config, the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.errors import UsageError
 from ..training.slurm_spec import SlurmConfig
-from .clusters import Profile, mistakes
-from .config import ResolvedConfig
 from .supervision import Supervision
-from .yaml_file import listing
 
-COMMAND_LINE = "command line"
-DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}
+_DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}
 _EITHER = ("gpus", "cpu")  # a job has one of them: the one that was said last
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source: keys of the ``slurm:`` section, and where each was said."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -27,60 +32,37 @@ class JobOptions:
     supervision: Supervision = field(default_factory=Supervision)
 
 
-def job_options(
-    profile: Profile, resolved: ResolvedConfig | None, command_line: dict[str, Any]
-) -> JobOptions:
-    """Put the sources together.
-
-    Args:
-        profile: of the cluster.
-        resolved: the config of a training; None for a program.
-        command_line: keys of the ``slurm:`` section with what the command line says; None where it says nothing.
+def job_options(layers: Sequence[Layer]) -> JobOptions:
+    """Put the sources together; each has been checked by itself.
 
     Raises:
-        UsageError: one of the values is wrong.
+        UsageError: one source wants both GPUs and CPU processes.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    said = {key: value for key, value in command_line.items() if value not in (None, [], {})}
-    _check_command_line(said)
-    _lay(values, origins, DEFAULTS, dict.fromkeys(DEFAULTS, "default"))
-    _lay(values, origins, profile.values, {key: profile.origin(key) for key in profile.values})
-    if resolved is not None:
-        section = resolved.config.slurm.model_dump(mode="json")
-        _lay(values, origins, section, {key: _config_origin(resolved, key) for key in section})
-    _lay(values, origins, said, dict.fromkeys(said, COMMAND_LINE))
+    for layer in (Layer(_DEFAULTS, dict.fromkeys(_DEFAULTS, "default")), *layers):
+        _lay(values, origins, layer)
     slurm = SlurmConfig.model_validate(values)
     return JobOptions(slurm, origins, _supervision(slurm))
 
 
-def _check_command_line(said: dict[str, Any]) -> None:
-    problems = [f"--{str(path[0]).replace('_', '-')}: {text}" for path, text in mistakes(said)]
-    if all(key in said for key in _EITHER):
-        problems.append("--gpus and --cpu: a job has processes on GPUs or on CPUs, not both")
-    if problems:
-        raise UsageError(listing(problems), "`launch submit --help` has every option")
-
-
-def _lay(
-    values: dict[str, Any], origins: dict[str, str], layer: dict[str, Any], whence: dict[str, str]
-) -> None:
+def _lay(values: dict[str, Any], origins: dict[str, str], layer: Layer) -> None:
     """Put a layer over those before it."""
-    layer = {key: value for key, value in layer.items() if value is not None}
-    if any(key in layer for key in _EITHER):
+    given = {key: value for key, value in layer.values.items() if value is not None}
+    if all(key in given for key in _EITHER):
+        raise UsageError(
+            f"gpus ({layer.origins['gpus']}) and cpu ({layer.origins['cpu']}):"
+            " a job's processes are on GPUs or on CPUs, not both",
+            "leave one of them out",
+        )
+    if any(key in given for key in _EITHER):
         for key in _EITHER:
             values.pop(key, None)
             origins.pop(key, None)
-    for key, value in layer.items():
-        values[key] = {**values.get(key, {}), **value} if key == "sbatch" else value
-        origins[key] = f"{origins[key]}; {whence[key]}" if key == "sbatch" and key in origins else whence[key]
-
-
-def _config_origin(resolved: ResolvedConfig, key: str) -> str:
-    """Of a mapping, that of its first entry."""
-    path = f"slurm.{key}"
-    inner = (where for known, where in resolved.origins.items() if known.startswith(f"{path}."))
-    return "config " + (resolved.origins.get(path) or next(inner, resolved.source.name))
+    for key, value in given.items():
+        both = key == "sbatch" and key in values  # options of several sources stand beside each other
+        values[key] = {**values[key], **value} if both else value
+        origins[key] = f"{origins[key]}; {layer.origins[key]}" if both else layer.origins[key]
 
 
 def _supervision(slurm: SlurmConfig) -> Supervision:

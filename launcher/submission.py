@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shlex
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
-from .config import ResolvedConfig, to_yaml
-from .job import JobSpec
+from .job import JOB, JobSpec
 from .job_environment import for_the_job
+from .job_log import FOLDER
 from .job_options import JobOptions
 from .sbatch import SCRIPT, How, refuse_path, sbatch_options
 
@@ -52,13 +53,19 @@ class Submission:
         """What follows sbatch's options: the script and its two arguments."""
         return [str(SCRIPT), self.job.python, str(self.folder)]
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Path to text of what is constant or lies in the run folder; ``config.yaml`` is the config as ever."""
+        files = {str(SCRIPT): SCRIPT.read_text(encoding="utf-8")}
+        files[str(self.folder / JOB)] = json.dumps(self.job.to_json(), indent=1) + "\n"
+        return files | ({str(self.folder / FOLDER / SETUP): self.setup} if self.setup else {})
+
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""
         return {
             "sbatch": ["sbatch", *self.job.sbatch, *self.arguments],
-            "script": SCRIPT.read_text(encoding="utf-8"),
+            "files": self.files,
             "job": self.job.to_json(),
-            "setup": self.setup,
             "environment": sorted(self.environment),
             "origins": self.job.origins,
         }
@@ -68,7 +75,8 @@ def compose(
     folder: Path,
     options: JobOptions,
     *,
-    resolved: ResolvedConfig | None,
+    base: Path | None,
+    config: str,
     program: list[str],
     cores: int | None,
     how: How,
@@ -79,7 +87,8 @@ def compose(
     Args:
         folder: the run's.
         options: what was asked for.
-        resolved: the config of a training; None for a program.
+        base: of a training: the folder that the config's relative paths start from.
+        config: of a training: its text; empty for a program.
         program: of ``launch run``: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.
         cores: CPUs of each node; None for the partition's default.
         how: how a job that was stopped goes on.
@@ -93,17 +102,16 @@ def compose(
         refuse_path(path, what)
     job = replace(
         _job(folder.name, options),
-        kind="run" if resolved is None else "train",
+        kind="train" if config else "run",
         cores=cores,
         program=program,
         folder=str(here),
-        base=str(resolved.base) if resolved else "",
+        base=str(base or ""),
         how=how,
         sbatch=sbatch_options(folder, options.slurm, cores=cores, requeue=requeue),
     )
     setup = "".join(f"{line}\n" for line in _setup(job))
     values = options.slurm.model_dump(mode="json") | ({"cpus_per_task": cores} if cores else {})
-    config = to_yaml(resolved) if resolved else ""
     return Submission(folder, job, setup, config, for_the_job(os.environ, job.env), values)
 
 

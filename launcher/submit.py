@@ -14,12 +14,12 @@ from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
 from ..training.slurm_spec import SlurmConfig
 from .clusters import find_profile
-from .config import ResolvedConfig
+from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
 from .job import write_job
 from .job_log import note_job, slurm_folder
-from .job_options import JobOptions, job_options
-from .program import Program
+from .job_options import JobOptions, Layer, job_options
+from .names import program_stem, safe_stem
 from .runs import create_run
 from .sbatch import How
 from .submission import SETUP, Submission, compose
@@ -72,6 +72,18 @@ def submit(request: SubmitRequest) -> int:
     return 0
 
 
+def _of_config(resolved: ResolvedConfig | None) -> Iterator[Layer]:
+    """The config's ``slurm:`` section; of a mapping the origin is that of its first entry."""
+    section = resolved.config.slurm.model_dump(mode="json") if resolved else {}
+    origins = resolved.origins if resolved else {}
+    for key, value in section.items():
+        path = f"slurm.{key}"
+        first = next(
+            where for known, where in origins.items() if known == path or known.startswith(f"{path}.")
+        )
+        yield Layer({key: value}, {key: f"config {first}"})
+
+
 @dataclass
 class _NewRun:
     path: Path
@@ -81,10 +93,7 @@ class _NewRun:
 @contextmanager
 def _folder(request: SubmitRequest) -> Iterator[_NewRun]:
     """A new run's folder, gone again with its name free unless a job was sent that needs it."""
-    if request.resolved is None:
-        stem = Program(request.program, None, None).stem
-    else:
-        stem = Program([f"{request.resolved.name}.yaml"], None, None).stem
+    stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
     new = _NewRun(create_run(request.name, stem))
     try:
         yield new
@@ -101,7 +110,8 @@ def _compose(
     submission = compose(
         folder,
         options,
-        resolved=request.resolved,
+        base=request.resolved.base if request.resolved else None,
+        config=to_yaml(request.resolved) if request.resolved else "",
         program=request.program,
         cores=cores,
         how=how,
@@ -235,7 +245,7 @@ def _show(submission: Submission, request: SubmitRequest, expected: str, notes: 
             {"schema_version": 1, "status": "planned", "expected_start": expected, **submission.to_json()}
         )
         return
-    put(listing_of(submission))
+    put(listing_of(submission.to_json(), submission.values))
     say(f"note: {note}" for note in notes)
     say([f"nothing was sent; SLURM would take it{_when(expected)}"])
 
