@@ -40,15 +40,20 @@ def _option(metavar: str, words: str, *names: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=words)
 
 
+WhatArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG [key=value]... | SCRIPT|-m MODULE [ARGS]...]",
+        help="What to train, as after `launch train`, or what to run, as after `launch run`.",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
+_HOW = "auto|requeue|chain|none"
+
+
 @app.command(cls=_ProgramLast)
 def submit(
-    what: Annotated[
-        Texts,
-        typer.Argument(
-            metavar="[CONFIG [key=value]... | SCRIPT|-m MODULE [ARGS]...]",
-            help="What to train, as after `launch train`, or what to run, as after `launch run`.",
-        ),
-    ] = None,
+    what: WhatArgument = None,
     *,
     nodes: Annotated[Whole, _option("N", "Nodes.")] = None,
     gpus: Annotated[Text, _option("[KIND:]N", "GPUs on each node.")] = None,
@@ -72,19 +77,14 @@ def submit(
     env: Annotated[Texts, _option("NAME", "Variable that travels, too; repeatable.")] = None,
     sbatch: Annotated[Texts, _option("OPTION[=VALUE]", "Of sbatch; repeatable.")] = None,
     cluster: Annotated[Text, _option("PROFILE", "Of ~/.config/lockstep/clusters.yaml.")] = None,
-    continuation: Annotated[
-        Text,
-        typer.Option("--continue", metavar="auto|requeue|chain|none", help="How a stopped job goes on."),
-    ] = None,
+    continuation: Annotated[Text, _option(_HOW, "How a stopped job goes on.", "--continue")] = None,
     max_preemptions: Annotated[Whole, _option("K", "Goes on after K preemptions.")] = None,
     max_crashes: Annotated[Whole, _option("K", "Goes on after K failures.")] = None,
     max_restarts: Annotated[Whole, _option("K", "Starts ranks again in place.")] = None,
     hang_timeout: Annotated[Real, _option("SECONDS", "Standstill that is a hang; 0: never.")] = None,
     grace: Annotated[Real, _option("SECONDS", "For a program, between SIGTERM and SIGKILL.")] = None,
     name: Annotated[Text, typer.Option(help="The run's name; made up if not given.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Submit a training or a program to SLURM; it goes on by itself after a time limit or a preemption."""

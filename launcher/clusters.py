@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
-from ..training.slurm_spec import SlurmConfig
+from ..training.spec import SlurmConfig
 from .config_errors import dotted, wrong_value
 from .job_options import Layer
 from .yaml_file import KeyPath, YamlFile, kind_of, listing, printable, read_yaml

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from ..training.slurm_spec import SECRET_NAME
+from ..training.slurm_fields import SECRET_NAME
 
 _NAMES = frozenset(
     (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.errors import UsageError
-from ..training.slurm_spec import SlurmConfig
+from ..training.spec import SlurmConfig
 from .supervision import Supervision
 
 _DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}

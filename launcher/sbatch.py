@@ -8,8 +8,8 @@ from typing import Literal
 
 from .. import slurm as package
 from ..data.errors import UsageError
-from ..training.slurm_spec import SlurmConfig
 from ..training.slurm_time import seconds_of
+from ..training.spec import SlurmConfig
 from .job_log import FOLDER
 from .yaml_file import printable
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
-from ..training.slurm_spec import SlurmConfig
-from .clusters import find_profile
+from ..training.spec import SlurmConfig
+from .clusters import command_line, find_profile
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
 from .job import write_job
@@ -50,12 +50,10 @@ def submit(request: SubmitRequest) -> int:
         UsageError: something that was asked for is wrong, or SLURM refuses the job.
         MachineError: SLURM does not answer.
     """
-    job_options(
-        find_profile(request.cluster, None), request.resolved, request.slurm
-    )  # mistakes need no SLURM
+    said = [_of_config(request.resolved), command_line(request.slurm)]
+    find_profile(request.cluster, None)  # a mistake in it is found without SLURM, too
     cluster = ask_cluster()
-    profile = find_profile(request.cluster, cluster.name)
-    options = job_options(profile, request.resolved, request.slurm)
+    options = job_options([find_profile(request.cluster, cluster.name).layer, *said])
     _check_partitions(options, cluster)
     with _folder(request) as new:
         submission, notes = _compose(new.path, request, options, cluster)
@@ -72,16 +70,16 @@ def submit(request: SubmitRequest) -> int:
     return 0
 
 
-def _of_config(resolved: ResolvedConfig | None) -> Iterator[Layer]:
+def _of_config(resolved: ResolvedConfig | None) -> Layer:
     """The config's ``slurm:`` section; of a mapping the origin is that of its first entry."""
-    section = resolved.config.slurm.model_dump(mode="json") if resolved else {}
-    origins = resolved.origins if resolved else {}
-    for key, value in section.items():
-        path = f"slurm.{key}"
-        first = next(
-            where for known, where in origins.items() if known == path or known.startswith(f"{path}.")
-        )
-        yield Layer({key: value}, {key: f"config {first}"})
+    if resolved is None:
+        return Layer({}, {})
+    section = resolved.config.slurm.model_dump(mode="json")
+    places: dict[str, str] = {}
+    for path, where in resolved.origins.items():
+        if path.startswith("slurm."):
+            places.setdefault(path.split(".")[1], f"config {where}")
+    return Layer(section, places)
 
 
 @dataclass

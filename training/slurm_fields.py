@@ -1,6 +1,6 @@
-"""The ``slurm:`` section: what a job may ask for, each field with the characters that it may have.
+"""What the fields of the ``slurm:`` section may hold, down to their characters.
 
-The same model checks the config, a cluster's profile and the command line. Every value goes to sbatch as
+One model checks the config, a cluster's profile and the command line. Every value goes to sbatch as
 ``--option=value``, one argument each, and none is ever read by a shell. The white lists hold all the same: some
 sites wrap sbatch in a script, and job names and paths come back in the output of tools that people pipe on.
 """
@@ -8,13 +8,9 @@ sites wrap sbatch in a script, and job names and paths come back in the output o
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
-
-from ..data.spec import Section
-from ..data.suggest import did_you_mean
-from .slurm_time import normal_time
+from pydantic import AfterValidator
 
 SECRET_NAME = re.compile(
     r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?(_|$)|CREDENTIAL|(^|_)AUTH(_|$)|COOKIE", re.IGNORECASE
@@ -71,9 +67,7 @@ def _mail(value: str) -> str:
     types = value.upper().replace("-", "_").split(",")
     for kind in types:
         if kind not in _MAIL:
-            close = did_you_mean(kind, _MAIL)
-            hint = f"; did you mean {close}?" if close else ", such as END,FAIL"
-            raise ValueError(f"must be one or more of {', '.join(_MAIL)}{hint}")
+            raise ValueError(f"must be some of {', '.join(_MAIL)}, such as END,FAIL")
     return ",".join(types)
 
 
@@ -176,55 +170,7 @@ def _gpus(value: str | int) -> str | int:
 
 
 Gpus = Annotated[str | int, AfterValidator(_gpus)]
-
-
-class SlurmConfig(Section):
-    """The ``slurm:`` section, and a profile of ``clusters.yaml``; what is unset is left to the site."""
-
-    nodes: int | None = Field(default=None, ge=1, le=100_000)
-    gpus: Gpus | None = None
-    """Per node; ``a100:4`` names the kind."""
-    cpu: int | None = Field(default=None, ge=1, le=10_000)
-    """CPU processes per node, instead of GPUs."""
-    time: Annotated[str, AfterValidator(normal_time)] | None = None
-    """``4:00:00``, ``90min``, ``2h``, ``1-12:00:00``."""
-    partition: Names | None = None
-    account: Name | None = None
-    qos: Name | None = None
-    cpus_per_task: int | None = Field(default=None, ge=1, le=100_000)
-    """CPUs of the job on each node."""
-    mem: Annotated[str, AfterValidator(_memory)] | None = None
-    """Per node, with its unit."""
-    constraint: Constraint | None = None
-    gres: Gres | None = None
-    exclude: Hosts | None = None
-    reservation: Names | None = None
-    mail_user: Mail | None = None
-    mail_type: Annotated[str, AfterValidator(_mail)] | None = None
-    container: Image | None = None
-    """An image that the processes run in."""
-    container_mounts: tuple[Mount, ...] | None = None
-    container_runtime: Literal["pyxis", "apptainer"] | None = None
-    modules: tuple[Module, ...] | None = None
-    """Environment modules to load, in order."""
-    setup: tuple[Annotated[str, AfterValidator(_line)], ...] | None = None
-    """Your own shell lines, run on the first node before the launcher starts."""
-    env: tuple[Variable, ...] | None = None
-    """Further environment variables that travel with the job, by name."""
-    sbatch: Annotated[dict[str, Any], AfterValidator(_others)] | None = None
-    """Any other option of sbatch, such as ``{nice: 100, exclusive: true}``."""
-    continuation: Literal["auto", "requeue", "chain", "none"] | None = None
-    """How a job that was stopped goes on."""
-    max_preemptions: int | None = Field(default=None, ge=0, le=100_000)
-    max_crashes: int | None = Field(default=None, ge=0, le=100_000)
-    max_restarts: int | None = Field(default=None, ge=0, le=100_000)
-    """How often failed ranks are started again in place."""
-    hang_timeout: float | None = Field(default=None, ge=0)
-    """Seconds of standstill after which a hang is called; 0 never calls one."""
-    grace: float | None = Field(default=None, ge=0)
-    """Seconds between SIGTERM and SIGKILL for a script that is asked to end."""
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """A run that has nothing to do with SLURM is not described by thirty keys without a value."""
-        return {key: value for key, value in handler(self).items() if value is not None}
+Memory = Annotated[str, AfterValidator(_memory)]
+MailTypes = Annotated[str, AfterValidator(_mail)]
+Line = Annotated[str, AfterValidator(_line)]
+OtherOptions = Annotated[dict[str, Any], AfterValidator(_others)]
