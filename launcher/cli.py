@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from ..data.errors import LockstepError, MachineError, UsageError
-from . import cli_runs
+from . import cli_runs, cli_slurm
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -234,6 +234,7 @@ def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None,
 
 
 app.add_typer(cli_runs.app)
+app.add_typer(cli_slurm.app)
 
 
 @app.callback(invoke_without_command=True)
