@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from ..data.errors import LockstepError, MachineError, UsageError
-from . import cli_runs, cli_submit
+from . import cli_runs, cli_slurm, cli_submit
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -226,6 +226,7 @@ def show(
 
 app.add_typer(cli_runs.app)
 app.add_typer(cli_submit.app)
+app.add_typer(cli_slurm.app)
 
 
 @app.callback(invoke_without_command=True)

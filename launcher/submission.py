@@ -43,15 +43,15 @@ class Submission:
     """``slurm/setup.sh``; empty where the job needs none."""
     config: str
     """``config.yaml`` of a training; empty for a program."""
-    environment: dict[str, str]
-    """Of sbatch, and so of the job. It is never written or shown; its names are."""
+    environment: list[str]
+    """Names of the variables that travel with the job; their values are kept nowhere."""
     values: dict[str, Any]
     """What each option is, by the names that ``job.origins`` has."""
 
     @property
     def arguments(self) -> list[str]:
-        """What follows sbatch's options: the script and its two arguments."""
-        return [str(SCRIPT), self.job.python, str(self.folder)]
+        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        return [*self.job.sbatch, str(SCRIPT), self.job.python, str(self.folder)]
 
     @property
     def files(self) -> dict[str, str]:
@@ -63,10 +63,10 @@ class Submission:
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""
         return {
-            "sbatch": ["sbatch", *self.job.sbatch, *self.arguments],
+            "sbatch": ["sbatch", *self.arguments],
             "files": self.files,
             "job": self.job.to_json(),
-            "environment": sorted(self.environment),
+            "environment": self.environment,
             "origins": self.job.origins,
         }
 
@@ -112,7 +112,7 @@ def compose(
     )
     setup = "".join(f"{line}\n" for line in _setup(job))
     values = options.slurm.model_dump(mode="json") | ({"cpus_per_task": cores} if cores else {})
-    return Submission(folder, job, setup, config, for_the_job(os.environ, job.env), values)
+    return Submission(folder, job, setup, config, sorted(for_the_job(os.environ, job.env)), values)
 
 
 def _job(run: str, options: JobOptions) -> JobSpec:

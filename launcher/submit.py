@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
 from ..training.spec import SlurmConfig
+from . import slurm_client
 from .clusters import command_line, find_profile
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
@@ -22,8 +24,9 @@ from .job_options import JobOptions, Layer, job_options
 from .names import program_stem, safe_stem
 from .runs import create_run
 from .sbatch import How
+from .slurm_tool import SlurmError
 from .submission import SETUP, Submission, compose
-from .submit_client import Cluster, RefusedError, ask_cluster, cpus_and_gpus, send, test_only, undisturbed
+from .submit_client import Cluster, ask_cluster, cpus_and_gpus, refusal, undisturbed
 from .submit_view import listing_of
 
 
@@ -57,15 +60,12 @@ def submit(request: SubmitRequest) -> int:
     _check_partitions(options, cluster)
     with _folder(request) as new:
         submission, notes = _compose(new.path, request, options, cluster)
-        expected = _test(submission, options.slurm, cluster)
+        expected = _test(submission, options, cluster)
         if request.dry_run:
             _show(submission, request, expected, notes)
             return 0
         _fill(submission)
-        with undisturbed():
-            job = _send(submission)
-            new.is_kept = True
-            note_job(submission.folder, "submitted", job, how=submission.job.how)
+        job = _send(new, submission)
     _tell(submission, request, job, expected, notes)
     return 0
 
@@ -129,7 +129,9 @@ def continuation(slurm: SlurmConfig, cluster: Cluster) -> tuple[How, bool]:
     """
     wanted = slurm.continuation or "auto"
     if wanted == "auto":
-        requeues = cluster.preempts and any(part.requeues for part in cluster.chosen(slurm.partition))
+        requeues = cluster.preempts and any(
+            "REQUEUE" in part.get("PreemptMode", "") for part in cluster.chosen(slurm.partition)
+        )
         return "chain", requeues
     return wanted, wanted == "requeue"
 
@@ -147,9 +149,9 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
         options.origins["cpus_per_task"] = "one for each process"
         return slurm.cpu or 1, []
     partitions = cluster.chosen(slurm.partition)
-    if len(partitions) != 1 or "DefCpuPerGPU" in partitions[0].fields.get("JobDefaults", ""):
+    if len(partitions) != 1 or "DefCpuPerGPU" in partitions[0].get("JobDefaults", ""):
         return None, ["the number of CPUs is left to the partition"]
-    cpus, gpus = cpus_and_gpus(partitions[0].name)
+    cpus, gpus = cpus_and_gpus(partitions[0]["PartitionName"])
     asked = int(str(slurm.gpus).rpartition(":")[2])
     if not gpus:
         return None, []
@@ -182,49 +184,32 @@ def _check_setup(setup: str) -> None:
         )
 
 
-def _test(submission: Submission, slurm: SlurmConfig, cluster: Cluster) -> str:
+def _test(submission: Submission, options: JobOptions, cluster: Cluster) -> str:
+    """When SLURM expects to start the job; empty where it does not say.
+
+    Raises:
+        UsageError: it would refuse it.
+    """
     try:
-        return test_only([*submission.job.sbatch, *submission.arguments], submission.environment)
-    except RefusedError as error:
-        raise _refused(str(error), slurm, cluster) from error
+        answer = slurm_client.try_submit(submission.arguments, also=submission.job.env)
+    except SlurmError as error:
+        raise refusal(error, next(iter(cluster.chosen(options.slurm.partition)), None)) from error
+    found = re.search(r"to start at (\S+)", answer)
+    return found[1] if found else ""
 
 
-def _send(submission: Submission) -> int:
-    try:
-        return send([*submission.job.sbatch, *submission.arguments], submission.environment)
-    except RefusedError as error:
-        raise UsageError(
-            f"SLURM refuses the job: {error}", "`launch submit … --dry-run` shows its options"
-        ) from error
-
-
-def _refused(words: str, slurm: SlurmConfig, cluster: Cluster) -> UsageError:
-    words = words.removeprefix("allocation failure: ").removeprefix("Batch job submission failed: ")
-    partition = next(iter(cluster.chosen(slurm.partition)), None)
-    return UsageError(f"SLURM refuses the job: {words}", _advice(words, partition))
-
-
-def _advice(words: str, partition: Any) -> str:
-    lower = words.lower()
-    if "account" in lower or "qos" in lower:
-        return "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
-    if "node configuration" in lower or "node count" in lower:
-        return _size_of(partition)
-    if "time limit" in lower and partition is not None:
-        return f"partition {partition.name} allows {partition.fields.get('MaxTime', 'less')}"
-    if "feature" in lower:
-        return '`sinfo -o "%N %f"` lists the features of the nodes'
-    if "reservation" in lower:
-        return "`scontrol show reservation` lists the reservations"
-    return "`launch submit … --dry-run` shows where each option comes from"
-
-
-def _size_of(partition: Any) -> str:
-    if partition is None:
-        return "`sinfo` shows what there is"
-    cpus, gpus = cpus_and_gpus(partition.name)
-    nodes = partition.fields.get("TotalNodes", "?")
-    return f"partition {partition.name} has {nodes} nodes with {cpus} CPUs and {gpus} GPUs each"
+def _send(new: _NewRun, submission: Submission) -> int:
+    """Submit it, and note that before anything else can happen."""
+    with undisturbed():
+        try:
+            job = slurm_client.submit(submission.arguments, also=submission.job.env)
+        except SlurmError as error:
+            refused = refusal(error, None)
+            new.is_kept = refused is error  # the job may be there all the same
+            raise refused from error
+        new.is_kept = True
+        note_job(submission.folder, "submitted", job, how=submission.job.how)
+    return job
 
 
 def _fill(submission: Submission) -> None:
