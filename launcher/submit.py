@@ -13,6 +13,7 @@ from typing import Any
 
 from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
+from ..training.slurm_time import seconds_of
 from ..training.spec import SlurmConfig
 from . import slurm_client
 from .clusters import command_line, find_profile
@@ -104,7 +105,7 @@ def _compose(
     folder: Path, request: SubmitRequest, options: JobOptions, cluster: Cluster
 ) -> tuple[Submission, list[str]]:
     how, requeue = continuation(options.slurm, cluster)
-    cores, note = _cores(options, cluster)
+    cores, notes = _cores(options, cluster)
     submission = compose(
         folder,
         options,
@@ -116,7 +117,7 @@ def _compose(
         requeue=requeue,
     )
     _check_setup(submission.setup)
-    return submission, note
+    return submission, [*notes, *_too_long(options.slurm, cluster)]
 
 
 def continuation(slurm: SlurmConfig, cluster: Cluster) -> tuple[How, bool]:
@@ -157,6 +158,17 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
         return None, []
     options.origins["cpus_per_task"] = f"the share of {asked} of {gpus} GPUs in {cpus} CPUs"
     return max(1, cpus * min(asked, gpus) // gpus), []
+
+
+def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
+    """A time limit that SLURM takes and then waits with for ever, where a site has not set EnforcePartLimits."""
+    wanted = seconds_of(slurm.time) if slurm.time else 0
+    for part in cluster.chosen(slurm.partition):
+        longest = part.get("MaxTime", "")
+        if wanted is not None and re.fullmatch(r"[0-9:-]+", longest) and wanted > (seconds_of(longest) or 0):
+            name = part["PartitionName"]
+            return [f"partition {name} has a limit of {longest}: with {slurm.time} the job may wait for ever"]
+    return []
 
 
 def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
