@@ -34,6 +34,7 @@ __all__ = [
     "parse_time",
     "partition",
     "requeue",
+    "scrubbed",
     "submit",
     "try_submit",
 ]
@@ -85,7 +86,7 @@ def environment() -> dict[str, str]:
 
     A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
     """
-    clean = {name: value for name, value in os.environ.items() if name in _KEPT or not _FOREIGN.match(name)}
+    clean = scrubbed()
     if not clean.get("SLURM_CONF"):
         clean.pop("SLURM_CONF", None)
         sandbox = sandbox_record.running()
@@ -93,6 +94,11 @@ def environment() -> dict[str, str]:
             clean["SLURM_CONF"] = str(sandbox.conf)
             _announce(str(sandbox.folder))
     return clean
+
+
+def scrubbed() -> dict[str, str]:
+    """``environment`` without a look at the sandbox."""
+    return {name: value for name, value in os.environ.items() if name in _KEPT or not _FOREIGN.match(name)}
 
 
 def _announce(folder: str) -> None:
