@@ -95,6 +95,8 @@ def _advice(words: str, partition: Mapping[str, str] | None) -> str:
         return f"partition {partition['PartitionName']} allows {partition.get('MaxTime', 'less')}"
     if "feature" in words:
         return '`sinfo -o "%N %f"` lists the features of the nodes'
+    if "node name" in words:
+        return "`sinfo -N` lists the nodes"
     if "reservation" in words:
         return "`scontrol show reservation` lists the reservations"
     return "`launch submit … --dry-run` shows where each option comes from"

@@ -42,8 +42,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if why := sandbox.why_not():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("slurm")
-    start = f"from pathlib import Path; from lockstep.launcher import sandbox; sandbox.up(Path({str(folder)!r}), guardian={os.getpid()})"
-    subprocess.run([sys.executable, "-P", "-c", start], check=True, timeout=180, capture_output=True)
+    start = "import sys; from pathlib import Path; from lockstep.launcher.sandbox import up; "
+    start += f"up(Path(sys.argv[1]), guardian={os.getpid()})"
+    subprocess.run([sys.executable, "-P", "-c", start, folder], check=True, timeout=180, capture_output=True)
     yield folder
     sandbox.down(folder)
 
@@ -108,8 +109,8 @@ def test_what_is_sent_is_what_the_dry_run_printed(launch, tmp_path):
     )
     wrapper.chmod(0o755)
     env = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
-    arguments = ("digits", "--name", "same", "--nodes", "2", "--cpu", "2", "--time", "10min", "--mail-type", "end",
-                 "--sbatch", "nice=5", "train.epochs=1", "--module", "none/1", "--exclude", "n9")  # fmt: skip
+    arguments = ("digits", "--name", "same", "--nodes", "1", "--cpu", "2", "--time", "10min", "--mail-type", "end",
+                 "--sbatch", "nice=5", "train.epochs=1", "--module", "none/1", "--exclude", "n2")  # fmt: skip
     printed = launch("submit", *arguments, "--dry-run", "--json", env=env).document
     assert not (tmp_path / "runs" / "same").exists()
     shown = launch("submit", *arguments, "--dry-run", env=env)
@@ -158,6 +159,7 @@ REFUSED = [
     (["--nodes", "3"], "has 2 nodes"),
     (["--gpus", "3"], "2 GPUs"),
     (["--constraint", "nix"], "Invalid feature"),
+    (["--exclude", "n9"], "Invalid node name"),
     (["--sbatch", "nosuchoption=3"], "nosuchoption"),
 ]
 
