@@ -72,7 +72,9 @@ def submit(
     mail_type: Annotated[Text, _option("TYPES", "When: END,FAIL.")] = None,
     container: Annotated[Text, _option("IMAGE", "Run the processes in this image.")] = None,
     container_mounts: Annotated[Texts, _option("/SRC:/DST", "Repeatable.", "--container-mount")] = None,
-    container_runtime: Annotated[Text, _option("pyxis|apptainer", "pyxis if not given.")] = None,
+    container_runtime: Annotated[
+        Text, _option("pyxis|apptainer", "For a .sif apptainer, else pyxis.")
+    ] = None,
     modules: Annotated[Texts, _option("NAME", "To load; repeatable.", "--module")] = None,
     env: Annotated[Texts, _option("NAME", "Variable that travels, too; repeatable.")] = None,
     sbatch: Annotated[Texts, _option("OPTION[=VALUE]", "Of sbatch; repeatable.")] = None,

@@ -291,6 +291,99 @@ def test_a_path_that_slurm_would_take_apart_is_refused(name):
         refuse_path(Path("/r", name), "a run folder")
 
 
+def _path_is_refused_or_itself(text: str) -> None:
+    path = Path("/r") / text.lstrip("/")
+    try:
+        refuse_path(path, "a run folder")
+    except UsageError as error:
+        refusal = error.message
+    else:
+        refusal = ""
+        chdir, output = sbatch_options(path, SlurmConfig(), cores=None, requeue=False)[1:3]
+        assert chdir == f"--chdir={path}"
+        fields = re.sub(
+            "%(.)", lambda found: {"%": "%", "j": "7"}[found[1]], output.removeprefix("--output=")
+        )
+        assert fields == f"{path}/slurm/job-7.log"
+        assert all(option.isprintable() for option in (chdir, output))
+    assert refusal.isprintable()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.text(st.characters(exclude_characters="\0"), max_size=40))
+def test_any_path_is_refused_or_itself(text):
+    _path_is_refused_or_itself(text)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=20_000, deadline=None)
+@given(
+    st.text(st.characters(exclude_characters="\0"), max_size=40) | st.text("%jxa \n'\"$()`\\-;", max_size=20)
+)
+def test_any_path_is_refused_or_itself_in_full(text):
+    _path_is_refused_or_itself(text)
+
+
+@settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.text(max_size=20) | st.sampled_from([*NASTY, "\udcff"]), max_size=5))
+def test_a_program_s_arguments_arrive_as_they_were(tmp_path, arguments):
+    options = cli()
+    sent = submissions.compose(
+        tmp_path,
+        options,
+        base=None,
+        config="",
+        program=["t.py", *arguments],
+        cores=None,
+        how="chain",
+        requeue=False,
+    )
+    write_job(tmp_path, sent.job)
+    assert read_job(tmp_path).program == ["t.py", *arguments]
+    assert not set(arguments) & set(sent.arguments) - {""}
+
+
+_ODD = st.text(st.sampled_from("ab '\"$`();&|<>*?!~#%\\-{}[]=é\n\t"), min_size=1, max_size=20)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(_ODD)
+def test_the_script_takes_any_path_for_what_it_is(tmp_path, name):
+    _script_takes(tmp_path, name)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_ODD)
+def test_the_script_takes_any_path_for_what_it_is_in_full(tmp_path, name):
+    _script_takes(tmp_path, name)
+
+
+def _script_takes(tmp_path: Path, name: str) -> None:
+    run = tmp_path / f"{name}$(touch PWNED)"
+    (run / "slurm").mkdir(parents=True, exist_ok=True)
+    (run / "job.json").write_text("{}")
+    (run / "slurm" / "setup.sh").write_text("true\n")
+    fake = tmp_path / f"py{name}"
+    fake.write_text('#!/bin/bash\nprintf "<%s>" "$@"\n')
+    fake.chmod(0o755)
+    done = subprocess.run(
+        ["bash", SCRIPT, fake, run], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+    )
+    assert done.stdout == f"<-P><-m><lockstep.launcher.batch><{run}>", done.stderr
+    assert not list(tmp_path.rglob("PWNED"))
+
+
 def test_percent_in_a_path_is_itself():
     argv = sbatch_options(Path("/a %j/r"), SlurmConfig(), cores=None, requeue=False)
     assert "--output=/a %%j/r/slurm/job-%j.log" in argv
