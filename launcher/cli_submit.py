@@ -43,7 +43,7 @@ def _option(metavar: str, words: str, *names: str) -> Any:
 WhatArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CONFIG [key=value]... | SCRIPT|-m MODULE [ARGS]...]",
+        metavar="CONFIG [key=value]|SCRIPT [ARG]|-m MODULE [ARG]",
         help="What to train, as after `launch train`, or what to run, as after `launch run`.",
     ),
 ]

@@ -29,6 +29,12 @@ from .slurm_tool import SlurmError
 from .submission import SETUP, Submission, compose
 from .submit_client import Cluster, ask_cluster, cpus_and_gpus, refusal, undisturbed
 from .submit_view import listing_of
+from .yaml_file import printable
+
+_SECRET_ARGUMENT = re.compile(
+    r"--?([\w-]*[-_])?(secret|password|passwd|(api|access|auth|hf|hub|bearer|private)[-_]?(key|token))(?=$|=)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ def submit(request: SubmitRequest) -> int:
         UsageError: something that was asked for is wrong, or SLURM refuses the job.
         MachineError: SLURM does not answer.
     """
+    _check_program(request.program)
     said = [_of_config(request.resolved), command_line(request.slurm)]
     find_profile(request.cluster, None)  # a mistake in it is found without SLURM, too
     cluster = ask_cluster()
@@ -69,6 +76,27 @@ def submit(request: SubmitRequest) -> int:
         job = _send(new, submission)
     _tell(submission, request, job, expected, notes)
     return 0
+
+
+def _check_program(program: list[str]) -> None:
+    """What would be found out only after hours in a queue.
+
+    Raises:
+        UsageError: there is no such script, or no module was named.
+    """
+    if program == ["-m"]:
+        raise UsageError("-m: a module's name is missing", "launch submit [OPTIONS] -m MODULE [ARGS]")
+    if program and not program[0].startswith("-m") and not Path(program[0]).exists():
+        about = f"{printable(program[0])}: there is no such script"
+        raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
+
+
+def _told(program: list[str]) -> list[str]:
+    """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
+    names = dict.fromkeys(found[0] for argument in program[1:] if (found := _SECRET_ARGUMENT.match(argument)))
+    return [
+        f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
+    ]
 
 
 def _of_config(resolved: ResolvedConfig | None) -> Layer:
@@ -117,7 +145,7 @@ def _compose(
         requeue=requeue,
     )
     _check_setup(submission.setup)
-    return submission, [*notes, *_too_long(options.slurm, cluster)]
+    return submission, [*notes, *_too_long(options.slurm, cluster), *_told(request.program)]
 
 
 def continuation(slurm: SlurmConfig, cluster: Cluster) -> tuple[How, bool]:
@@ -148,7 +176,8 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
         return slurm.cpus_per_task, []
     if slurm.gpus is None:
         options.origins["cpus_per_task"] = "one for each process"
-        return slurm.cpu or 1, []
+        unsaid = [] if slurm.cpu else ["one CPU process on each node; --gpus N or --cpu N asks for others"]
+        return slurm.cpu or 1, unsaid
     partitions = cluster.chosen(slurm.partition)
     if len(partitions) != 1 or "DefCpuPerGPU" in partitions[0].get("JobDefaults", ""):
         return None, ["the number of CPUs is left to the partition"]

@@ -283,3 +283,24 @@ def test_a_program_and_all_that_follows_it(launch, tmp_path):
     assert module.status == 0, module.err
     assert read_job(tmp_path / "runs" / "m").program == ["-m", "json.tool", "--help"]
     assert folder.name.startswith("train-2")
+
+
+def test_a_script_that_is_not_there_is_told_at_once_and_a_secret_argument_is_noted(launch, tmp_path):
+    done = launch("submit", "nowhere.py", "--x")
+    assert (done.status, done.err.splitlines()[0]) == (2, "error: nowhere.py: there is no such script")
+    assert launch("submit", "-m").status == 2
+    (tmp_path / "work" / "t.py").write_text("pass\n")
+    done = launch(
+        "submit", "--time", "9d", "--dry-run", "t.py", "--hf-token=x", "--eos-token", "y", "--tokens", "3"
+    )
+    assert [line for line in done.err.splitlines() if "secret" in line] == [
+        "note: --hf-token: a secret does not belong on a command line; let the program read a file"
+    ]
+
+
+def test_a_limit_that_the_partition_does_not_allow_is_noted(launch, slurm):
+    ask("scontrol", "update", "PartitionName=cancel", "MaxTime=1:00:00")
+    done = launch("submit", "--partition", "cancel", "--time", "2h", "--dry-run", "--cpu", "1")
+    assert "partition cancel has a limit of 01:00:00: with 02:00:00 the job may wait for ever" in done.err
+    done = launch("submit", "--partition", "cancel", "--time", "1h", "--dry-run", "--cpu", "1")
+    assert "for ever" not in done.err
