@@ -63,17 +63,16 @@ def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not take(lock):
+        os.close(lock)
+        raise UsageError(f"{folder}: a sandbox is being started here", "wait for it")
     try:
-        if not take(lock):
-            raise UsageError(f"{folder}: a sandbox is being started here", "wait for it")
-        keeper = _start_keeper(folder, lock, uid, guardian)
-    finally:
-        os.close(lock)  # the keeper has it now
-    try:
-        return _await_idle(folder, keeper)
+        try:
+            _start_keeper(folder, lock, uid, guardian)
+        finally:
+            os.close(lock)  # the keeper has it now
+        return _await_idle(folder)
     except BaseException:
-        keeper.terminate()
-        keeper.wait()
         down(folder)
         raise
 
@@ -105,10 +104,10 @@ def _is_ours(folder: Path) -> bool:
     return (folder / LOCK).is_file()
 
 
-def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> subprocess.Popen[bytes]:
+def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> None:
     watched = [] if guardian is None else [str(guardian), str(start_of(guardian))]
     with output_of(folder, "keeper").open("wb") as output:
-        return subprocess.Popen(
+        done = subprocess.run(
             [sys.executable, "-P", "-m", MODULE, str(folder), str(uid), *watched],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -116,13 +115,16 @@ def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> su
             start_new_session=True,
             pass_fds=[lock],
             cwd="/",
+            check=False,
         )
+    if done.returncode:
+        raise _failure(folder, "keeper", "ended at once")
 
 
-def _await_idle(folder: Path, keeper: subprocess.Popen[bytes]) -> Record:
+def _await_idle(folder: Path) -> Record:
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
-        if keeper.poll() is not None:
+        if not is_held(folder / LOCK):
             raise _failure(folder, "keeper", "ended at once")
         record = read_record(folder)
         if record is not None and record.ready:
@@ -230,8 +232,6 @@ def _end_keeper(keeper: Process) -> None:
     while start_of(keeper.pid) == keeper.started and time.monotonic() < deadline:
         with suppress(ProcessLookupError):
             os.kill(keeper.pid, signal.SIGTERM)
-        with suppress(ChildProcessError):
-            os.waitpid(keeper.pid, os.WNOHANG)
         time.sleep(_BETWEEN_SECONDS)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 CONF = "slurm.conf"
 NODES = ("n1", "n2")
-GPUS = 2
-"""Per node; plain files, so that jobs can ask for them and see CUDA_VISIBLE_DEVICES."""
+_DEVICES = ("/dev/null", "/dev/zero")  # of a plain file SLURM 22.05 counts, but sets no CUDA_VISIBLE_DEVICES
+GPUS = len(_DEVICES)
+"""Per node, for jobs to ask for: there is no GPU behind them."""
 _FEWEST_CPUS = 8
 _KEY_BYTES = 1024
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -53,7 +54,8 @@ SchedulerParameters=batch_sched_delay=0,bf_interval=1,sched_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]},{ports[2]}] CPUs={cpus} RealMemory={memory} \
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]},{ports[2]}] \
+CPUs={cpus} Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory} \
 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=low Nodes=n[1-2] Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName=high Nodes=n[1-2] PriorityTier=10
@@ -73,8 +75,8 @@ def write_files(folder: Path) -> None:
     text = _CONF.format(folder=folder, host=host, ports=_free_ports(), cpus=cpus(), memory=memory, gpus=GPUS)
     (folder / CONF).write_text(text)
     (folder / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
-    for number in range(GPUS):
-        (folder / f"gpu{number}").touch()
+    for number, device in enumerate(_DEVICES):
+        (folder / f"gpu{number}").symlink_to(device)
     for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
     key = folder / "munge.key"

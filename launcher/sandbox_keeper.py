@@ -108,8 +108,19 @@ def _keep(keeper: _Keeper, guardian: Process | None, wake: int, seen: list[int])
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> None:
-    """Keep a sandbox: FOLDER UID [GUARDIAN-PID GUARDIAN-START]."""
+    """Keep a sandbox: FOLDER UID [GUARDIAN-PID GUARDIAN-START], in the background once its record is written."""
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        os._exit(0 if os.read(reader, 1) else 1)  # nothing is read where the child has ended
+    os.close(reader)
     folder, uid, *rest = arguments
+    _run(Path(folder), int(uid), Process(int(rest[0]), int(rest[1])) if rest else None, environment, writer)
+
+
+def _run(
+    folder: Path, uid: int, guardian: Process | None, environment: Mapping[str, str], recorded: int
+) -> None:
     seen: list[int] = []
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -121,11 +132,13 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> None:
     os.environ.update(
         PATH=f"{environment.get('PATH', '/usr/bin:/bin')}:{SBIN}", HOME="/root", LC_ALL="C.UTF-8"
     )
-    write_files(Path(folder))
-    keeper = _Keeper(Path(folder), int(uid))
+    write_files(folder)
+    keeper = _Keeper(folder, uid)
+    os.write(recorded, b"1")
+    os.close(recorded)
     try:
         keeper.start()
-        _keep(keeper, Process(int(rest[0]), int(rest[1])) if rest else None, reader, seen)
+        _keep(keeper, guardian, reader, seen)
     finally:
         end_all(lambda: descendants(os.getpid()))
     shutil.rmtree(folder, ignore_errors=True)
