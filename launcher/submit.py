@@ -275,7 +275,7 @@ def _show(submission: Submission, request: SubmitRequest, expected: str, notes: 
 
 
 def _when(expected: str) -> str:
-    return f" and expects to start it at {expected.replace('T', ' ')}" if expected else ""
+    return f", to start at {expected.replace('T', ' ')} as it looks now" if expected else ""
 
 
 def _tell(submission: Submission, request: SubmitRequest, job: int, expected: str, notes: list[str]) -> None:

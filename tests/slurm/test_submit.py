@@ -9,12 +9,10 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lockstep.launcher import sandbox
 from lockstep.launcher.job import read_job
 from lockstep.launcher.job_log import last_job, read_jobs
 from lockstep.launcher.sbatch import SCRIPT
@@ -36,22 +34,7 @@ OF_ONE_JOB = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a running SLURM."""
-    if why := sandbox.why_not():
-        pytest.skip(why)
-    folder = tmp_path_factory.mktemp("slurm")
-    start = "import sys; from pathlib import Path; from lockstep.launcher.sandbox import up; "
-    start += f"up(Path(sys.argv[1]), guardian={os.getpid()})"
-    subprocess.run([sys.executable, "-P", "-c", start, folder], check=True, timeout=180, capture_output=True)
-    yield folder
-    sandbox.down(folder)
-
-
-@pytest.fixture(autouse=True)
-def pointed_at_it(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_CONF", str(slurm / "slurm.conf"))
+pytestmark = pytest.mark.usefixtures("slurm")
 
 
 def ask(*command: str) -> str:
@@ -182,7 +165,7 @@ def test_no_secret_of_the_submitting_shell_is_anywhere(launch, slurm, tmp_path):
     wait_for_file_of(tmp_path / "there")
     seen = [dry.out, dry.err, done.out, done.err, (tmp_path / "env").read_text()]
     seen += [ask("scontrol", "show", "job", job), ask("scontrol", "write", "batch_script", job, "-")]
-    places = [*folder.rglob("*"), *slurm.rglob("*")]
+    places = [*folder.rglob("*"), *slurm.folder.rglob("*")]
     seen += [p.read_bytes().decode(errors="replace") for p in places if p.is_file()]
     mine = str(os.getpid())
     for process in Path("/proc").glob("[0-9]*"):
@@ -304,3 +287,4 @@ def test_a_limit_that_the_partition_does_not_allow_is_noted(launch, slurm):
     assert "partition cancel has a limit of 01:00:00: with 02:00:00 the job may wait for ever" in done.err
     done = launch("submit", "--partition", "cancel", "--time", "1h", "--dry-run", "--cpu", "1")
     assert "for ever" not in done.err
+    ask("scontrol", "update", "PartitionName=cancel", "MaxTime=INFINITE")
