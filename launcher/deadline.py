@@ -6,6 +6,7 @@ asks SLURM and reads the record, so that nothing here can hold up the supervisor
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -13,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..training.events import EventTail
-from .slurm_self import end_time, kill_wait
+from . import slurm_client
+from .requests import write_request
+from .slurm_tool import SlurmError
 
 LIMIT = "the job's time limit"
 _ASK_SECONDS = 60.0
@@ -71,7 +74,8 @@ class Deadline:
     Args:
         job: SLURM's number.
         folder: of the run, whose record tells how long checkpoints take.
-        grace: seconds that a script gets after its SIGTERM; it tells of no steps and no checkpoints.
+        grace: seconds that a script gets after its SIGTERM; it tells of no steps and no checkpoints, and is asked
+            to stop by a wish in its folder. None for a training, whose supervisor looks at ``is_due``.
     """
 
     def __init__(self, job: str, folder: Path, grace: float | None = None) -> None:
@@ -79,6 +83,8 @@ class Deadline:
         self._job = job
         self._started = time.time()
         self._grace = grace
+        self._folder = folder
+        self._told = False
         self._record = EventTail(folder / "metrics.jsonl")
         self._checkpoints: deque[float] = deque(maxlen=_KEPT)
         self._end: float | None = None
@@ -114,18 +120,33 @@ class Deadline:
         return margin(self.pace.slow, checkpoint, self._kill_wait, whole)
 
     def _watch(self) -> None:
-        self._kill_wait = kill_wait()
         asked = 0.0
         while not self._over.is_set():
             left = self.seconds_left
             pause = _ASK_SECONDS if left is None else max(_SOONEST, min(_ASK_SECONDS, left / _SOONER))
             if time.monotonic() - asked >= pause:
-                self._end, asked = end_time(self._job) or self._end, time.monotonic()
+                self._ask()
+                asked = time.monotonic()
             with suppress(OSError, ValueError):
                 self._look()
+            if self._grace is not None and self.is_due and not self._told:
+                self._told = True
+                write_request(self._folder, "stop", LIMIT)
             self._over.wait(_LOOK_SECONDS)
+
+    def _ask(self) -> None:
+        """What SLURM says now; nothing new where it does not answer."""
+        with suppress(SlurmError):
+            self._kill_wait = self._kill_wait or _first_number(slurm_client.config().get("KillWait", ""))
+            self._end = slurm_client.end_time(self._job)
 
     def _look(self) -> None:
         for event in self._record.read():
             if event.get("event") == "checkpoint":
                 self._checkpoints.append(float(event["seconds"]))
+
+
+def _first_number(text: str) -> float:
+    """Of ``30 sec``; 0 where there is none."""
+    found = re.match(r"[0-9]+", text)
+    return float(found[0]) if found else 0.0

@@ -15,15 +15,13 @@ from typing import Any, Literal
 from .job import JobSpec
 
 Cause = Literal[
-    "done", "asked", "cancelled", "refused", "limit", "preempted", "signal", "lost", "crashed", "unwatched"
+    "done", "asked", "cancelled", "refused", "limit", "preempted", "signal", "lost", "crashed", "again"
 ]
 """Why an attempt ended: ``asked`` by a person (``launch stop``); ``cancelled`` by scancel; ``refused``: no other
 attempt would fare better; ``limit``: of time; ``signal``: SLURM's, or scancel's --signal; ``lost`` without a word,
-with its node or its batch process; ``unwatched``: the run belongs to somebody else by now."""
+with its node or its batch process; ``again``: a script that ended with status 75 by itself."""
 Action = Literal["finish", "stop", "continue", "give up"]
 
-STOPPED = 75
-REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 SHORT_SECONDS = 60.0
 """A script tells of no steps: one that ran for less than this is taken to have gained nothing."""
 
@@ -62,7 +60,7 @@ def decide(end: End, before: Sequence[End], job: JobSpec) -> Verdict:
     words = describe(end)
     if end.cause == "done":
         return Verdict("finish", words)
-    if end.cause in ("asked", "cancelled", "unwatched"):
+    if end.cause in ("asked", "cancelled"):
         return Verdict("stop", words)
     if end.cause == "refused":
         return Verdict("give up", f"{words}: another attempt would end in the same way")
@@ -110,18 +108,20 @@ def describe(end: End) -> str:
         "signal": "it was stopped by a signal",
         "lost": "it was lost without a word",
         "crashed": f"it failed with status {end.exit_code}",
-        "unwatched": "another attempt has taken the run over",
+        "again": "it ended with status 75, to be started again",
     }
     return words[end.cause]
 
 
 def ends(events: Sequence[Mapping[str, Any]]) -> list[End]:
-    """The ends that a job log tells of, oldest first."""
-    return [
-        End(event["cause"], int(event["exit_code"]), bool(event["gained"]))
-        for event in events
-        if event.get("event") == "ended" and event.get("cause")
-    ]
+    """The ends that a job log tells of since somebody last submitted the run, oldest first."""
+    found: list[End] = []
+    for event in events:
+        if event.get("event") == "submitted" and not event.get("after"):
+            found.clear()
+        elif event.get("event") == "ended" and event.get("cause"):
+            found.append(End(event["cause"], int(event["exit_code"]), bool(event["gained"])))
+    return found
 
 
 def unsettled(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..data.errors import MachineError
+from . import slurm_client
 
-_SECONDS = 30.0
-_TRIES = 3
-_TIME = "%Y-%m-%dT%H:%M:%S"
 _KEPT = (
     "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID",
     "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "SLURM_WORKING_CLUSTER", "SLURM_JOB_PARTITION",
@@ -77,103 +71,16 @@ def scrubbed(environment: Mapping[str, str], *, step: bool) -> dict[str, str]:
     return rest if step else {**rest, "SLURM_EXPORT_ENV": "ALL"}
 
 
-def job_details(job: str) -> dict[str, str] | None:
-    """What ``scontrol show job`` says, by its own names; None where SLURM does not know the job.
-
-    Raises:
-        MachineError: SLURM does not answer.
-    """
-    output = _answer(["scontrol", "--oneliner", "show", "job", job], "Invalid job id")
-    return None if output is None else _fields(output.splitlines()[0] if output else "")
-
-
 def is_active(job: str) -> bool:
     """Whether SLURM still has processes of a job running, for all that it knows.
 
     Raises:
-        MachineError: SLURM does not answer.
+        SlurmError: SLURM does not answer.
     """
-    details = job_details(job)
-    return details is not None and details.get("JobState", "").split("+")[0] in _RUNNING
+    found = slurm_client.details(job)
+    return found is not None and state_of(found) in _RUNNING
 
 
-def end_time(job: str) -> float | None:
-    """When a job's time is up, in seconds since the epoch; None without a limit, or where SLURM does not answer."""
-    with suppress(MachineError):
-        details = job_details(job)
-        if details and details.get("TimeLimit") != "UNLIMITED":
-            return _seconds(details.get("EndTime", ""))
-    return None
-
-
-def kill_wait() -> float:
-    """Seconds between SLURM's SIGTERM and its SIGKILL; SLURM's own default where it does not say."""
-    with suppress(MachineError):
-        found = re.search(
-            r"^KillWait\s*=\s*([0-9]+)", _answer(["scontrol", "show", "config"]) or "", re.MULTILINE
-        )
-        if found:
-            return float(found[1])
-    return 30.0
-
-
-def submit_again(options: Sequence[str], arguments: Sequence[str]) -> str:
-    """Submit a job; its number.
-
-    Raises:
-        MachineError: SLURM refuses, with its own words.
-    """
-    output = _answer(["sbatch", "--parsable", *options, *arguments], tries=1) or ""
-    return output.strip().partition(";")[0]
-
-
-def cancel_job(job: str) -> None:
-    """Take a job away, whether it waits or runs.
-
-    Raises:
-        MachineError: SLURM refuses or does not answer.
-    """
-    _answer(["scancel", job], "Invalid job id")
-
-
-def requeue_job(job: str) -> None:
-    """Put a job back into the queue. Asked for this very job, it ends this process before it returns.
-
-    Raises:
-        MachineError: SLURM refuses, as for a job submitted with --no-requeue.
-    """
-    _answer(["scontrol", "requeue", job], tries=1)
-
-
-def _answer(command: list[str], unknown: str = "\0", tries: int = _TRIES) -> str | None:
-    """What a client of SLURM says; None where it says that it knows nothing of what it was asked about."""
-    said = ""
-    for number in range(tries):
-        if number:
-            time.sleep(1)  # a controller that fails over is back within seconds
-        try:
-            environment = scrubbed(os.environ, step=False)
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            said = str(error)
-            continue
-        if done.returncode == 0:
-            return done.stdout
-        said = done.stderr.strip()
-        if unknown in said:
-            return None
-    raise MachineError(f"{' '.join(command[:3])}: {said}", "SLURM says no, or does not answer")
-
-
-def _fields(line: str) -> dict[str, str]:
-    """``Key=Value`` pairs; values may hold spaces and further ``=``."""
-    found = re.findall(r"(?:^|\s)([A-Za-z][A-Za-z0-9/:_]*)=((?:(?!\s[A-Za-z][A-Za-z0-9/:_]*=).)*)", line)
-    return dict(found)
-
-
-def _seconds(text: str) -> float | None:
-    with suppress(ValueError):
-        return time.mktime(time.strptime(text, _TIME))
-    return None
+def state_of(details: Mapping[str, str] | None) -> str:
+    """``RUNNING``, ``CANCELLED``, …; empty for a job that SLURM has forgotten."""
+    return (details or {}).get("JobState", "").split("+", maxsplit=1)[0].partition(" ")[0]
