@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from ..data.errors import LockstepError, MachineError, UsageError
-from . import cli_runs
+from ..data.errors import UsageError
+from . import cli_runs, cli_slurm, cli_submit
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -25,12 +20,12 @@ from .cli_options import (
     RendezvousOption,
     RestartsOption,
     documented,
+    first_positional,
+    split_config,
 )
+from .guard import guarded
 from .nodes import Nodes
 from .supervision import Supervision
-from .umask import be_private
-
-_STDERR = 2
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -84,7 +79,7 @@ def train(
     from .resume import config_of
 
     with documented(json=json):
-        source, settings = _split(config, overrides)
+        source, settings = split_config(config, overrides)
         own = source is None and resume not in ("auto", "never")
         resolved = config_of(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
@@ -98,10 +93,7 @@ class _ProgramLast(typer.core.TyperCommand):
     """From SCRIPT or ``-m MODULE`` on, everything belongs to the program: ``--cpu`` after it, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        valued = {name for o in self.params if not getattr(o, "is_flag", True) for name in o.opts}
-        first = 0
-        while first < len(args) and args[first].startswith("-") and not args[first].startswith("-m"):
-            first += 2 if args[first] in valued else 1
+        first = first_positional(self.params, args)
         own = args[:first]
         return super().parse_args(ctx, [*own, *([] if "--" in own else ["--"]), *args[first:]])
 
@@ -205,7 +197,7 @@ def check(
     from .local import Request
 
     with documented(json=json):
-        resolved = resolve(*_split(config, overrides))
+        resolved = resolve(*split_config(config, overrides))
         raise typer.Exit(checked(resolved, Request(gpus=gpus, cpu=cpu, json=json)))
 
 
@@ -222,18 +214,12 @@ def show(
     from .config import resolve
 
     with documented(json=json):
-        raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
-
-
-def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
-    """Without a CONFIG the first ``key=value`` stands in its place."""
-    settings = overrides or []
-    if config is not None and "=" in config and not Path(config).exists():
-        return None, [config, *settings]
-    return config, settings
+        raise typer.Exit(look.show(resolve(*split_config(config, overrides)), out, as_json=json))
 
 
 app.add_typer(cli_runs.app)
+app.add_typer(cli_submit.app)
+app.add_typer(cli_slurm.app)
 
 
 @app.callback(invoke_without_command=True)
@@ -251,42 +237,3 @@ def version(
 def main() -> None:
     """The console command: every error that is meant for people becomes a card and an exit status."""
     guarded(app)
-
-
-def guarded(command: Callable[[], object]) -> None:
-    """Run ``command`` and end the process as it ended."""
-    be_private()
-    _hold_standard_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    try:
-        command()
-    except OSError as error:
-        from .console import card
-
-        where = f"{error.filename}: " if error.filename else ""
-        card(
-            MachineError(
-                f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
-            )
-        )
-        sys.exit(MachineError.exit_status)
-    except LockstepError as error:
-        from .console import card
-
-        card(error)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    """End by way of every ``finally``: what was started is killed, what was made is removed."""
-    sys.exit(128 + number)
-
-
-def _hold_standard_streams() -> None:
-    """Started with stdin closed, a socket would become descriptor 0, and a child's stdin would take its place."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
-    os.close(descriptor)

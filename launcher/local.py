@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.errors import LockstepError
+from ..data.errors import LockstepError, RankLostError
 from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
@@ -18,7 +18,7 @@ from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .feeding import Feeding
 from .fill import fill_run, run_spec
-from .lock import held
+from .lock import Hold, held
 from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
@@ -34,9 +34,11 @@ from .resume import (
     refuse_finished,
     refuse_other_data,
     rewind_to,
+    submitted_place,
 )
 from .runs import find_run, read_outcome, write_json
 from .steering import Steering
+from .submitted import Submitted
 from .supervision import Supervision
 from .weights import find_weights
 from .world import World
@@ -53,6 +55,8 @@ class Request:
     resume: str = "auto"
     nodes: Nodes = field(default_factory=Nodes)
     supervision: Supervision = field(default_factory=Supervision)
+    submitted: Submitted | None = None
+    """Of a SLURM job."""
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
@@ -77,44 +81,56 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
 
 def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
     world = reservation.world
-    place = find_place(resolved, request.name, request.resume)
+    place = _place(resolved, request)
     if place.before is not None:
         refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
     reservation.name(place.folder.name)
     try:
-        with held(place.folder):
-            failure = _train(place, resolved, request, reservation)
+        with held(place.folder) as hold:
+            failure = _train(place, resolved, request, reservation, hold)
             return _conclude(place.folder, failure, request)
     finally:
-        if not (place.folder / "spec.json").exists():
+        if request.submitted is None and not (place.folder / "spec.json").exists():
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
 
 
+def _place(resolved: ResolvedConfig, request: Request) -> Place:
+    if request.submitted is None:
+        return find_place(resolved, request.name, request.resume)
+    return submitted_place(request.submitted.folder, resolved)
+
+
 def _train(
-    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation
+    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation, hold: Hold
 ) -> LockstepError | None:
     folder, world = place.folder, reservation.world
     weights = () if place.before else find_weights(resolved)
     with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors) as attempt:
+        hold.check()
+        take_over(
+            folder, attempt.folder.name
+        )  # before the checkpoint is looked for: no other attempt adds one
         facts = attempt.prepare(resolved.config.data, resolved.base)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
         go_on(place, facts, find_point(folder) if place.before else None)
         spec = run_spec(plan, resolved.base, place.before, weights)
+        if request.submitted is not None:
+            spec = replace(spec, wandb_id=request.submitted.wandb_id)
+        hold.check()
         fill_run(folder, plan, spec, to_yaml(resolved))
-        take_over(folder, attempt.folder.name)
         say(summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feed = Feeding(spec, folder)
         feed.start(attempt.folder)
-        failure = _steered(attempt, plan, rows, feed, request.supervision)
+        failure = _steered(attempt, plan, request, rows, feed, hold)
         rows.close()
-        failure = _record(folder, failure, world)
+        failure = _record(folder, failure, world, hold)
         feed.finish(failure)
     return failure
 
 
 def _steered(
-    attempt: Attempt, plan: LaunchPlan, rows: EpochTable, feed: Feeding, supervision: Supervision
+    attempt: Attempt, plan: LaunchPlan, request: Request, rows: EpochTable, feed: Feeding, hold: Hold
 ) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop; failed ranks are started again from a checkpoint."""
     folder = attempt.folder.parent
@@ -122,10 +138,14 @@ def _steered(
     steering.listen()
 
     def tick() -> None:
+        hold.tick()
+        if request.submitted is not None:
+            request.submitted.tick(steering)
         steering.tick()
         rows.update()
 
     def prepare(following: Path) -> str:
+        hold.check()
         point = find_point(folder)
         take_over(folder, following.name)
         feed.leave()
@@ -136,7 +156,7 @@ def _steered(
 
     restarts = Restarts(
         folder,
-        supervision.max_restarts,
+        request.supervision.max_restarts,
         stopping=lambda: steering.stopping,
         prepare=prepare,
         begun=feed.start,
@@ -145,6 +165,8 @@ def _steered(
         return attempt.run(
             [str(folder / "spec.json")], tick, fenced=True, steering=steering, restarts=restarts
         )
+    except RankLostError as error:  # the run is another's now
+        return error
     finally:
         steering.close()
 
@@ -182,8 +204,12 @@ def _renew(folder: Path, spec: RunSpec, facts: DataFacts) -> None:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
 
 
-def _record(folder: Path, failure: LockstepError | None, world: World) -> LockstepError | None:
+def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
     """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
+    try:
+        hold.check()
+    except RankLostError as error:
+        return error
     if failure is None and read_outcome(folder) is not None:
         return None
     failure = failure or LockstepError("the run ended without an outcome", f"see the logs in {folder}")

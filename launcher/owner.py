@@ -35,9 +35,12 @@ class Owner:
     """When the lock was taken, in seconds since the epoch."""
     what: str = ""
     """What it is held for: a run's name."""
+    start_of_job: str = ""
+    """The SLURM job that the process is in, and which start of it: ``123.0``; empty outside one."""
 
     def __str__(self) -> str:
         where = "" if self.boot == boot_id() else f" on {self.host}"
+        where += f", in SLURM job {self.start_of_job.partition('.')[0]}" if self.start_of_job else ""
         return f"process {self.pid}{where}" + (f" of {self.user}" if self.user else "")
 
     @property
@@ -129,7 +132,9 @@ def read_owner(file: int | Path) -> Owner | None:
 
 
 def _parse(document: dict[str, Any]) -> Owner:
+    document = {"start_of_job": "", **document}
     kinds = {"pid": int, "start": int, "boot": str, "host": str, "user": str, "time": float, "what": str}
+    kinds |= {"start_of_job": str}
     return Owner(**{name: kind(document[name]) for name, kind in kinds.items()})
 
 

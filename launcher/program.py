@@ -12,7 +12,8 @@ from typing import Any
 
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
-from .lock import held
+from .lock import Hold, held
+from .names import program_stem
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
@@ -42,17 +43,13 @@ class Program:
     start: str = "fork"
     nodes: Nodes = field(default_factory=Nodes)
     supervision: Supervision = field(default_factory=Supervision)
+    folder: Path | None = None
+    """Of the run, where ``launch submit`` has made it; else it is made here."""
 
     @property
     def stem(self) -> str:
         """Of the run's name, if none was given."""
-        stem = self.argv[1].rpartition(".")[2] if self.argv[0] == "-m" else Path(self.argv[0]).stem
-        return (
-            "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in stem)[:60].lstrip(
-                "._-"
-            )
-            or "run"
-        )
+        return program_stem(self.argv)
 
 
 def run(program: Program) -> int:
@@ -60,13 +57,14 @@ def run(program: Program) -> int:
     source = _source(program)
     with reserved(program.gpus, program.cpu, program.name or "") as reservation:
         world = reservation.world
-        folder = create_run(program.name, program.stem)
+        folder = program.folder or create_run(program.name, program.stem)
         reservation.name(folder.name)
-        with held(folder):
+        with held(folder) as hold:
             write_json(folder / "run.json", _describe(program, world))
             say(_summary(folder, program, world))
             attempt = next_attempt(folder, "attempt")
-            failure = _attempts(attempt, program, world, source, reservation.descriptors)
+            failure = _attempts(attempt, program, world, source, reservation.descriptors, hold)
+            hold.check()
             write_json(folder / "outcome.json", _outcome(folder, world, failure))
     if isinstance(failure, StoppedScriptError):
         say([failure.message])
@@ -117,7 +115,7 @@ def _module_file(name: str) -> Path | None:
 
 
 def _attempts(
-    folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...]
+    folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...], hold: Hold
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
     view = View()
@@ -139,7 +137,7 @@ def _attempts(
         "start": program.start,
         "umask": of_the_user(),
     }
-    return Script(folder, job, program.supervision, view).run(order)
+    return Script(folder, job, program.supervision, view, hold.tick).run(order)
 
 
 def _environment(world: World) -> dict[str, str]:

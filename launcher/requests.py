@@ -31,13 +31,19 @@ class Request:
     """Who asked, in words."""
 
 
-def write_request(folder: Path, what: What) -> Request:
-    """Ask the run in ``folder``; a wish to stop is not replaced by one for a checkpoint, which stopping writes too."""
+def write_request(folder: Path, what: What, by: str = "") -> Request:
+    """Ask the run in ``folder``; a wish to stop is not replaced by one for a checkpoint, which stopping writes too.
+
+    Args:
+        folder: of the run.
+        what: is wanted.
+        by: who asks, in words; this user and process by default.
+    """
     waiting = _read(folder / _ASKED)
     if waiting is not None and waiting.what == "stop":
         return waiting
     me = myself()
-    request = Request(what, time.time(), f"{me.user} on {me.host} (process {me.pid})")
+    request = Request(what, time.time(), by or f"{me.user} on {me.host} (process {me.pid})")
     write_json(folder / _ASKED, asdict(request))
     return request
 
@@ -68,6 +74,12 @@ def is_stopping(folder: Path) -> bool:
     """Whether the run was asked to stop since its launcher holds it."""
     requests = (_read(folder / name) for name in (_ASKED, _TAKEN))
     return any(request is not None and request.what == "stop" for request in requests)
+
+
+def stopped_by(folder: Path) -> str | None:
+    """Who or what made the last attempt stop; None where nothing did."""
+    taken = _read(folder / _TAKEN)
+    return taken.by if taken is not None and taken.what == "stop" else None
 
 
 def drop_requests(folder: Path) -> None:

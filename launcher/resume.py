@@ -66,6 +66,15 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
     return Place(folder, before)
 
 
+def submitted_place(folder: Path, resolved: ResolvedConfig) -> Place:
+    """The folder that was laid out when the run was submitted; after its first attempt it is a run that goes on."""
+    if not (folder / "spec.json").is_file():
+        return Place(folder, None)
+    before = read_spec(folder / "spec.json")
+    _refuse_identity(folder.name, before.config, resolved.config)
+    return Place(folder, before)
+
+
 def _is_unused(folder: Path) -> bool:
     """Whether nothing would be lost with it: nobody trains it, and it has neither a checkpoint nor a step."""
     if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
@@ -184,7 +193,8 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
 
 def rewind_to(folder: Path, point: Point | None) -> None:
     """Leave nothing of what the attempt before did after its last checkpoint."""
-    rewind(folder / "metrics.jsonl", point.step if point else -1, point.epoch if point else 0)
+    step, epoch = (point.step, point.epoch) if point else (-1, 0)
+    rewind(folder / "metrics.jsonl", step, epoch, anew=True)
     (folder / "outcome.json").unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,18 @@ class Script:
         job: what the agent is started for.
         supervision: how patient to be with the ranks.
         view: shows what they print.
+        also: called many times a second; what it raises ends everything.
     """
 
-    def __init__(self, attempt: Path, job: Job, supervision: Supervision, view: View) -> None:
+    def __init__(
+        self,
+        attempt: Path,
+        job: Job,
+        supervision: Supervision,
+        view: View,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._also = also
         self._attempt = attempt
         self._view = view
         self._grace = supervision.grace
@@ -100,6 +110,7 @@ class Script:
             self._supervisor.ask_to_end(self._grace)
 
     def _tick(self) -> None:
+        self._also()
         request = take_request(self._attempt.parent)
         if request is not None and request.what == "stop":
             self._stop(request.by, signal.SIGTERM)

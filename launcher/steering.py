@@ -94,6 +94,11 @@ class Steering:
                 [f"stopping ({by}): at step {step:,} a checkpoint is written; interrupt again to end at once"]
             )
 
+    @property
+    def steps(self) -> int:
+        """Done by the foremost rank of this node."""
+        return max(self._horizon.steps(), default=0)
+
     def close(self) -> None:
         """Give the page back."""
         self._page.close()

@@ -49,16 +49,15 @@ class EventLog:
             self._file = None
 
 
-def rewind(path: Path, step: int, epoch: int) -> None:
+def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> None:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
-
-    Whoever still reads the old record, as the W&B feeder of an earlier attempt, has it whole: the cut one is another
-    file.
 
     Args:
         path: the record.
         step: steps done at the checkpoint.
         epoch: the epoch it was in; the row of this one is still to come.
+        anew: a new file also where nothing is to be cut: what an attempt that was given up, but lives on,
+            may still write goes into the old one, which nobody reads.
     """
     if not path.exists():
         return
@@ -68,7 +67,7 @@ def rewind(path: Path, step: int, epoch: int) -> None:
             if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
                 break
             keep += len(line)
-    if keep == path.stat().st_size:
+    if keep == path.stat().st_size and not anew:
         return
     shorter = path.with_name(f".{path.name}.tmp")
     with path.open("rb") as file, shorter.open("wb") as copy:
@@ -89,6 +88,28 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class EventTail:
+    """Reads what a record has got since it was last read, also from the beginning of one that took its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._inode = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The new events, without a last line that is still being written; none while there is no file."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._at:
+                self._inode, self._at = found.st_ino, 0
+            file.seek(self._at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._at += len(line)
                 yield json.loads(line)
 
 

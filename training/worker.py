@@ -75,14 +75,16 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     if not list_checkpoints(folder / "checkpoints"):
         start_from(session.model, spec.weights)
     training = open_training(session)
-    resumed = _resume(training, folder)
     fence = Fence(folder, os.environ.get("LOCKSTEP_TOKEN"))
+    fence.check()  # before the record is cut
+    resumed = _resume(training, folder)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
     feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
     result = Loop(training, folder, events, resumed, fence, control).run()
     outcome = {**_head(spec, group, folder), **result}
     if group.rank == 0:
+        fence.check()
         write_json(folder / "outcome.json", outcome)
         events.write("end", status=outcome["status"], step=outcome["steps"])
     events.close()

@@ -126,6 +126,7 @@ class Writer:
             if ready is not None:
                 ready.synchronize()
             self._commit(step, snapshot)
+            self._fence()
             self._damaged.discard(step)
             self._prune(step, best)
         except (OSError, SafetensorError) as error:

@@ -1,0 +1,53 @@
+"""The outermost frame of every process that people start: what went wrong becomes a card and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from ..data.errors import LockstepError, MachineError
+from .umask import be_private
+
+_STDERR = 2
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run ``command`` and end the process as it ended."""
+    be_private()
+    _hold_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        command()
+    except OSError as error:
+        from .console import card
+
+        where = f"{error.filename}: " if error.filename else ""
+        card(
+            MachineError(
+                f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
+            )
+        )
+        sys.exit(MachineError.exit_status)
+    except LockstepError as error:
+        from .console import card
+
+        card(error)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End by way of every ``finally``: what was started is killed, what was made is removed."""
+    sys.exit(128 + number)
+
+
+def _hold_standard_streams() -> None:
+    """Started with stdin closed, a socket would become descriptor 0, and a child's stdin would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)

@@ -1,0 +1,88 @@
+"""Why an attempt in a SLURM job has ended: from its status, who stopped it, and what SLURM says of the job."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from ..training.control import STOPPED
+from ..training.manifest import list_checkpoints, step_of
+from .deadline import LIMIT
+from .job import JobSpec
+from .life import SHORT_SECONDS, Cause, End
+from .requests import stopped_by
+from .runs import read_outcome
+from .slurm_self import state_of
+
+_REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
+_SIGNALLED = {128 + number for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)}
+
+
+def why(
+    folder: Path,
+    job: JobSpec,
+    status: int,
+    heard: AbstractSet[int],
+    before: int,
+    began: float,
+    details: Mapping[str, str],
+) -> End:
+    """How an attempt ended.
+
+    Args:
+        folder: of the run.
+        job: what was submitted.
+        status: of the step.
+        heard: signals that reached the batch script.
+        before: step of the newest checkpoint when it began.
+        began: seconds since the epoch.
+        details: of the job, as SLURM tells now.
+    """
+    gained = newest_step(folder) > before if job.kind == "train" else time.time() - began > SHORT_SECONDS
+    return End(_cause(folder, job, status, heard, details), status, gained)
+
+
+def _cause(
+    folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], details: Mapping[str, str]
+) -> Cause:
+    outcome = read_outcome(folder) or {}
+    if status == 0 and outcome.get("status") == "done":
+        return "done"
+    by, taken = stopped_by(folder), of_slurm(details)
+    if taken is not None:
+        return taken
+    if outcome.get("status") == "stopped" and by is not None:
+        return _stopped(by)
+    if status == STOPPED:
+        return "again"
+    if heard or status in _SIGNALLED:
+        return "signal"
+    return "refused" if job.kind == "train" and status in _REFUSALS else "crashed"
+
+
+def of_slurm(details: Mapping[str, str]) -> Cause | None:
+    """What SLURM itself has done to the job; None where it only runs.
+
+    While a job ends, its state is COMPLETING, whatever ended it: then the reason and the time of a preemption tell.
+    """
+    state = state_of(details)
+    if details.get("PreemptTime", "None") not in ("None", "N/A", "Unknown"):
+        return "preempted"
+    if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
+        return "limit"
+    return "cancelled" if state in ("CANCELLED", "COMPLETING") else None
+
+
+def _stopped(by: str) -> Cause:
+    """A stop by its origin: the clock, SLURM's warning before the time limit, another signal, or a person."""
+    if by == LIMIT or by.startswith("SIGUSR1"):
+        return "limit"
+    return "signal" if by.startswith("SIG") else "asked"
+
+
+def newest_step(folder: Path) -> int:
+    """Steps done at a run's newest checkpoint; 0 without one."""
+    return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=0)
