@@ -17,6 +17,7 @@ from ..training.wandb_feed import finish_feeder, start_feeder
 from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .files import write_json
 from .fill import fill_run, run_spec
 from .lock import held
 from .nodes import Nodes
@@ -25,7 +26,7 @@ from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
 from .resume import Place, chosen_step, find_place, find_point, go_on, refuse_finished, refuse_other_data
-from .runs import find_run, read_outcome, write_json
+from .runs import find_run, read_outcome
 from .steering import Steering
 from .supervision import Supervision
 from .weights import find_weights

@@ -13,13 +13,14 @@ from typing import Any
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
 from .failure import cause_known, diagnose
+from .files import write_json
 from .lock import held
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
-from .runs import create_run, write_json
+from .runs import create_run
 from .supervision import Supervision
 from .supervisor import Supervisor
 from .umask import of_the_user
