@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from ..data.errors import UsageError
-from . import cli_runs
+from . import cli_runs, cli_slurm, cli_submit
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -20,6 +20,8 @@ from .cli_options import (
     RendezvousOption,
     RestartsOption,
     documented,
+    first_positional,
+    split_config,
 )
 from .guard import guarded
 from .nodes import Nodes
@@ -77,7 +79,7 @@ def train(
     from .resume import config_of
 
     with documented(json=json):
-        source, settings = _split(config, overrides)
+        source, settings = split_config(config, overrides)
         own = source is None and resume not in ("auto", "never")
         resolved = config_of(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
@@ -91,10 +93,7 @@ class _ProgramLast(typer.core.TyperCommand):
     """From SCRIPT or ``-m MODULE`` on, everything belongs to the program: ``--cpu`` after it, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        valued = {name for o in self.params if not getattr(o, "is_flag", True) for name in o.opts}
-        first = 0
-        while first < len(args) and args[first].startswith("-") and not args[first].startswith("-m"):
-            first += 2 if args[first] in valued else 1
+        first = first_positional(self.params, args)
         own = args[:first]
         return super().parse_args(ctx, [*own, *([] if "--" in own else ["--"]), *args[first:]])
 
@@ -198,7 +197,7 @@ def check(
     from .local import Request
 
     with documented(json=json):
-        resolved = resolve(*_split(config, overrides))
+        resolved = resolve(*split_config(config, overrides))
         raise typer.Exit(checked(resolved, Request(gpus=gpus, cpu=cpu, json=json)))
 
 
@@ -215,18 +214,12 @@ def show(
     from .config import resolve
 
     with documented(json=json):
-        raise typer.Exit(look.show(resolve(*_split(config, overrides)), out, as_json=json))
-
-
-def _split(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
-    """Without a CONFIG the first ``key=value`` stands in its place."""
-    settings = overrides or []
-    if config is not None and "=" in config and not Path(config).exists():
-        return None, [config, *settings]
-    return config, settings
+        raise typer.Exit(look.show(resolve(*split_config(config, overrides)), out, as_json=json))
 
 
 app.add_typer(cli_runs.app)
+app.add_typer(cli_submit.app)
+app.add_typer(cli_slurm.app)
 
 
 @app.callback(invoke_without_command=True)

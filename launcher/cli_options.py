@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +27,23 @@ def documented(*, json: bool) -> Iterator[None]:
             failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
             put_json({"schema_version": 1, **failed})
         raise
+
+
+def first_positional(params: Sequence[Any], args: Sequence[str]) -> int:
+    """Where the options that come first end; ``-m`` counts as the beginning of a program."""
+    valued = {name for o in params if not getattr(o, "is_flag", True) for name in o.opts}
+    first = 0
+    while first < len(args) and args[first].startswith("-") and not args[first].startswith("-m"):
+        first += 2 if args[first] in valued else 1
+    return first
+
+
+def split_config(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+    """Without a CONFIG the first ``key=value`` stands in its place."""
+    settings = overrides or []
+    if config is not None and "=" in config and not Path(config).exists():
+        return None, [config, *settings]
+    return config, settings
 
 
 NodesOption = Annotated[

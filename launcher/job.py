@@ -47,6 +47,10 @@ class JobSpec:
     """Environment modules to load, in order."""
     setup: list[str] = field(default_factory=list)
     """The user's own shell lines, run before the launcher; from their own files only, never made up from fields."""
+    env: list[str] = field(default_factory=list)
+    """Names of further environment variables that travel with the job; their values are kept nowhere."""
+    python: str = ""
+    """The absolute path of the Python that the job runs, that of the environment that submitted."""
     how: Literal["requeue", "chain", "none"] = "chain"
     """How a job that was stopped continues; decided at submission from the partition's PreemptMode."""
     max_preemptions: int = 50

@@ -15,6 +15,7 @@ from .console import card, say
 from .failure import cause_known, diagnose
 from .files import write_json
 from .lock import held
+from .names import program_stem
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
@@ -48,13 +49,7 @@ class Program:
     @property
     def stem(self) -> str:
         """Of the run's name, if none was given."""
-        stem = self.argv[1].rpartition(".")[2] if self.argv[0] == "-m" else Path(self.argv[0]).stem
-        return (
-            "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in stem)[:60].lstrip(
-                "._-"
-            )
-            or "run"
-        )
+        return program_stem(self.argv)
 
 
 def run(program: Program) -> int:

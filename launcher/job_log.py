@@ -1,0 +1,65 @@
+"""``RUN/slurm/jobs.jsonl``: what became of a run's SLURM jobs, one line per event.
+
+Whoever submits, starts, requeues or ends a job appends to it; ``launch status`` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = "slurm"
+"""Of a run folder: the jobs' events, their logs and the set-up script."""
+JOBS = "jobs.jsonl"
+
+
+def slurm_folder(run: Path) -> Path:
+    """Where a run keeps what belongs to its SLURM jobs; made for this user alone where it is missing."""
+    folder = run / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def note_job(run: Path, event: str, job: int | str, **facts: Any) -> None:
+    """Append one event, whole: it is a single ``write`` to a file opened for appending.
+
+    Args:
+        run: the run's folder.
+        event: ``submitted``, ``started``, ``ended``, …
+        job: the SLURM job's number.
+        facts: what else is to be known, as plain values.
+    """
+    line = json.dumps({"time": time.time(), "event": event, "job": str(job), **facts}) + "\n"
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(slurm_folder(run) / JOBS, flags, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_jobs(run: Path) -> list[dict[str, Any]]:
+    """All events, oldest first; a line that a crash cut short is passed over."""
+    try:
+        text = (run / FOLDER / JOBS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [event for line in text.splitlines() if (event := _event(line)) is not None]
+
+
+def last_job(run: Path) -> str | None:
+    """The number of the job that was submitted last; None where there was none."""
+    jobs = [str(event["job"]) for event in read_jobs(run) if event.get("event") == "submitted"]
+    return jobs[-1] if jobs else None
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,81 @@
+"""A job's options as sbatch's arguments. The one file where sbatch's options are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from .. import slurm as package
+from ..data.errors import UsageError
+from ..training.slurm_time import seconds_of
+from ..training.spec import SlurmConfig
+from .job_log import FOLDER
+from .yaml_file import printable
+
+SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
+"""Constant: what differs between jobs is in its two arguments and in the run folder."""
+How = Literal["requeue", "chain", "none"]
+
+_ASIS = (
+    "time", "partition", "account", "qos", "mem", "constraint", "gres", "exclude", "reservation", "mail_user",
+    "mail_type",
+)  # fmt: skip
+_WARNING = 120
+_SHORT = 10
+
+
+def sbatch_options(run: Path, slurm: SlurmConfig, *, cores: int | None, requeue: bool) -> list[str]:
+    """Everything that sbatch is told, each option one argument ``--name=value``.
+
+    Args:
+        run: the run's folder, which also names the job.
+        slurm: what the job asks for.
+        cores: CPUs on each node; None leaves them to the partition.
+        requeue: whether SLURM puts the job back into the queue when it is preempted or loses a node.
+    """
+    options = [f"--job-name={run.name}", f"--chdir={run}", f"--output={_pattern(run)}", "--open-mode=append"]
+    options += [f"--nodes={slurm.nodes or 1}", "--ntasks-per-node=1"]
+    options += [f"--gpus-per-node={slurm.gpus}"] if slurm.gpus else []
+    options += [f"--cpus-per-task={cores}"] if cores else []
+    options += [f"--{key.replace('_', '-')}={value}" for key in _ASIS if (value := getattr(slurm, key))]
+    options += [
+        f"--signal=B:USR1@{warning(slurm)}",
+        "--requeue" if requeue else "--no-requeue",
+        "--export=ALL",
+    ]
+    return [*options, *_others(slurm)]
+
+
+def warning(slurm: SlurmConfig) -> int:
+    """Seconds before the time limit at which SLURM is to send its signal, which it does up to 60 s early.
+
+    The supervisor's own clock stops a training in time; this is the net below it. A program gets its ``grace`` of it.
+    """
+    limit = seconds_of(slurm.time) if slurm.time else None
+    wanted = max(_WARNING, round(slurm.grace or 0) + _WARNING // 2)
+    return wanted if limit is None else max(_SHORT, min(wanted, limit // 5))
+
+
+def refuse_path(path: Path, what: str) -> None:
+    """Refuse what SLURM or a terminal would take for something else than a part of a path.
+
+    Raises:
+        UsageError: it has a control character or a backslash.
+    """
+    text = str(path)
+    if not text.isprintable() or "\\" in text:
+        raise UsageError(
+            f"{printable(text)}: {what} must have neither control characters nor backslashes in its path",
+            "SLURM cannot write there: use another folder",
+        )
+
+
+def _pattern(run: Path) -> str:
+    """The job's own log. SLURM reads % in it as the beginning of a field, and %% as itself."""
+    return f"{run}/{FOLDER}/".replace("%", "%%") + "job-%j.log"
+
+
+def _others(slurm: SlurmConfig) -> Iterator[str]:
+    for name, value in (slurm.sbatch or {}).items():
+        yield f"--{name}" if value is True else f"--{name}={value}"

@@ -1,0 +1,109 @@
+"""What ``launch submit`` has to know about the cluster, and SLURM's refusals in words for people."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..data.errors import LockstepError, MachineError, UsageError
+from . import slurm_client
+from .slurm_tool import SlurmError
+
+_SILENT = re.compile(
+    r"contact slurm controller|configuration source|timed out|no answer in|auth", re.IGNORECASE
+)
+_PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a submission has to know about the cluster."""
+
+    name: str
+    partitions: Mapping[str, Mapping[str, str]]
+    """By name, in scontrol's words."""
+    preempts: bool
+    """Whether anything is ever preempted."""
+
+    def chosen(self, names: str | None) -> list[Mapping[str, str]]:
+        """The partitions of ``--partition``, or the default one."""
+        if names is None:
+            return [part for part in self.partitions.values() if part.get("Default") == "YES"]
+        return [self.partitions[name] for name in names.split(",") if name in self.partitions]
+
+
+def ask_cluster() -> Cluster:
+    """Look at the cluster that this machine submits to.
+
+    Raises:
+        MachineError: SLURM's tools are not here, or its controller does not answer.
+    """
+    if not slurm_client.has_slurm():
+        raise MachineError(
+            "there is no SLURM on this machine: no sbatch on the PATH",
+            "submit on a login node of your cluster, or try it on a SLURM of your own: `launch slurm-sandbox up`",
+        )
+    config = slurm_client.config()
+    preempts = config.get("PreemptType", "").removeprefix("preempt/") not in ("", "none", "(null)")
+    found = {part["PartitionName"]: part for part in slurm_client.partitions()}
+    return Cluster(config.get("ClusterName", ""), found, preempts)
+
+
+def cpus_and_gpus(partition: str) -> tuple[int, int]:
+    """CPUs and GPUs of the nodes that have fewest CPUs for each GPU; no GPUs where there are none."""
+    sizes = slurm_client.node_sizes(partition)
+    with_gpus = [size for size in sizes if size[1]] or sizes
+    return min(with_gpus, key=lambda size: size[0] / max(1, size[1]), default=(1, 0))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No signal between sbatch's answer and the note of it, or a job would be left that no run knows of."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def refusal(error: SlurmError, partition: Mapping[str, str] | None) -> LockstepError:
+    """What sbatch said, and what to do about it; silence stays what it is.
+
+    Args:
+        error: of ``slurm_client.submit`` or ``try_submit``.
+        partition: the one that was asked for.
+    """
+    said = [_PREFIX.sub("", line) for line in error.message.split("\n")[1:]]
+    words = (
+        "; ".join(dict.fromkeys(line for line in said if line and not line.startswith("Try ")))
+        or error.message
+    )
+    if _SILENT.search(words):
+        return error
+    return UsageError(f"SLURM refuses the job: {words}", _advice(words.lower(), partition))
+
+
+def _advice(words: str, partition: Mapping[str, str] | None) -> str:
+    if "account" in words or "qos" in words:
+        return "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
+    if "node configuration" in words or "node count" in words:
+        return _size_of(partition)
+    if "time limit" in words and partition is not None:
+        return f"partition {partition['PartitionName']} allows {partition.get('MaxTime', 'less')}"
+    if "feature" in words:
+        return '`sinfo -o "%N %f"` lists the features of the nodes'
+    if "reservation" in words:
+        return "`scontrol show reservation` lists the reservations"
+    return "`launch submit … --dry-run` shows where each option comes from"
+
+
+def _size_of(partition: Mapping[str, str] | None) -> str:
+    if partition is None:
+        return "`sinfo` shows what there is"
+    name = partition["PartitionName"]
+    cpus, gpus = cpus_and_gpus(name)
+    nodes = partition.get("TotalNodes", "?")
+    return f"partition {name} has {nodes} nodes, each with {cpus} CPUs and {gpus} GPUs"
