@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from ..data.errors import UsageError
-from . import cli_runs, cli_slurm, cli_submit
+from . import cli_runs, cli_slurm, cli_submit, cli_sweep
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -218,6 +218,7 @@ def show(
 
 
 app.add_typer(cli_runs.app)
+app.add_typer(cli_sweep.app)
 app.add_typer(cli_submit.app)
 app.add_typer(cli_slurm.app)
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .family import Process
+from .files import write_json
 from .owner import boot_id, start_of
-from .runs import write_json
 
 RECORD = "sandbox.json"
 CONF = "slurm.conf"
