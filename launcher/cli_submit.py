@@ -43,7 +43,7 @@ def _option(metavar: str, words: str, *names: str) -> Any:
 WhatArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CONFIG [key=value]... | SCRIPT|-m MODULE [ARGS]...]",
+        metavar="CONFIG [key=value]|SCRIPT [ARG]|-m MODULE [ARG]",
         help="What to train, as after `launch train`, or what to run, as after `launch run`.",
     ),
 ]
@@ -72,7 +72,9 @@ def submit(
     mail_type: Annotated[Text, _option("TYPES", "When: END,FAIL.")] = None,
     container: Annotated[Text, _option("IMAGE", "Run the processes in this image.")] = None,
     container_mounts: Annotated[Texts, _option("/SRC:/DST", "Repeatable.", "--container-mount")] = None,
-    container_runtime: Annotated[Text, _option("pyxis|apptainer", "pyxis if not given.")] = None,
+    container_runtime: Annotated[
+        Text, _option("pyxis|apptainer", "For a .sif apptainer, else pyxis.")
+    ] = None,
     modules: Annotated[Texts, _option("NAME", "To load; repeatable.", "--module")] = None,
     env: Annotated[Texts, _option("NAME", "Variable that travels, too; repeatable.")] = None,
     sbatch: Annotated[Texts, _option("OPTION[=VALUE]", "Of sbatch; repeatable.")] = None,

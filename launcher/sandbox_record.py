@@ -10,15 +10,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .family import Process
-from .files import write_json
 from .owner import boot_id, start_of
+from .sandbox_conf import CONF
 
 RECORD = "sandbox.json"
-CONF = "slurm.conf"
 _PLACE = (
     "/var/lib/lockstep-slurm-sandbox"  # /run is emptied at a restart, but often mounted noexec: no job starts
 )
@@ -55,13 +54,6 @@ class Record:
 def place() -> Path:
     """The one known folder: ``$LOCKSTEP_SLURM_SANDBOX``, else under ``/var/lib``."""
     return Path(os.environ.get("LOCKSTEP_SLURM_SANDBOX") or _PLACE).absolute()
-
-
-def write_record(record: Record) -> None:
-    """Whole or not at all."""
-    document = {**asdict(record), "folder": str(record.folder)}
-    write_json(record.folder / RECORD, document)
-    (record.folder / RECORD).chmod(0o644)  # whoever may use the sandbox reads it
 
 
 def read_record(folder: Path) -> Record | None:

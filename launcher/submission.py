@@ -152,7 +152,7 @@ def _container(options: JobOptions) -> dict[str, str]:
     return {
         "image": slurm.container,
         "mounts": ",".join(slurm.container_mounts or ()),
-        "runtime": slurm.container_runtime or "pyxis",
+        "runtime": slurm.container_runtime or ("apptainer" if slurm.container.endswith(".sif") else "pyxis"),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
+from ..training.slurm_time import seconds_of
 from ..training.spec import SlurmConfig
 from . import slurm_client
 from .clusters import command_line, find_profile
@@ -28,6 +29,12 @@ from .slurm_tool import SlurmError
 from .submission import SETUP, Submission, compose
 from .submit_client import Cluster, ask_cluster, cpus_and_gpus, refusal, undisturbed
 from .submit_view import listing_of
+from .yaml_file import printable
+
+_SECRET_ARGUMENT = re.compile(
+    r"--?([\w-]*[-_])?(secret|password|passwd|(api|access|auth|hf|hub|bearer|private)[-_]?(key|token))(?=$|=)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ def submit(request: SubmitRequest) -> int:
         UsageError: something that was asked for is wrong, or SLURM refuses the job.
         MachineError: SLURM does not answer.
     """
+    _check_program(request.program)
     said = [_of_config(request.resolved), command_line(request.slurm)]
     find_profile(request.cluster, None)  # a mistake in it is found without SLURM, too
     cluster = ask_cluster()
@@ -68,6 +76,27 @@ def submit(request: SubmitRequest) -> int:
         job = _send(new, submission)
     _tell(submission, request, job, expected, notes)
     return 0
+
+
+def _check_program(program: list[str]) -> None:
+    """What would be found out only after hours in a queue.
+
+    Raises:
+        UsageError: there is no such script, or no module was named.
+    """
+    if program == ["-m"]:
+        raise UsageError("-m: a module's name is missing", "launch submit [OPTIONS] -m MODULE [ARGS]")
+    if program and not program[0].startswith("-m") and not Path(program[0]).exists():
+        about = f"{printable(program[0])}: there is no such script"
+        raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
+
+
+def _told(program: list[str]) -> list[str]:
+    """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
+    names = dict.fromkeys(found[0] for argument in program[1:] if (found := _SECRET_ARGUMENT.match(argument)))
+    return [
+        f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
+    ]
 
 
 def _of_config(resolved: ResolvedConfig | None) -> Layer:
@@ -104,7 +133,7 @@ def _compose(
     folder: Path, request: SubmitRequest, options: JobOptions, cluster: Cluster
 ) -> tuple[Submission, list[str]]:
     how, requeue = continuation(options.slurm, cluster)
-    cores, note = _cores(options, cluster)
+    cores, notes = _cores(options, cluster)
     submission = compose(
         folder,
         options,
@@ -116,7 +145,7 @@ def _compose(
         requeue=requeue,
     )
     _check_setup(submission.setup)
-    return submission, note
+    return submission, [*notes, *_too_long(options.slurm, cluster), *_told(request.program)]
 
 
 def continuation(slurm: SlurmConfig, cluster: Cluster) -> tuple[How, bool]:
@@ -147,7 +176,8 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
         return slurm.cpus_per_task, []
     if slurm.gpus is None:
         options.origins["cpus_per_task"] = "one for each process"
-        return slurm.cpu or 1, []
+        unsaid = [] if slurm.cpu else ["one CPU process on each node; --gpus N or --cpu N asks for others"]
+        return slurm.cpu or 1, unsaid
     partitions = cluster.chosen(slurm.partition)
     if len(partitions) != 1 or "DefCpuPerGPU" in partitions[0].get("JobDefaults", ""):
         return None, ["the number of CPUs is left to the partition"]
@@ -157,6 +187,17 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
         return None, []
     options.origins["cpus_per_task"] = f"the share of {asked} of {gpus} GPUs in {cpus} CPUs"
     return max(1, cpus * min(asked, gpus) // gpus), []
+
+
+def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
+    """A time limit that SLURM takes and then waits with for ever, where a site has not set EnforcePartLimits."""
+    wanted = seconds_of(slurm.time) if slurm.time else 0
+    for part in cluster.chosen(slurm.partition):
+        longest = part.get("MaxTime", "")
+        if wanted is not None and re.fullmatch(r"[0-9:-]+", longest) and wanted > (seconds_of(longest) or 0):
+            name = part["PartitionName"]
+            return [f"partition {name} has a limit of {longest}: with {slurm.time} the job may wait for ever"]
+    return []
 
 
 def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
@@ -234,7 +275,7 @@ def _show(submission: Submission, request: SubmitRequest, expected: str, notes: 
 
 
 def _when(expected: str) -> str:
-    return f" and expects to start it at {expected.replace('T', ' ')}" if expected else ""
+    return f", to start at {expected.replace('T', ' ')} as it looks now" if expected else ""
 
 
 def _tell(submission: Submission, request: SubmitRequest, job: int, expected: str, notes: list[str]) -> None:

@@ -16,6 +16,15 @@ _SILENT = re.compile(
     r"contact slurm controller|configuration source|timed out|no answer in|auth", re.IGNORECASE
 )
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")
+_YOURS = "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
+_ADVICE = {
+    "account": _YOURS,
+    "qos": _YOURS,
+    "feature": '`sinfo -o "%N %f"` lists the features of the nodes',
+    "node name": "`sinfo -N` lists the nodes",
+    "reservation": "`scontrol show reservation` lists the reservations",
+    "permission": _YOURS,
+}
 
 
 @dataclass(frozen=True)
@@ -87,17 +96,12 @@ def refusal(error: SlurmError, partition: Mapping[str, str] | None) -> LockstepE
 
 
 def _advice(words: str, partition: Mapping[str, str] | None) -> str:
-    if "account" in words or "qos" in words:
-        return "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
     if "node configuration" in words or "node count" in words:
         return _size_of(partition)
     if "time limit" in words and partition is not None:
         return f"partition {partition['PartitionName']} allows {partition.get('MaxTime', 'less')}"
-    if "feature" in words:
-        return '`sinfo -o "%N %f"` lists the features of the nodes'
-    if "reservation" in words:
-        return "`scontrol show reservation` lists the reservations"
-    return "`launch submit … --dry-run` shows where each option comes from"
+    otherwise = "`launch submit … --dry-run` shows where each option comes from"
+    return next((advice for sign, advice in _ADVICE.items() if sign in words), otherwise)
 
 
 def _size_of(partition: Mapping[str, str] | None) -> str:

@@ -23,7 +23,7 @@ _MAIL = (
     "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
 )  # fmt: skip
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=[\"']?([^\s\"';])")
-_MEMORY = re.compile(r"([1-9][0-9]{0,9})\s?([KMGT])(?:i?B)?", re.IGNORECASE)
+_MEMORY = re.compile(r"([1-9][0-9]{0,9}) ?([KMGT])(?:i?B)?", re.IGNORECASE)
 _SAME = (
     "nodes", "gpus", "time", "partition", "account", "qos", "constraint", "gres", "exclude", "reservation",
     "mem", "cpus-per-task", "mail-user", "mail-type",

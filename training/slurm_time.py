@@ -9,8 +9,8 @@ _LONGEST = 3_650 * _DAY
 _CLOCK = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-5]?[0-9]):([0-5]?[0-9])")
 _DAYS = re.compile(r"([0-9]{1,4})-([0-9]{1,2})(?::([0-5]?[0-9]))?")
 _UNITS = re.compile(
-    r"(?:([0-9]{1,4})\s?d(?:ays?)?)?\s?(?:([0-9]{1,5})\s?h(?:ours?|rs?)?)?"
-    r"\s?(?:([0-9]{1,6})\s?m(?:in(?:ute)?s?)?)?\s?(?:([0-9]{1,7})\s?s(?:ec(?:ond)?s?)?)?",
+    r"(?:([0-9]{1,4}) ?d(?:ays?)?)? ?(?:([0-9]{1,5}) ?h(?:ours?|rs?)?)?"
+    r" ?(?:([0-9]{1,6}) ?m(?:in(?:ute)?s?)?)? ?(?:([0-9]{1,9}) ?s(?:ec(?:ond)?s?)?)?",
     re.IGNORECASE,
 )
 UNLIMITED = "UNLIMITED"
@@ -24,7 +24,7 @@ def normal_time(text: str) -> str:
     """
     if text.upper() in (UNLIMITED, "INFINITE"):
         return UNLIMITED
-    seconds = _seconds(text.strip())
+    seconds = _seconds(text.strip(" "))
     if not 0 < seconds <= _LONGEST:
         raise ValueError("must be more than nothing and at most 3650 days")
     days, rest = divmod(seconds, _DAY)

@@ -66,7 +66,7 @@ UNKNOWN = [
     ("batchsize: 3", '"batchsize"; did you mean "data.batch_size"?'),
     ("log: {qqqqqq: 3}", '"log.qqqqqq"; log has every_steps'),
     ("qqqqqq: 3", '"qqqqqq"; a config has data, model, '),
-    ("slurm: {qqqqqq: 3}", '"slurm.qqqqqq"; slurm has no keys'),
+    ("slurm: {zzzzzz: 3}", '"slurm.zzzzzz"; slurm has nodes, gpus, '),
     ("name: x", '"name"; a config has data, model, '),
     ("args: {}", '"args"; a config has data, model, '),
     ("train.epochs: 3", '"train.epochs": dots do not nest in a file; write train: {epochs: ...}'),
