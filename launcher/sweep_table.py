@@ -17,7 +17,6 @@ from ..data.suggest import did_you_mean
 from .console import figure
 from .files import write_text
 from .sweep_file import Point, Sweep, overall, points_of
-from .yaml_file import parse_value
 
 RESULTS = "results.csv"
 _LOWER = ("loss", "error")
@@ -122,8 +121,14 @@ def _sorted(sweep: Sweep, rows: list[Row], metrics: list[str], sort: str | None)
     return sorted(rows, key=lambda row: _order(row.point.values[keys[sort]]))
 
 
+def _parsed(text: str) -> Any:
+    from .yaml_file import parse_value  # PyYAML takes 20 ms, and the table of all runs needs none of it
+
+    return parse_value(text)[0]
+
+
 def _order(text: str) -> tuple[int, float, str]:
-    value = parse_value(text)[0]
+    value = _parsed(text)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return (0, float(value), "") if number else (1, 0.0, text)
 
@@ -219,7 +224,7 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
         "index": point.index,
         "run": point.run,
         "run_dir": str(sweep.run(point.index)),
-        "values": {key: parse_value(value)[0] for key, value in point.values.items()},
+        "values": {key: _parsed(value) for key, value in point.values.items()},
         "status": point.status,
         "exit_code": point.exit_code,
         "error": dict(point.error) or None,
