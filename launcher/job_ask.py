@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data.errors import MachineError, UsageError
-from . import slurm_client
 from .console import say
 from .job import JobSpec
 from .job_log import note_job
 from .job_state import Answer, ask, is_waiting, live_jobs
-from .sbatch import SCRIPT
 
 _PATIENCE_SECONDS = 30.0
 
@@ -39,6 +37,8 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     Raises:
         MachineError: SLURM could not be asked, or refused.
     """
+    from . import slurm_client
+
     waiting = [job.id for job in live_jobs(folder, _asked(folder)) if is_waiting(job)]
     for job in waiting:
         slurm_client.cancel(job)
@@ -53,6 +53,9 @@ def submit_again(folder: Path, job: JobSpec) -> None:
         UsageError: a job of it waits or runs.
         MachineError: SLURM does not answer, or refused.
     """
+    from . import slurm_client
+    from .sbatch import SCRIPT
+
     if live := live_jobs(folder, _asked(folder)):
         raise UsageError(
             f"{folder.name} has job {live[0].id}, which is {live[0].state}",
@@ -69,6 +72,8 @@ def cancel(folder: Path) -> bool:
     Raises:
         MachineError: SLURM could not be asked, or refused.
     """
+    from . import slurm_client
+
     jobs = live_jobs(folder, _asked(folder))
     for job in sorted(jobs, key=lambda job: not is_waiting(job)):
         note_job(folder, "cancelled", job.id, why="launch cancel")

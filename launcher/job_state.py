@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.errors import LockstepError
-from . import slurm_client
 from .job import JOB
 from .job_log import read_jobs
-from .slurm_client import Job
 from .status import Status
+
+if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
+    from .slurm_client import Job
 
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
 _KNOWN_JOBS = 4  # of a run: the newest ones; older ones are over
@@ -83,6 +84,8 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
     ids = [job for folder in folders if is_slurm(folder) for job in jobs_of(folder)[-_KNOWN_JOBS:]]
     if not ids:
         return Answer()
+    from . import slurm_client
+
     try:
         known = slurm_client.jobs(ids, timeout)
     except LockstepError as error:
