@@ -146,8 +146,8 @@ def _status(found: Status, current: Job | None, answer: Answer, folder: Path) ->
         return _told_by_folder(found, folder)
     if current is not None and current.state in _WAITING:
         return "queued"
-    if current is not None and current.state in ("RUNNING", "SUSPENDED") and not found.outcome:
-        return "running"  # it starts, or its lock is not to be seen from this machine
+    if current is not None and current.state in _ACTIVE and not found.outcome:
+        return "running"  # it starts or ends, or its lock is not to be seen from this machine
     return found.status
 
 
