@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ class Row:
     """A point and the best it reached."""
 
     point: Point
+    metrics: Mapping[str, float | None]
+    """The newest of each: a run that was stopped within an epoch keeps the values of the last whole one."""
     best: float | None
     """Of the sweep's main metric, over all epochs."""
     epoch: int | None
@@ -72,29 +74,45 @@ def results_of(sweep: Sweep, sort: str | None = None) -> Results:
         UsageError: there is nothing of that name to sort by.
     """
     points = points_of(sweep)
-    metrics = _metrics(points)
-    rows = [Row(point, *_best(sweep.run(point.index), metrics[0] if metrics else "")) for point in points]
+    epochs = [_epochs(sweep.run(point.index)) for point in points]
+    newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
+    metrics = _metrics(newest)
+    rows = [
+        Row(point, values, *_best(events, metrics[0] if metrics else ""))
+        for point, values, events in zip(points, newest, epochs, strict=True)
+    ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
 
 
-def _metrics(points: Sequence[Point]) -> list[str]:
-    names = dict.fromkeys(name for point in points for name in point.metrics if name != "val/count")
+def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
+    names = dict.fromkeys(name for values in newest for name in values if name != "val/count")
     ranked = [name for name in names if name.startswith("val/") and name not in _MINOR]
     ranked += [name for name in ("val/loss", "train/loss") if name in names]
     return list(dict.fromkeys([*ranked, *names]))
 
 
-def _best(folder: Path, metric: str) -> tuple[float | None, int | None]:
-    """The best value of a metric in a run's record, and its epoch."""
-    best: tuple[float | None, int | None] = None, None
+def _epochs(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run's record, oldest first."""
+    found = []
     with suppress(OSError), (folder / "metrics.jsonl").open("rb") as record:
         for line in record:
-            if b'"epoch"' not in line or not metric:
-                continue
-            with suppress(ValueError, KeyError):
-                event = json.loads(line)
-                if event["event"] == "epoch" and _rated(metric, event[metric]) > _rated(metric, best[0]):
-                    best = event[metric], event["epoch"] + 1
+            if b'"epoch"' in line:
+                with suppress(ValueError, KeyError):
+                    event = json.loads(line)
+                    found += [event] if event["event"] == "epoch" else []
+    return found
+
+
+def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
+    return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
+
+
+def _best(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+    """The best value of a metric and its epoch, counted from 1."""
+    best: tuple[float | None, int | None] = None, None
+    for event in epochs:
+        if _rated(metric, event.get(metric)) > _rated(metric, best[0]):
+            best = event[metric], event["epoch"] + 1
     return best
 
 
@@ -109,7 +127,7 @@ def _sorted(sweep: Sweep, rows: list[Row], metrics: list[str], sort: str | None)
     if sort in (None, "point"):
         return rows
     if sort in metrics:
-        return sorted(rows, key=lambda row: -_rated(sort, row.point.metrics.get(sort)))
+        return sorted(rows, key=lambda row: -_rated(sort, row.metrics.get(sort)))
     keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
     if sort not in keys:
         known = ["point", *metrics, *sweep.labels.values()]
@@ -150,7 +168,7 @@ def lines(results: Results) -> list[str]:
 
 def _cells(results: Results, row: Row) -> list[str]:
     point = row.point
-    found = point.metrics
+    found = row.metrics
     cells = [point.run, *point.values.values(), point.status]
     cells += [f"{point.found.epoch:,}" if point.found else ""]
     cells += [figure(name, found[name]) if name in found else "" for name in results.metrics]
@@ -230,7 +248,7 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
         "error": dict(point.error) or None,
         "epoch": found.epoch if found else 0,
         "step": found.step if found else 0,
-        "metrics": dict(point.metrics),
+        "metrics": dict(row.metrics),
         "best": row.best,
         "best_epoch": row.epoch,
     }
@@ -252,7 +270,7 @@ def write_results(results: Results) -> None:
     for row in sorted(results.rows, key=lambda row: row.point.index):
         point, found = row.point, row.point.found
         progress = [found.epoch, found.step] if found else ["", ""]
-        values = [point.metrics.get(name) for name in metrics]
+        values = [row.metrics.get(name) for name in metrics]
         head = [point.run, *point.values.values(), point.status, point.exit_code]
         table.writerow([*head, *progress, *values, row.best, row.epoch])
     path = results.sweep.folder / RESULTS

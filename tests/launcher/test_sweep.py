@@ -149,6 +149,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_point_it_was_at(own: Path, lau
     points = launch("status", "s", "--json").document["points"]
     assert [point["status"] for point in points] == ["stopped", "waiting"]
     assert points[0]["step"] > 0
+    assert points[0]["metrics"]["val/accuracy"] > 0.5  # of the last whole epoch
     planned = launch("sweep", "s", "--dry-run", "--json").document["points"]
     assert [point["due"] for point in planned] == [True, True]
     other = launch("sweep", config, "train.seed=0..2", "--name", "s")
