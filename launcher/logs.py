@@ -160,13 +160,21 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
             say([_headline(folder, attempts(folder), number)])
             if not _follow_attempt(folder, rank, number):
                 return 0
-        running = is_held(folder / LOCK)
+        running = _goes_on(folder)
         while running and not _later(folder, number):
-            time.sleep(_EVERY_SECONDS)
-            running = is_held(folder / LOCK)
+            waits = is_slurm(folder) and not is_held(folder / LOCK)
+            time.sleep(_QUEUE_SECONDS if waits else _EVERY_SECONDS)
+            running = _goes_on(folder)
         if not (later := _later(folder, number)):
             return 0
         number = later[0]
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a launcher has the run, or SLURM a job that will take it up again."""
+    if is_held(folder / LOCK):
+        return True
+    return is_slurm(folder) and not with_jobs(read_status(folder), ask([folder])).is_over
 
 
 def _later(folder: Path, number: int | None) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from lockstep.launcher.job import JobSpec, write_job
 from lockstep.launcher.job_log import FOLDER, note_job
 from lockstep.launcher.runs import create_run
-from tests.conftest import Launch
+from tests.conftest import LAUNCH, WATCHDOG, Launch
 
 from .cluster import Cluster, until
 
@@ -92,6 +94,24 @@ def test_a_job_that_fails_without_an_outcome_and_one_that_contradicts_it(
     assert "SLURM: FAILED; the run wrote no outcome" in launch("status", "lost").out
     assert "SLURM: FAILED; the run's own outcome: done" in launch("status", "liar").out
     assert launch("status").out.count(" !") == 2
+
+
+def test_logs_follow_a_run_from_its_job_over_its_attempts(slurm: Cluster, tmp_path: Path) -> None:
+    folder, job = submit(slurm, "long", script="echo the set-up; sleep 300")
+    following = subprocess.Popen([*LAUNCH, "logs", "long", "-f"], stdout=subprocess.PIPE, text=True)
+    assert following.stdout
+    try:
+        assert following.stdout.readline() == "the set-up\n"
+        for number in (1, 2):
+            (folder / f"attempt-{number}").mkdir()
+            (folder / f"attempt-{number}" / "rank-0.log").write_text(f"attempt {number}\n")
+            assert following.stdout.readline() == f"attempt {number}\n"
+        (folder / "outcome.json").write_text(json.dumps({"status": "stopped", "exit_code": 75}))
+        slurm.cancel(job)
+        assert following.communicate(timeout=WATCHDOG)[0] == ""
+    finally:
+        following.kill()
+        following.wait()
 
 
 @pytest.mark.exhaustive
