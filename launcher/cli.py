@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from ..data.errors import UsageError
-from . import cli_runs, cli_slurm, cli_submit
+from . import cli_runs, cli_slurm, cli_submit, cli_sweep
 from .cli_options import (
     GraceOption,
     HangOption,
@@ -150,13 +150,26 @@ def resume(
     node_timeout: NodeTimeoutOption = 30.0,
     hang_timeout: HangOption = 600.0,
     max_restarts: RestartsOption = 0,
+    here: Annotated[bool, typer.Option("--local", help="Here, even if SLURM had it before.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
     from . import local
+    from .job import read_job
+    from .job_ask import submit_again
     from .resume import config_of
+    from .runs import ANY_RUN, find_run
 
     with documented(json=json):
+        folder = find_run(run, ANY_RUN)
+        job = None if here or gpus or cpu else read_job(folder)
+        if job is not None:
+            if overrides:
+                raise UsageError(
+                    f"{run} is a SLURM run: {overrides[0]} cannot be changed", "go on with it --local"
+                )
+            submit_again(folder, job)
+            raise typer.Exit(0)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
         patience = Supervision(hang_timeout, max_restarts)
         request = local.Request(gpus, cpu, json, None, run, where, patience)
@@ -218,6 +231,7 @@ def show(
 
 
 app.add_typer(cli_runs.app)
+app.add_typer(cli_sweep.app)
 app.add_typer(cli_submit.app)
 app.add_typer(cli_slurm.app)
 

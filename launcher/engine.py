@@ -35,7 +35,7 @@ class Meeting(RendezvousHandler):
     """
 
     def __init__(self, order: dict[str, Any], listen_fd: int) -> None:
-        self._run_id = order["run"]
+        self._run_id = str(order["run"])
         self._address, self._port = order["address"], order["port"]
         self._node, self._nodes = order["node"], order["nodes"]
         self._listen_fd = listen_fd

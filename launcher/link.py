@@ -37,7 +37,7 @@ class Link:
     """
 
     def __init__(self, connection: socket.socket, key: bytes, end: int) -> None:
-        connection.setblocking(False)
+        connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connection
         self._key = key

@@ -17,6 +17,7 @@ from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .feeding import Feeding
+from .files import write_json
 from .fill import fill_run, run_spec
 from .lock import Hold, held
 from .nodes import Nodes
@@ -36,7 +37,7 @@ from .resume import (
     rewind_to,
     submitted_place,
 )
-from .runs import find_run, read_outcome, write_json
+from .runs import find_run, read_outcome
 from .steering import Steering
 from .submitted import Submitted
 from .supervision import Supervision

@@ -103,7 +103,7 @@ def _bound(host: str | int, port: int) -> socket.socket:
         listener.close()
         raise
     listener.listen(128)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener
 
 

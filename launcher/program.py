@@ -12,6 +12,7 @@ from typing import Any
 
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
+from .files import write_json
 from .lock import Hold, held
 from .names import program_stem
 from .nodes import Nodes
@@ -19,7 +20,7 @@ from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
 from .rank import room_for
 from .reserve import reserved
-from .runs import create_run, write_json
+from .runs import create_run
 from .script import Script, StoppedScriptError
 from .supervision import Supervision
 from .umask import of_the_user

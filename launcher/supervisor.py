@@ -7,7 +7,6 @@ left kills every process of the run, so that nothing stays.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -15,7 +14,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +27,7 @@ from .ending import Ending, memory_kills
 from .interfaces import interface_of
 from .orders import Job
 from .others import Alone
+from .spawn import ENTRY, command, readable, thread_environment
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
@@ -37,14 +36,6 @@ _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all ar
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _BETWEEN_SECONDS = 0.01
-_HIGH = 200
-_ENTRY = (
-    b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
-    # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
-    b"import linecache; linecache.cache[__file__] = (0, None, [], __file__); del __file__; "
-    b"from lockstep.launcher.agent import main; sys.exit(main())"
-)
-
 
 Known = Callable[[Ending], bool]
 """Whether the cause of a bad end is among the ends so far."""
@@ -112,10 +103,10 @@ class Supervisor:
         }
         if name := interface_of(self._others.address if self._others.decides else self._others.own):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
-        code = _readable(_ENTRY)
+        code = readable(ENTRY)
         with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
-                _command(f"/dev/fd/{code}", job.room),
+                command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -253,7 +244,7 @@ class Supervisor:
         return len(self.ending.done) == self._count and not self.ending.lost
 
     def _loop(self, selector: selectors.BaseSelector, tick: Callable[[], None]) -> None:
-        began: float | None = None
+        self._began: float | None = None
         while self.ending.agent_status is None and self.ending.signal is None:
             for key, _ in selector.select(_POLL_SECONDS):
                 key.data(selector, key.fd)
@@ -261,25 +252,22 @@ class Supervisor:
             self._others.poll(self)
             tick()
             self._look()
-            if self.ending.told is not None:
+            if self.ending.told is not None or (self._others.decides and self._is_over()):
                 return
-            if not self._others.decides:
-                continue
-            if self._all_ended():
-                return
-            if self.ending.lost_node:
-                began = began or time.monotonic()
-                if time.monotonic() - began > _GRACE_SECONDS:
-                    return
-            if self._deadline is not None:
-                self.ending.overdue = time.monotonic() > self._deadline
-                if self.ending.overdue:
-                    return
-            elif self.ending.lost:
-                began = began or time.monotonic()
-                patience = _GRACE_SECONDS if self._known(self.ending) else _CAUSE_SECONDS
-                if time.monotonic() - began > patience:
-                    return
+
+    def _is_over(self) -> bool:
+        """Whether the attempt is to end now; where ranks are lost, their cause may still be awaited."""
+        ending = self.ending
+        if self._all_ended():
+            return True
+        if self._deadline is not None and not ending.lost_node:
+            ending.overdue = time.monotonic() > self._deadline
+            return ending.overdue
+        if not ending.lost and not ending.lost_node:
+            return False
+        self._began = self._began or time.monotonic()
+        known = ending.lost_node or self._known(ending)
+        return time.monotonic() - self._began > (_GRACE_SECONDS if known else _CAUSE_SECONDS)
 
     def _all_ended(self) -> bool:
         """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
@@ -374,38 +362,5 @@ class Supervisor:
                 self.ending.signal = number
 
 
-def _command(code: str, room: int) -> list[str]:
-    """Short, and then as long as a rank's own, which takes its place in ``ps`` and must leave nothing over."""
-    command = [sys.executable, "-u", code]
-    missing = room - sum(len(os.fsencode(part)) + 1 for part in command)
-    return [*command, "." * (missing - 1)] if missing > 0 else command
-
-
-def _readable(data: bytes) -> int:
-    """A descriptor that ``data`` can be read from.
-
-    Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the
-    agent's frame under this name, past linecache, must find nothing. Number 9 was a pipe of the loader's.
-    """
-    reader, writer = os.pipe()
-    os.write(writer, data)
-    os.close(writer)
-    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    os.close(reader)
-    return high
-
-
 def _lives(process: family.Process) -> bool:
     return family.process_of(process.pid) == process
-
-
-def thread_environment(threads: int) -> dict[str, str]:
-    """Read when torch and NumPy are imported; one node's traffic stays on the loopback interface.
-
-    Threads that wait for work sleep instead of spinning: on a machine that something else uses as well, two
-    spinning threads made a step of a small model ten times slower (1.6 ms with one thread, 18.8 ms with two).
-    """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # another one for several nodes
-    waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-    return {**dict.fromkeys(names, str(threads)), **loopback, **waiting}
