@@ -13,6 +13,7 @@ from .ending import Ending
 from .failure import cause_known, diagnose
 from .orders import Job, order_of, visible_gpus
 from .prepare import SAME_HASHES, Preparation
+from .stacks import tidy
 from .steering import Steering
 from .supervisor import Supervisor
 from .world import World
@@ -51,7 +52,13 @@ class Attempt:
         return Preparation(config, base).wait()
 
     def run(
-        self, argv: list[str], tick: Callable[[], None], *, fenced: bool, steering: Steering | None = None
+        self,
+        argv: list[str],
+        tick: Callable[[], None],
+        *,
+        fenced: bool,
+        steering: Steering | None = None,
+        look: Callable[[Ending], None] = lambda _: None,
     ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
@@ -60,6 +67,7 @@ class Attempt:
             tick: called now and then.
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
             steering: of a training, which can be asked to stop.
+            look: called now and then; may put a hang into the ending.
         """
         environment = {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
@@ -70,8 +78,12 @@ class Attempt:
         if steering is not None:
             self._supervisor.on_signal = steering.signalled
         order = order_of(self.folder, self._world, environment) | {"argv": argv}
+        self._supervisor.on_look = look
         self._supervisor.go(order)
-        return self._diagnose(self._supervisor.watch(tick))
+        try:
+            return self._diagnose(self._supervisor.watch(tick))
+        finally:
+            tidy(self.folder)
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
         return diagnose(self.folder, ending, self._world.processes)

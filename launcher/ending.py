@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..data.errors import HangError
+
 
 @dataclass
 class Ending:
@@ -23,6 +25,8 @@ class Ending:
     agent_status: int | None = None
     signal: int | None = None
     """The signal that asked the supervisor itself to stop."""
+    hang: HangError | None = None
+    """Ranks that wait for one that does not come; found by ``launcher/lookout.py``."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
 

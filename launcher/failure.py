@@ -52,6 +52,8 @@ def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = F
         world_size: ranks that were started.
         script: the ranks run a user's program, whose exit status is passed on.
     """
+    if ending.hang is not None:
+        return ending.hang
     if len(ending.done) == world_size and not ending.lost:
         return None
     if ending.signal is not None:

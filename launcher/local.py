@@ -19,6 +19,7 @@ from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .fill import fill_run, run_spec
 from .lock import held
+from .lookout import Lookout
 from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
@@ -96,7 +97,7 @@ def _train(
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         log = attempt.folder / "wandb.log"
         feeder = start_feeder(spec, folder, log)
-        failure = _steered(attempt, plan, folder, rows)
+        failure = _steered(attempt, plan, folder, rows, request.supervision)
         rows.close()
         failure = _record(folder, failure, world)
         warning = finish_feeder(feeder, 0 if failure is None else failure.exit_status)
@@ -104,16 +105,26 @@ def _train(
     return failure
 
 
-def _steered(attempt: Attempt, plan: LaunchPlan, folder: Path, rows: EpochTable) -> LockstepError | None:
+def _steered(
+    attempt: Attempt, plan: LaunchPlan, folder: Path, rows: EpochTable, supervision: Supervision
+) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop."""
     steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
+
+    lookout = Lookout(attempt.folder, supervision.hang_timeout, plan.world.processes, steering.said)
 
     def tick() -> None:
         steering.tick()
         rows.update()
 
     try:
-        return attempt.run([str(folder / "spec.json")], tick, fenced=True, steering=steering)
+        return attempt.run(
+            [str(folder / "spec.json")],
+            tick,
+            fenced=True,
+            steering=steering,
+            look=lookout.tick,
+        )
     finally:
         steering.close()
 

@@ -14,6 +14,7 @@ from ..data.errors import LockstepError, UsageError
 from .console import card, say
 from .failure import cause_known, diagnose
 from .lock import held
+from .lookout import Lookout
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
@@ -134,6 +135,8 @@ def _attempt(
         outputs=outputs,
     )
     supervisor = Supervisor(job, cause_known(folder), owed=False)
+    lookout = Lookout(folder, program.supervision.hang_timeout, world.processes, warn=supervisor.notes.append)
+    supervisor.on_look = lookout.tick
     try:
         order = order_of(folder, world, {}) | {
             "program": program.argv,
@@ -146,6 +149,7 @@ def _attempt(
     finally:
         supervisor.cancel()
         view.close()
+        lookout.close()
     return diagnose(folder, ending, world.processes, script=True)
 
 

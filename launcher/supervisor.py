@@ -75,6 +75,8 @@ class Supervisor:
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
+        self.on_look: Callable[[Ending], None] = lambda _: None
+        """Called now and then; may put a hang into the ending, which ends everything."""
         self._signals: list[int] = []
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
@@ -157,6 +159,10 @@ class Supervisor:
             tick()
             self._look()
             if self._all_ended():
+                return
+            if not self.ending.lost:
+                self.on_look(self.ending)
+            if self.ending.hang is not None:
                 return
             if self.ending.lost:
                 began = began or time.monotonic()
