@@ -31,11 +31,15 @@ def place_of(error: BaseException) -> str:
 
 
 def place_in(stack: Sequence[Frame]) -> Frame | None:
-    """The same of a stack of (file, line, function), the innermost first; None of an empty one."""
+    """The user's innermost place in a stack of a process that waits, else ours, else a library's; None of an empty one.
+
+    Args:
+        stack: the innermost frame first.
+    """
     frames = [frame for frame in stack if not frame[0].startswith(("<frozen", "/dev/fd/"))]
-    theirs = [frame for frame in frames if Path(frame[0]).resolve().parent not in _OURS]
-    own = [frame for frame in theirs if not _is_library(frame[0])]
-    return next(iter(own or theirs or frames), None)
+    own = [frame for frame in frames if is_of_people(frame[0])]
+    ours = [frame for frame in frames if Path(frame[0]).resolve().parent in _OURS]
+    return next(iter(own or ours or frames), None)
 
 
 def is_of_people(filename: str) -> bool:

@@ -78,7 +78,7 @@ class Lookout:
         self._sampled = 0.0
         self._next = 0.0
         self._dumps: dict[int, Dump] = {}
-        self._warned = False
+        self._warned: list[tuple[int, str]] = []
 
     def tick(self, ending: Ending) -> None:
         """Look, and put a hang that is certain into ``ending``."""
@@ -137,7 +137,6 @@ class Lookout:
             used = proc.use(known.process.pid)
             if counts and proc.is_active(known.use, used):
                 known.active = self._now
-                self._warned = self._warned and self._is_device(rank)
             known.use = used
 
     def _is_device(self, rank: int) -> bool:
@@ -196,8 +195,8 @@ class Lookout:
             return
         if verdict.certain:
             ending.hang = hang_error(verdict, self._world_size, self._timeout)
-        elif not self._warned:
-            self._warned = True
+        elif (about := [(rank.rank, rank.place) for rank in verdict.culprits]) != self._warned:
+            self._warned = about
             self._warn(warning(verdict, self._timeout))
 
     def evidence(self) -> list[Evidence]:
