@@ -14,6 +14,7 @@ from .failure import cause_known, diagnose
 from .orders import Job, order_of, visible_gpus
 from .prepare import SAME_HASHES, Preparation
 from .restarts import Restarts
+from .stacks import tidy
 from .steering import Steering
 from .supervisor import Known, Supervisor
 from .world import World
@@ -59,6 +60,7 @@ class Attempt:
         fenced: bool,
         steering: Steering | None = None,
         restarts: Restarts | None = None,
+        look: Callable[[Ending], None] = lambda _: None,
     ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
@@ -68,11 +70,13 @@ class Attempt:
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
             steering: of a training, which can be asked to stop.
             restarts: of ranks that have failed; without it there are none.
+            look: called now and then; may put a hang into the ending.
         """
         if steering is not None:
             self._supervisor.on_signal = steering.signalled
         order = order_of(self.folder, self._world, self._environment(steering, fenced=fenced))
         limit = restarts.limit if restarts else 0
+        self._supervisor.on_look = look
         self._supervisor.go(order | {"argv": argv, "max_restarts": limit})
 
         def again(ending: Ending) -> tuple[dict[str, Any], Known] | None:
@@ -80,11 +84,15 @@ class Attempt:
             folder = restarts.next(failure) if restarts and failure else None
             if folder is None:
                 return None
+            tidy(self.folder)
             self.folder = folder
             environment = self._environment(steering, fenced=fenced)
             return {"attempt_dir": str(folder), "environment": environment}, cause_known(folder)
 
-        return self._diagnose(self._supervisor.watch(tick, again if limit else None))
+        try:
+            return self._diagnose(self._supervisor.watch(tick, again if limit else None))
+        finally:
+            tidy(self.folder)
 
     def _environment(self, steering: Steering | None, *, fenced: bool) -> dict[str, str]:
         return {

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.errors import HangError
+
 
 @dataclass
 class Ending:
@@ -36,6 +38,8 @@ class Ending:
     """Which other node is gone, in words; empty while all are there."""
     told: dict[str, Any] | None = None
     """What node 0 has said of the end, on another node; or that it is lost."""
+    hang: HangError | None = None
+    """Ranks that wait for one that does not come; found by ``launcher/lookout.py``."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
 

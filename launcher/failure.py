@@ -52,8 +52,8 @@ def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = F
         world_size: ranks that were started.
         script: the ranks run a user's program, whose exit status is passed on.
     """
-    if len(ending.done) == world_size and not ending.lost:
-        return None
+    if ending.hang is not None or (len(ending.done) == world_size and not ending.lost):
+        return ending.hang
     if ending.signal is not None:
         return InterruptedRunError(ending.signal)
     failures = _failures(attempt, ending)

@@ -16,10 +16,12 @@ from ..training.runspec import RunSpec, read_spec
 from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .ending import Ending
 from .feeding import Feeding
 from .files import write_json
 from .fill import fill_run, run_spec
 from .lock import Hold, held
+from .lookout import Lookout
 from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
@@ -138,6 +140,11 @@ def _steered(
     steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
     steering.listen()
 
+    lookouts = [_lookout(attempt.folder, plan, request, steering)]
+
+    def look(ending: Ending) -> None:
+        lookouts[0].tick(ending)
+
     def tick() -> None:
         hold.tick()
         if request.submitted is not None:
@@ -155,21 +162,34 @@ def _steered(
         steering.renew()
         return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
 
+    def begin(following: Path) -> None:
+        feed.start(following)
+        lookouts[:] = [_lookout(following, plan, request, steering)]
+
     restarts = Restarts(
         folder,
         request.supervision.max_restarts,
         stopping=lambda: steering.stopping,
         prepare=prepare,
-        begun=feed.start,
+        begun=begin,
     )
     try:
         return attempt.run(
-            [str(folder / "spec.json")], tick, fenced=True, steering=steering, restarts=restarts
+            [str(folder / "spec.json")],
+            tick,
+            fenced=True,
+            steering=steering,
+            restarts=restarts,
+            look=look,
         )
     except RankLostError as error:  # the run is another's now
         return error
     finally:
         steering.close()
+
+
+def _lookout(attempt: Path, plan: LaunchPlan, request: Request, steering: Steering) -> Lookout:
+    return Lookout(attempt, request.supervision.hang_timeout, plan.world.processes, steering.said)
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:

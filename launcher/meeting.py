@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..data.errors import LockstepError, MachineError, UsageError, error_from_js
 from .console import say
 from .interfaces import addresses, outward
 from .link import Link, LinkError, answer, offer
-from .nodes import Nodes
+from .nodes import Layout, Nodes
 from .owner import boot_id
 
 _FILE = ".meeting.json"
@@ -31,25 +30,6 @@ _PATIENCE_SECONDS = 600.0
 _REACH_SECONDS = 5.0
 _STEP_SECONDS = 0.02
 _IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the nodes have agreed on."""
-
-    run: str
-    processes: tuple[int, ...]
-    """Of each node."""
-    address: str
-    """Of node 0, on the interface that all of them use."""
-    hosts: tuple[str, ...]
-    shared: bool
-    """Whether every node sees the same run folder."""
-
-    def ranks_of(self, node: int) -> range:
-        """The ranks of a node."""
-        first = sum(self.processes[:node])
-        return range(first, first + self.processes[node])
 
 
 def key_of_user() -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from .ending import Ending
 from .link import Link
-from .meeting import Layout
+from .nodes import Layout
 
 _PULSE_SECONDS = 1.0
 _TAIL_BYTES = 8192

@@ -12,9 +12,11 @@ from ..training.control import STOPPED
 from .console import say
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .lookout import Lookout
 from .orders import Job
 from .requests import note_stop, take_request
 from .restarts import Restarts
+from .stacks import tidy
 from .supervision import Supervision
 from .supervisor import Known, Supervisor
 from .view import View
@@ -80,6 +82,9 @@ class Script:
             script=True,
         )
         self._processes = 0
+        self._hang_timeout = supervision.hang_timeout
+        self._supervisor.on_look = self._look
+        self._lookout: Lookout | None = None
 
     def run(self, order: dict[str, Any]) -> LockstepError | None:
         """Let the ranks work; None where all ended well, else why not."""
@@ -91,6 +96,7 @@ class Script:
         finally:
             self._supervisor.cancel()
             self._view.close()
+            tidy(self._attempt)
         return self._diagnose(ending)
 
     def _signalled(self, number: int) -> bool:
@@ -122,8 +128,18 @@ class Script:
             return None
         return {"attempt_dir": str(self._attempt), "environment": {}}, cause_known(self._attempt)
 
+    def _look(self, ending: Ending) -> None:
+        """For hangs; ranks that were asked to end may take their grace."""
+        if self._asked is None:
+            warn = self._supervisor.notes.append
+            self._lookout = self._lookout or Lookout(
+                self._attempt, self._hang_timeout, self._processes, warn=warn
+            )
+            self._lookout.tick(ending)
+
     def _turn(self, attempt: Path) -> None:
-        self._attempt = attempt
+        tidy(self._attempt)
+        self._attempt, self._lookout = attempt, None
         self._view.turn()
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:

@@ -69,6 +69,10 @@ class Steering:
             self._horizon.ask_for_checkpoint()
         self._horizon.extend()
 
+    def said(self, rank: int) -> tuple[int, str, int]:
+        """How far a rank of this node is, as ``Horizon.said``."""
+        return self._horizon.said(rank)
+
     def _is_due(self) -> bool:
         if self._every is None or time.monotonic() - self._last < self._every:
             return False

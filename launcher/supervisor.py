@@ -82,6 +82,8 @@ class Supervisor:
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
+        self.on_look: Callable[[Ending], None] = lambda _: None
+        """Called now and then; may put a hang into the ending, which ends everything."""
         self._signals: list[int] = []
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
@@ -264,7 +266,8 @@ class Supervisor:
             ending.overdue = time.monotonic() > self._deadline
             return ending.overdue
         if not ending.lost and not ending.lost_node:
-            return False
+            self.on_look(ending)
+            return ending.hang is not None
         self._began = self._began or time.monotonic()
         known = ending.lost_node or self._known(ending)
         return time.monotonic() - self._began > (_GRACE_SECONDS if known else _CAUSE_SECONDS)

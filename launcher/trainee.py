@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from ..data.signals import leave_to_supervisor
 from ..training.control import STOPPED
 from .bootstrap import STATUS, report
 from .numa import bind_rank
+from .stacks import answer_requests
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:
@@ -21,6 +23,8 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
+    if attempt := os.environ.get("LOCKSTEP_ATTEMPT_DIR"):
+        answer_requests(Path(attempt), rank)
     if "--check" in argv:
         status = importlib.import_module("lockstep.training.check").main(list(argv), worker.main)
     else:
