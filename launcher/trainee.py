@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     if status not in (0, STOPPED):
         os._exit(status)  # the clean-up of a broken process group can hang
     report(status_fd, kind="done", rank=rank)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call its workers' end in there a failure
     atexit._run_exitfuncs()  # noqa: SLF001 - the one part of that end that is wanted
     _flush()
     os._exit(
