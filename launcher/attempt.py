@@ -11,7 +11,9 @@ from ..data.facts import DataFacts
 from ..data.spec import DataConfig
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .followed import Followed
 from .orders import Job, order_of, visible_gpus
+from .others import Alone, Follower
 from .prepare import SAME_HASHES, Preparation
 from .restarts import Restarts
 from .stacks import tidy
@@ -32,15 +34,20 @@ class Attempt:
         world: the processes.
         keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
             long as the agent does.
+        others: the other nodes.
     """
 
-    def __init__(self, folder: Path, world: World, keep: tuple[int, ...] = ()) -> None:
-        folder.mkdir(mode=0o700)
+    def __init__(
+        self, folder: Path, world: World, keep: tuple[int, ...] = (), others: Alone | None = None
+    ) -> None:
+        if world.node == 0:
+            folder.mkdir(mode=0o700)
         self.folder = folder
         self._world = world
         environment = {**visible_gpus(world), **SAME_HASHES}
-        job = Job(world.threads, environment, _MODULES, folder / "agent.log", keep=keep)
-        self._supervisor = Supervisor(job, cause_known(folder), owed=True)
+        log = folder / (f"agent-{world.node}.log" if world.node else "agent.log")
+        job = Job(world.threads, environment, _MODULES, log, keep=keep)
+        self._supervisor = Supervisor(job, cause_known(folder), owed=True, others=others)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +101,33 @@ class Attempt:
         finally:
             tidy(self.folder)
 
-    def _environment(self, steering: Steering | None, *, fenced: bool) -> dict[str, str]:
+    def follow(
+        self, argv: list[str], tick: Callable[[], None], page: Followed, go: dict[str, Any], others: Follower
+    ) -> Ending:
+        """Another node's ranks: work until node 0 says that it is over.
+
+        Args:
+            argv: of the worker.
+            tick: called now and then.
+            page: of this node's ranks.
+            go: node 0's order to start: where its store is, and how many restarts it may count.
+            others: node 0; its orders to start again are obeyed here.
+        """
+        self._supervisor.on_signal = page.signalled
+
+        def again(message: dict[str, Any]) -> None:
+            self.folder = self.folder.with_name(message["attempt"])
+            page.renew()
+            environment = self._environment(page, fenced=True)
+            order = {"attempt_dir": str(self.folder), "environment": environment}
+            self._supervisor.restart(order, cause_known(self.folder))
+
+        others.commands |= {"restart": again, "horizon": page.obey}
+        order = order_of(self.folder, self._world, self._environment(page, fenced=True))
+        self._supervisor.go(order | {"argv": argv, "port": go["port"], "max_restarts": go["max_restarts"]})
+        return self._supervisor.watch(tick)
+
+    def _environment(self, steering: Steering | Followed | None, *, fenced: bool) -> dict[str, str]:
         return {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
@@ -103,4 +136,4 @@ class Attempt:
         }
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
-        return diagnose(self.folder, ending, self._world.processes)
+        return diagnose(self.folder, ending, self._world.size)

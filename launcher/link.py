@@ -45,6 +45,7 @@ class Link:
         self._out, self._in = bytearray(), bytearray()
         self._sent = self._received = 0
         self._heard = time.monotonic()
+        self._unread: list[dict[str, Any]] = []
         self._sending = threading.RLock()
         self.closed = ""
         """Why it is; empty while it is open."""
@@ -95,7 +96,12 @@ class Link:
                 raise
             except OSError as error:
                 self._close(error.strerror or "broken")
-        return self._lines()
+        unread, self._unread = self._unread, []
+        return unread + self._lines()
+
+    def put_back(self, messages: list[dict[str, Any]]) -> None:
+        """Have the next call of ``receive`` return these, first of all."""
+        self._unread = messages + self._unread
 
     def _lines(self) -> list[dict[str, Any]]:
         *lines, rest = bytes(self._in).split(b"\n")

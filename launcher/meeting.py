@@ -252,15 +252,26 @@ def _next(link: Link, kind: str, seconds: float) -> dict[str, Any] | None:
     """The next message, if it is of this kind and comes in time."""
     deadline = time.monotonic() + seconds
     while not link.closed and time.monotonic() < deadline:
-        for message in link.receive():
-            if message["kind"] == kind:
-                return message
+        if (message := _taken(link, kind)) is not None:
+            return message
         time.sleep(_STEP_SECONDS)
     return None
 
 
-def join(nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], processes: int) -> Link:
-    """Another node: find node 0, and tell it of this one; the link to it.
+def _taken(link: Link, *kinds: str) -> dict[str, Any] | None:
+    """The first message of these kinds, if there is one; what came behind it stays unread."""
+    messages = link.receive()
+    for number, message in enumerate(messages):
+        if message["kind"] in kinds:
+            link.put_back(messages[number + 1 :])
+            return message
+    return None
+
+
+def join(
+    nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], processes: int
+) -> tuple[Link, Layout]:
+    """Another node: find node 0, and tell it of this one; the link to it, and what all have agreed on.
 
     Args:
         nodes: which node this is.
@@ -286,7 +297,9 @@ def join(nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], p
         )
         reach = awaited(link, "reach")
         link.send("reached", failed=unreached(reach["places"]))
-    return link
+        told = awaited(link, "layout")  # until then others may still try to reach this node
+    processes_of_all, hosts = tuple(told["processes"]), tuple(told["hosts"])
+    return link, Layout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
 
 
 def awaited(link: Link, kind: str) -> dict[str, Any]:
@@ -296,11 +309,11 @@ def awaited(link: Link, kind: str) -> dict[str, Any]:
         LockstepError: node 0 has ended the launch, or is gone.
     """
     while True:
-        for message in link.receive():
-            if message["kind"] == kind:
-                return message
-            if message["kind"] == "end":
-                raise ended(message)
+        message = _taken(link, kind, "end")
+        if message is not None and message["kind"] == "end":
+            raise ended(message)
+        if message is not None:
+            return message
         if link.closed:
             raise MachineError(f"node 0 is gone: {link.closed}", "its own words say why")
         time.sleep(_STEP_SECONDS)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..data.errors import RankLostError
 from .ending import Ending
 from .link import Link
 from .nodes import Layout
@@ -107,6 +108,8 @@ class Leader(Alone):
         self.on_stop: Callable[[str], None] = lambda _: None
         """Told that another node was asked to stop, and by whom."""
         self._replies: dict[int, dict[str, Any]] = {}
+        self._shared: tuple[int, int, bool] | None = None
+        self._attempt = ""
 
     def total(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
         """All ranks."""
@@ -118,6 +121,7 @@ class Leader(Alone):
 
     def tell(self, kind: str, **values: Any) -> None:
         """Say something to all others."""
+        self._attempt = values.get("attempt", self._attempt)
         for link in self.links():
             link.send(kind, **values)
 
@@ -141,26 +145,44 @@ class Leader(Alone):
 
     def _hear(self, node: int, message: dict[str, Any], supervisor: Supervised) -> None:
         kind = message["kind"]
-        if kind == "ping":
-            self._links[node].send("pong", sent=message["sent"], now=time.time_ns())
-        elif kind == "rank":
+        if kind == "rank":
             supervisor.hear({**message["message"], "host": self._layout.hosts[node]})
         elif kind == "progress":
-            self.on_progress(self._layout.ranks_of(node)[0], message["ranks"])
+            if message["attempt"] == self._attempt:  # not of the one before
+                self.on_progress(self._layout.ranks_of(node)[0], message["ranks"])
         elif kind == "stop":
             self.on_stop(f"{message['by']} on node {node}")
         else:
+            self._answer(node, message)
+
+    def _answer(self, node: int, message: dict[str, Any]) -> None:
+        if message["kind"] == "ping":
+            self._links[node].send("pong", sent=message["sent"], now=time.time_ns())
+        else:
             self._replies[node] = message
 
-    def replies(self, kind: str, supervisor: Supervised) -> dict[int, dict[str, Any]] | None:
-        """Wait until every other node has answered with ``kind``; None where one was lost instead."""
+    def ask(self, kind: str) -> dict[int, dict[str, Any]]:
+        """Wait until every other node has answered with ``kind``, before the ranks have started.
+
+        Raises:
+            RankLostError: one is gone instead.
+        """
         while any(self._replies.get(node, {}).get("kind") != kind for node in self._links):
-            self.poll(supervisor)
-            if supervisor.ending.lost_node:
-                return None
+            for node, link in self._links.items():
+                for message in link.receive():
+                    self._answer(node, message)
+                if why := self._lost(link):
+                    raise RankLostError(self._words(node, why), "look at that machine and the network")
             time.sleep(0.01)
         found, self._replies = self._replies, {}
         return found
+
+    def share(self, words: tuple[int, int, bool]) -> None:
+        """Tell the others how far their ranks may go, if that has changed."""
+        if words != self._shared:
+            self._shared = words
+            horizon, checkpoint_at, final = words
+            self.tell("horizon", horizon=horizon, checkpoint_at=checkpoint_at, final=final)
 
     def close(self) -> None:
         """End the links, after what is still to be said."""

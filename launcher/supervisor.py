@@ -122,6 +122,11 @@ class Supervisor:
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
         self._count = self._others.total(int(order["processes"]))
+        self._attempt = Path(order["attempt_dir"])
+        if self._others.decides:
+            self._others.tell(
+                "go", attempt=self._attempt.name, port=self.port, max_restarts=order["max_restarts"]
+            )
         meeting = {"address": self._others.address, "node": self._others.node, "nodes": self._others.nodes}
         self._tell({"port": self.port, **order, **meeting})
 
@@ -170,8 +175,10 @@ class Supervisor:
         self._known, self._all_done, self.ending = known, None, Ending()
         self._attempt = Path(order["attempt_dir"])
         self._memory_kills = memory_kills()
+        if self._others.decides:
+            self._others.tell("restart", attempt=self._attempt.name)
         if self._outputs is not None:
-            self._outputs.turn(Path(order["attempt_dir"]))
+            self._outputs.turn(self._attempt)
         self._tell(order)
 
     def cancel(self) -> None:

@@ -138,6 +138,21 @@ class Horizon:
         silent = (time.monotonic_ns() - self._words[at + _TIME]) / 1e9
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], silent
 
+    def take(self, horizon: int, checkpoint_at: int, *, final: bool) -> None:
+        """Be what another node's horizon is: the checkpoint first, so that no rank passes it unknowing."""
+        self._words[_CHECKPOINT_AT] = checkpoint_at
+        self._words[_HORIZON] = horizon
+        self._words[_FINAL] = int(final)
+
+    def words(self) -> tuple[int, int, bool]:
+        """(horizon, step of the checkpoint that was asked for, whether it is final), for ``take``."""
+        return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping
+
+    def note(self, rank: int, steps: int, phase: int, stamp: int) -> None:
+        """Another node's rank has come so far."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        self._words[at + _STEP], self._words[at + _PHASE], self._words[at + _TIME] = steps, phase, stamp
+
     def said(self, rank: int) -> tuple[int, str, int]:
         """(steps done, phase, stamp of its last word) of a local rank."""
         at = _FIRST_RANK + _RANK_WORDS * rank
