@@ -113,7 +113,7 @@ class Attempt:
             go: node 0's order to start: where its store is, and how many restarts it may count.
             others: node 0; its orders to start again are obeyed here.
         """
-        self._supervisor.on_signal = page.signalled
+        self._supervisor.on_signal = others.signalled
 
         def again(message: dict[str, Any]) -> None:
             self.folder = self.folder.with_name(message["attempt"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,6 @@ class Followed:
         self._ranks = ranks
         self._open()
         self._told: list[list[int]] = []
-        self.on_stop: Callable[[str], None] = lambda _: None
-        self._asked = False
 
     def _open(self) -> None:
         self._memory = os.memfd_create("lockstep-control")
@@ -52,14 +48,6 @@ class Followed:
             return None
         self._told = rows
         return rows
-
-    def signalled(self, number: int) -> bool:
-        """Node 0 is asked to stop; only a second interrupt ends this node at once."""
-        if self._asked:
-            return number != signal.SIGINT
-        self._asked = True
-        self.on_stop(signal.Signals(number).name)
-        return True
 
     def close(self) -> None:
         """Give the page back."""

@@ -101,7 +101,6 @@ def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation
         node.prepared(lambda: Preparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
         page = Followed(node.world.processes)
-        page.on_stop = lambda by: node.others.tell("stop", by=by)
         attempt = seen(folder / go["attempt"])
         try:
             with Attempt(attempt, node.world, reservation.descriptors, node.others) as ranks:

@@ -6,6 +6,7 @@ Node 0 decides every end. The others tell it how their ranks end, and end them w
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -207,6 +208,7 @@ class Follower(Alone):
         self._link = link
         self._own = link.own
         self._timeout = timeout
+        self._asked = False
         self._best: tuple[int, int] | None = None
         self._pulse = _Pulse(self.links)
         self.address = layout.address
@@ -263,6 +265,14 @@ class Follower(Alone):
     def offset(self) -> int:
         """Nanoseconds that node 0's clock is ahead of this one's."""
         return self._best[1] if self._best else 0
+
+    def signalled(self, number: int) -> bool:
+        """A signal asks to stop, which node 0 decides; False for a second interrupt, which ends this node at once."""
+        if self._asked:
+            return number != signal.SIGINT
+        self._asked = True
+        self.tell("stop", by=signal.Signals(number).name)
+        return True
 
     def pass_on(self, message: Mapping[str, Any], attempt: Path) -> None:
         """Tell node 0 of a rank, with the rank's own account where it ended badly, in node 0's time."""

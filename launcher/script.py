@@ -14,6 +14,7 @@ from .ending import Ending
 from .failure import cause_known, diagnose
 from .lookout import Lookout
 from .orders import Job
+from .others import Leader
 from .requests import note_stop, take_request
 from .restarts import Restarts
 from .stacks import tidy
@@ -64,6 +65,7 @@ class Script:
         supervision: Supervision,
         view: View,
         also: Callable[[], None] = lambda: None,
+        leader: Leader | None = None,
     ) -> None:
         self._also = also
         self._attempt = attempt
@@ -71,7 +73,10 @@ class Script:
         self._grace = supervision.grace
         self._asked: tuple[str, int] | None = None
         """By whom and with which signal it was to end."""
-        self._supervisor = Supervisor(job, cause_known(attempt), owed=False)
+        self._supervisor = Supervisor(job, cause_known(attempt), owed=False, others=leader)
+        if leader is not None:
+            leader.on_stop = lambda by: self._stop(by, signal.SIGTERM)
+        self._alone = leader is None
         self._supervisor.on_signal = self._signalled
         self._restarts = Restarts(
             attempt.parent,
@@ -86,9 +91,9 @@ class Script:
         self._supervisor.on_look = self._look
         self._lookout: Lookout | None = None
 
-    def run(self, order: dict[str, Any]) -> LockstepError | None:
-        """Let the ranks work; None where all ended well, else why not."""
-        self._processes = int(order["processes"])
+    def run(self, order: dict[str, Any], processes: int) -> LockstepError | None:
+        """Let the ranks work, ``processes`` on all nodes; None where all ended well, else why not."""
+        self._processes = processes
         limit = self._restarts.limit
         try:
             self._supervisor.go({**order, "max_restarts": limit})
@@ -130,7 +135,9 @@ class Script:
 
     def _look(self, ending: Ending) -> None:
         """For hangs; ranks that were asked to end may take their grace."""
-        if self._asked is None:
+        if (
+            self._asked is None and self._alone
+        ):  # who waits for whom across nodes is not seen from one of them
             warn = self._supervisor.notes.append
             self._lookout = self._lookout or Lookout(
                 self._attempt, self._hang_timeout, self._processes, warn=warn
