@@ -205,7 +205,7 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
     if record is not None and patience and "slurmctld" in record.living():
         _cancel_jobs(folder, patience)
     if record is not None:
-        _end_keeper(record.keeper)
+        _end_keeper(record)
     left = end_all(lambda: _family(folder))
     shutil.rmtree(folder, ignore_errors=True)
     if left:
@@ -226,12 +226,12 @@ def _cancel_jobs(folder: Path, patience: float) -> None:
             time.sleep(0.5)
 
 
-def _end_keeper(keeper: Process) -> None:
+def _end_keeper(record: Record) -> None:
     """Ask it to end everything, and wait for it."""
     deadline = time.monotonic() + _KEEPER_SECONDS
-    while start_of(keeper.pid) == keeper.started and time.monotonic() < deadline:
+    while "keeper" in record.living() and time.monotonic() < deadline:
         with suppress(ProcessLookupError):
-            os.kill(keeper.pid, signal.SIGTERM)
+            os.kill(record.keeper.pid, signal.SIGTERM)
         time.sleep(_BETWEEN_SECONDS)
 
 

@@ -43,6 +43,8 @@ _KEPT = {
     "SLURM_CONF",
     "SLURM_JWT",
 }  # where SLURM is and who asks; everything else is an option of another job
+_PATIENCE_SECONDS = 20.0
+_SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
 _UNKNOWN = "Invalid job id"
 _RECORD, _FIELD = "\x1e", "\x1f"  # in no name that a person types; a name may hold spaces, bars and new lines
 _COLUMNS = {
@@ -120,7 +122,7 @@ def submit(options: Sequence[str], script: str) -> int:
     Raises:
         SlurmError: SLURM refused it, or did not answer; in the latter case the job may be there.
     """
-    answer = _run(["sbatch", "--parsable", *options], script, timeout=60.0)
+    answer = _run(["sbatch", "--parsable", *options], script, timeout=_SUBMIT_SECONDS)
     numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
     if answer.status or not numbers:
         raise answer.error("" if numbers else "look at `squeue --me` before you submit it again")
@@ -136,7 +138,7 @@ def try_submit(options: Sequence[str], script: str) -> str:
     Raises:
         SlurmError: it would be refused; with sbatch's own reason.
     """
-    answer = _run(["sbatch", "--test-only", *options], script, timeout=60.0)
+    answer = _run(["sbatch", "--test-only", *options], script, timeout=_SUBMIT_SECONDS)
     if answer.status:
         raise answer.error()
     said = re.search(r"Job \d+ (to start .*)", answer.err + answer.out)
@@ -314,5 +316,5 @@ def parse_time(text: str) -> float | None:
         return None
 
 
-def _run(command: Sequence[str], given: str | None = None, *, timeout: float = 20.0, **extra: str) -> Answer:
-    return run_tool(command, given, {**environment(), **extra}, timeout)
+def _run(command: Sequence[str], given: str | None = None, *, timeout: float = 0.0, **extra: str) -> Answer:
+    return run_tool(command, given, {**environment(), **extra}, timeout or _PATIENCE_SECONDS)
