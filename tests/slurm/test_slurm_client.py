@@ -44,7 +44,7 @@ def test_an_array_has_one_job_for_each_task(slurm: Cluster) -> None:
     assert [found[f"{job}_{task}"].state for task in (1, 2, 3)] == ["RUNNING", "PENDING", "PENDING"]
     assert slurm_client.end_time(f"{job}_2") is None
     slurm_client.cancel(f"{job}_3")
-    until(lambda: slurm_client.jobs([job])[f"{job}_3"].state == "CANCELLED", "task 3 is cancelled")
+    until(lambda: f"{job}_3" not in slurm_client.jobs([job]), "task 3, which never ran, is gone")
     assert slurm_client.jobs([job])[f"{job}_1"].state == "RUNNING"
 
 
@@ -93,7 +93,7 @@ def test_a_controller_that_is_gone_is_no_answer(slurm: Cluster, monkeypatch: pyt
     (slurm.work / "gone.conf").write_text(text)
     monkeypatch.setenv("SLURM_CONF", str(slurm.work / "gone.conf"))
     monkeypatch.setattr(slurm_client, "_PATIENCE_SECONDS", 3.0)
-    with pytest.raises(SlurmError, match="Unable to contact|no answer in"):
+    with pytest.raises(SlurmError, match=r"Unable to contact|no answer in"):
         slurm_client.jobs([1])
 
 
@@ -104,5 +104,5 @@ def test_a_running_sandbox_is_used_where_nothing_else_is_said(
     monkeypatch.setenv("LOCKSTEP_SLURM_SANDBOX", str(slurm.folder))
     assert slurm_client.environment()["SLURM_CONF"] == str(slurm.conf)
     assert slurm_client.environment()["SLURM_CONF"] == str(slurm.conf)
-    assert capsys.readouterr().err.count("sandbox") == 1
+    assert capsys.readouterr().err.count("note:") == 1
     assert sandbox.node_states(slurm.folder).keys() == {"n1", "n2"}
