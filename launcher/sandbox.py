@@ -28,6 +28,7 @@ _DAEMONS = {"munged", "slurmctld", "slurmd", "slurmstepd"}
 _LONGEST_PATH = (
     80  # of the folder; a socket's path may have 107 bytes, and a step's is made of its node and number
 )
+_ROOM_BYTES = 64 << 20  # a daemon whose disk is full dies without a word
 _UP_SECONDS = 90.0
 _KEEPER_SECONDS = 20.0
 _BETWEEN_SECONDS = 0.1
@@ -60,8 +61,7 @@ def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
     _refuse(folder)
     if _is_ours(folder):
         down(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
+    _make_room(folder)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not take(lock):
         os.close(lock)
@@ -93,6 +93,22 @@ def _refuse(folder: Path) -> None:
     if folder.exists() and not _is_ours(folder) and (not folder.is_dir() or any(folder.iterdir())):
         hint = "set LOCKSTEP_SLURM_SANDBOX to a folder that does not exist"
         raise UsageError(f"{folder}: not a sandbox, and not an empty folder either", hint)
+
+
+def _make_room(folder: Path) -> None:
+    hint = "make room, or set LOCKSTEP_SLURM_SANDBOX to another folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # jobs of other users go through it
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise MachineError(f"{folder}: {error.strerror}", hint) from error
+    if free < _ROOM_BYTES:
+        with suppress(OSError):
+            folder.rmdir()
+        raise MachineError(
+            f"{folder}: no space left: {free >> 20} MiB, and a SLURM needs {_ROOM_BYTES >> 20}", hint
+        )
 
 
 def is_up(folder: Path) -> bool:
