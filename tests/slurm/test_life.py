@@ -1,0 +1,136 @@
+"""What becomes of a training in SLURM's hands, on a real cluster: the end is the one that nothing had interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lockstep.launcher.job_log import read_jobs
+from tests.conftest import Launch
+
+from .cluster import Cluster, until
+
+PACED = '''
+import time
+from pathlib import Path
+
+def paced(output, target):
+    """Cross-entropy, as slow as the file beside says."""
+    pace = Path(__file__).with_name("pace")
+    if pace.exists():
+        time.sleep(float(pace.read_text()))
+    return nn.functional.cross_entropy(output, target, reduction="none")
+'''
+SETTINGS = [
+    "loss.use=./own.py:paced",
+    "train.epochs=60",
+    "data.args={n: 307, m: 101}",
+    "checkpoint.every_epochs=10",
+    "log.every_steps=5",
+]
+STEPS = 600
+SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "samples")
+
+
+@dataclass
+class Paced:
+    """A user's folder with a training that is as slow as a test wants, and the end that it has undisturbed."""
+
+    folder: Path
+    launch: Launch
+    cluster: Cluster
+
+    def pace(self, seconds: float) -> None:
+        """Of each call of the loss."""
+        (self.folder / "pace").write_text(str(seconds))
+
+    def whole(self) -> dict[str, Any]:
+        done = self.launch(
+            "train", "own.yaml", *SETTINGS, "--cpu", "2", "--name", "whole", "--json", cwd=self.folder
+        )
+        assert done.status == 0, done.err
+        return done.document
+
+    def submit(self, *options: str, pace: float = 0.05, name: str = "job") -> tuple[Path, str]:
+        self.pace(pace)
+        done = self.launch(
+            "submit", "own.yaml", *SETTINGS, *options, "--cpu", "2", "--name", name, "--json", cwd=self.folder
+        )
+        assert done.status == 0, done.err
+        return Path(done.document["run_dir"]), done.document["job"]
+
+    def told(self, run: Path) -> str:
+        """All that the run and its jobs have written, for a test that has failed."""
+        logs = [*run.glob("slurm/*.log"), *run.glob("slurm/*/*.log"), run / "slurm/jobs.jsonl"]
+        return "\n".join(f"== {path}\n{path.read_text()}" for path in logs if path.exists())
+
+    def wait(self, run: Path, true: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + 180
+        while not true():
+            assert time.monotonic() < end, f"in vain: {what}\n{self.told(run)}"
+            time.sleep(0.05)
+
+    def wait_for_step(self, run: Path, step: int) -> None:
+        record = run / "metrics.jsonl"
+        self.wait(run, lambda: record.exists() and _steps(record) >= step, f"step {step}")
+
+    def wait_for_end(self, run: Path, action: str) -> dict[str, Any]:
+        """The first line of the job log whose attempt ended with this decision."""
+        self.wait(run, lambda: _ended(run, action), f"a decision to {action}")
+        return _ended(run, action)[0]
+
+    def check_done(self, run: Path, whole: dict[str, Any]) -> None:
+        self.wait_for_end(run, "finish")
+        outcome = json.loads((run / "outcome.json").read_text())
+        assert {key: outcome.get(key) for key in SAME} == {key: whole[key] for key in SAME}, self.told(run)
+        until(lambda: not self.cluster.run("squeue", "-h", "-o", "%A").split(), self.told(run))
+
+
+def _steps(record: Path) -> int:
+    lines = [json.loads(line) for line in record.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return max((event.get("step", 0) for event in lines), default=0)
+
+
+def _ended(run: Path, action: str) -> list[dict[str, Any]]:
+    return [e for e in read_jobs(run) if e["event"] == "ended" and e["action"] == action]
+
+
+def _times(cluster: Cluster, job: str) -> tuple[float, float]:
+    """Start and end of a job, in whole seconds."""
+    found = cluster.details(job)
+    form = "%Y-%m-%dT%H:%M:%S"
+    return tuple(time.mktime(time.strptime(found[key], form)) for key in ("StartTime", "EndTime"))
+
+
+@pytest.fixture
+def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
+    (own / "own.py").write_text((own / "own.py").read_text() + PACED)
+    return Paced(own, launch, slurm)
+
+
+def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    run, job = paced.submit("--time", "5min")
+    paced.wait_for_step(run, 5)
+    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now+20")
+    end = paced.wait_for_end(run, "continue")
+    assert (end["cause"], end["exit_code"], end["gained"]) == ("limit", 75, True), paced.told(run)
+    assert 5 <= end["step"] < STEPS
+    paced.pace(0)
+    paced.check_done(run, whole)
+    second = end["next"]
+    assert _times(slurm, second)[0] - _times(slurm, job)[1] <= 5
+    assert len(list(run.glob("attempt-*/rank-0.log"))) == 2
+    assert {json.loads((run / "spec.json").read_text())["wandb_id"]} == {
+        json.loads((run / "job.json").read_text())["wandb_id"]
+    }
+    assert [e["job"] for e in read_jobs(run) if e["event"] == "cancelled"] != []
