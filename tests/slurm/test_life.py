@@ -119,9 +119,9 @@ def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
 
 def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slurm: Cluster) -> None:
     whole = paced.whole()
-    run, job = paced.submit("--time", "5min")
+    run, job = paced.submit("--time", "1min")
     paced.wait_for_step(run, 5)
-    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now+20")
+    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now+14")
     end = paced.wait_for_end(run, "continue")
     assert (end["cause"], end["exit_code"], end["gained"]) == ("limit", 75, True), paced.told(run)
     assert 5 <= end["step"] < STEPS
@@ -134,3 +134,104 @@ def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slur
         json.loads((run / "job.json").read_text())["wandb_id"]
     }
     assert [e["job"] for e in read_jobs(run) if e["event"] == "cancelled"] != []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("partition", ["low", "cancel"])
+@pytest.mark.parametrize("grace", [True, False])
+def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
+    paced: Paced, slurm: Cluster, partition: str, grace: bool
+) -> None:
+    whole = paced.whole()
+    if not grace:
+        slurm.run("scontrol", "update", f"PartitionName={partition}", "GraceTime=0")
+    try:
+        run, _ = paced.submit("--time", "10min", "--partition", partition)
+        paced.wait_for_step(run, 120)
+        other = slurm.filler()
+        if grace:
+            end = paced.wait_for_end(run, "continue")
+            assert (end["cause"], end["gained"]) == ("preempted", True), paced.told(run)
+            assert end["step"] >= 120
+        slurm.wait_for(other, "RUNNING")
+        slurm.cancel(other)
+        paced.pace(0)
+        paced.check_done(run, whole)
+    finally:
+        slurm.run("scontrol", "update", f"PartitionName={partition}", "GraceTime=10")
+
+
+@pytest.mark.exhaustive
+def test_a_signal_from_scancel_stops_it_and_it_goes_on(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    for number, options in enumerate((["--signal=USR1", "--batch"], ["--signal=TERM"], ["--signal=USR1"])):
+        run, job = paced.submit("--time", "10min", name=f"signal-{number}")
+        paced.wait_for_step(run, 20)
+        slurm.run("scancel", *options, job)
+        end = paced.wait_for_end(run, "continue")
+        assert (end["exit_code"], end["gained"]) == (75, True), paced.told(run)
+        paced.pace(0)
+        paced.check_done(run, whole)
+
+
+@pytest.mark.exhaustive
+def test_a_cancelled_job_writes_its_checkpoint_and_no_other_starts(paced: Paced, slurm: Cluster) -> None:
+    run, job = paced.submit("--time", "10min")
+    paced.wait_for_step(run, 20)
+    slurm.cancel(job)
+    end = paced.wait_for_end(run, "stop")
+    assert end["cause"] == "cancelled", paced.told(run)
+    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    assert json.loads((run / "outcome.json").read_text())["status"] == "stopped"
+    assert len([e for e in read_jobs(run) if e["event"] == "started"]) == 1
+
+
+@pytest.mark.exhaustive
+def test_a_stale_attempt_can_neither_commit_nor_log(paced: Paced, slurm: Cluster) -> None:
+    """The node's slurmd is killed: SLURM gives the job up, but its processes live on."""
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min")
+    paced.wait_for_step(run, 120)
+    node = slurm.details(job)["NodeList"]
+    stale = [p for p in psutil.process_iter(["cmdline"]) if str(run) in " ".join(p.info["cmdline"] or [])]
+    assert stale
+    slurm.kill_node(node)
+    paced.wait(run, lambda: len([e for e in read_jobs(run) if e["event"] == "started"]) > 1, "a second start")
+    lives = [p for p in stale if p.is_running()]
+    assert lives
+    paced.wait(run, lambda: (run / "owner").read_text().strip() == "attempt-2", "the run is taken over")
+    paced.wait(run, lambda: not any(p.is_running() and p.status() != "zombie" for p in lives), "the old end")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert "was given up" in paced.told(run)
+
+
+@pytest.mark.exhaustive
+def test_requeued_in_the_middle_of_a_checkpoint(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min", "slurm.continuation=requeue")
+    paced.wait_for_step(run, 120)
+    asked = paced.launch("checkpoint", "job", cwd=paced.folder)
+    assert asked.status == 0, asked.err
+    paced.wait(run, lambda: any((run / "checkpoints").glob(".step_*")), "a checkpoint that is being written")
+    slurm.run("scontrol", given=f"requeue {job}\nupdate JobId={job} StartTime=now\n")
+    paced.wait(run, lambda: len([e for e in read_jobs(run) if e["event"] == "started"]) > 1, "a second start")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert not list((run / "checkpoints").glob(".step_*"))
+
+
+@pytest.mark.exhaustive
+def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Cluster) -> None:
+    (paced.folder / "own.py").write_text(
+        (paced.folder / "own.py").read_text()
+        + "\ndef broken(output, target):\n    raise ValueError('by design')\n"
+    )
+    run, _ = paced.submit("loss.use=./own.py:broken", name="broken")
+    end = paced.wait_for_end(run, "give up")
+    assert (end["cause"], end["exit_code"], end["gained"]) == ("crashed", 1, False), paced.told(run)
+    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    outcome = json.loads((run / "outcome.json").read_text())
+    assert "by design" in outcome["error"]["message"]
+    assert "without having gained a step" in outcome["gave_up"]
+    assert len(list(run.glob("attempt-*"))) == 1
