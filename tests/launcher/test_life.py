@@ -103,10 +103,13 @@ def test_an_attempt_that_said_nothing(state: str, cause: str) -> None:
         ({"JobState": "RUNNING", "PreemptTime": "None", "Reason": "None"}, None),
         ({"JobState": "RUNNING", "PreemptTime": "2026-01-01T00:00:00"}, "preempted"),
         ({"JobState": "COMPLETING", "Reason": "TimeLimit", "PreemptTime": "None"}, "limit"),
-        ({"JobState": "COMPLETING", "Reason": "None"}, "cancelled"),
+        ({"JobState": "COMPLETING", "Reason": "None", "Restarts": "2"}, "cancelled"),
+        ({"JobState": "COMPLETING", "Reason": "None", "Restarts": "3"}, "requeued"),
+        ({"JobState": "PENDING", "Reason": "BeginTime", "Restarts": "3"}, "requeued"),
+        ({"JobState": "NODE_FAIL", "Restarts": "2"}, "lost"),
         ({"JobState": "CANCELLED"}, "cancelled"),
         ({}, None),
     ],
 )
 def test_what_slurm_did(details: dict[str, str], cause: str | None) -> None:
-    assert of_slurm(details) == cause
+    assert of_slurm(details, 2) == cause

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from lockstep.launcher.job_log import read_jobs
+from lockstep.launcher.requests import write_request
 from tests.conftest import Launch
 
 from .cluster import Cluster, until
@@ -53,9 +54,9 @@ class Paced:
         """Of each call of the loss."""
         (self.folder / "pace").write_text(str(seconds))
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self, *more: str) -> dict[str, Any]:
         done = self.launch(
-            "train", "own.yaml", *SETTINGS, "--cpu", "2", "--name", "whole", "--json", cwd=self.folder
+            "train", "own.yaml", *SETTINGS, *more, "--cpu", "2", "--name", "whole", "--json", cwd=self.folder
         )
         assert done.status == 0, done.err
         return done.document
@@ -140,7 +141,7 @@ def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slur
 @pytest.mark.parametrize("partition", ["low", "cancel"])
 @pytest.mark.parametrize("grace", [True, False])
 def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
-    paced: Paced, slurm: Cluster, partition: str, grace: bool
+    paced: Paced, slurm: Cluster, partition: str, *, grace: bool
 ) -> None:
     whole = paced.whole()
     if not grace:
@@ -154,8 +155,11 @@ def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
             assert (end["cause"], end["gained"]) == ("preempted", True), paced.told(run)
             assert end["step"] >= 120
         slurm.wait_for(other, "RUNNING")
+        job = next(e["job"] for e in read_jobs(run) if e["event"] == "started")
         slurm.cancel(other)
         paced.pace(0)
+        if not grace and partition == "low":
+            paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
         paced.check_done(run, whole)
     finally:
         slurm.run("scontrol", "update", f"PartitionName={partition}", "GraceTime=10")
@@ -190,35 +194,65 @@ def test_a_cancelled_job_writes_its_checkpoint_and_no_other_starts(paced: Paced,
 def test_a_stale_attempt_can_neither_commit_nor_log(paced: Paced, slurm: Cluster) -> None:
     """The node's slurmd is killed: SLURM gives the job up, but its processes live on."""
     whole = paced.whole()
-    run, job = paced.submit("--time", "10min")
-    paced.wait_for_step(run, 120)
-    node = slurm.details(job)["NodeList"]
-    stale = [p for p in psutil.process_iter(["cmdline"]) if str(run) in " ".join(p.info["cmdline"] or [])]
+    run, job = paced.submit("--time", "10min", pace=0.15)
+    paced.wait_for_step(run, 105)
+    stale = [p for p in psutil.process_iter(["cmdline"]) if _is_node(p.info["cmdline"] or [], run)]
     assert stale
-    slurm.kill_node(node)
-    paced.wait(run, lambda: len([e for e in read_jobs(run) if e["event"] == "started"]) > 1, "a second start")
-    lives = [p for p in stale if p.is_running()]
-    assert lives
+    slurm.kill_node(slurm.details(job)["NodeList"])
+    paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+    assert all(p.is_running() for p in stale)
     paced.wait(run, lambda: (run / "owner").read_text().strip() == "attempt-2", "the run is taken over")
-    paced.wait(run, lambda: not any(p.is_running() and p.status() != "zombie" for p in lives), "the old end")
+    paced.wait(run, lambda: not any(p.is_running() and p.status() != "zombie" for p in stale), "the old end")
     paced.pace(0)
     paced.check_done(run, whole)
-    assert "was given up" in paced.told(run)
+    assert "this attempt was given up" in (run / f"slurm/job-{job}.0/node-0.log").read_text()
+    starts = [e for e in _events(run) if e["event"] == "start"]
+    assert [start["step"] for start in starts] == [0, 100]
+
+
+def _is_node(command: list[str], run: Path) -> bool:
+    return command[-2:] == ["lockstep.launcher.node", str(run)] and "srun" not in command[0]
+
+
+def _started_again(slurm: Cluster, run: Path, job: str) -> bool:
+    """Whether a requeued job runs; else it is asked to start now, not after SLURM's two minutes."""
+    if slurm.state(job) == "PENDING":
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+    return len([e for e in read_jobs(run) if e["event"] == "started"]) > 1
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+WIDE = """
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = model()
+        self.register_buffer("big", torch.ones(24_000_000, dtype=torch.float64))  # a checkpoint of 200 MB takes its time
+    def forward(self, x):
+        return self.inner(x)
+"""
 
 
 @pytest.mark.exhaustive
 def test_requeued_in_the_middle_of_a_checkpoint(paced: Paced, slurm: Cluster) -> None:
-    whole = paced.whole()
-    run, job = paced.submit("--time", "10min", "slurm.continuation=requeue")
-    paced.wait_for_step(run, 120)
-    asked = paced.launch("checkpoint", "job", cwd=paced.folder)
-    assert asked.status == 0, asked.err
+    (paced.folder / "own.py").write_text((paced.folder / "own.py").read_text() + WIDE)
+    more = ["model.use=./own.py:Wide", "train.epochs=20", "checkpoint.every_epochs=5"]
+    whole = paced.whole(*more)
+    run, job = paced.submit("--time", "10min", "slurm.continuation=requeue", *more)
+    paced.wait_for_step(run, 60)
+    write_request(run, "checkpoint")
     paced.wait(run, lambda: any((run / "checkpoints").glob(".step_*")), "a checkpoint that is being written")
-    slurm.run("scontrol", given=f"requeue {job}\nupdate JobId={job} StartTime=now\n")
-    paced.wait(run, lambda: len([e for e in read_jobs(run) if e["event"] == "started"]) > 1, "a second start")
+    slurm.run("scontrol", "requeue", job)
+    assert any((run / "checkpoints").glob(".step_*"))
+    paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
     paced.pace(0)
     paced.check_done(run, whole)
     assert not list((run / "checkpoints").glob(".step_*"))
+    (end,) = _ended(run, "continue")
+    assert end["cause"] == "requeued"
 
 
 @pytest.mark.exhaustive
