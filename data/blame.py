@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+Frame = tuple[str, int, str]
+"""File, line, function."""
 _OURS = [Path(__file__).resolve().parent.parent / floor for floor in ("data", "training", "launcher")]
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -25,6 +28,23 @@ def place_of(error: BaseException) -> str:
     own = [frame for frame in theirs if not _is_library(frame.filename)]
     last = (own or theirs or frames)[-1]
     return f"{last.filename}:{last.lineno}"
+
+
+def place_in(stack: Sequence[Frame]) -> Frame | None:
+    """The user's innermost place in a stack of a process that waits, else ours, else a library's; None of an empty one.
+
+    Args:
+        stack: the innermost frame first.
+    """
+    frames = [frame for frame in stack if not frame[0].startswith(("<frozen", "/dev/fd/"))]
+    own = [frame for frame in frames if is_of_people(frame[0])]
+    ours = [frame for frame in frames if Path(frame[0]).resolve().parent in _OURS]
+    return next(iter(own or ours or frames), None)
+
+
+def is_of_people(filename: str) -> bool:
+    """Whether a file is neither a library's nor ours."""
+    return not _is_library(filename) and Path(filename).resolve().parent not in _OURS
 
 
 def place_of_code(function: Any) -> str:

@@ -5,6 +5,7 @@ LockstepError
 ├── MachineError      3   this machine cannot run it
 ├── TrainingError     1   the training code raised, or broke its contract
 ├── RankLostError     4   a rank was lost
+├── HangError         5   ranks wait for one that does not come
 ├── DamagedError      6   a checkpoint or the data is damaged
 └── MemoryLimitError  7   out of memory
 """
@@ -58,6 +59,12 @@ class RankLostError(LockstepError):
     exit_status = 4
 
 
+class HangError(LockstepError):
+    """Ranks wait for one that does not come."""
+
+    exit_status = 5
+
+
 class DamagedError(LockstepError):
     """A checkpoint or the data is damaged."""
 
@@ -72,7 +79,15 @@ class MemoryLimitError(LockstepError):
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (UsageError, MachineError, TrainingError, RankLostError, DamagedError, MemoryLimitError)
+    for kind in (
+        UsageError,
+        MachineError,
+        TrainingError,
+        RankLostError,
+        HangError,
+        DamagedError,
+        MemoryLimitError,
+    )
 }
 
 

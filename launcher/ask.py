@@ -12,14 +12,18 @@ from pathlib import Path
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from ..training.manifest import list_checkpoints, step_of
+from . import job_ask
 from .console import say
+from .job_state import ask, is_slurm, live_jobs, with_jobs
 from .owner import Owner, is_held, read_owner, start_of
-from .requests import waits, write_request
-from .runs import ANY_RUN, LOCK, find_run
+from .requests import is_stopping, waits, write_request
+from .runs import ANY_RUN, LOCK, find_run, is_sweep
 from .status import read_status
+from .sweep_file import overall, points_of, read_sweep
 
 _EVERY_SECONDS = 0.05
 _GONE_SECONDS = 5.0
+_CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL
 _TOLD_SECONDS = 2.0  # between taking the lock and saying who has it
 
 
@@ -34,6 +38,8 @@ def cancel(name: str, grace: float) -> int:
         MachineError: it runs on another machine, or cannot be ended from here.
     """
     folder = find_run(name, ANY_RUN)
+    if is_slurm(folder) and _cancel_jobs(folder):
+        return 0
     if not is_held(folder / LOCK):
         return _say_over(folder)
     owner = _owner(folder)
@@ -57,11 +63,57 @@ def stop(name: str, wait: float) -> int:
         LockstepError: it has not within ``wait`` seconds.
     """
     folder = find_run(name, ANY_RUN)
+    if is_slurm(folder):
+        return _stop_jobs(folder, wait)
     if not is_held(folder / LOCK):
         return _say_over(folder)
     write_request(folder, "stop")
     if not _until(lambda: not is_held(folder / LOCK), wait):
         raise _late(folder, "ended", wait)
+    return _say_stopped(folder)
+
+
+def _stop_jobs(folder: Path, wait: float) -> int:
+    """A job that runs writes its checkpoint; one that waits is withdrawn, so that nothing goes on by itself."""
+    runs = is_held(folder / LOCK) or _runs(folder)
+    if runs:
+        write_request(folder, "stop")
+    withdrawn = job_ask.withdraw(folder, why="launch stop")
+    if withdrawn:
+        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn"])
+    if runs and not _until(lambda: _has_stopped(folder), wait):
+        raise _late(folder, "ended", wait)
+    return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
+
+
+def _has_stopped(folder: Path) -> bool:
+    """A launcher that took the lock meanwhile has dropped what was asked before, and is asked again."""
+    held = is_held(folder / LOCK)
+    if held and not is_stopping(folder):
+        write_request(folder, "stop")
+    return not (held or waits(folder))
+
+
+def _runs(folder: Path) -> bool:
+    """Whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
+    return with_jobs(read_status(folder), ask([folder])).status == "running"
+
+
+def _cancel_jobs(folder: Path) -> bool:
+    """Whether SLURM had any; they are gone when this returns."""
+    if not job_ask.cancel(folder):
+        return False
+    if not _until(lambda: not live_jobs(folder, ask([folder])), _CANCEL_SECONDS):
+        raise MachineError(
+            f"{folder.name}: SLURM has not ended its jobs within {_CANCEL_SECONDS:g} s",
+            "`launch status` says more",
+        )
+    return True
+
+
+def _say_stopped(folder: Path) -> int:
+    if is_sweep(folder):
+        return _say_over(folder)
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
@@ -97,7 +149,8 @@ def checkpoint(name: str, wait: float) -> int:
 
 def _say_over(folder: Path) -> int:
     """There is nothing to end, which is what was wanted."""
-    say([f"{folder.name} is not running: it is {read_status(folder).status}"])
+    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else read_status(folder).status
+    say([f"{folder.name} is not running: it is {status}"])
     return 0
 
 

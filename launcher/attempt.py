@@ -11,9 +11,12 @@ from ..data.facts import DataFacts
 from ..data.spec import DataConfig
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .followed import Followed
 from .orders import Job, order_of, visible_gpus
+from .others import Alone, Follower
 from .prepare import SAME_HASHES, Preparation
 from .restarts import Restarts
+from .stacks import tidy
 from .steering import Steering
 from .supervisor import Known, Supervisor
 from .world import World
@@ -31,15 +34,20 @@ class Attempt:
         world: the processes.
         keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
             long as the agent does.
+        others: the other nodes.
     """
 
-    def __init__(self, folder: Path, world: World, keep: tuple[int, ...] = ()) -> None:
-        folder.mkdir(mode=0o700)
+    def __init__(
+        self, folder: Path, world: World, keep: tuple[int, ...] = (), others: Alone | None = None
+    ) -> None:
+        if world.node == 0:
+            folder.mkdir(mode=0o700)
         self.folder = folder
         self._world = world
         environment = {**visible_gpus(world), **SAME_HASHES}
-        job = Job(world.threads, environment, _MODULES, folder / "agent.log", keep=keep)
-        self._supervisor = Supervisor(job, cause_known(folder), owed=True)
+        log = folder / (f"agent-{world.node}.log" if world.node else "agent.log")
+        job = Job(world.threads, environment, _MODULES, log, keep=keep)
+        self._supervisor = Supervisor(job, cause_known(folder), owed=True, others=others)
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +67,7 @@ class Attempt:
         fenced: bool,
         steering: Steering | None = None,
         restarts: Restarts | None = None,
+        look: Callable[[Ending], None] = lambda _: None,
     ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
@@ -68,11 +77,13 @@ class Attempt:
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
             steering: of a training, which can be asked to stop.
             restarts: of ranks that have failed; without it there are none.
+            look: called now and then; may put a hang into the ending.
         """
         if steering is not None:
             self._supervisor.on_signal = steering.signalled
         order = order_of(self.folder, self._world, self._environment(steering, fenced=fenced))
         limit = restarts.limit if restarts else 0
+        self._supervisor.on_look = look
         self._supervisor.go(order | {"argv": argv, "max_restarts": limit})
 
         def again(ending: Ending) -> tuple[dict[str, Any], Known] | None:
@@ -80,13 +91,43 @@ class Attempt:
             folder = restarts.next(failure) if restarts and failure else None
             if folder is None:
                 return None
+            tidy(self.folder)
             self.folder = folder
             environment = self._environment(steering, fenced=fenced)
             return {"attempt_dir": str(folder), "environment": environment}, cause_known(folder)
 
-        return self._diagnose(self._supervisor.watch(tick, again if limit else None))
+        try:
+            return self._diagnose(self._supervisor.watch(tick, again if limit else None))
+        finally:
+            tidy(self.folder)
 
-    def _environment(self, steering: Steering | None, *, fenced: bool) -> dict[str, str]:
+    def follow(
+        self, argv: list[str], tick: Callable[[], None], page: Followed, go: dict[str, Any], others: Follower
+    ) -> Ending:
+        """Another node's ranks: work until node 0 says that it is over.
+
+        Args:
+            argv: of the worker.
+            tick: called now and then.
+            page: of this node's ranks.
+            go: node 0's order to start: where its store is, and how many restarts it may count.
+            others: node 0; its orders to start again are obeyed here.
+        """
+        self._supervisor.on_signal = others.signalled
+
+        def again(message: dict[str, Any]) -> None:
+            self.folder = self.folder.with_name(message["attempt"])
+            page.renew()
+            environment = self._environment(page, fenced=True)
+            order = {"attempt_dir": str(self.folder), "environment": environment}
+            self._supervisor.restart(order, cause_known(self.folder))
+
+        others.commands |= {"restart": again, "horizon": page.obey}
+        order = order_of(self.folder, self._world, self._environment(page, fenced=True))
+        self._supervisor.go(order | {"argv": argv, "port": go["port"], "max_restarts": go["max_restarts"]})
+        return self._supervisor.watch(tick)
+
+    def _environment(self, steering: Steering | Followed | None, *, fenced: bool) -> dict[str, str]:
         return {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
@@ -95,4 +136,4 @@ class Attempt:
         }
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
-        return diagnose(self.folder, ending, self._world.processes)
+        return diagnose(self.folder, ending, self._world.size)

@@ -19,12 +19,13 @@ from .. import slurm as package
 from ..data.errors import LockstepError, UsageError
 from . import slurm_client
 from .console import say
+from .files import write_json
 from .guard import guarded
 from .job import JobSpec, read_job
 from .job_log import note_job, read_jobs
 from .life import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
 from .requests import write_request
-from .runs import read_outcome, write_json
+from .runs import read_outcome
 from .slurm_self import Start, is_active, state_of, this_start
 from .slurm_tool import SlurmError
 from .step import start_step

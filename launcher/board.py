@@ -9,26 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from .console import figure, put, put_json, redraw
+from .job_state import ask, with_jobs, words
 from .owner import Owner
-from .runs import ANY_RUN, find_run, runs_root
+from .runs import ANY_RUN, find_run, is_sweep, runs_root
 from .status import Status, all_runs, attempts, read_status, since
+from .sweep_file import Point, Sweep, all_sweeps, overall, points_of, read_sweep
+from .sweep_table import aligned, lines, results_of, to_json, write_results
 
 _EVERY_SECONDS = 1.0
 _MINOR = ("val/count", "val/loss")
 
 
-def show(name: str | None, *, watch: bool, as_json: bool) -> int:
+def show(name: str | None, *, watch: bool, as_json: bool, sort: str | None = None) -> int:
     """Print it; the exit status.
 
     Args:
         name: a run; None for a table of all of them.
         watch: print it again as it changes: on a terminal in its place, until the run is over.
         as_json: one document, or while watching one on each line.
+        sort: of a sweep's table: a metric or a varied key.
     """
     if name is None:
         root = runs_root()
         return _repeat(lambda: _all(root), watch=watch, as_json=as_json)
     folder = find_run(name, ANY_RUN)
+    if is_sweep(folder):
+        return _repeat(lambda: _sweep(folder, sort), watch=watch, as_json=as_json)
     return _repeat(lambda: _one(folder), watch=watch, as_json=as_json)
 
 
@@ -54,31 +60,72 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
 
 
 def _one(folder: Path) -> _View:
-    status = read_status(folder)
+    status = with_jobs(read_status(folder), ask([folder], accounts=True))
     return status.to_json(), _details(status), status.is_over
 
 
+def _sweep(folder: Path, sort: str | None) -> _View:
+    results = results_of(read_sweep(folder), sort)
+    write_results(results)
+    document = to_json(results)
+    return document, lines(results), document["status"] in ("done", "failed", "stopped")
+
+
 def _all(root: Path) -> _View:
-    runs = all_runs(root)
-    return {"runs": [run.to_json() for run in runs]}, _table(runs) or [f"no runs in {root}"], False
+    found = all_runs(root)
+    answer = ask(run.folder for run in found)
+    known = {run.folder: with_jobs(run, answer) for run in found}
+    sweeps = [(sweep, points_of(sweep, known)) for sweep in all_sweeps(root)]
+    points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
+    runs = [run for folder, run in known.items() if folder not in points]
+    shown = [*_table(runs), *_sweep_rows(sweeps)] or [f"no runs in {root}"]
+    if answer.problem:
+        shown.append(f"SLURM could not be asked: {answer.problem}; its runs stand here as their folders say")
+    document = {
+        "runs": [run.to_json() for run in known.values()],
+        "sweeps": [_brief(*pair) for pair in sweeps],
+    }
+    return document, shown, False
+
+
+def _brief(sweep: Sweep, points: list[Point]) -> dict[str, Any]:
+    return {"sweep": sweep.folder.name, "status": overall(points), "points": [point.run for point in points]}
+
+
+def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[Point]]]) -> list[str]:
+    """A row for each sweep; its points have a table of their own."""
+    rows = [["sweep", "status", "done", "varies"]] if sweeps else []
+    for sweep, points in sweeps:
+        done = sum(point.status == "done" for point in points)
+        rows.append(
+            [sweep.folder.name, overall(points), f"{done} of {len(points)}", " ".join(sweep.labels.values())]
+        )
+    return aligned(rows, left={0, 1, 2, 3}) if rows else []
 
 
 def _table(runs: Sequence[Status]) -> list[str]:
-    """A row for each run, columns as wide as they need to be."""
-    rows = [("run", "status", "epochs", "steps", "metric", "age")] if runs else []
+    """A row for each run, columns as wide as they need to be; one for the jobs only where there are some."""
+    if not runs:
+        return []
+    rows = [["run", "status", "epochs", "steps", "metric", "age"]]
     rows += [
-        (run.folder.name, run.status, f"{run.epoch:,}", f"{run.step:,}", _main(run.metrics), since(run))
+        [run.folder.name, run.status, f"{run.epoch:,}", f"{run.step:,}", _main(run.metrics), since(run)]
         for run in runs
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)] if rows else []
-    right = (2, 3, 5)
-    return [
-        "  ".join(
-            f"{cell:>{width}}" if column in right else f"{cell:<{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    if any(run.slurm for run in runs):
+        for row, job in zip(rows, ["SLURM", *map(_job, runs)], strict=True):
+            row.append(job)
+    return aligned(rows, left={0, 1, 4, 6})
+
+
+def _job(run: Status) -> str:
+    """``12 PENDING (Resources)``; a ! where SLURM and the run disagree."""
+    facts = run.slurm
+    if not facts:
+        return ""
+    state = facts["state"] or ("?" if facts["problem"] else "gone")
+    why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
+    return f"{facts['job'] or ''} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 
 def _main(metrics: Mapping[str, float | None]) -> str:
@@ -90,8 +137,10 @@ def _main(metrics: Mapping[str, float | None]) -> str:
 
 def _details(status: Status) -> list[str]:
     owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""
-    head = "failed: its launcher ended without an outcome" if status.was_interrupted else status.status
-    lines = [
+    head = status.status
+    if status.was_interrupted:
+        head = "failed: its launcher ended without an outcome" if not status.slurm else "failed: no outcome"
+    shown = [
         f"{status.folder.name} is {head}{owner}" if not status.is_over else f"{status.folder.name}: {head}"
     ]
     if status.metrics or status.step:
@@ -100,14 +149,15 @@ def _details(status: Status) -> list[str]:
             for key, value in status.metrics.items()
             if key != "val/count"
         )
-        lines.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {since(status)} ago")
+        shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {since(status)} ago")
+    shown += words(status)
     if error := status.outcome.get("error"):
-        lines += [f"error: {line}" for line in str(error.get("message", "")).split("\n")[:1]]
+        shown += [f"error: {line}" for line in str(error.get("message", "")).split("\n")[:1]]
     if numbers := attempts(status.folder):
-        lines.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
+        shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
     if status.can_go_on:
-        lines.append(f"go on with `launch resume {status.folder.name}`")
-    return lines
+        shown.append(f"go on with `launch resume {status.folder.name}`")
+    return shown
 
 
 def _started(owner: Owner) -> str:

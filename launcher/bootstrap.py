@@ -23,6 +23,7 @@ from ..data.blame import place_of
 from ..data.signals import let_in
 from .numa import bind_rank
 from .rank import show_as
+from .stacks import answer_requests
 
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
@@ -40,6 +41,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     let_in()  # a program has these signals to itself
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
+    answer_requests(attempt, rank)
     try:
         return _run(program, attempt, rank, status_fd)
     except (SystemExit, KeyboardInterrupt):

@@ -13,8 +13,8 @@ from ..training.fence import take_over
 from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
 from .attempt import Attempt
+from .files import write_json
 from .orders import next_attempt
-from .runs import write_json
 from .world import World
 
 

@@ -150,13 +150,26 @@ def resume(
     node_timeout: NodeTimeoutOption = 30.0,
     hang_timeout: HangOption = 600.0,
     max_restarts: RestartsOption = 0,
+    here: Annotated[bool, typer.Option("--local", help="Here, even if SLURM had it before.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
     from . import local
+    from .job import read_job
+    from .job_ask import submit_again
     from .resume import config_of
+    from .runs import ANY_RUN, find_run
 
     with documented(json=json):
+        folder = find_run(run, ANY_RUN)
+        job = None if here or gpus or cpu else read_job(folder)
+        if job is not None:
+            if overrides:
+                raise UsageError(
+                    f"{run} is a SLURM run: {overrides[0]} cannot be changed", "go on with it --local"
+                )
+            submit_again(folder, job)
+            raise typer.Exit(0)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
         patience = Supervision(hang_timeout, max_restarts)
         request = local.Request(gpus, cpu, json, None, run, where, patience)
@@ -215,6 +228,39 @@ def show(
 
     with documented(json=json):
         raise typer.Exit(look.show(resolve(*split_config(config, overrides)), out, as_json=json))
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG|SWEEP]", help="What to train; or a sweep, which then goes on."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=v1,v2|key=0..4|key=value]...", help="Those with several values vary."),
+    ] = None,
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    name: Annotated[str | None, typer.Option(help="The sweep's name; made up if not given.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Launch points that failed again, too.")] = False,
+    sort: Annotated[
+        str | None, typer.Option(metavar="METRIC|KEY", help="Of the table: best first, or by a setting.")
+    ] = None,
+    hang_timeout: HangOption = 600.0,
+    max_restarts: RestartsOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and start nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a grid of settings, a run for each point, and print a table of the results."""
+    from .sweep import SweepRequest
+    from .sweep import sweep as sweep_it
+
+    with documented(json=json):
+        patience = Supervision(hang_timeout, max_restarts)
+        what = split_config(config, settings)
+        raise typer.Exit(sweep_it(SweepRequest(*what, gpus, cpu, name, patience, retry, sort, dry_run, json)))
 
 
 app.add_typer(cli_runs.app)

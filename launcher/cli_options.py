@@ -59,7 +59,11 @@ NodeTimeoutOption = Annotated[
 ]
 HangOption = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=0, help="Standstill after which a hang is called; 0: never."),
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="Standstill after which a hang is called, three times that for starts and checkpoints; 0: never.",
+    ),
 ]
 RestartsOption = Annotated[
     int, typer.Option(metavar="K", min=0, help="How often failed ranks are started again in place.")

@@ -22,13 +22,17 @@ def status(
     ] = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC|KEY", help="Of a sweep's table: best first, or by a setting."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Say how a run is doing, or list all runs, newest first."""
+    """Say how a run or sweep is doing, or list all runs, newest first."""
     from . import board
 
     with documented(json=json):
-        raise typer.Exit(board.show(run, watch=watch, as_json=json))
+        raise typer.Exit(board.show(run, watch=watch, as_json=json, sort=sort))
 
 
 @app.command()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ..data.errors import HangError
 
 
 @dataclass
@@ -25,6 +28,18 @@ class Ending:
     """The signal that asked the supervisor to end everything at once."""
     overdue: bool = False
     """Whether ranks that were asked to end had not when their grace was over."""
+    accounts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What ranks of other nodes have written about their failure, in this node's time."""
+    tails: dict[int, str] = field(default_factory=dict)
+    """The ends of their logs."""
+    hosts: dict[int, str] = field(default_factory=dict)
+    """Where the ranks of other nodes run."""
+    lost_node: str = ""
+    """Which other node is gone, in words; empty while all are there."""
+    told: dict[str, Any] | None = None
+    """What node 0 has said of the end, on another node; or that it is lost."""
+    hang: HangError | None = None
+    """Ranks that wait for one that does not come; found by ``launcher/lookout.py``."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
 

@@ -23,21 +23,24 @@ from torch.distributed.elastic.agent.server.api import (
 )
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-_ADDRESS = "127.0.0.1"
 _POLL_SECONDS = 0.05
 
 
-class LoopbackRendezvous(RendezvousHandler):
-    """One node's rendezvous: for each round a store on a loopback socket, the first of which the supervisor has bound.
+class Meeting(RendezvousHandler):
+    """The nodes' rendezvous: for each round a store on a socket of node 0, the first of which its supervisor has bound.
 
     Torch's own store would listen on every interface, on a port that another program may have taken meanwhile. A
     round of its own has a store of its own, because torch's ranks put no round's number before their keys: those
-    of an earlier attempt would answer them.
+    of an earlier attempt would answer them. The first store tells the other nodes where the later ones are.
     """
 
-    def __init__(self, run_id: str, port: int, listen_fd: int) -> None:
-        self._run_id = run_id
-        self._waiting: tuple[int, int] | None = (port, listen_fd)
+    def __init__(self, order: dict[str, Any], listen_fd: int) -> None:
+        self._run_id = str(order["run"])
+        self._address, self._port = order["address"], order["port"]
+        self._node, self._nodes = order["node"], order["nodes"]
+        self._listen_fd = listen_fd
+        self._round = 0
+        self._first: TCPStore | None = None
 
     @property
     def use_agent_store(self) -> bool:
@@ -49,14 +52,39 @@ class LoopbackRendezvous(RendezvousHandler):
         return "lockstep"
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """This node alone, with a store that nobody has used yet."""
-        port, descriptor = self._waiting or _bound()
-        self._waiting = None
-        store = TCPStore(_ADDRESS, port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor)
-        return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(_ADDRESS, port))
+        """Every node, in the order of their ranks, with a store that nobody has used yet."""
+        if self._first is None:
+            store, port = self._store(self._port, self._listen_fd), self._port
+            self._first = store
+        else:
+            self._round += 1
+            store, port = self._later(self._first, f"lockstep-round-{self._round}")
+        return RendezvousInfo(store, self._node, self._nodes, RendezvousStoreInfo(self._address, port))
+
+    def _later(self, first: TCPStore, key: str) -> tuple[TCPStore, int]:
+        if self._node:
+            port = int(first.get(key))
+            return self._store(port, -1), port
+        port, descriptor = self._bound()
+        store = self._store(port, descriptor)
+        first.set(key, str(port))
+        return store, port
+
+    def _store(self, port: int, descriptor: int) -> TCPStore:
+        if self._node:
+            return TCPStore(self._address, port, is_master=False, wait_for_workers=False)
+        return TCPStore(
+            self._address, port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor
+        )
+
+    def _bound(self) -> tuple[int, int]:
+        """A free port, and a descriptor that listens on it."""
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        listening = socket.create_server((self._address, 0), family=family)
+        return int(listening.getsockname()[1]), listening.detach()
 
     def is_closed(self) -> bool:
-        """Never: the engine ends with its only node."""
+        """Never: the supervisor ends the engine."""
         return False
 
     def set_closed(self) -> None:
@@ -71,14 +99,8 @@ class LoopbackRendezvous(RendezvousHandler):
         return self._run_id
 
     def shutdown(self) -> bool:
-        """Nothing is held but the store."""
+        """Nothing is held but the stores."""
         return True
-
-
-def _bound() -> tuple[int, int]:
-    """A free loopback port, and a descriptor that listens on it."""
-    listening = socket.create_server((_ADDRESS, 0))
-    return int(listening.getsockname()[1]), listening.detach()
 
 
 class Engine(SimpleElasticAgent):
@@ -156,7 +178,7 @@ class Engine(SimpleElasticAgent):
 
 def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> int:
     """Be the engine until the ranks have ended."""
-    handler = LoopbackRendezvous(order["run"], order["port"], listen_fd)
+    handler = Meeting(order, listen_fd)
     spec = WorkerSpec(
         role="default",
         local_world_size=order["processes"],
@@ -165,7 +187,7 @@ def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> i
         entrypoint="rank",
         max_restarts=order["max_restarts"],
         monitor_interval=_POLL_SECONDS,
-        local_addr=_ADDRESS,
+        local_addr=order["address"],
     )
     Engine(spec, order["attempt_dir"], agent).run()
     return 0

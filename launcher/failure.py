@@ -52,11 +52,13 @@ def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = F
         world_size: ranks that were started.
         script: the ranks run a user's program, whose exit status is passed on.
     """
-    if len(ending.done) == world_size and not ending.lost:
-        return None
+    if ending.hang is not None or (len(ending.done) == world_size and not ending.lost):
+        return ending.hang
     if ending.signal is not None:
         return InterruptedRunError(ending.signal)
     failures = _failures(attempt, ending)
+    if ending.lost_node and (not failures or _cause(failures).certainty < _SURE):
+        return _node_lost(ending.lost_node)
     if not failures:
         return _not_started(attempt, ending)
     cause = _cause(failures)
@@ -88,12 +90,14 @@ def _cause(failures: list[Failure]) -> Failure:
 
 def _failures(attempt: Path, ending: Ending) -> list[Failure]:
     """Every rank's failure so far, one each."""
-    accounts = {int(account["rank"]): account for account in _accounts(attempt)}
+    written = {int(account["rank"]): account for account in _accounts(attempt)}
+    # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
+    accounts = {rank: found for rank, found in written.items() if rank not in ending.hosts} | ending.accounts
     found = []
     for rank in accounts.keys() | ending.lost.keys():
         account, status = accounts.get(rank), ending.lost.get(rank)
         time_ns = int(account["time_ns"]) if account else ending.stamps.get(rank, 0)
-        certainty = _certainty(account) if account else _certainty_of_status(attempt, rank, status)
+        certainty = _certainty(account) if account else _certainty_of_status(attempt, ending, rank)
         found.append(Failure(rank, time_ns, account, status, certainty))
     order = list(ending.lost)
     return sorted(found, key=lambda failure: order.index(failure.rank) if failure.rank in order else -1)
@@ -113,10 +117,12 @@ def _certainty(account: dict[str, Any]) -> int:
     return 0 if all(aborts) or aborts[-1] else 1 if any(aborts) else _SURE
 
 
-def _certainty_of_status(attempt: Path, rank: int, status: int | None) -> int:
+def _certainty_of_status(attempt: Path, ending: Ending, rank: int) -> int:
     """NCCL's watchdog aborts a process whose peer is gone: the log tells it from an abort of the rank's own."""
+    status = ending.lost.get(rank)
     if status is not None and status & 0x7F == signal.SIGABRT:
-        return 0 if is_abort("", _tail(attempt / f"rank-{rank}.log")) else _SURE
+        tail = ending.tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
+        return 0 if is_abort("", tail) else _SURE
     return _SURE
 
 
@@ -149,7 +155,14 @@ def _left(rank: int, how: str, attempt: Path, ending: Ending, world_size: int) -
     )
 
 
+def _node_lost(words: str) -> LockstepError:
+    hint = "look at that machine and the network; a training goes on with `launch resume`"
+    return RankLostError(f"{words}; exit status {_LOST}", hint)
+
+
 def _pid(rank: int, ending: Ending) -> str:
+    if rank in ending.hosts:
+        return f" (on {ending.hosts[rank]})"
     return f" (pid {ending.pids[rank]})" if rank in ending.pids else ""
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..training.runspec import RunSpec, WeightsFile
+from .files import write_json
 from .plan import LaunchPlan
-from .runs import write_json
 
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")
 

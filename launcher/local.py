@@ -9,18 +9,25 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.errors import LockstepError, RankLostError
+from ..data.errors import LockstepError, RankLostError, UsageError
 from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
 from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
+from .ending import Ending
 from .feeding import Feeding
+from .files import write_json
 from .fill import fill_run, run_spec
+from .follow import following, seen
+from .followed import Followed
 from .lock import Hold, held
+from .lookout import Lookout
+from .meeting import awaited
 from .nodes import Nodes
 from .orders import next_attempt
+from .others import Leader
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
@@ -36,10 +43,11 @@ from .resume import (
     rewind_to,
     submitted_place,
 )
-from .runs import find_run, read_outcome, write_json
+from .runs import find_run, read_outcome, runs_root
 from .steering import Steering
 from .submitted import Submitted
 from .supervision import Supervision
+from .together import Lead, led
 from .weights import find_weights
 from .world import World
 
@@ -75,8 +83,43 @@ def dry_run(resolved: ResolvedConfig, request: Request) -> int:
 
 def train(resolved: ResolvedConfig, request: Request) -> int:
     """Train a new run, or one that is there on; the exit status."""
+    request.nodes.check()
+    if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
+        raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
     with reserved(request.gpus, request.cpu) as reservation:
+        if not request.nodes.leads:
+            return _follow(resolved, request, reservation)
         return _train_on(resolved, request, reservation)
+
+
+def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    """Train as another node than node 0, which decides everything; the exit status."""
+    folder = _seen_place(request)
+    with following(
+        request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
+    ) as node:
+        node.prepared(lambda: Preparation(resolved.config.data, resolved.base).wait().fingerprint)
+        go = awaited(node.link, "go")
+        page = Followed(node.world.processes)
+        attempt = seen(folder / go["attempt"])
+        try:
+            with Attempt(attempt, node.world, reservation.descriptors, node.others) as ranks:
+                argv = [str(folder / "spec.json")]
+                ending = ranks.follow(
+                    argv, lambda: node.tell_progress(page, ranks.folder), page, go, node.others
+                )
+            return node.conclude(ending)
+        finally:
+            page.close()
+
+
+def _seen_place(request: Request) -> Path:
+    """Where node 0 will have the run."""
+    if request.submitted is not None:
+        return request.submitted.folder
+    if request.resume not in ("auto", "never"):
+        return find_run(request.resume)
+    return runs_root() / (request.name or "")
 
 
 def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
@@ -86,9 +129,14 @@ def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservati
         refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
     reservation.name(place.folder.name)
     try:
-        with held(place.folder) as hold:
-            failure = _train(place, resolved, request, reservation, hold)
-            return _conclude(place.folder, failure, request)
+        with (
+            held(place.folder) as hold,
+            led(request.nodes, place.folder, "train", world, shared=True) as lead,
+        ):
+            failure = _train(place, resolved, request, reservation, hold, lead)
+            status = _conclude(place.folder, failure, request)
+            lead.end(failure, status)
+            return status
     finally:
         if request.submitted is None and not (place.folder / "spec.json").exists():
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
@@ -101,16 +149,22 @@ def _place(resolved: ResolvedConfig, request: Request) -> Place:
 
 
 def _train(
-    place: Place, resolved: ResolvedConfig, request: Request, reservation: Reservation, hold: Hold
+    place: Place,
+    resolved: ResolvedConfig,
+    request: Request,
+    reservation: Reservation,
+    hold: Hold,
+    lead: Lead,
 ) -> LockstepError | None:
-    folder, world = place.folder, reservation.world
+    folder, world = place.folder, lead.world
     weights = () if place.before else find_weights(resolved)
-    with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors) as attempt:
+    with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors, lead.leader) as attempt:
         hold.check()
         take_over(
             folder, attempt.folder.name
         )  # before the checkpoint is looked for: no other attempt adds one
         facts = attempt.prepare(resolved.config.data, resolved.base)
+        lead.agree(facts.fingerprint)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
         go_on(place, facts, find_point(folder) if place.before else None)
         spec = run_spec(plan, resolved.base, place.before, weights)
@@ -122,7 +176,7 @@ def _train(
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feed = Feeding(spec, folder)
         feed.start(attempt.folder)
-        failure = _steered(attempt, plan, request, rows, feed, hold)
+        failure = _steered(attempt, plan, request, rows, feed, hold, lead.leader)
         rows.close()
         failure = _record(folder, failure, world, hold)
         feed.finish(failure)
@@ -130,18 +184,33 @@ def _train(
 
 
 def _steered(
-    attempt: Attempt, plan: LaunchPlan, request: Request, rows: EpochTable, feed: Feeding, hold: Hold
+    attempt: Attempt,
+    plan: LaunchPlan,
+    request: Request,
+    rows: EpochTable,
+    feed: Feeding,
+    hold: Hold,
+    leader: Leader | None,
 ) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop; failed ranks are started again from a checkpoint."""
     folder = attempt.folder.parent
-    steering = Steering(folder, plan.world.processes, plan.config.checkpoint.every_minutes)
+    steering = Steering(folder, plan.world.size, plan.config.checkpoint.every_minutes)
     steering.listen()
+
+    if leader is not None:
+        leader.on_progress, leader.on_stop = steering.note, steering.stop
+    lookouts = [_lookout(attempt.folder, plan, request, steering)]
+
+    def look(ending: Ending) -> None:
+        lookouts[0].tick(ending)
 
     def tick() -> None:
         hold.tick()
         if request.submitted is not None:
             request.submitted.tick(steering)
         steering.tick()
+        if leader is not None:
+            leader.share(steering.words())
         rows.update()
 
     def prepare(following: Path) -> str:
@@ -154,21 +223,36 @@ def _steered(
         steering.renew()
         return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
 
+    def begin(following: Path) -> None:
+        feed.start(following)
+        lookouts[:] = [_lookout(following, plan, request, steering)]
+
     restarts = Restarts(
         folder,
         request.supervision.max_restarts,
         stopping=lambda: steering.stopping,
         prepare=prepare,
-        begun=feed.start,
+        begun=begin,
     )
     try:
         return attempt.run(
-            [str(folder / "spec.json")], tick, fenced=True, steering=steering, restarts=restarts
+            [str(folder / "spec.json")],
+            tick,
+            fenced=True,
+            steering=steering,
+            restarts=restarts,
+            look=look,
         )
     except RankLostError as error:  # the run is another's now
         return error
     finally:
         steering.close()
+
+
+def _lookout(attempt: Path, plan: LaunchPlan, request: Request, steering: Steering) -> Lookout:
+    # Who waits for whom across nodes is not seen from one of them: there no hang is called.
+    timeout = 0.0 if plan.world.nodes else request.supervision.hang_timeout
+    return Lookout(attempt, timeout, plan.world.processes, steering.said)
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
@@ -219,7 +303,7 @@ def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hol
         "run_dir": str(folder),
         "status": "failed",
         "exit_code": failure.exit_status,
-        "world_size": world.processes,
+        "world_size": world.size,
         "error": failure.to_json(),
     }
     write_json(folder / "outcome.json", outcome)

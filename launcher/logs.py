@@ -11,15 +11,18 @@ from typing import BinaryIO
 
 from ..data.errors import UsageError
 from .console import put, say
+from .job_log import FOLDER
+from .job_state import ask, is_slurm, with_jobs, words
 from .merge import WINDOW, Merger, merged, ranks_in_words
 from .owner import is_held
-from .runs import ANY_RUN, LOCK, find_run
-from .status import attempts
+from .runs import ANY_RUN, LOCK, find_run, is_sweep
+from .status import attempts, read_status
 
 _EVERY_SECONDS = 0.2
 _LOG = re.compile(r"rank-(\d+)\.log")
 _CHUNK = 1 << 16
 _BLOCK_LINES = 500
+_QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
 
 
 def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> int:
@@ -35,6 +38,14 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
         UsageError: there is no such run, attempt or rank.
     """
     folder = find_run(name, ANY_RUN)
+    if is_sweep(folder):
+        raise UsageError(
+            f"{folder.name} is a sweep: its points have the logs", f"`launch logs {folder.name}-000`"
+        )
+    if is_slurm(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
+        _show_jobs(folder, follow=follow)
+        if not attempts(folder):
+            return 0
     numbers = attempts(folder)
     if attempt is not None and attempt not in numbers:
         raise UsageError(f"{folder.name} has no attempt {attempt}", f"it has {_listed(numbers)}")
@@ -52,6 +63,32 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
     say([_headline(folder, numbers, number)])
     _print({rank: logs[rank]} if rank is not None else logs)
     return 0
+
+
+def _show_jobs(folder: Path, *, follow: bool) -> None:
+    """What the jobs themselves wrote, for as long as there is no rank: set-up lines, and why nothing started."""
+    tails: dict[Path, _Tail] = {}
+    told = ""
+    looked = -_QUEUE_SECONDS
+    while not attempts(folder):
+        over = not follow
+        if time.monotonic() - looked > _QUEUE_SECONDS:
+            answer = ask([folder])
+            looked = time.monotonic()
+            found = with_jobs(read_status(folder), answer)
+            over = over or found.is_over
+            if (now := "; ".join(words(found))) != told:
+                say([f"{folder.name} is {found.status}: {now}"])
+                told = now
+        for path in sorted((folder / FOLDER).glob("job-*.log")):
+            tail = tails.setdefault(path, _Tail(path))
+            if not put(tail.more(rest=over)):
+                over = True
+        if over:
+            break
+        time.sleep(_EVERY_SECONDS)
+    for tail in tails.values():
+        tail.close()
 
 
 def _headline(folder: Path, numbers: list[int], number: int) -> str:
@@ -123,13 +160,21 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
             say([_headline(folder, attempts(folder), number)])
             if not _follow_attempt(folder, rank, number):
                 return 0
-        running = is_held(folder / LOCK)
+        running = _goes_on(folder)
         while running and not _later(folder, number):
-            time.sleep(_EVERY_SECONDS)
-            running = is_held(folder / LOCK)
+            waits = is_slurm(folder) and not is_held(folder / LOCK)
+            time.sleep(_QUEUE_SECONDS if waits else _EVERY_SECONDS)
+            running = _goes_on(folder)
         if not (later := _later(folder, number)):
             return 0
         number = later[0]
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a launcher has the run, or SLURM a job that will take it up again."""
+    if is_held(folder / LOCK):
+        return True
+    return is_slurm(folder) and not with_jobs(read_status(folder), ask([folder])).is_over
 
 
 def _later(folder: Path, number: int | None) -> list[int]:

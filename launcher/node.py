@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..data.errors import MachineError, UsageError
+from ..data.errors import UsageError
 from . import local, program
 from .config import resolve
 from .console import say
@@ -20,6 +20,7 @@ from .granted import verify
 from .guard import guarded
 from .job import JobSpec, read_job
 from .machine import read_machine
+from .nodes import Nodes
 from .slurm_self import scrubbed, this_start
 from .submitted import Submitted
 
@@ -40,26 +41,31 @@ def serve(folder: Path) -> int:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
         )
+    nodes = Nodes(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
     node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
     environment = scrubbed(os.environ, step=True)
     os.environ.clear()
     os.environ.update(environment)
     say([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])
     say(verify(job, node, read_machine()))
-    if job.nodes > 1:
-        raise MachineError(f"the job has {job.nodes} nodes", "submit it with --nodes 1")
     if Path(job.folder).is_dir():
         os.chdir(job.folder)
-    return _train(folder, job, start.job) if job.kind == "train" else _run(folder, job, start.job)
+    return (_train if job.kind == "train" else _run)(folder, job, start.job, nodes)
 
 
-def _train(folder: Path, job: JobSpec, number: str) -> int:
+def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     resolved = replace(resolve(str(folder / "config.yaml"), []), name=folder.name, base=Path(job.base))
     deadline = Deadline(number, folder)
     deadline.start()
     submitted = Submitted(folder, job.wandb_id, deadline)
     request = local.Request(
-        job.gpus, job.cpu, json=False, name=folder.name, supervision=job.supervision, submitted=submitted
+        job.gpus,
+        job.cpu,
+        json=False,
+        name=folder.name,
+        nodes=nodes,
+        supervision=job.supervision,
+        submitted=submitted,
     )
     try:
         return local.train(resolved, request)
@@ -67,13 +73,19 @@ def _train(folder: Path, job: JobSpec, number: str) -> int:
         deadline.close()
 
 
-def _run(folder: Path, job: JobSpec, number: str) -> int:
+def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     deadline = Deadline(number, folder, job.supervision.grace)
     deadline.start()
     try:
         return program.run(
             program.Program(
-                job.program, job.gpus, job.cpu, folder.name, supervision=job.supervision, folder=folder
+                job.program,
+                job.gpus,
+                job.cpu,
+                folder.name,
+                nodes=nodes,
+                supervision=job.supervision,
+                folder=folder,
             )
         )
     finally:

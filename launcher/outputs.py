@@ -29,10 +29,12 @@ class Outputs:
         folder: of the attempt.
         ranks: how many.
         watcher: is fed.
+        first: of these ranks.
     """
 
-    def __init__(self, folder: Path, ranks: int, watcher: Watcher) -> None:
+    def __init__(self, folder: Path, ranks: int, watcher: Watcher, first: int = 0) -> None:
         self._watcher = watcher
+        self._first = first
         self._files: list[BinaryIO] = []
         self._ends: dict[int, tuple[int, int]] = {}
         self.writers: list[int] = []
@@ -44,7 +46,8 @@ class Outputs:
 
     def _open(self, folder: Path, ranks: int) -> None:
         for rank in range(ranks):
-            descriptor = os.open(folder / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            path = folder / f"rank-{self._first + rank}.log"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._files.append(os.fdopen(descriptor, "ab", buffering=0))
 
     def _pipe(self) -> int:
@@ -56,7 +59,7 @@ class Outputs:
         return reader
 
     def streams(self, rank: int) -> tuple[int, int]:
-        """The descriptors that a rank writes to."""
+        """The descriptors that a rank writes to, counted on this node."""
         return self.writers[2 * rank], self.writers[2 * rank + 1]
 
     def release(self) -> None:
@@ -81,7 +84,7 @@ class Outputs:
             return None
         with suppress(OSError):  # a full disk costs the log, not the training
             self._files[rank].write(data)
-        self._watcher.feed(rank, stream, data)
+        self._watcher.feed(self._first + rank, stream, data)
         return data
 
     def turn(self, folder: Path) -> None:

@@ -72,7 +72,7 @@ class LaunchPlan:
 
     def shares(self, step: int) -> list[int]:
         """Samples of a step for each rank."""
-        parts = [self.batches.shard(step, rank, self.world.processes) for rank in range(self.world.processes)]
+        parts = [self.batches.shard(step, rank, self.world.size) for rank in range(self.world.size)]
         return [stop - start for start, stop in parts]
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +83,8 @@ class LaunchPlan:
         return {
             "run": self.run,
             "device": self.world.device,
-            "processes": self.world.processes,
+            "processes": self.world.size,
+            "nodes": list(self.world.nodes) or [self.world.processes],
             "threads": self.world.threads,
             "cores": self.world.cores,
             "cpus": [format_cpus(cpus) for cpus in self.world.cpus],
@@ -100,7 +101,7 @@ class LaunchPlan:
                 micro_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
             ],
             "samples_per_epoch": [
-                self.batches.rank_samples(rank, self.world.processes) for rank in range(self.world.processes)
+                self.batches.rank_samples(rank, self.world.size) for rank in range(self.world.size)
             ],
         }
 
@@ -108,8 +109,10 @@ class LaunchPlan:
 def summary(plan: LaunchPlan) -> list[str]:
     """The plan line and what people should know about it."""
     world, config, facts = plan.world, plan.config, plan.facts
-    where = f"{world.processes} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.processes)}"
-    if not world.gpus:
+    where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
+    if world.nodes:
+        where += f" on {len(world.nodes)} nodes ({_join(list(world.nodes))})"
+    elif not world.gpus:
         where += f" on {world.cores} {_plural('core', 's', world.cores)}"
     val = f" + {facts.val.length:,}" if facts.val else ""
     batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
@@ -122,7 +125,7 @@ def summary(plan: LaunchPlan) -> list[str]:
     if 0 in plan.shares(0):
         idle = plan.shares(0).count(0)
         lines.append(
-            f"note: a batch of {config.data.batch_size} leaves {idle} of {world.processes} processes idle"
+            f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
         )
     return lines
 
@@ -144,8 +147,13 @@ def table(plan: LaunchPlan) -> list[str]:
     rows = [
         f"{'rank':>4}  {'device':<8}  {'per step':>8}  {'micro-batches':<20}  {'last step':>9}  {'per epoch':>10}"
     ]
-    for rank in range(plan.world.processes):
-        device = f"gpu {plan.world.gpus[rank]}" if plan.world.gpus else "cpu"
+    for rank in range(plan.world.size):
+        here = 0 <= rank - plan.world.first < plan.world.processes
+        device = (
+            f"gpu {plan.world.gpus[rank - plan.world.first]}"
+            if plan.world.gpus and here
+            else plan.world.device
+        )
         micro = " + ".join(map(str, document["micro_batches"][rank])) or "idle"
         rows.append(
             f"{rank:>4}  {device:<8}  {document['shares'][rank]:>8}  {micro:<20}"

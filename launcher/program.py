@@ -12,16 +12,22 @@ from typing import Any
 
 from ..data.errors import LockstepError, UsageError
 from .console import card, say
+from .failure import cause_known
+from .files import write_json
+from .follow import following, seen
 from .lock import Hold, held
+from .meeting import awaited, key_of_user
 from .names import program_stem
 from .nodes import Nodes
 from .orders import Job, modules_for, next_attempt, order_of, visible_gpus
 from .outputs import Outputs
 from .rank import room_for
-from .reserve import reserved
-from .runs import create_run, write_json
+from .reserve import Reservation, reserved
+from .runs import create_run, runs_root
 from .script import Script, StoppedScriptError
 from .supervision import Supervision
+from .supervisor import Supervisor
+from .together import Lead, led
 from .umask import of_the_user
 from .view import View
 from .world import World
@@ -55,22 +61,76 @@ class Program:
 def run(program: Program) -> int:
     """Run it to its end; the exit status."""
     source = _source(program)
+    program.nodes.check()
+    _refuse_strangers(program)
     with reserved(program.gpus, program.cpu, program.name or "") as reservation:
-        world = reservation.world
+        if not program.nodes.leads:
+            return _follow(program, reservation, source)
         folder = program.folder or create_run(program.name, program.stem)
         reservation.name(folder.name)
-        with held(folder) as hold:
-            write_json(folder / "run.json", _describe(program, world))
-            say(_summary(folder, program, world))
+        with (
+            held(folder) as hold,
+            led(program.nodes, folder, "run", reservation.world, shared=False) as lead,
+        ):
+            write_json(folder / "run.json", _describe(program, lead.world))
+            say(_summary(folder, program, lead.world))
             attempt = next_attempt(folder, "attempt")
-            failure = _attempts(attempt, program, world, source, reservation.descriptors, hold)
+            failure = _attempts(attempt, program, source, reservation.descriptors, hold, lead)
             hold.check()
-            write_json(folder / "outcome.json", _outcome(folder, world, failure))
+            write_json(folder / "outcome.json", _outcome(folder, lead.world, failure))
+            lead.end(failure, 0 if failure is None else failure.exit_status)
     if isinstance(failure, StoppedScriptError):
         say([failure.message])
     elif failure is not None:
         card(failure)
     return 0 if failure is None else failure.exit_status
+
+
+def _refuse_strangers(program: Program) -> None:
+    """Nodes know each other by a secret."""
+    if program.nodes.count == 1 or program.folder is not None or key_of_user() is not None:
+        if not program.nodes.rendezvous and program.name is None and program.nodes.count > 1:
+            raise UsageError("--nodes: where do they meet?", "say --rendezvous HOST:PORT on every node")
+        return
+    if program.name is None:
+        raise UsageError(
+            f"--nodes {program.nodes.count}: nodes know each other by a secret",
+            "give the run the same --name on shared storage, or set LOCKSTEP_KEY to the same secret on every node",
+        )
+
+
+def _follow(program: Program, reservation: Reservation, source: str) -> int:
+    """Run it as another node than node 0, which decides everything; the exit status."""
+    named = program.folder or runs_root() / (program.name or "")
+    nodes = program.nodes
+    with following(nodes, lambda: named if named.is_dir() else None, "run", reservation.world) as node:
+        shared = node.layout.shared
+        folder = named if shared else create_run(f"{node.layout.run}.node-{nodes.rank}", "run")
+        go = awaited(node.link, "go")
+        attempt = folder / go["attempt"]
+        if shared:
+            seen(attempt)
+        else:
+            attempt.mkdir(mode=0o700)
+            write_json(folder / "run.json", _describe(program, node.world))
+        job, order, view = _job(attempt, program, node.world, source, reservation.descriptors)
+        supervisor = Supervisor(job, cause_known(attempt), owed=False, others=node.others)
+        supervisor.on_signal = node.others.signalled
+        node.others.commands["restart"] = lambda told: _turn(supervisor, view, folder / told["attempt"])
+        try:
+            supervisor.go({**order, "port": go["port"], "max_restarts": go["max_restarts"]})
+            ending = supervisor.watch(lambda: view.tick(supervisor.notes))
+        finally:
+            supervisor.cancel()
+            view.close()
+        return node.conclude(ending)
+
+
+def _turn(supervisor: Supervisor, view: View, attempt: Path) -> None:
+    """Node 0 starts the ranks again."""
+    attempt.mkdir(mode=0o700, exist_ok=True)
+    view.turn()
+    supervisor.restart({"attempt_dir": str(attempt), "environment": {}}, cause_known(attempt))
 
 
 def debug(program: Program) -> int:
@@ -115,17 +175,26 @@ def _module_file(name: str) -> Path | None:
 
 
 def _attempts(
-    folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...], hold: Hold
+    folder: Path, program: Program, source: str, keep: tuple[int, ...], hold: Hold, lead: Lead
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
+    job, order, view = _job(folder, program, lead.world, source, keep)
+    script = Script(folder, job, program.supervision, view, hold.tick, lead.leader)
+    return script.run(order, lead.world.size)
+
+
+def _job(
+    folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...]
+) -> tuple[Job, dict[str, Any], View]:
+    """What the agent of this node is started for and told, and what shows people what its ranks print."""
     view = View()
-    outputs = Outputs(folder, world.processes, view)
+    outputs = Outputs(folder, world.processes, view, world.first)
     streams = [[0, *outputs.streams(rank)] for rank in range(world.processes)]
     job = Job(
         threads=world.threads,
         environment=_environment(world),
         modules=modules_for(source),
-        log=folder / "agent.log",
+        log=folder / (f"agent-{world.node}.log" if world.node else "agent.log"),
         room=room_for([sys.executable, "-u", *program.argv]),
         stdin=True,
         keep=keep,
@@ -137,7 +206,7 @@ def _attempts(
         "start": program.start,
         "umask": of_the_user(),
     }
-    return Script(folder, job, program.supervision, view, hold.tick).run(order)
+    return job, order, view
 
 
 def _environment(world: World) -> dict[str, str]:
@@ -154,7 +223,8 @@ def _describe(program: Program, world: World) -> dict[str, Any]:
         "program": program.argv,
         "folder": str(Path.cwd()),
         "device": world.device,
-        "processes": world.processes,
+        "processes": world.size,
+        "nodes": list(world.nodes) or [world.processes],
         "threads": world.threads,
         "gpus": list(world.gpus),
         "start": program.start,
@@ -164,7 +234,8 @@ def _describe(program: Program, world: World) -> dict[str, Any]:
 
 def _summary(folder: Path, program: Program, world: World) -> list[str]:
     kind = "GPU" if world.gpus else "CPU"
-    processes = f"{world.processes} {kind} process{'es' * (world.processes != 1)}"
+    processes = f"{world.size} {kind} process{'es' * (world.size != 1)}"
+    processes += f" on {len(world.nodes)} nodes" if world.nodes else ""
     threads = f"{world.threads} thread{'s' * (world.threads != 1)} each"
     lines = [f"{folder.name}: {processes}, {threads}: {' '.join(program.argv)}"]
     if world.processes > world.cores:
@@ -181,6 +252,6 @@ def _outcome(folder: Path, world: World, failure: LockstepError | None) -> dict[
         "run_dir": str(folder),
         "status": "done" if failure is None else "stopped" if stopped else "failed",
         "exit_code": status,
-        "world_size": world.processes,
+        "world_size": world.size,
         **({} if failure is None or stopped else {"error": failure.to_json()}),
     }

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .files import write_json
 from .owner import myself
-from .runs import write_json
 
 What = Literal["stop", "checkpoint"]
 _ASKED = "request.json"

@@ -16,8 +16,11 @@ from .owner import is_held
 
 LOCK = ".lock"
 """Held by the launcher that trains the run."""
-ANY_RUN = ("spec.json", "run.json", LOCK)
-"""A training; a script that ``launch run`` started; one of them that is being prepared."""
+SWEEP = "sweep.json"
+"""Of a sweep's own folder, which lies beside those of its points."""
+_MARKS = ("spec.json", "run.json", "job.json")
+ANY_RUN = (*_MARKS, SWEEP, LOCK)
+"""A training; a script that ``launch run`` started; a SLURM job that waits; a sweep; one that is being prepared."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -66,12 +69,14 @@ def _named(root: Path, name: str) -> Path:
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
-    if any((folder / name).exists() for name in ("spec.json", "run.json")) or not (folder / LOCK).exists():
+    if any((folder / name).exists() for name in (*_MARKS, SWEEP)) or not (folder / LOCK).exists():
         return False
     return not is_held(folder / LOCK)
 
 
 def _standing(folder: Path) -> str:
+    if is_sweep(folder):
+        return "a sweep"
     outcome = read_outcome(folder)
     return "an unfinished run" if outcome is None else f"a run that is {outcome.get('status', 'over')}"
 
@@ -113,6 +118,11 @@ def is_run(folder: Path, marks: tuple[str, ...] = ANY_RUN) -> bool:
     return any((folder / mark).is_file() for mark in marks)
 
 
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep."""
+    return (folder / SWEEP).is_file()
+
+
 def read_outcome(folder: Path) -> dict[str, Any] | None:
     """``outcome.json`` of a run; None while there is none."""
     try:
@@ -124,10 +134,3 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
             f"{folder / 'outcome.json'}: not JSON: {error}", "look at metrics.jsonl instead"
         ) from error
     return document
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)

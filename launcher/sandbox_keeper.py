@@ -18,8 +18,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from .family import Process, become_subreaper, descendants, end_all, process_of, reap
+from .files import write_json
 from .owner import boot_id, start_of
-from .runs import write_json
 from .sandbox_conf import CONF, NODES, write_files
 from .sandbox_record import RECORD, Record
 

@@ -12,9 +12,12 @@ from ..training.control import STOPPED
 from .console import say
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .lookout import Lookout
 from .orders import Job
+from .others import Leader
 from .requests import note_stop, take_request
 from .restarts import Restarts
+from .stacks import tidy
 from .supervision import Supervision
 from .supervisor import Known, Supervisor
 from .view import View
@@ -62,6 +65,7 @@ class Script:
         supervision: Supervision,
         view: View,
         also: Callable[[], None] = lambda: None,
+        leader: Leader | None = None,
     ) -> None:
         self._also = also
         self._attempt = attempt
@@ -69,7 +73,10 @@ class Script:
         self._grace = supervision.grace
         self._asked: tuple[str, int] | None = None
         """By whom and with which signal it was to end."""
-        self._supervisor = Supervisor(job, cause_known(attempt), owed=False)
+        self._supervisor = Supervisor(job, cause_known(attempt), owed=False, others=leader)
+        if leader is not None:
+            leader.on_stop = lambda by: self._stop(by, signal.SIGTERM)
+        self._alone = leader is None
         self._supervisor.on_signal = self._signalled
         self._restarts = Restarts(
             attempt.parent,
@@ -80,10 +87,13 @@ class Script:
             script=True,
         )
         self._processes = 0
+        self._hang_timeout = supervision.hang_timeout
+        self._supervisor.on_look = self._look
+        self._lookout: Lookout | None = None
 
-    def run(self, order: dict[str, Any]) -> LockstepError | None:
-        """Let the ranks work; None where all ended well, else why not."""
-        self._processes = int(order["processes"])
+    def run(self, order: dict[str, Any], processes: int) -> LockstepError | None:
+        """Let the ranks work, ``processes`` on all nodes; None where all ended well, else why not."""
+        self._processes = processes
         limit = self._restarts.limit
         try:
             self._supervisor.go({**order, "max_restarts": limit})
@@ -91,6 +101,7 @@ class Script:
         finally:
             self._supervisor.cancel()
             self._view.close()
+            tidy(self._attempt)
         return self._diagnose(ending)
 
     def _signalled(self, number: int) -> bool:
@@ -122,8 +133,20 @@ class Script:
             return None
         return {"attempt_dir": str(self._attempt), "environment": {}}, cause_known(self._attempt)
 
+    def _look(self, ending: Ending) -> None:
+        """For hangs; ranks that were asked to end may take their grace."""
+        if (
+            self._asked is None and self._alone
+        ):  # who waits for whom across nodes is not seen from one of them
+            warn = self._supervisor.notes.append
+            self._lookout = self._lookout or Lookout(
+                self._attempt, self._hang_timeout, self._processes, warn=warn
+            )
+            self._lookout.tick(ending)
+
     def _turn(self, attempt: Path) -> None:
-        self._attempt = attempt
+        tidy(self._attempt)
+        self._attempt, self._lookout = attempt, None
         self._view.turn()
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:

@@ -151,14 +151,18 @@ def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = (
     return said.group(1).strip() if said else answer.said
 
 
-def jobs(ids: Iterable[int]) -> dict[str, Job]:
+def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
     """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
+
+    Args:
+        ids: theirs; ``12_3`` for a task of an array.
+        timeout: seconds after which the queue counts as one that does not answer.
 
     Raises:
         SlurmError: the queue could not be asked: nothing is known of any of them.
     """
     wanted = ",".join(str(number) for number in ids)
-    return _queue(["--jobs", wanted]) if wanted else {}
+    return _queue(["--jobs", wanted], timeout) if wanted else {}
 
 
 def all_jobs() -> dict[str, Job]:
@@ -166,10 +170,12 @@ def all_jobs() -> dict[str, Job]:
     return _queue([])
 
 
-def _queue(chosen: list[str]) -> dict[str, Job]:
+def _queue(chosen: list[str], timeout: float = 20.0) -> dict[str, Job]:
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
-    answer = _run(["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form])
+    answer = _run(
+        ["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form], timeout=timeout
+    )
     if answer.status and _UNKNOWN in answer.err:
         return {}
     return parse_queue(answer.checked().out)
@@ -266,7 +272,7 @@ def config() -> dict[str, str]:
     return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
 
 
-def accounting(ids: Iterable[int]) -> dict[str, str] | None:
+def accounting(ids: Iterable[int | str]) -> dict[str, str] | None:
     """The state of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .owner import Owner, is_held, read_owner
 from .requests import is_stopping
-from .runs import LOCK, is_run
+from .runs import LOCK, is_run, is_sweep
 
 _OVER = ("done", "failed", "stopped")
 _BLOCK = 1 << 16
@@ -40,6 +40,8 @@ class Status:
     """Of the newest epoch that was evaluated; before the first one the loss of the last steps."""
     updated: float
     """When something was last written, in seconds since the epoch."""
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    """What SLURM says of the run's jobs; empty for a run that was not submitted, or while nobody has asked."""
 
     @property
     def is_over(self) -> bool:
@@ -74,6 +76,7 @@ class Status:
             "attempts": attempts(self.folder),
             "exit_code": self.outcome.get("exit_code"),
             "error": self.outcome.get("error"),
+            **({"slurm": dict(self.slurm)} if self.slurm else {}),
         }
 
 
@@ -99,7 +102,7 @@ def read_status(folder: Path, reach: int | None = None) -> Status:
         epoch=_int(known.get("epochs", events.epoch)),
         step=_int(known.get("steps", events.step)),
         metrics=known.get("metrics", events.metrics),
-        updated=max(_written(folder / name) for name in ("outcome.json", "metrics.jsonl", LOCK)),
+        updated=max(_written(folder / name) for name in ("outcome.json", "metrics.jsonl", LOCK, "job.json")),
     )
 
 
@@ -113,7 +116,7 @@ def all_runs(root: Path) -> list[Status]:
     runs = []
     for folder in folders:
         with suppress(OSError):  # another user's, or removed meanwhile
-            if is_run(folder):
+            if is_run(folder) and not is_sweep(folder):
                 runs.append(read_status(folder, reach=_BLOCK))
     return sorted(runs, key=lambda run: (run.is_over, -run.updated))
 

@@ -69,6 +69,19 @@ class Steering:
             self._horizon.ask_for_checkpoint()
         self._horizon.extend()
 
+    def words(self) -> tuple[int, int, bool]:
+        """What other nodes' ranks are to know, as ``Horizon.words``."""
+        return self._horizon.words()
+
+    def note(self, first: int, rows: list[list[int]]) -> None:
+        """The ranks of another node, from ``first`` on, have come so far."""
+        for rank, (steps, phase, stamp) in enumerate(rows, start=first):
+            self._horizon.note(rank, steps, phase, stamp)
+
+    def said(self, rank: int) -> tuple[int, str, int]:
+        """How far a rank of this node is, as ``Horizon.said``."""
+        return self._horizon.said(rank)
+
     def _is_due(self) -> bool:
         if self._every is None or time.monotonic() - self._last < self._every:
             return False

@@ -7,7 +7,6 @@ left kills every process of the run, so that nothing stays.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -15,7 +14,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +24,10 @@ from typing import Any
 from ..data.signals import held_back
 from . import family
 from .ending import Ending, memory_kills
+from .interfaces import interface_of
 from .orders import Job
+from .others import Alone
+from .spawn import ENTRY, command, readable, thread_environment
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
@@ -35,14 +36,6 @@ _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all ar
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _BETWEEN_SECONDS = 0.01
-_HIGH = 200
-_ENTRY = (
-    b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
-    # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
-    b"import linecache; linecache.cache[__file__] = (0, None, [], __file__); del __file__; "
-    b"from lockstep.launcher.agent import main; sys.exit(main())"
-)
-
 
 Known = Callable[[Ending], bool]
 """Whether the cause of a bad end is among the ends so far."""
@@ -57,16 +50,19 @@ class Supervisor:
         job: what for.
         known: of the first attempt.
         owed: a rank that ends with status 0 and without "done" is lost.
+        others: the other nodes of the launch.
     """
 
-    def __init__(self, job: Job, known: Known, *, owed: bool) -> None:
+    def __init__(self, job: Job, known: Known, *, owed: bool, others: Alone | None = None) -> None:
         family.become_subreaper()
         self._known = known
         self._owed = owed
+        self._others = others or Alone()
+        self._attempt = job.log.parent
         self._outputs = job.outputs
         self._mark = secrets.token_hex(8)
         self._memory_kills = memory_kills()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = self._bound()
         self.port = int(self._socket.getsockname()[1])
         self._status, self._told = os.pipe()
         self._heard, self._order = os.pipe()
@@ -86,9 +82,18 @@ class Supervisor:
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
+        self.on_look: Callable[[Ending], None] = lambda _: None
+        """Called now and then; may put a hang into the ending, which ends everything."""
         self._signals: list[int] = []
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
+
+    def _bound(self) -> socket.socket:
+        """Node 0's is the store's; the others' is not used."""
+        address = self._others.address if self._others.decides else "127.0.0.1"
+        return socket.create_server(
+            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+        )
 
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
         ours = (self._heard, self._told, self._socket.fileno())
@@ -98,10 +103,12 @@ class Supervisor:
             family.MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
         }
-        code = _readable(_ENTRY)
+        if name := interface_of(self._others.address if self._others.decides else self._others.own):
+            environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
+        code = readable(ENTRY)
         with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
-                _command(f"/dev/fd/{code}", job.room),
+                command(f"/dev/fd/{code}", job.room),
                 stdin=None if job.stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -114,8 +121,14 @@ class Supervisor:
 
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
-        self._count = int(order["processes"])
-        self._tell({**order, "port": self.port})
+        self._count = self._others.total(int(order["processes"]))
+        self._attempt = Path(order["attempt_dir"])
+        if self._others.decides:
+            self._others.tell(
+                "go", attempt=self._attempt.name, port=self.port, max_restarts=order["max_restarts"]
+            )
+        meeting = {"address": self._others.address, "node": self._others.node, "nodes": self._others.nodes}
+        self._tell({"port": self.port, **order, **meeting})
 
     def _tell(self, order: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):
@@ -124,8 +137,12 @@ class Supervisor:
     def end_ranks(self) -> bool:
         """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""
         deadline = time.monotonic() + _END_SECONDS
+        if self._others.decides:
+            self._others.tell("end_ranks")
         while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
             self._read_status(None, self._status)
+            if self._others.decides:
+                self._others.poll(self)
             below = {process for process in self._below_agent() if process.pid != self._engine}
             if not below and len(self.ending.stamps) == self._count:
                 return True
@@ -137,6 +154,8 @@ class Supervisor:
     def ask_to_end(self, grace: float) -> None:
         """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
         self._deadline = time.monotonic() + grace
+        if self._others.decides:
+            self._others.tell("terminate", grace=grace)
         for rank, pid in self.ending.pids.items():
             if rank not in self.ending.stamps:
                 self._terminate(pid)
@@ -154,9 +173,12 @@ class Supervisor:
             known: of the new attempt.
         """
         self._known, self._all_done, self.ending = known, None, Ending()
+        self._attempt = Path(order["attempt_dir"])
         self._memory_kills = memory_kills()
+        if self._others.decides:
+            self._others.tell("restart", attempt=self._attempt.name)
         if self._outputs is not None:
-            self._outputs.turn(Path(order["attempt_dir"]))
+            self._outputs.turn(self._attempt)
         self._tell(order)
 
     def cancel(self) -> None:
@@ -192,11 +214,15 @@ class Supervisor:
                 selector.register(agent, selectors.EVENT_READ, self._agent_ended)
                 for descriptor in self._outputs.readers() if self._outputs else ():
                     selector.register(descriptor, selectors.EVENT_READ, self._read_output)
+                for link in self._others.links():
+                    selector.register(link, selectors.EVENT_READ, self._hear_others)
                 self._loop(selector, tick)
                 while again is not None and self._goes_on(again, tick):
                     self._loop(selector, tick)
                 os.close(agent)
         finally:
+            if self._others.decides:
+                self._others.tell("kill")
             self.cancel()
             os.close(self._status)
             if self._outputs is not None:
@@ -212,6 +238,8 @@ class Supervisor:
         ending = self.ending
         if ending.signal is not None or ending.agent_status is not None or self._is_well():
             return False
+        if ending.lost_node or not self._others.decides:
+            return False
         if not self.end_ranks():
             return False
         ending.memory_kills = memory_kills() - self._memory_kills
@@ -225,24 +253,31 @@ class Supervisor:
         return len(self.ending.done) == self._count and not self.ending.lost
 
     def _loop(self, selector: selectors.BaseSelector, tick: Callable[[], None]) -> None:
-        began: float | None = None
+        self._began: float | None = None
         while self.ending.agent_status is None and self.ending.signal is None:
             for key, _ in selector.select(_POLL_SECONDS):
                 key.data(selector, key.fd)
             self._obey()
+            self._others.poll(self)
             tick()
             self._look()
-            if self._all_ended():
+            if self.ending.told is not None or (self._others.decides and self._is_over()):
                 return
-            if self._deadline is not None:
-                self.ending.overdue = time.monotonic() > self._deadline
-                if self.ending.overdue:
-                    return
-            elif self.ending.lost:
-                began = began or time.monotonic()
-                patience = _GRACE_SECONDS if self._known(self.ending) else _CAUSE_SECONDS
-                if time.monotonic() - began > patience:
-                    return
+
+    def _is_over(self) -> bool:
+        """Whether the attempt is to end now; where ranks are lost, their cause may still be awaited."""
+        ending = self.ending
+        if self._all_ended():
+            return True
+        if self._deadline is not None and not ending.lost_node:
+            ending.overdue = time.monotonic() > self._deadline
+            return ending.overdue
+        if not ending.lost and not ending.lost_node:
+            self.on_look(ending)
+            return ending.hang is not None
+        self._began = self._began or time.monotonic()
+        known = ending.lost_node or self._known(ending)
+        return time.monotonic() - self._began > (_GRACE_SECONDS if known else _CAUSE_SECONDS)
 
     def _all_ended(self) -> bool:
         """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
@@ -263,6 +298,12 @@ class Supervisor:
         self.ending.agent_status = self._agent.wait()
         selector.unregister(descriptor)
 
+    def _hear_others(self, selector: selectors.BaseSelector, descriptor: int) -> None:
+        self._others.poll(self)
+        if all(link.fileno() != descriptor for link in self._others.links()):
+            with suppress(KeyError, ValueError):  # closed meanwhile
+                selector.unregister(descriptor)
+
     def _read_output(self, selector: selectors.BaseSelector, descriptor: int) -> None:
         if self._outputs is not None and not self._outputs.read(descriptor):
             selector.unregister(descriptor)
@@ -274,7 +315,22 @@ class Supervisor:
                 self._buffer += chunk
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
-            self._message(json.loads(line))
+            message = json.loads(line)
+            self._message(message)
+            self._others.pass_on(message, self._attempt)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Take what another node says of one of its ranks."""
+        ending, rank = self.ending, int(message["rank"])
+        ending.hosts[rank] = str(message["host"])
+        if "account" in message:
+            ending.accounts[rank] = message["account"]
+        if "tail" in message:
+            ending.tails[rank] = message["tail"]
+        if message["kind"] != "started":
+            self._message(message)
+            if message["kind"] == "ended":
+                ending.stamps[rank] = message["time_ns"]
 
     def _message(self, message: dict[str, Any]) -> None:
         ending, kind, rank = self.ending, message["kind"], message.get("rank", -1)
@@ -316,38 +372,5 @@ class Supervisor:
                 self.ending.signal = number
 
 
-def _command(code: str, room: int) -> list[str]:
-    """Short, and then as long as a rank's own, which takes its place in ``ps`` and must leave nothing over."""
-    command = [sys.executable, "-u", code]
-    missing = room - sum(len(os.fsencode(part)) + 1 for part in command)
-    return [*command, "." * (missing - 1)] if missing > 0 else command
-
-
-def _readable(data: bytes) -> int:
-    """A descriptor that ``data`` can be read from.
-
-    Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the
-    agent's frame under this name, past linecache, must find nothing. Number 9 was a pipe of the loader's.
-    """
-    reader, writer = os.pipe()
-    os.write(writer, data)
-    os.close(writer)
-    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    os.close(reader)
-    return high
-
-
 def _lives(process: family.Process) -> bool:
     return family.process_of(process.pid) == process
-
-
-def thread_environment(threads: int) -> dict[str, str]:
-    """Read when torch and NumPy are imported; one node's traffic stays on the loopback interface.
-
-    Threads that wait for work sleep instead of spinning: on a machine that something else uses as well, two
-    spinning threads made a step of a small model ten times slower (1.6 ms with one thread, 18.8 ms with two).
-    """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-    waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-    return {**dict.fromkeys(names, str(threads)), **loopback, **waiting}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from ..data.signals import leave_to_supervisor
 from ..training.control import STOPPED
 from .bootstrap import STATUS, report
 from .numa import bind_rank
+from .stacks import answer_requests
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:
@@ -21,6 +24,8 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
+    if attempt := os.environ.get("LOCKSTEP_ATTEMPT_DIR"):
+        answer_requests(Path(attempt), rank)
     if "--check" in argv:
         status = importlib.import_module("lockstep.training.check").main(list(argv), worker.main)
     else:
@@ -29,6 +34,7 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     if status not in (0, STOPPED):
         os._exit(status)  # the clean-up of a broken process group can hang
     report(status_fd, kind="done", rank=rank)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call its workers' end in there a failure
     atexit._run_exitfuncs()  # noqa: SLF001 - the one part of that end that is wanted
     _flush()
     os._exit(

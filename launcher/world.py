@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run on one machine."""
+    """The processes of a run on one machine, and how many there are on others."""
 
     device: Literal["cpu", "gpu"]
     processes: int
@@ -21,3 +21,17 @@ class World:
     """Why these are fewer than the machine has."""
     cpus: tuple[tuple[int, ...], ...] = ()
     """The CPUs that each process keeps to, near its GPU; empty where all are equally near."""
+    nodes: tuple[int, ...] = ()
+    """Processes of each node; empty where there is one alone."""
+    node: int = 0
+    """Which of them this one is."""
+
+    @property
+    def size(self) -> int:
+        """The world size: processes of all nodes."""
+        return sum(self.nodes) or self.processes
+
+    @property
+    def first(self) -> int:
+        """The first rank of this node."""
+        return sum(self.nodes[: self.node])

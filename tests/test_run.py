@@ -27,7 +27,7 @@ OURS = {  # what our ranks' environment has beyond torchrun's
     "CUDA_DEVICE_ORDER",
 }
 OWN_VALUES = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE", "_"}
-CHANNEL = 100  # the descriptor of the supervisor's channel
+CHANNEL, STACKS = 100, 101  # descriptors: the supervisor's channel, the file for stacks
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -73,7 +73,7 @@ def test_a_program_cannot_tell_the_difference_from_torchrun(tmp_path: Path, star
         assert torchruns.keys() - environment.keys() == set()
         same = torchruns.keys() - OWN_VALUES
         assert {key: environment[key] for key in same} == {key: torchruns[key] for key in same}
-        assert set(right.pop("descriptors")) - set(left.pop("descriptors")) == {CHANNEL}
+        assert set(right.pop("descriptors")) - set(left.pop("descriptors")) == {CHANNEL, STACKS}
         assert set(right.pop("modules")) - set(left.pop("modules")) == {"lockstep"}
         assert right == left
         assert mine["spawned"] == theirs["spawned"] == [9]

@@ -90,6 +90,15 @@ class Control:
         self.enter(before)
         return True
 
+    def begin(self, step: int) -> None:
+        """Say how far a run is that is about to go on: its first step is known by that."""
+        self._words[self._own + _STEP] = step
+        self.touch()
+
+    def touch(self) -> None:
+        """Give a sign of life, where no step is done and no phase changes."""
+        self._words[self._own + _TIME] = time.monotonic_ns()
+
     def wants_checkpoint(self, step: int) -> bool:
         """Whether one is asked for at ``step``; asked after ``may_start``, all ranks get the same answer."""
         return bool(step) and self._words[_CHECKPOINT_AT] == step
@@ -128,6 +137,26 @@ class Horizon:
         at = _FIRST_RANK + _RANK_WORDS * rank
         silent = (time.monotonic_ns() - self._words[at + _TIME]) / 1e9
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], silent
+
+    def take(self, horizon: int, checkpoint_at: int, *, final: bool) -> None:
+        """Be what another node's horizon is: the checkpoint first, so that no rank passes it unknowing."""
+        self._words[_CHECKPOINT_AT] = checkpoint_at
+        self._words[_HORIZON] = horizon
+        self._words[_FINAL] = int(final)
+
+    def words(self) -> tuple[int, int, bool]:
+        """(horizon, step of the checkpoint that was asked for, whether it is final), for ``take``."""
+        return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping
+
+    def note(self, rank: int, steps: int, phase: int, stamp: int) -> None:
+        """Another node's rank has come so far."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        self._words[at + _STEP], self._words[at + _PHASE], self._words[at + _TIME] = steps, phase, stamp
+
+    def said(self, rank: int) -> tuple[int, str, int]:
+        """(steps done, phase, stamp of its last word) of a local rank."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], int(self._words[at + _TIME])
 
     def steps(self) -> list[int]:
         """Steps done by each local rank, from the run's start."""

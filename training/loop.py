@@ -87,6 +87,7 @@ class Loop:
         self._refuse_impossible()
         if self._session.group.rank == 0:
             self._writer.open(self.progress.step if self._resumed else -1)
+        self._control.begin(self.progress.step)
         self._control.enter("training")
         self._events.write(
             "start",
@@ -159,9 +160,14 @@ class Loop:
         """With the average of the weights, where there is one; None where a stop came in between."""
         before = self._control.enter("evaluation")
         with self._training.ema.applied():
-            measured = evaluate(self._session, lambda: self._control.stopping)
+            measured = evaluate(self._session, self._is_abandoned)
         self._control.enter(before)
         return measured
+
+    def _is_abandoned(self) -> bool:
+        """Between two batches of an evaluation, which is a sign of life."""
+        self._control.touch()
+        return self._control.stopping
 
     def _turn_epoch(self) -> None:
         """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""

@@ -9,6 +9,7 @@ import pytest
 
 from lockstep.data.errors import DamagedError, UsageError
 from lockstep.data.facts import DataFacts, SplitFacts
+from lockstep.launcher.files import write_json
 from lockstep.launcher.fill import fill_run, run_spec
 from lockstep.launcher.machine import Machine
 from lockstep.launcher.plan import LaunchPlan, choose_world
@@ -17,7 +18,6 @@ from lockstep.launcher.runs import (
     find_run,
     read_outcome,
     runs_root,
-    write_json,
 )
 from lockstep.training.runspec import read_spec
 from lockstep.training.spec import RunConfig

@@ -256,7 +256,7 @@ def test_no_runs_and_no_such_run_are_said(capsys: pytest.CaptureFixture[str]) ->
     board.show(None, watch=False, as_json=False)
     assert capsys.readouterr().out == f"no runs in {runs_root()}\n"
     board.show(None, watch=False, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "runs": []}
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "runs": [], "sweeps": []}
     make_run("first")
     with pytest.raises(UsageError, match="did you mean first"):
         board.show("frist", watch=False, as_json=False)

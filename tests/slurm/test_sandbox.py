@@ -103,7 +103,8 @@ def test_a_lost_node_requeues_its_job_and_comes_back(slurm: Cluster) -> None:
     assert slurm.node_states() == {"n1": "idle", "n2": "idle"}
 
 
-DETACHED = "setsid env -i /bin/sleep 987 </dev/null >/dev/null 2>&1 & sleep 0.3; trap '' TERM; echo on; sleep 600; sleep 600"
+DETACHED = "setsid env -i /bin/sleep 987 </dev/null >/dev/null 2>&1 & sleep 0.3; "
+DETACHED += "trap '' TERM; echo on; sleep 600; sleep 600"
 
 
 def _own(tmp_path: Path) -> Cluster:

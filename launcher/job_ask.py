@@ -1,0 +1,84 @@
+"""What people ask of a run that SLURM has: its jobs are ended by SLURM, from any machine that reaches it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.errors import MachineError, UsageError
+from .console import say
+from .job import JobSpec
+from .job_log import note_job
+from .job_state import Answer, ask, is_waiting, live_jobs
+
+_PATIENCE_SECONDS = 30.0
+
+
+def _asked(folder: Path) -> Answer:
+    """Raises MachineError where SLURM does not answer: to end jobs one has to know of them."""
+    answer = ask([folder], timeout=_PATIENCE_SECONDS)
+    if answer.problem:
+        raise MachineError(
+            f"{folder.name}: SLURM could not be asked for its jobs: {answer.problem}",
+            f"try again; `launch status {folder.name}` says what its folder knows",
+        )
+    return answer
+
+
+def withdraw(folder: Path, *, why: str) -> list[str]:
+    """Cancel the jobs of a run that have not begun, so that nothing goes on after the present one.
+
+    Args:
+        folder: of the run.
+        why: who asked, for the job log.
+
+    Returns:
+        Their numbers.
+
+    Raises:
+        MachineError: SLURM could not be asked, or refused.
+    """
+    from . import slurm_client
+
+    waiting = [job.id for job in live_jobs(folder, _asked(folder)) if is_waiting(job)]
+    for job in waiting:
+        slurm_client.cancel(job)
+        note_job(folder, "cancelled", job, why=why)
+    return waiting
+
+
+def submit_again(folder: Path, job: JobSpec) -> None:
+    """Send a run that is over once more, with the very options it was submitted with.
+
+    Raises:
+        UsageError: a job of it waits or runs.
+        MachineError: SLURM does not answer, or refused.
+    """
+    from . import slurm_client
+    from .sbatch import SCRIPT
+
+    if live := live_jobs(folder, _asked(folder)):
+        raise UsageError(
+            f"{folder.name} has job {live[0].id}, which is {live[0].state}",
+            f"end it first with `launch stop {folder.name}`, or let it go on by itself",
+        )
+    number = slurm_client.submit([*job.sbatch, str(SCRIPT), job.python, str(folder)], also=job.env)
+    note_job(folder, "submitted", number, how=job.how, why="launch resume")
+    say([f"{folder.name}: job {number} is queued, with the options of its first submission"])
+
+
+def cancel(folder: Path) -> bool:
+    """Cancel every job of a run, those that wait first, or one of them would begin; whether there was any.
+
+    Raises:
+        MachineError: SLURM could not be asked, or refused.
+    """
+    from . import slurm_client
+
+    jobs = live_jobs(folder, _asked(folder))
+    for job in sorted(jobs, key=lambda job: not is_waiting(job)):
+        note_job(folder, "cancelled", job.id, why="launch cancel")
+        slurm_client.cancel(job.id)
+    if jobs:
+        many = "jobs" if len(jobs) > 1 else "job"
+        say([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])
+    return bool(jobs)

@@ -1,0 +1,216 @@
+"""What SLURM says of a run's jobs, beside what the run folder says; where the two disagree, both are told.
+
+Nothing here looks at a process: the jobs of a run are seen alike from every login node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.errors import LockstepError
+from .job import JOB
+from .job_log import read_jobs
+from .status import Status
+
+if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
+    from .slurm_client import Job
+
+_PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
+_KNOWN_JOBS = 4  # of a run: the newest ones; older ones are over
+_WAITING = (
+    "PENDING",
+    "CONFIGURING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "SPECIAL_EXIT",
+    "RESV_DEL_HOLD",
+)
+_ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING")
+_FITTING = {
+    "done": ("COMPLETED",),
+    "stopped": ("COMPLETED", "FAILED", "TIMEOUT", "PREEMPTED", "CANCELLED"),
+    "failed": (
+        "FAILED",
+        "CANCELLED",
+        "TIMEOUT",
+        "PREEMPTED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "BOOT_FAIL",
+        "DEADLINE",
+    ),
+}
+"""States of a job that is over which fit the run's own outcome."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What SLURM said when it was asked once for many jobs."""
+
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """States from sacct, of jobs that the queue has forgotten."""
+    problem: str = ""
+    """Why the queue could not be asked; empty where it could."""
+
+
+def is_slurm(folder: Path) -> bool:
+    """Whether a run was submitted."""
+    return (folder / JOB).is_file()
+
+
+def jobs_of(folder: Path) -> list[str]:
+    """The jobs that were submitted for a run, oldest first."""
+    told = [
+        str(event["job"])
+        for event in read_jobs(folder)
+        if event.get("event") == "submitted" and "job" in event
+    ]
+    return list(dict.fromkeys(told))
+
+
+def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS) -> Answer:
+    """One question for the jobs of all these runs; a queue that does not answer in time is no error here.
+
+    Args:
+        folders: of the runs; those that were not submitted are passed over.
+        accounts: ask sacct, too, for jobs that the queue does not know any more.
+        timeout: seconds.
+    """
+    ids = [job for folder in folders if is_slurm(folder) for job in jobs_of(folder)[-_KNOWN_JOBS:]]
+    if not ids:
+        return Answer()
+    from . import slurm_client
+
+    try:
+        known = slurm_client.jobs(ids, timeout)
+    except LockstepError as error:
+        return Answer(problem=error.message.split("\n")[-1])
+    forgotten = [job for job in ids if job not in known]
+    if not (accounts and forgotten):
+        return Answer(known)
+    try:
+        return Answer(known, slurm_client.accounting(forgotten) or {})
+    except LockstepError:  # sacct is a help, not a need
+        return Answer(known)
+
+
+def with_jobs(found: Status, answer: Answer) -> Status:
+    """The status of a run in the light of what SLURM says; unchanged for one that was not submitted."""
+    if not is_slurm(found.folder):
+        return found
+    ids = jobs_of(found.folder)
+    queued = [answer.jobs[job] for job in ids if job in answer.jobs]
+    current = _current(queued)
+    state = (
+        current.state
+        if current
+        else next((answer.accounts[j] for j in reversed(ids) if j in answer.accounts), "")
+    )
+    status = _status(found, current, answer, found.folder)
+    waiting = [job.id for job in queued if job.state in _WAITING and job is not current]
+    facts = {
+        "job": current.id if current else ids[-1] if ids else None,
+        "state": state or None,
+        "reason": current.reason if current and current.state in _WAITING else None,
+        "nodes": current.nodes or None if current else None,
+        "time_left": current.time_left if current and current.state == "RUNNING" else None,
+        "start": current.start if current and current.start not in ("", "N/A") else None,
+        "restarts": current.restarts if current else 0,
+        "next": waiting[0] if waiting else None,
+        "jobs": ids,
+        "asked": not answer.problem,
+        "problem": answer.problem or None,
+        "disagreement": _disagreement(found, state, ids, answer) or None,
+    }
+    return replace(found, status=status, slurm=facts)
+
+
+def _current(queued: list[Job]) -> Job | None:
+    """The job that runs, else the first that waits, else the newest that is over."""
+    for states in (_ACTIVE, _WAITING):
+        for job in queued:
+            if job.state in states:
+                return job
+    return queued[-1] if queued else None
+
+
+def _status(found: Status, current: Job | None, answer: Answer, folder: Path) -> str:
+    if not found.is_over or found.status == "done":
+        return found.status
+    if answer.problem:
+        return _told_by_folder(found, folder)
+    if current is not None and current.state in _WAITING:
+        return "queued"
+    if current is not None and current.state in _ACTIVE and not found.outcome:
+        return "running"  # it starts or ends, or its lock is not to be seen from this machine
+    return found.status
+
+
+def _told_by_folder(found: Status, folder: Path) -> str:
+    """What can be said of a run without an outcome when nobody else can be asked."""
+    if found.outcome:
+        return found.status
+    newest = {str(event.get("job")): str(event.get("event")) for event in read_jobs(folder)}
+    if any(event == "started" for event in newest.values()):
+        return "running"
+    return "queued" if any(event == "submitted" for event in newest.values()) else found.status
+
+
+def _disagreement(found: Status, state: str, ids: list[str], answer: Answer) -> str:
+    """Where SLURM and the run folder tell different stories; empty where they do not."""
+    state = state.split("+", maxsplit=1)[0]
+    alive = state in (*_WAITING, *_ACTIVE)
+    if answer.problem or not ids:
+        return ""
+    if not found.is_over:
+        return "" if alive else f"SLURM: {state or f'no job {ids[-1]}'}; yet a process holds the run"
+    if not found.outcome:
+        return "" if alive else f"SLURM: {state or f'no job {ids[-1]} any more'}; the run wrote no outcome"
+    if state and not alive and state not in _FITTING.get(found.status, ()):
+        return f"SLURM: {state}; the run's own outcome: {found.status}"
+    if found.status == "done" and state in _WAITING:
+        return "SLURM: a job of this run still waits; the run's own outcome: done"
+    return ""
+
+
+def words(found: Status) -> list[str]:
+    """What ``launch status RUN`` says of the jobs."""
+    facts = found.slurm
+    if not facts:
+        return []
+    if facts["problem"]:
+        return [
+            f"SLURM could not be asked: {facts['problem']}; this is what the run folder says",
+            *_known(facts),
+        ]
+    line = f"job {facts['job']}: {facts['state'] or 'not in the queue any more'}"
+    line += f" ({facts['reason']})" if facts["reason"] and facts["reason"] != "None" else ""
+    line += f" on {facts['nodes']}" if facts["nodes"] else ""
+    line += f", {facts['time_left']} left" if facts["time_left"] else ""
+    if found.status == "queued" and facts["start"]:
+        line += f", expected to start at {facts['start'].replace('T', ' ')}"
+    line += f", requeued {facts['restarts']} times" if facts["restarts"] else ""
+    lines = [line]
+    if facts["next"]:
+        lines.append(f"job {facts['next']} waits to go on after it")
+    return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
+
+
+def _known(facts: Mapping[str, Any]) -> list[str]:
+    return [f"its newest job is {facts['job']}"] if facts["job"] else []
+
+
+def live_jobs(folder: Path, answer: Answer) -> list[Job]:
+    """The run's jobs that wait or run."""
+    known = (answer.jobs.get(job) for job in jobs_of(folder))
+    return [job for job in known if job is not None and job.state in (*_WAITING, *_ACTIVE)]
+
+
+def is_waiting(job: Job) -> bool:
+    """Whether it has not begun."""
+    return job.state in _WAITING

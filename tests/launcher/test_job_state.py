@@ -1,0 +1,130 @@
+"""What SLURM says and what the run folder says, put together: a table without a SLURM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockstep.launcher import board
+from lockstep.launcher.job_log import note_job
+from lockstep.launcher.job_state import Answer, with_jobs, words
+from lockstep.launcher.lock import held
+from lockstep.launcher.runs import runs_root
+from lockstep.launcher.slurm_client import Job
+from lockstep.launcher.status import read_status
+
+STILL = "SLURM: a job of this run still waits"
+SILENT = Answer(problem="no answer in 5 s")
+
+
+def submitted(name: str, *jobs: str, outcome: str | None = None) -> Path:
+    folder = runs_root() / name
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    for job in jobs:
+        note_job(folder, "submitted", job)
+    if outcome is not None:
+        (folder / "outcome.json").write_text(json.dumps({"status": outcome, "exit_code": 0}))
+    return folder
+
+
+def queue(*states: str, reason: str = "None", **accounts: str) -> Answer:
+    """Jobs 1, 2, … in these states."""
+    jobs = [
+        Job(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")
+        for number, state in enumerate(states, 1)
+    ]
+    return Answer(
+        {job.id: job for job in jobs}, {key.removeprefix("job"): value for key, value in accounts.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer", "status", "disagreement"),
+    [
+        (None, queue("PENDING"), "queued", None),
+        (None, queue("CONFIGURING"), "queued", None),
+        (None, queue("RUNNING"), "running", None),
+        (None, queue("COMPLETING"), "running", None),
+        (None, queue("OUT_OF_MEMORY"), "failed", "SLURM: OUT_OF_MEMORY; the run wrote no outcome"),
+        (None, queue("CANCELLED"), "failed", "SLURM: CANCELLED; the run wrote no outcome"),
+        (None, queue("COMPLETED"), "failed", "SLURM: COMPLETED; the run wrote no outcome"),
+        (None, queue(), "failed", "SLURM: no job 2 any more; the run wrote no outcome"),
+        (None, queue(job2="NODE_FAIL"), "failed", "SLURM: NODE_FAIL; the run wrote no outcome"),
+        (None, SILENT, "queued", None),
+        ("done", queue("COMPLETED"), "done", None),
+        ("done", queue(), "done", None),
+        ("done", queue("RUNNING"), "done", None),
+        ("done", queue("FAILED"), "done", "SLURM: FAILED; the run's own outcome: done"),
+        ("done", queue("TIMEOUT"), "done", "SLURM: TIMEOUT; the run's own outcome: done"),
+        ("done", queue(job2="OUT_OF_MEMORY"), "done", "SLURM: OUT_OF_MEMORY; the run's own outcome: done"),
+        (
+            "done",
+            queue("COMPLETED", "PENDING"),
+            "done",
+            "SLURM: a job of this run still waits; the run's own outcome: done",
+        ),
+        ("done", SILENT, "done", None),
+        ("stopped", queue("FAILED"), "stopped", None),
+        ("stopped", queue("TIMEOUT", "PENDING"), "queued", None),
+        (
+            "stopped",
+            queue("OUT_OF_MEMORY"),
+            "stopped",
+            "SLURM: OUT_OF_MEMORY; the run's own outcome: stopped",
+        ),
+        ("failed", queue("FAILED"), "failed", None),
+        ("failed", queue("COMPLETED"), "failed", "SLURM: COMPLETED; the run's own outcome: failed"),
+    ],
+)
+def test_slurm_and_the_run_are_reconciled(
+    outcome: str | None, answer: Answer, status: str, disagreement: str | None
+) -> None:
+    found = with_jobs(read_status(submitted("r", "1", "2", outcome=outcome)), answer)
+    assert (found.status, found.slurm["disagreement"]) == (status, disagreement)
+    assert (disagreement or "job") in "\n".join(words(found))
+
+
+def test_a_run_whose_lock_is_held_runs_and_slurm_may_not_know_it() -> None:
+    folder = submitted("r", "1")
+    with held(folder):
+        assert with_jobs(read_status(folder), queue("RUNNING")).slurm["disagreement"] is None
+        gone = with_jobs(read_status(folder), queue())
+        silent = with_jobs(read_status(folder), SILENT)
+    assert (gone.status, silent.status) == ("running", "running")
+    assert gone.slurm["disagreement"] == "SLURM: no job 1; yet a process holds the run"
+
+
+def test_what_waits_behind_a_job_is_told() -> None:
+    found = with_jobs(read_status(submitted("r", "1", "2")), queue("RUNNING", "PENDING", reason="Dependency"))
+    assert (found.slurm["job"], found.slurm["next"]) == ("1", "2")
+    assert words(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to go on after it"]
+
+
+def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None:
+    folder = submitted("r", "1")
+    note_job(folder, "started", "1")
+    assert with_jobs(read_status(folder), SILENT).status == "running"
+
+
+def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from lockstep.launcher import slurm_client
+
+    asked: list[list[str]] = []
+
+    def jobs(ids: Any, timeout: float) -> dict[str, Job]:
+        asked.append(sorted(map(str, ids)))
+        return dict(queue("PENDING", "RUNNING", reason="Resources").jobs)
+
+    monkeypatch.setattr(slurm_client, "jobs", jobs)
+    submitted("a", "1")
+    submitted("b", "2")
+    board.show(None, watch=False, as_json=False)
+    assert asked == [["1", "2"]]
+    shown = capsys.readouterr().out
+    assert "1 PENDING (Resources)" in shown
+    assert "2 RUNNING" in shown
+    assert shown.splitlines()[0].split()[-1] == "SLURM"
