@@ -84,7 +84,16 @@ class Batch:
         if self._is_stale():
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
-        end = why(self._folder, self._job, status, self._heard, self._before, self._began, self._details())
+        end = why(
+            self._folder,
+            self._job,
+            status,
+            self._heard,
+            self._start.restart,
+            self._before,
+            self._began,
+            self._details(),
+        )
         return self._conclude(end, decide(end, self._earlier(), self._job))
 
     def _settle(self) -> None:
@@ -99,7 +108,7 @@ class Batch:
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
                 gained = True  # nobody can say
-            end = End(lost_to(state), -1, gained)
+            end = End("requeued" if job == self._start.job else lost_to(state), -1, gained)
             verdict = decide(end, self._earlier(), self._job)
             facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained, "state": state}
             note_job(
@@ -209,12 +218,13 @@ class Batch:
     def _conclude(self, end: End, verdict: Verdict) -> int:
         facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained}
         step = newest_step(self._folder)
-        verdict = self._continue(verdict) if verdict.action == "continue" else verdict
+        again = end.cause == "requeued"  # SLURM itself does it
+        verdict = self._continue(verdict) if verdict.action == "continue" and not again else verdict
         self._note("ended", step=step, **facts, **_decided(verdict), next=self._next)
         say([f"{self._job.run}: {verdict.action}: {verdict.reason}"])
         if verdict.is_last:
             self._cancel_next()
-        elif self._next is None:
+        elif self._next is None and not again:
             slurm_client.requeue(self._start.job)  # ends this process
         if verdict.action == "give up":
             self._tell(verdict)

@@ -15,10 +15,20 @@ from typing import Any, Literal
 from .job import JobSpec
 
 Cause = Literal[
-    "done", "asked", "cancelled", "refused", "limit", "preempted", "signal", "lost", "crashed", "again"
+    "done",
+    "asked",
+    "cancelled",
+    "refused",
+    "limit",
+    "preempted",
+    "requeued",
+    "signal",
+    "lost",
+    "crashed",
+    "again",
 ]
 """Why an attempt ended: ``asked`` by a person (``launch stop``); ``cancelled`` by scancel; ``refused``: no other
-attempt would fare better; ``limit``: of time; ``signal``: SLURM's, or scancel's --signal; ``lost`` without a word,
+attempt would fare better; ``limit``: of time; ``requeued`` by SLURM or an administrator; ``signal``: SLURM's, or scancel's --signal; ``lost`` without a word,
 with its node or its batch process; ``again``: a script that ended with status 75 by itself."""
 Action = Literal["finish", "stop", "continue", "give up"]
 
@@ -77,7 +87,7 @@ def _within_budgets(end: End, before: Sequence[End], job: JobSpec, words: str) -
     crashes = _count(["crashed"], end, before)
     if crashes > job.max_crashes:
         return Verdict("give up", f"{words}, {_times(crashes)} in all (max_crashes is {job.max_crashes})")
-    losses = _count(["preempted", "signal", "lost"], end, before)
+    losses = _count(["preempted", "requeued", "signal", "lost"], end, before)
     if losses > job.max_preemptions:
         return Verdict(
             "give up", f"{words}, {_times(losses)} in all (max_preemptions is {job.max_preemptions})"
@@ -105,6 +115,7 @@ def describe(end: End) -> str:
         "refused": f"it was refused with status {end.exit_code}",
         "limit": "it stopped at the job's time limit",
         "preempted": "it was preempted",
+        "requeued": "its job was put back into the queue",
         "signal": "it was stopped by a signal",
         "lost": "it was lost without a word",
         "crashed": f"it failed with status {end.exit_code}",

@@ -26,6 +26,7 @@ def why(
     job: JobSpec,
     status: int,
     heard: AbstractSet[int],
+    restart: int,
     before: int,
     began: float,
     details: Mapping[str, str],
@@ -37,23 +38,22 @@ def why(
         job: what was submitted.
         status: of the step.
         heard: signals that reached the batch script.
+        restart: which start of the job it was.
         before: step of the newest checkpoint when it began.
         began: seconds since the epoch.
         details: of the job, as SLURM tells now.
     """
     gained = newest_step(folder) > before if job.kind == "train" else time.time() - began > SHORT_SECONDS
-    return End(_cause(folder, job, status, heard, details), status, gained)
+    return End(_cause(folder, job, status, heard, of_slurm(details, restart)), status, gained)
 
 
-def _cause(
-    folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], details: Mapping[str, str]
-) -> Cause:
+def _cause(folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slurm: Cause | None) -> Cause:
     outcome = read_outcome(folder) or {}
-    if status == 0 and outcome.get("status") == "done":
+    if outcome.get("status") == "done" and outcome.get("exit_code") == status:
         return "done"
-    by, taken = stopped_by(folder), of_slurm(details)
-    if taken is not None:
-        return taken
+    if slurm is not None:
+        return slurm
+    by = stopped_by(folder)
     if outcome.get("status") == "stopped" and by is not None:
         return _stopped(by)
     if status == STOPPED:
@@ -63,16 +63,26 @@ def _cause(
     return "refused" if job.kind == "train" and status in _REFUSALS else "crashed"
 
 
-def of_slurm(details: Mapping[str, str]) -> Cause | None:
+def of_slurm(details: Mapping[str, str], restart: int) -> Cause | None:
     """What SLURM itself has done to the job; None where it only runs.
 
-    While a job ends, its state is COMPLETING, whatever ended it: then the reason and the time of a preemption tell.
+    While a job ends, its state is COMPLETING, whatever ended it. What tells (measured with 22.05): a requeue, also
+    after a preemption or the loss of a node, has counted the next start already; a preemption has its time; a time
+    limit is the reason. What is left is scancel.
+
+    Args:
+        details: as scontrol shows them.
+        restart: of the start that asks.
     """
     state = state_of(details)
+    if int(details.get("Restarts", 0)) > restart:
+        return "requeued"
     if details.get("PreemptTime", "None") not in ("None", "N/A", "Unknown"):
         return "preempted"
     if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
         return "limit"
+    if state in ("NODE_FAIL", "BOOT_FAIL"):
+        return "lost"
     return "cancelled" if state in ("CANCELLED", "COMPLETING") else None
 
 

@@ -1,0 +1,281 @@
+"""What becomes of a training in SLURM's hands, on a real cluster: the end is the one that nothing had interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lockstep.launcher.job_log import read_jobs
+from lockstep.launcher.requests import write_request
+from tests.conftest import Launch
+
+from .cluster import Cluster, until
+
+PACED = '''
+import time
+from pathlib import Path
+
+def paced(output, target):
+    """Cross-entropy, as slow as the file beside says."""
+    pace = Path(__file__).with_name("pace")
+    if pace.exists():
+        time.sleep(float(pace.read_text()))
+    return nn.functional.cross_entropy(output, target, reduction="none")
+'''
+SETTINGS = [
+    "loss.use=./own.py:paced",
+    "train.epochs=60",
+    "data.args={n: 307, m: 101}",
+    "checkpoint.every_epochs=10",
+    "log.every_steps=5",
+]
+STEPS = 600
+SHORT = [*SETTINGS, "train.epochs=4"]
+SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "samples")
+
+
+@dataclass
+class Paced:
+    """A user's folder with a training that is as slow as a test wants, and the end that it has undisturbed."""
+
+    folder: Path
+    launch: Launch
+    cluster: Cluster
+
+    def pace(self, seconds: float) -> None:
+        """Of each call of the loss."""
+        (self.folder / "pace").write_text(str(seconds))
+
+    def whole(self, *more: str) -> dict[str, Any]:
+        done = self.launch(
+            "train", "own.yaml", *SETTINGS, *more, "--cpu", "2", "--name", "whole", "--json", cwd=self.folder
+        )
+        assert done.status == 0, done.err
+        return done.document
+
+    def submit(self, *options: str, pace: float = 0.05, name: str = "job") -> tuple[Path, str]:
+        self.pace(pace)
+        done = self.launch(
+            "submit", "own.yaml", *SETTINGS, *options, "--cpu", "2", "--name", name, "--json", cwd=self.folder
+        )
+        assert done.status == 0, done.err
+        return Path(done.document["run_dir"]), done.document["job"]
+
+    def told(self, run: Path) -> str:
+        """All that the run and its jobs have written, for a test that has failed."""
+        logs = [*run.glob("slurm/*.log"), *run.glob("slurm/*/*.log"), run / "slurm/jobs.jsonl"]
+        return "\n".join(f"== {path}\n{path.read_text()}" for path in logs if path.exists())
+
+    def wait(self, run: Path, true: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + 180
+        while not true():
+            assert time.monotonic() < end, f"in vain: {what}\n{self.told(run)}"
+            time.sleep(0.05)
+
+    def wait_for_step(self, run: Path, step: int) -> None:
+        record = run / "metrics.jsonl"
+        self.wait(run, lambda: record.exists() and _steps(record) >= step, f"step {step}")
+
+    def wait_for_end(self, run: Path, action: str) -> dict[str, Any]:
+        """The first line of the job log whose attempt ended with this decision."""
+        self.wait(run, lambda: _ended(run, action), f"a decision to {action}")
+        return _ended(run, action)[0]
+
+    def check_done(self, run: Path, whole: dict[str, Any]) -> None:
+        self.wait_for_end(run, "finish")
+        outcome = json.loads((run / "outcome.json").read_text())
+        assert {key: outcome.get(key) for key in SAME} == {key: whole[key] for key in SAME}, self.told(run)
+        until(lambda: not self.cluster.run("squeue", "-h", "-o", "%A").split(), self.told(run))
+
+
+def _steps(record: Path) -> int:
+    lines = [json.loads(line) for line in record.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return max((event.get("step", 0) for event in lines), default=0)
+
+
+def _ended(run: Path, action: str) -> list[dict[str, Any]]:
+    return [e for e in read_jobs(run) if e["event"] == "ended" and e["action"] == action]
+
+
+def _times(cluster: Cluster, job: str) -> tuple[float, float]:
+    """Start and end of a job, in whole seconds."""
+    found = cluster.details(job)
+    form = "%Y-%m-%dT%H:%M:%S"
+    return tuple(time.mktime(time.strptime(found[key], form)) for key in ("StartTime", "EndTime"))
+
+
+@pytest.fixture
+def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
+    (own / "own.py").write_text((own / "own.py").read_text() + PACED)
+    return Paced(own, launch, slurm)
+
+
+def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    run, job = paced.submit("--time", "1min")
+    paced.wait_for_step(run, 5)
+    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now+14")
+    end = paced.wait_for_end(run, "continue")
+    assert (end["cause"], end["exit_code"], end["gained"]) == ("limit", 75, True), paced.told(run)
+    assert 5 <= end["step"] < STEPS
+    paced.pace(0)
+    paced.check_done(run, whole)
+    second = end["next"]
+    assert _times(slurm, second)[0] - _times(slurm, job)[1] <= 5
+    assert len(list(run.glob("attempt-*/rank-0.log"))) == 2
+    assert {json.loads((run / "spec.json").read_text())["wandb_id"]} == {
+        json.loads((run / "job.json").read_text())["wandb_id"]
+    }
+    assert [e["job"] for e in read_jobs(run) if e["event"] == "cancelled"] != []
+
+
+def test_two_nodes_and_four_ranks_give_the_weights_of_four_ranks_here(paced: Paced, slurm: Cluster) -> None:
+    arguments = ("own.yaml", *SHORT, "--name", "here", "--cpu", "4", "--json")
+    here = paced.launch("train", *arguments, cwd=paced.folder)
+    assert here.status == 0, here.err
+    run, job = paced.submit(*SHORT, "--nodes", "2", "--time", "10min", pace=0)
+    paced.check_done(run, here.document)
+    assert json.loads((run / "outcome.json").read_text())["world_size"] == 4
+    assert slurm.details(job)["NumNodes"] == "2"
+    assert len(list(run.glob(f"slurm/job-{job}.0/node-*.log"))) == 2
+    assert len(list(run.glob("attempt-1/rank-*.log"))) == 4
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("partition", ["low", "cancel"])
+@pytest.mark.parametrize("grace", [True, False])
+def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
+    paced: Paced, slurm: Cluster, partition: str, *, grace: bool
+) -> None:
+    whole = paced.whole()
+    if not grace:
+        slurm.run("scontrol", "update", f"PartitionName={partition}", "GraceTime=0")
+    try:
+        run, _ = paced.submit("--time", "10min", "--partition", partition)
+        paced.wait_for_step(run, 120)
+        other = slurm.filler()
+        if grace:
+            end = paced.wait_for_end(run, "continue")
+            assert (end["cause"], end["gained"]) == ("preempted", True), paced.told(run)
+            assert end["step"] >= 120
+        slurm.wait_for(other, "RUNNING")
+        job = next(e["job"] for e in read_jobs(run) if e["event"] == "started")
+        slurm.cancel(other)
+        paced.pace(0)
+        if not grace and partition == "low":
+            paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+        paced.check_done(run, whole)
+    finally:
+        slurm.run("scontrol", "update", f"PartitionName={partition}", "GraceTime=10")
+
+
+@pytest.mark.exhaustive
+def test_a_signal_from_scancel_stops_it_and_it_goes_on(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    for number, options in enumerate((["--signal=USR1", "--batch"], ["--signal=TERM"], ["--signal=USR1"])):
+        run, job = paced.submit("--time", "10min", name=f"signal-{number}")
+        paced.wait_for_step(run, 20)
+        slurm.run("scancel", *options, job)
+        end = paced.wait_for_end(run, "continue")
+        assert (end["exit_code"], end["gained"]) == (75, True), paced.told(run)
+        paced.pace(0)
+        paced.check_done(run, whole)
+
+
+@pytest.mark.exhaustive
+def test_a_cancelled_job_writes_its_checkpoint_and_no_other_starts(paced: Paced, slurm: Cluster) -> None:
+    run, job = paced.submit("--time", "10min")
+    paced.wait_for_step(run, 20)
+    slurm.cancel(job)
+    end = paced.wait_for_end(run, "stop")
+    assert end["cause"] == "cancelled", paced.told(run)
+    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    assert json.loads((run / "outcome.json").read_text())["status"] == "stopped"
+    assert len([e for e in read_jobs(run) if e["event"] == "started"]) == 1
+
+
+@pytest.mark.exhaustive
+def test_a_stale_attempt_can_neither_commit_nor_log(paced: Paced, slurm: Cluster) -> None:
+    """The node's slurmd is killed: SLURM gives the job up, but its processes live on."""
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min", pace=0.15)
+    paced.wait_for_step(run, 105)
+    stale = [p for p in psutil.process_iter(["cmdline"]) if _is_node(p.info["cmdline"] or [], run)]
+    assert stale
+    slurm.kill_node(slurm.details(job)["NodeList"])
+    paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+    assert all(p.is_running() for p in stale)
+    paced.wait(run, lambda: (run / "owner").read_text().strip() == "attempt-2", "the run is taken over")
+    paced.wait(run, lambda: not any(p.is_running() and p.status() != "zombie" for p in stale), "the old end")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert "this attempt was given up" in (run / f"slurm/job-{job}.0/node-0.log").read_text()
+    assert [e["step"] for e in _events(run) if e["event"] == "step"] == list(range(5, STEPS + 1, 5))
+
+
+def _is_node(command: list[str], run: Path) -> bool:
+    return command[-2:] == ["lockstep.launcher.node", str(run)] and "srun" not in command[0]
+
+
+def _started_again(slurm: Cluster, run: Path, job: str) -> bool:
+    """Whether a requeued job runs; else it is asked to start now, not after SLURM's two minutes."""
+    if slurm.state(job) == "PENDING":
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+    return len([e for e in read_jobs(run) if e["event"] == "started"]) > 1
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+WIDE = """
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = model()
+        self.register_buffer("big", torch.ones(24_000_000, dtype=torch.float64))  # 200 MB take their time
+    def forward(self, x):
+        return self.inner(x)
+"""
+
+
+@pytest.mark.exhaustive
+def test_requeued_in_the_middle_of_a_checkpoint(paced: Paced, slurm: Cluster) -> None:
+    (paced.folder / "own.py").write_text((paced.folder / "own.py").read_text() + WIDE)
+    more = ["model.use=./own.py:Wide", "train.epochs=20", "checkpoint.every_epochs=5"]
+    whole = paced.whole(*more)
+    run, job = paced.submit("--time", "10min", "slurm.continuation=requeue", *more)
+    paced.wait_for_step(run, 60)
+    write_request(run, "checkpoint")
+    paced.wait(run, lambda: any((run / "checkpoints").glob(".step_*")), "a checkpoint that is being written")
+    slurm.run("scontrol", "requeue", job)
+    assert any((run / "checkpoints").glob(".step_*"))
+    paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert not list((run / "checkpoints").glob(".step_*"))
+    (end,) = _ended(run, "continue")
+    assert end["cause"] == "requeued"
+
+
+@pytest.mark.exhaustive
+def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Cluster) -> None:
+    (paced.folder / "own.py").write_text(
+        (paced.folder / "own.py").read_text()
+        + "\ndef broken(output, target):\n    raise ValueError('by design')\n"
+    )
+    run, _ = paced.submit("loss.use=./own.py:broken", name="broken")
+    end = paced.wait_for_end(run, "give up")
+    assert (end["cause"], end["exit_code"], end["gained"]) == ("crashed", 1, False), paced.told(run)
+    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    outcome = json.loads((run / "outcome.json").read_text())
+    assert "by design" in outcome["error"]["message"]
+    assert "without having gained a step" in outcome["gave_up"]
+    assert len(list(run.glob("attempt-*"))) == 1
