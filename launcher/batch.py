@@ -90,9 +90,9 @@ class Batch:
             status,
             self._heard,
             self._start.restart,
-            self._before,
-            self._began,
-            self._details(),
+            before=self._before,
+            began=self._began,
+            details=self._details(),
         )
         return self._conclude(end, decide(end, self._earlier(), self._job))
 

@@ -16,22 +16,19 @@ from ..training.runspec import RunSpec, read_spec
 from .attempt import Attempt
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
-from .ending import Ending
+from .course import Course
 from .feeding import Feeding
 from .files import write_json
 from .fill import fill_run, run_spec
 from .follow import following, seen
 from .followed import Followed
 from .lock import Hold, held
-from .lookout import Lookout
 from .meeting import awaited
 from .nodes import Nodes
 from .orders import next_attempt
-from .others import Leader
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
 from .reserve import Reservation, reserved
-from .restarts import Restarts
 from .resume import (
     Place,
     chosen_step,
@@ -40,7 +37,6 @@ from .resume import (
     go_on,
     refuse_finished,
     refuse_other_data,
-    rewind_to,
     submitted_place,
 )
 from .runs import find_run, read_outcome, runs_root
@@ -176,83 +172,27 @@ def _train(
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feed = Feeding(spec, folder)
         feed.start(attempt.folder)
-        failure = _steered(attempt, plan, request, rows, feed, hold, lead.leader)
+        failure = _course(attempt, plan, request, rows, feed, hold, lead)
         rows.close()
         failure = _record(folder, failure, world, hold)
         feed.finish(failure)
     return failure
 
 
-def _steered(
+def _course(
     attempt: Attempt,
     plan: LaunchPlan,
     request: Request,
     rows: EpochTable,
     feed: Feeding,
     hold: Hold,
-    leader: Leader | None,
+    lead: Lead,
 ) -> LockstepError | None:
-    """Train to the end, or to where somebody wants it to stop; failed ranks are started again from a checkpoint."""
-    folder = attempt.folder.parent
-    steering = Steering(folder, plan.world.size, plan.config.checkpoint.every_minutes)
-    steering.listen()
-
-    if leader is not None:
-        leader.on_progress, leader.on_stop = steering.note, steering.stop
-    lookouts = [_lookout(attempt.folder, plan, request, steering)]
-
-    def look(ending: Ending) -> None:
-        lookouts[0].tick(ending)
-
-    def tick() -> None:
-        hold.tick()
-        if request.submitted is not None:
-            request.submitted.tick(steering)
-        steering.tick()
-        if leader is not None:
-            leader.share(steering.words())
-        rows.update()
-
-    def prepare(following: Path) -> str:
-        hold.check()
-        point = find_point(folder)
-        take_over(folder, following.name)
-        feed.leave()
-        rewind_to(folder, point)
-        rows.turn()
-        steering.renew()
-        return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
-
-    def begin(following: Path) -> None:
-        feed.start(following)
-        lookouts[:] = [_lookout(following, plan, request, steering)]
-
-    restarts = Restarts(
-        folder,
-        request.supervision.max_restarts,
-        stopping=lambda: steering.stopping,
-        prepare=prepare,
-        begun=begin,
-    )
-    try:
-        return attempt.run(
-            [str(folder / "spec.json")],
-            tick,
-            fenced=True,
-            steering=steering,
-            restarts=restarts,
-            look=look,
-        )
-    except RankLostError as error:  # the run is another's now
-        return error
-    finally:
-        steering.close()
-
-
-def _lookout(attempt: Path, plan: LaunchPlan, request: Request, steering: Steering) -> Lookout:
-    # Who waits for whom across nodes is not seen from one of them: there no hang is called.
-    timeout = 0.0 if plan.world.nodes else request.supervision.hang_timeout
-    return Lookout(attempt, timeout, plan.world.processes, steering.said)
+    """Train to the end, or to where somebody wants it to stop."""
+    steering = Steering(attempt.folder.parent, plan.world.size, plan.config.checkpoint.every_minutes)
+    course = Course(steering, plan, request.supervision, rows, feed, hold)
+    course.leader, course.submitted = lead.leader, request.submitted
+    return course.run(attempt)
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:

@@ -27,6 +27,7 @@ def why(
     status: int,
     heard: AbstractSet[int],
     restart: int,
+    *,
     before: int,
     began: float,
     details: Mapping[str, str],

@@ -222,7 +222,7 @@ def test_an_offline_record_is_superseded_by_an_attempt_that_is_online(
     feed(run, plain_server, row(10, 4.0))
     assert held(plain_server) == logged(run)
     assert list((run / "wandb").glob("offline-run-*")) == []
-    assert (run / "wandb-superseded" / offline.name).is_dir()
+    assert (run / "wandb-superseded" / f"{offline.name}-0").is_dir()
 
 
 def test_what_was_not_sent_when_the_server_was_down_is_sent_later_and_once(
