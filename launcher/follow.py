@@ -14,9 +14,10 @@ from .console import card, say
 from .ending import Ending
 from .failure import InterruptedRunError
 from .followed import Followed
+from .layout import Layout
 from .link import Link
 from .meeting import awaited, ended, join
-from .nodes import Layout, Nodes
+from .nodes import Nodes
 from .others import Follower
 from .together import about
 from .world import World

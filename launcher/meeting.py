@@ -20,8 +20,9 @@ from typing import Any
 from ..data.errors import LockstepError, MachineError, UsageError, error_from_json
 from .console import say
 from .interfaces import addresses, outward
+from .layout import Layout
 from .link import Link, LinkError, answer, offer
-from .nodes import Layout, Nodes
+from .nodes import Nodes
 from .owner import boot_id
 
 _FILE = ".meeting.json"

@@ -56,22 +56,3 @@ class Nodes:
                 "give an address of node 0 and a free port of it, as 10.0.0.1:29400",
             )
         return host.strip("[]"), int(port)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the nodes have agreed on."""
-
-    run: str
-    processes: tuple[int, ...]
-    """Of each node."""
-    address: str
-    """Of node 0, on the interface that all of them use."""
-    hosts: tuple[str, ...]
-    shared: bool
-    """Whether every node sees the same run folder."""
-
-    def ranks_of(self, node: int) -> range:
-        """The ranks of a node."""
-        first = sum(self.processes[:node])
-        return range(first, first + self.processes[node])

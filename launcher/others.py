@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from ..data.errors import RankLostError
 from .ending import Ending
+from .layout import Layout
 from .link import Link
-from .nodes import Layout
 
 _PULSE_SECONDS = 1.0
 _TAIL_BYTES = 8192
