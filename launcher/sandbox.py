@@ -28,6 +28,7 @@ _DAEMONS = {"munged", "slurmctld", "slurmd", "slurmstepd"}
 _LONGEST_PATH = (
     80  # of the folder; a socket's path may have 107 bytes, and a step's is made of its node and number
 )
+_ROOM_BYTES = 64 << 20  # a daemon whose disk is full dies without a word
 _UP_SECONDS = 90.0
 _KEEPER_SECONDS = 20.0
 _BETWEEN_SECONDS = 0.1
@@ -60,8 +61,7 @@ def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
     _refuse(folder)
     if _is_ours(folder):
         down(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
+    _make_room(folder)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not take(lock):
         os.close(lock)
@@ -93,6 +93,22 @@ def _refuse(folder: Path) -> None:
     if folder.exists() and not _is_ours(folder) and (not folder.is_dir() or any(folder.iterdir())):
         hint = "set LOCKSTEP_SLURM_SANDBOX to a folder that does not exist"
         raise UsageError(f"{folder}: not a sandbox, and not an empty folder either", hint)
+
+
+def _make_room(folder: Path) -> None:
+    hint = "make room, or set LOCKSTEP_SLURM_SANDBOX to another folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # jobs of other users go through it
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise MachineError(f"{folder}: {error.strerror}", hint) from error
+    if free < _ROOM_BYTES:
+        with suppress(OSError):
+            folder.rmdir()
+        raise MachineError(
+            f"{folder}: no space left: {free >> 20} MiB, and a SLURM needs {_ROOM_BYTES >> 20}", hint
+        )
 
 
 def is_up(folder: Path) -> bool:
@@ -205,7 +221,7 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
     if record is not None and patience and "slurmctld" in record.living():
         _cancel_jobs(folder, patience)
     if record is not None:
-        _end_keeper(record.keeper)
+        _end_keeper(record)
     left = end_all(lambda: _family(folder))
     shutil.rmtree(folder, ignore_errors=True)
     if left:
@@ -226,12 +242,12 @@ def _cancel_jobs(folder: Path, patience: float) -> None:
             time.sleep(0.5)
 
 
-def _end_keeper(keeper: Process) -> None:
+def _end_keeper(record: Record) -> None:
     """Ask it to end everything, and wait for it."""
     deadline = time.monotonic() + _KEEPER_SECONDS
-    while start_of(keeper.pid) == keeper.started and time.monotonic() < deadline:
+    while "keeper" in record.living() and time.monotonic() < deadline:
         with suppress(ProcessLookupError):
-            os.kill(keeper.pid, signal.SIGTERM)
+            os.kill(record.keeper.pid, signal.SIGTERM)
         time.sleep(_BETWEEN_SECONDS)
 
 

@@ -48,7 +48,11 @@ class Record:
         if self.boot != boot_id():
             return {}
         every = {"keeper": self.keeper, **self.daemons}
-        return {name: process for name, process in every.items() if start_of(process.pid) == process.started}
+        return {
+            name: process
+            for name, process in every.items()
+            if process.started > 0 and start_of(process.pid) == process.started  # 0: it had ended at once
+        }
 
 
 def place() -> Path:

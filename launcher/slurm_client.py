@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,10 @@ _KEPT = {
     "SLURM_CONF",
     "SLURM_JWT",
 }  # where SLURM is and who asks; everything else is an option of another job
+_PATIENCE_SECONDS = 20.0
+_SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
+_REQUEUE_SECONDS = 90.0
+_BETWEEN_SECONDS = 0.5
 _UNKNOWN = "Invalid job id"
 _RECORD, _FIELD = "\x1e", "\x1f"  # in no name that a person types; a name may hold spaces, bars and new lines
 _COLUMNS = {
@@ -131,7 +136,7 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=60.0)
     numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
     if answer.status or not numbers:
-        raise answer.error("" if numbers else "look at `squeue --me` before you submit it again")
+        raise answer.error("" if answer.status else "look at `squeue --me` before you submit it again")
     return int(numbers[-1])
 
 
@@ -189,6 +194,7 @@ def parse_queue(text: str) -> dict[str, Job]:
         if len(fields) == len(_COLUMNS):
             number, state, reason, nodes, left, start, restarts, partition, name = fields
             count = int(restarts) if restarts.isdigit() else 0
+            number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
             found[number] = Job(number, state, reason, nodes, left, start, count, name, partition)
     return found
 
@@ -315,18 +321,23 @@ def requeue(job: str, *, at_once: bool = True) -> None:
 
     Args:
         job: its number.
-        at_once: it may start as soon as there is room: after 3 s, measured, where SLURM would wait for 122.
+        at_once: wait until it is in the queue again and let it start as soon as there is room: 3 s, measured, where
+            SLURM would wait for 122. A job that asks for itself is killed meanwhile, and starts after 122 s.
 
     Raises:
         SlurmError: SLURM refused, or could not be asked.
     """
-    orders = [f"requeue {job}"]
+    _run(["scontrol", "requeue", job]).checked()
     if at_once:
-        orders.append(f"update JobId={job} StartTime=now")
-    # One process for both: the job that asks for itself is killed at once, hardly ever between two lines of input.
-    answer = _run(["scontrol", "--oneliner"], "".join(f"{order}\n" for order in orders))
-    if answer.status or answer.err:
-        raise answer.error(what=f"scontrol requeue {job}")
+        _await_end(job)
+        _run(["scontrol", "update", f"JobId={job}", "StartTime=now"]).checked()
+
+
+def _await_end(job: str) -> None:
+    """Of the old attempt: until its processes are gone, SLURM takes an order to start, and forgets it."""
+    deadline = time.monotonic() + _REQUEUE_SECONDS
+    while (found := details(job)) and found.get("JobState") != "PENDING" and time.monotonic() < deadline:
+        time.sleep(_BETWEEN_SECONDS)
 
 
 def end_time(job: str) -> float | None:

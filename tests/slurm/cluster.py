@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 
 from lockstep.launcher import sandbox
 from lockstep.launcher.sandbox_record import Record, read_record
+from lockstep.launcher.slurm_client import parse_record
 
 PATIENCE = 120.0  # seconds; a watchdog: what is waited for takes some
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
@@ -90,8 +92,8 @@ class Cluster:
 
     def details(self, job: str) -> dict[str, str]:
         """What scontrol says; empty for a job that SLURM does not know."""
-        said = self.run("scontrol", "-o", "show", "job", job, check=False).strip().splitlines()
-        return dict(word.split("=", 1) for word in said[0].split() if "=" in word) if said else {}
+        said = self.run("scontrol", "-o", "show", "job", job, check=False)
+        return parse_record(re.split(r"\n(?=JobId=)", said)[0])
 
     def wait_for(self, job: str, *states: str, seconds: float = PATIENCE) -> str:
         """Wait until the job is in one of these states (``OVER`` if none is given), and say in which."""
