@@ -29,7 +29,7 @@ from .runs import read_outcome
 from .slurm_self import Start, is_active, state_of, this_start
 from .slurm_tool import SlurmError
 from .step import start_step
-from .why import newest_step, why
+from .why import Began, newest_step, why
 
 SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
 _POLL_SECONDS = 0.1
@@ -67,8 +67,7 @@ class Batch:
         self._heard: set[int] = set()
         self._next: str | None = None
         """The job that waits for the end of this one."""
-        self._before = 0
-        self._began = time.time()
+        self._began = Began(start.restart, 0, time.time())
 
     def live(self) -> int:
         """From the first look at what was before to what comes next; the exit status."""
@@ -77,23 +76,14 @@ class Batch:
         self._settle()
         if self._is_over():
             return 0
-        self._before = newest_step(self._folder)
-        self._note("started", step=self._before, node=os.environ.get("SLURMD_NODENAME", ""))
+        self._began = Began(self._start.restart, newest_step(self._folder), time.time())
+        self._note("started", step=self._began.step, node=os.environ.get("SLURMD_NODENAME", ""))
         self._chain()
         status = self._work()
         if self._is_stale():
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
-        end = why(
-            self._folder,
-            self._job,
-            status,
-            self._heard,
-            self._start.restart,
-            before=self._before,
-            began=self._began,
-            details=self._details(),
-        )
+        end = why(self._folder, self._job, status, self._began, heard=self._heard, details=self._details())
         return self._conclude(end, decide(end, self._earlier(), self._job))
 
     def _settle(self) -> None:

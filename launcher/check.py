@@ -27,7 +27,7 @@ from .check_runs import CheckRuns, ask
 from .check_table import CheckTable
 from .config import ResolvedConfig
 from .console import card, say
-from .local import Request
+from .request import Request
 from .reserve import reserved
 from .weights import find_weights
 from .world import World

@@ -76,6 +76,7 @@ def train(
     from . import local
     from .config import resolve
     from .console import say
+    from .request import Request
     from .resume import config_of
 
     with documented(json=json):
@@ -85,7 +86,7 @@ def train(
         say(f"note: {note}" for note in resolved.notes)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
         patience = Supervision(hang_timeout, max_restarts)
-        request = local.Request(gpus, cpu, json, name, resume, where, patience)
+        request = Request(gpus, cpu, json, name, resume, where, patience)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
 
@@ -157,6 +158,7 @@ def resume(
     from . import local
     from .job import read_job
     from .job_ask import submit_again
+    from .request import Request
     from .resume import config_of
     from .runs import ANY_RUN, find_run
 
@@ -172,7 +174,7 @@ def resume(
             raise typer.Exit(0)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
         patience = Supervision(hang_timeout, max_restarts)
-        request = local.Request(gpus, cpu, json, None, run, where, patience)
+        request = Request(gpus, cpu, json, None, run, where, patience)
         raise typer.Exit(local.train(config_of(run, overrides or []), request))
 
 
@@ -189,9 +191,10 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run on its validation data."""
     from . import local
+    from .request import Request
 
     with documented(json=json):
-        request = local.Request(gpus=gpus, cpu=cpu, json=json)
+        request = Request(gpus=gpus, cpu=cpu, json=json)
         raise typer.Exit(local.evaluate(run, request, checkpoint))
 
 
@@ -207,7 +210,7 @@ def check(
     """Check in about a minute that your model and data are exact: N processes (2) against one, kill and resume."""
     from .check import check as checked
     from .config import resolve
-    from .local import Request
+    from .request import Request
 
     with documented(json=json):
         resolved = resolve(*split_config(config, overrides))

@@ -27,12 +27,10 @@ Cause = Literal[
     "crashed",
     "again",
 ]
-"""Why an attempt ended.
-
-``asked`` by a person (``launch stop``); ``cancelled`` by scancel; ``refused``: no other attempt would fare better;
-``limit``: of time; ``requeued`` by SLURM or an administrator; ``signal``: SLURM's, or scancel's --signal; ``lost``
-without a word, with its node or its batch process; ``again``: a script that ended with status 75 by itself.
-"""
+"""Why an attempt ended: ``asked`` by a person (``launch stop``); ``cancelled`` by scancel; ``refused``: no other
+attempt would fare better; ``limit``: of time; ``requeued`` by SLURM or an administrator; ``signal``: SLURM's, or
+that of ``scancel --signal``; ``lost`` without a word, with its node or its batch process; ``again``: a script that
+ended with status 75 by itself."""
 Action = Literal["finish", "stop", "continue", "give up"]
 
 SHORT_SECONDS = 60.0

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..data.errors import LockstepError, RankLostError, UsageError
@@ -24,10 +24,10 @@ from .follow import following, seen
 from .followed import Followed
 from .lock import Hold, held
 from .meeting import awaited
-from .nodes import Nodes
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
+from .request import Request
 from .reserve import Reservation, reserved
 from .resume import (
     Place,
@@ -41,26 +41,9 @@ from .resume import (
 )
 from .runs import find_run, read_outcome, runs_root
 from .steering import Steering
-from .submitted import Submitted
-from .supervision import Supervision
 from .together import Lead, led
 from .weights import find_weights
 from .world import World
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for, beside the config."""
-
-    gpus: str | None
-    cpu: int | None
-    json: bool
-    name: str | None = None
-    resume: str = "auto"
-    nodes: Nodes = field(default_factory=Nodes)
-    supervision: Supervision = field(default_factory=Supervision)
-    submitted: Submitted | None = None
-    """Of a SLURM job."""
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:

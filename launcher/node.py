@@ -21,6 +21,7 @@ from .guard import guarded
 from .job import JobSpec, read_job
 from .machine import read_machine
 from .nodes import Nodes
+from .request import Request
 from .slurm_self import scrubbed, this_start
 from .submitted import Submitted
 
@@ -58,7 +59,7 @@ def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     deadline = Deadline(number, folder)
     deadline.start()
     submitted = Submitted(folder, job.wandb_id, deadline)
-    request = local.Request(
+    request = Request(
         job.gpus,
         job.cpu,
         json=False,

@@ -13,6 +13,7 @@ from typing import Any
 from . import local
 from .cli_options import documented
 from .guard import guarded
+from .request import Request
 from .supervision import Supervision
 from .sweep_config import resolve_point
 from .sweep_file import read_sweep
@@ -31,7 +32,7 @@ def _train(folder: Path, index: int, parent: int) -> None:
     sweep = read_sweep(folder)
     launch: dict[str, Any] = json.loads(sys.argv[4])
     with documented(json=True):
-        request = local.Request(
+        request = Request(
             gpus=launch["gpus"],
             cpu=launch["cpu"],
             json=True,

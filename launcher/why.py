@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..training.control import STOPPED
@@ -21,15 +22,25 @@ _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 _SIGNALLED = {128 + number for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)}
 
 
+@dataclass(frozen=True)
+class Began:
+    """What was when an attempt began."""
+
+    restart: int
+    """Which start of its job it is."""
+    step: int
+    """Of the newest checkpoint."""
+    time: float
+    """In seconds since the epoch."""
+
+
 def why(
     folder: Path,
     job: JobSpec,
     status: int,
-    heard: AbstractSet[int],
-    restart: int,
+    began: Began,
     *,
-    before: int,
-    began: float,
+    heard: AbstractSet[int],
     details: Mapping[str, str],
 ) -> End:
     """How an attempt ended.
@@ -38,14 +49,14 @@ def why(
         folder: of the run.
         job: what was submitted.
         status: of the step.
+        began: what was at its beginning.
         heard: signals that reached the batch script.
-        restart: which start of the job it was.
-        before: step of the newest checkpoint when it began.
-        began: seconds since the epoch.
         details: of the job, as SLURM tells now.
     """
-    gained = newest_step(folder) > before if job.kind == "train" else time.time() - began > SHORT_SECONDS
-    return End(_cause(folder, job, status, heard, of_slurm(details, restart)), status, gained)
+    gained = (
+        newest_step(folder) > began.step if job.kind == "train" else time.time() - began.time > SHORT_SECONDS
+    )
+    return End(_cause(folder, job, status, heard, of_slurm(details, began.restart)), status, gained)
 
 
 def _cause(folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slurm: Cause | None) -> Cause:

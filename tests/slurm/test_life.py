@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -279,3 +280,53 @@ def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Clust
     assert "by design" in outcome["error"]["message"]
     assert "without having gained a step" in outcome["gave_up"]
     assert len(list(run.glob("attempt-*"))) == 1
+
+
+SCRIPT = """
+import pathlib, signal, sys, time
+seen = pathlib.Path("seen")
+if seen.exists():
+    sys.exit(0)
+def end(number, frame):
+    seen.write_text(str(number))
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("begun").touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.exhaustive
+def test_a_script_is_stopped_before_its_time_is_up_and_started_again(
+    tmp_path: Path, launch: Launch, slurm: Cluster, paced: Paced
+) -> None:
+    work = tmp_path / "script"
+    work.mkdir()
+    (work / "long.py").write_text(SCRIPT)
+    done = launch("submit", "--cpu", "1", "--time", "1min", "--name", "script", "--json", "long.py", cwd=work)
+    assert done.status == 0, done.err
+    run, job = Path(done.document["run_dir"]), done.document["job"]
+    paced.wait(run, (work / "begun").exists, "the script")
+    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now+14")
+    end = paced.wait_for_end(run, "continue")
+    assert (end["cause"], end["exit_code"]) == ("limit", 75), paced.told(run)
+    paced.wait_for_end(run, "finish")
+    assert (work / "seen").read_text() == str(int(signal.SIGTERM))
+    assert len([e for e in read_jobs(run) if e["event"] == "started"]) == 2
+
+
+@pytest.mark.exhaustive
+def test_two_nodes_are_preempted_and_go_on(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.launch(
+        "train", "own.yaml", *SETTINGS, "--name", "four", "--cpu", "4", "--json", cwd=paced.folder
+    )
+    assert whole.status == 0, whole.err
+    run, _ = paced.submit("--nodes", "2", "--time", "10min")
+    paced.wait_for_step(run, 60)
+    other = slurm.filler()
+    end = paced.wait_for_end(run, "continue")
+    assert (end["cause"], end["exit_code"]) == ("preempted", 75), paced.told(run)
+    slurm.wait_for(other, "RUNNING")
+    slurm.cancel(other)
+    paced.pace(0)
+    paced.check_done(run, whole.document)
