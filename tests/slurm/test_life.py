@@ -77,7 +77,10 @@ class Paced:
     def wait(self, run: Path, true: Callable[[], object], what: str) -> None:
         end = time.monotonic() + 180
         while not true():
-            assert time.monotonic() < end, f"in vain: {what}\n{self.told(run)}"
+            if time.monotonic() > end:
+                pytest.fail(
+                    f"in vain: {what}\n{self.cluster.run('scontrol', '-o', 'show', 'jobs')}\n{self.told(run)}"
+                )
             time.sleep(0.05)
 
     def wait_for_step(self, run: Path, step: int) -> None:
@@ -188,6 +191,20 @@ def test_a_signal_from_scancel_stops_it_and_it_goes_on(paced: Paced, slurm: Clus
         assert (end["exit_code"], end["gained"]) == (75, True), paced.told(run)
         paced.pace(0)
         paced.check_done(run, whole)
+
+
+@pytest.mark.exhaustive
+def test_where_nothing_may_be_chained_the_job_is_requeued(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min", "slurm.continuation=requeue")
+    paced.wait_for_step(run, 20)
+    slurm.run("scancel", "--signal=USR1", "--batch", job)
+    end = paced.wait_for_end(run, "continue")
+    assert (end["cause"], end["exit_code"], end["next"]) == ("limit", 75, None), paced.told(run)
+    paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert len(list(run.glob("attempt-*"))) == 2
 
 
 @pytest.mark.exhaustive
