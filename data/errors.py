@@ -31,8 +31,10 @@ class LockstepError(Exception):
         self.hint = hint
 
     def to_json(self) -> dict[str, Any]:
-        """The error as it travels between processes."""
-        return {"kind": type(self).__name__, "message": self.message, "hint": self.hint}
+        """The error as it travels between processes: as the nearest of its kinds that all of them know."""
+        names = [kind.__name__ for kind in type(self).__mro__]
+        known = next((name for name in names if name in _KINDS), names[0])
+        return {"kind": known, "message": self.message, "hint": self.hint}
 
 
 class UsageError(LockstepError):
