@@ -57,6 +57,8 @@ def meeting_place(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.sock
     finally:
         for listener in listening:
             listener.close()
+        if _read(folder).get("word") == word:  # nobody else can come: the secret need not stay
+            (folder / _FILE).unlink(missing_ok=True)
 
 
 def _listen(nodes: Nodes) -> list[socket.socket]:

@@ -106,6 +106,7 @@ def test_a_training_on_two_nodes_is_that_of_one(hosts: list[Host], launch: Launc
     two, one = outcome("two"), outcome("one")
     for key in ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "ranks"):
         assert two[key] == one[key]
+    assert list((Path(os.environ["LOCKSTEP_RUNS"]) / "two").glob(".meeting*")) == []  # it held the secret
     for node in nodes:
         node.check_nothing_is_left()
 
