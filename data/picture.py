@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .batches import Normalise, open_feed
+from .batches import open_feed
 from .datasets import open_split
 from .errors import LockstepError, TrainingError, UsageError
 from .facts import DataFacts
+from .normalise import Normalise
 from .order import EpochOrder
 from .spec import DataConfig
 from .work import Work

@@ -13,10 +13,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.augment import augmentation
-from ..data.batches import normalise_for, open_feed
+from ..data.batches import open_feed
 from ..data.blame import place_of
 from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
+from ..data.normalise import normalise_for
 from ..data.order import Batches, EpochOrder
 from ..data.work import Feed, Work
 from . import batchnorm

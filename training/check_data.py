@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from ..data.batches import Normalise, open_feed
+from ..data.batches import open_feed
 from ..data.blame import place_of_code
 from ..data.datasets import open_split
 from ..data.errors import LockstepError
+from ..data.normalise import Normalise
 from ..data.order import EpochOrder
 from ..data.splits import ArraySplit, MapSplit
 from ..data.work import Work

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from lockstep.data import batches
 from lockstep.data.augment import Augmentation, augmentation, check_augment
-from lockstep.data.batches import Normalise, open_feed
+from lockstep.data.batches import open_feed
 from lockstep.data.errors import TrainingError, UsageError
 from lockstep.data.facts import DataFacts, SplitFacts
+from lockstep.data.normalise import Normalise
 from lockstep.data.order import Batches, EpochOrder, Indices, micro_sizes
 from lockstep.data.prepare import prepare
 from lockstep.data.spec import AugmentConfig, DataConfig

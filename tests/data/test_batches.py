@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,16 +11,12 @@ import torch
 from torch.utils.data import Dataset
 
 from lockstep.data import batches
-from lockstep.data.batches import (
-    LoaderFeed,
-    Normalise,
-    ResidentFeed,
-    normalise_for,
-    open_feed,
-)
+from lockstep.data.batches import ResidentFeed, open_feed
 from lockstep.data.datasets import ArraySplit, MapSplit
 from lockstep.data.errors import DamagedError, TrainingError
 from lockstep.data.facts import DataFacts, SplitFacts
+from lockstep.data.loading import LoaderFeed
+from lockstep.data.normalise import Normalise, normalise_for
 from lockstep.data.order import Batches, EpochOrder, Indices, micro_sizes
 from lockstep.data.work import Feed, Fetched, Work
 
@@ -171,6 +168,19 @@ def test_a_feed_that_was_left_in_the_middle_starts_afresh(workers: int) -> None:
         left.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         expected = list(resident(x, y).fetch(work(N, 4, epoch=1)))
         assert_same(list(feed.fetch(work(N, 4, epoch=1))), expected)
+
+
+def test_workers_are_forked_when_a_feed_is_opened_and_never_later() -> None:
+    x, y = arrays()
+    before = set(multiprocessing.active_children())
+    feed = loader(Rows(x, y), 2)
+    born = set(multiprocessing.active_children()) - before
+    assert len(born) == 2
+    for epoch in range(2):
+        assert_same(
+            list(feed.fetch(work(N, 6, epoch=epoch))), list(resident(x, y).fetch(work(N, 6, epoch=epoch)))
+        )
+    assert set(multiprocessing.active_children()) - before == born
 
 
 def test_arrays_are_resident_and_others_are_loaded() -> None:

@@ -1,0 +1,100 @@
+"""A batch that a loader's worker cannot send is an error, never a batch that the rank waits for."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lockstep.data.errors import MachineError
+from lockstep.data.loading import LoaderFeed
+from lockstep.data.normalise import Normalise
+from lockstep.data.splits import MapSplit
+from lockstep.data.work import Work
+from lockstep.data.workers import begin_worker
+
+N = 24
+CPU = torch.device("cpu")
+
+
+class Rows(Dataset[Any]):
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, row: int) -> Any:
+        return torch.full((3,), float(row)), row
+
+
+class Placed(Rows):
+    """Its own code sees the temporary folder that the user has set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, row: int) -> Any:
+        assert tempfile.gettempdir() == str(self.folder)
+        return super().__getitem__(row)
+
+
+class Greedy(Rows):
+    """Leaves no descriptor for the file in which a batch travels."""
+
+    def __getitem__(self, row: int) -> Any:
+        if row == 13:
+            used = len(list(Path("/proc/self/fd").iterdir()))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, used - 1))
+        return super().__getitem__(row)
+
+
+def read(dataset: Dataset[Any]) -> list[int]:
+    feed = LoaderFeed(
+        MapSplit(dataset, None), Normalise(torch.float32, None, None), CPU, workers=2, classes=N, seed=0
+    )
+    work = [Work(np.arange(start, start + 4, dtype=np.int64), [4], 0, start) for start in range(0, N, 4)]
+    return [int(value) for fetched in feed.fetch(iter(work)) for x, _ in fetched.micro for value in x[:, 0]]
+
+
+@pytest.mark.parametrize("length", [20, 75, 76, 150])
+def test_a_temporary_folder_may_have_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="ls", dir="/tmp") as short:
+        folder = Path(short).joinpath("x" * (length - len(short) - 1)) if length > len(short) else Path(short)
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        assert read(Placed(folder)) == list(range(N))
+
+
+def test_a_batch_that_cannot_be_sent_is_an_error_with_its_reason(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MachineError, match=r"worker cannot send a batch: OSError: .*Too many open files"):
+        read(Greedy())
+    assert "Too many open files" in capfd.readouterr().err
+
+
+class Unsendable:
+    def __reduce__(self) -> Any:
+        raise ValueError("not to be sent")
+
+
+def as_it_is(samples: list[Any]) -> Any:
+    return Unsendable() if 13 in samples else samples
+
+
+def test_a_worker_that_cannot_even_say_so_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    loader = DataLoader(
+        list(range(N)),  # type: ignore[arg-type]
+        num_workers=1,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork",
+        worker_init_fn=partial(begin_worker, failed=lambda _: Unsendable()),
+    )
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        list(loader)
+    assert capfd.readouterr().err.count("ValueError: not to be sent") == 2
