@@ -65,7 +65,7 @@ def _begin_worker(number: int) -> None:
 def _unsent(error: Exception) -> tuple[Indices, _Failure]:
     """In place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
-    how = "use data.workers=0, or mend what it names: `ulimit -n`, room in /dev/shm, TMPDIR"
+    how = "use data.workers=0, or mend what it names, as `ulimit -n` or room in /dev/shm"
     return np.empty(0, np.int64), _Failure(MachineError(what, how))
 
 

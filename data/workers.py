@@ -1,25 +1,20 @@
 """What a worker of torch's DataLoader is told when it begins.
 
-A worker sends its batches from a thread, as files that the rank fetches through a socket in the temporary folder.
-Where that fails, Python prints the error and forgets the batch, and the rank would wait for it for ever.
+A worker sends its batches from a thread, as files that the rank fetches through a socket. Where that fails, Python
+prints the error and forgets the batch, and the rank would wait for it for ever.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing import queues, util
+from multiprocessing import connection, queues
 from typing import Any
 
 from .signals import shelter_worker
-
-_SOCKET_BYTES = 107  # of a socket's path: sun_path of unix(7), less its closing zero
-_NAMES_BYTES = len("/pymp-12345678/listener-12345678")
-_SHORT = "/tmp"  # noqa: S108 - a folder of a random name is made in it
 
 
 def begin_worker(number: int, failed: Callable[[Exception], Any]) -> None:
@@ -30,21 +25,21 @@ def begin_worker(number: int, failed: Callable[[Exception], Any]) -> None:
         failed: makes what is sent in place of a batch that cannot be.
     """
     shelter_worker(number)
-    _shorten_sockets()
+    _take_sockets_out_of_the_file_system()
     _send_errors(failed)
 
 
-def _shorten_sockets() -> None:
-    """A temporary folder with a long name, as a cluster's often has, does not do for sockets: take another."""
-    before = tempfile.gettempdir()
-    if len(os.fsencode(before)) + _NAMES_BYTES <= _SOCKET_BYTES:
-        return
-    tempfile.tempdir = _SHORT
-    try:
-        with suppress(OSError):  # then it is an error when the first batch is sent
-            util.get_temp_dir()  # which multiprocessing keeps, and removes at this process's end
-    finally:
-        tempfile.tempdir = before
+def _take_sockets_out_of_the_file_system() -> None:
+    """Sockets of Linux's abstract namespace: none is left behind by a worker that is killed.
+
+    By default they lie in the temporary folder, whose name must not be longer than 75 bytes for that; a cluster's often
+    is. Who connects has to know the process's key in either case.
+    """
+    connection.arbitrary_address = _address  # type: ignore[attr-defined]
+
+
+def _address(_: str) -> str:
+    return f"\0lockstep-{secrets.token_hex(16)}"
 
 
 def _send_errors(failed: Callable[[Exception], Any]) -> None:
