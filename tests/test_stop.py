@@ -122,6 +122,47 @@ def test_a_second_interrupt_ends_it_at_once(own: Path) -> None:
     assert process.returncode == 130
 
 
+WAITING = """
+import time
+from pathlib import Path
+
+def waiting(output, target):
+    here = Path(__file__).parent
+    if torch.is_inference_mode_enabled():
+        (here / "evaluating").touch()
+        while not (here / "go").exists():
+            time.sleep(0.01)
+    return nn.functional.cross_entropy(output, target, reduction="none")
+"""
+LONG = ("data.args={n: 307, m: 1009}", "train.epochs=3", "loss.use=./own.py:waiting")
+
+
+def test_an_evaluation_that_a_stop_cuts_short_is_made_up_for(launch: Launch, own: Path) -> None:
+    (own / "own.py").write_text((own / "own.py").read_text() + WAITING)
+    process = _start(own, "stopped", *LONG)
+    deadline = time.monotonic() + WATCHDOG
+    while not (own / "evaluating").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "stopping" not in (line := process.stderr.readline()):
+        assert line
+    (own / "go").touch()
+    process.communicate(timeout=WATCHDOG)
+    assert process.returncode == 75
+    assert _epochs("stopped") == []
+    whole = launch("train", "own.yaml", *SETTINGS, *LONG, "--cpu", "2", "--name", "whole", "--json", cwd=own)
+    assert _check_stopped(launch, own, "stopped", whole.document) == STEPS // 60
+    assert _epochs("stopped") == _epochs("whole")
+
+
+def _epochs(name: str) -> list[list[Any]]:
+    events = map(json.loads, (_run(name) / "metrics.jsonl").read_text().splitlines())
+    keys = ("epoch", "step", "train/loss", "val/loss", "val/count")
+    return [[event[key] for key in keys] for event in events if event["event"] == "epoch"]
+
+
 def test_checkpoints_by_the_clock(launch: Launch, own: Path) -> None:
     process = _start(
         own, "clock", "train.epochs=100000", "checkpoint.every_epochs=null", "checkpoint.every_minutes=0.01"
