@@ -37,8 +37,14 @@ _SHARED_FLOPS = 2e8
 _LOOKED_AT = 2  # samples that the contract is checked on
 
 
-def open_session(spec: RunSpec, group: Group) -> Session:
-    """Build the model and open the data."""
+def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Session:
+    """Build the model and open the data.
+
+    Args:
+        spec: of the run.
+        group: whose ranks all call it.
+        training: False starts no workers for a feed that is never read.
+    """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose(config.train.precision, group.device)
@@ -59,7 +65,7 @@ def open_session(spec: RunSpec, group: Group) -> Session:
             split,
             normalise,
             group.device,
-            workers=config.data.workers,
+            workers=config.data.workers if training or which == "val" else 0,
             classes=classes,
             seed=config.train.seed,
             ahead=spare,

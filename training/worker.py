@@ -113,7 +113,7 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
-    session = open_session(spec, group)
+    session = open_session(spec, group, training=False)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
     session.model.load_state_dict(snapshot.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,23 @@ def data():
 """
 
 
-def _opened(folder: Path, **data: Any) -> Session:
+ONE_BY_ONE = """
+class Rows(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, row): return torch.full((3,), float(row)), row % 2
+
+def rows(): return {"train": Rows(), "val": Rows()}
+"""
+
+
+def _opened(folder: Path, *, training: bool = True, **data: Any) -> Session:
     config = RunConfig.model_validate(
         {"data": {"use": "./own.py:data", **data}, "train": {"precision": "fp64"}, "model": {"use": "linear"}}
     )
     facts = prepare(config.data, folder)
-    return open_session(RunSpec("run", config, folder, facts, "cpu", "id"), join(gpu=False))
+    return open_session(
+        RunSpec("run", config, folder, facts, "cpu", "id"), join(gpu=False), training=training
+    )
 
 
 def _first(feed: Feed | None) -> torch.Tensor:
@@ -51,3 +63,16 @@ def test_training_images_are_augmented_and_those_of_an_evaluation_are_not(own: P
     plain, augmented = _opened(own), _opened(own, augment={"crop": 1, "flip": True})
     assert not torch.equal(_first(augmented.train_feed), _first(plain.train_feed))
     assert torch.equal(_first(augmented.val_feed), _first(plain.val_feed))
+
+
+@pytest.mark.parametrize(("training", "workers"), [(True, 4), (False, 2)])
+def test_workers_are_there_before_the_first_step_and_an_evaluation_has_none_too_many(
+    own: Path, *, training: bool, workers: int
+) -> None:
+    (own / "own.py").write_text(PICTURES + ONE_BY_ONE)
+    before = set(multiprocessing.active_children())
+    session = _opened(own, training=training, use="./own.py:rows", workers=2)
+    born = set(multiprocessing.active_children()) - before
+    assert len(born) == workers
+    assert torch.equal(_first(session.val_feed)[:, 0], torch.arange(40, dtype=torch.float64))
+    assert set(multiprocessing.active_children()) - before == born
