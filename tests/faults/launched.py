@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 WORLD = 3
 TIMEOUT = "4"  # seconds of --hang-timeout
 CARD = 12  # lines
+BURNERS = 3 * (os.cpu_count() or 1)
 
 
 class Launched:
@@ -118,3 +120,15 @@ def cases(table: Iterable[tuple[Any, ...]], sample: Collection[tuple[Any, ...]])
         )
         for case in table
     ]
+
+
+@contextmanager
+def burners(count: int) -> Iterator[None]:
+    """So many processes that compute for nothing."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()

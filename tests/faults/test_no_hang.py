@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.faults.launched import HERE, Launched, cases, ended
+from tests.faults.launched import BURNERS, HERE, Launched, burners, cases, ended
 
 TIMEOUT = 4.0  # seconds of --hang-timeout
 LONG = 2.5 * TIMEOUT  # of what a rank may do for as long as it likes
-BURNERS = 3 * (os.cpu_count() or 1)
 PROGRAM = [(fault, "middle") for fault in ("compute", "compute-below", "download", "write")]
 PROGRAM += [("compute", "start"), ("compute", "end")]
 TRAINING = [  # what rank 1 does, when, and for how many times the timeout
@@ -32,18 +27,6 @@ TRAINING = [  # what rank 1 does, when, and for how many times the timeout
     ("nap", "each-evaluation", 0.5),  # many batches, each of which is a sign of life
     ("download", "first", 2.0),
 ]
-
-
-@contextmanager
-def burners(count: int) -> Iterator[None]:
-    """So many processes that compute for nothing."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def program(folder: Path, fault: str, rank: int, moment: str, **more: object) -> Launched:
