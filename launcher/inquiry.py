@@ -98,7 +98,9 @@ class Inquiry:
         if len(self._found) < self._nodes and not late:
             return
         self._asked = None
-        self._next = self._lookout.now + self._lookout.timeout / 2 - self._lookout.every
+        self._next = (
+            self._lookout.now + self._lookout.timeout / 2
+        )  # what still stands then has for the whole time
         ranks = sorted((rank for found in self._found.values() for rank in found), key=lambda rank: rank.rank)
         if len(ranks) == self._world_size:
             self._act(self._judge(ranks, self._lookout.timeout), ending)
