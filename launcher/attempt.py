@@ -15,12 +15,14 @@ from .followed import Followed
 from .orders import Job, order_of, visible_gpus
 from .others import Alone, Follower
 from .prepare import SAME_HASHES, Preparation
+from .rank_page import RankPage
 from .restarts import Restarts
 from .stacks import tidy
-from .steering import Steering
 from .supervisor import Known, Supervisor
 from .world import World
 
+Look = Callable[[Ending], None]
+"""May put a hang into the ending."""
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 """Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,
 not 2.2 s."""
@@ -65,9 +67,10 @@ class Attempt:
         tick: Callable[[], None],
         *,
         fenced: bool,
-        steering: Steering | None = None,
+        page: RankPage | None = None,
+        signalled: Callable[[int], bool] | None = None,
         restarts: Restarts | None = None,
-        look: Callable[[Ending], None] = lambda _: None,
+        look: Look = lambda _: None,
     ) -> LockstepError | None:
         """Let the ranks work; None when all are done, else why not.
 
@@ -75,13 +78,14 @@ class Attempt:
             argv: of the worker.
             tick: called now and then.
             fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
-            steering: of a training, which can be asked to stop.
+            page: where the ranks say how far they are.
+            signalled: told of each signal; False where it should end everything at once.
             restarts: of ranks that have failed; without it there are none.
             look: called now and then; may put a hang into the ending.
         """
-        if steering is not None:
-            self._supervisor.on_signal = steering.signalled
-        order = order_of(self.folder, self._world, self._environment(steering, fenced=fenced))
+        if signalled is not None:
+            self._supervisor.on_signal = signalled
+        order = order_of(self.folder, self._world, self._environment(page, fenced=fenced))
         limit = restarts.limit if restarts else 0
         self._supervisor.on_look = look
         self._supervisor.go(order | {"argv": argv, "max_restarts": limit})
@@ -93,7 +97,7 @@ class Attempt:
                 return None
             tidy(self.folder)
             self.folder = folder
-            environment = self._environment(steering, fenced=fenced)
+            environment = self._environment(page, fenced=fenced)
             return {"attempt_dir": str(folder), "environment": environment}, cause_known(folder)
 
         try:
@@ -102,7 +106,13 @@ class Attempt:
             tidy(self.folder)
 
     def follow(
-        self, argv: list[str], tick: Callable[[], None], page: Followed, go: dict[str, Any], others: Follower
+        self,
+        argv: list[str],
+        tick: Callable[[], None],
+        page: Followed,
+        go: dict[str, Any],
+        others: Follower,
+        look: Callable[[Path], Look],
     ) -> Ending:
         """Another node's ranks: work until node 0 says that it is over.
 
@@ -112,6 +122,7 @@ class Attempt:
             page: of this node's ranks.
             go: node 0's order to start: where its store is, and how many restarts it may count.
             others: node 0; its orders to start again are obeyed here.
+            look: called now and then in each attempt, whose folder it is made for.
         """
         self._supervisor.on_signal = others.signalled
 
@@ -120,19 +131,24 @@ class Attempt:
             page.renew()
             environment = self._environment(page, fenced=True)
             order = {"attempt_dir": str(self.folder), "environment": environment}
+            self._supervisor.on_look = look(self.folder)
             self._supervisor.restart(order, cause_known(self.folder))
 
         others.commands |= {"restart": again, "horizon": page.obey}
+        self._supervisor.on_look = look(self.folder)
         order = order_of(self.folder, self._world, self._environment(page, fenced=True))
         self._supervisor.go(order | {"argv": argv, "port": go["port"], "max_restarts": go["max_restarts"]})
-        return self._supervisor.watch(tick)
+        try:
+            return self._supervisor.watch(tick)
+        finally:
+            tidy(self.folder)
 
-    def _environment(self, steering: Steering | Followed | None, *, fenced: bool) -> dict[str, str]:
+    def _environment(self, page: RankPage | None, *, fenced: bool) -> dict[str, str]:
         return {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
             **({"LOCKSTEP_TOKEN": self.folder.name} if fenced else {}),
-            **(steering.environment if steering else {}),
+            **(page.environment if page else {}),
         }
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:

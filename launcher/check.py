@@ -47,7 +47,8 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
         tempfile.TemporaryDirectory(prefix="lockstep-check-") as folder,
     ):
         try:
-            Check(Path(folder), resolved, reservation.world, table).run()
+            hang_timeout = request.supervision.hang_timeout
+            Check(Path(folder), resolved, reservation.world, table, hang_timeout).run()
         except LockstepError as error:
             failure = error
     status = table.conclude(failure)
@@ -64,14 +65,23 @@ class Check:
         resolved: what the user wants to train.
         world: the processes that are compared with one.
         table: where findings go.
+        hang_timeout: in seconds.
     """
 
-    def __init__(self, folder: Path, resolved: ResolvedConfig, world: World, table: CheckTable) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        resolved: ResolvedConfig,
+        world: World,
+        table: CheckTable,
+        hang_timeout: float,
+    ) -> None:
         self._folder = folder
         self._resolved = resolved
         self._world = world
         self._one = replace(world, processes=1, gpus=world.gpus[:1])
         self._table = table
+        self._hang_timeout = hang_timeout
         self._runs: CheckRuns
         self._val: SplitFacts | None = None
 
@@ -112,9 +122,8 @@ class Check:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))
                 return None
-            self._runs = CheckRuns(
-                self._folder, base, facts, self._world.device, find_weights(self._resolved)
-            )
+            weights = find_weights(self._resolved)
+            self._runs = CheckRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
             self._val = facts.val
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}

@@ -12,8 +12,11 @@ from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
-from .attempt import Attempt
+from .attempt import Attempt, Look
+from .ending import Ending
 from .files import write_json
+from .inquiry import Inquiry
+from .lookout import Lookout
 from .orders import next_attempt
 from .world import World
 
@@ -29,6 +32,8 @@ class CheckRuns:
     device: Literal["cpu", "gpu"]
     weights: tuple[WeightsFile, ...] = ()
     """What the model starts from."""
+    hang_timeout: float = 600.0
+    """Seconds for which ranks may wait for one that does nothing."""
 
     def spec(self, name: str, config: RunConfig) -> Path:
         """A new run's ``spec.json``."""
@@ -46,7 +51,7 @@ class CheckRuns:
             LockstepError: a rank failed.
         """
         with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
-            return ask(attempt, spec, world, **task)
+            return ask(attempt, spec, world, self._look(attempt, world), **task)
 
     def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
         """The run by the real worker, from where it stands; why it ended, None where it is done."""
@@ -57,10 +62,22 @@ class CheckRuns:
             argv += ["--check", str(path)]
         with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
             take_over(spec.parent, attempt.folder.name)
-            return _told(attempt.folder, attempt.run(argv, _nothing, fenced=True))
+            look = self._look(attempt, world)
+            return _told(attempt.folder, attempt.run(argv, _nothing, fenced=True, look=look))
+
+    def _look(self, attempt: Attempt, world: World) -> Look:
+        """The ranks of a check do not say how far they are: they are judged as any program's."""
+        lookout = Lookout(attempt.folder, self.hang_timeout, world.processes)
+        return Inquiry(lookout, world.size, training=False).tick
 
 
-def ask(attempt: Attempt, spec: Path, world: World, **task: Any) -> list[dict[str, Any]]:
+def _unwatched(_: Ending) -> None:
+    """One rank waits for nobody."""
+
+
+def ask(
+    attempt: Attempt, spec: Path, world: World, look: Look = _unwatched, **task: Any
+) -> list[dict[str, Any]]:
     """Let the ranks of ``attempt`` do a task; what each of them answers.
 
     Raises:
@@ -68,7 +85,8 @@ def ask(attempt: Attempt, spec: Path, world: World, **task: Any) -> list[dict[st
     """
     path = attempt.folder / "task.json"
     write_json(path, {"out": str(attempt.folder / "out"), **task})
-    failure = _told(attempt.folder, attempt.run([str(spec), "--check", str(path)], _nothing, fenced=False))
+    argv = [str(spec), "--check", str(path)]
+    failure = _told(attempt.folder, attempt.run(argv, _nothing, fenced=False, look=look))
     if failure is not None:
         raise failure
     answers = [attempt.folder / f"task-{rank}.json" for rank in range(world.processes)]

@@ -187,6 +187,7 @@ def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(metavar="STEP|best", help="This checkpoint, not the newest.")
     ] = None,
+    hang_timeout: HangOption = 600.0,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data."""
@@ -194,7 +195,7 @@ def evaluate(
     from .request import Request
 
     with documented(json=json):
-        request = Request(gpus=gpus, cpu=cpu, json=json)
+        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=Supervision(hang_timeout))
         raise typer.Exit(local.evaluate(run, request, checkpoint))
 
 
@@ -205,6 +206,7 @@ def check(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
+    hang_timeout: HangOption = 600.0,
     json: JsonOption = False,
 ) -> None:
     """Check in about a minute that your model and data are exact: N processes (2) against one, kill and resume."""
@@ -214,7 +216,8 @@ def check(
 
     with documented(json=json):
         resolved = resolve(*split_config(config, overrides))
-        raise typer.Exit(checked(resolved, Request(gpus=gpus, cpu=cpu, json=json)))
+        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=Supervision(hang_timeout))
+        raise typer.Exit(checked(resolved, request))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from .attempt import Attempt
 from .console import EpochTable
 from .ending import Ending
 from .feeding import Feeding
+from .inquiry import Inquiry
 from .lock import Hold
 from .lookout import Lookout
 from .others import Leader
@@ -70,7 +71,13 @@ class Course:
         argv = [str(self._folder / "spec.json")]
         try:
             return attempt.run(
-                argv, self._tick, fenced=True, steering=steering, restarts=restarts, look=self._look
+                argv,
+                self._tick,
+                fenced=True,
+                page=steering,
+                signalled=steering.signalled,
+                restarts=restarts,
+                look=self._look,
             )
         except RankLostError as error:  # the run is another's now
             return error
@@ -78,12 +85,13 @@ class Course:
             steering.close()
 
     def _watch_over(self, attempt: Path) -> None:
-        """For hangs; who waits for whom across nodes is not seen from one of them: there none is called."""
-        timeout = 0.0 if self._plan.world.nodes else self._supervision.hang_timeout
-        self._lookout = Lookout(attempt, timeout, self._plan.world.processes, self._steering.said)
+        """For hangs."""
+        world, timeout = self._plan.world, self._supervision.hang_timeout
+        lookout = Lookout(attempt, timeout, world.processes, self._steering.said)
+        self._inquiry = Inquiry(lookout, world.size, training=True, leader=self.leader)
 
     def _look(self, ending: Ending) -> None:
-        self._lookout.tick(ending)
+        self._inquiry.tick(ending)
 
     def _tick(self) -> None:
         self._hold.tick()

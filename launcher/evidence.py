@@ -49,6 +49,8 @@ class Evidence:
     """It has not done a step since it was started."""
     file: str = ""
     """Where its stack was written."""
+    host: str = ""
+    """Where it runs, if that is not this node."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""

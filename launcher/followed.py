@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
-from ..training.control import PHASES, Horizon, Page
+from ..training.control import PHASES
+from .rank_page import RankPage
 
 
-class Followed:
+class Followed(RankPage):
     """The page of this node's ranks, as node 0 wants it.
 
     Args:
@@ -17,24 +16,8 @@ class Followed:
     """
 
     def __init__(self, ranks: int) -> None:
-        self._ranks = ranks
-        self._open()
+        super().__init__(ranks)
         self._told: list[list[int]] = []
-
-    def _open(self) -> None:
-        self._memory = os.memfd_create("lockstep-control")
-        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
-        self._horizon = Horizon(self._page)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the ranks need to find the page."""
-        return {"LOCKSTEP_CONTROL": f"/proc/{os.getpid()}/fd/{self._memory}"}
-
-    def renew(self) -> None:
-        """A page for the next attempt's ranks."""
-        self.close()
-        self._open()
 
     def obey(self, message: dict[str, Any]) -> None:
         """Node 0 lets the ranks go on, or stops them."""
@@ -42,14 +25,9 @@ class Followed:
 
     def news(self) -> list[list[int]] | None:
         """(steps, phase, signs of life) of each rank, if they have changed since the last time."""
-        said = [self._horizon.said(rank) for rank in range(self._ranks)]
+        said = [self.said(rank) for rank in range(self._ranks)]
         rows = [[steps, PHASES.index(phase), stamp] for steps, phase, stamp in said]
         if rows == self._told:
             return None
         self._told = rows
         return rows
-
-    def close(self) -> None:
-        """Give the page back."""
-        self._page.close()
-        os.close(self._memory)

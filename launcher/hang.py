@@ -72,8 +72,8 @@ def _may_go_on(rank: Evidence, timeout: float) -> bool:
     if rank.stopped:
         return False
     patient = rank.phase in _PATIENT or rank.fresh
-    if patient and _is_busy(rank, timeout):
-        return True  # compiling, tokenising, writing
+    if patient and rank.idle < timeout:
+        return True  # it was compiling, tokenising or writing not long ago
     slow = patient or _is_busy(rank, timeout)
     return slow and rank.silent < PATIENCE * timeout
 

@@ -23,7 +23,7 @@ def hang_error(verdict: Verdict, world_size: int, timeout: float) -> HangError:
     heads = heads or [f"all {world_size} ranks wait for each other; whose fault it is cannot be told"]
     waiting = [f"{line} ({_after(verdict)})" for line in _waiting(verdict)]
     none = [] if waiting else [f"no progress for {verdict.seconds:.0f} s"]
-    files = [rank.file for rank in (verdict.culprits or verdict.waiting) if rank.file][:1]
+    files = [f"{rank.file}{_on(rank)}" for rank in (verdict.culprits or verdict.waiting) if rank.file][:1]
     said = f"the stacks are in {files[0]} and beside it; " if files else ""
     wish = f"if it only needs longer: --hang-timeout above {timeout:g}"
     exit_status = f"exit status {HangError.exit_status}"
@@ -39,8 +39,12 @@ def warning(verdict: Verdict, timeout: float) -> str:
 
 
 def _culprit(rank: Evidence, world_size: int) -> str:
-    pid = "" if rank.pid is None else f" (pid {rank.pid})"
+    pid = "" if rank.pid is None else f" (pid {rank.pid}{_on(rank)})"
     return f"rank {rank.rank} of {world_size} hangs: it {_doing(rank)}{_progress(rank)}{pid}"
+
+
+def _on(rank: Evidence) -> str:
+    return f" on {rank.host}" if rank.host else ""
 
 
 def _doing(rank: Evidence) -> str:

@@ -13,7 +13,7 @@ from ..data.errors import LockstepError, RankLostError, UsageError
 from ..data.facts import DataFacts
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
-from .attempt import Attempt
+from .attempt import Attempt, Look
 from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .course import Course
@@ -22,11 +22,14 @@ from .files import write_json
 from .fill import fill_run, run_spec
 from .follow import following, seen
 from .followed import Followed
+from .inquiry import Inquiry
 from .lock import Hold, held
+from .lookout import Lookout
 from .meeting import awaited
 from .orders import next_attempt
 from .plan import LaunchPlan, summary, table
 from .prepare import Preparation
+from .rank_page import RankPage
 from .request import Request
 from .reserve import Reservation, reserved
 from .resume import (
@@ -43,6 +46,7 @@ from .runs import find_run, read_outcome, runs_root
 from .steering import Steering
 from .together import Lead, led
 from .weights import find_weights
+from .witness import Witness
 from .world import World
 
 
@@ -80,12 +84,22 @@ def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation
         node.prepared(lambda: Preparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
         page = Followed(node.world.processes)
+
+        def look(attempt: Path) -> Look:
+            lookout = Lookout(attempt, request.supervision.hang_timeout, node.world.processes, page.said)
+            return Witness(lookout, node.others).tick
+
         attempt = seen(folder / go["attempt"])
         try:
             with Attempt(attempt, node.world, reservation.descriptors, node.others) as ranks:
                 argv = [str(folder / "spec.json")]
                 ending = ranks.follow(
-                    argv, lambda: node.tell_progress(page, ranks.folder), page, go, node.others
+                    argv,
+                    lambda: node.tell_progress(page, ranks.folder),
+                    page,
+                    go,
+                    node.others,
+                    look,
                 )
             return node.conclude(ending)
         finally:
@@ -191,7 +205,7 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
         Attempt(next_attempt(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
     ):
         _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))
-        failure = attempt.run(argv, lambda: None, fenced=False)
+        failure = _watched(attempt, argv, reservation.world, request.supervision.hang_timeout)
     if failure is not None:
         raise failure
     document = json.loads((attempt.folder / "eval.json").read_text(encoding="utf-8"))
@@ -202,6 +216,17 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
         put([f"{document['run']} {document['checkpoint']}"])
         put(f"{key}  {_figure(value)}" for key, value in document["metrics"].items())
     return 0
+
+
+def _watched(attempt: Attempt, argv: list[str], world: World, hang_timeout: float) -> LockstepError | None:
+    """An evaluation, whose ranks say at each batch that they live."""
+    page = RankPage(world.processes)
+    lookout = Lookout(attempt.folder, hang_timeout, world.processes, page.said)
+    look = Inquiry(lookout, world.size, training=True).tick
+    try:
+        return attempt.run(argv, lambda: None, fenced=False, page=page, look=look)
+    finally:
+        page.close()
 
 
 def _renew(folder: Path, spec: RunSpec, facts: DataFacts) -> None:

@@ -108,6 +108,8 @@ class Leader(Alone):
         """Told of the first rank and (step, phase, milliseconds since its last word) of each rank of a node."""
         self.on_stop: Callable[[str], None] = lambda _: None
         """Told that another node was asked to stop, and by whom."""
+        self.on_inquiry: Callable[[int, dict[str, Any]], None] = lambda _, __: None
+        """Told of what a node says about ranks that stand still."""
         self._replies: dict[int, dict[str, Any]] = {}
         self._shared: tuple[int, int, bool] | None = None
         self._attempt = ""
@@ -151,6 +153,8 @@ class Leader(Alone):
         elif kind == "progress":
             if message["attempt"] == self._attempt:  # not of the one before
                 self.on_progress(self._layout.ranks_of(node)[0], message["ranks"])
+        elif kind in ("standing", "evidence"):
+            self.on_inquiry(node, {**message, "host": self._layout.hosts[node]})
         elif kind == "stop":
             self.on_stop(f"{message['by']} on node {node}")
         else:

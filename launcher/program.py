@@ -16,6 +16,7 @@ from .failure import cause_known
 from .files import write_json
 from .follow import following, seen
 from .lock import Hold, held
+from .lookout import Lookout
 from .meeting import awaited, key_of_user
 from .names import program_stem
 from .nodes import Nodes
@@ -25,11 +26,13 @@ from .rank import room_for
 from .reserve import Reservation, reserved
 from .runs import create_run, runs_root
 from .script import Script, StoppedScriptError
+from .stacks import tidy
 from .supervision import Supervision
 from .supervisor import Supervisor
 from .together import Lead, led
 from .umask import of_the_user
 from .view import View
+from .witness import Witness
 from .world import World
 
 
@@ -116,13 +119,25 @@ def _follow(program: Program, reservation: Reservation, source: str) -> int:
         job, order, view = _job(attempt, program, node.world, source, reservation.descriptors)
         supervisor = Supervisor(job, cause_known(attempt), owed=False, others=node.others)
         supervisor.on_signal = node.others.signalled
-        node.others.commands["restart"] = lambda told: _turn(supervisor, view, folder / told["attempt"])
+
+        def watch_over(attempt: Path) -> None:
+            lookout = Lookout(attempt, program.supervision.hang_timeout, node.world.processes)
+            supervisor.on_look = Witness(lookout, node.others).tick
+
+        def again(told: dict[str, Any]) -> None:
+            watch_over(folder / told["attempt"])
+            _turn(supervisor, view, folder / told["attempt"])
+
+        node.others.commands["restart"] = again
+        watch_over(attempt)
         try:
             supervisor.go({**order, "port": go["port"], "max_restarts": go["max_restarts"]})
             ending = supervisor.watch(lambda: view.tick(supervisor.notes))
         finally:
             supervisor.cancel()
             view.close()
+            for used in folder.glob("attempt-*"):
+                tidy(used)
         return node.conclude(ending)
 
 

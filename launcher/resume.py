@@ -143,8 +143,11 @@ def refuse_finished(place: Place, plan: LaunchPlan) -> None:
     """
     found = list_checkpoints(place.folder / "checkpoints")[:1]
     outcome = read_outcome(place.folder) or {}
-    name, status = place.folder.name, outcome.get("status", "trained")
-    if found and step_of(found[0]) >= plan.steps and (status != "stopped" or not _is_pending(found[0])):
+    name, status = place.folder.name, outcome.get("status", "")
+    is_over = status == "done" or (status == "stopped" and found and not _is_pending(found[0]))
+    if (
+        is_over and found and step_of(found[0]) >= plan.steps
+    ):  # one that failed after that still owes its outcome
         raise UsageError(
             f"{name} is {status}: {step_of(found[0]):,} of {plan.steps:,} steps",
             f"train it longer with `launch resume {name} train.epochs=N`, or use another --name",

@@ -12,6 +12,7 @@ from ..training.control import STOPPED
 from .console import say
 from .ending import Ending
 from .failure import cause_known, diagnose
+from .inquiry import Inquiry
 from .lookout import Lookout
 from .orders import Job
 from .others import Leader
@@ -76,7 +77,7 @@ class Script:
         self._supervisor = Supervisor(job, cause_known(attempt), owed=False, others=leader)
         if leader is not None:
             leader.on_stop = lambda by: self._stop(by, signal.SIGTERM)
-        self._alone = leader is None
+        self._leader = leader
         self._supervisor.on_signal = self._signalled
         self._restarts = Restarts(
             attempt.parent,
@@ -86,14 +87,14 @@ class Script:
             begun=self._turn,
             script=True,
         )
-        self._processes = 0
+        self._processes = self._here = 0
         self._hang_timeout = supervision.hang_timeout
         self._supervisor.on_look = self._look
-        self._lookout: Lookout | None = None
+        self._inquiry: Inquiry | None = None
 
     def run(self, order: dict[str, Any], processes: int) -> LockstepError | None:
         """Let the ranks work, ``processes`` on all nodes; None where all ended well, else why not."""
-        self._processes = processes
+        self._processes, self._here = processes, int(order["processes"])
         limit = self._restarts.limit
         try:
             self._supervisor.go({**order, "max_restarts": limit})
@@ -135,18 +136,18 @@ class Script:
 
     def _look(self, ending: Ending) -> None:
         """For hangs; ranks that were asked to end may take their grace."""
-        if (
-            self._asked is None and self._alone
-        ):  # who waits for whom across nodes is not seen from one of them
-            warn = self._supervisor.notes.append
-            self._lookout = self._lookout or Lookout(
-                self._attempt, self._hang_timeout, self._processes, warn=warn
-            )
-            self._lookout.tick(ending)
+        if self._asked is None:
+            self._inquiry = self._inquiry or self._inquire()
+            self._inquiry.tick(ending)
+
+    def _inquire(self) -> Inquiry:
+        lookout = Lookout(self._attempt, self._hang_timeout, self._here)
+        warn = self._supervisor.notes.append
+        return Inquiry(lookout, self._processes, training=False, warn=warn, leader=self._leader)
 
     def _turn(self, attempt: Path) -> None:
         tidy(self._attempt)
-        self._attempt, self._lookout = attempt, None
+        self._attempt, self._inquiry = attempt, None
         self._view.turn()
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
 
-from ..training.control import Horizon, Page
 from .console import say
+from .rank_page import RankPage
 from .requests import note_stop, take_request
 
 
-class Steering:
+class Steering(RankPage):
     """The supervisor's side of the page that it shares with the ranks of this node.
 
     Args:
@@ -22,17 +21,11 @@ class Steering:
     """
 
     def __init__(self, folder: Path, ranks: int, every_minutes: float | None) -> None:
+        super().__init__(ranks)
         self._folder = folder
-        self._ranks = ranks
-        self._open()
         self._early: list[int] = []
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
-
-    def _open(self) -> None:
-        self._memory = os.memfd_create("lockstep-control")
-        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
-        self._horizon = Horizon(self._page)
 
     def listen(self) -> None:
         """Take the signals that come while no supervisor is there for them: before its watch, and after it.
@@ -43,20 +36,10 @@ class Steering:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda number, _: self._early.append(number))
 
-    def renew(self) -> None:
-        """A page for the next attempt's ranks, which may be behind what this one's have done."""
-        self.close()
-        self._open()
-
     @property
     def stopping(self) -> bool:
         """Whether the ranks were asked to end."""
         return self._horizon.stopping
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the ranks need to find the page: it has no name that could be left behind."""
-        return {"LOCKSTEP_CONTROL": f"/proc/{os.getpid()}/fd/{self._memory}"}
 
     def tick(self) -> None:
         """Let the ranks go on, or do what was asked; called many times a second."""
@@ -77,10 +60,6 @@ class Steering:
         """The ranks of another node, from ``first`` on, have come so far."""
         for rank, (steps, phase, stamp) in enumerate(rows, start=first):
             self._horizon.note(rank, steps, phase, stamp)
-
-    def said(self, rank: int) -> tuple[int, str, int]:
-        """How far a rank of this node is, as ``Horizon.said``."""
-        return self._horizon.said(rank)
 
     def _is_due(self) -> bool:
         if self._every is None or time.monotonic() - self._last < self._every:
@@ -111,8 +90,3 @@ class Steering:
     def steps(self) -> int:
         """Done by the foremost rank of this node."""
         return max(self._horizon.steps(), default=0)
-
-    def close(self) -> None:
-        """Give the page back."""
-        self._page.close()
-        os.close(self._memory)

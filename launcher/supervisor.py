@@ -83,7 +83,7 @@ class Supervisor:
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
         self.on_look: Callable[[Ending], None] = lambda _: None
-        """Called now and then; may put a hang into the ending, which ends everything."""
+        """Called now and then while nothing is wrong; on node 0 it may put a hang into the ending, which ends all."""
         self._signals: list[int] = []
         self.notes: list[str] = []
         """What people should know about the start; taken by whoever shows it."""
@@ -261,6 +261,8 @@ class Supervisor:
             self._others.poll(self)
             tick()
             self._look()
+            if not self._others.decides:
+                self.on_look(self.ending)
             if self.ending.told is not None or (self._others.decides and self._is_over()):
                 return
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from tests.conftest import LAUNCH, WATCHDOG, Launch, free_port
+from tests.faults.launched import HERE, TIMEOUT, cases
 
 SCRIPT = """
 import os, sys, time
@@ -134,6 +136,48 @@ def test_ranks_of_both_nodes_are_started_again(hosts: list[Host], tmp_path: Path
     assert "node 0 rank 0 of 3" in ends[0][1]
     assert "restart 1 of 1" in ends[0][2]
     assert "node 1 rank 2 of 3" in ends[1][2]
+
+
+HANGS = {
+    "stop": "hangs: it is stopped (SIGSTOP or the like)",
+    "sleep": "hangs: it does not go on at",
+    "skip": "hangs: it waits in",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "fault", "culprit"),
+    cases(
+        [(command, fault, culprit) for command in ("train", "run") for fault in HANGS for culprit in (0, 2)],
+        [("train", "stop", 2), ("run", "sleep", 2)],
+    ),
+)
+def test_a_hang_on_any_node_is_named_on_every_one(
+    hosts: list[Host], own: Path, tmp_path: Path, command: str, fault: str, culprit: int
+) -> None:
+    model = f"model.use={HERE / 'faulty_model.py'}:model"
+    what = {
+        "train": ([str(own / "own.yaml"), model], []),
+        "run": ([], [str(HERE / "faulty.py"), fault, str(culprit), "middle"]),
+    }[command]
+    planted = {
+        "FAULT": f"{fault} {culprit} middle",
+        "FAULT_READY": str(tmp_path / "ready"),
+        "FAULT_NAP": "601",
+    }
+    options = ("--name", "far", "--hang-timeout", TIMEOUT)
+    nodes = pair(hosts, command, *what[0], *options, *what[1], environment=planted)
+    ends = [node.end() for node in nodes]
+    for status, _, err in ends:
+        card = err[err.rindex("error: ") :]
+        assert status == 5, err
+        assert card.startswith(f"error: rank {culprit} of 3 {HANGS[fault]}"), err
+        assert (f" on {socket.gethostname()}" in card) == (culprit == 2), err  # node 0 says it of the others
+        assert "wait for it in" in card
+        assert len(card.splitlines()) <= 12
+    for node in nodes:
+        node.check_nothing_is_left()
+    assert outcome("far")["exit_code"] == 5
 
 
 @pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.exhaustive)])

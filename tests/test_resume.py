@@ -181,6 +181,11 @@ def test_a_run_of_that_name_goes_on_by_itself(launch: Launch, killable: Path) ->
     assert _train(launch, killable, "killed", 2, KILL_AT="17") == 4
     assert _train(launch, killable, "killed", 2) == 0
     _check_same("whole", "killed")
+    (
+        Path(os.environ["LOCKSTEP_RUNS"]) / "killed" / "outcome.json"
+    ).unlink()  # killed after its last checkpoint
+    assert _train(launch, killable, "killed", 2) == 0
+    assert _outcome("killed")["state_sha256"] == _outcome("whole")["state_sha256"]
     again = launch("train", "own.yaml", *ALWAYS, "--name", "killed", "--cpu", "2", cwd=killable)
     assert again.status == 2
     assert "killed is done: 20 of 20 steps" in again.err

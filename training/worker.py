@@ -113,12 +113,20 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
+    control = Control.from_environment(group.local_rank)
     session = open_session(spec, group, training=False)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
     session.model.load_state_dict(snapshot.weights)
     prepare_evaluation(session)
-    metrics = evaluate(session) or {}
+
+    def lives() -> bool:
+        control.touch()
+        return False  # nobody wants it to be abandoned
+
+    control.enter("evaluation")
+    metrics = evaluate(session, lives) or {}
+    control.enter("ending")
     if group.rank == 0:
         document = {
             **_head(spec, group, folder),

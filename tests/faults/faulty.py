@@ -1,9 +1,11 @@
-"""A program for the table of faults: ``faulty.py FAULT RANK MOMENT``; each rank has children in other sessions."""
+"""A program for the faults of ``launch run``: ``faulty.py FAULT RANK MOMENT``.
+
+Ranks have children in other sessions.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from planted import fail
 from torch.utils.data import DataLoader, Dataset
 
 STEPS = 6
@@ -35,26 +38,16 @@ def others() -> list[str]:
     return [path.read_text() for path in folder.glob("pid-*") if path.name != f"pid-{mine}"]
 
 
-def fail(fault: str) -> None:
-    if fault == "raise":
-        raise ValueError("my own error")
+def fail_here(fault: str, moment: str) -> None:
     if fault == "slow-raise":  # torchrun's wrong case: the victims are first to report
         try:
             raise ValueError("my own error")
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
-            while sys.argv[3] != "start" and all(Path(f"/proc/{pid}").exists() for pid in others()):
+            while moment != "start" and all(Path(f"/proc/{pid}").exists() for pid in others()):
                 time.sleep(0.01)
             time.sleep(0.6)
-    if fault == "exit-0":
-        os._exit(0)
-    if fault == "exit-7":
-        sys.exit(7)
-    if fault == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "abort":
-        os.abort()
     if fault == "worker":
         os.environ["KILL_WORKER"] = "1"
         list(DataLoader(Rows(), num_workers=1))
@@ -63,14 +56,7 @@ def fail(fault: str) -> None:
     ):  # raised in a worker: its stack is formatted there, down to the launcher's own frames
         os.environ["BREAK_SAMPLE"] = "1"
         list(DataLoader(Rows(), num_workers=2))
-    if fault == "memory":
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-        torch.empty(2**34, dtype=torch.uint8)
-    if fault == "wait":
-        ready = Path(os.environ["FAULT_READY"])
-        ready.with_suffix(".new").write_text("ready")
-        ready.with_suffix(".new").rename(ready)
-        time.sleep(600)
+    fail(fault)
 
 
 def main() -> None:
@@ -81,16 +67,19 @@ def main() -> None:
     # An orphan in a session of its own, without the mark in its environment: only descent tells whose it is.
     subprocess.run(["/bin/sh", "-c", f"setsid sleep {os.environ['FAULT_NAP']} &"], env={}, check=True)
     if mine and moment == "start":
-        fail(fault)
+        fail_here(fault, moment)
     dist.init_process_group("gloo")
     total = torch.ones(1)
     for step in range(STEPS):
-        dist.all_reduce(total)
-        if mine and moment == "middle" and step == STEPS // 2:
-            fail(fault)
+        now = mine and moment == "middle" and step == STEPS // 2
+        if not (now and fault == "skip"):
+            dist.all_reduce(total)
+        if now:
+            fail_here(fault, moment)
     if mine and moment == "end":
-        fail(fault)
-    dist.barrier()
+        fail_here(fault, moment)
+    if not (mine and (fault, moment) == ("skip", "end")):
+        dist.barrier()
     dist.destroy_process_group()
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
+import re
 import signal
-import subprocess
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.conftest import LAUNCH, WATCHDOG
+from tests.faults.launched import HERE, TIMEOUT, WORLD, Launched, cases, check_outcome, ended
 
-FAULTY = str(Path(__file__).parent / "faulty.py")
-WORLD = 3
-CARD = 12  # lines
 SEED = 4
+MOMENTS = ("start", "middle", "end")
 EXPECTED = {  # fault -> exit status, words of the card
     "raise": (1, "ValueError: my own error"),
     "slow-raise": (1, "ValueError: my own error"),
@@ -32,126 +28,74 @@ EXPECTED = {  # fault -> exit status, words of the card
     "worker": (1, "DataLoader"),  # or that it broke off in the middle of a batch, with this in the hint
     "sample": (1, "KeyError: 'my sample broke'"),
     "memory": (7, "can't allocate memory"),
+    "stop": (5, "hangs: it is stopped (SIGSTOP or the like)"),
+    "sleep": (5, "hangs: it does not go on at"),
+    "skip": (5, "hangs: it waits in barrier at"),
 }
-MOMENTS = ("start", "middle", "end")
-# A rank that leaves with status 0 before it joins is a hang for the others, which no exit tells of.
+SPECIAL = {  # where the moment makes another thing of it; None is no fault at all
+    ("exit-0", "start"): (5, "hangs: it has ended with status 0"),  # the others wait for it to join
+    ("skip", "start"): None,
+    ("skip", "end"): (4, "ended with status 0"),  # it left, and took its connections along
+}
 TABLE = [
     (fault, rank, moment)
     for fault in EXPECTED
     for rank in range(WORLD)
     for moment in MOMENTS
-    if (fault, moment) != ("exit-0", "start")
+    if SPECIAL.get((fault, moment), ()) is not None
 ]
-SAMPLE = {("slow-raise", 1, "middle"), ("sample", 2, "middle"), *random.Random(SEED).sample(TABLE, 3)}
-
-
-@dataclass
-class Started:
-    """A ``launch run`` of the faulty program; every process of it carries one mark."""
-
-    arguments: list[str]
-    ready: Path
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
-    nap: str = field(default_factory=lambda: f"600.{random.SystemRandom().randrange(10**12)}")
-    """Seconds for which the orphans sleep, which is how they are found."""
-
-    def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [*LAUNCH, "run", "--cpu", str(WORLD), "--name", "faulty", FAULTY, *self.arguments],
-            env={
-                **os.environ,
-                "FAULT_MARK": self.mark,
-                "FAULT_READY": str(self.ready),
-                "FAULT_NAP": self.nap,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def family(self) -> list[psutil.Process]:
-        wanted = f"FAULT_MARK={self.mark}".encode()
-        found = []
-        for process in psutil.process_iter():
-            try:
-                about = Path(f"/proc/{process.pid}")
-                words = (about / "environ").read_bytes() + b"\0" + (about / "cmdline").read_bytes()
-                if {wanted, self.nap.encode()} & set(words.split(b"\0")):
-                    found.append(process)
-            except OSError:
-                continue
-        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-    def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + WATCHDOG
-        while not self.ready.exists():
-            assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def agent(self) -> psutil.Process:
-        (agent,) = psutil.Process(self.process.pid).children()
-        return agent
-
-    def end(self) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=WATCHDOG)
-        return self.process.returncode, err
-
-    def check_nothing_is_left(self) -> None:
-        deadline = time.monotonic() + 20
-        while (left := self.family()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert left == []
+SAMPLE = {
+    ("slow-raise", 1, "middle"),
+    ("sample", 2, "middle"),
+    ("stop", 0, "middle"),
+    *random.Random(SEED).sample(TABLE, 3),
+}
+Start = Callable[..., Launched]
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[Started]]:
-    runs: list[Started] = []
-    yield runs
-    for run in runs:
-        for process in run.family():
-            process.kill()
-        run.process.communicate()
+def start(tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def started(*arguments: str, timeout: str = TIMEOUT) -> Launched:
+            program = [str(HERE / "faulty.py"), *arguments]
+            options = ["--cpu", str(WORLD), "--name", "faulty", "--hang-timeout", timeout]
+            return stack.enter_context(ended(Launched(["run", *options, *program], tmp_path)))
+
+        yield started
 
 
-def start(started: list[Started], tmp_path: Path, *arguments: str) -> Started:
-    started.append(Started(list(arguments), tmp_path / "ready"))
-    return started[-1]
+@pytest.mark.parametrize(("fault", "rank", "moment"), cases(TABLE, SAMPLE))
+def test_the_culprit_is_named_and_nothing_is_left(start: Start, fault: str, rank: int, moment: str) -> None:
+    status, words = SPECIAL.get((fault, moment)) or EXPECTED[fault]
+    start(fault, str(rank), moment).check_card(rank, status, words)
+    check_outcome("faulty", "failed", status)
 
 
-def cases() -> list[object]:
-    marked = []
-    for case in TABLE:
-        mark = [] if case in SAMPLE else [pytest.mark.exhaustive]
-        marked.append(pytest.param(*case, marks=mark, id="-".join(map(str, case))))
-    return marked
-
-
-@pytest.mark.parametrize(("fault", "rank", "moment"), cases())
-def test_the_culprit_is_named_and_nothing_is_left(
-    started: list[Started], tmp_path: Path, fault: str, rank: int, moment: str
-) -> None:
-    run = start(started, tmp_path, fault, str(rank), moment)
+@pytest.mark.exhaustive
+def test_a_hang_is_called_soon_after_its_time(start: Start) -> None:
+    """Two looks are needed: the second comes neither too early to be certain nor much later."""
+    run = start("sleep", "1", "middle", timeout="16")
     status, err = run.end()
-    expected, words = EXPECTED[fault]
-    card = err[err.rindex("\nerror: ") + 1 :]
-    assert status == expected, err
-    assert card.startswith(f"error: rank {rank} of {WORLD}"), err
-    assert words in card
-    assert len(card.splitlines()) <= CARD
-    run.check_nothing_is_left()
-    outcome = json.loads((Path(os.environ["LOCKSTEP_RUNS"]) / "faulty" / "outcome.json").read_text())
-    assert (outcome["status"], outcome["exit_code"]) == ("failed", expected)
+    assert status == 5, err
+    found = re.search(r"wait for it in all_reduce .*\(for (\d+) s\)", err)
+    assert found, err
+    assert 16 <= int(found[1]) < 16 + 5
 
 
-@pytest.mark.parametrize("victim", ["supervisor", pytest.param("agent", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    ("victim", "moment"),
+    cases([(v, m) for v in ("supervisor", "agent") for m in MOMENTS], [("supervisor", "middle")]),
+)
 def test_whoever_of_supervisor_and_agent_is_left_ends_everything(
-    started: list[Started], tmp_path: Path, victim: str
+    start: Start, victim: str, moment: str
 ) -> None:
-    run = start(started, tmp_path, "wait", "1", "middle")
+    run = start("wait", "1", moment)
     run.wait_until_ready()
-    assert len(run.family()) == 2 + 1 + 3 * WORLD  # supervisor, agent, engine, ranks with two children each
+    if moment != "start":
+        assert (
+            len(run.family()) == 2 + 1 + 3 * WORLD
+        )  # supervisor, agent, engine, ranks with two children each
     time.sleep(1.5)  # the supervisor looks once a second
     if victim == "supervisor":
         run.process.kill()
@@ -166,10 +110,11 @@ def test_whoever_of_supervisor_and_agent_is_left_ends_everything(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_closed_terminal_and_other_signals_end_everything(
-    started: list[Started], tmp_path: Path, number: signal.Signals
+    start: Start, moment: str, number: signal.Signals
 ) -> None:
-    run = start(started, tmp_path, "wait", "0", "middle")
+    run = start("wait", "0", moment)
     run.wait_until_ready()
     os.killpg(run.process.pid, number)  # as a terminal does: to the group that it runs
     status, _ = run.end()
@@ -179,12 +124,12 @@ def test_a_closed_terminal_and_other_signals_end_everything(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
-def test_a_hundred_random_kills_leave_no_orphan(started: list[Started], tmp_path: Path) -> None:
+def test_a_hundred_random_kills_leave_no_orphan(start: Start, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     generator = random.Random(seed)
     for _ in range(100):
-        run = start(started, tmp_path, "none", "0", "middle")
+        run = start("none", "0", "middle")
         time.sleep(generator.uniform(0, 4))
         family = run.family()
         if family:

@@ -1,52 +1,28 @@
-"""Faults of ``launch train``: fault x rank x moment gives the right culprit and status, and leaves no process."""
+"""Faults of ``launch train``: the right culprit and status, no process left, and checkpoints to go on from."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import random
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
+from lockstep.launcher.requests import is_stopping
+from lockstep.training.manifest import list_checkpoints, newest_whole
 from tests.conftest import Launch
+from tests.faults.launched import HERE, TIMEOUT, WORLD, Launched, cases, check_outcome, ended
 
-WORLD = 3
-CARD = 12  # lines
 SEED = 7
-PLANTED = """
-import os, resource, signal, sys
-
-def fail(moment):
-    fault, rank, when = os.environ["FAULT"].split()
-    if when != moment or os.environ.get("RANK") != rank:
-        return
-    if fault == "raise": raise ValueError("my own error")
-    if fault == "exit-0": os._exit(0)
-    if fault == "exit-7": sys.exit(7)
-    if fault == "kill": os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "abort": os.abort()
-    if fault == "memory":
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-        torch.empty(2**34, dtype=torch.uint8)
-
-class Faulty(nn.Module):
-    def __init__(self):
-        super().__init__()
-        fail("start")
-        self.layer, self.calls = nn.Linear(7, 2), 0
-    def forward(self, x):
-        self.calls += 1
-        if not self.training: fail("evaluation")
-        elif self.calls == 40: fail("middle")
-        return self.layer(x)
-    def _save_to_state_dict(self, *rest):
-        if self.calls > 20: fail("checkpoint")
-        super()._save_to_state_dict(*rest)
-
-def faulty(): return Faulty()
-"""
+MOMENTS = ("start", "middle", "evaluation", "checkpoint")
 EXPECTED = {  # fault -> exit status, words of the card
     "raise": (1, "ValueError: my own error"),
     "exit-0": (4, "ended with status 0 before its work was done"),
@@ -54,53 +30,134 @@ EXPECTED = {  # fault -> exit status, words of the card
     "kill": (4, "was killed by SIGKILL"),
     "abort": (4, "was killed by SIGABRT"),
     "memory": (7, "can't allocate memory"),
+    "loader": (1, "DataLoader"),
+    "stop": (5, "hangs: it is stopped (SIGSTOP or the like)"),
+    "sleep": (5, "hangs: it does not go on at"),
+    "skip": (5, "hangs: it waits in"),
 }
 TABLE = [
     (fault, rank, moment)
     for fault in EXPECTED
     for rank in range(WORLD)
-    for moment in ("start", "middle", "evaluation", "checkpoint")
-    if (moment == "checkpoint") <= (rank == 0)  # rank 0 writes it
+    for moment in MOMENTS
+    if (fault, moment) != ("loader", "start")  # it has no worker yet
 ]
-SAMPLE = random.Random(SEED).sample(TABLE, 2)
+SAMPLE = {("stop", 1, "evaluation"), *random.Random(SEED).sample(TABLE, 2)}
+SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "ranks")
+Start = Callable[..., Launched]
+_whole: dict[str, dict[str, Any]] = {}
+"""How a run without a fault ends, by its data; trained once."""
 
 
-@pytest.mark.parametrize(
-    ("fault", "rank", "moment"),
-    [
-        pytest.param(
-            *case, marks=[] if case in SAMPLE else [pytest.mark.exhaustive], id="-".join(map(str, case))
-        )
-        for case in TABLE
-    ],
-)
-def test_the_culprit_is_named_and_nothing_is_left(
-    launch: Launch, own: Path, fault: str, rank: int, moment: str
+def _arguments(data: str) -> list[str]:
+    workers = ["data.use=" + f"{HERE / 'faulty_model.py'}:rows", "data.workers=1"] if data == "rows" else []
+    model = f"model.use={HERE / 'faulty_model.py'}:model"
+    return [model, *workers, "train.epochs=3", "--cpu", str(WORLD)]  # the faults come in the second
+
+
+@pytest.fixture
+def start(own: Path, tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def started(fault: str, rank: int, moment: str, **more: Any) -> Launched:
+            data = "rows" if fault == "loader" else "tensors"
+            options = [*_arguments(data), "--name", "faulty", "--hang-timeout", TIMEOUT]
+            arguments = ["train", str(own / "own.yaml"), *options]
+            planted = {"FAULT": f"{fault} {rank} {moment}"}
+            return stack.enter_context(ended(Launched(arguments, tmp_path, env=planted, **more)))
+
+        yield started
+
+
+def _outcome(name: str) -> dict[str, Any]:
+    return json.loads((Path(os.environ["LOCKSTEP_RUNS"]) / name / "outcome.json").read_text())
+
+
+def _check_checkpoints() -> None:
+    """Each is whole: a fault may come before the first one is, and none may come of it."""
+    folder = Path(os.environ["LOCKSTEP_RUNS"]) / "faulty" / "checkpoints"
+    for _ in list_checkpoints(folder)[:1]:
+        assert newest_whole(folder)[1] == []
+
+
+def _check_resumed(launch: Launch, own: Path, data: str) -> None:
+    """It goes on to the very end that a run without a fault has."""
+    resumed = launch("resume", "faulty", "--cpu", str(WORLD))
+    assert resumed.status == 0, resumed.err
+    if data not in _whole:
+        whole = launch("train", str(own / "own.yaml"), *_arguments(data), "--name", "whole")
+        assert whole.status == 0, whole.err
+        _whole[data] = _outcome("whole")
+    assert {key: _outcome("faulty")[key] for key in SAME} == {key: _whole[data][key] for key in SAME}
+
+
+@pytest.mark.parametrize(("fault", "rank", "moment"), cases(TABLE, SAMPLE))
+def test_the_culprit_is_named_nothing_is_left_and_checkpoints_are_intact(
+    start: Start, launch: Launch, own: Path, fault: str, rank: int, moment: str
 ) -> None:
-    (own / "own.py").write_text((own / "own.py").read_text() + PLANTED)
-    mark = f"FAULT={fault} {rank} {moment}"
-    result = launch(
-        "train", "own.yaml", "model.use=./own.py:faulty", "--cpu", str(WORLD), "--name", "faulty",
-        cwd=own, env={"FAULT": mark.partition("=")[2]},
-    )  # fmt: skip
-    expected, words = EXPECTED[fault]
-    card = result.err[result.err.rindex("error: ") :]
-    assert result.status == expected, result.err
-    assert card.startswith(f"error: rank {rank} of {WORLD}"), result.err
-    assert words in card
-    assert len(card.splitlines()) <= CARD
-    assert _with(mark) == []
-    outcome = json.loads((Path(os.environ["LOCKSTEP_RUNS"]) / "faulty" / "outcome.json").read_text())
-    assert (outcome["status"], outcome["exit_code"]) == ("failed", expected)
+    status, words = EXPECTED[fault]
+    start(fault, rank, moment).check_card(rank, status, words)
+    check_outcome("faulty", "failed", status)
+    _check_checkpoints()
+    if rank == WORLD // 2:  # the culprit's number makes no difference to what is on the disk
+        _check_resumed(launch, own, "rows" if fault == "loader" else "tensors")
 
 
-def _with(mark: str) -> list[psutil.Process]:
-    """Living processes with this in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if mark.encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
-                found.append(process)
-        except OSError:
-            continue
-    return found
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", ["supervisor", "agent"])
+def test_whoever_of_supervisor_and_agent_is_left_ends_everything(
+    start: Start, launch: Launch, own: Path, victim: str, moment: str
+) -> None:
+    run = start("wait", 1, moment)
+    run.wait_until_ready()
+    time.sleep(1.5)  # the supervisor looks once a second
+    if victim == "supervisor":
+        run.process.kill()
+        run.process.communicate()
+    else:
+        run.agent().kill()
+        status, err = run.end()
+        assert status == 4
+        assert "the agent, which starts the ranks, was killed by SIGKILL" in err
+    run.check_nothing_is_left()
+    _check_checkpoints()
+    _check_resumed(launch, own, "tensors")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_closed_terminal_ends_in_a_checkpoint(start: Start, launch: Launch, own: Path, moment: str) -> None:
+    master, slave = pty.openpty()
+    run = start("pause", 1, moment, stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: _own(slave))
+    os.close(slave)
+    run.wait_until_ready()
+    os.close(master)  # the kernel hangs up
+    folder = Path(os.environ["LOCKSTEP_RUNS"]) / "faulty"
+    while not is_stopping(folder) and run.process.poll() is None:
+        time.sleep(0.05)
+    run.go_on()
+    assert run.end()[0] == 75
+    run.check_nothing_is_left()
+    check_outcome("faulty", "stopped", 75)
+    _check_checkpoints()
+    _check_resumed(launch, own, "tensors")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("command", "moment"), [("eval", "each-evaluation"), ("check", "first")])
+def test_an_evaluation_and_a_check_that_hang_are_ended(
+    launch: Launch, own: Path, tmp_path: Path, command: str, moment: str
+) -> None:
+    config = [str(own / "own.yaml"), *_arguments("tensors")]
+    if command == "eval":
+        assert launch("train", *config, "--name", "faulty").status == 0
+    what = ["faulty", "--cpu", str(WORLD)] if command == "eval" else config
+    planted = {"FAULT": f"stop 1 {moment}"}
+    with ended(Launched([command, *what, "--hang-timeout", TIMEOUT], tmp_path, env=planted)) as run:
+        run.check_card(1, 5, "hangs: it is stopped (SIGSTOP or the like)")
+
+
+def _own(terminal: int) -> None:
+    """Make it the terminal of this new session."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)

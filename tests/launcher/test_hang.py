@@ -48,6 +48,10 @@ TRAINING = {  # what the ranks are at -> culprits; None is no hang, an empty lis
     "a start": ([WAITS, replace(STUCK, phase="starting")], None),
     "a start for too long": ([WAITS, replace(STUCK, phase="starting", silent=1801)], [1]),
     "a start that compiles": ([WAITS, replace(BUSY, phase="starting", silent=9999)], None),
+    "a start that computed until just now": (
+        [WAITS, replace(STUCK, phase="starting", idle=500, silent=9999)],
+        None,
+    ),
     "a first step that compiles": ([WAITS, replace(BUSY, fresh=True, silent=9999)], None),
     "a checkpoint": ([replace(STUCK, phase="checkpoint"), WAITS], None),
     "all wait for the horizon": ([replace(STUCK, phase="waiting")] * 2, None),

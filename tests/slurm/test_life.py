@@ -347,3 +347,24 @@ def test_two_nodes_are_preempted_and_go_on(paced: Paced, slurm: Cluster) -> None
     slurm.cancel(other)
     paced.pace(0)
     paced.check_done(run, whole.document)
+
+
+STOPS = """
+import os, signal
+calls = []
+def stops(output, target):
+    calls.append(1)
+    if os.environ.get("RANK") == "3" and len(calls) == 20:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return nn.functional.cross_entropy(output, target, reduction="none")
+"""
+
+
+@pytest.mark.exhaustive
+def test_a_hang_on_the_other_node_is_named(paced: Paced, slurm: Cluster) -> None:
+    (paced.folder / "own.py").write_text((paced.folder / "own.py").read_text() + STOPS)
+    run, _ = paced.submit("loss.use=./own.py:stops", "--nodes", "2", "--hang-timeout", "6", name="stops")
+    end = paced.wait_for_end(run, "give up")
+    assert (end["cause"], end["exit_code"]) == ("crashed", 5), paced.told(run)
+    outcome = json.loads((run / "outcome.json").read_text())
+    assert outcome["error"]["message"].startswith("rank 3 of 4 hangs: it is stopped (SIGSTOP or the like)")
