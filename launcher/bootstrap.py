@@ -123,7 +123,7 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     first = trace
     while first is not None and first.tb_frame.f_code.co_filename in ours:
         first = first.tb_next
-    return first or trace
+    return first
 
 
 def record(error: BaseException, attempt: Path, rank: int) -> None:
@@ -140,7 +140,7 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         "type": type(error).__name__,
         "ours": False,
         "chain": [[type(link).__name__, str(link)[:_LONGEST_MESSAGE]] for link in chain],
-        "where": place_of(chain[-1]) if chain[-1].__traceback__ else place_of(error),
+        "where": next((place for place in map(place_of, (chain[-1], error)) if not _is_ours(place)), ""),
         "exit_status": status,
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -148,6 +148,10 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         temporary = attempt / f".error-{rank}.tmp"
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8", errors="replace")
         temporary.replace(attempt / f"error-{rank}.json")
+
+
+def _is_ours(place: str) -> bool:
+    return not place or place.startswith(f"{__file__}:")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

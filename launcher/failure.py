@@ -194,7 +194,8 @@ def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> L
         "DataLoader worker" if is_loader(account) else account["type"], known.message
     )
     who = f"rank {cause.rank} of {world_size}"
-    known.message = f"{who}: {_short(known.message)}\nat {account['where']}{_pid(cause.rank, ending)}"
+    where = f"\nat {account['where']}" if account["where"] else ""
+    known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, ending)}"
     log = attempt / f"rank-{cause.rank}.log"
     known.hint = f"{known.hint}; the traceback is in {log}" if known.hint else f"the traceback is in {log}"
     return known

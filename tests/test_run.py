@@ -271,7 +271,12 @@ def test_the_programs_own_status_is_passed_on_and_the_card_comes_last(launch: La
     [
         (["missing.py"], "missing.py: there is no such script"),
         (["--start", "thread", "x.py"], "--start thread: not a way to start a process"),
+        (["python", "speaker.py"], "leave `python` out"),
+        (["."], "a folder without a __main__.py"),
         (["-m"], "-m: a module's name is missing"),
+        (["-m", "speaker.py"], "that is a script"),
+        (["-m", "nowhere.at.all"], "there is no such module"),
+        (["--cpu"], "Option '--cpu' requires an argument"),
         (["--cpu", "0", "speaker.py"], "at least one process is needed"),
     ],
 )
