@@ -231,7 +231,9 @@ def text(report: dict[str, Any]) -> str:
     lines = [json.dumps(report["machine"])]
     for world, part in report.get("first", {}).items():
         lines.append(f"{world} processes: {part['seconds']}  {part['ratios']}  goal {part['goal']}")
-        lines += [f"{' '.join(f'{s:8.3f}' for s in row)}  {phase}" for phase, *row in by_phase(part["phases"])]
+        lines += [
+            f"{' '.join(f'{s:8.3f}' for s in row)}  {phase}" for phase, *row in by_phase(part["phases"])
+        ]
     if "help" in report:
         lines.append(f"--help: {report['help']}")
     for name, found in report.get("culprits", {}).items():
