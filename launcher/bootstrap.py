@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from ..data.blame import place_of
+from ..data.blame import is_of_people, place_of
 from ..data.signals import let_in
 from .numa import bind_rank
 from .rank import show_as
@@ -140,7 +140,7 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         "type": type(error).__name__,
         "ours": False,
         "chain": [[type(link).__name__, str(link)[:_LONGEST_MESSAGE]] for link in chain],
-        "where": next((place for place in map(place_of, (chain[-1], error)) if not _is_ours(place)), ""),
+        "where": _place(chain),
         "exit_status": status,
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -150,8 +150,12 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         temporary.replace(attempt / f"error-{rank}.json")
 
 
-def _is_ours(place: str) -> bool:
-    return not place or place.startswith(f"{__file__}:")
+def _place(chain: list[BaseException]) -> str:
+    """The first of the user's in the chain of an error, where it began; else a library's."""
+    places = [
+        place for place in map(place_of, reversed(chain)) if place and not place.startswith(f"{__file__}:")
+    ]
+    return next((place for place in places if is_of_people(place.rpartition(":")[0])), "".join(places[:1]))
 
 
 def _chain(error: BaseException) -> list[BaseException]:
