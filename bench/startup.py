@@ -1,7 +1,7 @@
 """From the command to the first all-reduce, against torchrun and accelerate; and who is named when a rank fails.
 
     python bench/startup.py                    # all parts, about ten minutes
-    python bench/startup.py --rounds 3 --worlds 2 4
+    python bench/startup.py --part first --rounds 3 --worlds 2 4
 
 Every round starts each launcher once, in a new random order; ratios are taken within a round, and ``launch run``
 is there twice (A/A). ``bench/README.md`` says how to read it.
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,16 +28,36 @@ from timing import Arm, Times, interleave, machine, median_ratio
 GOALS = {4: 0.45, 8: 0.30}
 HELP_GOAL = 0.08
 FIRST = """
-import os, time
+import time
+stamps = [time.time_ns()]
 import torch, torch.distributed as dist
+stamps.append(time.time_ns())
 dist.init_process_group("gloo")
+stamps.append(time.time_ns())
 ones = torch.ones(1)
 dist.all_reduce(ones)
+stamps.append(time.time_ns())
 if dist.get_rank() == 0:
+    import json, os
+    def started(pid):
+        with open(f"/proc/{pid}/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        booted = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return booted + ticks * 10**9 // os.sysconf("SC_CLK_TCK")
+    stamps = [started(os.getppid()), started("self"), *stamps]
     with open(os.environ["FIRST"], "w") as file:
-        file.write(f"{time.time_ns()} {int(ones)}")
+        json.dump({"stamps": stamps, "sum": int(ones)}, file)
 dist.destroy_process_group()
 """
+PHASES = (
+    "until the process that starts the ranks is there",
+    "until it has started rank 0",
+    "until the script's first line",
+    "import torch",
+    "init_process_group",
+    "the first all-reduce",
+)
+"""What lies before each of the script's stamps; the first two end at starts that the kernel counts in 1/100 s."""
 WRONG = """
 import sys, time
 import torch, torch.distributed as dist
@@ -88,8 +109,10 @@ class Bench:
         for name, text in (("first.py", FIRST), ("wrong.py", WRONG)):
             (folder / name).write_text(text)
 
-    def first(self, command: Callable[[int, Path], list[str]], world: int, seconds: list[float]) -> Arm:
-        """An arm that notes the seconds from exec to the first all-reduce."""
+    def first(
+        self, command: Callable[[int, Path], list[str]], world: int, phases: list[np.ndarray[Any, Any]]
+    ) -> Arm:
+        """An arm that notes the seconds of each phase from exec to the first all-reduce."""
 
         def run() -> None:
             stamp = self._folder / "stamp"
@@ -98,10 +121,10 @@ class Bench:
             done = self.call(command(world, self._folder / "first.py"), FIRST=str(stamp))
             if done.returncode:
                 sys.exit(f"{done.args} failed:\n{done.stderr}")
-            when, total = stamp.read_text().split()
-            if int(total) != world:
-                sys.exit(f"{done.args} ran {total} processes, not {world}")
-            seconds.append((int(when) - began) / 1e9)
+            found = json.loads(stamp.read_text())
+            if found["sum"] != world:
+                sys.exit(f"{done.args} ran {found['sum']} processes, not {world}")
+            phases.append(np.diff([began, *found["stamps"]]) / 1e9)
 
         return Arm(run)
 
@@ -123,32 +146,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--part", choices=("first", "help", "culprits"), help="only this one")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--culprits", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rng = np.random.default_rng(arguments.seed)
+    report: dict[str, Any] = {"machine": machine(torch.device("cpu"))}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        report = {
-            "machine": machine(torch.device("cpu")),
-            "startup": {
-                str(world): startup(bench, world, arguments.rounds, rng) for world in arguments.worlds
-            },
-            "help": helps(bench, arguments.rounds, rng),
-            "culprit": culprits(bench, arguments.culprits),
-        }
+        report |= measure(Bench(Path(folder)), arguments)
     print(json.dumps(report, indent=1) if arguments.json else text(report))
     return 0
 
 
+def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parts that were asked for."""
+    rng = np.random.default_rng(arguments.seed)
+    rounds = arguments.rounds
+    parts: dict[str, Callable[[], Any]] = {
+        "first": lambda: {str(world): startup(bench, world, rounds, rng) for world in arguments.worlds},
+        "help": lambda: helps(bench, rounds, rng),
+        "culprits": lambda: culprits(bench, arguments.culprits),
+    }
+    return {name: part() for name, part in parts.items() if arguments.part in (None, name)}
+
+
 def startup(bench: Bench, world: int, rounds: int, rng: np.random.Generator) -> dict[str, object]:
-    """Seconds to the first all-reduce, and their ratios."""
+    """Seconds to the first all-reduce, their ratios, and where they go."""
     commands = {"launch": launch, "launch again": launch, "torchrun": torchrun, "accelerate": accelerate}
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    interleave({n: bench.first(c, world, seconds[n]) for n, c in commands.items()}, rounds, rng)
+    phases: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in commands}
+    interleave({n: bench.first(c, world, phases[n]) for n, c in commands.items()}, rounds, rng)
+    seconds = {name: [float(round_.sum()) for round_ in found] for name, found in phases.items()}
     ratios = {
         "launch / torchrun": median_ratio(seconds["launch"], seconds["torchrun"]).to_json(),
         "launch / accelerate": median_ratio(seconds["launch"], seconds["accelerate"]).to_json(),
@@ -157,6 +186,7 @@ def startup(bench: Bench, world: int, rounds: int, rng: np.random.Generator) -> 
     return {
         "seconds": {n: round(float(np.median(s)), 3) for n, s in seconds.items()},
         "ratios": ratios,
+        "phases": {n: np.median(found, axis=0).round(3).tolist() for n, found in phases.items()},
         "goal": GOALS.get(world),
     }
 
@@ -191,14 +221,23 @@ def culprits(bench: Bench, times: int) -> dict[str, object]:
     return {name: {"right": ranks.count(1), "of": times, "named": ranks} for name, ranks in named.items()}
 
 
-def text(report: dict[str, object]) -> str:
+def by_phase(phases: dict[str, list[float]]) -> list[tuple[Any, ...]]:
+    """Each phase with its seconds, a column for each launcher."""
+    return [("in seconds: " + ", ".join(phases),), *zip(PHASES, *phases.values(), strict=True)]
+
+
+def text(report: dict[str, Any]) -> str:
     """The report for people: one finding a line."""
     lines = [json.dumps(report["machine"])]
-    for world, part in report["startup"].items():  # type: ignore[attr-defined]
+    for world, part in report.get("first", {}).items():
         lines.append(f"{world} processes: {part['seconds']}  {part['ratios']}  goal {part['goal']}")
-    lines.append(f"--help: {report['help']}")
-    for name, found in report["culprit"].items():  # type: ignore[attr-defined]
-        lines.append(f"culprit named by {name}: {found['right']} of {found['of']}")
+        lines += [
+            f"{' '.join(f'{s:8.3f}' for s in row)}  {phase}" for phase, *row in by_phase(part["phases"])
+        ]
+    if "help" in report:
+        lines.append(f"--help: {report['help']}")
+    for name, found in report.get("culprits", {}).items():
+        lines.append(f"culprit named by {name}: {found['right']} of {found['of']}: {found['named']}")
     return "\n".join(lines)
 
 

@@ -22,12 +22,14 @@ def _is_library(filename: str) -> bool:
 
 
 def place_of(error: BaseException) -> str:
-    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours."""
+    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours, or nothing."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{error.filename}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     theirs = [frame for frame in frames if Path(frame.filename).resolve().parent not in _OURS]
     own = [frame for frame in theirs if not _is_library(frame.filename)]
-    last = (own or theirs or frames)[-1]
-    return f"{last.filename}:{last.lineno}"
+    places = own or theirs or frames
+    return f"{places[-1].filename}:{places[-1].lineno}" if places else ""
 
 
 def place_in(stack: Sequence[Frame]) -> Frame | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from ..data.blame import place_of
+from ..data.blame import is_of_people, place_of
 from ..data.signals import let_in
 from .numa import bind_rank
 from .rank import show_as
@@ -123,7 +123,7 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     first = trace
     while first is not None and first.tb_frame.f_code.co_filename in ours:
         first = first.tb_next
-    return first or trace
+    return first
 
 
 def record(error: BaseException, attempt: Path, rank: int) -> None:
@@ -140,7 +140,7 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         "type": type(error).__name__,
         "ours": False,
         "chain": [[type(link).__name__, str(link)[:_LONGEST_MESSAGE]] for link in chain],
-        "where": place_of(chain[-1]) if chain[-1].__traceback__ else place_of(error),
+        "where": _place(chain),
         "exit_status": status,
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -148,6 +148,14 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
         temporary = attempt / f".error-{rank}.tmp"
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8", errors="replace")
         temporary.replace(attempt / f"error-{rank}.json")
+
+
+def _place(chain: list[BaseException]) -> str:
+    """The first of the user's in the chain of an error, where it began; else a library's."""
+    places = [
+        place for place in map(place_of, reversed(chain)) if place and not place.startswith(f"{__file__}:")
+    ]
+    return next((place for place in places if is_of_people(place.rpartition(":")[0])), "".join(places[:1]))
 
 
 def _chain(error: BaseException) -> list[BaseException]:

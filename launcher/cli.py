@@ -95,8 +95,8 @@ class _ProgramLast(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = first_positional(self.params, args)
-        own = args[:first]
-        return super().parse_args(ctx, [*own, *([] if "--" in own else ["--"]), *args[first:]])
+        own, program = args[:first], args[first:]
+        return super().parse_args(ctx, [*own, *(["--"] if program and "--" not in own else []), *program])
 
 
 @app.command(cls=_ProgramLast)
@@ -104,7 +104,7 @@ def run(
     program: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCRIPT|-m MODULE [ARGS]...", help="As after `python`; what follows is the program's."
+            metavar="SCRIPT|-m MODULE [ARGS]", help="As after `python`; what follows is the program's."
         ),
     ],
     *,

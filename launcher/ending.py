@@ -42,6 +42,13 @@ class Ending:
     """Ranks that wait for one that does not come; found by ``launcher/lookout.py``."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
+    kills_elsewhere: dict[int, int] = field(default_factory=dict)
+    """The same of another node, as of the end of each of its ranks."""
+
+
+def memory_kills_at(ending: Ending, rank: int) -> int:
+    """How many processes were killed for want of memory on the node of a rank."""
+    return ending.kills_elsewhere.get(rank, 0) if rank in ending.hosts else ending.memory_kills
 
 
 def memory_kills() -> int:

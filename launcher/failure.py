@@ -10,15 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import LockstepError, MemoryLimitError, RankLostError, error_from_json
-from .ending import Ending
-from .symptoms import hint_for, is_abort, is_loader, is_memory, kind_of
+from ..data.errors import HangError, LockstepError, MemoryLimitError, RankLostError, error_from_json
+from .ending import Ending, memory_kills_at
+from .symptoms import (
+    hint_for,
+    is_abort,
+    is_killed_worker,
+    is_loader,
+    is_memory,
+    is_timeout,
+    kind_of,
+    links_of,
+)
 
 _SIGNALLED = 128
 _LOST = 4
 _LINES = 6  # of a message: the card has at most twelve in all
 _WIDTH = 400
 _TAIL_BYTES = 8192
+_LESS_MEMORY = "use fewer processes, smaller batches or fewer loader workers, or ask for more memory"
 
 
 class InterruptedRunError(LockstepError):
@@ -112,8 +122,7 @@ def _certainty(account: dict[str, Any]) -> int:
     """Whether a rank failed of itself, or noticed that another one was gone."""
     if account["ours"]:
         return _SURE
-    links = account.get("chain") or [[account["type"], account["message"]]]
-    aborts = [is_abort(kind, message) for kind, message in links]
+    aborts = [is_abort(kind, message) for kind, message in links_of(account)]
     return 0 if all(aborts) or aborts[-1] else 1 if any(aborts) else _SURE
 
 
@@ -135,22 +144,33 @@ def _tail(path: Path) -> str:
         return ""
 
 
-def _who_left(ending: Ending, failures: list[Failure], world_size: int) -> tuple[int, str] | None:
-    """Where all that failed are victims: the rank that left early, or that is still at it after leaving the group."""
+def _who_left(
+    ending: Ending, failures: list[Failure], world_size: int
+) -> tuple[int, str, type[LockstepError]] | None:
+    """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
     early = sorted(ending.done, key=lambda rank: (rank not in ending.silent, ending.stamps.get(rank, 0)))
     if early:
         rank = early[0]
         how = "by os._exit or the like" if rank in ending.silent else "at the end of its script"
-        return rank, f"ended with status 0, {how}, while other ranks waited for it"
+        return rank, f"ended with status 0, {how}, while other ranks waited for it", RankLostError
     busy = set(range(world_size)) - {failure.rank for failure in failures}
-    if len(busy) == 1:
-        return busy.pop(), "closed its connections to the other ranks, and had not ended seconds later"
-    return None
+    if len(busy) != 1:
+        return None
+    if any(is_timeout(text) for found in failures if found.account for _, text in links_of(found.account)):
+        return busy.pop(), "did not come to a collective within the time limit of the others", HangError
+    return (
+        busy.pop(),
+        "closed its connections to the other ranks, and had not ended seconds later",
+        RankLostError,
+    )
 
 
-def _left(rank: int, how: str, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
-    return RankLostError(
-        f"rank {rank} of {world_size} {how}{_pid(rank, ending)}\n{_others(world_size - 1)}; exit status {_LOST}",
+def _left(
+    rank: int, how: str, kind: type[LockstepError], attempt: Path, ending: Ending, world_size: int
+) -> LockstepError:
+    rest = f"{_others(world_size - 1)}; exit status {kind.exit_status}"
+    return kind(
+        f"rank {rank} of {world_size} {how}{_pid(rank, ending)}\n{rest}",
         _log("every rank has to take part to the end", attempt, rank),
     )
 
@@ -188,13 +208,17 @@ def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> L
     known.exit_status = int(account["exit_status"])
     if account["ours"]:
         return known
-    if is_memory(account):
+    killed = is_killed_worker(account) and memory_kills_at(ending, cause.rank) > 0
+    if killed or is_memory(account):
         known.exit_status = MemoryLimitError.exit_status
+    if killed:
+        known.hint = f"its control group was out of memory: {_LESS_MEMORY}"
     known.hint = known.hint or hint_for(
         "DataLoader worker" if is_loader(account) else account["type"], known.message
     )
     who = f"rank {cause.rank} of {world_size}"
-    known.message = f"{who}: {_short(known.message)}\nat {account['where']}{_pid(cause.rank, ending)}"
+    where = f"\nat {account['where']}" if account["where"] else ""
+    known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, ending)}"
     log = attempt / f"rank-{cause.rank}.log"
     known.hint = f"{known.hint}; the traceback is in {log}" if known.hint else f"the traceback is in {log}"
     return known
@@ -208,14 +232,10 @@ def _short(message: str) -> str:
 
 def _vanished(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
     who, status = f"rank {cause.rank} of {world_size}", cause.status
-    if status is not None and status & 0x7F == signal.SIGKILL and ending.memory_kills:
+    if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(ending, cause.rank):
         return MemoryLimitError(
             f"{who} was killed by SIGKILL: its control group was out of memory{_pid(cause.rank, ending)}",
-            _log(
-                "use fewer processes, smaller batches or fewer loader workers, or ask for more memory",
-                attempt,
-                cause.rank,
-            ),
+            _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F
     hint = hint_for(signal.Signals(number).name if number else "", "")

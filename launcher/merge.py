@@ -15,6 +15,23 @@ class _Line:
     ranks: set[int] = field(default_factory=set)
 
 
+@dataclass
+class _Same:
+    """Lines of one text. What a rank has written of those that wait are the first ones, without a gap."""
+
+    waiting: deque[_Line] = field(default_factory=deque)
+    given: int = 0
+    """How many were given out."""
+    written: dict[int, int] = field(default_factory=dict)
+    """How many a rank had, those that were given out included, at its last one."""
+
+    def next_of(self, rank: int) -> _Line | None:
+        """The one that a rank's next line joins; None where it is a line of its own."""
+        position = max(self.written.get(rank, 0) - self.given, 0)
+        self.written[rank] = self.given + position + 1
+        return self.waiting[position] if position < len(self.waiting) else None
+
+
 class Merger:
     """Takes lines of each rank in their order, and gives them out in the order in which they first came.
 
@@ -24,17 +41,17 @@ class Merger:
 
     def __init__(self) -> None:
         self._waiting: deque[_Line] = deque()
-        self._by_text: dict[str, deque[_Line]] = {}
+        self._by_text: dict[str, _Same] = {}
         self.fresh = 0
         """Lines that wait since the last call of ``ready``."""
 
     def feed(self, rank: int, text: str) -> None:
         """One line of a rank, without its end."""
-        same = self._by_text.setdefault(text, deque())
-        line = next((line for line in same if rank not in line.ranks), None)
+        same = self._by_text.setdefault(text, _Same())
+        line = same.next_of(rank)
         if line is None:
             line = _Line(text)
-            same.append(line)
+            same.waiting.append(line)
             self._waiting.append(line)
             self.fresh += 1
         line.ranks.add(rank)
@@ -57,8 +74,9 @@ class Merger:
         while len(self._waiting) > min(keep, WINDOW):
             line = self._waiting.popleft()
             same = self._by_text[line.text]
-            same.popleft()  # equal lines wait in the order in which they came
-            if not same:
+            same.waiting.popleft()  # equal lines wait in the order in which they came
+            same.given += 1
+            if not same.waiting:
                 del self._by_text[line.text]
             yield line.text, sorted(line.ranks)
 

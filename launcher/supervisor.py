@@ -318,6 +318,8 @@ class Supervisor:
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             message = json.loads(line)
+            if message["kind"] == "ended":
+                message["memory_kills"] = memory_kills() - self._memory_kills
             self._message(message)
             self._others.pass_on(message, self._attempt)
 
@@ -329,6 +331,7 @@ class Supervisor:
             ending.accounts[rank] = message["account"]
         if "tail" in message:
             ending.tails[rank] = message["tail"]
+        ending.kills_elsewhere[rank] = message.get("memory_kills", 0)
         if message["kind"] != "started":
             self._message(message)
             if message["kind"] == "ended":

@@ -21,19 +21,39 @@ _ABORTS = (
     "closed pair",
     "caused pair closure",
 )
+_TIMEOUTS = (
+    "for recv operation to complete",
+    "for send operation to complete",
+    "collective operation timeout",
+)
+"""Of gloo and of NCCL's watchdog: the peers are there, but one has not come to this collective."""
 _BROKEN_OFF = ("EOFError", "ConnectionResetError", "ConnectionRefusedError", "FileNotFoundError")
 _MEMORY_KINDS = ("OutOfMemoryError", "MemoryError")
-_NO_MEMORY = "can't allocate memory"  # torch's own allocator on the processor raises a RuntimeError
+_NO_MEMORY = (  # torch's own allocator and CUDA's libraries raise a RuntimeError, a fork or mmap an OSError
+    "can't allocate memory",
+    "cannot allocate memory",
+    "cuda error: out of memory",
+    "cuda out of memory",
+    "cublas_status_alloc_failed",
+)
+_KILLED_WORKER = ("is killed by signal: killed", "exited unexpectedly")
 _HINTS = (
     (
         ("shared memory", "bus error", "SIGBUS"),
         "/dev/shm may be too small (docker: --shm-size), or use fewer loader workers",  # noqa: S108 - only named
     ),
     (("dataloader worker",), "a worker of the DataLoader died: with num_workers=0 its own error is shown"),
-    (("outofmemoryerror",), "use a smaller batch per process"),
+    (
+        ("outofmemoryerror", "cuda error: out of memory", "cuda out of memory", "cublas_status_alloc_failed"),
+        "use a smaller batch per process",
+    ),
     (
         ("memoryerror", "cannot allocate memory", "can't allocate memory"),
         "use fewer processes, smaller batches or fewer loader workers",
+    ),
+    (
+        _TIMEOUTS,
+        "some rank did not come to this collective in time: a --hang-timeout below that time shows where it is",
     ),
     (
         ("address already in use",),
@@ -59,9 +79,27 @@ def is_abort(kind: str, message: str) -> bool:
         message: its text.
     """
     text = message.lower()
+    if is_timeout(text):
+        return True
     if kind in _OF_THE_GROUP:
         return not any(words in text for words in _OWN_FAULTS)
     return any(words in text for words in _ABORTS) and kind not in ("BrokenPipeError", "ConnectionResetError")
+
+
+def is_timeout(message: str) -> bool:
+    """Whether a collective has waited for a rank until its time limit."""
+    return any(words in message.lower() for words in _TIMEOUTS)
+
+
+def is_killed_worker(account: Mapping[str, Any]) -> bool:
+    """Whether a worker of torch's DataLoader was killed, or died in a way that it could not tell."""
+    texts = [message.lower() for _, message in links_of(account)]
+    return is_loader(account) or any(words in text for words in _KILLED_WORKER for text in texts)
+
+
+def links_of(account: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Class and message of a rank's error and of those that it came from."""
+    return [(kind, text) for kind, text in account.get("chain") or [[account["type"], account["message"]]]]
 
 
 def is_loader(account: Mapping[str, Any]) -> bool:
@@ -73,8 +111,10 @@ def is_loader(account: Mapping[str, Any]) -> bool:
 
 def is_memory(account: Mapping[str, Any]) -> bool:
     """Whether a rank's account tells of memory that could not be had, on the GPU or of the process."""
-    links = account.get("chain") or [[account["type"], account["message"]]]
-    return any(kind in _MEMORY_KINDS or _NO_MEMORY in message for kind, message in links)
+    return any(
+        kind in _MEMORY_KINDS or any(words in message.lower() for words in _NO_MEMORY)
+        for kind, message in links_of(account)
+    )
 
 
 def hint_for(kind: str, message: str) -> str:

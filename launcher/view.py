@@ -11,9 +11,11 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 
 from .console import plain
+from .merge import Merger, ranks_in_words
 from .outputs import ERR
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
@@ -30,7 +32,9 @@ class View:
         self._waiting = 0
         self._left_out = 0
         self._partial: dict[tuple[int, int], bytes] = {}
-        self._lines: dict[str, tuple[float, list[int]]] = {}
+        self._merger = Merger()
+        self._fresh: deque[tuple[float, int]] = deque()
+        """How many lines began to wait at which time."""
         self._in_line = False
         self._thread = threading.Thread(target=self._write, name="view", daemon=True)
         self._thread.start()
@@ -50,13 +54,9 @@ class View:
 
     def _say(self, rank: int, line: bytes) -> None:
         """Hold a line back for a moment: other ranks may say the same."""
-        text = plain(line.rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace"))
-        held = self._lines.get(text)
-        if held is not None and rank in held[1]:  # the same again is another line
-            self._emit(text, self._lines.pop(text)[1])
-            held = None
-        since, ranks = held or (time.monotonic(), [])
-        self._lines[text] = since, [*ranks, rank]
+        self._merger.feed(
+            rank, plain(line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace"))
+        )
 
     def tick(self, notes: list[str]) -> None:
         """Show what has been held back for long enough, and take the notes that there are."""
@@ -66,14 +66,11 @@ class View:
 
     def _flush(self, *, everything: bool) -> None:
         now = time.monotonic()
-        due = [
-            text for text, (since, _) in self._lines.items() if everything or now - since > _TOGETHER_SECONDS
-        ]
-        for text in due:
-            self._emit(text, self._lines.pop(text)[1])
-
-    def _emit(self, text: str, ranks: list[int]) -> None:
-        self._line(f"[{spans(ranks)}] {text}")
+        self._fresh.append((now, self._merger.fresh))
+        while self._fresh and (everything or now - self._fresh[0][0] > _TOGETHER_SECONDS):
+            self._fresh.popleft()
+        for text, ranks in self._merger.ready(keep=sum(count for _, count in self._fresh)):
+            self._line(f"[{spans(ranks)}] {text}")
 
     def _line(self, text: str) -> None:
         start = "\n" if self._in_line else ""
@@ -124,11 +121,4 @@ class View:
 
 def spans(ranks: list[int]) -> str:
     """``rank 3``, or ``ranks 1-3,7``."""
-    parts: list[list[int]] = []
-    for rank in sorted(ranks):
-        if parts and rank == parts[-1][-1] + 1:
-            parts[-1][1:] = [rank]
-        else:
-            parts.append([rank])
-    text = ",".join("-".join(map(str, part)) for part in parts)
-    return f"rank {text}" if len(ranks) == 1 else f"ranks {text}"
+    return f"rank{'s' * (len(ranks) > 1)} {ranks_in_words(sorted(ranks))}"
