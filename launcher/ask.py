@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from ..training.manifest import list_checkpoints, step_of
-from . import job_ask
+from . import job_ask, sweep_ask
 from .console import say
 from .job_state import ask, is_slurm, live_jobs, with_jobs
 from .owner import Owner, is_held, read_owner, start_of
-from .requests import is_stopping, waits, write_request
+from .patience import has_stopped, until
+from .requests import waits, write_request
 from .runs import ANY_RUN, LOCK, find_run, is_sweep
 from .status import read_status
-from .sweep_file import overall, points_of, read_sweep
+from .sweep_file import Sweep, overall, points_of, read_sweep
 
-_EVERY_SECONDS = 0.05
 _GONE_SECONDS = 5.0
 _CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL
 _TOLD_SECONDS = 2.0  # between taking the lock and saying who has it
@@ -38,6 +37,8 @@ def cancel(name: str, grace: float) -> int:
         MachineError: it runs on another machine, or cannot be ended from here.
     """
     folder = find_run(name, ANY_RUN)
+    if (sweep := _submitted_sweep(folder)) is not None:
+        return sweep_ask.cancel(sweep)
     if is_slurm(folder) and _cancel_jobs(folder):
         return 0
     if not is_held(folder / LOCK):
@@ -46,7 +47,7 @@ def cancel(name: str, grace: float) -> int:
     family = list(_family(owner.pid))
     how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
     left = [pid for pid, start in family if not _is_gone(pid, start)]
-    if left or not _until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
+    if left or not until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
         raise MachineError(
             f"{folder.name}: process {owner.pid} was ended by {how}, but something of it lives on"
             + (f": {', '.join(map(str, left))}" if left else ""),
@@ -63,14 +64,21 @@ def stop(name: str, wait: float) -> int:
         LockstepError: it has not within ``wait`` seconds.
     """
     folder = find_run(name, ANY_RUN)
+    if (sweep := _submitted_sweep(folder)) is not None:
+        return sweep_ask.stop(sweep, wait)
     if is_slurm(folder):
         return _stop_jobs(folder, wait)
     if not is_held(folder / LOCK):
         return _say_over(folder)
     write_request(folder, "stop")
-    if not _until(lambda: not is_held(folder / LOCK), wait):
+    if not until(lambda: not is_held(folder / LOCK), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder)
+
+
+def _submitted_sweep(folder: Path) -> Sweep | None:
+    found = read_sweep(folder) if is_sweep(folder) else None
+    return found if found is not None and found.slurm else None
 
 
 def _stop_jobs(folder: Path, wait: float) -> int:
@@ -81,17 +89,9 @@ def _stop_jobs(folder: Path, wait: float) -> int:
     withdrawn = job_ask.withdraw(folder, why="launch stop")
     if withdrawn:
         say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn"])
-    if runs and not _until(lambda: _has_stopped(folder), wait):
+    if runs and not until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
-
-
-def _has_stopped(folder: Path) -> bool:
-    """A launcher that took the lock meanwhile has dropped what was asked before, and is asked again."""
-    held = is_held(folder / LOCK)
-    if held and not is_stopping(folder):
-        write_request(folder, "stop")
-    return not (held or waits(folder))
 
 
 def _runs(folder: Path) -> bool:
@@ -103,7 +103,7 @@ def _cancel_jobs(folder: Path) -> bool:
     """Whether SLURM had any; they are gone when this returns."""
     if not job_ask.cancel(folder):
         return False
-    if not _until(lambda: not live_jobs(folder, ask([folder])), _CANCEL_SECONDS):
+    if not until(lambda: not live_jobs(folder, ask([folder])), _CANCEL_SECONDS):
         raise MachineError(
             f"{folder.name}: SLURM has not ended its jobs within {_CANCEL_SECONDS:g} s",
             "`launch status` says more",
@@ -138,7 +138,7 @@ def checkpoint(name: str, wait: float) -> int:
         )
     before = _newest(folder)
     write_request(folder, "checkpoint")
-    if not _until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
+    if not until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
         raise _late(folder, "written a checkpoint", wait)
     newest = _newest(folder)
     if newest == before:
@@ -178,7 +178,7 @@ def _owner(folder: Path) -> Owner:
         found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
         return bool(found)
 
-    if _until(told, _TOLD_SECONDS):
+    if until(told, _TOLD_SECONDS):
         return found[0]
     owner = read_owner(folder / LOCK)
     if owner is None:
@@ -234,21 +234,11 @@ def _family(pid: int) -> Iterator[tuple[int, int]]:
 
 def _is_gone(pid: int, start: int) -> bool:
     """Wait for the end of a process that has lost its launcher, which it owes; kill it where it does not come."""
-    if _until(lambda: start_of(pid) != start, _GONE_SECONDS):
+    if until(lambda: start_of(pid) != start, _GONE_SECONDS):
         return True
     with suppress(OSError):
         process = os.pidfd_open(pid)
         if start_of(pid) == start:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         os.close(process)
-    return _until(lambda: start_of(pid) != start, _GONE_SECONDS)
-
-
-def _until(reached: Callable[[], bool], wait: float) -> bool:
-    """Look again and again; whether it came true in time."""
-    deadline = time.monotonic() + wait
-    while not reached():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_EVERY_SECONDS)
-    return True
+    return until(lambda: start_of(pid) != start, _GONE_SECONDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .console import figure, put, put_json, redraw
-from .job_state import ask, with_jobs, words
+from .job_state import ask, brief, statuses, with_jobs, words
 from .owner import Owner
 from .runs import ANY_RUN, find_run, is_sweep, runs_root
 from .status import Status, all_runs, attempts, read_status, since
@@ -65,10 +65,13 @@ def _one(folder: Path) -> _View:
 
 
 def _sweep(folder: Path, sort: str | None) -> _View:
-    results = results_of(read_sweep(folder), sort)
+    sweep = read_sweep(folder)
+    known, problem = statuses(map(sweep.run, range(len(sweep.points))), accounts=True)
+    results = results_of(sweep, sort, known)
     write_results(results)
     document = to_json(results)
-    return document, lines(results), document["status"] in ("done", "failed", "stopped")
+    shown = [*lines(results), *_unasked(problem)]
+    return document, shown, document["status"] in ("done", "failed", "stopped")
 
 
 def _all(root: Path) -> _View:
@@ -79,13 +82,18 @@ def _all(root: Path) -> _View:
     points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
     runs = [run for folder, run in known.items() if folder not in points]
     shown = [*_table(runs), *_sweep_rows(sweeps)] or [f"no runs in {root}"]
-    if answer.problem:
-        shown.append(f"SLURM could not be asked: {answer.problem}; its runs stand here as their folders say")
+    shown += _unasked(answer.problem)
     document = {
         "runs": [run.to_json() for run in known.values()],
         "sweeps": [_brief(*pair) for pair in sweeps],
     }
     return document, shown, False
+
+
+def _unasked(problem: str) -> list[str]:
+    return (
+        [f"SLURM could not be asked: {problem}; its runs stand here as their folders say"] if problem else []
+    )
 
 
 def _brief(sweep: Sweep, points: list[Point]) -> dict[str, Any]:
@@ -113,19 +121,9 @@ def _table(runs: Sequence[Status]) -> list[str]:
         for run in runs
     ]
     if any(run.slurm for run in runs):
-        for row, job in zip(rows, ["SLURM", *map(_job, runs)], strict=True):
+        for row, job in zip(rows, ["SLURM", *map(brief, runs)], strict=True):
             row.append(job)
     return aligned(rows, left={0, 1, 4, 6})
-
-
-def _job(run: Status) -> str:
-    """``12 PENDING (Resources)``; a ! where SLURM and the run disagree."""
-    facts = run.slurm
-    if not facts:
-        return ""
-    state = facts["state"] or ("?" if facts["problem"] else "gone")
-    why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
-    return f"{facts['job'] or ''} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 
 def _main(metrics: Mapping[str, float | None]) -> str:

@@ -10,8 +10,11 @@ import typer.core
 
 from ..data.errors import UsageError
 from . import cli_runs, cli_slurm, cli_submit
+from .cli_job import with_job_options
 from .cli_options import (
+    AtOnceOption,
     GraceOption,
+    GridArgument,
     HangOption,
     JsonOption,
     NodeRankOption,
@@ -19,6 +22,9 @@ from .cli_options import (
     NodeTimeoutOption,
     RendezvousOption,
     RestartsOption,
+    SortOption,
+    SubmitOption,
+    SweepArgument,
     documented,
     first_positional,
     split_config,
@@ -237,36 +243,35 @@ def show(
 
 
 @app.command()
+@with_job_options
 def sweep(
-    config: Annotated[
-        str | None,
-        typer.Argument(metavar="[CONFIG|SWEEP]", help="What to train; or a sweep, which then goes on."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=v1,v2|key=0..4|key=value]...", help="Those with several values vary."),
-    ] = None,
+    config: SweepArgument = None,
+    settings: GridArgument = None,
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
     name: Annotated[str | None, typer.Option(help="The sweep's name; made up if not given.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Launch points that failed again, too.")] = False,
-    sort: Annotated[
-        str | None, typer.Option(metavar="METRIC|KEY", help="Of the table: best first, or by a setting.")
-    ] = None,
-    hang_timeout: HangOption = 600.0,
-    max_restarts: RestartsOption = 0,
+    sort: SortOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the points and start nothing.")] = False,
     json: JsonOption = False,
+    submit: SubmitOption = False,
+    at_once: AtOnceOption = None,
+    slurm: dict[str, Any],
 ) -> None:
     """Train a grid of settings, a run for each point, and print a table of the results."""
-    from .sweep import SweepRequest
-    from .sweep import sweep as sweep_it
+    from .sweep import sweep_here
+    from .sweep_array import is_of_slurm, sweep_there
+    from .sweep_request import SweepRequest, existing
 
     with documented(json=json):
-        patience = Supervision(hang_timeout, max_restarts)
+        hang_timeout = 600.0 if slurm["hang_timeout"] is None else slurm["hang_timeout"]
+        patience = Supervision(hang_timeout, slurm["max_restarts"] or 0)
         what = split_config(config, settings)
-        raise typer.Exit(sweep_it(SweepRequest(*what, gpus, cpu, name, patience, retry, sort, dry_run, json)))
+        job = {"submit": submit, "cluster": slurm.pop("cluster"), "slurm": slurm, "at_once": at_once}
+        request = SweepRequest(*what, gpus, cpu, name, patience, retry, sort, dry_run, json, **job)
+        found = existing(request)
+        raise typer.Exit((sweep_there if is_of_slurm(found, request) else sweep_here)(found, request))
 
 
 app.add_typer(cli_runs.app)

@@ -71,3 +71,22 @@ RestartsOption = Annotated[
 GraceOption = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Between SIGTERM and SIGKILL, when it is stopped.")
 ]
+SweepArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[CONFIG|SWEEP]", help="What to train; or a sweep, which then goes on."),
+]
+GridArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=v1,v2|key=0..4|key=value]...", help="Those with several values vary."),
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option(metavar="METRIC|KEY", help="Of a sweep's table: best first, or by a setting."),
+]
+SubmitOption = Annotated[
+    bool,
+    typer.Option("--submit", help="Let SLURM do it, as one job array, with the options of `launch submit`."),
+]
+AtOnceOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="No more than N points run together.")
+]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import JsonOption, RunArgument, documented
+from .cli_options import JsonOption, RunArgument, SortOption, documented
 
 app = typer.Typer()
 
@@ -22,10 +22,7 @@ def status(
     ] = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
-    sort: Annotated[
-        str | None,
-        typer.Option(metavar="METRIC|KEY", help="Of a sweep's table: best first, or by a setting."),
-    ] = None,
+    sort: SortOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say how a run or sweep is doing, or list all runs, newest first."""

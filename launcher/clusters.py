@@ -95,12 +95,12 @@ def command_line(said: dict[str, Any]) -> Layer:
     given = {key: value for key, value in said.items() if value not in (None, [], {})}
     wrong = mistakes(given)
     if wrong:
-        problems = (f"--{_flag(str(path[0]))}{text.removeprefix(str(path[0]))}" for path, text in wrong)
+        problems = (f"--{flag(str(path[0]))}{text.removeprefix(str(path[0]))}" for path, text in wrong)
         raise UsageError(listing(problems), "`launch submit --help` has every option")
-    return Layer(given, {key: f"--{_flag(key)}" for key in given})
+    return Layer(given, {key: f"--{flag(key)}" for key in given})
 
 
-def _flag(key: str) -> str:
+def flag(key: str) -> str:
     """What the option for a key of the ``slurm:`` section is called."""
     other = {"continuation": "continue", "modules": "module", "container_mounts": "container-mount"}
     return other.get(key, key.replace("_", "-"))

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.errors import MachineError, UsageError
+from ..data.errors import UsageError
 from .console import say
 from .job import JobSpec
 from .job_log import note_job
-from .job_state import Answer, ask, is_waiting, live_jobs
-
-_PATIENCE_SECONDS = 30.0
-
-
-def _asked(folder: Path) -> Answer:
-    """Raises MachineError where SLURM does not answer: to end jobs one has to know of them."""
-    answer = ask([folder], timeout=_PATIENCE_SECONDS)
-    if answer.problem:
-        raise MachineError(
-            f"{folder.name}: SLURM could not be asked for its jobs: {answer.problem}",
-            f"try again; `launch status {folder.name}` says what its folder knows",
-        )
-    return answer
+from .job_state import asked, is_waiting, live_jobs
 
 
 def withdraw(folder: Path, *, why: str) -> list[str]:
@@ -39,7 +26,7 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     """
     from . import slurm_client
 
-    waiting = [job.id for job in live_jobs(folder, _asked(folder)) if is_waiting(job)]
+    waiting = [job.id for job in live_jobs(folder, asked(folder.name, [folder])) if is_waiting(job)]
     for job in waiting:
         slurm_client.cancel(job)
         note_job(folder, "cancelled", job, why=why)
@@ -56,7 +43,7 @@ def submit_again(folder: Path, job: JobSpec) -> None:
     from . import slurm_client
     from .sbatch import SCRIPT
 
-    if live := live_jobs(folder, _asked(folder)):
+    if live := live_jobs(folder, asked(folder.name, [folder])):
         raise UsageError(
             f"{folder.name} has job {live[0].id}, which is {live[0].state}",
             f"end it first with `launch stop {folder.name}`, or let it go on by itself",
@@ -74,7 +61,7 @@ def cancel(folder: Path) -> bool:
     """
     from . import slurm_client
 
-    jobs = live_jobs(folder, _asked(folder))
+    jobs = live_jobs(folder, asked(folder.name, [folder]))
     for job in sorted(jobs, key=lambda job: not is_waiting(job)):
         note_job(folder, "cancelled", job.id, why="launch cancel")
         slurm_client.cancel(job.id)

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.errors import LockstepError
+from ..data.errors import LockstepError, MachineError
 from .job import JOB
 from .job_log import read_jobs
-from .status import Status
+from .runs import is_run
+from .status import Status, read_status
 
 if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
     from .slurm_client import Job
 
+_LONG_PATIENCE_SECONDS = 30.0  # whoever ends jobs has to know of them
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
 _KNOWN_JOBS = 4  # of a run: the newest ones; older ones are over
 _WAITING = (
@@ -68,7 +70,7 @@ def jobs_of(folder: Path) -> list[str]:
     told = [
         str(event["job"])
         for event in read_jobs(folder)
-        if event.get("event") == "submitted" and "job" in event
+        if event.get("event") in ("submitted", "started") and "job" in event
     ]
     return list(dict.fromkeys(told))
 
@@ -97,6 +99,28 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
         return Answer(known, slurm_client.accounting(forgotten) or {})
     except LockstepError:  # sacct is a help, not a need
         return Answer(known)
+
+
+def asked(name: str, folders: Iterable[Path]) -> Answer:
+    """What SLURM says of the jobs of these runs: to end jobs one has to know of them.
+
+    Raises:
+        MachineError: it does not answer.
+    """
+    answer = ask(folders, timeout=_LONG_PATIENCE_SECONDS)
+    if answer.problem:
+        raise MachineError(
+            f"{name}: SLURM could not be asked for its jobs: {answer.problem}",
+            f"try again; `launch status {name}` says what its folder knows",
+        )
+    return answer
+
+
+def statuses(folders: Iterable[Path], *, accounts: bool = False) -> tuple[dict[Path, Status], str]:
+    """Those of these that are runs, as their folders and SLURM say; and why SLURM could not be asked."""
+    found = [read_status(folder) for folder in folders if is_run(folder)]
+    answer = ask((run.folder for run in found), accounts=accounts)
+    return {run.folder: with_jobs(run, answer) for run in found}, answer.problem
 
 
 def with_jobs(found: Status, answer: Answer) -> Status:
@@ -199,6 +223,16 @@ def words(found: Status) -> list[str]:
     if facts["next"]:
         lines.append(f"job {facts['next']} waits to go on after it")
     return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
+
+
+def brief(found: Status) -> str:
+    """``12 PENDING (Resources)``; a ! where SLURM and the run disagree."""
+    facts = found.slurm
+    if not facts:
+        return ""
+    state = facts["state"] or ("?" if facts["problem"] else "gone")
+    why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
+    return f"{facts['job'] or ''} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 
 def _known(facts: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,16 +25,25 @@ _WARNING = 120
 _SHORT = 10
 
 
-def sbatch_options(run: Path, slurm: SlurmConfig, *, cores: int | None, requeue: bool) -> list[str]:
+def sbatch_options(
+    run: Path, slurm: SlurmConfig, *, cores: int | None, requeue: bool, tasks: str = ""
+) -> list[str]:
     """Everything that sbatch is told, each option one argument ``--name=value``.
 
     Args:
-        run: the run's folder, which also names the job.
+        run: the run's folder, which also names the job; of an array, the sweep's.
         slurm: what the job asks for.
         cores: CPUs on each node; None leaves them to the partition.
         requeue: whether SLURM puts the job back into the queue when it is preempted or loses a node.
+        tasks: what ``--array`` is told, which makes it an array; empty for a single job.
     """
-    options = [f"--job-name={run.name}", f"--chdir={run}", f"--output={_pattern(run)}", "--open-mode=append"]
+    options = [
+        f"--job-name={run.name}",
+        f"--chdir={run}",
+        f"--output={_pattern(run, tasks)}",
+        "--open-mode=append",
+    ]
+    options += [f"--array={tasks}"] if tasks else []
     options += [f"--nodes={slurm.nodes or 1}", "--ntasks-per-node=1"]
     options += [f"--gpus-per-node={slurm.gpus}"] if slurm.gpus else []
     options += [f"--cpus-per-task={cores}"] if cores else []
@@ -71,8 +80,24 @@ def refuse_path(path: Path, what: str) -> None:
         )
 
 
-def _pattern(run: Path) -> str:
-    """The job's own log. SLURM reads % in it as the beginning of a field, and %% as itself."""
+def tasks_of(indices: Sequence[int], at_once: int | None) -> str:
+    """Points of a sweep as ``--array`` names them: ``0-3,7%2``."""
+    spans: list[list[int]] = []
+    for index in sorted(indices):
+        if spans and index == spans[-1][-1] + 1:
+            spans[-1][1:] = [index]
+        else:
+            spans.append([index])
+    return ",".join("-".join(map(str, span)) for span in spans) + (f"%{at_once}" if at_once else "")
+
+
+def _pattern(run: Path, tasks: str) -> str:
+    """The job's own log. SLURM reads % in it as the beginning of a field, and %% as itself.
+
+    A task of an array writes into the folder of its own point, ``NAME-007`` beside the sweep's.
+    """
+    if tasks:
+        return f"{run}-".replace("%", "%%") + f"%3a/{FOLDER}/job-%A_%a.log"
     return f"{run}/{FOLDER}/".replace("%", "%%") + "job-%j.log"
 
 

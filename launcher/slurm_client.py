@@ -298,11 +298,11 @@ def accounting(ids: Iterable[int | str]) -> dict[str, str] | None:
     return {fields[0]: fields[1].split()[0] for fields in lines if len(fields) > 1 and fields[1].split()}
 
 
-def cancel(job: str, *, signal: str | None = None, batch: bool = False) -> None:
-    """End a job; one that is over already is none the worse.
+def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
+    """End jobs; one that is over already is none the worse.
 
     Args:
-        job: its number, with ``_3`` for a task of an array.
+        jobs: their numbers, with ``_3`` for a task of an array.
         signal: ``USR1``: send this to its steps, and leave it running.
         batch: to the batch script alone, not to the steps.
 
@@ -310,7 +310,7 @@ def cancel(job: str, *, signal: str | None = None, batch: bool = False) -> None:
         SlurmError: it could not be done; with a signal also where the job does not run.
     """
     chosen = [*(["--signal", signal] if signal else []), *(["--batch"] if batch else [])]
-    answer = _run(["scancel", *chosen, job])
+    answer = _run(["scancel", *chosen, *jobs])
     over = re.search(f"{_UNKNOWN}|already completing or completed", answer.said)
     if answer.status and (signal or not over):
         raise answer.error()

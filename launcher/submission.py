@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
-from .job import JOB, JobSpec
+from .job import JOB, JobSpec, write_job
 from .job_environment import for_the_job
-from .job_log import FOLDER
+from .job_log import FOLDER, slurm_folder
 from .job_options import JobOptions
 from .sbatch import SCRIPT, How, refuse_path, sbatch_options
 
@@ -59,6 +59,17 @@ class Submission:
         files = {str(SCRIPT): SCRIPT.read_text(encoding="utf-8")}
         files[str(self.folder / JOB)] = json.dumps(self.job.to_json(), indent=1) + "\n"
         return files | ({str(self.folder / FOLDER / SETUP): self.setup} if self.setup else {})
+
+    def fill(self) -> None:
+        """Write the run folder; ``job.json`` last, with it the folder is a run."""
+        folder = slurm_folder(self.folder)
+        if self.setup:
+            (folder / SETUP).write_text(self.setup, encoding="utf-8")
+        else:
+            (folder / SETUP).unlink(missing_ok=True)
+        if self.config:
+            (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
+        write_job(self.folder, self.job)
 
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from . import slurm_client
@@ -66,6 +68,58 @@ def cpus_and_gpus(partition: str) -> tuple[int, int]:
     sizes = slurm_client.node_sizes(partition)
     with_gpus = [size for size in sizes if size[1]] or sizes
     return min(with_gpus, key=lambda size: size[0] / max(1, size[1]), default=(1, 0))
+
+
+@dataclass
+class Laid:
+    """What was laid out for a job that is yet to be sent."""
+
+    folders: list[Path] = field(default_factory=list)
+    is_kept: bool = False
+
+
+@contextmanager
+def laid_out() -> Iterator[Laid]:
+    """New folders, gone again with their names free unless a job was sent that needs them."""
+    laid = Laid()
+    try:
+        yield laid
+    finally:
+        for folder in [] if laid.is_kept else laid.folders:
+            shutil.rmtree(folder)
+
+
+def try_out(arguments: Sequence[str], also: Iterable[str], partition: Mapping[str, str] | None) -> str:
+    """When SLURM expects to start a job; empty where it does not say.
+
+    Raises:
+        UsageError: it would refuse it.
+    """
+    try:
+        answer = slurm_client.try_submit(arguments, also=also)
+    except SlurmError as error:
+        raise refusal(error, partition) from error
+    found = re.search(r"to start at (\S+)", answer)
+    return found[1] if found else ""
+
+
+def send(arguments: Sequence[str], also: Iterable[str], laid: Laid, note: Callable[[int], None]) -> int:
+    """Submit a job, and note that before anything else can happen; its number."""
+    with undisturbed():
+        try:
+            job = slurm_client.submit(arguments, also=also)
+        except SlurmError as error:
+            refused = refusal(error, None)
+            laid.is_kept = refused is error  # the job may be there all the same
+            raise refused from error
+        laid.is_kept = True
+        note(job)
+    return job
+
+
+def when(expected: str) -> str:
+    """An expected start in words."""
+    return f", to start at {expected.replace('T', ' ')} as it looks now" if expected else ""
 
 
 @contextmanager

@@ -40,7 +40,8 @@ class Sweep:
     points: list[dict[str, str]]
     """The varied values of each point, in order."""
     launch: dict[str, Any] = field(default_factory=dict)
-    """How each point is launched here: ``gpus``, ``cpu`` and the options of supervision."""
+    """How each point is launched here: ``gpus``, ``cpu`` and the options of supervision. Of a submission: ``slurm``,
+    the options of the command line, ``cluster`` and ``at_once``."""
     slurm: bool = False
     """Whether the points are tasks of a job array."""
 
@@ -96,7 +97,8 @@ class Point:
     def error(self) -> Mapping[str, Any]:
         """Why it failed."""
         outcome = self.found.outcome if self.found else {}
-        return outcome.get("error") or self.refusal.get("error") or {}
+        unsaid = self.found.slurm.get("disagreement") if self.found and not outcome else None
+        return outcome.get("error") or self.refusal.get("error") or ({"message": unsaid} if unsaid else {})
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
@@ -147,10 +149,16 @@ def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict
     if refusal and (found is None or found.was_interrupted):
         status = "failed"
     elif found and found.was_interrupted:
-        status = "interrupted"
+        status = "failed" if _has_failed(found) else "interrupted"
     return Point(
         index, folder.name, sweep.points[index], status, found, refusal if status == "failed" else {}
     )
+
+
+def _has_failed(found: Status) -> bool:
+    """Whether SLURM says that the job failed of a run which wrote no outcome: its set-up, say."""
+    state = str(found.slurm.get("state") or "").partition("+")[0]
+    return state in ("FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "DEADLINE")
 
 
 def refuse(sweep: Sweep, index: int, exit_code: int, error: dict[str, Any]) -> None:

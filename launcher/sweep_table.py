@@ -16,6 +16,8 @@ from ..data.errors import UsageError
 from ..data.suggest import did_you_mean
 from .console import figure
 from .files import write_text
+from .job_state import brief
+from .status import Status
 from .sweep_file import Point, Sweep, overall, points_of
 
 RESULTS = "results.csv"
@@ -63,17 +65,18 @@ class Results:
         return max(rated, key=lambda row: (_rated(self.main, row.best), -row.point.index), default=None)
 
 
-def results_of(sweep: Sweep, sort: str | None = None) -> Results:
+def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Status] | None = None) -> Results:
     """How every point stands.
 
     Args:
         sweep: theirs.
         sort: a metric, best first; a varied key; None for the order of the points.
+        known: runs that were looked at already, in the light of what SLURM says.
 
     Raises:
         UsageError: there is nothing of that name to sort by.
     """
-    points = points_of(sweep)
+    points = points_of(sweep, known)
     epochs = [_epochs(sweep.run(point.index)) for point in points]
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
@@ -162,7 +165,9 @@ def lines(results: Results) -> list[str]:
         *(m.replace("/", " ") for m in results.metrics),
     ]
     head += [f"best {results.main.partition('/')[2]}", "at epoch"] if results.main else []
-    table = aligned([head, *(_cells(results, row) for row in results.rows)], left={0, 1 + len(sweep.axes)})
+    head += ["SLURM"] if sweep.slurm else []
+    words = {0, 1 + len(sweep.axes)} | ({len(head) - 1} if sweep.slurm else set())
+    table = aligned([head, *(_cells(results, row) for row in results.rows)], left=words)
     return [*table, *_failures(results.points), *_verdict(results)]
 
 
@@ -175,6 +180,8 @@ def _cells(results: Results, row: Row) -> list[str]:
     if results.main:
         best = "" if row.best is None else figure(results.main, row.best)
         cells += [best, "" if row.epoch is None else str(row.epoch)]
+    if results.sweep.slurm:
+        cells += [brief(point.found) if point.found else ""]
     return cells
 
 
@@ -215,7 +222,7 @@ def _verdict(results: Results) -> list[str]:
     if overall(points) == "failed":
         found.append(f"try the failed ones again with `launch sweep {name} --retry`")
     elif overall(points) == "stopped":
-        found.append(f"go on with `launch sweep {name}`")
+        found.append(f"go on with `launch sweep {name}{' --submit' * sweep.slurm}`")
     return found
 
 
@@ -246,6 +253,7 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
         "status": point.status,
         "exit_code": point.exit_code,
         "error": dict(point.error) or None,
+        **({"slurm": dict(found.slurm)} if found and found.slurm else {}),
         "epoch": found.epoch if found else 0,
         "step": found.step if found else 0,
         "metrics": dict(row.metrics),

@@ -21,9 +21,9 @@ from lockstep.launcher.job import read_job, write_job
 from lockstep.launcher.job_environment import for_the_job
 from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.job_options import Layer, job_options
+from lockstep.launcher.job_plan import continuation
 from lockstep.launcher.names import program_stem, safe_stem
 from lockstep.launcher.sbatch import SCRIPT, refuse_path, sbatch_options, warning
-from lockstep.launcher.submit import continuation
 from lockstep.launcher.submit_client import Cluster
 from lockstep.training.slurm_fields import OURS, OWN, other_option
 from lockstep.training.slurm_time import normal_time, seconds_of
@@ -177,9 +177,9 @@ def test_later_wins_and_every_option_knows_who_said_so(tmp_path, monkeypatch):
     )
     (tmp_path / "c.yaml").write_text("slurm: {time: 2h, account: you, sbatch: {exclusive: true}}\n")
     resolved = resolve(str(tmp_path / "c.yaml"), ["slurm.qos=high"])
-    from lockstep.launcher.submit import _of_config
+    from lockstep.launcher.job_plan import of_config
 
-    layers = [find_profile(None, "big").layer, _of_config(resolved), command_line({"time": "3h", "cpu": 2})]
+    layers = [find_profile(None, "big").layer, of_config(resolved), command_line({"time": "3h", "cpu": 2})]
     options = job_options(layers)
     assert options.slurm.model_dump() == {
         "nodes": 1, "cpu": 2, "time": "03:00:00", "partition": "b", "account": "you", "qos": "high",

@@ -1,0 +1,32 @@
+"""Waiting for something that others do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .owner import is_held
+from .requests import is_stopping, waits, write_request
+from .runs import LOCK
+
+
+def until(reached: Callable[[], bool], wait: float, every: float = 0.05) -> bool:
+    """Look again and again; whether it came true within ``wait`` seconds."""
+    deadline = time.monotonic() + wait
+    while not reached():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
+def has_stopped(folder: Path) -> bool:
+    """Whether a run that was asked to stop has done so.
+
+    A launcher that took the lock meanwhile has dropped what was asked before, and is asked again.
+    """
+    held = is_held(folder / LOCK)
+    if held and not is_stopping(folder):
+        write_request(folder, "stop")
+    return not (held or waits(folder))

@@ -1,0 +1,266 @@
+"""``launch sweep … --submit``: the points of a sweep as one SLURM job array.
+
+Each point is laid out as a run of its own, as ``launch submit`` would, so that it lives as every submitted run does:
+what goes on after its time limit, a preemption or a failure is that point alone. Only the first submission, and that
+of points which are tried again, is of several at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..data.errors import MachineError, UsageError
+from .clusters import flag
+from .config import ResolvedConfig, to_yaml
+from .console import put, put_json, say
+from .grid import parse_grid
+from .job import read_job
+from .job_log import note_job
+from .job_plan import JobPlan, check_setup, plan_job
+from .job_state import statuses
+from .lock import held
+from .runs import create_run
+from .sbatch import SCRIPT, sbatch_options, tasks_of
+from .submission import Submission, compose
+from .submit_client import Laid, laid_out, send, try_out, when
+from .submit_view import listing_of
+from .sweep_config import resolve_all, resolve_point
+from .sweep_file import Sweep, overall, points_of, write_sweep
+from .sweep_request import SweepRequest, create, planned, tell
+from .sweep_run import is_due
+from .sweep_table import aligned, exit_code, results_of
+
+_EITHER = ("gpus", "cpu")
+_HERE_TOO = ("hang_timeout", "max_restarts", "grace")
+"""Options that mean something without SLURM, too."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """The points that are to be submitted."""
+
+    sweep: Sweep
+    plan: JobPlan
+    points: dict[int, Submission]
+    options: list[str]
+    """Of sbatch, for all of them."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        return [*self.options, str(SCRIPT), self.first.job.python, str(self.sweep.folder)]
+
+    @property
+    def first(self) -> Submission:
+        """In all that the points have in common it stands for every one."""
+        return next(iter(self.points.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--dry-run --json``."""
+        files: dict[str, str] = {}
+        for submission in self.points.values():
+            files |= submission.files
+        common = self.first.to_json()
+        return {
+            "sbatch": ["sbatch", *self.arguments],
+            "files": files,
+            "environment": common["environment"],
+            "origins": common["origins"],
+            "points": [
+                {"index": index, "run": made.folder.name, "overrides": self.sweep.overrides(index)}
+                for index, made in self.points.items()
+            ],
+        }
+
+
+def is_of_slurm(found: Sweep | None, request: SweepRequest) -> bool:
+    """Whether SLURM has the sweep, or is to have it.
+
+    Raises:
+        UsageError: a sweep of this machine is to be submitted, or an option makes no sense without SLURM.
+    """
+    if found is not None and request.submit and not found.slurm:
+        raise UsageError(
+            f"{found.folder.name} is trained on this machine", "submit another sweep, under another --name"
+        )
+    if request.submit or (found is not None and found.slurm):
+        return True
+    said = [flag(key) for key in _given(request.slurm) if key not in _HERE_TOO]
+    said += ["at-once"] * bool(request.at_once) + ["cluster"] * bool(request.cluster)
+    if said:
+        raise UsageError(f"--{said[0]} is an option of a SLURM job", "add --submit")
+    return False
+
+
+def sweep_there(found: Sweep | None, request: SweepRequest) -> int:
+    """Submit the points that are due, or print the table of a sweep that was submitted; the exit status.
+
+    Args:
+        found: the sweep that goes on; None for a new one.
+        request: what was asked for.
+
+    Raises:
+        UsageError: the grid, a config or an option is wrong, or SLURM refuses the array.
+        MachineError: SLURM does not answer.
+    """
+    if found is not None and not (request.submit or request.retry or request.dry_run):
+        return _look(found, request)
+    return _submit(found, request)
+
+
+def _look(found: Sweep, request: SweepRequest) -> int:
+    """The table as it is now; 0 while SLURM has points of it."""
+    known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
+    results = results_of(found, request.sort, known)
+    tell(results, as_json=request.json)
+    if problem:
+        say([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
+    goes_on = overall(results.points) in ("running", "stopping", "queued")
+    return 0 if goes_on else exit_code(results.points)
+
+
+def _submit(found: Sweep | None, request: SweepRequest) -> int:
+    """Send the points that are due, or show what would be sent."""
+    due = range(len(planned(request).points)) if found is None else _due(found, retry=request.retry)
+    if found is not None and not due:
+        say([f"nothing was sent: no point of {found.folder.name} is due"])
+        return _look(found, request)
+    configs = _configs(found, request, due)
+    launch = _launch(found, request)
+    plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
+    with laid_out() as laid, _sweep(found, request, laid) as here:
+        array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
+        expected = try_out(array.arguments, array.first.job.env, plan.partition)
+        if request.dry_run:
+            _show(array, expected, as_json=request.json)
+            return 0
+        _fill(array, laid)
+        job = send(array.arguments, array.first.job.env, laid, lambda job: _note(array, job))
+    _tell(array, job, expected, as_json=request.json)
+    return 0
+
+
+def _due(found: Sweep, *, retry: bool) -> list[int]:
+    known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
+    if problem:
+        raise MachineError(
+            f"{found.folder.name}: SLURM could not be asked which points it still has: {problem}",
+            f"try again; `launch status {found.folder.name}` says what their folders know",
+        )
+    return [point.index for point in points_of(found, known) if is_due(point, retry=retry)]
+
+
+def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> dict[int, ResolvedConfig]:
+    """Of each point; a new sweep has no copy of the config yet."""
+    if varied := [key for key in (found or planned(request)).axes if key.partition(".")[0] == "slurm"]:
+        raise UsageError(
+            f"{varied[0]} varies, and the points of one array are alike in what they ask of SLURM",
+            "submit a sweep for each value",
+        )
+    if found is not None:
+        return {index: resolve_point(found, index) for index in due}
+    return dict(enumerate(resolve_all(request.config, parse_grid(request.settings))))
+
+
+def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
+    """What was asked of SLURM; a sweep that goes on keeps what is not said anew."""
+    before = found.launch if found is not None else {}
+    said = _given({**request.slurm, "gpus": request.gpus, "cpu": request.cpu})
+    kept = dict(before.get("slurm", {}))
+    if any(key in said for key in _EITHER):
+        kept = {key: value for key, value in kept.items() if key not in _EITHER}
+    return {
+        "slurm": kept | said,
+        "cluster": request.cluster or before.get("cluster"),
+        "at_once": request.at_once or before.get("at_once"),
+    }
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value not in (None, [], {})}
+
+
+@contextmanager
+def _sweep(found: Sweep | None, request: SweepRequest, laid: Laid) -> Iterator[Sweep]:
+    """The sweep's folder, which nobody else submits meanwhile; made where it is not there, but for nothing."""
+    if found is not None:
+        with held(found.folder):
+            yield found
+    elif request.dry_run:
+        yield planned(request)
+    else:
+        new = create(request)
+        laid.folders.append(new.folder)
+        yield new
+
+
+def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan) -> Array:
+    points = {index: _point(sweep, index, resolved, plan) for index, resolved in configs.items()}
+    tasks = tasks_of(list(points), sweep.launch["at_once"])
+    slurm = plan.options.slurm
+    options = sbatch_options(sweep.folder, slurm, cores=plan.cores, requeue=plan.requeue, tasks=tasks)
+    check_setup(next(iter(points.values())).setup)
+    return Array(sweep, plan, points, options)
+
+
+def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) -> Submission:
+    """A point as ``launch submit`` would send it; one that is tried again stays the same run."""
+    made = compose(
+        sweep.run(index),
+        plan.options,
+        base=sweep.base,
+        config=to_yaml(resolved),
+        program=[],
+        cores=plan.cores,
+        how=plan.how,
+        requeue=plan.requeue,
+    )
+    before = read_job(sweep.run(index))
+    if before is None:
+        return made
+    return replace(made, job=replace(made.job, wandb_id=before.wandb_id, folder=before.folder))
+
+
+def _fill(array: Array, laid: Laid) -> None:
+    for submission in array.points.values():
+        if not submission.folder.exists():
+            laid.folders.append(create_run(submission.folder.name, ""))
+        submission.fill()
+    write_sweep(array.sweep)
+
+
+def _note(array: Array, job: int) -> None:
+    note_job(array.sweep.folder, "submitted", job, points=list(array.points))
+    for index, submission in array.points.items():
+        note_job(submission.folder, "submitted", f"{job}_{index}", how=submission.job.how)
+
+
+def _show(array: Array, expected: str, *, as_json: bool) -> None:
+    document = array.to_json()
+    if as_json:
+        put_json({"schema_version": 1, "status": "planned", "expected_start": expected, **document})
+        return
+    sweep, first = array.sweep, array.first
+    put(["# The points; the folder of each is filled as that of the first, below"])
+    rows = [[made.folder.name, *sweep.points[index].values()] for index, made in array.points.items()]
+    put([*aligned([["point", *sweep.labels.values()], *rows], left={0}), ""])
+    put(listing_of({**document, "files": first.files}, first.values))
+    say(f"note: {note}" for note in array.plan.notes)
+    say([f"nothing was sent; SLURM would take it{when(expected)}"])
+
+
+def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:
+    name, count = array.sweep.folder.name, len(array.points)
+    if as_json:
+        facts = {"sweep": name, "sweep_dir": str(array.sweep.folder), "status": "queued", "job": str(job)}
+        points = array.to_json()["points"]
+        put_json({"schema_version": 1, **facts, "expected_start": expected, "points": points})
+    say(f"note: {note}" for note in array.plan.notes)
+    at_once = array.sweep.launch["at_once"]
+    points_said = f"{count} point{'s' * (count > 1)}" + (f", {at_once} at once" if at_once else "")
+    say([f"{name}: job {job} is queued, an array of {points_said}{when(expected)}"])
+    some = array.first.folder.name
+    say([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])
