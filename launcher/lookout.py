@@ -66,7 +66,7 @@ class Lookout:
     ) -> None:
         self.attempt = attempt.resolve()
         self.timeout = timeout
-        self.every = min(max(timeout / 16, 0.25), 2.0)
+        self._every = min(max(timeout / 16, 0.25), 2.0)
         self.now = 0.0
         """In seconds, in which this process was awake."""
         self.standing: Standing = "moving"
@@ -85,7 +85,7 @@ class Lookout:
         slept = self._advance()
         self._meet(ending)
         self._hear()
-        if self._dumps is None and (slept or self.now - self._sampled >= self.every):
+        if self._dumps is None and (slept or self.now - self._sampled >= self._every):
             self._sample(counts=not slept)
             self.standing = self._stands()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 import uuid
@@ -56,9 +57,9 @@ Start = Callable[..., Launched]
 def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def started(*arguments: str) -> Launched:
+        def started(*arguments: str, timeout: str = TIMEOUT) -> Launched:
             program = [str(HERE / "faulty.py"), *arguments]
-            options = ["--cpu", str(WORLD), "--name", "faulty", "--hang-timeout", TIMEOUT]
+            options = ["--cpu", str(WORLD), "--name", "faulty", "--hang-timeout", timeout]
             return stack.enter_context(ended(Launched(["run", *options, *program], tmp_path)))
 
         yield started
@@ -69,6 +70,17 @@ def test_the_culprit_is_named_and_nothing_is_left(start: Start, fault: str, rank
     status, words = SPECIAL.get((fault, moment)) or EXPECTED[fault]
     start(fault, str(rank), moment).check_card(rank, status, words)
     check_outcome("faulty", "failed", status)
+
+
+@pytest.mark.exhaustive
+def test_a_hang_is_called_soon_after_its_time(start: Start) -> None:
+    """Two looks are needed: the second comes neither too early to be certain nor much later."""
+    run = start("sleep", "1", "middle", timeout="16")
+    status, err = run.end()
+    assert status == 5, err
+    found = re.search(r"wait for it in all_reduce .*\(for (\d+) s\)", err)
+    assert found, err
+    assert 16 <= int(found[1]) < 16 + 5
 
 
 @pytest.mark.parametrize(
