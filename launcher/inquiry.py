@@ -98,9 +98,8 @@ class Inquiry:
         if len(self._found) < self._nodes and not late:
             return
         self._asked = None
-        self._next = (
-            self._lookout.now + self._lookout.timeout / 2
-        )  # what still stands then has for the whole time
+        # A program is certain at its second look; before this it would not be, and a third comes late.
+        self._next = self._lookout.now + self._lookout.timeout / 2
         ranks = sorted((rank for found in self._found.values() for rank in found), key=lambda rank: rank.rank)
         if len(ranks) == self._world_size:
             self._act(self._judge(ranks, self._lookout.timeout), ending)

@@ -20,6 +20,8 @@ _GONE = ""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CPU_SHARE = 0.05
 """Of a processor, and less is idle: a thread that looks for work a thousand times a second uses 1 to 2 %."""
+_TURN_NS = 300_000
+"""A thread that computes runs for as long as the scheduler lets it, 700 µs and more; one that looks round for 50."""
 _IO_RATE = 1024
 """Bytes a second, and less is idle: a log line now and then is no progress, a slow download is."""
 _SWITCH_RATE = 5
@@ -29,13 +31,27 @@ _PAUSE = {"x86_64": "34"}
 
 
 @dataclass(frozen=True)
+class Turns:
+    """Of one thread, so far."""
+
+    ran: int = 0
+    """In nanoseconds."""
+    queued: int = 0
+    """In nanoseconds; ready to run, while others did."""
+    count: int = 0
+    """How often it came to run."""
+
+
+@dataclass(frozen=True)
 class Use:
     """What a rank and all below it have used so far."""
 
     at: float
     """In seconds of ``time.monotonic``."""
     seconds: dict[int, float] = field(default_factory=dict)
-    """Process to seconds on a processor, and of its main thread in the queue for one."""
+    """Process to seconds on a processor."""
+    turns: dict[int, Turns] = field(default_factory=dict)
+    """Thread to how it got on with the others that want a processor."""
     volume: dict[int, int] = field(default_factory=dict)
     """Process to bytes read and written."""
     switches: int = 0
@@ -56,6 +72,7 @@ def use(root: int) -> Use:
     return Use(
         time.monotonic(),
         {pid: _seconds(pid) for pid in pids},
+        {thread: turns for pid in pids for thread, turns in _turns(pid)},
         {pid: _volume(pid) for pid in pids},
         _switches(root),
     )
@@ -66,7 +83,7 @@ def is_active(before: Use, now: Use) -> bool:
     span = max(now.at - before.at, 1e-3)
     switches = now.switches - before.switches
     return (
-        _growth(before.seconds, now.seconds) > _CPU_SHARE * span
+        _growth(before.seconds, now.seconds) + _queued(before, now) > _CPU_SHARE * span
         or _growth(before.volume, now.volume) > _IO_RATE * span
         or switches > max(_SWITCH_RATE * span, 2)
     )
@@ -75,6 +92,21 @@ def is_active(before: Use, now: Use) -> bool:
 def _growth(before: dict[int, float] | dict[int, int], now: dict[int, float] | dict[int, int]) -> float:
     """Of what is there now; a process that has ended since takes nothing away."""
     return sum(max(0, value - before.get(pid, 0)) for pid, value in now.items())
+
+
+def _queued(before: Use, now: Use) -> float:
+    """Seconds in the queue for a processor: on a loaded machine a rank that computes may get next to nothing.
+
+    Of a main thread all of them; of others only where they compute once they run. Some look round ten times a second,
+    for a moment each time, and what they wait for that is nobody's work.
+    """
+    total = 0
+    for thread, turns in now.turns.items():
+        earlier = before.turns.get(thread, Turns())
+        ran, count = turns.ran - earlier.ran, turns.count - earlier.count
+        if thread in now.seconds or ran > _TURN_NS * count:
+            total += turns.queued - earlier.queued
+    return total / 1e9
 
 
 def _fields(pid: int) -> list[str]:
@@ -95,11 +127,17 @@ def _rows(pid: int, name: str) -> dict[str, str]:
 
 
 def _seconds(pid: int) -> float:
-    """On a loaded machine a rank that computes may get little: what it waits for a processor counts as well."""
     fields = _fields(pid)
-    queued = _text(pid, "schedstat").split()
-    used = (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
-    return used + (int(queued[1]) / 1e9 if len(queued) > 1 else 0.0)
+    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+
+
+def _turns(pid: int) -> list[tuple[int, Turns]]:
+    """Of each thread; none where the kernel does not say."""
+    with suppress(OSError):
+        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        said = {thread: _text(pid, f"task/{thread}/schedstat").split() for thread in threads}
+        return [(thread, Turns(*map(int, words))) for thread, words in said.items() if len(words) == 3]  # noqa: PLR2004 - fields of Turns
+    return []
 
 
 def _volume(pid: int) -> int:

@@ -9,6 +9,8 @@ import sys
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from lockstep.launcher import proc
 from tests.faults.launched import BURNERS, burners
 
@@ -47,6 +49,7 @@ CASES = {  # what a process does -> its code, and whether that is work
 }
 
 
+@pytest.mark.exhaustive
 def test_work_is_told_from_waiting_on_a_loaded_machine() -> None:
     with burners(BURNERS), ExitStack() as stack:
         running = {}
@@ -55,7 +58,7 @@ def test_work_is_told_from_waiting_on_a_loaded_machine() -> None:
                 [sys.executable, "-c", READY + code],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,
             )
             stack.callback(child.wait)
             stack.callback(lambda pid=child.pid: _end(pid))
