@@ -256,6 +256,8 @@ def _summary(folder: Path, program: Program, world: World) -> list[str]:
     lines = [f"{folder.name}: {processes}, {threads}: {' '.join(program.argv)}"]
     if world.processes > world.cores:
         lines.append(f"note: {world.processes} processes share {world.cores} cores")
+    if world.cores_why:
+        lines.append(f"note: {world.cores_why}")
     return lines
 
 
