@@ -289,6 +289,17 @@ def test_what_makes_no_sense_is_refused_and_leaves_no_folder(
     assert not Path(os.environ["LOCKSTEP_RUNS"]).exists()
 
 
+@pytest.mark.parametrize(("file", "command"), [("speaker.py", "run"), ("own.yaml", "train")])
+def test_a_file_in_the_place_of_a_command_is_told_its_command(
+    launch: Launch, file: str, command: str
+) -> None:
+    result = launch(file, "--cpu", "2")
+    assert (result.status, result.err) == (
+        2,
+        f"error: {file}: not a command\nhint: launch {command} [OPTIONS] {file}\n",
+    )
+
+
 def test_debug_is_one_process_here_where_breakpoint_works(tmp_path: Path) -> None:
     script = write(tmp_path, "stop.py", "import os\nvalue = os.environ['WORLD_SIZE'] * 3\nbreakpoint()\n")
     done = subprocess.run(
