@@ -276,6 +276,7 @@ def test_the_programs_own_status_is_passed_on_and_the_card_comes_last(launch: La
         (["-m"], "-m: a module's name is missing"),
         (["-m", "speaker.py"], "that is a script"),
         (["-m", "nowhere.at.all"], "there is no such module"),
+        (["--debug", "--cpu", "2", "speaker.py"], "--debug is one process"),
         (["--cpu"], "Option '--cpu' requires an argument"),
         (["--cpu", "0", "speaker.py"], "at least one process is needed"),
     ],
