@@ -69,7 +69,7 @@ def _import(modules: list[str]) -> set[str]:
     for name in modules if len(before) == 1 else []:
         with suppress(ImportError):  # the rank will say it, if the program does need it
             importlib.import_module(name)
-    return known if len(before) == 1 else before
+    return known - (before - {str(os.getpid())})
 
 
 def _threads() -> set[str]:
@@ -231,6 +231,15 @@ def _unsafe(known: set[str]) -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return "CUDA is initialised"
-    if threading.active_count() > 1 or _threads() - known:
-        return "threads are running that are not known to bear a fork"
+    native = [_name(thread) for thread in sorted(_threads() - known)]
+    python = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if native or python:
+        names = ", ".join(dict.fromkeys(python or native))
+        return f"threads are running that are not known to bear a fork: {names}"
     return ""
+
+
+def _name(thread: str) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+    return thread

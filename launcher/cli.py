@@ -33,7 +33,19 @@ from .guard import guarded
 from .nodes import Nodes
 from .supervision import Supervision
 
+
+class _Commands(typer.core.TyperGroup):
+    """A script or a config in the place of a command is told its command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        for ending, command in ((".py", "run"), (".yaml", "train"), (".yml", "train")):
+            if args and args[0].endswith(ending):
+                raise UsageError(f"{args[0]}: not a command", f"launch {command} [OPTIONS] {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,

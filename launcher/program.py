@@ -151,14 +151,21 @@ def _turn(supervisor: Supervisor, view: View, attempt: Path) -> None:
 
 
 def debug(program: Program) -> int:
-    """One process on this very terminal, where ``breakpoint()`` works; this process becomes it."""
+    """One process on this very terminal, where ``breakpoint()`` works; this process becomes it.
+
+    Raises:
+        UsageError: more than one was asked for.
+    """
+    if program.cpu not in (None, 1) or program.gpus not in (None, "1") or program.nodes.count > 1:
+        hint = "leave --cpu, --gpus and --nodes out; CUDA_VISIBLE_DEVICES chooses its GPU"
+        raise UsageError("--debug is one process, and more or others were asked for", hint)
     _source(program)
     alone = {
         "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0",
         "GROUP_WORLD_SIZE": "1", "ROLE_RANK": "0", "ROLE_WORLD_SIZE": "1", "ROLE_NAME": "default",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0",
     }  # fmt: skip
-    os.environ.update(alone)
+    os.environ.update(alone | ({"CUDA_VISIBLE_DEVICES": ""} if program.cpu else {}))
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-u", *program.argv])  # noqa: S606 - no shell is wanted
 
@@ -271,6 +278,8 @@ def _summary(folder: Path, program: Program, world: World) -> list[str]:
     lines = [f"{folder.name}: {processes}, {threads}: {' '.join(program.argv)}"]
     if world.processes > world.cores:
         lines.append(f"note: {world.processes} processes share {world.cores} cores")
+    if world.cores_why:
+        lines.append(f"note: {world.cores_why}")
     return lines
 
 

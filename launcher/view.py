@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from .console import plain
 from .merge import Merger, ranks_in_words
-from .outputs import ERR
+from .outputs import ERR, OUT
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
 _QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: the logs have it
@@ -36,6 +36,7 @@ class View:
         self._fresh: deque[tuple[float, int]] = deque()
         """How many lines began to wait at which time."""
         self._in_line = False
+        self._same_place = _same_place()
         self._thread = threading.Thread(target=self._write, name="view", daemon=True)
         self._thread.start()
 
@@ -44,7 +45,7 @@ class View:
         if not data:
             return
         if rank == 0:
-            self._in_line = not data.endswith((b"\n", b"\r"))
+            self._in_line = self._same_place and not data.endswith((b"\n", b"\r"))
             self._put(stream, data)
             return
         *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
@@ -117,6 +118,13 @@ class View:
                     self._put(ERR, b"\n")
         self._queue.put(None)
         self._thread.join()
+
+
+def _same_place() -> bool:
+    """Whether stdout and stderr go to one terminal or file, where a line of one can cut into a line of the other."""
+    with suppress(OSError):
+        return os.path.sameopenfile(OUT, ERR)
+    return False
 
 
 def spans(ranks: list[int]) -> str:

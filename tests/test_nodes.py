@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lockstep.launcher.meeting import unreached
 from tests.conftest import LAUNCH, WATCHDOG, Launch, free_port
 from tests.faults.launched import HERE, TIMEOUT, cases
 
@@ -224,6 +225,25 @@ def test_what_makes_no_sense_is_refused(launch: Launch) -> None:
     assert (foreign.status, "cannot listen there" in foreign.err) == (3, True)
     nameless = launch("train", "--nodes", "2", "--node-rank", "1")
     assert (nameless.status, "the same --name" in nameless.err) == (2, True)
+
+
+def test_a_node_that_cannot_be_reached_is_named_with_its_address_and_port(
+    hosts: list[Host], tmp_path: Path
+) -> None:
+    script, port = tmp_path / "script.py", free_port()
+    script.write_text(SCRIPT)
+    place = ["--rendezvous", f"127.0.0.1:{port}", "--nodes", "2", "--cpu", "1"]
+    hosts.append(
+        Host(["run", *place, "--node-rank", "1", str(script)], environment={"LOCKSTEP_KEY": "secret"})
+    )
+    assert hosts[0].process.stderr is not None
+    said = hosts[0].process.stderr.readline()
+    assert said == f"waiting for node 0 of 2: 127.0.0.1:{port}: Connection refused\n"
+    hosts[0].process.send_signal(signal.SIGTERM)
+    assert hosts[0].end()[0] == 128 + signal.SIGTERM
+    with socket.create_server(("127.0.0.1", 0)) as open_one:
+        places = {"2": open_one.getsockname()[:2], "3": ("127.0.0.1", port)}
+        assert unreached(places) == [[3, f"127.0.0.1:{port}", "Connection refused"]]
 
 
 def test_somebody_without_the_secret_is_turned_away(hosts: list[Host], tmp_path: Path) -> None:

@@ -276,6 +276,7 @@ def test_the_programs_own_status_is_passed_on_and_the_card_comes_last(launch: La
         (["-m"], "-m: a module's name is missing"),
         (["-m", "speaker.py"], "that is a script"),
         (["-m", "nowhere.at.all"], "there is no such module"),
+        (["--debug", "--cpu", "2", "speaker.py"], "--debug is one process"),
         (["--cpu"], "Option '--cpu' requires an argument"),
         (["--cpu", "0", "speaker.py"], "at least one process is needed"),
     ],
@@ -287,6 +288,17 @@ def test_what_makes_no_sense_is_refused_and_leaves_no_folder(
     result = launch("run", *arguments)
     assert (result.status, words in result.err) == (2, True), result.err
     assert not Path(os.environ["LOCKSTEP_RUNS"]).exists()
+
+
+@pytest.mark.parametrize(("file", "command"), [("speaker.py", "run"), ("own.yaml", "train")])
+def test_a_file_in_the_place_of_a_command_is_told_its_command(
+    launch: Launch, file: str, command: str
+) -> None:
+    result = launch(file, "--cpu", "2")
+    assert (result.status, result.err) == (
+        2,
+        f"error: {file}: not a command\nhint: launch {command} [OPTIONS] {file}\n",
+    )
 
 
 def test_debug_is_one_process_here_where_breakpoint_works(tmp_path: Path) -> None:
@@ -358,14 +370,23 @@ def test_eight_launches_in_the_same_second_do_not_collide(tmp_path: Path) -> Non
     assert [process.returncode for process in started] == [0] * 8, outputs
 
 
+THREADS = {  # how it is started -> what it is called
+    "threading.Thread(target=time.sleep, args=(600,), daemon=True, name='theirs').start()": "theirs",
+    "_thread.start_new_thread(time.sleep, (600,))": "python",  # as threads of a library, unknown to threading
+}
+
+
+@pytest.mark.parametrize(
+    "thread", [min(THREADS, key=len), pytest.param(max(THREADS, key=len), marks=pytest.mark.exhaustive)]
+)
 def test_where_a_fork_would_be_unsafe_a_fresh_process_is_started_and_it_is_said(
-    launch: Launch, tmp_path: Path
+    launch: Launch, tmp_path: Path, thread: str
 ) -> None:
     """A thread in the parent, as a ``.pth`` file or ``sitecustomize`` may start one."""
-    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
-    write(tmp_path, "site/sitecustomize.py", text)
+    write(tmp_path, "site/sitecustomize.py", f"import _thread, threading, time\n{thread}\n")
     script = write(tmp_path, "plain.py", "import os\nprint('ran as', os.environ['RANK'])\n")
     result: Result = launch("run", "--cpu", "1", str(script), env={"PYTHONPATH": str(tmp_path / "site")})
     assert result.status == 0, result.err
     assert result.out == "ran as 0\n"
-    assert "note: rank 0 is a fresh process, not a fork: threads are running" in result.err
+    words = "rank 0 is a fresh process, not a fork: threads are running that are not known to bear a fork"
+    assert f"note: {words}: {THREADS[thread]}" in result.err
