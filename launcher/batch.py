@@ -215,9 +215,7 @@ class Batch:
         if verdict.is_last:
             self._cancel_next()
         elif self._next is None and not again:
-            slurm_client.requeue(
-                self._start.job, at_once=False
-            )  # ends this process: nobody is left to hasten it
+            slurm_client.requeue(self._start.job)  # ends this process
         if verdict.action == "give up":
             self._tell(verdict)
         return end.exit_code

@@ -75,6 +75,17 @@ def jobs_of(folder: Path) -> list[str]:
     return list(dict.fromkeys(told))
 
 
+def _spare(folder: Path) -> set[str]:
+    """Jobs that waited behind another, were not needed, and were withdrawn: they say nothing about the run."""
+    told: dict[str, set[str]] = {}
+    for event in read_jobs(folder):
+        kind = "chained" if event.get("after") else str(event.get("event"))
+        told.setdefault(str(event.get("job")), set()).add(kind)
+    return {
+        job for job, kinds in told.items() if {"chained", "cancelled"} <= kinds and "started" not in kinds
+    }
+
+
 def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS) -> Answer:
     """One question for the jobs of all these runs; a queue that does not answer in time is no error here.
 
@@ -127,7 +138,8 @@ def with_jobs(found: Status, answer: Answer) -> Status:
     """The status of a run in the light of what SLURM says; unchanged for one that was not submitted."""
     if not is_slurm(found.folder):
         return found
-    ids = jobs_of(found.folder)
+    spare = _spare(found.folder)
+    ids = [job for job in jobs_of(found.folder) if job not in spare]
     queued = [answer.jobs[job] for job in ids if job in answer.jobs]
     current = _current(queued)
     state = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,8 +46,6 @@ _KEPT = {
 }  # where SLURM is and who asks; everything else is an option of another job
 _PATIENCE_SECONDS = 20.0
 _SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
-_REQUEUE_SECONDS = 90.0
-_BETWEEN_SECONDS = 0.5
 _UNKNOWN = "Invalid job id"
 _RECORD, _FIELD = "\x1e", "\x1f"  # in no name that a person types; a name may hold spaces, bars and new lines
 _COLUMNS = {
@@ -316,28 +313,20 @@ def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
         raise answer.error()
 
 
-def requeue(job: str, *, at_once: bool = True) -> None:
-    """Put a job back into the queue; its processes are killed.
+def requeue(job: str) -> None:
+    """Put a job back into the queue; its processes are killed, which may be the caller.
+
+    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and nobody is to hasten that: measured with
+    22.05, a StartTime=now within a second of the old start's end makes a node refuse the new one's credential, and
+    the job is not started but FAILED ("Killing non-startable batch job: Job credential revoked").
 
     Args:
         job: its number.
-        at_once: wait until it is in the queue again and let it start as soon as there is room: 3 s, measured, where
-            SLURM would wait for 122. A job that asks for itself is killed meanwhile, and starts after 122 s.
 
     Raises:
         SlurmError: SLURM refused, or could not be asked.
     """
     _run(["scontrol", "requeue", job]).checked()
-    if at_once:
-        _await_end(job)
-        _run(["scontrol", "update", f"JobId={job}", "StartTime=now"]).checked()
-
-
-def _await_end(job: str) -> None:
-    """Of the old attempt: until its processes are gone, SLURM takes an order to start, and forgets it."""
-    deadline = time.monotonic() + _REQUEUE_SECONDS
-    while (found := details(job)) and found.get("JobState") != "PENDING" and time.monotonic() < deadline:
-        time.sleep(_BETWEEN_SECONDS)
 
 
 def end_time(job: str) -> float | None:

@@ -104,6 +104,14 @@ def test_what_waits_behind_a_job_is_told() -> None:
     assert words(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to go on after it"]
 
 
+def test_a_chained_job_that_was_not_needed_says_nothing_of_the_run() -> None:
+    folder = submitted("x", "1", outcome="done")
+    note_job(folder, "submitted", "2", after="1")
+    note_job(folder, "cancelled", "2")
+    found = with_jobs(read_status(folder), queue("COMPLETED", "CANCELLED"))
+    assert (found.slurm["job"], found.slurm["disagreement"]) == ("1", None)
+
+
 def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None:
     folder = submitted("r", "1")
     note_job(folder, "started", "1")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -105,6 +108,15 @@ class Cluster:
         )
         return self.state(job)
 
+    def hasten(self, job: str) -> None:
+        """Let a job that was put back into the queue start before SLURM's two minutes are over.
+
+        Not at once: within a second of the old start's end a node refuses the new one's credential for good.
+        """
+        if self.state(job) == "PENDING":
+            time.sleep(3)
+            self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+
     def log(self, job: str) -> str:
         """What the job wrote so far; ``12_3`` for a task of an array."""
         path = self.work / f"{job}.log"
@@ -143,6 +155,29 @@ class Cluster:
 
     def wait_idle(self) -> None:
         until(lambda: set(self.node_states().values()) == {"idle"}, f"idle nodes: {self.node_states()}")
+
+
+def recorded_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
+    """Let a wrapper stand before sbatch; the arguments of all calls so far, which must have had no input."""
+    real, record = shutil.which("sbatch"), folder / "record"
+    wrapper = folder / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "text = sys.stdin.buffer.read().decode()\n"
+        f"open({str(record)!r}, 'a').write(json.dumps([sys.argv[1:], text]) + '\\n')\n"
+        f"os.execv({real!r}, [{real!r}, *sys.argv[1:]])\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+
+    def calls() -> list[list[str]]:
+        told = [json.loads(line) for line in record.read_text().splitlines()]
+        assert {text for _, text in told} == {""}
+        return [argv for argv, _ in told]
+
+    return calls
 
 
 def start_cluster(work: Path) -> Cluster:

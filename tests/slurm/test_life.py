@@ -244,8 +244,7 @@ def _is_node(command: list[str], run: Path) -> bool:
 
 def _started_again(slurm: Cluster, run: Path, job: str) -> bool:
     """Whether a requeued job runs; else it is asked to start now, not after SLURM's two minutes."""
-    if slurm.state(job) == "PENDING":
-        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+    slurm.hasten(job)
     return len([e for e in read_jobs(run) if e["event"] == "started"]) > 1
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from lockstep.launcher.job import read_job
 from lockstep.launcher.job_log import last_job, read_jobs
 from lockstep.launcher.sbatch import SCRIPT
 from tests.conftest import Launch, Result
+
+from .cluster import recorded_sbatch
 
 WATCHDOG = 60.0
 CANARY = "canary-5d1f0c"
@@ -78,30 +78,16 @@ def config(tmp_path: Path, *setup: str) -> Path:
     return path
 
 
-def test_what_is_sent_is_what_the_dry_run_printed(launch, tmp_path):
-    real = shutil.which("sbatch")
-    record = tmp_path / "record"
-    wrapper = tmp_path / "bin" / "sbatch"
-    wrapper.parent.mkdir()
-    wrapper.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, sys\n"
-        f"text = sys.stdin.buffer.read().decode()\n"
-        f"open({str(record)!r}, 'a').write(json.dumps([sys.argv[1:], text]) + '\\n')\n"
-        f"os.execv({real!r}, [{real!r}, *sys.argv[1:]])\n"
-    )
-    wrapper.chmod(0o755)
-    env = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
+def test_what_is_sent_is_what_the_dry_run_printed(launch, tmp_path, monkeypatch):
+    calls = recorded_sbatch(tmp_path, monkeypatch)
     arguments = ("digits", "--name", "same", "--nodes", "1", "--cpu", "2", "--time", "10min", "--mail-type", "end",
                  "--sbatch", "nice=5", "train.epochs=1", "--module", "none/1", "--exclude", "n2")  # fmt: skip
-    printed = launch("submit", *arguments, "--dry-run", "--json", env=env).document
+    printed = launch("submit", *arguments, "--dry-run", "--json").document
     assert not (tmp_path / "runs" / "same").exists()
-    shown = launch("submit", *arguments, "--dry-run", env=env)
-    folder, job = submit(launch, *arguments, env=env)
-    calls = [json.loads(line) for line in record.read_text().splitlines()]
-    assert [argv[0] for argv, _ in calls] == ["--test-only"] * 3 + ["--parsable"]
-    assert [["sbatch", *argv[1:]] for argv, _ in calls] == [printed["sbatch"]] * 4
-    assert {text for _, text in calls} == {""}
+    shown = launch("submit", *arguments, "--dry-run")
+    folder, job = submit(launch, *arguments)
+    assert [argv[0] for argv in calls()] == ["--test-only"] * 3 + ["--parsable"]
+    assert [["sbatch", *argv[1:]] for argv in calls()] == [printed["sbatch"]] * 4
     assert printed["sbatch"][-3] == str(SCRIPT)
     spooled = ask("scontrol", "write", "batch_script", job, "-")
     assert (
