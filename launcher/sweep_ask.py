@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.errors import LockstepError, MachineError
-from . import slurm_client
 from .console import say
 from .job_log import note_job
 from .job_state import ask, asked, is_waiting, live_jobs
 from .patience import has_stopped, until
 from .requests import write_request
 from .runs import is_run
-from .slurm_client import Job
 from .sweep_file import Sweep, overall, points_of
+
+if TYPE_CHECKING:
+    from .slurm_client import Job
 
 _EVERY_SECONDS = 1.0  # each look is a question to everybody's queue
 _CANCEL_SECONDS = 120.0
@@ -82,6 +84,8 @@ def _are_over(points: list[Path]) -> bool:
 
 
 def _withdraw(jobs: Mapping[Path, list[Job]], why: str, *, waiting: bool) -> None:
+    from . import slurm_client
+
     chosen = [(point, job.id) for point, found in jobs.items() for job in found if is_waiting(job) == waiting]
     for point, job in chosen:
         note_job(point, "cancelled", job, why=why)

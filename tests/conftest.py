@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 
 LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli import main; main()"]
 WATCHDOG = 240  # seconds; a hung process group must not hang the suite
+# A shell's background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
