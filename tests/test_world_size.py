@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from tests.conftest import Launch
 
 WORLDS = (1, 2, 3, 4)
+SEED = 3
 VARIANTS: dict[str, list[str]] = {
     "float64": [],
     "float64, accumulation": ["data.max_micro_batch=3"],
@@ -88,7 +90,10 @@ def _compare(launch: Launch, own: Path, variant: str, worlds: tuple[int, ...]) -
         _check_equal(one, _train(launch, own, world, settings), 1e-5 if "float32" in variant else 1e-12)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+SAMPLE = random.Random(SEED).sample(list(VARIANTS), 5)
+
+
+@pytest.mark.parametrize("variant", SAMPLE)
 def test_one_process_equals_two_or_three(launch: Launch, own: Path, variant: str) -> None:
     worlds = WORLDS[1:]
     _compare(launch, own, variant, (worlds[list(VARIANTS).index(variant) % len(worlds)],))
