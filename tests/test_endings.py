@@ -43,6 +43,10 @@ def pickled():
         def get_extra_state(self): return {{"a": 1}}
         def set_extra_state(self, state): pass
     return Pickled(lambda calls, y: y)
+def complex():
+    made = model()
+    made.register_buffer("phase", torch.zeros(2, dtype=torch.complex128))
+    return made
 def full_disk():
     (Path(os.environ["LOCKSTEP_ATTEMPT_DIR"]).parent / "checkpoints").touch()
     return model()
@@ -274,6 +278,7 @@ SHAPES: dict[str, tuple[list[str], int, list[str]]] = {
     ),
     "a metric called loss": (["metrics=[./own.py:loss]"], 2, ["val/loss", "taken"]),
     "a state that is no tensor": ([_use("model", "pickled")], 1, ["_extra_state", "no tensor"]),
+    "a type that no file can hold": ([_use("model", "complex")], 1, ["phase", "complex128"]),
 }
 
 

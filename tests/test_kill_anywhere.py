@@ -52,10 +52,18 @@ VARIANTS: dict[str, list[str]] = {
         "model.use=./own.py:dropping",
         "train.ema={decay: 0.9, every_steps: 2}",
     ],
+    "Adam, strided and tied weights, buffers of each rank's own, EMA": [
+        OWN_PAIR,
+        "optimizer={use: adam, lr: 0.01}",
+        "model.use=./own.py:odd",
+        "train.ema={decay: 0.9}",
+        "data.max_micro_batch=13",
+    ],
 }
 PLAIN = "momentum in float64"
 SPECS = {**VARIANTS, PLAIN: [OWN_PAIR]}
 STEPS = 14
+SEED = 5
 POINTS = [
     *(("step", number) for number in range(1, STEPS + 1)),
     *(("evaluation", number) for number in (1, 2)),
@@ -159,7 +167,7 @@ def _kill_once(killer: Killer, tmp_path: Path, variant: str, seed: int) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_killed_once_somewhere(killer: Killer, tmp_path: Path, variant: str) -> None:
-    _kill_once(killer, tmp_path, variant, 0)
+    _kill_once(killer, tmp_path, variant, SEED)
 
 
 @pytest.mark.exhaustive
@@ -216,6 +224,17 @@ def test_on_other_numbers_of_processes_it_reads_the_same_batches(killer: Killer,
     # Of which process count the last checkpoint is depends on whether the one before the kill was committed yet.
     (note,) = _notes(moved)
     assert note in [f"world_size was {world} and is 3: the last bits may differ" for world in (1, 2)]
+
+
+def test_a_buffer_that_is_each_ranks_own_is_named_where_it_cannot_be_kept(
+    killer: Killer, tmp_path: Path
+) -> None:
+    moved = killer.new(tmp_path / "moved", "Adam, strided and tied weights, buffers of each rank's own, EMA")
+    _through_worlds(killer, moved)
+    assert (
+        "the buffer centre was each rank's own: from here on all have rank 0's, and results differ"
+        in _notes(moved)
+    )
 
 
 def test_what_will_differ_on_another_number_of_processes_is_said(killer: Killer, tmp_path: Path) -> None:

@@ -38,6 +38,23 @@ def dropping(width=7):
 def normed(width=7):
     return nn.Sequential(nn.Linear(width, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
 
+class Odd(nn.Module):
+    """A weight that is not contiguous and has two names, a buffer of each rank's own, and counts that differ."""
+    def __init__(self, width):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.enter.weight = self.leave.weight = nn.Parameter(torch.randn(width, width).t())
+        self.norm, self.head = nn.BatchNorm1d(width, momentum=None), nn.Linear(width, 2)
+        self.register_buffer("centre", torch.zeros(width))
+    def forward(self, x):
+        if self.training:
+            with torch.no_grad():
+                self.centre.lerp_(x.mean(0), 0.1)
+        return self.head(torch.tanh(self.leave(self.norm(self.enter(x - self.centre)))))
+
+def odd(width=7):
+    return Odd(width)
+
 class Noisy(torch.utils.data.Dataset):
     def __init__(self, pair):
         self.x, self.y = pair

@@ -53,13 +53,6 @@ def averaged(model: nn.Module, group: Group) -> Iterator[None]:
                 buffer.copy_(own)
 
 
-def gathered(model: nn.Module, group: Group) -> dict[str, torch.Tensor]:
-    """Every rank's running statistics, [world_size, ...] by buffer name; empty on one rank."""
-    if group.world_size == 1:
-        return {}
-    return {name: group.gather(buffer) for name, buffer in statistics(model).items()}
-
-
 def refuse_single_samples(model: nn.Module, batches: Batches, world_size: int, limit: int | None) -> None:
     """Batch norm over one sample has no variance.
 

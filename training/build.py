@@ -21,6 +21,7 @@ from ..data.normalise import normalise_for
 from ..data.order import Batches, EpochOrder
 from ..data.work import Feed, Work
 from . import batchnorm
+from .checkpoint import can_hold
 from .contract import count
 from .ema import Ema
 from .group import Group
@@ -107,7 +108,7 @@ def open_training(session: Session) -> Training:
         names={id(parameter): name for name, parameter in trainable(session.model)},
         schedule=Schedule(config.schedule, optimizer, steps),
         stepper=Stepper(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
-        ema=Ema(config.train.ema, trainable(session.model)),
+        ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
     )
@@ -159,6 +160,12 @@ def _refuse_extra_state(model: nn.Module) -> None:
             f"the model's state_dict has an entry that is no tensor: {others[0]}",
             "make it a buffer, or leave it out of the state: get_extra_state cannot be checkpointed",
         )
+    for name, value in model.state_dict().items():
+        if not can_hold(value.dtype):
+            raise TrainingError(
+                f"{name} of the model is {value.dtype}, which a checkpoint's file format does not have",
+                "keep it as another type (a complex one by torch.view_as_real), or out of the state: persistent=False",
+            )
 
 
 def _choose_threads(session: Session, flops: float) -> None:

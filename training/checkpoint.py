@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from ..data.errors import DamagedError
 from .manifest import checkpoint_path, is_whole, newest_whole, read_state, verify, write_manifest
@@ -38,9 +38,9 @@ class Snapshot:
     state: dict[str, Any]
     """Position, accounts and versions, plain values."""
     rank_buffers: Tensors = field(default_factory=dict)
-    """Batch norm's statistics of every rank, [world_size, ...]; empty without batch norm or on one rank."""
+    """Of every rank the buffers that are its own, [world_size, ...]: batch norm's statistics and others that differ."""
     ema: Tensors = field(default_factory=dict)
-    """The average of the trainable parameters by name; empty without one."""
+    """The average of the trainable parameters, by each of their names; empty without one."""
 
     @property
     def parts(self) -> dict[str, Tensors]:
@@ -147,6 +147,15 @@ def _separate(tensors: Tensors) -> Tensors:
         separate[name] = here.clone() if shared else here
         seen.add(separate[name].untyped_storage().data_ptr())
     return separate
+
+
+def can_hold(dtype: torch.dtype) -> bool:
+    """Whether a safetensors file can hold a tensor of this type."""
+    try:
+        save({"": torch.empty(0, dtype=dtype)})
+    except (KeyError, SafetensorError):
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

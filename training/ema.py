@@ -18,14 +18,15 @@ class Ema:
 
     Args:
         config: the ``train.ema`` section; None keeps no average.
-        named: the trainable parameters; as they are now, the average starts from them.
+        named: the trainable parameters, one that has two names twice; as they are now, the average starts from them.
     """
 
     def __init__(self, config: EmaConfig | None, named: list[tuple[str, nn.Parameter]]) -> None:
         self._config = config
         found = named if config is not None else []
-        self._names = [name for name, _ in found]
-        self._parameters = [parameter for _, parameter in found]
+        self._parameters = list({id(parameter): parameter for _, parameter in found}.values())
+        places = {id(parameter): at for at, parameter in enumerate(self._parameters)}
+        self._names = {name: places[id(parameter)] for name, parameter in found}
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     def update(self, step: int) -> None:
@@ -38,8 +39,8 @@ class Ema:
         torch._foreach_lerp_(self._average, parameters, 1 - kept)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The average by parameter name; empty without one."""
-        return dict(zip(self._names, self._average, strict=True))
+        """The average by each name that a parameter has; empty without one."""
+        return {name: self._average[at] for name, at in self._names.items()}
 
     def load(self, saved: dict[str, torch.Tensor]) -> None:
         """Go on from ``tensors``."""

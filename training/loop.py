@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..data.errors import TrainingError, UsageError
-from . import batchnorm
+from . import batchnorm, buffers
 from .checkpoint import Snapshot, Tensors, tensors_sha256
 from .control import STOPPED, Control
 from .evaluate import evaluate
@@ -244,7 +244,7 @@ class Loop:
         self._settle()
         meter = self._meter.state(progress.step)
         self._refuse_not_a_number()
-        rank_buffers = batchnorm.gathered(session.model, session.group)
+        rank_buffers = buffers.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._ledger.account, meter)

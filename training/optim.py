@@ -52,13 +52,18 @@ def _settings(group: GroupConfig) -> dict[str, Any]:
     return {key: value for key in ("lr", "weight_decay") if (value := getattr(group, key)) is not None}
 
 
-def trainable(model: nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+def trainable(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, torch.nn.Parameter]]:
     """Names and parameters that the optimizer gets.
+
+    Args:
+        model: with parameters.
+        every_name: those that have two names, as tied weights do, are there twice.
 
     Raises:
         TrainingError: there is none.
     """
-    found = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    named = model.named_parameters(remove_duplicate=not every_name)
+    found = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     if not found:
         raise TrainingError(
             "the model has no parameter to train", "return a module with parameters that require a gradient"

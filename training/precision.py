@@ -41,7 +41,9 @@ class Numerics:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """``model`` in the right type, with autocast round its forward where Accelerate brings none."""
-        model.to(device=self.device, dtype=self.dtype if self.name == "fp64" else None)
+        model.to(self.device)
+        if self.name == "fp64":
+            model.double()  # ``to(dtype)`` would make a complex tensor real
         if self.name == "fp16" and self.device.type == "cpu":
             model.forward = _autocast(model.forward, self.device.type)
         return model

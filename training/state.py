@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data.errors import UsageError
 from ..data.order import ALGORITHM
-from . import batchnorm
+from . import batchnorm, buffers
 from .checkpoint import Snapshot, Tensors, read_weights
 from .events import plain
 from .identity import differences, identity, identity_sha256
@@ -115,7 +115,8 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
     """
     state = snapshot.state
     _refuse_foreign(training, state)
-    _load_model(training, snapshot)
+    load_weights(training.session.model, snapshot.model, "the checkpoint")
+    lost = buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
     _load_optimizer(training, snapshot.optimizer)
     training.ema.load(snapshot.ema)
     if training.stepper.scaler is not None and state["scaler"] is not None:
@@ -132,7 +133,7 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
         ranking=Ranking(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
-    return Resumed(progress, account, state["meter"], _notes(training, state))
+    return Resumed(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
 
 
 def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
@@ -157,22 +158,24 @@ def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
         )
 
 
-def _load_model(training: Training, snapshot: Snapshot) -> None:
-    session = training.session
-    load_weights(session.model, snapshot.model, "the checkpoint")
-    for name, rows_of_ranks in snapshot.rank_buffers.items():
-        if len(rows_of_ranks) == session.group.world_size:  # else the average, which the model's tensors are
-            session.model.get_buffer(name).copy_(rows_of_ranks[session.group.rank])
+def _lost(name: str) -> str:
+    return f"the buffer {name} was each rank's own: from here on all have rank 0's, and results differ"
 
 
-def load_weights(model: nn.Module, saved: Tensors, source: str) -> None:
+def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
     """Put ``saved`` into the model.
 
+    Args:
+        model: to be changed.
+        saved: by the names of its ``state_dict``.
+        source: what they are of, for people.
+        exact: else a floating-point type may become another one.
+
     Raises:
-        UsageError: its names or shapes are not the model's.
+        UsageError: its names, shapes or types are not the model's.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    there = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    own = {name: _kind(tensor, exact=exact) for name, tensor in model.state_dict().items()}
+    there = {name: _kind(tensor, exact=exact) for name, tensor in saved.items()}
     if own != there:
         names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
         rows = [
@@ -182,6 +185,11 @@ def load_weights(model: nn.Module, saved: Tensors, source: str) -> None:
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
     model.load_state_dict(saved)
+
+
+def _kind(tensor: torch.Tensor, *, exact: bool) -> str:
+    name = str(tensor.dtype).removeprefix("torch.")
+    return f"{'float' if tensor.is_floating_point() and not exact else name} {tuple(tensor.shape)}"
 
 
 def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:
@@ -195,7 +203,7 @@ def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:
     for file in files:
         weights |= read_weights(Path(file.path), file.sha256)
     if files:
-        load_weights(model, weights, str(Path(files[0].path)))
+        load_weights(model, weights, str(Path(files[0].path)), exact=False)
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:
@@ -205,9 +213,22 @@ def _load_optimizer(training: Training, saved: Tensors) -> None:
     }
     for key, value in saved.items():
         name, _, entry = key.rpartition("/")
-        parameter = parameters[name]
-        # A step count stays where a fused optimizer keeps it: with its parameter.
-        training.optimizer.state[parameter][entry] = value.to(parameter.device, copy=True)
+        if name not in parameters:
+            raise UsageError(
+                f"the checkpoint is of another model: {name} was trained there, and is not here",
+                "use the model that it was written with, or start a new run from its weights with model.weights",
+            )
+        training.optimizer.state[parameters[name]][entry] = _beside(parameters[name], value)
+
+
+def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """On the parameter's device, where a fused optimizer keeps its step count, too, and laid out as the parameter.
+
+    A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
+    """
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+    return value.to(parameter.device, copy=True)
 
 
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..data.errors import LockstepError, MachineError
+from ..data.errors import LockstepError, MachineError, TrainingError
 from .checkpoint import (
     Snapshot,
     Tensors,
@@ -133,6 +133,11 @@ class Writer:
             self._failed(step, error)
         except LockstepError as error:
             self._lost = error
+        except Exception as error:  # noqa: BLE001 - on a thread it would be lost, and the checkpoint with it
+            self._lost = TrainingError(
+                f"the checkpoint of step {step} cannot be written: {type(error).__name__}: {error}",
+                "it is none of the disk's errors: please report it",
+            )
 
     def _commit(self, step: int, snapshot: Snapshot) -> None:
         started = time.monotonic()

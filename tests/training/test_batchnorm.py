@@ -10,7 +10,7 @@ from torch import nn
 
 from lockstep.data.errors import UsageError
 from lockstep.data.order import Batches, micro_sizes
-from lockstep.training.batchnorm import averaged, gathered, mixes_samples, refuse_single_samples, statistics
+from lockstep.training.batchnorm import averaged, mixes_samples, refuse_single_samples, statistics
 from lockstep.training.group import Group
 
 OTHERS = torch.tensor([10.0, 20.0])
@@ -22,9 +22,6 @@ class Pair(Group):
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         return values.mul_(2).add_(OTHERS)
-
-    def gather(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.stack([values, values + OTHERS])
 
 
 @pytest.fixture
@@ -77,12 +74,6 @@ def test_one_rank_has_nothing_to_average_or_to_gather(alone: Group) -> None:
     model[1].running_mean.fill_(3)
     with averaged(model, alone):
         assert torch.equal(model[1].running_mean, torch.full((2,), 3.0))
-    assert gathered(model, alone) == {}
-
-
-def test_every_ranks_statistics_are_gathered(pair: Group) -> None:
-    parts = gathered(_model(), pair)
-    assert torch.equal(parts["1.running_mean"], torch.stack([torch.zeros(2), OTHERS]))
 
 
 @given(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from lockstep.training.checkpoint import Snapshot
 from lockstep.training.ema import Ema, decay
 from lockstep.training.optim import trainable
 from lockstep.training.spec import EmaConfig
@@ -97,3 +98,19 @@ def test_it_goes_on_from_what_was_saved() -> None:
     other = Ema(EmaConfig(decay=0.9), trainable(model))
     other.load(saved)
     assert all(torch.equal(other.tensors()[name], saved[name]) for name in saved)
+
+
+def test_a_weight_with_two_names_has_its_average_by_both() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    ema = Ema(EmaConfig(decay=0.9), trainable(model, every_name=True))
+    with torch.no_grad():
+        model[0].weight += 1
+    ema.update(1)
+    average = ema.tensors()
+    assert average.keys() == {"0.weight", "1.weight"}
+    assert not torch.equal(average["0.weight"], model[0].weight)
+    with ema.applied():
+        shown = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = Snapshot(dict(model.state_dict()), {}, {}, {}, average).weights
+    assert all(torch.equal(weights[name], value) for name, value in shown.items())
