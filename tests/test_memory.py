@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,7 +80,19 @@ def limited() -> Iterator[Callable[[], Prefix]]:
 
     yield make
     for group in made:
-        group.rmdir()
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """The kernel may hold it for a moment longer than its last process lives."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return group.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _run(prefix: Prefix, *arguments: str) -> subprocess.CompletedProcess[str]:
