@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -68,14 +69,16 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
         fence: raises where this process is no longer the run's; asked just before the rename.
 
     Returns:
-        The checkpoint's path. A whole one of that step is kept: it is the same state. A damaged one moves aside.
+        The checkpoint's path. A whole one of that step is kept: it is the same state, unless its evaluation was still
+        to be done. A damaged one moves aside.
 
     Raises:
         OSError: it cannot be written; nothing of it is left, and what was there before is as it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = checkpoint_path(folder, snapshot.state["step"])
-    if final.exists() and is_whole(final):
+    there = final.exists() and is_whole(final)
+    if there and read_state(final).get("pending") == snapshot.state.get("pending"):
         return final
     _require_room(folder, snapshot.nbytes + _SPARE)
     temporary = temporary_path(folder, snapshot.state["step"])
@@ -84,14 +87,26 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
         _write_files(temporary, snapshot)
         if fence is not None:
             fence()
-        if final.exists():
-            final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
-        temporary.rename(final)
+        if there:
+            _exchange(temporary, final)
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            if final.exists():
+                final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
+            temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(folder)
     return final
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Give two folders each other's name in one step; where the file system cannot, both stay what they are."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    if rename is not None:
+        rename(here, os.fsencode(one), here, os.fsencode(other), exchange)
 
 
 def temporary_path(folder: Path, step: int) -> Path:

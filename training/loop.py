@@ -60,7 +60,7 @@ class Loop:
         self._ledger = Ledger(account, session.batches, self._config.train.seed, session.group)
         self.progress = resumed.progress if resumed else Progress()
         self._settled = self.progress.epoch_step
-        self._written: int | None = self.progress.step if resumed else None
+        self._written = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         if resumed:

@@ -186,3 +186,21 @@ def test_a_hash_tells_minus_zero_and_bf16_apart() -> None:
     zero = torch.zeros(2)
     values = [zero, -zero, zero.bfloat16(), zero.half(), torch.zeros(2, dtype=torch.bool), torch.zeros(0)]
     assert len({tensors_sha256({"x": value}) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_one_that_waited_for_its_evaluation_is_replaced_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, able: bool
+) -> None:
+    def snapshot(value: float, *, pending: bool) -> Snapshot:
+        return Snapshot({"w": torch.tensor(value)}, {}, {"step": 3, "epoch": 1, "pending": pending})
+
+    if not able:
+        monkeypatch.setattr(checkpoint, "_exchange", lambda one, other: None)
+    path = write_checkpoint(tmp_path, snapshot(1.0, pending=True))
+    write_checkpoint(tmp_path, snapshot(2.0, pending=False))
+    found = read_checkpoint(path)
+    assert (found.model["w"].item(), found.state["pending"]) == ((2.0, False) if able else (1.0, True))
+    write_checkpoint(tmp_path, snapshot(3.0, pending=found.state["pending"]))
+    assert torch.equal(read_checkpoint(path).model["w"], found.model["w"])
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

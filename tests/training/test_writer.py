@@ -19,7 +19,9 @@ def test_an_error_that_nobody_foresaw_is_not_lost_with_its_thread(
         raise KeyError(torch.complex128)
 
     monkeypatch.setattr(writer, "write_checkpoint", fail)
-    writing = Writer(tmp_path, EventLog(tmp_path / "metrics.jsonl", lambda: None), lambda: None, None)
+    events = EventLog(tmp_path / "metrics.jsonl", lambda: None)
+    writing = Writer(tmp_path, events, lambda: None, None)
     writing.write(Snapshot({"w": torch.ones(2)}, {}, {"step": 3}), set())
     with pytest.raises(TrainingError, match="the checkpoint of step 3 cannot be written: KeyError"):
         writing.finish()
+    events.close()
