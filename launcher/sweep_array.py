@@ -260,7 +260,9 @@ def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:
         put_json({"schema_version": 1, **facts, "expected_start": expected, "points": points})
     say(f"note: {note}" for note in array.plan.notes)
     at_once = array.sweep.launch["at_once"]
-    points_said = f"{count} point{'s' * (count > 1)}" + (f", {at_once} at once" if at_once else "")
+    points_said = f"{count} point{'s' * (count > 1)}" + (
+        f", {at_once} at once" if at_once and at_once < count else ""
+    )
     say([f"{name}: job {job} is queued, an array of {points_said}{when(expected)}"])
     some = array.first.folder.name
     say([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])

@@ -388,12 +388,15 @@ def test_percent_in_a_path_is_itself():
     argv = sbatch_options(Path("/a %j/r"), SlurmConfig(), cores=None, requeue=False)
     assert "--output=/a %%j/r/slurm/job-%j.log" in argv
     assert "--chdir=/a %j/r" in argv
+    argv = sbatch_options(Path("/a %j/r"), SlurmConfig(), cores=None, requeue=False, tasks="0-3%2")
+    assert {"--output=/a %%j/r-%3a/slurm/job-%A_%a.log", "--array=0-3%2"} <= set(argv)
 
 
 def test_how_a_job_goes_on_follows_the_partition():
-    def found(mode: str, asked: str | None = None, *, preempts: bool = True):
+    def found(mode: str, asked: str | None = None, *, preempts: bool = True, at_once: int | None = None):
         parts = {"p": {"PartitionName": "p", "Default": "YES", "PreemptMode": mode}}
-        return continuation(SlurmConfig(continuation=asked), Cluster("c", parts, preempts))  # type: ignore[arg-type]
+        slurm = SlurmConfig(continuation=asked)  # type: ignore[arg-type]
+        return continuation(slurm, Cluster("c", parts, preempts), at_once)
 
     assert found("REQUEUE") == ("chain", True)
     assert found("REQUEUE", preempts=False) == ("chain", False)
@@ -402,6 +405,9 @@ def test_how_a_job_goes_on_follows_the_partition():
     assert found("CANCEL", "requeue") == ("requeue", True)
     assert found("REQUEUE", "chain") == ("chain", False)
     assert found("REQUEUE", "none") == ("none", False)
+    assert found("REQUEUE", at_once=2) == ("requeue", True)  # a chained job is none of the array's tasks
+    assert found("CANCEL", at_once=2) == ("chain", False)
+    assert found("REQUEUE", "chain", at_once=2) == ("chain", False)
 
 
 # The environment

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from lockstep.data.errors import UsageError
 from lockstep.launcher.grid import parse_grid
 from lockstep.launcher.owner import read_owner
 from lockstep.launcher.runs import LOCK, runs_root
+from lockstep.launcher.sbatch import tasks_of
+from lockstep.launcher.sweep_array import is_of_slurm, sweep_there
+from lockstep.launcher.sweep_request import SweepRequest, create
 from tests.conftest import LAUNCH, WATCHDOG, Launch
 
 
@@ -65,6 +69,40 @@ def test_a_grid_that_makes_no_sense_is_refused(settings: list[str], message: str
 def test_the_last_key_varies_fastest() -> None:
     grid = parse_grid(["x=a,b", "k=9", "y=0..1"])
     assert list(grid.overrides()) == [["k=9", f"x={x}", f"y={y}"] for x in "ab" for y in "01"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"slurm": {"time": "1h"}}, "--time is an option of a SLURM job"),
+        ({"slurm": {"continuation": "chain"}}, "--continue is an option of a SLURM job"),
+        ({"at_once": 2}, "--at-once is an option of a SLURM job"),
+        ({"cluster": "big"}, "--cluster is an option of a SLURM job"),
+    ],
+)
+def test_an_option_of_slurm_needs_a_submission(said: dict[str, Any], words: str) -> None:
+    asked = ("own.yaml", ["train.seed=0..1"])
+    with pytest.raises(UsageError, match=words):
+        is_of_slurm(None, SweepRequest(*asked, **said))
+    assert is_of_slurm(None, SweepRequest(*asked, **said, submit=True))
+    assert not is_of_slurm(None, SweepRequest(*asked, slurm={"hang_timeout": 9.0, "sbatch": {}, "mem": None}))
+
+
+def test_what_a_job_asks_for_cannot_vary_and_a_sweep_stays_where_it_began(own: Path) -> None:
+    request = SweepRequest(str(own / "own.yaml"), ["slurm.time=1h,2h"], submit=True)
+    with pytest.raises(UsageError, match=r"slurm\.time varies"):
+        sweep_there(None, request)
+    here = create(SweepRequest(str(own / "own.yaml"), ["train.seed=0..1"], name="s"))
+    with pytest.raises(UsageError, match="trained on this machine"):
+        is_of_slurm(here, SweepRequest("s", [], submit=True))
+
+
+@pytest.mark.parametrize(
+    ("indices", "at_once", "text"),
+    [([0], None, "0"), ([0, 1, 2], 2, "0-2%2"), ([7, 1, 2, 9, 8], None, "1-2,7-9"), ([0, 2], 1, "0,2%1")],
+)
+def test_points_as_slurm_names_them(indices: list[int], at_once: int | None, text: str) -> None:
+    assert tasks_of(indices, at_once) == text
 
 
 FRAIL = """

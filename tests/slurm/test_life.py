@@ -183,7 +183,8 @@ def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
 @pytest.mark.exhaustive
 def test_a_signal_from_scancel_stops_it_and_it_goes_on(paced: Paced, slurm: Cluster) -> None:
     whole = paced.whole()
-    for number, options in enumerate((["--signal=USR1", "--batch"], ["--signal=TERM"], ["--signal=USR1"])):
+    ways = (["--signal=USR1", "--batch"], ["--signal=TERM"], ["--signal=USR1"], ["--signal=TERM", "--full"])
+    for number, options in enumerate(ways):
         run, job = paced.submit("--time", "10min", name=f"signal-{number}")
         paced.wait_for_step(run, 20)
         slurm.run("scancel", *options, job)
