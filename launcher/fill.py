@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..training.runspec import RunSpec, WeightsFile
-from .files import write_json
+from .files import write_json, write_text
 from .plan import LaunchPlan
 
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")
@@ -30,7 +30,7 @@ def run_spec(
 
 def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:
     """Write ``config.yaml``, ``manifest.json`` and, last, ``spec.json``: with it the folder is a run."""
-    (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
+    write_text(folder / "config.yaml", config_yaml)
     write_json(folder / "manifest.json", _manifest(plan))
     write_json(folder / "spec.json", spec.to_json())
 

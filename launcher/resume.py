@@ -59,7 +59,7 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
         and _is_unused(folder)
         and differences(identity(before.config), identity(resolved.config))
     ):
-        say([f"note: {name} failed before its first step, with other settings: it begins anew"])
+        say([f"note: {name} has neither a checkpoint nor a logged step: with other settings it begins anew"])
         shutil.rmtree(folder)
         return Place(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
@@ -197,7 +197,8 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
 def rewind_to(folder: Path, point: Point | None) -> None:
     """Leave nothing of what the attempt before did after its last checkpoint."""
     step, epoch = (point.step, point.epoch) if point else (-1, 0)
-    rewind(folder / "metrics.jsonl", step, epoch, anew=True)
+    if lost := rewind(folder / "metrics.jsonl", step, epoch, anew=True):
+        say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
     (folder / "outcome.json").unlink(missing_ok=True)
 
 

@@ -40,6 +40,12 @@ class EventLog:
             self._file.write(line)
             self._file.flush()
 
+    def sync(self) -> None:
+        """Have what was logged on the disk: a checkpoint must not come there before the record that leads to it."""
+        if self._file is not None:
+            with suppress(OSError, ValueError):
+                os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Flush to the disk."""
         if self._file is not None:
@@ -49,7 +55,7 @@ class EventLog:
             self._file = None
 
 
-def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> None:
+def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
 
     Args:
@@ -58,22 +64,36 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> None:
         epoch: the epoch it was in; the row of this one is still to come.
         anew: a new file also where nothing is to be cut: what an attempt that was given up, but lives on,
             may still write goes into the old one, which nobody reads.
+
+    Returns:
+        How many lines before that cannot be read, as a power cut may leave them: they are dropped.
     """
     if not path.exists():
-        return
-    keep = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or _is_later(json.loads(line), step, epoch):
-                break
-            keep += len(line)
-    if keep == path.stat().st_size and not anew:
-        return
-    shorter = path.with_name(f".{path.name}.tmp")
+        return 0
+    shorter, lost = path.with_name(f".{path.name}.tmp"), 0
     with path.open("rb") as file, shorter.open("wb") as copy:
-        copy.write(file.read(keep))
+        for line in file:
+            event = _parsed(line)
+            if not line.endswith(b"\n") or (event and _is_later(event, step, epoch)):
+                break
+            copy.write(line if event else b"")
+            lost += not event
+        copy.flush()
         os.fsync(copy.fileno())
-    shorter.replace(path)
+    if shorter.stat().st_size == path.stat().st_size and not anew:
+        shorter.unlink()
+    else:
+        shorter.replace(path)
+    return lost
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The event of a line; empty where it holds none."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) and "event" in event else {}
 
 
 def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:
@@ -85,10 +105,10 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """The events of a file, without a last line that is still being written."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if line.endswith(b"\n") and (event := _parsed(line)):
+                yield event
 
 
 class EventTail:
@@ -110,7 +130,8 @@ class EventTail:
                 if not line.endswith(b"\n"):
                     return
                 self._at += len(line)
-                yield json.loads(line)
+                if event := _parsed(line):
+                    yield event
 
 
 def plain(value: Any) -> Any:

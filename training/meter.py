@@ -61,7 +61,7 @@ class LossMeter:
             self._samples += samples
         else:
             self._weights.append(weight)
-        return self._flush(step) if len(self._losses) == self._every else None
+        return self._flush(step) if len(self._losses) >= self._every else None
 
     def close(self, step: int) -> list[Reading]:
         """Everything that has not been read yet."""

@@ -143,6 +143,7 @@ class Writer:
         started = time.monotonic()
         path = temporary_path(self._folder, step)
         self._events.write("checkpoint_started", step=step, bytes=snapshot.nbytes, path=str(path))
+        self._events.sync()
         final = write_checkpoint(self._folder, snapshot, self._fence)
         self._failure = None
         seconds = round(time.monotonic() - started, 3)

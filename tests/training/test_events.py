@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from lockstep.training.events import EventLog, read_events
+from lockstep.training.events import EventLog, EventTail, read_events, rewind
 
 
 def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
@@ -50,3 +50,17 @@ def test_other_ranks_write_nothing_and_closing_twice_is_harmless(tmp_path: Path)
     log.close()
     log.write("step", step=1)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_what_a_power_cut_left_of_a_record_is_dropped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = [json.dumps({"time": 0, "event": "step", "step": step}).encode() + b"\n" for step in range(1, 6)]
+    path.write_bytes(
+        whole[0] + b"\0" * 40 + b"\n" + whole[1] + b'{"event": "st\n' + b"7\n" + b"".join(whole[2:])
+    )
+    assert [event["step"] for event in read_events(path)] == [1, 2, 3, 4, 5]
+    assert [event["step"] for event in EventTail(path).read()] == [1, 2, 3, 4, 5]
+    assert rewind(path, 3, 0) == 3
+    assert path.read_bytes() == b"".join(whole[:3])
+    assert rewind(path, 3, 0) == 0
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -66,3 +66,16 @@ def test_the_first_step_without_a_number_is_named(alone: Group, value: float, ev
     losses = [1.0] * 9 + [value, 1.0, value]
     with pytest.raises(TrainingError, match="at step 9 of the run, counted from 0"):
         _meter(alone, every, losses)[1].close(12)
+
+
+def test_an_interval_that_became_shorter_ends_at_once(alone: Group) -> None:
+    _, before = _meter(alone, 50, [1.0] * 26)
+    meter = LossMeter(alone, 10)
+    meter.restore(before.state(26))
+    readings = [meter.add(step, torch.tensor(1.0), None, 2) for step in range(27, 57)]
+    assert [reading.step for reading in [*readings, *meter.close(56)] if reading is not None] == [
+        27,
+        37,
+        47,
+        56,
+    ]
