@@ -188,8 +188,9 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
 
 
 def _kind(tensor: torch.Tensor, *, exact: bool) -> str:
-    name = str(tensor.dtype).removeprefix("torch.")
-    return f"{'float' if tensor.is_floating_point() and not exact else name} {tuple(tensor.shape)}"
+    if tensor.is_floating_point() and not exact:
+        return str(tuple(tensor.shape))
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:

@@ -217,10 +217,9 @@ def _together(grid: Grid, count: int) -> list[int]:
 @pytest.mark.exhaustive
 def test_a_time_limit_continues_that_point_alone(grid: Grid, slurm: Cluster) -> None:
     whole = grid.whole("train.seed=1", "train.epochs=20")
-    grid.pace(0.3)
-    job = grid.submit("train.seed=0..1", "train.epochs=20")
-    grid.wait_for_step(1, 10)
-    slurm.run("scontrol", "update", f"JobId={job}_1", "EndTime=now+14")
+    grid.pace(0.4)
+    job = grid.submit("train.seed=0..1", "train.epochs=20", "--at-once", "1", "--continue", "chain")
+    slurm.run("scontrol", "update", f"JobId={job}_1", "TimeLimit=1")  # it waits for the other one
     until(lambda: grid.ended(1), grid.told(), 240)
     end = grid.ended(1)[0]
     assert (end["cause"], end["action"], end["exit_code"]) == ("limit", "continue", 75), grid.told()
