@@ -19,12 +19,12 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 class Squares(Dataset):
-    def __init__(self, n, noise=False):
-        self.n, self.noise = n, noise
+    def __init__(self, n, noise=False, shift=0):
+        self.n, self.noise, self.shift = n, noise, shift
     def __len__(self):
         return self.n
     def __getitem__(self, i):
-        x = torch.full((1, 4, 4), float(i))
+        x = torch.full((1, 4, 4), float(i) + self.shift * (0 < i < self.n - 1))
         return (x + torch.rand(1) if self.noise else x), i % 3
 
 def pair(n):
@@ -36,8 +36,8 @@ def tensors(n=10):
 def dataset(n=10):
     return {"train": TensorDataset(*pair(n)), "val": None}
 
-def squares(n=10, noise=False):
-    return {"train": Squares(n, noise), "val": Squares(3)}
+def squares(n=10, noise=False, shift=0):
+    return {"train": Squares(n, noise, shift), "val": Squares(3)}
 
 def only_train(n=10):
     return {"train": Squares(n)}
@@ -178,6 +178,9 @@ def test_the_fingerprint_follows_length_and_content(base: Path) -> None:
     assert fingerprint(base, "tensors") == fingerprint(base, "tensors")
     assert fingerprint(base, "tensors") != fingerprint(base, "tensors", n=11)
     assert fingerprint(base, "squares") == fingerprint(base, "squares")
+    assert fingerprint(base, "squares", n=10) != fingerprint(
+        base, "squares", n=10, shift=1
+    )  # not in first and last
 
 
 def test_augmentation_does_not_change_it_and_no_generator_moves(base: Path) -> None:

@@ -37,8 +37,7 @@ class Greedy(Rows):
 
     def __getitem__(self, row: int) -> Any:
         if row == 13:
-            used = len(list(Path("/proc/self/fd").iterdir()))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, used - 1))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
         return super().__getitem__(row)
 
 
