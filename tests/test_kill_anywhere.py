@@ -226,15 +226,40 @@ def test_on_other_numbers_of_processes_it_reads_the_same_batches(killer: Killer,
     assert note in [f"world_size was {world} and is 3: the last bits may differ" for world in (1, 2)]
 
 
+def test_a_resumed_run_uses_as_many_threads_as_before(killer: Killer, tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    folder = killer.new(tmp_path / "killed", PLAIN)
+    assert _kill(killer, folder, 2, 2, {"place": "step", "number": 9, "rank": None})
+    assert killer.run(folder, 2, 1) == [0, 0]
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [event["threads"] for event in events if event["event"] == "start"] == [2, 2]
+    assert _notes(folder) == []
+
+
+def test_another_cut_of_the_batch_under_batch_norm_is_no_matter_of_last_bits(
+    killer: Killer, tmp_path: Path
+) -> None:
+    folder = killer.new(tmp_path / "killed", "momentum, batch norm, early stopping")
+    assert _kill(killer, folder, 1, 1, {"place": "step", "number": 9, "rank": None})
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["config"]["data"]["max_micro_batch"] = 16
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert killer.run(folder, 1, 1) == [0]
+    assert _notes(folder) == [
+        "max_micro_batch was None and is 16: the last bits may differ",
+        "the model has batch norm: from here on its results differ, not only in the last bits",
+    ]
+
+
 def test_a_buffer_that_is_each_ranks_own_is_named_where_it_cannot_be_kept(
     killer: Killer, tmp_path: Path
 ) -> None:
     moved = killer.new(tmp_path / "moved", "Adam, strided and tied weights, buffers of each rank's own, EMA")
-    _through_worlds(killer, moved)
-    assert (
-        "the buffer centre was each rank's own: from here on all have rank 0's, and results differ"
-        in _notes(moved)
-    )
+    assert _kill(killer, moved, 2, 1, {"place": "step", "number": 9, "rank": None})
+    assert killer.run(moved, 1, 1) == [0]
+    lost = "the buffer centre was each rank's own: from here on all have rank 0's, and results differ"
+    assert lost in _notes(moved)
 
 
 def test_what_will_differ_on_another_number_of_processes_is_said(killer: Killer, tmp_path: Path) -> None:

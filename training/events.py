@@ -98,7 +98,8 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:
     kind = event["event"]
-    return bool(kind == "end" or event.get("step", 0) > step or (kind == "epoch" and event["epoch"] >= epoch))
+    over = kind in ("end", "early_stop")  # said anew, where it is still true
+    return bool(over or event.get("step", 0) > step or (kind == "epoch" and event["epoch"] >= epoch))
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,16 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
         ranking=Ranking(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
+    _reuse_threads(training, state)
     return Resumed(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
+
+
+def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
+    """A sum's last bits depend on how many threads share it; no more of them than there are cores."""
+    group = training.session.group
+    same = state["world_size"] == group.world_size and group.device.type == "cpu"
+    if same and state["threads"] <= len(os.sched_getaffinity(0)):
+        torch.set_num_threads(state["threads"])
 
 
 def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
@@ -240,7 +250,12 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         if state[key] != value
     ]
     what = batchnorm.depends_on_world(training.session.model)
-    if what and state["world_size"] != here["world_size"]:
+    if (
+        state["world_size"] == here["world_size"]
+    ):  # then dropout's key is the same; a batch norm's samples may not be
+        same = state["max_micro_batch"] == here["max_micro_batch"]
+        what = [] if same else [name for name in what if name != "dropout"]
+    if what:
         notes.append(
             f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"
         )

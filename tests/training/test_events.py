@@ -64,3 +64,14 @@ def test_what_a_power_cut_left_of_a_record_is_dropped_and_counted(tmp_path: Path
     assert path.read_bytes() == b"".join(whole[:3])
     assert rewind(path, 3, 0) == 0
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_that_it_ended_is_not_said_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = EventLog(path, lambda: None)
+    log.write("epoch", epoch=0, step=3)
+    log.write("early_stop", step=3)
+    log.write("end", step=3)
+    log.close()
+    assert rewind(path, 3, 1) == 0
+    assert [event["event"] for event in read_events(path)] == ["epoch"]
