@@ -66,6 +66,8 @@ def test_evaluations_are_held_against_each_other() -> None:
     wrong = judge_evaluation(one, {**one, "val/loss": 0.5001}, 7, EXACT)
     assert wrong.verdict == "FAIL"
     assert "val/loss is 0.5 with 1 process and 0.5001 with 3" in wrong.what
+    rounded = judge_evaluation(one, {**one, "val/loss": 0.5 + 3e-8}, 7, EXACT)
+    assert (rounded.verdict, "no more apart than float32 rounds" in rounded.what) == ("NOTE", True)
 
 
 @pytest.mark.parametrize("kind", ["sample", "weights", "enter", "leave", "gradient"])
