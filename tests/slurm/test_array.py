@@ -136,8 +136,8 @@ def test_an_array_is_what_the_dry_run_printed_and_a_failed_point_is_retried_alon
     retried = grid.sweep("s", "--retry", "--time", "20min")
     assert [point["run"] for point in retried["points"]] == ["s-001"]
     grid.wait_for("done", "done")
-    assert grid.started(0) == [(f"{first}_0", 0)]
-    assert grid.started(1) == [(f"{first}_1", 0), (f"{retried['job']}_1", 0)]
+    assert grid.started(0) == [(f"{first}_0", 0)], grid.told()
+    assert grid.started(1) == [(f"{first}_1", 0), (f"{retried['job']}_1", 0)], grid.told()
     assert (grid.point(0) / "outcome.json").stat().st_mtime_ns == before
     job = read_job(grid.point(1))
     assert (job.wandb_id, "--time=00:20:00" in job.sbatch, "--nice=5" in job.sbatch) == (wandb, True, True)
@@ -226,7 +226,7 @@ def test_a_time_limit_continues_that_point_alone(grid: Grid, slurm: Cluster) -> 
     grid.pace(0)
     grid.wait_for("done", "done")
     assert [job for job, _ in grid.started(1)] == [f"{job}_1", end["next"]]
-    assert grid.started(0) == [(f"{job}_0", 0)]
+    assert grid.started(0) == [(f"{job}_0", 0)], grid.told()
     assert {key: grid.outcome(1)[key] for key in SAME} == {key: whole[key] for key in SAME}
 
 
@@ -246,7 +246,7 @@ def test_a_capped_array_requeues_a_point_under_its_own_number(grid: Grid, slurm:
     slurm.hasten(f"{job}_0")
     grid.pace(0)
     grid.wait_for("done", "done")
-    assert grid.started(0) == [(f"{job}_0", 0), (f"{job}_0", 1)]
+    assert grid.started(0) == [(f"{job}_0", 0), (f"{job}_0", 1)], grid.told()
     assert max(_together(grid, 2)) == 1
     assert {key: grid.outcome(0)[key] for key in SAME} == {key: whole[key] for key in SAME}
 
@@ -266,7 +266,7 @@ def test_a_preempted_point_goes_on_alone(grid: Grid, slurm: Cluster) -> None:
     slurm.cancel(other)
     grid.pace(0)
     grid.wait_for("done", "done")
-    assert grid.started(1) == [(f"{job}_1", 0)]
+    assert grid.started(1) == [(f"{job}_1", 0)], grid.told()
     assert {key: grid.outcome(0)[key] for key in SAME} == {key: whole[key] for key in SAME}
 
 
