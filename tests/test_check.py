@@ -73,6 +73,7 @@ def _check_mistake(launch: Launch, config: Path, name: str, *more: str) -> None:
         assert failed <= mistake.follows | {mistake.check, "evaluation"}
 
 
+@pytest.mark.exhaustive
 def test_a_mistake_is_named_from_the_first_look_to_the_resumed_run(launch: Launch, tmp_path: Path) -> None:
     config = write_folder(tmp_path / "own")
     mistake = MISTAKES[SAMPLE]

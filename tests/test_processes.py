@@ -44,7 +44,7 @@ def _outcome(folder: Path) -> dict[str, object]:
     return json.loads((folder / "outcome.json").read_text())
 
 
-@pytest.mark.parametrize("starter", ["torchrun", "accelerate"])
+@pytest.mark.parametrize("starter", ["torchrun", pytest.param("accelerate", marks=pytest.mark.exhaustive)])
 def test_torchrun_and_accelerate_launch_start_the_same_worker(
     launch: Launch, own: Path, tmp_path: Path, starter: str
 ) -> None:

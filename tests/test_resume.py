@@ -95,10 +95,7 @@ VARIANTS: dict[str, list[str]] = {
     "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
     "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
 }
-USUAL = (
-    "Adam, cosine",
-    "batch norm",
-)  # the others: test_kill_anywhere.py without the launcher, or exhaustive
+USUAL = ("Adam, cosine",)  # the others: test_kill_anywhere.py without the launcher, or exhaustive
 SAME = (
     "weights_sha256",
     "state_sha256",

@@ -61,17 +61,19 @@ def _check_stopped(launch: Launch, own: Path, name: str, whole: dict[str, Any]) 
     return int(state["step"])
 
 
-def test_a_signal_ends_it_at_a_step_with_a_checkpoint(launch: Launch, own: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)])
+def test_a_signal_ends_it_at_a_step_with_a_checkpoint(
+    launch: Launch, own: Path, sign: signal.Signals
+) -> None:
     whole = _whole(launch, own)
-    for number, sign in enumerate((signal.SIGTERM, signal.SIGINT)):
-        process = _start(own, f"stopped-{number}")
-        _wait_for(f"stopped-{number}", '"step": 10,')
-        process.send_signal(sign)
-        _, err = process.communicate(timeout=WATCHDOG)
-        assert process.returncode == 75, err
-        assert f"stopping ({sign.name})" in err
-        assert f"`launch resume stopped-{number}`" in err
-        assert 10 <= _check_stopped(launch, own, f"stopped-{number}", whole) < STEPS
+    process = _start(own, "stopped")
+    _wait_for("stopped", '"step": 10,')
+    process.send_signal(sign)
+    _, err = process.communicate(timeout=WATCHDOG)
+    assert process.returncode == 75, err
+    assert f"stopping ({sign.name})" in err
+    assert "`launch resume stopped`" in err
+    assert 10 <= _check_stopped(launch, own, "stopped", whole) < STEPS
 
 
 @pytest.mark.exhaustive

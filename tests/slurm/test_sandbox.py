@@ -64,6 +64,7 @@ def test_arrays_dependencies_signals_and_failures(slurm: Cluster) -> None:
     assert [slurm.log(f"{array}_{k}") for k in (1, 2)] == ["task 1\n", "task 2\n"]
 
 
+@pytest.mark.exhaustive
 def test_preemption_tells_steps_at_once_requeues_in_low_and_cancels_in_cancel(slurm: Cluster) -> None:
     step = "trap 'echo TERM' TERM; echo attempt $SLURM_RESTART_COUNT; while :; do sleep 0.1; done"
     script = f'srun sh -c "{step}"'.replace("$SLURM", "\\$SLURM")

@@ -90,6 +90,7 @@ def test_partitions_configuration_and_no_accounts(slurm: Cluster) -> None:
     assert slurm_client.accounting([1]) is None
 
 
+@pytest.mark.exhaustive
 def test_a_controller_that_is_gone_is_no_answer(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     text = slurm.conf.read_text().replace("SlurmctldPort=", "SlurmctldPort=1  #")
     (slurm.work / "gone.conf").write_text(text)
