@@ -19,6 +19,8 @@ from .runs import read_outcome
 from .slurm_self import state_of
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
+_NOT_ITS_DOING = ("preempted", "requeued", "lost")
+"""Ends that say nothing of a script: how soon they came was not up to it, and max_preemptions bounds them."""
 _SIGNALLED = {128 + number for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)}
 
 
@@ -53,10 +55,10 @@ def why(
         heard: signals that reached the batch script.
         details: of the job, as SLURM tells now.
     """
-    gained = (
-        newest_step(folder) > began.step if job.kind == "train" else time.time() - began.time > SHORT_SECONDS
-    )
-    return End(_cause(folder, job, status, heard, of_slurm(details, began.restart)), status, gained)
+    cause = _cause(folder, job, status, heard, of_slurm(details, began.restart))
+    if job.kind == "train":
+        return End(cause, status, newest_step(folder) > began.step)
+    return End(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
 
 
 def _cause(folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slurm: Cause | None) -> Cause:

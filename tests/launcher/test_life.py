@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lockstep.launcher.job import JobSpec
 from lockstep.launcher.life import End, decide, describe, ends, last_verdict, lost_to, unsettled
-from lockstep.launcher.why import of_slurm
+from lockstep.launcher.why import Began, of_slurm, why
 
 GAINED, LIMIT = End("preempted", 75, gained=True), End("limit", 75, gained=True)
 CRASH = End("crashed", 1, gained=True)
@@ -113,3 +115,22 @@ def test_an_attempt_that_said_nothing(state: str, cause: str) -> None:
 )
 def test_what_slurm_did(details: dict[str, str], cause: str | None) -> None:
     assert of_slurm(details, 2) == cause
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds", "gained"),
+    [
+        ({"JobState": "RUNNING"}, 5, False),
+        ({"JobState": "RUNNING"}, 65, True),
+        ({"JobState": "RUNNING", "PreemptTime": "2026-01-01T00:00:00"}, 5, True),
+        ({"JobState": "PENDING", "Restarts": "3"}, 5, True),
+        ({"JobState": "NODE_FAIL"}, 5, True),
+        ({"JobState": "COMPLETING", "Reason": "TimeLimit"}, 5, False),
+    ],
+)
+def test_a_script_that_slurm_ended_early_is_not_blamed(
+    tmp_path: Path, details: dict[str, str], seconds: float, *, gained: bool
+) -> None:
+    began = Began(2, 0, time.time() - seconds)
+    end = why(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
+    assert end.gained is gained
