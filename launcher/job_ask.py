@@ -9,6 +9,7 @@ from .console import say
 from .job import JobSpec
 from .job_log import note_job
 from .job_state import asked, is_waiting, live_jobs
+from .sending import Wish
 
 
 def withdraw(folder: Path, *, why: str) -> list[str]:
@@ -40,16 +41,16 @@ def submit_again(folder: Path, job: JobSpec) -> None:
         UsageError: a job of it waits or runs.
         MachineError: SLURM does not answer, or refused.
     """
-    from . import slurm_client
     from .sbatch import SCRIPT
+    from .submit_client import Laid, send
 
     if live := live_jobs(folder, asked(folder.name, [folder])):
         raise UsageError(
             f"{folder.name} has job {live[0].id}, which is {live[0].state}",
             f"end it first with `launch stop {folder.name}`, or let it go on by itself",
         )
-    number = slurm_client.submit([*job.sbatch, str(SCRIPT), job.python, str(folder)], also=job.env)
-    note_job(folder, "submitted", number, how=job.how, why="launch resume")
+    wish = Wish(folder, folder.name, folder, facts={"how": job.how, "why": "launch resume"})
+    number = send([*job.sbatch, str(SCRIPT), job.python, str(folder)], job.env, Laid(), [wish])
     say([f"{folder.name}: job {number} is queued, with the options of its first submission"])
 
 

@@ -14,6 +14,7 @@ from ..data.errors import LockstepError, MachineError
 from .job import JOB
 from .job_log import read_jobs
 from .runs import is_run
+from .sending import names, note_found, unanswered
 from .status import Status, read_status
 
 if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
@@ -94,22 +95,38 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
         accounts: ask sacct, too, for jobs that the queue does not know any more.
         timeout: seconds.
     """
-    ids = [job for folder in folders if is_slurm(folder) for job in jobs_of(folder)[-_KNOWN_JOBS:]]
-    if not ids:
-        return Answer()
-    from . import slurm_client
-
+    runs = [folder for folder in folders if is_slurm(folder)]
     try:
-        known = slurm_client.jobs(ids, timeout)
+        _find_sent(runs, timeout)
+        ids = [job for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
+        known = _queue(ids, timeout)
     except LockstepError as error:
         return Answer(problem=error.message.split("\n")[-1])
     forgotten = [job for job in ids if job not in known]
     if not (accounts and forgotten):
         return Answer(known)
+    from . import slurm_client
+
     try:
         return Answer(known, slurm_client.accounting(forgotten) or {})
     except LockstepError:  # sacct is a help, not a need
         return Answer(known)
+
+
+def _find_sent(runs: list[Path], timeout: float) -> None:
+    """Note the jobs whose submitter could not: it was killed, or heard no answer."""
+    if wishes := unanswered(runs):
+        from . import slurm_client
+
+        note_found(wishes, slurm_client.folders(names(wishes), timeout))
+
+
+def _queue(ids: list[str], timeout: float) -> dict[str, Job]:
+    if not ids:
+        return {}
+    from . import slurm_client
+
+    return slurm_client.jobs(ids, timeout)
 
 
 def asked(name: str, folders: Iterable[Path]) -> Answer:
@@ -224,6 +241,8 @@ def words(found: Status) -> list[str]:
             f"SLURM could not be asked: {facts['problem']}; this is what the run folder says",
             *_known(facts),
         ]
+    if not facts["job"]:
+        return [f"no job of it is known to SLURM; `launch resume {found.folder.name}` sends it"]
     line = f"job {facts['job']}: {facts['state'] or 'not in the queue any more'}"
     line += f" ({facts['reason']})" if facts["reason"] and facts["reason"] != "None" else ""
     line += f" on {facts['nodes']}" if facts["nodes"] else ""
@@ -242,9 +261,11 @@ def brief(found: Status) -> str:
     facts = found.slurm
     if not facts:
         return ""
+    if not facts["job"]:
+        return "?" if facts["problem"] else "not sent"
     state = facts["state"] or ("?" if facts["problem"] else "gone")
     why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
-    return f"{facts['job'] or ''} {state}{why}" + (" !" if facts["disagreement"] else "")
+    return f"{facts['job']} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 
 def _known(facts: Mapping[str, Any]) -> list[str]:

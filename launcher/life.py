@@ -129,7 +129,7 @@ def ends(events: Sequence[Mapping[str, Any]]) -> list[End]:
     """The ends that a job log tells of since somebody last submitted the run, oldest first."""
     found: list[End] = []
     for event in events:
-        if event.get("event") == "submitted" and not event.get("after"):
+        if event.get("event") in ("sending", "submitted") and not event.get("after"):
             found.clear()
         elif event.get("event") == "ended" and event.get("cause"):
             found.append(End(event["cause"], int(event["exit_code"]), bool(event["gained"])))

@@ -27,6 +27,7 @@ __all__ = [
     "details",
     "end_time",
     "environment",
+    "folders",
     "has_slurm",
     "jobs",
     "parse_queue",
@@ -181,6 +182,23 @@ def _queue(chosen: list[str], timeout: float = 20.0) -> dict[str, Job]:
     if answer.status and _UNKNOWN in answer.err:
         return {}
     return parse_queue(answer.checked().out)
+
+
+def folders(names: Iterable[str], timeout: float = 20.0) -> dict[str, str]:
+    """The working folder of every job that has one of these names, by the job's id.
+
+    Args:
+        names: of jobs.
+        timeout: seconds after which the queue counts as one that does not answer.
+
+    Raises:
+        SlurmError: the queue could not be asked.
+    """
+    form = f"JobArrayID:64{_FIELD},WorkDir:4096{_RECORD}"
+    chosen = ["--array", "--states=all", "--name", ",".join(names), "--Format", form]
+    told = _run(["squeue", "--noheader", *chosen], timeout=timeout).checked().out
+    pairs = (record.partition(_FIELD) for record in told.split(_RECORD) if _FIELD in record)
+    return {number.strip().rpartition("\n")[2]: folder.strip() for number, _, folder in pairs}
 
 
 def parse_queue(text: str) -> dict[str, Job]:

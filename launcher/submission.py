@@ -18,6 +18,7 @@ from .job_environment import for_the_job
 from .job_log import FOLDER, slurm_folder
 from .job_options import JobOptions
 from .sbatch import SCRIPT, How, refuse_path, sbatch_options
+from .sending import Wish
 
 SETUP = "setup.sh"
 _INIT = """\
@@ -70,6 +71,10 @@ class Submission:
         if self.config:
             (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_job(self.folder, self.job)
+
+    def wish(self) -> Wish:
+        """What the job log says of it, before and after."""
+        return Wish(self.folder, self.folder.name, self.folder, facts={"how": self.job.how})
 
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""

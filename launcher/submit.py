@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
-from .job_log import note_job
 from .job_plan import JobPlan, check_setup, plan_job
 from .names import program_stem, safe_stem
 from .runs import create_run
@@ -61,13 +59,9 @@ def submit(request: SubmitRequest) -> int:
             _show(submission, request, expected, notes)
             return 0
         submission.fill()
-        job = send(submission.arguments, submission.job.env, laid, partial(_note, submission))
+        job = send(submission.arguments, submission.job.env, laid, [submission.wish()])
     _tell(submission, request, job, expected, notes)
     return 0
-
-
-def _note(submission: Submission, job: int) -> None:
-    note_job(submission.folder, "submitted", job, how=submission.job.how)
 
 
 def _check_program(program: list[str]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from . import slurm_client
+from .sending import Wish
 from .slurm_tool import SlurmError
 
 _SILENT = re.compile(
@@ -103,17 +104,22 @@ def try_out(arguments: Sequence[str], also: Iterable[str], partition: Mapping[st
     return found[1] if found else ""
 
 
-def send(arguments: Sequence[str], also: Iterable[str], laid: Laid, note: Callable[[int], None]) -> int:
+def send(arguments: Sequence[str], also: Iterable[str], laid: Laid, wishes: Sequence[Wish]) -> int:
     """Submit a job, and note that before anything else can happen; its number."""
     with undisturbed():
+        for wish in wishes:
+            wish.sending()
         try:
             job = slurm_client.submit(arguments, also=also)
         except SlurmError as error:
             refused = refusal(error, None)
             laid.is_kept = refused is error  # the job may be there all the same
+            for wish in [] if laid.is_kept else wishes:
+                wish.refused()
             raise refused from error
         laid.is_kept = True
-        note(job)
+        for wish in wishes:
+            wish.submitted(job)
     return job
 
 

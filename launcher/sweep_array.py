@@ -24,6 +24,7 @@ from .job_state import statuses
 from .lock import held
 from .runs import create_run
 from .sbatch import SCRIPT, sbatch_options, tasks_of
+from .sending import Wish
 from .submission import Submission, compose
 from .submit_client import Laid, laid_out, send, try_out, when
 from .submit_view import listing_of
@@ -57,6 +58,15 @@ class Array:
     def first(self) -> Submission:
         """In all that the points have in common it stands for every one."""
         return next(iter(self.points.values()))
+
+    @property
+    def wishes(self) -> list[Wish]:
+        """What the job logs of the points say, before and after it is sent."""
+        sweep = self.sweep.folder
+        return [
+            Wish(made.folder, sweep.name, sweep, index, {"how": made.job.how})
+            for index, made in self.points.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""
@@ -138,7 +148,8 @@ def _submit(found: Sweep | None, request: SweepRequest) -> int:
             _show(array, expected, as_json=request.json)
             return 0
         _fill(array, laid)
-        job = send(array.arguments, array.first.job.env, laid, lambda job: _note(array, job))
+        job = send(array.arguments, array.first.job.env, laid, array.wishes)
+        note_job(array.sweep.folder, "submitted", job, points=list(array.points))
     _tell(array, job, expected, as_json=request.json)
     return 0
 
@@ -230,12 +241,6 @@ def _fill(array: Array, laid: Laid) -> None:
             laid.folders.append(create_run(submission.folder.name, ""))
         submission.fill()
     write_sweep(array.sweep)
-
-
-def _note(array: Array, job: int) -> None:
-    note_job(array.sweep.folder, "submitted", job, points=list(array.points))
-    for index, submission in array.points.items():
-        note_job(submission.folder, "submitted", f"{job}_{index}", how=submission.job.how)
 
 
 def _show(array: Array, expected: str, *, as_json: bool) -> None:

@@ -188,3 +188,20 @@ def start_cluster(work: Path) -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 bytes
     sandbox.up(folder, guardian=os.getpid())
     return Cluster(folder, work)
+
+
+def deadly_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, *, sends: bool) -> None:
+    """Let sbatch kill whoever asks it to submit: after the job is in the queue, or before it sends anything."""
+    real, wrapper = shutil.which("sbatch"), folder / "deadly" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f"#!{sys.executable}\n"
+        "import os, signal, subprocess, sys\n"
+        "if '--test-only' in sys.argv:\n"
+        f"    os.execv({real!r}, [{real!r}, *sys.argv[1:]])\n"
+        f"if {sends}:\n"
+        f"    subprocess.run([{real!r}, *sys.argv[1:]], check=True)\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")

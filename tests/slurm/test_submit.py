@@ -112,7 +112,10 @@ def test_a_submitted_run_is_queued_with_all_that_it_needs(launch, tmp_path):
     assert spec.cores == sandbox_cpus() // 2
     assert spec.origins["gpus"] == "--gpus"
     assert spec.origins["time"] == "config c.yaml:1"
-    assert (last_job(folder), [event["event"] for event in read_jobs(folder)]) == (job, ["submitted"])
+    assert (last_job(folder), [event["event"] for event in read_jobs(folder)]) == (
+        job,
+        ["sending", "submitted"],
+    )
     wait_for(job, "FAILED")
     log = (folder / "slurm" / f"job-{job}.log").read_text()
     assert log.startswith("set-up\nlockstep: this line of the set-up failed: echo set-up; false\n")

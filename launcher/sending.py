@@ -1,0 +1,87 @@
+"""What is sent to SLURM, and what was sent without its answer having been noted.
+
+Whoever submits may be killed before it can note the job's number, or hear no answer. So the wish stands in the job log
+before sbatch runs. Where no number follows it, the job is looked for in the queue by its working folder, which no
+other run has, and noted then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .job_log import note_job, read_jobs
+
+SENDING = "sending"
+_ANSWERS = ("submitted", "started", "refused")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One run's part of what is sent."""
+
+    run: Path
+    """Its folder."""
+    name: str
+    """The job's."""
+    workdir: Path
+    """The job's working folder: the run's, or of an array the sweep's."""
+    task: int | None = None
+    """Of an array."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is noted with the job's number."""
+
+    def sending(self) -> None:
+        """Write down that sbatch is about to be asked."""
+        about = {"name": self.name, "workdir": str(self.workdir), "task": self.task, "facts": self.facts}
+        note_job(self.run, SENDING, "", **about)
+
+    def refused(self) -> None:
+        """Write down that there is no job."""
+        note_job(self.run, "refused", "")
+
+    def submitted(self, job: int) -> None:
+        """Write down the job's number."""
+        note_job(self.run, "submitted", job if self.task is None else f"{job}_{self.task}", **self.facts)
+
+
+def unanswered(runs: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
+    """The newest wish of each of these runs of which nothing says what became of it."""
+    return {run: wish for run in runs if (wish := _unanswered(run)) is not None}
+
+
+def names(wishes: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """Under which names the jobs of these wishes were sent."""
+    return list(dict.fromkeys(str(wish["name"]) for wish in wishes.values()))
+
+
+def note_found(wishes: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, str]) -> None:
+    """Note the jobs that SLURM has after all.
+
+    Args:
+        wishes: what ``unanswered`` gave.
+        folders: the working folder of each job in the queue, by its id.
+    """
+    for run, wish in wishes.items():
+        if job := _newest(run, wish, folders):
+            with suppress(OSError):  # who only looks need not be able to write
+                note_job(run, "submitted", job, **wish["facts"], found=True)
+
+
+def _unanswered(run: Path) -> Mapping[str, Any] | None:
+    events = [event for event in read_jobs(run) if event.get("event") in (SENDING, *_ANSWERS)]
+    return events[-1] if events and events[-1].get("event") == SENDING else None
+
+
+def _newest(run: Path, wish: Mapping[str, Any], folders: Mapping[str, str]) -> str:
+    known = {str(event.get("job")) for event in read_jobs(run)}
+    task = "" if wish["task"] is None else str(wish["task"])
+    mine = [
+        job
+        for job, folder in folders.items()
+        if folder == wish["workdir"] and job not in known and job.partition("_")[2] == task
+    ]
+    return max(mine, key=lambda job: int(job.partition("_")[0]), default="")
