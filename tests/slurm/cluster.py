@@ -157,6 +157,12 @@ class Cluster:
         until(lambda: set(self.node_states().values()) == {"idle"}, f"idle nodes: {self.node_states()}")
 
 
+def set_pace(folder: Path, seconds: float) -> None:
+    """Seconds of each step from now on; whole or not at all, or a step that reads an empty file fails."""
+    (folder / "pace.new").write_text(str(seconds))
+    (folder / "pace.new").rename(folder / "pace")
+
+
 def recorded_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
     """Let a wrapper stand before sbatch; the arguments of all calls so far, which must have had no input."""
     real, record = shutil.which("sbatch"), folder / "record"

@@ -16,7 +16,7 @@ from lockstep.launcher.job_log import read_jobs
 from lockstep.launcher.sbatch import SCRIPT
 from tests.conftest import Launch
 
-from .cluster import Cluster, recorded_sbatch, until
+from .cluster import Cluster, recorded_sbatch, set_pace, until
 
 POINT = """
 import os, time
@@ -49,7 +49,7 @@ class Grid:
         self.runs = Path(os.environ["LOCKSTEP_RUNS"])
 
     def pace(self, seconds: float) -> None:
-        (self.folder / "pace").write_text(str(seconds))
+        set_pace(self.folder, seconds)
 
     def sweep(self, *arguments: str, status: int = 0) -> Any:
         done = self.launch("sweep", *arguments, "--json", cwd=self.folder)

@@ -17,7 +17,7 @@ from lockstep.launcher.job_log import read_jobs
 from lockstep.launcher.requests import write_request
 from tests.conftest import Launch
 
-from .cluster import Cluster, until
+from .cluster import Cluster, set_pace, until
 
 PACED = '''
 import time
@@ -52,7 +52,7 @@ class Paced:
 
     def pace(self, seconds: float) -> None:
         """Of each call of the loss."""
-        (self.folder / "pace").write_text(str(seconds))
+        set_pace(self.folder, seconds)
 
     def whole(self, *more: str) -> dict[str, Any]:
         done = self.launch(
