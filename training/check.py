@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .finding import Finding
 from .group import Group, join
 from .host import tune_host
 from .randomness import StepRandomness
-from .report import report, write_json
+from .report import reported, write_json
 from .runspec import RunSpec, read_spec
 from .session import Session
 from .spec import Precision
@@ -51,14 +52,12 @@ def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
         die_after(task["steps"], path.parent / "checkpoints")
         return train(argv[:1])
     rank = int(os.environ.get("RANK", "0"))
-    try:
-        _run(read_spec(path), task, task_path, rank)
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code did is reported, not lost
-        return report(error, Path(os.environ["LOCKSTEP_ATTEMPT_DIR"]), rank)
-    return 0
+    work = partial(_run, path, task, task_path, rank)
+    return reported(work, Path(os.environ["LOCKSTEP_ATTEMPT_DIR"]), rank)
 
 
-def _run(spec: RunSpec, task: dict[str, Any], path: Path, rank: int) -> None:
+def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
+    spec = read_spec(spec_path)
     tune_host()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     group = join(gpu=os.environ["LOCKSTEP_DEVICE"] == "gpu")
@@ -70,6 +69,7 @@ def _run(spec: RunSpec, task: dict[str, Any], path: Path, rank: int) -> None:
         result = run_steps(open_training(session), _steps_task(task))
     write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
     group.close()
+    return 0
 
 
 def _steps_task(task: dict[str, Any]) -> StepsTask:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,35 @@ import torch
 
 from ..data.blame import place_of
 from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
+
+
+def reported(
+    work: Callable[[], int], attempt: Path, rank: int, after: Callable[[], None] | None = None
+) -> int:
+    """The exit status of a rank's work, whose error is written down before anything else can happen.
+
+    Args:
+        work: gives its own status.
+        attempt: the attempt's folder.
+        rank: this process's.
+        after: what is left to do after an error.
+    """
+    try:
+        try:
+            return work()
+        finally:
+            _leave_workers_alone()
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code did is reported, not lost
+        _leave_workers_alone()  # the first time, another worker's end may have come in between
+        status = report(error, attempt, rank)
+        if after is not None:
+            after()
+        return status
+
+
+def _leave_workers_alone() -> None:
+    """The end of a loader's worker raises in torch's handler, wherever this process is: even in a report of it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def report(error: BaseException, attempt: Path, rank: int) -> int:

@@ -7,7 +7,6 @@ it ends, and ends at once: a process group that is broken can hang in its own cl
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from .group import Group, join
 from .host import tune_host
 from .loop import Loop
 from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_manifest, read_state
-from .report import report, write_json
+from .report import reported, write_json
 from .runspec import RunSpec, read_spec
 from .session import Training
 from .state import Resumed, restore, start_from
@@ -45,21 +44,7 @@ def main(argv: list[str]) -> int:
     if threads:
         torch.set_num_threads(int(threads))
     task = _evaluate if "--eval" in argv else _train
-    try:
-        try:
-            return _run(task, path, argv[2:])
-        finally:
-            _leave_workers_alone()
-    except BaseException as error:  # noqa: BLE001 - whatever the training code did is reported, not lost
-        _leave_workers_alone()  # the first time, another worker's end may have come in between
-        status = report(error, attempt, rank)
-        let_finish()
-        return status
-
-
-def _leave_workers_alone() -> None:
-    """The end of a loader's worker raises in torch's handler, wherever this process is: even in a report of it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return reported(lambda: _run(task, path, argv[2:]), attempt, rank, after=let_finish)
 
 
 def run_and_exit(argv: list[str]) -> None:
