@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ MARK = "LOCKSTEP_RUN_MARK"
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE_SECONDS = 4.0
 _BETWEEN_SECONDS = 0.01
+_spared: set[Process] = set()
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Process:
     pid: int
     started: int
     """In clock ticks since the machine was started."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return process_of(self.pid) == self
 
 
 def become_subreaper() -> None:
@@ -51,9 +57,19 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def descendants(root: int) -> set[Process]:
-    """Living children of ``root``, their children, and so on; ``root`` itself is none of them."""
-    found, waiting, seen = set(), [root], {root}
+def spare(pids: Iterable[int]) -> None:
+    """These children of this process belong to no run: ``orphans`` passes over them and what they have started."""
+    _spared.update(process for pid in pids if (process := process_of(pid)) is not None)
+
+
+def orphans() -> set[Process]:
+    """What has come to this process, a subreaper, from an agent that is gone."""
+    return descendants(os.getpid(), but=_spared)
+
+
+def descendants(root: int, but: Collection[Process] = ()) -> set[Process]:
+    """Living children of ``root``, their children, and so on, without ``root``, and without ``but`` and theirs."""
+    found, waiting, seen = set(), [root], {root, *(process.pid for process in but if process.is_alive)}
     while waiting:
         for pid in _children(waiting.pop()):
             if pid not in seen:  # a number may be given out again while we read
@@ -103,11 +119,14 @@ def kill(process: Process, number: signal.Signals = signal.SIGKILL) -> None:
 def end_all(find: Callable[[], Iterable[Process]]) -> set[Process]:
     """Kill what ``find`` finds until it finds nothing; what is killed here may have had children meanwhile.
 
+    Nothing is nothing twice over: who has just lost its parent may be seen neither below that one, which is dead
+    already, nor below the process that it came to, which was looked at before.
+
     Returns:
         What is left after four seconds: a process that the kernel itself holds.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while left := set(find()):
+    while left := set(find()) or set(find()):
         if time.monotonic() > deadline:
             return left
         for process in left:

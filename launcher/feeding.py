@@ -8,6 +8,7 @@ from pathlib import Path
 from ..data.errors import LockstepError
 from ..training.runspec import RunSpec
 from ..training.wandb_feed import finish_feeder, leave_feeder, start_feeder
+from . import family
 from .console import say
 
 
@@ -30,6 +31,8 @@ class Feeding:
         """Feed what the attempt in this folder logs; the record has been cut already."""
         self._log = attempt / "wandb.log"
         self._feeder = start_feeder(self._spec, self._folder, self._log)
+        if self._feeder is not None:
+            family.spare([self._feeder.pid])
 
     def leave(self) -> None:
         """The attempt has failed and another one follows: nobody waits for this feeder but the next one."""

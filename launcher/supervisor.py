@@ -55,6 +55,7 @@ class Supervisor:
 
     def __init__(self, job: Job, known: Known, *, owed: bool, others: Alone | None = None) -> None:
         family.become_subreaper()
+        family.spare(child.pid for child in family.descendants(os.getpid()))
         self._known = known
         self._owed = owed
         self._others = others or Alone()
@@ -192,7 +193,8 @@ class Supervisor:
             family.kill(mine)
         if self._agent.returncode is None:
             self._agent.wait()
-        family.end_all(lambda: family.marked(self._mark) | {p for p in self._seen if _lives(p)})
+        strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
+        family.end_all(lambda: family.marked(self._mark) | {p for p in self._seen if p.is_alive} | strays())
         os.close(self._order)
         self._order = -1
 
@@ -292,7 +294,7 @@ class Supervisor:
     def _look(self) -> None:
         """Remember the run's processes: if the agent dies, what it had started can no longer be found below it."""
         if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._seen = {p for p in self._seen if _lives(p)} | family.descendants(self._agent.pid)
+            self._seen = {p for p in self._seen if p.is_alive} | family.descendants(self._agent.pid)
             self._looked = time.monotonic()
 
     def _agent_ended(self, selector: selectors.BaseSelector, descriptor: int) -> None:
@@ -375,7 +377,3 @@ class Supervisor:
             number = self._signals.pop(0)
             if not self.on_signal(number):
                 self.ending.signal = number
-
-
-def _lives(process: family.Process) -> bool:
-    return family.process_of(process.pid) == process

@@ -96,7 +96,6 @@ def test_whoever_of_supervisor_and_agent_is_left_ends_everything(
         assert (
             len(run.family()) == 2 + 1 + 3 * WORLD
         )  # supervisor, agent, engine, ranks with two children each
-    time.sleep(1.5)  # the supervisor looks once a second
     if victim == "supervisor":
         run.process.kill()
         run.process.communicate()
