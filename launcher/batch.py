@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..data.errors import LockstepError, UsageError
+from ..data.errors import LockstepError, RankLostError, UsageError
+from ..training.control import STOPPED
 from . import slurm_client
 from .console import say
 from .files import write_json
@@ -24,6 +25,7 @@ from .insist import insist
 from .job import JobSpec, read_job
 from .job_log import note_job, read_jobs
 from .life import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
+from .node_logs import error_in, failing
 from .requests import write_request
 from .runs import read_outcome
 from .slurm_self import Start, is_active, state_of, this_start
@@ -69,6 +71,8 @@ class Batch:
         self._known: dict[str, str] = {}
         """What SLURM said of this job when it last answered."""
         self._began = Began(start.restart, 0, time.time())
+        self._error: LockstepError | None = None
+        """What a node said that failed before there was an outcome."""
 
     def live(self) -> int:
         """From the first look at what was before to what comes next; the exit status."""
@@ -85,6 +89,7 @@ class Batch:
         if self._is_stale():
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
+        self._error = self._quote(status)
         end = why(self._folder, self._job, status, self._began, heard=self._heard, details=self._details())
         return self._conclude(end, decide(end, self._earlier(), self._job))
 
@@ -184,6 +189,16 @@ class Batch:
         status = step.returncode
         return 128 - status if status < 0 else status
 
+    def _quote(self, status: int) -> LockstepError | None:
+        """Into the job's own log, which is looked at first, what the node said that failed before any outcome."""
+        if status in (0, STOPPED) or "error" in (read_outcome(self._folder) or {}):
+            return None
+        log = failing(self._folder, str(self._start))
+        if log is None:
+            return None
+        say([f"{log.path} ends with", *(f"  {line}" for line in log.card or log.lines)])
+        return error_in(log, status)
+
     def _take(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
 
@@ -276,18 +291,17 @@ class Batch:
 
     def _tell(self, verdict: Verdict) -> None:
         """Into the outcome, where ``launch status`` looks; one is made where the run could write none."""
-        failed = LockstepError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
+        failed = self._error or RankLostError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
         made = {
             "schema_version": 1,
             "run": self._folder.name,
             "run_dir": str(self._folder),
             "status": "failed",
-            "exit_code": 4,
+            "exit_code": failed.exit_status,
             "error": failed.to_json(),
         }
-        write_json(
-            self._folder / "outcome.json", {**(read_outcome(self._folder) or made), "gave_up": verdict.reason}
-        )
+        outcome = {**(read_outcome(self._folder) or made), "gave_up": verdict.reason}
+        write_json(self._folder / "outcome.json", outcome)
 
     def _note(self, event: str, **facts: Any) -> None:
         note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)

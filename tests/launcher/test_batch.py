@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,3 +267,36 @@ def test_a_start_that_gets_no_answer_at_all_says_so(
     folder = runs_root() / "r"
     assert [event["event"] for event in read_jobs(folder)] == ["not started"]
     assert gave_up(folder) == "SLURM's controller did not answer when the job started"
+
+
+CARD = "r: job 1, start 1, on node n2\nerror: node n2: it shows 0 GPUs\n  and no driver\nhint: ask for less\n"
+
+
+@pytest.mark.parametrize("text", [CARD, "Traceback\nValueError: no\n"])
+def test_what_a_node_said_that_could_not_begin_is_told(
+    slurm: Slurm, live: Live, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "outcome.json").unlink()
+        (folder / "checkpoints/step_00000007").rmdir()
+        (folder / "checkpoints").rmdir()
+        logs = folder / "slurm/job-1.0"
+        logs.mkdir()
+        (logs / "node-0.log").write_text("error: node 1 is gone\n")
+        os.utime(logs / "node-0.log", (9, 9))
+        (logs / "node-1.log").write_text(text)
+        os.utime(logs / "node-1.log", (5, 5))
+        (folder / "request.taken.json").unlink()
+
+    folder = live(fail, status=3)
+    outcome = json.loads((folder / "outcome.json").read_text())
+    said = capfd.readouterr().err
+    assert "gained no" in outcome["gave_up"] or "without having gained" in outcome["gave_up"]
+    if text == CARD:
+        message, hint = "node n2: it shows 0 GPUs\nand no driver", "ask for less"
+        assert outcome["error"] == {"kind": "MachineError", "message": message, "hint": hint}
+        assert outcome["exit_code"] == 3
+        assert "job-1.0/node-1.log ends with" in said
+        assert "error: node n2: it shows 0 GPUs" in said
+    else:
+        assert outcome["error"]["message"] == "node 1 is gone"

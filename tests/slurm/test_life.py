@@ -364,6 +364,33 @@ def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Clust
     assert len(list(run.glob("attempt-*"))) == 1
 
 
+def test_a_node_that_falls_short_is_named_before_there_is_a_rank(paced: Paced, slurm: Cluster) -> None:
+    """The sandbox's GPUs are make-believe: the nodes see none."""
+    done = paced.launch(
+        "submit",
+        "own.yaml",
+        *SETTINGS,
+        "--nodes",
+        "2",
+        "--gpus",
+        "2",
+        "--name",
+        "short",
+        "--json",
+        cwd=paced.folder,
+    )
+    assert done.status == 0, done.err
+    run, job = Path(done.document["run_dir"]), done.document["job"]
+    paced.wait_for_end(run, "give up")
+    paced.wait(run, (run / "outcome.json").exists, "an outcome")
+    fault = "the job asked for 2 GPUs on each node, and this one shows 0"
+    error = json.loads((run / "outcome.json").read_text())["error"]
+    assert (error["kind"], fault in error["message"]) == ("MachineError", True), paced.told(run)
+    assert fault in (run / f"slurm/job-{job}.log").read_text()
+    assert fault in paced.launch("status", "short").out
+    assert f"node-1 | error: node n2: {fault}" in paced.launch("logs", "short").out
+
+
 SCRIPT = """
 import pathlib, signal, sys, time
 seen = pathlib.Path("seen")
