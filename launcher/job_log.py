@@ -57,6 +57,12 @@ def last_job(run: Path) -> str | None:
     return jobs[-1] if jobs else None
 
 
+def newest_log(run: Path) -> Path | None:
+    """The log of the job that wrote last; None where none has written."""
+    logs = (run / FOLDER).glob("job-*.log")
+    return max(logs, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def _event(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
