@@ -17,6 +17,9 @@ from .slurm_self import Start, state_of
 from .slurm_tool import SlurmError, SlurmSilentError
 
 SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
+_OF_THE_FIRST = ("dependency", "begin", "hold")
+"""Options of sbatch that say when a job may start, of all that its manual lists but ``deadline``: past that the user
+wants no job of the run at all."""
 _NOTED_SECONDS = 2.0  # between a job's cancellation by `launch stop` and the line about it in the job log
 
 
@@ -127,11 +130,17 @@ class Successor:
         return Wish(self._folder, self._folder.name, self._folder, facts=facts)
 
     def _options(self) -> list[str]:
-        options = [option for option in self._job.sbatch if not option.startswith("--dependency")]
+        options = [option for option in self._job.sbatch if not _is_of_the_first(option)]
         return [*options, f"--dependency=afterany:{self._start.job}"]
 
     def _arguments(self) -> list[str]:
         return [str(SCRIPT), self._job.python or sys.executable, str(self._folder)]
+
+
+def _is_of_the_first(option: str) -> bool:
+    """Whether it says when the first job starts; sbatch takes the beginning of a name for the whole."""
+    name = option.removeprefix("--").partition("=")[0]
+    return any(known.startswith(name) for known in _OF_THE_FIRST)
 
 
 def _waits(number: str) -> bool:

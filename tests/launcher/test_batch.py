@@ -115,7 +115,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Live:
 
         monkeypatch.setattr(batch, "start_step", start_step)
         monkeypatch.setattr(batch, "newest_step", lambda folder: 7 * (folder / "checkpoints").exists())
-        made = JobSpec("run", "r", "w", sbatch=["--chdir=x"], **{"how": "chain", **job})
+        made = JobSpec("run", "r", "w", **{"how": "chain", **job})
         Batch(folder, made, Start("1", 0)).live()
         return folder
 
@@ -136,6 +136,23 @@ def test_the_job_that_waits_goes_on(slurm: Slurm, live: Live) -> None:
     assert (ended(folder)["action"], ended(folder)["next"]) == ("continue", "2")
     assert len(slurm.submitted) == 1
     assert not slurm.requeued
+
+
+def test_what_the_first_job_had_to_wait_for_holds_up_no_other(slurm: Slurm, live: Live) -> None:
+    once = ["--hold", "--ho", "--begin=now+1hour", "--beg=16:00", "--dependency=singleton"]
+    kept = [
+        "--chdir=/h",
+        "--nodes=2",
+        "--bb=x",
+        "--gres=a:1",
+        "--deadline=now+2days",
+        "--nice=5",
+        "--no-requeue",
+    ]
+    live(sbatch=[*kept[:3], *once, *kept[3:]])
+    (sent,) = slurm.submitted
+    assert sent[: len(kept) + 1] == [*kept, "--dependency=afterany:1"]
+    assert not sent[len(kept) + 1].startswith("--")
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "gone"])
