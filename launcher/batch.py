@@ -18,6 +18,7 @@ from typing import Any
 from ..data.errors import LockstepError, RankLostError, UsageError
 from ..training.control import STOPPED
 from . import slurm_client
+from .best_effort import best_effort
 from .console import say
 from .files import write_json
 from .guard import guarded
@@ -82,7 +83,8 @@ class Batch:
         if self._is_over():
             return 0
         self._began = Began(self._start.restart, newest_step(self._folder), time.time())
-        self._note("started", step=self._began.step, node=os.environ.get("SLURMD_NODENAME", ""))
+        facts = {"step": self._began.step, "node": os.environ.get("SLURMD_NODENAME", "")}
+        note_job(self._folder, "started", self._start.job, restart=self._start.restart, **facts)
         if self._job.how == "chain":
             self._chain()
         status = self._work()
@@ -208,7 +210,8 @@ class Batch:
         if number not in self._heard:
             self._heard.add(number)
             self._note("signal", signal=name)
-            write_request(self._folder, "stop", f"{name} to the batch script")
+            with best_effort():
+                write_request(self._folder, "stop", f"{name} to the batch script")
 
     def _is_stale(self) -> bool:
         """Whether SLURM has meanwhile started this job again, or another job of the run."""
@@ -273,11 +276,14 @@ class Batch:
         if found.action == "give up":
             self._note("not continued", **_decided(found))
             say([f"{self._job.run}: {found.action}: {found.reason}"])
-        elif before is not None:
-            write_json(self._folder / "outcome.json", before)
         else:
-            (self._folder / "outcome.json").unlink(missing_ok=True)
+            self._take_back(before)
         return found
+
+    def _take_back(self, outcome: dict[str, Any] | None) -> None:
+        path = self._folder / "outcome.json"
+        with best_effort():
+            path.unlink(missing_ok=True) if outcome is None else write_json(path, outcome)
 
     def _requeue(self) -> None:
         """Which ends this process."""
@@ -301,10 +307,12 @@ class Batch:
             "error": failed.to_json(),
         }
         outcome = {**(read_outcome(self._folder) or made), "gave_up": verdict.reason}
-        write_json(self._folder / "outcome.json", outcome)
+        with best_effort():
+            write_json(self._folder / "outcome.json", outcome)
 
     def _note(self, event: str, **facts: Any) -> None:
-        note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)
+        with best_effort():
+            note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)
 
 
 def _refused(verdict: Verdict, message: str, *, silent: bool = False) -> Verdict:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import slurm as package
 from . import slurm_client
+from .best_effort import best_effort
 from .console import say
 from .job import JobSpec
 from .job_log import note_job, read_jobs
@@ -20,7 +21,7 @@ SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
 _OF_THE_FIRST = ("dependency", "begin", "hold")
 """Options of sbatch that say when a job may start, of all that its manual lists but ``deadline``: past that the user
 wants no job of the run at all."""
-_NOTED_SECONDS = 2.0  # between a job's cancellation by `launch stop` and the line about it in the job log
+_NOTED_SECONDS = 5.0  # between a job's cancellation by `launch stop` and the line about it in the job log
 
 
 class Successor:
@@ -63,25 +64,29 @@ class Successor:
             SlurmSilentError: the job may be there all the same; ``find`` tells.
         """
         wish = self._wish()
-        wish.sending()
+        with best_effort():
+            wish.sending()
         try:
             number = slurm_client.submit([*self._options(), *self._arguments()], also=self._job.env)
         except SlurmSilentError:
             raise
         except SlurmError as error:
-            wish.refused()
+            with best_effort():
+                wish.refused()
             self.refusal = error.message
             self.note_missing(error)
             return
         self.number = str(number)
-        wish.submitted(number)
+        with best_effort():
+            wish.submitted(number)
         say([f"{self._job.run}: job {number} goes on where this one is stopped"])
 
     def note_missing(self, error: SlurmError) -> None:
         """Say and note that none could be submitted."""
         say([f"warning: no job could be submitted that goes on after this one: {error.message}"])
         restart = self._start.restart
-        note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
+        with best_effort():
+            note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
 
     def keep(self) -> bool:
         """See to it that there is one, where SLURM takes it; False where a person has withdrawn it.
@@ -116,7 +121,8 @@ class Successor:
         except SlurmError as error:
             say([f"warning: {error.message}"])
         else:
-            note_job(self._folder, "cancelled", self.number, by=str(self._start))
+            with best_effort():
+                note_job(self._folder, "cancelled", self.number, by=str(self._start))
 
     def _is_gone(self, number: str) -> bool:
         try:

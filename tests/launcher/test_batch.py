@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -317,3 +318,18 @@ def test_what_a_node_said_that_could_not_begin_is_told(
         assert "error: node n2: it shows 0 GPUs" in said
     else:
         assert outcome["error"]["message"] == "node 1 is gone"
+
+
+def test_a_full_disk_keeps_no_run_from_going_on(
+    slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fill(_: Path) -> None:
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        for module, name in ((batch, "note_job"), (batch, "write_json"), (successor, "note_job")):
+            monkeypatch.setattr(module, name, full)
+
+    live(fill, how="requeue")
+    assert slurm.requeued == 1
+    assert "No space left" in capfd.readouterr().err
