@@ -97,3 +97,8 @@ def error_from_json(document: dict[str, Any]) -> LockstepError:
     """The error that another process described with ``LockstepError.to_json``."""
     kind = _KINDS.get(str(document.get("kind")), TrainingError)
     return kind(str(document.get("message", "")), str(document.get("hint", "")))
+
+
+def error_of_status(status: int) -> type[LockstepError]:
+    """The kind of error that a command has ended with, by its exit status; the machine's where that tells nothing."""
+    return next((kind for kind in _KINDS.values() if kind.exit_status == status), MachineError)

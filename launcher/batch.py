@@ -15,23 +15,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .. import slurm as package
-from ..data.errors import LockstepError, UsageError
+from ..data.errors import LockstepError, RankLostError, UsageError
+from ..training.control import STOPPED
 from . import slurm_client
+from .best_effort import best_effort
 from .console import say
 from .files import write_json
 from .guard import guarded
+from .insist import insist
 from .job import JobSpec, read_job
 from .job_log import note_job, read_jobs
 from .life import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
+from .node_logs import error_in, failing
 from .requests import write_request
 from .runs import read_outcome
 from .slurm_self import Start, is_active, state_of, this_start
-from .slurm_tool import SlurmError
+from .slurm_tool import SlurmError, SlurmSilentError
 from .step import start_step
-from .why import Began, newest_step, why
+from .successor import Successor
+from .why import Began, newest_step, of_slurm, why
 
-SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
 _POLL_SECONDS = 0.1
 _WISHES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -65,26 +68,57 @@ class Batch:
         self._start = start
         self._signals: list[int] = []
         self._heard: set[int] = set()
-        self._next: str | None = None
-        """The job that waits for the end of this one."""
+        self._next = Successor(folder, job, start)
+        self._known: dict[str, str] = {}
+        """What SLURM said of this job when it last answered."""
         self._began = Began(start.restart, 0, time.time())
+        self._error: LockstepError | None = None
+        """What a node said that failed before there was an outcome."""
 
     def live(self) -> int:
         """From the first look at what was before to what comes next; the exit status."""
         for number in _WISHES:
             signal.signal(number, self._take)
-        self._settle()
+        self._begin()
         if self._is_over():
             return 0
         self._began = Began(self._start.restart, newest_step(self._folder), time.time())
-        self._note("started", step=self._began.step, node=os.environ.get("SLURMD_NODENAME", ""))
-        self._chain()
+        facts = {"step": self._began.step, "node": os.environ.get("SLURMD_NODENAME", "")}
+        note_job(self._folder, "started", self._start.job, restart=self._start.restart, **facts)
+        if self._job.how == "chain":
+            self._chain()
         status = self._work()
         if self._is_stale():
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
+        self._error = self._quote(status)
         end = why(self._folder, self._job, status, self._began, heard=self._heard, details=self._details())
         return self._conclude(end, decide(end, self._earlier(), self._job))
+
+    def _begin(self) -> None:
+        """Wait for SLURM to answer, without which no step starts, and put the job log in order."""
+        try:
+            insist(self._ask)
+            insist(self._settle)
+        except SlurmSilentError as error:
+            self._note("not started", message=error.message)
+            self._tell(Verdict("give up", "SLURM's controller did not answer when the job started"))
+            raise
+
+    def _ask(self) -> dict[str, str]:
+        """What SLURM says of this job now; nothing where it does not let us ask.
+
+        Raises:
+            SlurmSilentError: it does not answer.
+        """
+        try:
+            self._known = slurm_client.details(self._start.job) or {}
+        except SlurmSilentError:
+            raise
+        except SlurmError as error:
+            say([f"warning: {error.message}"])
+            return {}
+        return self._known
 
     def _settle(self) -> None:
         """Write down the ends of starts that could not do it themselves, as SLURM tells of them."""
@@ -125,7 +159,7 @@ class Batch:
         self._note("idle", **_decided(verdict))
         if verdict.action == "give up":
             self._tell(verdict)
-        self._cancel_next()
+        self._next.cancel()
         return True
 
     def _inherited(self) -> Verdict | None:
@@ -137,37 +171,13 @@ class Batch:
         return verdict if verdict is not None and verdict.is_last else None
 
     def _chain(self) -> None:
-        """Submit the job that goes on after this one, now: after a node is lost there is nobody who could."""
-        if self._job.how != "chain":
-            return
-        self._next = self._waiting()
-        if self._next is None:
-            self._submit_next()
-
-    def _waiting(self) -> str | None:
-        """The job that an earlier start of this one has submitted, if it still waits."""
-        events = read_jobs(self._folder)
-        after = [
-            str(e["job"])
-            for e in events
-            if e.get("event") == "submitted" and e.get("after") == self._start.job
-        ]
-        found = slurm_client.details(after[-1]) if after else None
-        return after[-1] if state_of(found) == "PENDING" else None
-
-    def _submit_next(self) -> None:
-        options = [option for option in self._job.sbatch if not option.startswith("--dependency")]
-        options += [f"--dependency=afterany:{self._start.job}"]
-        arguments = [str(SCRIPT), self._job.python or sys.executable, str(self._folder)]
+        """See to it now that a job goes on after this one: after a node is lost there is nobody who could."""
         try:
-            number = slurm_client.submit([*options, *arguments], also=self._job.env)
-        except SlurmError as error:
-            say([f"warning: no job could be submitted that goes on after this one: {error.message}"])
-            self._note("not chained", message=error.message)
-            return
-        self._next = str(number)
-        note_job(self._folder, "submitted", number, how="chain", after=self._start.job)
-        say([f"{self._job.run}: job {number} goes on where this one is stopped"])
+            insist(self._next.find)
+            if self._next.number is None:
+                self._next.submit()
+        except SlurmSilentError as error:  # it is tried again at the end
+            self._next.note_missing(error)
 
     def _work(self) -> int:
         """The step, from its start to its end; its exit status."""
@@ -181,6 +191,16 @@ class Batch:
         status = step.returncode
         return 128 - status if status < 0 else status
 
+    def _quote(self, status: int) -> LockstepError | None:
+        """Into the job's own log, which is looked at first, what the node said that failed before any outcome."""
+        if status in (0, STOPPED) or "error" in (read_outcome(self._folder) or {}):
+            return None
+        log = failing(self._folder, str(self._start))
+        if log is None:
+            return None
+        say([f"{log.path} ends with", *(f"  {line}" for line in log.card or log.lines)])
+        return error_in(log, status)
+
     def _take(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
 
@@ -190,7 +210,8 @@ class Batch:
         if number not in self._heard:
             self._heard.add(number)
             self._note("signal", signal=name)
-            write_request(self._folder, "stop", f"{name} to the batch script")
+            with best_effort():
+                write_request(self._folder, "stop", f"{name} to the batch script")
 
     def _is_stale(self) -> bool:
         """Whether SLURM has meanwhile started this job again, or another job of the run."""
@@ -199,64 +220,108 @@ class Batch:
         return newest != self._start
 
     def _details(self) -> dict[str, str]:
+        """Of now, asked once: there may be no time for more before the end is noted."""
         try:
-            return slurm_client.details(self._start.job) or {}
-        except SlurmError as error:
+            return self._ask()
+        except SlurmSilentError as error:
             say([f"warning: {error.message}"])
             return {}
 
     def _conclude(self, end: End, verdict: Verdict) -> int:
         facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained}
+        goes_on = verdict.action == "continue" and end.cause != "requeued"  # that SLURM does itself
+        silent = False
+        if goes_on:
+            try:
+                verdict = self._continue(verdict)
+            except SlurmSilentError as error:
+                silent = True
+                say([f"warning: {error.message}"])
         step = newest_step(self._folder)
-        again = end.cause == "requeued"  # SLURM itself does it
-        verdict = self._continue(verdict) if verdict.action == "continue" and not again else verdict
-        self._note("ended", step=step, **facts, **_decided(verdict), next=self._next)
+        self._note("ended", step=step, **facts, **_decided(verdict), next=self._next.number)
         say([f"{self._job.run}: {verdict.action}: {verdict.reason}"])
+        if goes_on and not verdict.is_last and self._next.number is None:
+            verdict = self._continue_later(verdict, silent=silent)
         if verdict.is_last:
-            self._cancel_next()
-        elif self._next is None and not again:
-            slurm_client.requeue(self._start.job)  # ends this process
+            self._next.cancel()
         if verdict.action == "give up":
             self._tell(verdict)
         return end.exit_code
 
     def _continue(self, verdict: Verdict) -> Verdict:
-        """By the job that waits, by one that is submitted now, or by a requeue; where none is to be had, not at all."""
-        if self._job.how == "chain" and self._next is None:
-            self._submit_next()
-        if self._next is None and self._details().get("Requeue") != "1":
-            return Verdict(
-                "give up", f"{verdict.reason}, and SLURM takes neither another job nor this one again"
-            )
+        """By the job that waits, by one that is submitted now, or by a requeue; where none is to be had, not at all.
+
+        Raises:
+            SlurmSilentError: SLURM does not say whether it takes another job.
+        """
+        if self._job.how == "chain" and not self._next.keep():
+            return Verdict("stop", "somebody withdrew the job that was to go on")
+        if self._next.number is None and self._known.get("Requeue") != "1":
+            return _refused(verdict, self._next.refusal)
         return verdict
 
-    def _cancel_next(self) -> None:
-        waiting = self._next or self._waiting()
-        if waiting is not None:
-            try:
-                slurm_client.cancel(waiting)
-            except SlurmError as error:
-                say([f"warning: {error.message}"])
-            else:
-                note_job(self._folder, "cancelled", waiting, by=str(self._start))
+    def _continue_later(self, verdict: Verdict, *, silent: bool) -> Verdict:
+        """When the end is noted: SLURM may be silent for longer than this process has left.
+
+        What it would leave behind then is said before, and taken back where it does not come to that.
+        """
+        before = read_outcome(self._folder)
+        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on"))
+        try:
+            found = insist(lambda: self._continue(verdict)) if silent else verdict
+            if not found.is_last and self._next.number is None:
+                insist(self._requeue)
+        except SlurmError as error:
+            found = _refused(verdict, error.message, silent=isinstance(error, SlurmSilentError))
+        if found.action == "give up":
+            self._note("not continued", **_decided(found))
+            say([f"{self._job.run}: {found.action}: {found.reason}"])
+        else:
+            self._take_back(before)
+        return found
+
+    def _take_back(self, outcome: dict[str, Any] | None) -> None:
+        path = self._folder / "outcome.json"
+        with best_effort():
+            path.unlink(missing_ok=True) if outcome is None else write_json(path, outcome)
+
+    def _requeue(self) -> None:
+        """Which ends this process."""
+        try:
+            slurm_client.requeue(self._start.job)
+        except SlurmSilentError:
+            raise
+        except SlurmError:
+            if of_slurm(self._ask(), self._start.restart) != "requeued":  # by a call that got no answer
+                raise
 
     def _tell(self, verdict: Verdict) -> None:
         """Into the outcome, where ``launch status`` looks; one is made where the run could write none."""
-        failed = LockstepError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
+        failed = self._error or RankLostError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
         made = {
             "schema_version": 1,
             "run": self._folder.name,
             "run_dir": str(self._folder),
             "status": "failed",
-            "exit_code": 4,
+            "exit_code": failed.exit_status,
             "error": failed.to_json(),
         }
-        write_json(
-            self._folder / "outcome.json", {**(read_outcome(self._folder) or made), "gave_up": verdict.reason}
-        )
+        outcome = {**(read_outcome(self._folder) or made), "gave_up": verdict.reason}
+        with best_effort():
+            write_json(self._folder / "outcome.json", outcome)
 
     def _note(self, event: str, **facts: Any) -> None:
-        note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)
+        with best_effort():
+            note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)
+
+
+def _refused(verdict: Verdict, message: str, *, silent: bool = False) -> Verdict:
+    """It would go on, but SLURM has no job for it."""
+    said = message.rsplit("\n", maxsplit=1)[-1]
+    if silent:
+        return Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on: {said}")
+    words = f"{verdict.reason}, and SLURM takes neither another job nor this one again"
+    return Verdict("give up", f"{words}: {said}" if said else words)
 
 
 def _decided(verdict: Verdict) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .console import figure, put, put_json, redraw
+from .job_log import newest_log
 from .job_state import ask, brief, statuses, with_jobs, words
 from .owner import Owner
 from .runs import ANY_RUN, find_run, is_sweep, runs_root
@@ -17,6 +18,7 @@ from .sweep_file import Point, Sweep, all_sweeps, overall, points_of, read_sweep
 from .sweep_table import aligned, lines, results_of, to_json, write_results
 
 _EVERY_SECONDS = 1.0
+_SAID = 3  # of runs that gave up; a table is to stay one
 _MINOR = ("val/count", "val/loss")
 
 
@@ -81,7 +83,7 @@ def _all(root: Path) -> _View:
     sweeps = [(sweep, points_of(sweep, known)) for sweep in all_sweeps(root)]
     points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
     runs = [run for folder, run in known.items() if folder not in points]
-    shown = [*_table(runs), *_sweep_rows(sweeps)] or [f"no runs in {root}"]
+    shown = [*_table(runs), *_gave_up(runs), *_sweep_rows(sweeps)] or [f"no runs in {root}"]
     shown += _unasked(answer.problem)
     document = {
         "runs": [run.to_json() for run in known.values()],
@@ -126,6 +128,13 @@ def _table(runs: Sequence[Status]) -> list[str]:
     return aligned(rows, left={0, 1, 4, 6})
 
 
+def _gave_up(runs: Sequence[Status]) -> list[str]:
+    """The newest runs that no job goes on with any more, and why; the table marks them all."""
+    found = [run for run in runs if run.gave_up]
+    said = [f"{run.folder.name} gave up: {run.gave_up}" for run in found[:_SAID]]
+    return [*said, f"`launch status {found[0].folder.name}` says what to do"] if found else []
+
+
 def _main(metrics: Mapping[str, float | None]) -> str:
     """What the run is judged by: a metric of the validation data, else a loss."""
     names = [name for name in metrics if name.startswith("val/") and name not in _MINOR]
@@ -149,12 +158,16 @@ def _details(status: Status) -> list[str]:
         )
         shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {since(status)} ago")
     shown += words(status)
-    if error := status.outcome.get("error"):
-        shown += [f"error: {line}" for line in str(error.get("message", "")).split("\n")[:1]]
+    error = str((status.outcome.get("error") or {}).get("message", ""))
+    shown += [f"error: {error.splitlines()[0]}"] if error and error != status.gave_up else []
+    shown += [f"gave up: {status.gave_up}"] if status.gave_up else []
+    if status.was_interrupted and (log := newest_log(status.folder)):
+        shown.append(f"its last job's log: {log}")
     if numbers := attempts(status.folder):
         shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
     if status.can_go_on:
-        shown.append(f"go on with `launch resume {status.folder.name}`")
+        anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
+        shown.append(f"go on with `launch resume {status.folder.name}`{anew}")
     return shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data.errors import UsageError
+from .best_effort import best_effort
 from .console import say
 from .job import JobSpec
 from .job_log import note_job
@@ -30,7 +31,8 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     waiting = [job.id for job in live_jobs(folder, asked(folder.name, [folder])) if is_waiting(job)]
     for job in waiting:
         slurm_client.cancel(job)
-        note_job(folder, "cancelled", job, why=why)
+        with best_effort():
+            note_job(folder, "cancelled", job, why=why)
     return waiting
 
 
@@ -64,8 +66,9 @@ def cancel(folder: Path) -> bool:
 
     jobs = live_jobs(folder, asked(folder.name, [folder]))
     for job in sorted(jobs, key=lambda job: not is_waiting(job)):
-        note_job(folder, "cancelled", job.id, why="launch cancel")
         slurm_client.cancel(job.id)
+        with best_effort():
+            note_job(folder, "cancelled", job.id, why="launch cancel")
     if jobs:
         many = "jobs" if len(jobs) > 1 else "job"
         say([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])

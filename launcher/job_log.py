@@ -5,6 +5,7 @@ Whoever submits, starts, requeues or ends a job appends to it; ``launch status``
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -26,17 +27,26 @@ def slurm_folder(run: Path) -> Path:
 def note_job(run: Path, event: str, job: int | str, **facts: Any) -> None:
     """Append one event, whole: it is a single ``write`` to a file opened for appending.
 
+    Where a full disk took only a part of an earlier one, this one begins on a line of its own.
+
     Args:
         run: the run's folder.
         event: ``submitted``, ``started``, ``ended``, …
         job: the SLURM job's number.
         facts: what else is to be known, as plain values.
+
+    Raises:
+        OSError: it could not be written, or not whole.
     """
-    line = json.dumps({"time": time.time(), "event": event, "job": str(job), **facts}) + "\n"
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(slurm_folder(run) / JOBS, flags, 0o600)
+    line = (json.dumps({"time": time.time(), "event": event, "job": str(job), **facts}) + "\n").encode()
+    path = slurm_folder(run) / JOBS
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, line.encode())
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -55,6 +65,12 @@ def last_job(run: Path) -> str | None:
     """The number of the job that was submitted last; None where there was none."""
     jobs = [str(event["job"]) for event in read_jobs(run) if event.get("event") == "submitted"]
     return jobs[-1] if jobs else None
+
+
+def newest_log(run: Path) -> Path | None:
+    """The log of the job that wrote last; None where none has written."""
+    logs = (run / FOLDER).glob("job-*.log")
+    return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _event(line: str) -> dict[str, Any] | None:

@@ -257,7 +257,7 @@ def words(found: Status) -> list[str]:
 
 
 def brief(found: Status) -> str:
-    """``12 PENDING (Resources)``; a ! where SLURM and the run disagree."""
+    """``12 PENDING (Resources)``, ``12 FAILED, gave up``; a ! where SLURM and the run disagree."""
     facts = found.slurm
     if not facts:
         return ""
@@ -265,6 +265,7 @@ def brief(found: Status) -> str:
         return "?" if facts["problem"] else "not sent"
     state = facts["state"] or ("?" if facts["problem"] else "gone")
     why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
+    state += ", gave up" if found.gave_up else ""
     return f"{facts['job']} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 

@@ -129,11 +129,23 @@ def ends(events: Sequence[Mapping[str, Any]]) -> list[End]:
     """The ends that a job log tells of since somebody last submitted the run, oldest first."""
     found: list[End] = []
     for event in events:
-        if event.get("event") in ("sending", "submitted") and not event.get("after"):
+        if event.get("event") in ("sending", "submitted") and not _follows(event):
             found.clear()
         elif event.get("event") == "ended" and event.get("cause"):
             found.append(End(event["cause"], int(event["exit_code"]), bool(event["gained"])))
     return found
+
+
+def _follows(event: Mapping[str, Any]) -> bool:
+    """Whether it is about a job that goes on after another by itself."""
+    return bool(event.get("after") or (event.get("facts") or {}).get("after"))
+
+
+def is_withdrawn(events: Sequence[Mapping[str, Any]], job: str) -> bool:
+    """Whether a person has cancelled a job by ``launch stop`` or ``cancel``: then they give their reason."""
+    return any(
+        event.get("event") == "cancelled" and event.get("job") == job and event.get("why") for event in events
+    )
 
 
 def unsettled(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -14,12 +14,14 @@ from .console import put, say
 from .job_log import FOLDER
 from .job_state import ask, is_slurm, with_jobs, words
 from .merge import WINDOW, Merger, merged, ranks_in_words
+from .node_logs import without_attempt
 from .owner import is_held
 from .runs import ANY_RUN, LOCK, find_run, is_sweep
 from .status import attempts, read_status
 
 _EVERY_SECONDS = 0.2
 _LOG = re.compile(r"rank-(\d+)\.log")
+_OF_JOBS = ("job-*.log", "job-*/node-*.log")
 _CHUNK = 1 << 16
 _BLOCK_LINES = 500
 _QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
@@ -51,7 +53,8 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
         raise UsageError(f"{folder.name} has no attempt {attempt}", f"it has {_listed(numbers)}")
     number = attempt or (numbers[-1] if numbers else None)
     if follow and (number is not None or is_held(folder / LOCK)):
-        return _follow(folder, rank, number)
+        _follow(folder, rank, number)
+        return _show_nodes(folder) if rank is None else 0
     if number is None:
         raise UsageError(f"{folder.name} has no log", "`launch status` says how it is doing")
     logs = _logs(folder / f"attempt-{number}")
@@ -62,11 +65,24 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
         )
     say([_headline(folder, numbers, number)])
     _print({rank: logs[rank]} if rank is not None else logs)
+    return _show_nodes(folder) if rank is None and attempt is None else 0
+
+
+def _show_nodes(folder: Path) -> int:
+    """What the nodes of a later job said, where that came to no attempt; 0."""
+    for path in without_attempt(folder):
+        say([f"{folder.name}, later: {path}"])
+        put(_marked(path, _lines(path)))
     return 0
 
 
+def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
+    """A node's lines with its number; a job's own as they are."""
+    return (f"{path.stem} | {line}" for line in lines) if path.stem.startswith("node-") else lines
+
+
 def _show_jobs(folder: Path, *, follow: bool) -> None:
-    """What the jobs themselves wrote, for as long as there is no rank: set-up lines, and why nothing started."""
+    """What jobs and nodes wrote, for as long as there is no rank: set-up lines, and why nothing started."""
     tails: dict[Path, _Tail] = {}
     told = ""
     looked = -_QUEUE_SECONDS
@@ -80,9 +96,9 @@ def _show_jobs(folder: Path, *, follow: bool) -> None:
             if (now := "; ".join(words(found))) != told:
                 say([f"{folder.name} is {found.status}: {now}"])
                 told = now
-        for path in sorted((folder / FOLDER).glob("job-*.log")):
-            tail = tails.setdefault(path, _Tail(path))
-            if not put(tail.more(rest=over)):
+        for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
+            tail = tails.get(path) or tails.setdefault(path, _Tail(path))
+            if not put(_marked(path, tail.more(rest=over))):
                 over = True
         if over:
             break

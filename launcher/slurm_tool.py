@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -26,8 +27,21 @@ _HINTS = {
 }
 
 
+_SILENCE = re.compile(
+    "contact slurm controller|configuration source|timed out|connection (refused|reset|failure)|zero bytes"
+    "|transport endpoint|no route to host|network is unreachable|in standby mode|temporarily unable"
+    "|protocol authentication error",
+    re.IGNORECASE,
+)
+"""What the tools say when nobody has decided anything: the same may be asked again, and be granted."""
+
+
 class SlurmError(MachineError):
     """SLURM refused, or could not be asked: what was run, what it said, and what to do."""
+
+
+class SlurmSilentError(SlurmError):
+    """SLURM's controller could not be asked, or did not answer: what was wanted may have been done all the same."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ class Answer:
         lowered = self.said.lower()
         known = next((text for sign, text in _HINTS.items() if sign in lowered), "")
         said = self.said or f"it said nothing, and ended with status {self.status}"
-        return SlurmError(f"{what or shlex.join(self.command)}\n{said}", hint or known)
+        kind = SlurmSilentError if _SILENCE.search(self.said) else SlurmError
+        return kind(f"{what or shlex.join(self.command)}\n{said}", hint or known)
 
 
 def run_tool(
@@ -109,10 +124,10 @@ def _end(tool: subprocess.Popen[str]) -> None:
         os.killpg(tool.pid, signal.SIGKILL)
 
 
-def _silent(command: Sequence[str], timeout: float) -> SlurmError:
+def _silent(command: Sequence[str], timeout: float) -> SlurmSilentError:
     hint = "SLURM's controller is down or overloaded: try `scontrol ping`, and again later"
     if command[0] == "sbatch":
         hint = (
             "the job may have been submitted all the same: look at `squeue --me` before you submit it again"
         )
-    return SlurmError(f"{shlex.join(command)}\nno answer in {timeout:g} s", hint)
+    return SlurmSilentError(f"{shlex.join(command)}\nno answer in {timeout:g} s", hint)

@@ -58,6 +58,11 @@ class Status:
         """Whether ``launch resume`` would take it up."""
         return self.status in ("failed", "stopped") and (self.folder / "spec.json").is_file()
 
+    @property
+    def gave_up(self) -> str:
+        """Why no further job goes on with it by itself; empty where one does, or none was ever to."""
+        return str(self.outcome.get("gave_up") or "") if self.is_over else ""
+
     def to_json(self) -> dict[str, Any]:
         """The run as ``launch status --json`` prints it."""
         owner = self.owner and {"pid": self.owner.pid, "host": self.owner.host, "user": self.owner.user}
@@ -76,7 +81,7 @@ class Status:
             "attempts": attempts(self.folder),
             "exit_code": self.outcome.get("exit_code"),
             "error": self.outcome.get("error"),
-            **({"slurm": dict(self.slurm)} if self.slurm else {}),
+            **({"gave_up": self.gave_up or None, "slurm": dict(self.slurm)} if self.slurm else {}),
         }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.errors import LockstepError, MachineError
+from .best_effort import best_effort
 from .console import say
 from .job_log import note_job
 from .job_state import ask, asked, is_waiting, live_jobs
@@ -87,10 +88,11 @@ def _withdraw(jobs: Mapping[Path, list[Job]], why: str, *, waiting: bool) -> Non
     from . import slurm_client
 
     chosen = [(point, job.id) for point, found in jobs.items() for job in found if is_waiting(job) == waiting]
-    for point, job in chosen:
-        note_job(point, "cancelled", job, why=why)
     if chosen:
         slurm_client.cancel(*(job for _, job in chosen))
+    for point, job in chosen:
+        with best_effort():
+            note_job(point, "cancelled", job, why=why)
 
 
 def _tell(sweep: Sweep, jobs: Mapping[Path, list[Job]], what: str) -> int:

@@ -198,11 +198,15 @@ def aligned(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
 
 
 def _failures(points: list[Point]) -> list[str]:
-    return [
-        f"{point.run}: {str(point.error.get('message', '')).splitlines()[0]}"
-        for point in points
-        if point.status == "failed" and point.error.get("message")
-    ]
+    """Of each point what failed, and why no job goes on with it."""
+    found = []
+    for point in points:
+        error, gave_up = str(point.error.get("message", "")), point.found.gave_up if point.found else ""
+        if point.status == "failed" and error and error != gave_up:
+            found.append(f"{point.run}: {error.splitlines()[0]}")
+        if gave_up:
+            found.append(f"{point.run} gave up: {gave_up}")
+    return found
 
 
 def _verdict(results: Results) -> list[str]:
@@ -253,7 +257,7 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
         "status": point.status,
         "exit_code": point.exit_code,
         "error": dict(point.error) or None,
-        **({"slurm": dict(found.slurm)} if found and found.slurm else {}),
+        **({"gave_up": found.gave_up or None, "slurm": dict(found.slurm)} if found and found.slurm else {}),
         "epoch": found.epoch if found else 0,
         "step": found.step if found else 0,
         "metrics": dict(row.metrics),

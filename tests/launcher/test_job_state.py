@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lockstep.launcher import board
+from lockstep.launcher import board, job_state
 from lockstep.launcher.job_log import note_job
 from lockstep.launcher.job_state import Answer, with_jobs, words
 from lockstep.launcher.lock import held
 from lockstep.launcher.runs import runs_root
 from lockstep.launcher.slurm_client import Job
 from lockstep.launcher.status import read_status
+from lockstep.launcher.sweep_file import Sweep, write_sweep
 
 STILL = "SLURM: a job of this run still waits"
 SILENT = Answer(problem="no answer in 5 s")
@@ -136,3 +138,80 @@ def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, ca
     assert "1 PENDING (Resources)" in shown
     assert "2 RUNNING" in shown
     assert shown.splitlines()[0].split()[-1] == "SLURM"
+
+
+GAVE_UP = "it was preempted, 4 times in all (max_preemptions is 3)"
+
+
+def gave_up(name: str, status: str, **more: Any) -> Path:
+    folder = submitted(name, "1")
+    (folder / "spec.json").write_text("{}")
+    outcome = {"status": status, "exit_code": 75, "gave_up": GAVE_UP, **more}
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+    return folder
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """What SLURM says whenever it is asked."""
+    said = [queue("COMPLETED")]
+    monkeypatch.setattr(board, "ask", lambda *_, **__: said[0])
+    monkeypatch.setattr(job_state, "ask", lambda *_, **__: said[0])
+    return said
+
+
+def test_a_run_that_gave_up_says_so_and_why(answers: list[Answer], capsys: Any) -> None:
+    gave_up("r", "stopped")
+    board.show("r", watch=False, as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert f"gave up: {GAVE_UP}" in shown
+    assert shown[-1].startswith("go on with `launch resume r`, which counts its attempts anew")
+    board.show("r", watch=False, as_json=True)
+    assert json.loads(capsys.readouterr().out)["gave_up"] == GAVE_UP
+    board.show(None, watch=False, as_json=False)
+    table = capsys.readouterr().out
+    assert "1 COMPLETED, gave up\n" in table
+    assert f"r gave up: {GAVE_UP}\n`launch status r` says what to do\n" in table
+    answers[0] = queue("PENDING")  # it was resumed
+    board.show("r", watch=False, as_json=False)
+    board.show(None, watch=False, as_json=False)
+    assert "gave up" not in capsys.readouterr().out
+
+
+def test_a_reason_that_is_the_error_stands_there_once(answers: list[Answer], capsys: Any) -> None:
+    gave_up("r", "failed", error={"message": GAVE_UP})
+    board.show("r", watch=False, as_json=False)
+    assert capsys.readouterr().out.count(GAVE_UP) == 1
+    gave_up("s", "failed", error={"message": "no GPU"})
+    board.show("s", watch=False, as_json=False)
+    assert f"error: no GPU\ngave up: {GAVE_UP}\n" in capsys.readouterr().out
+
+
+def test_a_sweep_says_of_each_point_that_it_gave_up(answers: list[Answer], capsys: Any) -> None:
+    folder = runs_root() / "s"
+    folder.mkdir(parents=True)
+    points = [{"lr": "1"}, {"lr": "2"}]
+    write_sweep(Sweep(folder, "own", "config.yaml", folder, [], {"lr": ["1", "2"]}, points, slurm=True))
+    gave_up("s-000", "stopped")
+    gave_up("s-001", "failed", error={"message": "no GPU"})
+    board.show("s", watch=False, as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if GAVE_UP in line or "no GPU" in line] == [
+        f"s-000 gave up: {GAVE_UP}",
+        "s-001: no GPU",
+        f"s-001 gave up: {GAVE_UP}",
+    ]
+    board.show("s", watch=False, as_json=True)
+    assert [point["gave_up"] for point in json.loads(capsys.readouterr().out)["points"]] == [GAVE_UP] * 2
+
+
+def test_a_run_that_wrote_no_outcome_names_the_log_of_its_last_job(
+    answers: list[Answer], capsys: Any
+) -> None:
+    answers[0] = queue("FAILED")
+    folder = submitted("r", "1", "2")
+    for number, name in enumerate(("job-2.log", "job-1.log"), 1):
+        (folder / "slurm" / name).write_text("")
+        os.utime(folder / "slurm" / name, (number, number))
+    board.show("r", watch=False, as_json=False)
+    assert f"its last job's log: {folder}/slurm/job-1.log\n" in capsys.readouterr().out

@@ -86,6 +86,8 @@ def test_the_job_log_tells_of_ends_since_somebody_submitted_the_run() -> None:
     assert found is not None
     assert (found.action, found.is_last) == ("continue", False)
     assert ends([*events, {"event": "submitted", "job": "3"}]) == []
+    assert ends([*events, {"event": "sending", "job": "", "facts": {"after": "2"}}]) == [LIMIT]
+    assert ends([*events, {"event": "sending", "job": "", "facts": {}}]) == []
 
 
 @pytest.mark.parametrize(

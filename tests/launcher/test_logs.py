@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from lockstep.data.errors import UsageError
 from lockstep.launcher import logs
+from lockstep.launcher.job_log import note_job
 from lockstep.launcher.merge import WINDOW, Merger, merged, ranks_in_words
 from lockstep.launcher.runs import runs_root
 from tests.conftest import LAUNCH, WATCHDOG
@@ -188,3 +190,38 @@ def test_the_command_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def _write_node(folder: Path, start: str, node: int, text: str) -> None:
+    job, _, restart = start.partition(".")
+    note_job(folder, "started", job, restart=int(restart), step=0)
+    (folder / f"slurm/job-{start}").mkdir(exist_ok=True)
+    (folder / f"slurm/job-{start}/node-{node}.log").write_text(text)
+
+
+def test_what_a_node_said_before_there_was_a_rank_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runs_root() / "first"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    _write_node(folder, "5.0", 0, "error: node n1: no GPU\nhint: ask for less\n")
+    (folder / "slurm/job-5.log").write_text("srun: error\n")
+    _show("first")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ["srun: error", "node-0 | error: node n1: no GPU", "node-0 | hint: ask for less"]
+
+
+def test_what_a_node_of_a_later_job_said_follows_the_last_attempt(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _write("first", 1, r0="of 1\n")
+    (folder / "job.json").write_text("{}")
+    _write_node(folder, "5.0", 0, "it began\n")
+    os.utime(folder / "slurm/job-5.0", (1, 1))
+    _show("first")
+    assert capsys.readouterr().out == "of 1\n"
+    os.utime(folder / "attempt-1", (2, 2))
+    _write_node(folder, "6.1", 1, "error: node n2: no GPU\n")
+    _show("first")
+    captured = capsys.readouterr()
+    assert captured.out == "of 1\nnode-1 | error: node n2: no GPU\n"
+    assert "job-6.1/node-1.log" in captured.err
+    _show("first", attempt=1)
+    assert capsys.readouterr().out == "of 1\n"

@@ -164,3 +164,30 @@ def test_the_environment_has_nothing_of_another_job(monkeypatch: pytest.MonkeyPa
     assert (clean["SLURM_CONF"], clean["SLURM_JWT"], clean["PATH"]) == ("/here", "token", os.environ["PATH"])
     monkeypatch.delenv("SLURM_CONF")
     assert "SLURM_CONF" not in slurm_client.environment()
+
+
+@pytest.mark.parametrize(
+    ("said", "silent"),
+    [
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", True),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", True),
+        ("slurm_load_jobs error: Zero Bytes were transmitted or received", True),
+        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", False),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
+            False,
+        ),
+        ("Requested operation is presently disabled for job 5", False),
+        ("slurm_suspend error: Access/permission denied", False),
+    ],
+)
+def test_silence_is_told_from_a_refusal(said: str, *, silent: bool) -> None:
+    error = slurm_tool.Answer(("scontrol",), 1, "", said).error()
+    assert isinstance(error, slurm_tool.SlurmSilentError) is silent
+
+
+def test_a_tool_that_does_not_end_is_silent(tool) -> None:
+    tool("scontrol", "exec sleep 60")
+    with pytest.raises(slurm_tool.SlurmSilentError, match="no answer in"):
+        slurm_tool.run_tool(["scontrol"], None, dict(os.environ), 0.2)

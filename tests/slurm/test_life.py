@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -138,6 +139,70 @@ def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slur
         json.loads((run / "job.json").read_text())["wandb_id"]
     }
     assert [e["job"] for e in read_jobs(run) if e["event"] == "cancelled"] != []
+
+
+def test_another_job_goes_on_where_the_one_that_waited_was_cancelled(paced: Paced, slurm: Cluster) -> None:
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min")
+    paced.wait_for_step(run, 20)
+    (waiting,) = [e["job"] for e in read_jobs(run) if e["event"] == "submitted" and e.get("after")]
+    slurm.cancel(waiting)
+    slurm.run("scancel", "--signal=USR1", "--batch", job)
+    end = paced.wait_for_end(run, "continue")
+    assert end["next"] not in (None, waiting), paced.told(run)
+    paced.pace(0)
+    paced.check_done(run, whole)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_controller_that_is_silent_for_a_while_ends_no_run(
+    paced: Paced, slurm: Cluster, *, lost: bool
+) -> None:
+    """At the end of an attempt, where the job is to be requeued; and at the beginning of the one after a lost one."""
+    whole = paced.whole()
+    run, job = paced.submit("--time", "10min", f"slurm.continuation={'chain' if lost else 'requeue'}")
+    paced.wait_for_step(run, 20)
+    controller = slurm.record.daemons["slurmctld"].pid
+    batch = next(p for p in psutil.process_iter(["cmdline"]) if _is_batch(p.info["cmdline"] or [], run))
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        batch.send_signal(signal.SIGKILL if lost else signal.SIGUSR1)
+        if not lost:
+            log = run / f"slurm/job-{job}.log"
+            paced.wait(run, lambda: "it is asked again" in log.read_text(), "another question")
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    if lost:
+        _stop_when_it_starts(paced, run, controller)
+    else:
+        paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
+    paced.pace(0)
+    paced.check_done(run, whole)
+    assert len([e for e in read_jobs(run) if e["event"] == "started"]) == 2
+
+
+def _stop_when_it_starts(paced: Paced, run: Path, controller: int) -> None:
+    """Let the controller be silent as soon as the next job's own supervisor is there."""
+
+    def found() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if _is_batch(p.info["cmdline"] or [], run)]
+
+    paced.wait(run, found, "the next job")
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        logs = run / "slurm"
+        paced.wait(
+            run,
+            lambda: any("it is asked again" in log.read_text() for log in logs.glob("job-*.log")),
+            "another question",
+        )
+    finally:
+        os.kill(controller, signal.SIGCONT)
+
+
+def _is_batch(command: list[str], run: Path) -> bool:
+    return command[-2:] == ["lockstep.launcher.batch", str(run)]
 
 
 def test_two_nodes_and_four_ranks_give_the_weights_of_four_ranks_here(paced: Paced, slurm: Cluster) -> None:
@@ -297,6 +362,33 @@ def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Clust
     assert "by design" in outcome["error"]["message"]
     assert "without having gained a step" in outcome["gave_up"]
     assert len(list(run.glob("attempt-*"))) == 1
+
+
+def test_a_node_that_falls_short_is_named_before_there_is_a_rank(paced: Paced, slurm: Cluster) -> None:
+    """The sandbox's GPUs are make-believe: the nodes see none."""
+    done = paced.launch(
+        "submit",
+        "own.yaml",
+        *SETTINGS,
+        "--nodes",
+        "2",
+        "--gpus",
+        "2",
+        "--name",
+        "short",
+        "--json",
+        cwd=paced.folder,
+    )
+    assert done.status == 0, done.err
+    run, job = Path(done.document["run_dir"]), done.document["job"]
+    paced.wait_for_end(run, "give up")
+    paced.wait(run, (run / "outcome.json").exists, "an outcome")
+    fault = "the job asked for 2 GPUs on each node, and this one shows 0"
+    error = json.loads((run / "outcome.json").read_text())["error"]
+    assert (error["kind"], fault in error["message"]) == ("MachineError", True), paced.told(run)
+    assert fault in (run / f"slurm/job-{job}.log").read_text()
+    assert fault in paced.launch("status", "short").out
+    assert f"node-1 | error: node n2: {fault}" in paced.launch("logs", "short").out
 
 
 SCRIPT = """
