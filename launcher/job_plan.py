@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..training.spec import SlurmConfig
 from .clusters import command_line, find_profile
 from .config import ResolvedConfig
 from .job_options import JobOptions, Layer, job_options
+from .node_supply import Need
 from .sbatch import How
 from .submit_client import Cluster, ask_cluster, cpus_and_gpus
 
@@ -30,8 +30,7 @@ class JobPlan:
     how: How
     requeue: bool
     """Whether SLURM itself puts the job back into the queue."""
-    partition: Mapping[str, str] | None
-    """The first of those that were asked for, in scontrol's words."""
+    need: Need
     notes: list[str]
     """What people should know."""
 
@@ -61,8 +60,12 @@ def plan_job(
     notes += _too_long(options.slurm, cluster)
     if at_once and how == "chain":
         notes.append(f"jobs that go on where a point was stopped come on top of the {at_once} at once")
-    chosen = next(iter(cluster.chosen(options.slurm.partition)), None)
-    return JobPlan(options, cores, how, requeue, chosen, notes)
+    return JobPlan(options, cores, how, requeue, _need(options.slurm, cores, cluster), notes)
+
+
+def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> Need:
+    gpus = int(str(slurm.gpus or 0).rpartition(":")[2])
+    return Need(cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or "")
 
 
 def of_config(resolved: ResolvedConfig | None) -> Layer:

@@ -14,7 +14,7 @@ from .job_plan import JobPlan, check_setup, plan_job
 from .names import program_stem, safe_stem
 from .runs import create_run
 from .submission import Submission, compose
-from .submit_client import laid_out, send, try_out, when
+from .submit_client import Outlook, laid_out, send, try_out, when
 from .submit_view import listing_of
 from .yaml_file import printable
 
@@ -54,13 +54,14 @@ def submit(request: SubmitRequest) -> int:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
         laid.folders.append(create_run(request.name, stem))
         submission = _compose(laid.folders[0], request, plan)
-        expected = try_out(submission.arguments, submission.job.env, plan.partition)
+        outlook = try_out(submission.arguments, submission.job.env, plan.need)
+        notes += outlook.notes
         if request.dry_run:
-            _show(submission, request, expected, notes)
+            _show(submission, request, outlook, notes)
             return 0
         submission.fill()
-        job = send(submission.arguments, submission.job.env, laid, [submission.wish()])
-    _tell(submission, request, job, expected, notes)
+        job = send(submission.arguments, submission.job.env, laid, [submission.wish()], plan.need)
+    _tell(submission, request, job, outlook, notes)
     return 0
 
 
@@ -100,22 +101,23 @@ def _compose(folder: Path, request: SubmitRequest, plan: JobPlan) -> Submission:
     return submission
 
 
-def _show(submission: Submission, request: SubmitRequest, expected: str, notes: list[str]) -> None:
+def _show(submission: Submission, request: SubmitRequest, outlook: Outlook, notes: list[str]) -> None:
     if request.json:
-        put_json(
-            {"schema_version": 1, "status": "planned", "expected_start": expected, **submission.to_json()}
-        )
+        facts = {"status": "planned", "expected_start": outlook.start}
+        put_json({"schema_version": 1, **facts, **submission.to_json()})
         return
     put(listing_of(submission.to_json(), submission.values))
     say(f"note: {note}" for note in notes)
-    say([f"nothing was sent; SLURM would take it{when(expected)}"])
+    say([outlook.verdict])
 
 
-def _tell(submission: Submission, request: SubmitRequest, job: int, expected: str, notes: list[str]) -> None:
+def _tell(
+    submission: Submission, request: SubmitRequest, job: int, outlook: Outlook, notes: list[str]
+) -> None:
     run = submission.folder.name
     if request.json:
         facts = {"run": run, "run_dir": str(submission.folder), "status": "queued", "job": str(job)}
-        put_json({"schema_version": 1, **facts, "expected_start": expected})
+        put_json({"schema_version": 1, **facts, "expected_start": outlook.start})
     say(f"note: {note}" for note in notes)
-    say([f"{run}: job {job} is queued{when(expected)}"])
+    say([f"{run}: job {job} is queued{when(outlook.start)}"])
     say([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])
