@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from ..training.slurm_time import seconds_of
 from ..training.spec import SlurmConfig
 from .clusters import command_line, find_profile
 from .config import ResolvedConfig
+from .job_environment import withheld
 from .job_options import JobOptions, Layer, job_options
 from .node_supply import Need
 from .sbatch import How
@@ -57,10 +59,17 @@ def plan_job(
     _check_partitions(options, cluster)
     how, requeue = continuation(options.slurm, cluster, at_once)
     cores, notes = _cores(options, cluster)
-    notes += _too_long(options.slurm, cluster)
+    notes += [*_too_long(options.slurm, cluster), *_withheld(options.slurm)]
     if at_once and how == "chain":
         notes.append(f"jobs that go on where a point was stopped come on top of the {at_once} at once")
     return JobPlan(options, cores, how, requeue, _need(options.slurm, cores, cluster), notes)
+
+
+def _withheld(slurm: SlurmConfig) -> list[str]:
+    return [
+        f"{name} does not travel: there is a user in its address, which SLURM would store"
+        for name in withheld(os.environ, slurm.env or ())
+    ]
 
 
 def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> Need:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
+from ..training.slurm_secrets import is_token, secret_option
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
 from .job_plan import JobPlan, check_setup, plan_job
@@ -17,11 +17,6 @@ from .submission import Submission, compose
 from .submit_client import Outlook, laid_out, send, try_out, when
 from .submit_view import listing_of
 from .yaml_file import printable
-
-_SECRET_ARGUMENT = re.compile(
-    r"--?([\w-]*[-_])?(secret|password|passwd|(api|access|auth|hf|hub|bearer|private)[-_]?(key|token))(?=$|=)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -66,21 +61,26 @@ def submit(request: SubmitRequest) -> int:
 
 
 def _check_program(program: list[str]) -> None:
-    """What would be found out only after hours in a queue.
+    """What would be found out only after hours in a queue, or never.
 
     Raises:
-        UsageError: there is no such script, or no module was named.
+        UsageError: there is no such script, no module was named, or an argument is a token.
     """
     if program == ["-m"]:
         raise UsageError("-m: a module's name is missing", "launch submit [OPTIONS] -m MODULE [ARGS]")
     if program and not program[0].startswith("-m") and not Path(program[0]).exists():
         about = f"{printable(program[0])}: there is no such script"
         raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
+    if any(map(is_token, program[1:])):
+        raise UsageError(
+            "an argument of the program is a token, which the run folder would keep",
+            "write it into a file of yours, and let the program read that",
+        )
 
 
 def _told(program: list[str]) -> list[str]:
     """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
-    names = dict.fromkeys(found[0] for argument in program[1:] if (found := _SECRET_ARGUMENT.match(argument)))
+    names = dict.fromkeys(name for argument in program[1:] if (name := secret_option(argument)))
     return [
         f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
     ]

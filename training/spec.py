@@ -21,7 +21,6 @@ from .slurm_fields import (
     Gres,
     Hosts,
     Image,
-    Line,
     Mail,
     MailTypes,
     Memory,
@@ -30,8 +29,8 @@ from .slurm_fields import (
     Name,
     Names,
     OtherOptions,
-    Variable,
 )
+from .slurm_secrets import Line, Variable
 from .slurm_time import normal_time
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]

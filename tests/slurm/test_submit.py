@@ -322,3 +322,18 @@ def test_what_can_never_run_is_refused_beside_a_drained_node_as_well(
     assert words in done.err
     assert not (tmp_path / "runs" / "never").exists()
     assert ask("squeue", "-h") == ""
+
+
+def test_an_address_with_a_user_stays_with_a_note_and_a_token_is_refused(launch, tmp_path):
+    env = {"HTTPS_PROXY": f"http://{CANARY}@proxy", "WANDB_BASE_URL": f"https://{CANARY}@h"}
+    dry = launch("submit", "digits", "--cpu", "1", "--dry-run", "--json", env=env)
+    assert not env.keys() & set(dry.document["environment"])
+    dry = launch("submit", "digits", "--cpu", "1", "--dry-run", env=env)
+    stays = "does not travel: there is a user in its address, which SLURM would store"
+    assert {f"note: {name} {stays}" for name in env} <= set(dry.err.splitlines())
+    assert CANARY not in dry.out + dry.err
+    (tmp_path / "work" / "t.py").write_text("pass\n")
+    done = launch("submit", "--cpu", "1", "--name", "t", "t.py", "--x", "hf_" + "a1B2" * 6)
+    assert (done.status, "an argument of the program is a token" in done.err) == (2, True)
+    assert "a1B2" not in done.err
+    assert not (tmp_path / "runs" / "t").exists()
