@@ -502,6 +502,24 @@ def test_a_set_up_line_that_fails_ends_the_job_with_its_own_text(tmp_path):
     assert "this line of the set-up failed: false # 'it'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python=/nowhere run=/nowhere",
+        "set -- /a /b /c",
+        "shift; true",
+        "set -eu",
+        "IFS=/",
+        "cd /",
+        "unset run python",
+    ],
+)
+def test_a_set_up_line_may_set_any_variable(tmp_path, line):
+    text = "".join(f"{each}\n" for each in submissions._setup(setup_of(line)))
+    done, run = run_script(tmp_path, setup=text)
+    assert done.stdout.startswith(f"<-P><-m><lockstep.launcher.batch><{run}>"), done.stderr
+
+
 def test_modules_are_loaded_in_order_and_a_missing_one_ends_the_job(tmp_path):
     module = 'module() { echo "$@"; [ "$2" != c ]; }\n'
     text = module + "".join(
