@@ -285,6 +285,13 @@ def test_slurm_s_signal_comes_well_before_the_end_and_not_before_the_middle(time
     assert warning(cli(time=time, grace=grace).slurm) == seconds
 
 
+@pytest.mark.parametrize("grace", [float("inf"), float("nan"), -1, 65_001])
+def test_a_grace_is_a_number_that_slurm_can_count(grace):
+    with pytest.raises(UsageError, match=r"--grace = .* must be at (least|most)"):
+        cli(grace=grace)
+    assert warning(cli(grace=65_000).slurm) < 2**16
+
+
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", "\x1b", "a\tb"])
 def test_a_path_that_slurm_would_take_apart_is_refused(name):
     with pytest.raises(UsageError, match="control characters"):
