@@ -17,7 +17,9 @@ from .sending import Wish
 from .slurm_tool import SlurmError
 
 _SILENT = re.compile(
-    r"contact slurm controller|configuration source|timed out|no answer in|auth", re.IGNORECASE
+    r"contact slurm controller|configuration source|timed out|no answer in"
+    r"|authentication (error|credential)|munge|zero bytes were transmitted",
+    re.IGNORECASE,
 )
 _NO_PLACE = "Requested node configuration is not available"
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")

@@ -23,8 +23,10 @@ from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.job_options import Layer, job_options
 from lockstep.launcher.job_plan import continuation
 from lockstep.launcher.names import program_stem, safe_stem
+from lockstep.launcher.node_supply import Need
 from lockstep.launcher.sbatch import SCRIPT, refuse_path, sbatch_options, warning
-from lockstep.launcher.submit_client import Cluster
+from lockstep.launcher.slurm_tool import SlurmError
+from lockstep.launcher.submit_client import Cluster, refusal
 from lockstep.training.slurm_fields import OURS, OWN, other_option
 from lockstep.training.slurm_time import normal_time, seconds_of
 from lockstep.training.spec import SlurmConfig
@@ -415,6 +417,36 @@ def test_how_a_job_goes_on_follows_the_partition():
     assert found("REQUEUE", at_once=2) == ("requeue", True)  # a chained job is none of the array's tasks
     assert found("CANCEL", at_once=2) == ("chain", False)
     assert found("REQUEUE", "chain", at_once=2) == ("chain", False)
+
+
+SILENCE = (
+    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    "sbatch: error: Batch job submission failed: Protocol authentication error",
+    "sbatch: error: Batch job submission failed: Invalid authentication credential",
+    "sbatch: error: If munged is up, restart with --num-threads=10",
+    "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
+    "no answer in 60 s",
+)
+REFUSAL = (
+    "sbatch: error: Project x is not authorized for this partition",
+    "sbatch: error: author of the job unknown: see our site's rules",
+    "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+)
+
+
+@pytest.mark.parametrize("said", SILENCE)
+def test_silence_is_no_refusal(said):
+    error = SlurmError(f"sbatch x\n{said}")
+    assert refusal(error, Need()) is error
+
+
+@pytest.mark.parametrize("said", REFUSAL)
+def test_a_refusal_is_told_in_the_site_s_own_words(said):
+    told = refusal(SlurmError(f"sbatch x\n{said}"), Need())
+    assert isinstance(told, UsageError)
+    assert told.message.startswith("SLURM refuses the job: ")
+    assert told.message.endswith(said.rpartition(": ")[2])
 
 
 # The environment
