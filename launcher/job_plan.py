@@ -20,6 +20,9 @@ from .job_options import JobOptions, Layer, job_options
 from .node_supply import Need
 from .sbatch import How
 from .submit_client import Cluster, ask_cluster, cpus_and_gpus
+from .yaml_file import printable
+
+_WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,26 @@ def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
 
 
 def check_setup(setup: str) -> None:
-    """Whether bash can read the set-up lines, before they wait in a queue for hours."""
+    """Whether bash can read the set-up lines, before they wait in a queue for hours.
+
+    Raises:
+        UsageError: it cannot, or a line goes on in the next, which it would swallow.
+    """
     bash = shutil.which("bash") if setup else None
     if bash is None:
         return
-    read = subprocess.run([bash, "-n"], input=setup, capture_output=True, text=True, check=False, timeout=60)
-    if read.returncode:
-        words = read.stderr.replace(f"{bash}: ", "").strip().splitlines()
-        raise UsageError(
-            "slurm.setup: bash cannot read these lines: " + (words[0] if words else ""),
-            "each item must be a whole command; put longer ones into a script and source it",
-        )
+    whole = _read(bash, setup)
+    if whole.returncode:
+        words = whole.stderr.replace(f"{bash}: ", "").strip().splitlines()
+        raise UsageError(f"slurm.setup: bash cannot read these lines: {''.join(words[:1])}", _WHOLE)
+    for line in setup.splitlines():
+        if "<<" in line and "here-document" in _read(bash, f"{line}\n").stderr:
+            raise UsageError(f"slurm.setup: {printable(line)}: a here-document has no end here", _WHOLE)
+
+
+def _read(bash: str, text: str) -> subprocess.CompletedProcess[str]:
+    """What bash says of it, in English; an open here-document is no error to it, but a warning."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        [bash, "-n"], input=text, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )

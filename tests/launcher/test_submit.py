@@ -21,7 +21,7 @@ from lockstep.launcher.job import read_job, write_job
 from lockstep.launcher.job_environment import for_the_job
 from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.job_options import Layer, job_options
-from lockstep.launcher.job_plan import continuation
+from lockstep.launcher.job_plan import check_setup, continuation
 from lockstep.launcher.names import program_stem, safe_stem
 from lockstep.launcher.node_supply import Need
 from lockstep.launcher.sbatch import SCRIPT, refuse_path, sbatch_options, warning
@@ -557,6 +557,22 @@ def test_a_set_up_line_may_set_any_variable(tmp_path, line):
     text = "".join(f"{each}\n" for each in submissions._setup(setup_of(line)))
     done, run = run_script(tmp_path, setup=text)
     assert done.stdout.startswith(f"<-P><-m><lockstep.launcher.batch><{run}>"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("cat <<E", "export A=1"), ("cat <<E", "text", "E"), ("cat <<-'E' | sh",), ("if true; then",), ("'",)],
+)
+def test_a_set_up_line_that_would_swallow_the_next_is_refused(lines):
+    text = "".join(f"{each}\n" for each in submissions._setup(setup_of(*lines)))
+    with pytest.raises(UsageError, match=r"slurm\.setup") as caught:
+        check_setup(text)
+    assert "a whole command" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["export A=$((1<<2))", 'read A <<< "$B"', "echo '<<E'", "true # <<E"])
+def test_other_uses_of_that_sign_are_taken(line):
+    check_setup("".join(f"{each}\n" for each in submissions._setup(setup_of(line, "true"))))
 
 
 def test_modules_are_loaded_in_order_and_a_missing_one_ends_the_job(tmp_path):
