@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from ..training.slurm_secrets import is_token, secret_option
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
 from .job_plan import JobPlan, check_setup, plan_job
+from .lock import held
 from .names import program_stem, safe_stem
-from .runs import create_run
+from .runs import LOCK, create_run
 from .submission import Submission, compose
 from .submit_client import Outlook, laid_out, send, try_out, when
 from .submit_view import listing_of
@@ -48,16 +51,25 @@ def submit(request: SubmitRequest) -> int:
     with laid_out() as laid:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
         laid.folders.append(create_run(request.name, stem))
-        submission = _compose(laid.folders[0], request, plan)
-        outlook = try_out(submission.arguments, submission.job.env, plan.need)
-        notes += outlook.notes
-        if request.dry_run:
-            _show(submission, request, outlook, notes)
-            return 0
-        submission.fill()
+        with _prepared(laid.folders[0]):
+            submission = _compose(laid.folders[0], request, plan)
+            outlook = try_out(submission.arguments, submission.job.env, plan.need)
+            notes += outlook.notes
+            if request.dry_run:
+                _show(submission, request, outlook, notes)
+                return 0
+            submission.fill()
         job = send(submission.arguments, submission.job.env, laid, [submission.wish()], plan.need)
     _tell(submission, request, job, outlook, notes)
     return 0
+
+
+@contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """Hold the folder until it is a run's: who is killed before leaves a lock that nobody holds, and the name free."""
+    with held(folder):
+        yield
+        (folder / LOCK).unlink()
 
 
 def _check_program(program: list[str]) -> None:
