@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
-from ..data.errors import LockstepError, MachineError
+from ..data.errors import LockstepError, MachineError, UsageError
 from .umask import be_private
 
 _STDERR = 2
@@ -25,13 +26,9 @@ def guarded(command: Callable[[], object]) -> None:
     except OSError as error:
         from .console import card
 
-        where = f"{error.filename}: " if error.filename else ""
-        card(
-            MachineError(
-                f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
-            )
-        )
-        sys.exit(MachineError.exit_status)
+        told = _told(error)
+        card(told)
+        sys.exit(told.exit_status)
     except LockstepError as error:
         from .console import card
 
@@ -39,6 +36,18 @@ def guarded(command: Callable[[], object]) -> None:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _told(error: OSError) -> LockstepError:
+    """The error in words for people."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return UsageError("this folder has been deleted", "change to one that is there")
+    where = f"{error.filename}: " if error.filename else ""
+    return MachineError(
+        f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
+    )
 
 
 def _end(number: int, _: FrameType | None) -> None:

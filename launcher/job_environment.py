@@ -8,10 +8,9 @@ from ``~/.netrc`` or a file of its user's, such as the key of W&B, is read on th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-from ..training.slurm_fields import SECRET_NAME
+from ..training.slurm_secrets import has_user, is_secret_name
 
 _NAMES = frozenset(
     (
@@ -30,7 +29,6 @@ _FAMILIES = (
 )  # fmt: skip
 _OF_ONE_PROCESS = frozenset(("WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID"))
 """Names that would make a job take itself for a part of what submitted it."""
-_PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@")
 
 
 def for_the_job(environment: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
@@ -40,15 +38,22 @@ def for_the_job(environment: Mapping[str, str], also: Iterable[str] = ()) -> dic
         environment: of the submitting process.
         also: names that the user wants to travel, too.
     """
+    chosen = _chosen(environment, also)
+    return {name: value for name, value in chosen.items() if not has_user(name, value)}
+
+
+def withheld(environment: Mapping[str, str], also: Iterable[str] = ()) -> list[str]:
+    """Names of what would travel, were it not for the user in an address."""
+    return [name for name, value in _chosen(environment, also).items() if has_user(name, value)]
+
+
+def _chosen(environment: Mapping[str, str], also: Iterable[str]) -> dict[str, str]:
+    """By their names alone."""
     wanted = frozenset(also)
     return {
         name: value
         for name, value in environment.items()
         if (name in wanted or name in _NAMES or name.startswith(_FAMILIES))
         and name not in _OF_ONE_PROCESS
-        and not _is_secret(name, value)
+        and not is_secret_name(name)
     }
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return SECRET_NAME.search(name) is not None or _PASSWORD.search(value) is not None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,14 @@ from ..training.slurm_time import seconds_of
 from ..training.spec import SlurmConfig
 from .clusters import command_line, find_profile
 from .config import ResolvedConfig
+from .job_environment import withheld
 from .job_options import JobOptions, Layer, job_options
+from .node_supply import Need
 from .sbatch import How
 from .submit_client import Cluster, ask_cluster, cpus_and_gpus
+from .yaml_file import printable
+
+_WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,7 @@ class JobPlan:
     how: How
     requeue: bool
     """Whether SLURM itself puts the job back into the queue."""
-    partition: Mapping[str, str] | None
-    """The first of those that were asked for, in scontrol's words."""
+    need: Need
     notes: list[str]
     """What people should know."""
 
@@ -58,11 +62,22 @@ def plan_job(
     _check_partitions(options, cluster)
     how, requeue = continuation(options.slurm, cluster, at_once)
     cores, notes = _cores(options, cluster)
-    notes += _too_long(options.slurm, cluster)
+    notes += [*_too_long(options.slurm, cluster), *_withheld(options.slurm)]
     if at_once and how == "chain":
         notes.append(f"jobs that go on where a point was stopped come on top of the {at_once} at once")
-    chosen = next(iter(cluster.chosen(options.slurm.partition)), None)
-    return JobPlan(options, cores, how, requeue, chosen, notes)
+    return JobPlan(options, cores, how, requeue, _need(options.slurm, cores, cluster), notes)
+
+
+def _withheld(slurm: SlurmConfig) -> list[str]:
+    return [
+        f"{name} does not travel: there is a user in its address, which SLURM would store"
+        for name in withheld(os.environ, slurm.env or ())
+    ]
+
+
+def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> Need:
+    gpus = int(str(slurm.gpus or 0).rpartition(":")[2])
+    return Need(cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or "")
 
 
 def of_config(resolved: ResolvedConfig | None) -> Layer:
@@ -144,14 +159,26 @@ def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
 
 
 def check_setup(setup: str) -> None:
-    """Whether bash can read the set-up lines, before they wait in a queue for hours."""
+    """Whether bash can read the set-up lines, before they wait in a queue for hours.
+
+    Raises:
+        UsageError: it cannot, or a line goes on in the next, which it would swallow.
+    """
     bash = shutil.which("bash") if setup else None
     if bash is None:
         return
-    read = subprocess.run([bash, "-n"], input=setup, capture_output=True, text=True, check=False, timeout=60)
-    if read.returncode:
-        words = read.stderr.replace(f"{bash}: ", "").strip().splitlines()
-        raise UsageError(
-            "slurm.setup: bash cannot read these lines: " + (words[0] if words else ""),
-            "each item must be a whole command; put longer ones into a script and source it",
-        )
+    whole = _read(bash, setup)
+    if whole.returncode:
+        words = whole.stderr.replace(f"{bash}: ", "").strip().splitlines()
+        raise UsageError(f"slurm.setup: bash cannot read these lines: {''.join(words[:1])}", _WHOLE)
+    for line in setup.splitlines():
+        if "<<" in line and "here-document" in _read(bash, f"{line}\n").stderr:
+            raise UsageError(f"slurm.setup: {printable(line)}: a here-document has no end here", _WHOLE)
+
+
+def _read(bash: str, text: str) -> subprocess.CompletedProcess[str]:
+    """What bash says of it, in English; an open here-document is no error to it, but a warning."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        [bash, "-n"], input=text, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )

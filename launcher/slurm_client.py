@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from . import sandbox_record
 from .console import say
 from .job_environment import for_the_job
+from .node_supply import FORM, Node, parse_nodes
 from .slurm_tool import Answer, SlurmError, run_tool
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "folders",
     "has_slurm",
     "jobs",
+    "nodes",
     "parse_queue",
     "parse_record",
     "parse_time",
@@ -271,16 +273,14 @@ def partitions() -> list[dict[str, str]]:
     return [parse_record(line) for line in answer.out.splitlines() if line.startswith("PartitionName=")]
 
 
-def node_sizes(partition: str) -> list[tuple[int, int]]:
-    """CPUs and GPUs of each kind of node in a partition.
+def nodes(*names: str) -> list[Node]:
+    """Every node of these partitions.
 
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["sinfo", "-h", "-p", partition, "-o", "%c|%G"]).checked()
-    rows = re.findall(r"^(\d+)\+?\|(.*)$", answer.out, re.MULTILINE)
-    gpus = [re.findall(r"\bgpu(?::[A-Za-z][^:,()]*)?:(\d+)", gres) for _, gres in rows]
-    return [(int(cpus), sum(map(int, counts))) for (cpus, _), counts in zip(rows, gpus, strict=True)]
+    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).checked()
+    return parse_nodes(answer.out)
 
 
 def config() -> dict[str, str]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from ..data.errors import MachineError
 
+_NO_CONF = "cannot stat file"  # said once a second, for a minute
 _HINTS = {
     "could not establish a configuration": "run it where the cluster's jobs are submitted, set SLURM_CONF to its"
     " slurm.conf, or start a small SLURM of your own with `launch slurm-sandbox up`",
+    _NO_CONF: "there is no such slurm.conf here: set SLURM_CONF to your cluster's, or leave it unset",
     "unable to contact slurm controller": "SLURM's controller does not answer: try `scontrol ping`",
     "timed out on send/recv": "SLURM's controller is overloaded: wait a little, and look at `squeue --me` first",
     "invalid partition": "`sinfo -s` lists the partitions",
@@ -44,6 +46,11 @@ class SlurmSilentError(SlurmError):
     """SLURM's controller could not be asked, or did not answer: what was wanted may have been done all the same."""
 
 
+def _hint(said: str) -> str:
+    """What to do about what a tool said; empty where nobody knows."""
+    return next((text for sign, text in _HINTS.items() if sign in said.lower()), "")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a tool said before it ended."""
@@ -70,8 +77,7 @@ class Answer:
 
     def error(self, hint: str = "", *, what: str = "") -> SlurmError:
         """The error that this answer is."""
-        lowered = self.said.lower()
-        known = next((text for sign, text in _HINTS.items() if sign in lowered), "")
+        known = _hint(self.said)
         said = self.said or f"it said nothing, and ended with status {self.status}"
         kind = SlurmSilentError if _SILENCE.search(self.said) else SlurmError
         return kind(f"{what or shlex.join(self.command)}\n{said}", hint or known)
@@ -113,7 +119,7 @@ def run_tool(
         except BaseException as error:
             _end(tool)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise _silent(command, timeout) from error
+                raise _silent(command, timeout, _said(error)) from error
             raise
     return Answer(tuple(command), tool.returncode, out, err)
 
@@ -124,10 +130,18 @@ def _end(tool: subprocess.Popen[str]) -> None:
         os.killpg(tool.pid, signal.SIGKILL)
 
 
-def _silent(command: Sequence[str], timeout: float) -> SlurmSilentError:
-    hint = "SLURM's controller is down or overloaded: try `scontrol ping`, and again later"
-    if command[0] == "sbatch":
+def _said(silence: subprocess.TimeoutExpired) -> str:
+    """What a tool said before it fell silent; bytes, though its streams are text."""
+    streams = (silence.stderr, silence.stdout)
+    texts = (text.decode(errors="replace") if isinstance(text, bytes) else text or "" for text in streams)
+    return "\n".join(text.strip() for text in texts if text.strip())
+
+
+def _silent(command: Sequence[str], timeout: float, said: str) -> SlurmSilentError:
+    hint = _hint(said) or "SLURM's controller is down or overloaded: try `scontrol ping`, and again later"
+    if command[0] == "sbatch" and _NO_CONF not in said:
         hint = (
             "the job may have been submitted all the same: look at `squeue --me` before you submit it again"
         )
-    return SlurmSilentError(f"{shlex.join(command)}\nno answer in {timeout:g} s", hint)
+    lines = [shlex.join(command), f"no answer in {timeout:g} s", *said.splitlines()]
+    return SlurmSilentError("\n".join(lines), hint)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import UsageError
 from .job import JOB, JobSpec, write_job
 from .job_environment import for_the_job
 from .job_log import FOLDER, slurm_folder
@@ -113,7 +112,7 @@ def compose(
     Raises:
         UsageError: a path is one that SLURM cannot take.
     """
-    here = _here()
+    here = Path.cwd()
     for path, what in ((folder, "a run folder"), (here, "this folder"), (Path(sys.executable), "a Python")):
         refuse_path(path, what)
     job = replace(
@@ -152,13 +151,6 @@ def _job(run: str, options: JobOptions) -> JobSpec:
         max_crashes=slurm.max_crashes or 0,
         origins=options.origins,
     )
-
-
-def _here() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError as error:
-        raise UsageError("this folder has been deleted", "change to one that is there") from error
 
 
 def _container(options: JobOptions) -> dict[str, str]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
+from ..training.slurm_secrets import is_token, secret_option
 from .config import ResolvedConfig, to_yaml
 from .console import put, put_json, say
 from .job_plan import JobPlan, check_setup, plan_job
+from .lock import held
 from .names import program_stem, safe_stem
-from .runs import create_run
+from .runs import LOCK, create_run
 from .submission import Submission, compose
-from .submit_client import laid_out, send, try_out, when
+from .submit_client import Outlook, laid_out, send, try_out, when
 from .submit_view import listing_of
 from .yaml_file import printable
-
-_SECRET_ARGUMENT = re.compile(
-    r"--?([\w-]*[-_])?(secret|password|passwd|(api|access|auth|hf|hub|bearer|private)[-_]?(key|token))(?=$|=)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -53,33 +51,48 @@ def submit(request: SubmitRequest) -> int:
     with laid_out() as laid:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
         laid.folders.append(create_run(request.name, stem))
-        submission = _compose(laid.folders[0], request, plan)
-        expected = try_out(submission.arguments, submission.job.env, plan.partition)
-        if request.dry_run:
-            _show(submission, request, expected, notes)
-            return 0
-        submission.fill()
-        job = send(submission.arguments, submission.job.env, laid, [submission.wish()])
-    _tell(submission, request, job, expected, notes)
+        with _prepared(laid.folders[0]):
+            submission = _compose(laid.folders[0], request, plan)
+            outlook = try_out(submission.arguments, submission.job.env, plan.need)
+            notes += outlook.notes
+            if request.dry_run:
+                _show(submission, request, outlook, notes)
+                return 0
+            submission.fill()
+        job = send(submission.arguments, submission.job.env, laid, [submission.wish()], plan.need)
+    _tell(submission, request, job, outlook, notes)
     return 0
 
 
+@contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """Hold the folder until it is a run's: who is killed before leaves a lock that nobody holds, and the name free."""
+    with held(folder):
+        yield
+        (folder / LOCK).unlink()
+
+
 def _check_program(program: list[str]) -> None:
-    """What would be found out only after hours in a queue.
+    """What would be found out only after hours in a queue, or never.
 
     Raises:
-        UsageError: there is no such script, or no module was named.
+        UsageError: there is no such script, no module was named, or an argument is a token.
     """
     if program == ["-m"]:
         raise UsageError("-m: a module's name is missing", "launch submit [OPTIONS] -m MODULE [ARGS]")
     if program and not program[0].startswith("-m") and not Path(program[0]).exists():
         about = f"{printable(program[0])}: there is no such script"
         raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
+    if any(map(is_token, program[1:])):
+        raise UsageError(
+            "an argument of the program is a token, which the run folder would keep",
+            "write it into a file of yours, and let the program read that",
+        )
 
 
 def _told(program: list[str]) -> list[str]:
     """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
-    names = dict.fromkeys(found[0] for argument in program[1:] if (found := _SECRET_ARGUMENT.match(argument)))
+    names = dict.fromkeys(name for argument in program[1:] if (name := secret_option(argument)))
     return [
         f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
     ]
@@ -100,22 +113,23 @@ def _compose(folder: Path, request: SubmitRequest, plan: JobPlan) -> Submission:
     return submission
 
 
-def _show(submission: Submission, request: SubmitRequest, expected: str, notes: list[str]) -> None:
+def _show(submission: Submission, request: SubmitRequest, outlook: Outlook, notes: list[str]) -> None:
     if request.json:
-        put_json(
-            {"schema_version": 1, "status": "planned", "expected_start": expected, **submission.to_json()}
-        )
+        facts = {"status": "planned", "expected_start": outlook.start}
+        put_json({"schema_version": 1, **facts, **submission.to_json()})
         return
     put(listing_of(submission.to_json(), submission.values))
     say(f"note: {note}" for note in notes)
-    say([f"nothing was sent; SLURM would take it{when(expected)}"])
+    say([outlook.verdict])
 
 
-def _tell(submission: Submission, request: SubmitRequest, job: int, expected: str, notes: list[str]) -> None:
+def _tell(
+    submission: Submission, request: SubmitRequest, job: int, outlook: Outlook, notes: list[str]
+) -> None:
     run = submission.folder.name
     if request.json:
         facts = {"run": run, "run_dir": str(submission.folder), "status": "queued", "job": str(job)}
-        put_json({"schema_version": 1, **facts, "expected_start": expected})
+        put_json({"schema_version": 1, **facts, "expected_start": outlook.start})
     say(f"note: {note}" for note in notes)
-    say([f"{run}: job {job} is queued{when(expected)}"])
+    say([f"{run}: job {job} is queued{when(outlook.start)}"])
     say([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])

@@ -12,12 +12,16 @@ from pathlib import Path
 
 from ..data.errors import LockstepError, MachineError, UsageError
 from . import slurm_client
+from .node_supply import Need, why_to_wait
 from .sending import Wish
 from .slurm_tool import SlurmError
 
 _SILENT = re.compile(
-    r"contact slurm controller|configuration source|timed out|no answer in|auth", re.IGNORECASE
+    r"contact slurm controller|configuration source|timed out|no answer in"
+    r"|authentication (error|credential)|munge|zero bytes were transmitted",
+    re.IGNORECASE,
 )
+_NO_PLACE = "Requested node configuration is not available"
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")
 _YOURS = "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
 _ADVICE = {
@@ -66,8 +70,8 @@ def ask_cluster() -> Cluster:
 
 def cpus_and_gpus(partition: str) -> tuple[int, int]:
     """CPUs and GPUs of the nodes that have fewest CPUs for each GPU; no GPUs where there are none."""
-    sizes = slurm_client.node_sizes(partition)
-    with_gpus = [size for size in sizes if size[1]] or sizes
+    sizes = {(node.cpus, node.gpus) for node in slurm_client.nodes(partition)}
+    with_gpus = [size for size in sizes if size[1]] or sorted(sizes)
     return min(with_gpus, key=lambda size: size[0] / max(1, size[1]), default=(1, 0))
 
 
@@ -90,8 +94,33 @@ def laid_out() -> Iterator[Laid]:
             shutil.rmtree(folder)
 
 
-def try_out(arguments: Sequence[str], also: Iterable[str], partition: Mapping[str, str] | None) -> str:
-    """When SLURM expects to start a job; empty where it does not say.
+@dataclass(frozen=True)
+class Outlook:
+    """What SLURM says of a job that is not sent yet."""
+
+    start: str = ""
+    """When it is expected to; empty where SLURM does not say."""
+    waits_for: str = ""
+    """Why there is no place for it at the moment, where sbatch alone can tell whether there ever will be."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know."""
+        return [self.waits_for] if self.waits_for else []
+
+    @property
+    def verdict(self) -> str:
+        """For who only looks."""
+        if self.waits_for:
+            return "nothing was sent; whether SLURM takes it shows when it is sent"
+        return f"nothing was sent; SLURM would take it{when(self.start)}"
+
+
+def try_out(arguments: Sequence[str], also: Iterable[str], need: Need) -> Outlook:
+    """What SLURM thinks of a job.
+
+    ``--test-only`` has the same words for a job that has to wait for nodes which are drained, down or reserved as for
+    one that never fits. So what fits once all nodes are back is left to sbatch itself to refuse.
 
     Raises:
         UsageError: it would refuse it.
@@ -99,12 +128,22 @@ def try_out(arguments: Sequence[str], also: Iterable[str], partition: Mapping[st
     try:
         answer = slurm_client.try_submit(arguments, also=also)
     except SlurmError as error:
-        raise refusal(error, partition) from error
+        refused = refusal(error, need)
+        nodes = slurm_client.nodes(*need.names) if _NO_PLACE in str(refused) and need.names else []
+        if not need.fits(nodes):
+            raise refused from error
+        return Outlook(waits_for=why_to_wait(nodes, _NO_PLACE))
     found = re.search(r"to start at (\S+)", answer)
-    return found[1] if found else ""
+    return Outlook(start=found[1] if found else "")
 
 
-def send(arguments: Sequence[str], also: Iterable[str], laid: Laid, wishes: Sequence[Wish]) -> int:
+def send(
+    arguments: Sequence[str],
+    also: Iterable[str],
+    laid: Laid,
+    wishes: Sequence[Wish],
+    need: Need | None = None,
+) -> int:
     """Submit a job, and note that before anything else can happen; its number."""
     with undisturbed():
         for wish in wishes:
@@ -112,7 +151,7 @@ def send(arguments: Sequence[str], also: Iterable[str], laid: Laid, wishes: Sequ
         try:
             job = slurm_client.submit(arguments, also=also)
         except SlurmError as error:
-            refused = refusal(error, None)
+            refused = refusal(error, need or Need())
             laid.is_kept = refused is error  # the job may be there all the same
             for wish in [] if laid.is_kept else wishes:
                 wish.refused()
@@ -138,12 +177,12 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def refusal(error: SlurmError, partition: Mapping[str, str] | None) -> LockstepError:
+def refusal(error: SlurmError, need: Need) -> LockstepError:
     """What sbatch said, and what to do about it; silence stays what it is.
 
     Args:
         error: of ``slurm_client.submit`` or ``try_submit``.
-        partition: the one that was asked for.
+        need: what was asked for.
     """
     said = [_PREFIX.sub("", line) for line in error.message.split("\n")[1:]]
     words = (
@@ -152,10 +191,11 @@ def refusal(error: SlurmError, partition: Mapping[str, str] | None) -> LockstepE
     )
     if _SILENT.search(words):
         return error
-    return UsageError(f"SLURM refuses the job: {words}", _advice(words.lower(), partition))
+    return UsageError(f"SLURM refuses the job: {words}", _advice(words.lower(), need))
 
 
-def _advice(words: str, partition: Mapping[str, str] | None) -> str:
+def _advice(words: str, need: Need) -> str:
+    partition = next(iter(need.partitions), None)
     if "node configuration" in words or "node count" in words:
         return _size_of(partition)
     if "time limit" in words and partition is not None:

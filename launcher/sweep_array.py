@@ -26,7 +26,7 @@ from .runs import create_run
 from .sbatch import SCRIPT, sbatch_options, tasks_of
 from .sending import Wish
 from .submission import Submission, compose
-from .submit_client import Laid, laid_out, send, try_out, when
+from .submit_client import Laid, Outlook, laid_out, send, try_out, when
 from .submit_view import listing_of
 from .sweep_config import resolve_all, resolve_point
 from .sweep_file import Sweep, overall, points_of, write_sweep
@@ -143,14 +143,15 @@ def _submit(found: Sweep | None, request: SweepRequest) -> int:
     plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
     with laid_out() as laid, _sweep(found, request, laid) as here:
         array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
-        expected = try_out(array.arguments, array.first.job.env, plan.partition)
+        outlook = try_out(array.arguments, array.first.job.env, plan.need)
+        plan.notes.extend(outlook.notes)
         if request.dry_run:
-            _show(array, expected, as_json=request.json)
+            _show(array, outlook, as_json=request.json)
             return 0
         _fill(array, laid)
-        job = send(array.arguments, array.first.job.env, laid, array.wishes)
+        job = send(array.arguments, array.first.job.env, laid, array.wishes, plan.need)
         note_job(array.sweep.folder, "submitted", job, points=list(array.points))
-    _tell(array, job, expected, as_json=request.json)
+    _tell(array, job, outlook.start, as_json=request.json)
     return 0
 
 
@@ -243,10 +244,10 @@ def _fill(array: Array, laid: Laid) -> None:
     write_sweep(array.sweep)
 
 
-def _show(array: Array, expected: str, *, as_json: bool) -> None:
+def _show(array: Array, outlook: Outlook, *, as_json: bool) -> None:
     document = array.to_json()
     if as_json:
-        put_json({"schema_version": 1, "status": "planned", "expected_start": expected, **document})
+        put_json({"schema_version": 1, "status": "planned", "expected_start": outlook.start, **document})
         return
     sweep, first = array.sweep, array.first
     put(["# The points; the folder of each is filled as that of the first, below"])
@@ -254,7 +255,7 @@ def _show(array: Array, expected: str, *, as_json: bool) -> None:
     put([*aligned([["point", *sweep.labels.values()], *rows], left={0}), ""])
     put(listing_of({**document, "files": first.files}, first.values))
     say(f"note: {note}" for note in array.plan.notes)
-    say([f"nothing was sent; SLURM would take it{when(expected)}"])
+    say([outlook.verdict])
 
 
 def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:

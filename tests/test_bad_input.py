@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Launch, Result
+from tests.conftest import LAUNCH, WATCHDOG, Launch, Result
 from tests.data.data_files import write_mnist
 
 SCREEN = 24  # lines
@@ -278,6 +279,28 @@ def test_a_taken_name_is_refused_and_the_first_run_is_left_alone(launch: Launch,
     _check_words(launch("train", *settings, cwd=own), 2, "taken is done", "use another --name")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert _runs() == ["taken"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "digits"], ["submit", "digits"], ["sweep", "digits", "train.seed=1,2"], ["status"]],
+)
+def test_a_folder_that_was_deleted_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.delenv("LOCKSTEP_RUNS", raising=False)
+    (tmp_path / "gone").mkdir()
+    script = 'cd gone && rmdir ../gone && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *LAUNCH, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
+    )
+    said = "error: this folder has been deleted\nhint: change to one that is there\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def test_a_name_is_free_again_after_a_refusal(launch: Launch, own: Path) -> None:

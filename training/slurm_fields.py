@@ -12,17 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-SECRET_NAME = re.compile(
-    r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?(_|$)|CREDENTIAL|(^|_)AUTH(_|$)|COOKIE", re.IGNORECASE
-)
-"""Environment variables with such a name never travel with a job."""
-
 _LONGEST = 1024
 _MAIL = (
     "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT", "TIME_LIMIT",
     "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
 )  # fmt: skip
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=[\"']?([^\s\"';])")
 _MEMORY = re.compile(r"([1-9][0-9]{0,9}) ?([KMGT])(?:i?B)?", re.IGNORECASE)
 _SAME = (
     "nodes", "gpus", "time", "partition", "account", "qos", "constraint", "gres", "exclude", "reservation",
@@ -69,27 +63,6 @@ def _mail(value: str) -> str:
         if kind not in _MAIL:
             raise ValueError(f"must be some of {', '.join(_MAIL)}, such as END,FAIL")
     return ",".join(types)
-
-
-def _line(value: str) -> str:
-    if not value.replace("\t", " ").isprintable() or not value.strip():
-        raise ValueError("must be one line of shell without control characters")
-    if value.rstrip().endswith("\\"):
-        raise ValueError("must be a whole command: the backslash at its end would swallow the next line")
-    for name, first in _ASSIGNMENT.findall(value):
-        if SECRET_NAME.search(name) and first not in ("$", "`"):
-            raise ValueError(
-                f'holds a secret, {name}; write {name}="$(cat FILE)" with a file of yours instead'
-            )
-    return value
-
-
-def _travels(name: str) -> str:
-    if SECRET_NAME.search(name):
-        raise ValueError(
-            "looks like a secret, which SLURM would store; let a set-up line read it from a file of yours"
-        )
-    return name
 
 
 def other_option(name: str) -> str:
@@ -154,9 +127,6 @@ Mount = Annotated[
 Module = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_./+@=-]*", "the name of a module such as cuda/12.6")
 ]
-Variable = Annotated[
-    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable"), AfterValidator(_travels)
-]
 
 
 def _gpus(value: str | int) -> str | int:
@@ -172,5 +142,4 @@ def _gpus(value: str | int) -> str | int:
 Gpus = Annotated[str | int, AfterValidator(_gpus)]
 Memory = Annotated[str, AfterValidator(_memory)]
 MailTypes = Annotated[str, AfterValidator(_mail)]
-Line = Annotated[str, AfterValidator(_line)]
 OtherOptions = Annotated[dict[str, Any], AfterValidator(_others)]

@@ -21,7 +21,6 @@ from .slurm_fields import (
     Gres,
     Hosts,
     Image,
-    Line,
     Mail,
     MailTypes,
     Memory,
@@ -30,8 +29,8 @@ from .slurm_fields import (
     Name,
     Names,
     OtherOptions,
-    Variable,
 )
+from .slurm_secrets import Line, Variable
 from .slurm_time import normal_time
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
@@ -232,7 +231,7 @@ class SlurmConfig(Section):
     """How often failed ranks are started again in place."""
     hang_timeout: float | None = Field(default=None, ge=0)
     """Seconds of standstill after which a hang is called; 0 never calls one."""
-    grace: float | None = Field(default=None, ge=0)
+    grace: float | None = Field(default=None, ge=0, le=65_000)  # sbatch's --signal counts to 65535
     """Seconds between SIGTERM and SIGKILL for a script that is asked to end."""
 
     @model_serializer(mode="wrap")

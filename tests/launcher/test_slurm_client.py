@@ -100,6 +100,30 @@ def test_what_hangs_is_ended_with_all_that_it_started(tool, tmp_path: Path) -> N
     assert not _lives(child)
 
 
+NO_CONF = "error: s_p_parse_file: cannot stat file /x: No such file or directory, retrying in 1sec"
+
+
+def test_what_a_tool_said_before_it_fell_silent_is_told(tool) -> None:
+    tool("scontrol", f"echo some; echo '{NO_CONF}' >&2; exec sleep 600")
+    with pytest.raises(SlurmError) as error:
+        slurm_tool.run_tool(["scontrol", "-h"], None, dict(os.environ), 5.0)
+    assert error.value.message == f"scontrol -h\nno answer in 5 s\n{NO_CONF}\nsome"
+    assert "set SLURM_CONF" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("sbatch", NO_CONF, "set SLURM_CONF"),
+        ("sbatch", "Unable to contact slurm controller", "may have been submitted all the same"),
+        ("squeue", "Unable to contact slurm controller", "scontrol ping"),
+        ("squeue", "", "scontrol ping"),
+    ],
+)
+def test_what_to_do_about_silence(name: str, said: str, hint: str) -> None:
+    assert hint in slurm_tool._silent([name], 1.0, said).hint
+
+
 def _lives(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

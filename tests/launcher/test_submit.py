@@ -21,10 +21,12 @@ from lockstep.launcher.job import read_job, write_job
 from lockstep.launcher.job_environment import for_the_job
 from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.job_options import Layer, job_options
-from lockstep.launcher.job_plan import continuation
+from lockstep.launcher.job_plan import check_setup, continuation
 from lockstep.launcher.names import program_stem, safe_stem
+from lockstep.launcher.node_supply import Need
 from lockstep.launcher.sbatch import SCRIPT, refuse_path, sbatch_options, warning
-from lockstep.launcher.submit_client import Cluster
+from lockstep.launcher.slurm_tool import SlurmError
+from lockstep.launcher.submit_client import Cluster, refusal
 from lockstep.training.slurm_fields import OURS, OWN, other_option
 from lockstep.training.slurm_time import normal_time, seconds_of
 from lockstep.training.spec import SlurmConfig
@@ -285,6 +287,13 @@ def test_slurm_s_signal_comes_well_before_the_end_and_not_before_the_middle(time
     assert warning(cli(time=time, grace=grace).slurm) == seconds
 
 
+@pytest.mark.parametrize("grace", [float("inf"), float("nan"), -1, 65_001])
+def test_a_grace_is_a_number_that_slurm_can_count(grace):
+    with pytest.raises(UsageError, match=r"--grace = .* must be at (least|most)"):
+        cli(grace=grace)
+    assert warning(cli(grace=65_000).slurm) < 2**16
+
+
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", "\x1b", "a\tb"])
 def test_a_path_that_slurm_would_take_apart_is_refused(name):
     with pytest.raises(UsageError, match="control characters"):
@@ -410,6 +419,36 @@ def test_how_a_job_goes_on_follows_the_partition():
     assert found("REQUEUE", "chain", at_once=2) == ("chain", False)
 
 
+SILENCE = (
+    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    "sbatch: error: Batch job submission failed: Protocol authentication error",
+    "sbatch: error: Batch job submission failed: Invalid authentication credential",
+    "sbatch: error: If munged is up, restart with --num-threads=10",
+    "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
+    "no answer in 60 s",
+)
+REFUSAL = (
+    "sbatch: error: Project x is not authorized for this partition",
+    "sbatch: error: author of the job unknown: see our site's rules",
+    "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+)
+
+
+@pytest.mark.parametrize("said", SILENCE)
+def test_silence_is_no_refusal(said):
+    error = SlurmError(f"sbatch x\n{said}")
+    assert refusal(error, Need()) is error
+
+
+@pytest.mark.parametrize("said", REFUSAL)
+def test_a_refusal_is_told_in_the_site_s_own_words(said):
+    told = refusal(SlurmError(f"sbatch x\n{said}"), Need())
+    assert isinstance(told, UsageError)
+    assert told.message.startswith("SLURM refuses the job: ")
+    assert told.message.endswith(said.rpartition(": ")[2])
+
+
 # The environment
 
 
@@ -500,6 +539,40 @@ def test_a_set_up_line_that_fails_ends_the_job_with_its_own_text(tmp_path):
     done, _ = run_script(tmp_path, setup=text)
     assert (done.returncode, done.stdout) == (3, "one\n")
     assert "this line of the set-up failed: false # 'it'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python=/nowhere run=/nowhere",
+        "set -- /a /b /c",
+        "shift; true",
+        "set -eu",
+        "IFS=/",
+        "cd /",
+        "unset run python",
+    ],
+)
+def test_a_set_up_line_may_set_any_variable(tmp_path, line):
+    text = "".join(f"{each}\n" for each in submissions._setup(setup_of(line)))
+    done, run = run_script(tmp_path, setup=text)
+    assert done.stdout.startswith(f"<-P><-m><lockstep.launcher.batch><{run}>"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("cat <<E", "export A=1"), ("cat <<E", "text", "E"), ("cat <<-'E' | sh",), ("if true; then",), ("'",)],
+)
+def test_a_set_up_line_that_would_swallow_the_next_is_refused(lines):
+    text = "".join(f"{each}\n" for each in submissions._setup(setup_of(*lines)))
+    with pytest.raises(UsageError, match=r"slurm\.setup") as caught:
+        check_setup(text)
+    assert "a whole command" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["export A=$((1<<2))", 'read A <<< "$B"', "echo '<<E'", "true # <<E"])
+def test_other_uses_of_that_sign_are_taken(line):
+    check_setup("".join(f"{each}\n" for each in submissions._setup(setup_of(line, "true"))))
 
 
 def test_modules_are_loaded_in_order_and_a_missing_one_ends_the_job(tmp_path):

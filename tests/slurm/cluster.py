@@ -196,14 +196,19 @@ def start_cluster(work: Path) -> Cluster:
     return Cluster(folder, work)
 
 
-def deadly_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, *, sends: bool) -> None:
-    """Let sbatch kill whoever asks it to submit: after the job is in the queue, or before it sends anything."""
+def deadly_sbatch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, sends: bool = False, tries: bool = True
+) -> None:
+    """Let sbatch kill whoever asks it to submit: after the job is in the queue, or before it sends anything.
+
+    Without ``tries`` it kills who only asks whether SLURM would take the job.
+    """
     real, wrapper = shutil.which("sbatch"), folder / "deadly" / "sbatch"
     wrapper.parent.mkdir()
     wrapper.write_text(
         f"#!{sys.executable}\n"
         "import os, signal, subprocess, sys\n"
-        "if '--test-only' in sys.argv:\n"
+        f"if {tries} and '--test-only' in sys.argv:\n"
         f"    os.execv({real!r}, [{real!r}, *sys.argv[1:]])\n"
         f"if {sends}:\n"
         f"    subprocess.run([{real!r}, *sys.argv[1:]], check=True)\n"

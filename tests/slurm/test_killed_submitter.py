@@ -42,6 +42,20 @@ def test_its_run_is_found_in_the_queue(
     assert _queue(slurm) == []
 
 
+def test_a_name_is_free_again_after_a_submitter_that_was_killed_while_it_asked(
+    launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
+    with monkeypatch.context() as patched:
+        deadly_sbatch(tmp_path, patched, tries=False)
+        assert launch("submit", *given).status == KILLED
+    assert (tmp_path / "runs" / "a").is_dir()
+    assert launch("status", "a").status == 0
+    again = launch("submit", *given)
+    assert again.status == 0, again.err
+    assert len(_queue(slurm)) == 1
+
+
 def test_a_run_that_was_never_sent_can_be(
     launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

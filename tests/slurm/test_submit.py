@@ -277,3 +277,63 @@ def test_a_limit_that_the_partition_does_not_allow_is_noted(launch, slurm):
     done = launch("submit", "--partition", "cancel", "--time", "1h", "--dry-run", "--cpu", "1")
     assert "for ever" not in done.err
     ask("scontrol", "update", "PartitionName=cancel", "MaxTime=INFINITE")
+
+
+@pytest.fixture
+def drained(slurm):
+    """The cluster with one of its nodes taken away for maintenance."""
+    ask("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=disk")
+    yield slurm
+    slurm.cancel_all()
+    ask("scontrol", "update", "NodeName=n1", "State=RESUME")
+
+
+def test_a_job_that_has_to_wait_for_a_drained_node_is_sent_all_the_same(launch, drained, tmp_path):
+    asked = ("submit", "digits", "--nodes", "2", "--cpu", "1", "--time", "5min", "--name", "a")
+    waits = (
+        "note: SLURM sees no place for the job at the moment (Requested node configuration is not available):"
+        " n1 is drained (disk); it may have to wait"
+    )
+    dry = launch(*asked, "--dry-run")
+    assert (dry.status, dry.err.splitlines()[-2]) == (0, waits), dry.err
+    assert dry.err.splitlines()[-1] == "nothing was sent; whether SLURM takes it shows when it is sent"
+    sent = launch(*asked)
+    assert (sent.status, sent.err.splitlines()[0]) == (0, waits), sent.err
+    assert state_of(last_job(tmp_path / "runs" / "a")) == "PENDING"
+    points = launch("sweep", "digits", "train.seed=0,1", "--submit", *asked[2:-1], "s")
+    assert (points.status, points.err.splitlines()[0]) == (0, waits), points.err
+
+
+NEVER = [
+    (["--nodes", "3"], "has 2 nodes"),
+    (["--nodes", "2", "--cpus-per-task", "9999"], "2 nodes, each with"),
+    (["--gpus", "3"], "2 GPUs"),
+    (["--mem", "9000T"], "2 nodes"),
+    (["--nodes", "2", "--exclude", "n2"], "has 2 nodes"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), NEVER)
+def test_what_can_never_run_is_refused_beside_a_drained_node_as_well(
+    launch, drained, tmp_path, arguments, words
+):
+    done = launch("submit", "digits", "--name", "never", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert words in done.err
+    assert not (tmp_path / "runs" / "never").exists()
+    assert ask("squeue", "-h") == ""
+
+
+def test_an_address_with_a_user_stays_with_a_note_and_a_token_is_refused(launch, tmp_path):
+    env = {"HTTPS_PROXY": f"http://{CANARY}@proxy", "WANDB_BASE_URL": f"https://{CANARY}@h"}
+    dry = launch("submit", "digits", "--cpu", "1", "--dry-run", "--json", env=env)
+    assert not env.keys() & set(dry.document["environment"])
+    dry = launch("submit", "digits", "--cpu", "1", "--dry-run", env=env)
+    stays = "does not travel: there is a user in its address, which SLURM would store"
+    assert {f"note: {name} {stays}" for name in env} <= set(dry.err.splitlines())
+    assert CANARY not in dry.out + dry.err
+    (tmp_path / "work" / "t.py").write_text("pass\n")
+    done = launch("submit", "--cpu", "1", "--name", "t", "t.py", "--x", "hf_" + "a1B2" * 6)
+    assert (done.status, "an argument of the program is a token" in done.err) == (2, True)
+    assert "a1B2" not in done.err
+    assert not (tmp_path / "runs" / "t").exists()
