@@ -26,7 +26,7 @@ from .job_log import note_job, read_jobs
 from .life import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
 from .requests import write_request
 from .runs import read_outcome
-from .slurm_self import Start, is_active, state_of, this_start
+from .slurm_self import Start, details_of, is_active, state_of, this_start
 from .slurm_tool import SlurmError
 from .step import start_step
 from .why import Began, newest_step, why
@@ -90,11 +90,11 @@ class Batch:
         """Write down the ends of starts that could not do it themselves, as SLURM tells of them."""
         for lost in unsettled(read_jobs(self._folder)):
             job, restart = str(lost["job"]), int(lost.get("restart", 0))
-            if job != self._start.job and is_active(job):
+            if job != self._start.job and is_active(job, self._folder):
                 raise UsageError(
                     f"{self._folder}: job {job} trains this run", "wait for it, or end it with scancel"
                 )
-            state = "" if job == self._start.job else state_of(slurm_client.details(job))
+            state = "" if job == self._start.job else state_of(details_of(self._folder, job))
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
                 gained = True  # nobody can say
@@ -152,7 +152,7 @@ class Batch:
             for e in events
             if e.get("event") == "submitted" and e.get("after") == self._start.job
         ]
-        found = slurm_client.details(after[-1]) if after else None
+        found = details_of(self._folder, after[-1]) if after else None
         return after[-1] if state_of(found) == "PENDING" else None
 
     def _submit_next(self) -> None:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from . import sandbox_record
 from .console import say
@@ -18,6 +19,7 @@ from .job_environment import for_the_job
 from .slurm_tool import Answer, SlurmError, run_tool
 
 __all__ = [
+    "Account",
     "Job",
     "SlurmError",
     "accounting",
@@ -59,6 +61,7 @@ _COLUMNS = {
     "RestartCnt": 16,
     "Partition": 128,
     "Name": 256,
+    "WorkDir": 4096,
 }
 _announced: set[str] = set()
 
@@ -82,6 +85,15 @@ class Job:
     """How often it was requeued."""
     name: str
     partition: str = ""
+    workdir: str = ""
+    """Its working folder; empty where SLURM does not say."""
+
+
+class Account(NamedTuple):
+    """What SLURM keeps of a job after it has left the queue."""
+
+    state: str
+    workdir: str
 
 
 def environment() -> dict[str, str]:
@@ -207,10 +219,10 @@ def parse_queue(text: str) -> dict[str, Job]:
     for record in text.split(_RECORD):
         fields = [field.strip() for field in record.split(_FIELD)]
         if len(fields) == len(_COLUMNS):
-            number, state, reason, nodes, left, start, restarts, partition, name = fields
+            number, state, reason, nodes, left, start, restarts, partition, name, workdir = fields
             count = int(restarts) if restarts.isdigit() else 0
             number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
-            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition)
+            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition, workdir)
     return found
 
 
@@ -293,8 +305,8 @@ def config() -> dict[str, str]:
     return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
 
 
-def accounting(ids: Iterable[int | str]) -> dict[str, str] | None:
-    """The state of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
+def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
+    """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
 
     Raises:
         SlurmError: there are accounts, but they could not be asked.
@@ -304,13 +316,13 @@ def accounting(ids: Iterable[int | str]) -> dict[str, str] | None:
         return None
     if not wanted:
         return {}
-    answer = _run(["sacct", "-n", "-P", "-X", "-o", "JobID,State", "-j", wanted])
+    answer = _run(["sacct", "-n", "-P", "-X", "-o", "JobID,State,WorkDir", "-j", wanted])
     if answer.status and re.search(
         "accounting storage is disabled|not running a slurmdbd", answer.said, re.IGNORECASE
     ):
         return None
-    lines = [line.split("|") for line in answer.checked().out.splitlines()]
-    return {fields[0]: fields[1].split()[0] for fields in lines if len(fields) > 1 and fields[1].split()}
+    lines = [line.split("|", 2) for line in answer.checked().out.splitlines() if line.count("|") > 1]
+    return {job: Account(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
 
 
 def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:

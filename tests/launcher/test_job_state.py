@@ -13,7 +13,7 @@ from lockstep.launcher.job_log import note_job
 from lockstep.launcher.job_state import Answer, with_jobs, words
 from lockstep.launcher.lock import held
 from lockstep.launcher.runs import runs_root
-from lockstep.launcher.slurm_client import Job
+from lockstep.launcher.slurm_client import Account, Job
 from lockstep.launcher.status import read_status
 
 STILL = "SLURM: a job of this run still waits"
@@ -37,9 +37,8 @@ def queue(*states: str, reason: str = "None", **accounts: str) -> Answer:
         Job(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")
         for number, state in enumerate(states, 1)
     ]
-    return Answer(
-        {job.id: job for job in jobs}, {key.removeprefix("job"): value for key, value in accounts.items()}
-    )
+    ended = {key.removeprefix("job"): Account(state, "") for key, state in accounts.items()}
+    return Answer({job.id: job for job in jobs}, ended)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def submit(
     folder = create_run(name, "x")
     (folder / FOLDER).mkdir()
     write_job(folder, JobSpec("train", name, "0" * 8, cpu=1))
-    job = slurm.sbatch(script, f"--output={folder}/{FOLDER}/job-%j.log", *options)
+    job = slurm.sbatch(script, f"--chdir={folder}", f"--output={folder}/{FOLDER}/job-%j.log", *options)
     note_job(folder, "submitted", job, how="chain")
     return folder, job
 
@@ -117,7 +117,7 @@ def test_logs_follow_a_run_from_its_job_over_its_attempts(slurm: Cluster, tmp_pa
 @pytest.mark.exhaustive
 def test_cancelling_takes_the_chain_first(slurm: Cluster, launch: Launch) -> None:
     folder, job = submit(slurm, "chain")
-    behind = slurm.sbatch("echo late", f"--dependency=afterany:{job}")
+    behind = slurm.sbatch("echo late", f"--dependency=afterany:{job}", f"--chdir={folder}")
     note_job(folder, "submitted", behind)
     slurm.wait_for(job, "RUNNING")
     assert launch("status", "chain", "--json").document["slurm"]["next"] == behind

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.job import read_job
-from lockstep.launcher.job_log import last_job, read_jobs
+from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.sbatch import SCRIPT
 from tests.conftest import Launch, Result
 
@@ -277,3 +277,20 @@ def test_a_limit_that_the_partition_does_not_allow_is_noted(launch, slurm):
     done = launch("submit", "--partition", "cancel", "--time", "1h", "--dry-run", "--cpu", "1")
     assert "for ever" not in done.err
     ask("scontrol", "update", "PartitionName=cancel", "MaxTime=INFINITE")
+
+
+def test_a_job_that_only_has_the_number_of_the_run_s_is_left_alone(launch, slurm, tmp_path):
+    folder, job = submit(launch, "digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
+    ask("scancel", job)
+    other = slurm.sbatch("true", "--hold", f"--chdir={tmp_path}")
+    note_job(folder, "submitted", other)
+    found = launch("status", "a", "--json").document
+    assert (found["status"], found["slurm"]["job"]) == ("failed", job)
+    for command in ("cancel", "stop"):
+        assert launch(command, "a").status == 0
+    assert slurm.state(other) == "PENDING"
+    again = launch("resume", "a")
+    assert again.status == 0, again.err
+    assert launch("status", "a", "--json").document["status"] == "queued"
+    assert launch("cancel", "a").status == 0
+    assert slurm.state(other) == "PENDING"
