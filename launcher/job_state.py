@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.errors import LockstepError, MachineError
 from .identity import is_of
 from .job import JOB
-from .job_log import read_jobs
+from .job_log import is_job, read_jobs
 from .runs import is_run
 from .sending import names, note_found, unanswered
 from .status import Status, read_status
@@ -82,7 +82,7 @@ def jobs_of(folder: Path) -> list[str]:
     told = [
         str(event["job"])
         for event in read_jobs(folder)
-        if event.get("event") in ("submitted", "started") and "job" in event
+        if event.get("event") in ("submitted", "started") and is_job(event.get("job"))
     ]
     return list(dict.fromkeys(told))
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from . import sandbox_record
 from .console import say
 from .job_environment import for_the_job
+from .job_log import is_job
 from .slurm_tool import Answer, SlurmError, run_tool
 
 __all__ = [
@@ -170,14 +171,14 @@ def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
     """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
 
     Args:
-        ids: theirs; ``12_3`` for a task of an array.
+        ids: theirs; ``12_3`` for a task of an array. What is none is passed over.
         timeout: seconds after which the queue counts as one that does not answer.
 
     Raises:
         SlurmError: the queue could not be asked: nothing is known of any of them.
     """
-    wanted = ",".join(str(number) for number in ids)
-    return _queue(["--jobs", wanted], timeout) if wanted else {}
+    wanted = list(filter(is_job, ids))
+    return _queue(wanted, timeout) if wanted else {}
 
 
 def all_jobs() -> dict[str, Job]:
@@ -185,13 +186,14 @@ def all_jobs() -> dict[str, Job]:
     return _queue([])
 
 
-def _queue(chosen: list[str], timeout: float = 20.0) -> dict[str, Job]:
+def _queue(ids: list[int | str], timeout: float = 20.0) -> dict[str, Job]:
+    chosen = ["--jobs", ",".join(map(str, ids))] if ids else []
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
     answer = _run(
         ["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form], timeout=timeout
     )
-    if answer.status and _UNKNOWN in answer.err:
+    if answer.status and len(ids) == 1 and _UNKNOWN in answer.err:
         return {}
     return parse_queue(answer.checked().out)
 
@@ -311,7 +313,7 @@ def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
     Raises:
         SlurmError: there are accounts, but they could not be asked.
     """
-    wanted = ",".join(str(number) for number in ids)
+    wanted = ",".join(str(number) for number in ids if is_job(number))
     if shutil.which("sacct") is None:
         return None
     if not wanted:

@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher import board
 from lockstep.launcher.job_log import note_job
-from lockstep.launcher.job_state import Answer, with_jobs, words
+from lockstep.launcher.job_state import Answer, ask, with_jobs, words
 from lockstep.launcher.lock import held
 from lockstep.launcher.runs import runs_root
 from lockstep.launcher.slurm_client import Account, Job
@@ -115,6 +115,32 @@ def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None
     folder = submitted("r", "1")
     note_job(folder, "started", "1")
     assert with_jobs(read_status(folder), SILENT).status == "running"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"started","job":null}', '{"event":"submitted","job":"x"}', '{"event":"submitted"}',
+        '{"event":"sending"}', '{"event":"sending","name":"r","workdir":7}', '{"event":[]}', "[]", "{",
+    ],
+)  # fmt: skip
+def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lockstep.launcher import slurm_client
+
+    asked: list[list[str]] = []
+
+    def jobs(ids: Any, timeout: float) -> dict[str, Job]:
+        asked.append([*ids])
+        return dict(queue("PENDING").jobs)
+
+    monkeypatch.setattr(slurm_client, "jobs", jobs)
+    runs = [submitted("a", "1"), submitted("b", "2")]
+    with (runs[1] / "slurm" / "jobs.jsonl").open("a") as log:
+        log.write(line + "\n")
+    told = [with_jobs(read_status(run), ask(runs)) for run in runs]
+    assert [found.status for found in told] == ["queued", "failed"]
+    assert told[1].slurm["jobs"] == ["2"]
+    assert asked[0] == ["1", "2"]
 
 
 def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

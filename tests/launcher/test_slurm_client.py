@@ -131,6 +131,8 @@ def test_not_known_and_not_answered_are_not_the_same(tool) -> None:
     tool("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     tool("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert (slurm_client.jobs([7]), slurm_client.details("7"), slurm_client.end_time("7")) == ({}, None, None)
+    with pytest.raises(SlurmError, match="Invalid job id"):
+        slurm_client.jobs([7, 8])  # not: there is none of them
     assert slurm_client.jobs([]) == {}
     for name in ("squeue", "scontrol"):
         tool(name, "echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1")
@@ -142,6 +144,20 @@ def test_not_known_and_not_answered_are_not_the_same(tool) -> None:
         with pytest.raises(SlurmError, match="Unable to contact") as error:
             call()
         assert "scontrol ping" in error.value.hint
+
+
+def test_a_number_that_is_none_hides_no_other(tool) -> None:
+    script = """
+for word; do
+    case $word in *None*|*x*|0,*|*,0,*|*4294967295*) echo "error: Invalid job id: $word" >&2; exit 1;; esac
+done
+"""
+    tool("squeue", script + f"printf '%s' '{queue(j7='a')}'")
+    tool("sacct", script + "echo '8|COMPLETED|/a'")
+    ids = [None, "None", 0, "0", "x", "", 4294967295, "7;8", 7, "8_"]
+    assert slurm_client.jobs(ids).keys() == {"7"}
+    assert (slurm_client.accounting([*ids, 8]) or {}).keys() == {"8"}
+    assert slurm_client.jobs(["None"]) == {}
 
 
 def test_accounts_there_are_none_and_they_cannot_be_asked(tool, tmp_path: Path) -> None:
