@@ -88,7 +88,8 @@ def _stop_jobs(folder: Path, wait: float) -> int:
         write_request(folder, "stop")
     withdrawn = job_ask.withdraw(folder, why="launch stop")
     if withdrawn:
-        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn"])
+        on = "" if runs else f"; go on with `launch resume {folder.name}`"
+        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
     if runs and not until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)

@@ -172,7 +172,8 @@ def with_jobs(found: Status, answer: Answer) -> Status:
     current = _current(queued)
     ended = (answer.account(found.folder, job) for job in reversed(ids))
     state = current.state if current else next(filter(None, ended), "")
-    status = _status(found, current, answer, found.folder)
+    withdrawn = _was_withdrawn(found, current, ids)
+    status = "stopped" if withdrawn else _status(found, current, answer, found.folder)
     waiting = [job.id for job in queued if job.state in _WAITING and job is not current]
     facts = {
         "job": current.id if current else ids[-1] if ids else None,
@@ -186,7 +187,7 @@ def with_jobs(found: Status, answer: Answer) -> Status:
         "jobs": ids,
         "asked": not answer.problem,
         "problem": answer.problem or None,
-        "disagreement": _disagreement(found, state, ids, answer) or None,
+        "disagreement": (not withdrawn and _disagreement(found, state, ids, answer)) or None,
     }
     return replace(found, status=status, slurm=facts)
 
@@ -198,6 +199,17 @@ def _current(queued: list[Job]) -> Job | None:
             if job.state in states:
                 return job
     return queued[-1] if queued else None
+
+
+def _was_withdrawn(found: Status, current: Job | None, ids: list[str]) -> bool:
+    """Whether the newest job of a run without an outcome was cancelled before it could begin."""
+    if not found.is_over or found.outcome or not ids:
+        return False
+    if current is not None and current.state in (*_WAITING, *_ACTIVE):
+        return False
+    told = {event.get("event") for event in read_jobs(found.folder) if str(event.get("job")) == ids[-1]}
+    by_slurm = current is not None and current.id == ids[-1] and current.state.startswith("CANCELLED")
+    return "started" not in told and (by_slurm or "cancelled" in told)
 
 
 def _status(found: Status, current: Job | None, answer: Answer, folder: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher import board
 from lockstep.launcher.job_log import note_job
-from lockstep.launcher.job_state import Answer, ask, with_jobs, words
+from lockstep.launcher.job_state import Answer, ask, brief, with_jobs, words
 from lockstep.launcher.lock import held
 from lockstep.launcher.runs import runs_root
 from lockstep.launcher.slurm_client import Account, Job
@@ -85,6 +85,44 @@ def test_slurm_and_the_run_are_reconciled(
     found = with_jobs(read_status(submitted("r", "1", "2", outcome=outcome)), answer)
     assert (found.status, found.slurm["disagreement"]) == (status, disagreement)
     assert (disagreement or "job") in "\n".join(words(found))
+
+
+@pytest.mark.parametrize("by", ["launch", "scancel", "launch, forgotten", "launch, silent"])
+def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys: Any) -> None:
+    folder = submitted("r", "1")
+    if by != "scancel":
+        note_job(folder, "cancelled", "1", why="launch stop")
+    answers = {"launch, forgotten": queue(), "launch, silent": SILENT}
+    found = with_jobs(read_status(folder), answers.get(by, queue("CANCELLED")))
+    assert (found.status, found.slurm["disagreement"]) == ("stopped", None)
+    assert (found.was_interrupted, found.can_go_on, found.is_over) == (False, True, True)
+    assert "!" not in brief(found)
+    shown = board.details(found)
+    assert shown[0] == "r: stopped before it began"
+    assert shown[-1] == "go on with `launch resume r`"
+
+
+@pytest.mark.parametrize(
+    ("event", "answer", "status"),
+    [
+        ("started", queue("CANCELLED"), "failed"),
+        ("started", queue(), "failed"),
+        ("cancelled", queue("FAILED", "PENDING"), "queued"),
+        ("cancelled", queue("PENDING"), "queued"),
+        ("cancelled", queue("COMPLETING"), "running"),
+        ("chained", queue("CANCELLED"), "failed"),
+    ],
+)
+def test_a_job_that_began_or_still_lives_was_not_withdrawn(event: str, answer: Answer, status: str) -> None:
+    folder = submitted("r", "1")
+    if event == "chained":
+        note_job(folder, "started", "1")
+        note_job(folder, "submitted", "2", after="1")
+        note_job(folder, "cancelled", "2")
+    else:
+        note_job(folder, event, "1")
+        note_job(folder, "submitted", "2") if len(answer.jobs) > 1 else None
+    assert with_jobs(read_status(folder), answer).status == status
 
 
 def test_a_run_whose_lock_is_held_runs_and_slurm_may_not_know_it() -> None:

@@ -79,8 +79,10 @@ def test_a_run_is_seen_queued_running_and_cancelled(slurm: Cluster, launch: Laun
     assert cancelled.status == 0, cancelled.err
     slurm.wait_for(job, "CANCELLED")
     found = launch("status", "busy", "--json").document
-    assert found["status"] == "failed"
-    assert found["slurm"]["disagreement"] == "SLURM: CANCELLED; the run wrote no outcome"
+    assert (found["status"], found["slurm"]["disagreement"]) == ("stopped", None)
+    told = launch("status", "held").out
+    assert "held: stopped before it began" in told
+    assert "go on with `launch resume held`" in told
 
 
 def test_a_job_that_fails_without_an_outcome_and_one_that_contradicts_it(
