@@ -13,6 +13,7 @@ from .runs import is_sweep, read_outcome
 from .sbatch import SCRIPT
 from .sending import Wish
 from .submit_client import Laid, send, try_out, when
+from .submit_lock import submitting
 
 
 def refuse_sweep(folder: Path) -> None:
@@ -47,12 +48,13 @@ def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
             f"{name} is a SLURM run, which goes on as it was submitted: {said[0]} cannot be changed",
             f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
         )
-    _refuse_done(folder, job)
-    refuse_live(folder, "or let it go on by itself")
     arguments = [*job.sbatch, str(SCRIPT), job.python, str(folder)]
-    expected = try_out(arguments, job.env, None)
     wish = Wish(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
-    number = send(arguments, job.env, Laid(), [wish])
+    with submitting(folder):
+        _refuse_done(folder, job)
+        refuse_live(folder, "or let it go on by itself")
+        expected = try_out(arguments, job.env, None)
+        number = send(arguments, job.env, Laid(), [wish])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
         put_json({"schema_version": 1, **facts, "expected_start": expected})
