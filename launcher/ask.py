@@ -15,10 +15,10 @@ from . import job_ask, sweep_ask
 from .console import say
 from .job_state import ask, is_slurm, live_jobs, with_jobs
 from .owner import Owner, is_held, read_owner, start_of
-from .patience import has_stopped, until
+from .patience import has_stopped, though, until
 from .requests import waits, write_request
 from .runs import ANY_RUN, LOCK, find_run, is_sweep
-from .status import read_status
+from .status import Status, read_status
 from .sweep_file import Sweep, overall, points_of, read_sweep
 
 _GONE_SECONDS = 5.0
@@ -86,9 +86,11 @@ def _stop_jobs(folder: Path, wait: float) -> int:
     runs = is_held(folder / LOCK) or _runs(folder)
     if runs:
         write_request(folder, "stop")
-    withdrawn = job_ask.withdraw(folder, why="launch stop")
+    with though(is_asked=runs):
+        withdrawn = job_ask.withdraw(folder, why="launch stop")
     if withdrawn:
-        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn"])
+        on = "" if runs else f"; go on with `launch resume {folder.name}`"
+        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
     if runs and not until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
@@ -96,7 +98,12 @@ def _stop_jobs(folder: Path, wait: float) -> int:
 
 def _runs(folder: Path) -> bool:
     """Whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
-    return with_jobs(read_status(folder), ask([folder])).status == "running"
+    return _look(folder).status == "running"
+
+
+def _look(folder: Path) -> Status:
+    """How a run stands, as ``launch status`` says it."""
+    return with_jobs(read_status(folder), ask([folder]))
 
 
 def _cancel_jobs(folder: Path) -> bool:
@@ -130,7 +137,7 @@ def checkpoint(name: str, wait: float) -> int:
     """
     folder = find_run(name, ANY_RUN)
     if not is_held(folder / LOCK):
-        raise UsageError(f"{folder.name} is not running: it is {read_status(folder).status}", "")
+        raise _not_running(folder)
     if (folder / "run.json").is_file():
         raise UsageError(
             f"{folder.name} is a script: only it knows how to write its checkpoints",
@@ -147,9 +154,22 @@ def checkpoint(name: str, wait: float) -> int:
     return 0
 
 
+def _not_running(folder: Path) -> UsageError:
+    """There is nobody to ask for a checkpoint; a job that has begun may not have got so far as to train."""
+    if is_sweep(folder):
+        return UsageError(f"{folder.name} is a sweep", f"name one of its runs: {folder.name}-000, say")
+    status = _look(folder).status
+    if status == "running":
+        return UsageError(
+            f"{folder.name} is not training yet, or not any more", "`launch status` says how it is"
+        )
+    hint = "it will train when its job begins" if status == "queued" else ""
+    return UsageError(f"{folder.name} is not running: it is {status}", hint)
+
+
 def _say_over(folder: Path) -> int:
     """There is nothing to end, which is what was wanted."""
-    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else read_status(folder).status
+    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _look(folder).status
     say([f"{folder.name} is not running: it is {status}"])
     return 0
 

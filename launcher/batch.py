@@ -29,7 +29,7 @@ from .life import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
 from .node_logs import error_in, failing
 from .requests import write_request
 from .runs import read_outcome
-from .slurm_self import Start, is_active, state_of, this_start
+from .slurm_self import Start, details_of, is_active, state_of, this_start
 from .slurm_tool import SlurmError, SlurmSilentError
 from .step import start_step
 from .successor import Successor
@@ -124,11 +124,11 @@ class Batch:
         """Write down the ends of starts that could not do it themselves, as SLURM tells of them."""
         for lost in unsettled(read_jobs(self._folder)):
             job, restart = str(lost["job"]), int(lost.get("restart", 0))
-            if job != self._start.job and is_active(job):
+            if job != self._start.job and is_active(job, self._folder):
                 raise UsageError(
                     f"{self._folder}: job {job} trains this run", "wait for it, or end it with scancel"
                 )
-            state = "" if job == self._start.job else state_of(slurm_client.details(job))
+            state = "" if job == self._start.job else state_of(details_of(self._folder, job))
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
                 gained = True  # nobody can say

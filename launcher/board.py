@@ -63,7 +63,7 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
 
 def _one(folder: Path) -> _View:
     status = with_jobs(read_status(folder), ask([folder], accounts=True))
-    return status.to_json(), _details(status), status.is_over
+    return status.to_json(), details(status), status.is_over
 
 
 def _sweep(folder: Path, sort: str | None) -> _View:
@@ -142,11 +142,14 @@ def _main(metrics: Mapping[str, float | None]) -> str:
     return f"{names[0].replace('/', ' ')} {figure(names[0], metrics[names[0]])}" if names else ""
 
 
-def _details(status: Status) -> list[str]:
+def details(status: Status) -> list[str]:
+    """What ``launch status RUN`` says."""
     owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""
     head = status.status
     if status.was_interrupted:
         head = "failed: its launcher ended without an outcome" if not status.slurm else "failed: no outcome"
+    if status.status == "stopped" and not status.outcome and not attempts(status.folder):
+        head = "stopped before it began"
     shown = [
         f"{status.folder.name} is {head}{owner}" if not status.is_over else f"{status.folder.name}: {head}"
     ]

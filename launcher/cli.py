@@ -27,6 +27,7 @@ from .cli_options import (
     SweepArgument,
     documented,
     first_positional,
+    given,
     split_config,
 )
 from .guard import guarded
@@ -156,8 +157,12 @@ def run(
     raise typer.Exit(debug_here(command) if debug else run_it(command))
 
 
+_OF_A_LOCAL_RUN = ("nodes", "node_rank", "rendezvous", "node_timeout", "hang_timeout", "max_restarts")
+
+
 @app.command()
 def resume(
+    ctx: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")],
     overrides: OverridesArgument = None,
     *,
@@ -175,21 +180,20 @@ def resume(
     """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
     from . import local
     from .job import read_job
-    from .job_ask import submit_again
     from .request import Request
+    from .resubmit import refuse_sweep, refuse_unbegun, resume_there
     from .resume import config_of
     from .runs import ANY_RUN, find_run
 
     with documented(json=json):
         folder = find_run(run, ANY_RUN)
-        job = None if here or gpus or cpu else read_job(folder)
+        refuse_sweep(folder)
+        job = read_job(folder)
+        if job is not None and not (here or gpus or cpu):
+            said = [*(overrides or []), *given(ctx, _OF_A_LOCAL_RUN)]
+            raise typer.Exit(resume_there(folder, job, said, as_json=json))
         if job is not None:
-            if overrides:
-                raise UsageError(
-                    f"{run} is a SLURM run: {overrides[0]} cannot be changed", "go on with it --local"
-                )
-            submit_again(folder, job)
-            raise typer.Exit(0)
+            refuse_unbegun(folder, job)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
         patience = Supervision(hang_timeout, max_restarts)
         request = Request(gpus, cpu, json, None, run, where, patience)

@@ -46,6 +46,14 @@ def split_config(config: str | None, overrides: list[str] | None) -> tuple[str |
     return config, settings
 
 
+def given(ctx: typer.Context, names: Sequence[str]) -> list[str]:
+    """Which of these options stand on the command line, as they are written there."""
+    sources = ((name, ctx.get_parameter_source(name)) for name in names)
+    return [
+        f"--{name.replace('_', '-')}" for name, source in sources if source and source.name == "COMMANDLINE"
+    ]
+
+
 NodesOption = Annotated[
     int, typer.Option(metavar="N", min=1, help="Machines; the same command on each, but for --node-rank.")
 ]

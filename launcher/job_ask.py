@@ -7,10 +7,8 @@ from pathlib import Path
 from ..data.errors import UsageError
 from .best_effort import best_effort
 from .console import say
-from .job import JobSpec
 from .job_log import note_job
-from .job_state import asked, is_waiting, live_jobs
-from .sending import Wish
+from .job_state import asked, is_slurm, is_waiting, live_jobs
 
 
 def withdraw(folder: Path, *, why: str) -> list[str]:
@@ -36,26 +34,6 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     return waiting
 
 
-def submit_again(folder: Path, job: JobSpec) -> None:
-    """Send a run that is over once more, with the very options it was submitted with.
-
-    Raises:
-        UsageError: a job of it waits or runs.
-        MachineError: SLURM does not answer, or refused.
-    """
-    from .sbatch import SCRIPT
-    from .submit_client import Laid, send
-
-    if live := live_jobs(folder, asked(folder.name, [folder])):
-        raise UsageError(
-            f"{folder.name} has job {live[0].id}, which is {live[0].state}",
-            f"end it first with `launch stop {folder.name}`, or let it go on by itself",
-        )
-    wish = Wish(folder, folder.name, folder, facts={"how": job.how, "why": "launch resume"})
-    number = send([*job.sbatch, str(SCRIPT), job.python, str(folder)], job.env, Laid(), [wish])
-    say([f"{folder.name}: job {number} is queued, with the options of its first submission"])
-
-
 def cancel(folder: Path) -> bool:
     """Cancel every job of a run, those that wait first, or one of them would begin; whether there was any.
 
@@ -73,3 +51,39 @@ def cancel(folder: Path) -> bool:
         many = "jobs" if len(jobs) > 1 else "job"
         say([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])
     return bool(jobs)
+
+
+def refuse_live(folder: Path, otherwise: str) -> None:
+    """Go on only where SLURM has no job of a run.
+
+    Args:
+        folder: of the run.
+        otherwise: what can be done instead of ending the job.
+
+    Raises:
+        UsageError: a job of it waits or runs.
+        MachineError: SLURM does not answer.
+    """
+    if live := live_jobs(folder, asked(folder.name, [folder])):
+        raise UsageError(
+            f"{folder.name} has job {live[0].id}, which is {live[0].state}",
+            f"end it first with `launch stop {folder.name}`, {otherwise}",
+        )
+
+
+def check_here(folder: Path) -> None:
+    """Before a run is trained on this machine: one that was submitted may still be SLURM's.
+
+    Raises:
+        UsageError: a job of it waits or runs.
+        MachineError: SLURM does not answer.
+    """
+    if not is_slurm(folder) or not (folder / "spec.json").is_file():
+        return
+    from .slurm_client import has_slurm
+
+    if has_slurm():
+        refuse_live(folder, "or let SLURM go on with it")
+        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now goes on here"])
+    else:
+        say([f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 FOLDER = "slurm"
 """Of a run folder: the jobs' events, their logs and the set-up script."""
 JOBS = "jobs.jsonl"
+_NUMBER = re.compile(r"(\d{1,10})(_\d{1,9})?", re.ASCII)
+_NUMBERS = range(1, 0xFFFF_FFFE)  # SLURM counts in 32 bits, of which the two largest are none
 
 
 def slurm_folder(run: Path) -> Path:
@@ -59,6 +62,12 @@ def read_jobs(run: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [event for line in text.splitlines() if (event := _event(line)) is not None]
+
+
+def is_job(number: object) -> bool:
+    """Whether something can be a job's number, ``12`` or ``12_3``: for any other a whole question is refused."""
+    found = _NUMBER.fullmatch(str(number))
+    return found is not None and int(found[1]) in _NUMBERS
 
 
 def last_job(run: Path) -> str | None:

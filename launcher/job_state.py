@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.errors import LockstepError, MachineError
+from .identity import is_of
 from .job import JOB
-from .job_log import read_jobs
+from .job_log import is_job, read_jobs
 from .runs import is_run
 from .sending import names, note_found, unanswered
 from .status import Status, read_status
 
 if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
-    from .slurm_client import Job
+    from .slurm_client import Account, Job
 
 _LONG_PATIENCE_SECONDS = 30.0  # whoever ends jobs has to know of them
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
@@ -55,10 +56,20 @@ class Answer:
     """What SLURM said when it was asked once for many jobs."""
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
-    accounts: Mapping[str, str] = field(default_factory=dict)
-    """States from sacct, of jobs that the queue has forgotten."""
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    """From sacct, of jobs that the queue has forgotten."""
     problem: str = ""
     """Why the queue could not be asked; empty where it could."""
+
+    def of(self, run: Path, job: str) -> Job | None:
+        """A run's job; None where the queue has forgotten it, or gave its number to another's."""
+        found = self.jobs.get(job)
+        return found if found is not None and is_of(run, job, found.workdir) else None
+
+    def account(self, run: Path, job: str) -> str:
+        """The state of a run's job that the queue has forgotten; empty where it is not told."""
+        found = self.accounts.get(job)
+        return found.state if found is not None and is_of(run, job, found.workdir) else ""
 
 
 def is_slurm(folder: Path) -> bool:
@@ -71,7 +82,7 @@ def jobs_of(folder: Path) -> list[str]:
     told = [
         str(event["job"])
         for event in read_jobs(folder)
-        if event.get("event") in ("submitted", "started") and "job" in event
+        if event.get("event") in ("submitted", "started") and is_job(event.get("job"))
     ]
     return list(dict.fromkeys(told))
 
@@ -98,19 +109,19 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
     runs = [folder for folder in folders if is_slurm(folder)]
     try:
         _find_sent(runs, timeout)
-        ids = [job for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
-        known = _queue(ids, timeout)
+        ids = [(run, job) for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
+        known = Answer(_queue([job for _, job in ids], timeout))
     except LockstepError as error:
         return Answer(problem=error.message.split("\n")[-1])
-    forgotten = [job for job in ids if job not in known]
-    if not (accounts and forgotten):
-        return Answer(known)
+    forgotten = [job for run, job in ids if known.of(run, job) is None] if accounts else []
+    if not forgotten:
+        return known
     from . import slurm_client
 
     try:
-        return Answer(known, slurm_client.accounting(forgotten) or {})
+        return replace(known, accounts=slurm_client.accounting(forgotten) or {})
     except LockstepError:  # sacct is a help, not a need
-        return Answer(known)
+        return known
 
 
 def _find_sent(runs: list[Path], timeout: float) -> None:
@@ -157,14 +168,12 @@ def with_jobs(found: Status, answer: Answer) -> Status:
         return found
     spare = _spare(found.folder)
     ids = [job for job in jobs_of(found.folder) if job not in spare]
-    queued = [answer.jobs[job] for job in ids if job in answer.jobs]
+    queued = [job for number in ids if (job := answer.of(found.folder, number)) is not None]
     current = _current(queued)
-    state = (
-        current.state
-        if current
-        else next((answer.accounts[j] for j in reversed(ids) if j in answer.accounts), "")
-    )
-    status = _status(found, current, answer, found.folder)
+    ended = (answer.account(found.folder, job) for job in reversed(ids))
+    state = current.state if current else next(filter(None, ended), "")
+    withdrawn = _was_withdrawn(found, current, ids)
+    status = "stopped" if withdrawn else _status(found, current, answer, found.folder)
     waiting = [job.id for job in queued if job.state in _WAITING and job is not current]
     facts = {
         "job": current.id if current else ids[-1] if ids else None,
@@ -178,7 +187,7 @@ def with_jobs(found: Status, answer: Answer) -> Status:
         "jobs": ids,
         "asked": not answer.problem,
         "problem": answer.problem or None,
-        "disagreement": _disagreement(found, state, ids, answer) or None,
+        "disagreement": (not withdrawn and _disagreement(found, state, ids, answer)) or None,
     }
     return replace(found, status=status, slurm=facts)
 
@@ -190,6 +199,17 @@ def _current(queued: list[Job]) -> Job | None:
             if job.state in states:
                 return job
     return queued[-1] if queued else None
+
+
+def _was_withdrawn(found: Status, current: Job | None, ids: list[str]) -> bool:
+    """Whether the newest job of a run without an outcome was cancelled before it could begin."""
+    if not found.is_over or found.outcome or not ids:
+        return False
+    if current is not None and current.state in (*_WAITING, *_ACTIVE):
+        return False
+    told = {event.get("event") for event in read_jobs(found.folder) if str(event.get("job")) == ids[-1]}
+    by_slurm = current is not None and current.id == ids[-1] and current.state.startswith("CANCELLED")
+    return "started" not in told and (by_slurm or "cancelled" in told)
 
 
 def _status(found: Status, current: Job | None, answer: Answer, folder: Path) -> str:
@@ -275,7 +295,7 @@ def _known(facts: Mapping[str, Any]) -> list[str]:
 
 def live_jobs(folder: Path, answer: Answer) -> list[Job]:
     """The run's jobs that wait or run."""
-    known = (answer.jobs.get(job) for job in jobs_of(folder))
+    known = (answer.of(folder, job) for job in jobs_of(folder))
     return [job for job in known if job is not None and job.state in (*_WAITING, *_ACTIVE)]
 
 

@@ -23,6 +23,7 @@ from .fill import fill_run, run_spec
 from .follow import following, seen
 from .followed import Followed
 from .inquiry import Inquiry
+from .job_ask import check_here
 from .lock import Hold, held
 from .lookout import Lookout
 from .meeting import awaited
@@ -137,6 +138,7 @@ def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservati
 
 def _place(resolved: ResolvedConfig, request: Request) -> Place:
     if request.submitted is None:
+        check_here(_seen_place(request))
         return find_place(resolved, request.name, request.resume)
     return submitted_place(request.submitted.folder, resolved)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..data.errors import MachineError
 from .owner import is_held
 from .requests import is_stopping, waits, write_request
 from .runs import LOCK
@@ -30,3 +32,19 @@ def has_stopped(folder: Path) -> bool:
     if held and not is_stopping(folder):
         write_request(folder, "stop")
     return not (held or waits(folder))
+
+
+@contextmanager
+def though(*, is_asked: bool) -> Iterator[None]:
+    """Where SLURM fails, say what happens all the same.
+
+    Args:
+        is_asked: whether what runs of it has been left the wish to stop.
+    """
+    try:
+        yield
+    except MachineError as error:
+        if not is_asked:
+            raise
+        words = f"{error.message}; what runs was asked to stop all the same"
+        raise MachineError(words, "it stops at its next step; try again later, for jobs that wait") from error

@@ -73,7 +73,9 @@ def note_found(wishes: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, s
 
 def _unanswered(run: Path) -> Mapping[str, Any] | None:
     events = [event for event in read_jobs(run) if event.get("event") in (SENDING, *_ANSWERS)]
-    return events[-1] if events and events[-1].get("event") == SENDING else None
+    if not events or events[-1].get("event") != SENDING:
+        return None
+    return events[-1] if events[-1].keys() >= {"name", "workdir", "task", "facts"} else None
 
 
 def _newest(run: Path, wish: Mapping[str, Any], folders: Mapping[str, str]) -> str:

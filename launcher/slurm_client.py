@@ -11,14 +11,17 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from . import sandbox_record
 from .console import say
 from .job_environment import for_the_job
+from .job_log import is_job
 from .node_supply import FORM, Node, parse_nodes
 from .slurm_tool import Answer, SlurmError, run_tool
 
 __all__ = [
+    "Account",
     "Job",
     "SlurmError",
     "accounting",
@@ -61,6 +64,7 @@ _COLUMNS = {
     "RestartCnt": 16,
     "Partition": 128,
     "Name": 256,
+    "WorkDir": 4096,
 }
 _announced: set[str] = set()
 
@@ -84,6 +88,15 @@ class Job:
     """How often it was requeued."""
     name: str
     partition: str = ""
+    workdir: str = ""
+    """Its working folder; empty where SLURM does not say."""
+
+
+class Account(NamedTuple):
+    """What SLURM keeps of a job after it has left the queue."""
+
+    state: str
+    workdir: str
 
 
 def environment() -> dict[str, str]:
@@ -160,14 +173,14 @@ def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
     """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
 
     Args:
-        ids: theirs; ``12_3`` for a task of an array.
+        ids: theirs; ``12_3`` for a task of an array. What is none is passed over.
         timeout: seconds after which the queue counts as one that does not answer.
 
     Raises:
         SlurmError: the queue could not be asked: nothing is known of any of them.
     """
-    wanted = ",".join(str(number) for number in ids)
-    return _queue(["--jobs", wanted], timeout) if wanted else {}
+    wanted = list(filter(is_job, ids))
+    return _queue(wanted, timeout) if wanted else {}
 
 
 def all_jobs() -> dict[str, Job]:
@@ -175,13 +188,14 @@ def all_jobs() -> dict[str, Job]:
     return _queue([])
 
 
-def _queue(chosen: list[str], timeout: float = 20.0) -> dict[str, Job]:
+def _queue(ids: list[int | str], timeout: float = 20.0) -> dict[str, Job]:
+    chosen = ["--jobs", ",".join(map(str, ids))] if ids else []
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
     answer = _run(
         ["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form], timeout=timeout
     )
-    if answer.status and _UNKNOWN in answer.err:
+    if answer.status and len(ids) == 1 and _UNKNOWN in answer.err:
         return {}
     return parse_queue(answer.checked().out)
 
@@ -209,10 +223,10 @@ def parse_queue(text: str) -> dict[str, Job]:
     for record in text.split(_RECORD):
         fields = [field.strip() for field in record.split(_FIELD)]
         if len(fields) == len(_COLUMNS):
-            number, state, reason, nodes, left, start, restarts, partition, name = fields
+            number, state, reason, nodes, left, start, restarts, partition, name, workdir = fields
             count = int(restarts) if restarts.isdigit() else 0
             number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
-            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition)
+            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition, workdir)
     return found
 
 
@@ -293,24 +307,24 @@ def config() -> dict[str, str]:
     return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
 
 
-def accounting(ids: Iterable[int | str]) -> dict[str, str] | None:
-    """The state of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
+def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
+    """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
 
     Raises:
         SlurmError: there are accounts, but they could not be asked.
     """
-    wanted = ",".join(str(number) for number in ids)
+    wanted = ",".join(str(number) for number in ids if is_job(number))
     if shutil.which("sacct") is None:
         return None
     if not wanted:
         return {}
-    answer = _run(["sacct", "-n", "-P", "-X", "-o", "JobID,State", "-j", wanted])
+    answer = _run(["sacct", "-n", "-P", "-X", "-o", "JobID,State,WorkDir", "-j", wanted])
     if answer.status and re.search(
         "accounting storage is disabled|not running a slurmdbd", answer.said, re.IGNORECASE
     ):
         return None
-    lines = [line.split("|") for line in answer.checked().out.splitlines()]
-    return {fields[0]: fields[1].split()[0] for fields in lines if len(fields) > 1 and fields[1].split()}
+    lines = [line.split("|", 2) for line in answer.checked().out.splitlines() if line.count("|") > 1]
+    return {job: Account(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
 
 
 def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:

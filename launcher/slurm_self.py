@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import slurm_client
+from .identity import is_of
 
 _KEPT = (
     "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID",
@@ -71,14 +73,28 @@ def scrubbed(environment: Mapping[str, str], *, step: bool) -> dict[str, str]:
     return rest if step else {**rest, "SLURM_EXPORT_ENV": "ALL"}
 
 
-def is_active(job: str) -> bool:
+def details_of(run: Path, job: str) -> dict[str, str] | None:
+    """What scontrol says of a run's job; None where SLURM has forgotten it, or gave its number to another's.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    found = slurm_client.details(job)
+    return found if found is not None and is_of(run, job, found.get("WorkDir", "")) else None
+
+
+def is_active(job: str, run: Path | None = None) -> bool:
     """Whether SLURM still has processes of a job running, for all that it knows.
+
+    Args:
+        job: its number.
+        run: whose job it has to be; None where the job need not have been submitted for a run.
 
     Raises:
         SlurmError: SLURM does not answer.
     """
-    found = slurm_client.details(job)
-    return found is not None and state_of(found) in _RUNNING
+    found = slurm_client.details(job) if run is None else details_of(run, job)
+    return state_of(found) in _RUNNING
 
 
 def state_of(details: Mapping[str, str] | None) -> str:

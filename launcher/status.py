@@ -50,13 +50,14 @@ class Status:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether its launcher ended without saying how."""
-        return self.is_over and not self.outcome
+        """Whether its launcher ended without saying how; one whose job was withdrawn never had a launcher."""
+        return self.is_over and self.status != "stopped" and not self.outcome
 
     @property
     def can_go_on(self) -> bool:
         """Whether ``launch resume`` would take it up."""
-        return self.status in ("failed", "stopped") and (self.folder / "spec.json").is_file()
+        begun_or_sent = any((self.folder / name).is_file() for name in ("spec.json", "job.json"))
+        return self.status in ("failed", "stopped") and begun_or_sent
 
     @property
     def gave_up(self) -> str:

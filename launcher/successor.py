@@ -14,7 +14,7 @@ from .job import JobSpec
 from .job_log import note_job, read_jobs
 from .life import is_withdrawn
 from .sending import Wish, names, note_found, unanswered
-from .slurm_self import Start, state_of
+from .slurm_self import Start, details_of, state_of
 from .slurm_tool import SlurmError, SlurmSilentError
 
 SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
@@ -55,7 +55,7 @@ class Successor:
             for event in read_jobs(self._folder)
             if event.get("event") == "submitted" and event.get("after") == self._start.job
         ]
-        self.number = after[-1] if after and _waits(after[-1]) else None
+        self.number = after[-1] if after and _waits(self._folder, after[-1]) else None
 
     def submit(self) -> None:
         """Send one now: after a node is lost there is nobody who could. A refusal is said, and noted.
@@ -126,7 +126,7 @@ class Successor:
 
     def _is_gone(self, number: str) -> bool:
         try:
-            return not _waits(number)
+            return not _waits(self._folder, number)
         except SlurmError as error:
             say([f"warning: {error.message}"])
             return False
@@ -149,5 +149,5 @@ def _is_of_the_first(option: str) -> bool:
     return any(known.startswith(name) for known in _OF_THE_FIRST)
 
 
-def _waits(number: str) -> bool:
-    return state_of(slurm_client.details(number)) == "PENDING"
+def _waits(run: Path, number: str) -> bool:
+    return state_of(details_of(run, number)) == "PENDING"

@@ -21,15 +21,15 @@ from .job import read_job
 from .job_log import note_job
 from .job_plan import JobPlan, check_setup, plan_job
 from .job_state import statuses
-from .lock import held
 from .runs import create_run
 from .sbatch import SCRIPT, sbatch_options, tasks_of
 from .sending import Wish
 from .submission import Submission, compose
 from .submit_client import Laid, Outlook, laid_out, send, try_out, when
+from .submit_lock import submitting
 from .submit_view import listing_of
 from .sweep_config import resolve_all, resolve_point
-from .sweep_file import Sweep, overall, points_of, write_sweep
+from .sweep_file import Sweep, overall, points_of, read_sweep, write_sweep
 from .sweep_request import SweepRequest, create, planned, tell
 from .sweep_run import is_due
 from .sweep_table import aligned, exit_code, results_of
@@ -134,14 +134,18 @@ def _look(found: Sweep, request: SweepRequest) -> int:
 
 def _submit(found: Sweep | None, request: SweepRequest) -> int:
     """Send the points that are due, or show what would be sent."""
-    due = range(len(planned(request).points)) if found is None else _due(found, retry=request.retry)
-    if found is not None and not due:
-        say([f"nothing was sent: no point of {found.folder.name} is due"])
-        return _look(found, request)
-    configs = _configs(found, request, due)
-    launch = _launch(found, request)
-    plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
-    with laid_out() as laid, _sweep(found, request, laid) as here:
+    with _sweep(found, request) as here, laid_out() as laid:
+        before = here if found is not None else None
+        is_only_planned = found is None and request.dry_run
+        laid.folders += [here.folder] if found is None and not is_only_planned else []
+        due = range(len(here.points)) if is_only_planned else _due(here, retry=request.retry)
+        if not due:
+            laid.is_kept = True
+            say([f"nothing was sent: no point of {here.folder.name} is due"])
+            return _look(here, request)
+        configs = _configs(before, request, due)
+        launch = _launch(before, request)
+        plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
         array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
         outlook = try_out(array.arguments, array.first.job.env, plan.need)
         plan.notes.extend(outlook.notes)
@@ -174,7 +178,8 @@ def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> 
         )
     if found is not None:
         return {index: resolve_point(found, index) for index in due}
-    return dict(enumerate(resolve_all(request.config, parse_grid(request.settings))))
+    every = resolve_all(request.config, parse_grid(request.settings))
+    return {index: every[index] for index in due}
 
 
 def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
@@ -196,17 +201,17 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _sweep(found: Sweep | None, request: SweepRequest, laid: Laid) -> Iterator[Sweep]:
-    """The sweep's folder, which nobody else submits meanwhile; made where it is not there, but for nothing."""
-    if found is not None:
-        with held(found.folder):
-            yield found
-    elif request.dry_run:
-        yield planned(request)
-    else:
-        new = create(request)
-        laid.folders.append(new.folder)
-        yield new
+def _sweep(found: Sweep | None, request: SweepRequest) -> Iterator[Sweep]:
+    """The sweep, made where it is not there; nobody else submits it until what was asked for it is noted.
+
+    Which of its points are due is told only then: another command may just have sent them, of a new one, too.
+    """
+    if request.dry_run:
+        yield found or planned(request)
+        return
+    folder = (found or create(request)).folder
+    with submitting(folder):
+        yield read_sweep(folder)
 
 
 def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan) -> Array:

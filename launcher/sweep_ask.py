@@ -11,7 +11,7 @@ from .best_effort import best_effort
 from .console import say
 from .job_log import note_job
 from .job_state import ask, asked, is_waiting, live_jobs
-from .patience import has_stopped, until
+from .patience import has_stopped, though, until
 from .requests import write_request
 from .runs import is_run
 from .sweep_file import Sweep, overall, points_of
@@ -53,7 +53,8 @@ def stop(sweep: Sweep, wait: float) -> int:
     running = [point for point, found in jobs.items() if not all(map(is_waiting, found))]
     for point in running:
         write_request(point, "stop")
-    _withdraw(jobs, "launch stop", waiting=True)
+    with though(is_asked=bool(running)):
+        _withdraw(jobs, "launch stop", waiting=True)
     late = list(running)
 
     def ended() -> bool:

@@ -9,13 +9,17 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 import pytest
 
 from lockstep.data.errors import LockstepError, MachineError, UsageError
-from lockstep.launcher import ask
+from lockstep.launcher import ask, slurm_client
+from lockstep.launcher.job_log import note_job
+from lockstep.launcher.job_state import Answer
 from lockstep.launcher.owner import myself, write_owner
+from lockstep.launcher.slurm_client import Job, SlurmError
 from lockstep.launcher.status import read_status
 from tests.conftest import LAUNCH, WATCHDOG, Launch
 from tests.launcher.test_status import HOLDER, holder, make_run, step
@@ -116,6 +120,51 @@ def test_what_does_not_come_in_time_is_said_and_the_wish_stays() -> None:
         assert "launch cancel first" in caught.value.hint
         assert json.loads((folder / "request.json").read_text())["what"] == "stop"
         assert read_status(folder).status == "stopping"
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "words"),
+    [
+        ("PENDING", None, "first is not running: it is queued"),
+        ("PENDING", {"status": "stopped"}, "first is not running: it is queued"),
+        ("RUNNING", None, "first is not training yet, or not any more"),
+        ("CANCELLED", None, "first is not running: it is stopped"),
+    ],
+)
+def test_what_slurm_has_cannot_write_a_checkpoint_yet_and_is_called_as_launch_status_does(
+    state: str, outcome: dict[str, Any] | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run("first", outcome=outcome)
+    (folder / "job.json").write_text("{}")
+    note_job(folder, "submitted", "7")
+    answer = Answer({"7": Job("7", state, "None", "", "", "", 0, "first")})
+    monkeypatch.setattr(ask, "ask", lambda _: answer)
+    with pytest.raises(UsageError) as refused:
+        ask.checkpoint("first", 1)
+    assert refused.value.message == words
+    assert not (folder / "request.json").exists()
+
+
+def test_a_wish_to_stop_that_was_left_is_told_where_slurm_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run("first")
+    (folder / "job.json").write_text("{}")
+    note_job(folder, "started", "7")
+    monkeypatch.setattr(slurm_client, "jobs", _silent)
+    with pytest.raises(MachineError) as running:
+        ask.stop("first", 1)
+    assert json.loads((folder / "request.json").read_text())["what"] == "stop"
+    assert running.value.message.endswith("no answer in 5 s; what runs was asked to stop all the same")
+    waiting = make_run("second")
+    (waiting / "job.json").write_text("{}")
+    note_job(waiting, "submitted", "8")
+    with pytest.raises(MachineError) as queued:
+        ask.stop("second", 1)
+    assert not (waiting / "request.json").exists()
+    assert "all the same" not in queued.value.message
+
+
+def _silent(*_: object) -> NoReturn:
+    raise SlurmError("squeue\nno answer in 5 s", "")
 
 
 def test_a_run_that_ends_instead_has_no_checkpoint() -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from lockstep.launcher import board, job_state
 from lockstep.launcher.job_log import note_job
-from lockstep.launcher.job_state import Answer, with_jobs, words
+from lockstep.launcher.job_state import Answer, ask, brief, with_jobs, words
 from lockstep.launcher.lock import held
 from lockstep.launcher.runs import runs_root
-from lockstep.launcher.slurm_client import Job
+from lockstep.launcher.slurm_client import Account, Job
 from lockstep.launcher.status import read_status
 from lockstep.launcher.sweep_file import Sweep, write_sweep
 
@@ -39,9 +39,8 @@ def queue(*states: str, reason: str = "None", **accounts: str) -> Answer:
         Job(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")
         for number, state in enumerate(states, 1)
     ]
-    return Answer(
-        {job.id: job for job in jobs}, {key.removeprefix("job"): value for key, value in accounts.items()}
-    )
+    ended = {key.removeprefix("job"): Account(state, "") for key, state in accounts.items()}
+    return Answer({job.id: job for job in jobs}, ended)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +89,44 @@ def test_slurm_and_the_run_are_reconciled(
     assert (disagreement or "job") in "\n".join(words(found))
 
 
+@pytest.mark.parametrize("by", ["launch", "scancel", "launch, forgotten", "launch, silent"])
+def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys: Any) -> None:
+    folder = submitted("r", "1")
+    if by != "scancel":
+        note_job(folder, "cancelled", "1", why="launch stop")
+    answers = {"launch, forgotten": queue(), "launch, silent": SILENT}
+    found = with_jobs(read_status(folder), answers.get(by, queue("CANCELLED")))
+    assert (found.status, found.slurm["disagreement"]) == ("stopped", None)
+    assert (found.was_interrupted, found.can_go_on, found.is_over) == (False, True, True)
+    assert "!" not in brief(found)
+    shown = board.details(found)
+    assert shown[0] == "r: stopped before it began"
+    assert shown[-1] == "go on with `launch resume r`"
+
+
+@pytest.mark.parametrize(
+    ("event", "answer", "status"),
+    [
+        ("started", queue("CANCELLED"), "failed"),
+        ("started", queue(), "failed"),
+        ("cancelled", queue("FAILED", "PENDING"), "queued"),
+        ("cancelled", queue("PENDING"), "queued"),
+        ("cancelled", queue("COMPLETING"), "running"),
+        ("chained", queue("CANCELLED"), "failed"),
+    ],
+)
+def test_a_job_that_began_or_still_lives_was_not_withdrawn(event: str, answer: Answer, status: str) -> None:
+    folder = submitted("r", "1")
+    if event == "chained":
+        note_job(folder, "started", "1")
+        note_job(folder, "submitted", "2", after="1")
+        note_job(folder, "cancelled", "2")
+    else:
+        note_job(folder, event, "1")
+        note_job(folder, "submitted", "2") if len(answer.jobs) > 1 else None
+    assert with_jobs(read_status(folder), answer).status == status
+
+
 def test_a_run_whose_lock_is_held_runs_and_slurm_may_not_know_it() -> None:
     folder = submitted("r", "1")
     with held(folder):
@@ -118,6 +155,32 @@ def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None
     folder = submitted("r", "1")
     note_job(folder, "started", "1")
     assert with_jobs(read_status(folder), SILENT).status == "running"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"started","job":null}', '{"event":"submitted","job":"x"}', '{"event":"submitted"}',
+        '{"event":"sending"}', '{"event":"sending","name":"r","workdir":7}', '{"event":[]}', "[]", "{",
+    ],
+)  # fmt: skip
+def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lockstep.launcher import slurm_client
+
+    asked: list[list[str]] = []
+
+    def jobs(ids: Any, timeout: float) -> dict[str, Job]:
+        asked.append([*ids])
+        return dict(queue("PENDING").jobs)
+
+    monkeypatch.setattr(slurm_client, "jobs", jobs)
+    runs = [submitted("a", "1"), submitted("b", "2")]
+    with (runs[1] / "slurm" / "jobs.jsonl").open("a") as log:
+        log.write(line + "\n")
+    told = [with_jobs(read_status(run), ask(runs)) for run in runs]
+    assert [found.status for found in told] == ["queued", "failed"]
+    assert told[1].slurm["jobs"] == ["2"]
+    assert asked[0] == ["1", "2"]
 
 
 def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

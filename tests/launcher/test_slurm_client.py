@@ -13,7 +13,18 @@ from lockstep.data.errors import MachineError
 from lockstep.launcher import slurm_client, slurm_tool
 from lockstep.launcher.slurm_client import Job, SlurmError
 
-LINE = ("{id}", "RUNNING", "None", "n[1-2]", "1-00:00:00", "2026-11-24T09:16:25", "2", "low", "{name}")
+LINE = (
+    "{id}",
+    "RUNNING",
+    "None",
+    "n[1-2]",
+    "1-00:00:00",
+    "2026-11-24T09:16:25",
+    "2",
+    "low",
+    "{name}",
+    "/w d",
+)
 
 
 def queue(**jobs: str) -> str:
@@ -43,7 +54,16 @@ def test_a_queue_with_odd_names() -> None:
         "CLUSTER: one\n" + queue(j12="a|b\nc  UserId=x", j13_4="", j14="\u00e9" * 90)
     )
     assert found["12"] == Job(
-        "12", "RUNNING", "None", "n[1-2]", "1-00:00:00", "2026-11-24T09:16:25", 2, "a|b\nc  UserId=x", "low"
+        "12",
+        "RUNNING",
+        "None",
+        "n[1-2]",
+        "1-00:00:00",
+        "2026-11-24T09:16:25",
+        2,
+        "a|b\nc  UserId=x",
+        "low",
+        "/w d",
     )
     assert (found["13_4"].name, found["14"].name) == ("", "\u00e9" * 90)
     assert slurm_client.parse_queue("") == {}
@@ -135,6 +155,8 @@ def test_not_known_and_not_answered_are_not_the_same(tool) -> None:
     tool("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     tool("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert (slurm_client.jobs([7]), slurm_client.details("7"), slurm_client.end_time("7")) == ({}, None, None)
+    with pytest.raises(SlurmError, match="Invalid job id"):
+        slurm_client.jobs([7, 8])  # not: there is none of them
     assert slurm_client.jobs([]) == {}
     for name in ("squeue", "scontrol"):
         tool(name, "echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1")
@@ -148,11 +170,25 @@ def test_not_known_and_not_answered_are_not_the_same(tool) -> None:
         assert "scontrol ping" in error.value.hint
 
 
+def test_a_number_that_is_none_hides_no_other(tool) -> None:
+    script = """
+for word; do
+    case $word in *None*|*x*|0,*|*,0,*|*4294967295*) echo "error: Invalid job id: $word" >&2; exit 1;; esac
+done
+"""
+    tool("squeue", script + f"printf '%s' '{queue(j7='a')}'")
+    tool("sacct", script + "echo '8|COMPLETED|/a'")
+    ids = [None, "None", 0, "0", "x", "", 4294967295, "7;8", 7, "8_"]
+    assert slurm_client.jobs(ids).keys() == {"7"}
+    assert (slurm_client.accounting([*ids, 8]) or {}).keys() == {"8"}
+    assert slurm_client.jobs(["None"]) == {}
+
+
 def test_accounts_there_are_none_and_they_cannot_be_asked(tool, tmp_path: Path) -> None:
     tool("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
     assert slurm_client.accounting([1]) is None
-    tool("sacct", "printf '12_3|CANCELLED by 0\\n13|COMPLETED\\n14|\\n'")
-    assert slurm_client.accounting([12, 13]) == {"12_3": "CANCELLED", "13": "COMPLETED"}
+    tool("sacct", "printf '12_3|CANCELLED by 0|/a|b\\n13|COMPLETED|\\n14||/c\\n'")
+    assert slurm_client.accounting([12, 13]) == {"12_3": ("CANCELLED", "/a|b"), "13": ("COMPLETED", "")}
     tool("sacct", "echo 'sacct: error: Problem talking to the database: Connection refused' >&2; exit 1")
     with pytest.raises(SlurmError, match="Connection refused"):
         slurm_client.accounting([1])

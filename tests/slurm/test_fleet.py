@@ -24,7 +24,7 @@ def submit(
     folder = create_run(name, "x")
     (folder / FOLDER).mkdir()
     write_job(folder, JobSpec("train", name, "0" * 8, cpu=1))
-    job = slurm.sbatch(script, f"--output={folder}/{FOLDER}/job-%j.log", *options)
+    job = slurm.sbatch(script, f"--chdir={folder}", f"--output={folder}/{FOLDER}/job-%j.log", *options)
     note_job(folder, "submitted", job, how="chain")
     return folder, job
 
@@ -79,8 +79,10 @@ def test_a_run_is_seen_queued_running_and_cancelled(slurm: Cluster, launch: Laun
     assert cancelled.status == 0, cancelled.err
     slurm.wait_for(job, "CANCELLED")
     found = launch("status", "busy", "--json").document
-    assert found["status"] == "failed"
-    assert found["slurm"]["disagreement"] == "SLURM: CANCELLED; the run wrote no outcome"
+    assert (found["status"], found["slurm"]["disagreement"]) == ("stopped", None)
+    told = launch("status", "held").out
+    assert "held: stopped before it began" in told
+    assert "go on with `launch resume held`" in told
 
 
 def test_a_job_that_fails_without_an_outcome_and_one_that_contradicts_it(
@@ -117,7 +119,7 @@ def test_logs_follow_a_run_from_its_job_over_its_attempts(slurm: Cluster, tmp_pa
 @pytest.mark.exhaustive
 def test_cancelling_takes_the_chain_first(slurm: Cluster, launch: Launch) -> None:
     folder, job = submit(slurm, "chain")
-    behind = slurm.sbatch("echo late", f"--dependency=afterany:{job}")
+    behind = slurm.sbatch("echo late", f"--dependency=afterany:{job}", f"--chdir={folder}")
     note_job(folder, "submitted", behind)
     slurm.wait_for(job, "RUNNING")
     assert launch("status", "chain", "--json").document["slurm"]["next"] == behind

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.job import read_job
-from lockstep.launcher.job_log import last_job, read_jobs
+from lockstep.launcher.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.sbatch import SCRIPT
 from tests.conftest import Launch, Result
 
@@ -337,3 +337,20 @@ def test_an_address_with_a_user_stays_with_a_note_and_a_token_is_refused(launch,
     assert (done.status, "an argument of the program is a token" in done.err) == (2, True)
     assert "a1B2" not in done.err
     assert not (tmp_path / "runs" / "t").exists()
+
+
+def test_a_job_that_only_has_the_number_of_the_run_s_is_left_alone(launch, slurm, tmp_path):
+    folder, job = submit(launch, "digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
+    ask("scancel", job)
+    other = slurm.sbatch("true", "--hold", f"--chdir={tmp_path}")
+    note_job(folder, "submitted", other)
+    found = launch("status", "a", "--json").document
+    assert (found["status"], found["slurm"]["job"]) == ("failed", job)
+    for command in ("cancel", "stop"):
+        assert launch(command, "a").status == 0
+    assert slurm.state(other) == "PENDING"
+    again = launch("resume", "a")
+    assert again.status == 0, again.err
+    assert launch("status", "a", "--json").document["status"] == "queued"
+    assert launch("cancel", "a").status == 0
+    assert slurm.state(other) == "PENDING"
