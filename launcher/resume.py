@@ -59,8 +59,7 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
         and _is_unused(folder)
         and differences(identity(before.config), identity(resolved.config))
     ):
-        say([f"note: {name} has neither a checkpoint nor a logged step: with other settings it begins anew"])
-        shutil.rmtree(folder)
+        _make_way(folder)
         return Place(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
@@ -80,6 +79,22 @@ def _is_unused(folder: Path) -> bool:
     if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
         return False
     return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
+
+
+def _make_way(folder: Path) -> None:
+    """Free the name of an unused run; where its ranks came as far as a record, steps may have been done: it is kept."""
+    note = (
+        f"note: {folder.name} has neither a checkpoint nor a logged step: with other settings it begins anew"
+    )
+    if not (folder / "metrics.jsonl").exists():
+        say([f"{note}; the logs of what failed are removed"])
+        shutil.rmtree(folder)
+        return
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        number += 1
+    folder.rename(kept)
+    say([f"{note}; what was done before is kept as {kept.name}"])
 
 
 def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
