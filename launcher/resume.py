@@ -59,8 +59,7 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
         and _is_unused(folder)
         and differences(identity(before.config), identity(resolved.config))
     ):
-        say([f"note: {name} has neither a checkpoint nor a logged step: with other settings it begins anew"])
-        shutil.rmtree(folder)
+        _make_way(folder)
         return Place(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
     return Place(folder, before)
@@ -80,6 +79,22 @@ def _is_unused(folder: Path) -> bool:
     if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
         return False
     return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
+
+
+def _make_way(folder: Path) -> None:
+    """Free the name of an unused run; where its ranks came as far as a record, steps may have been done: it is kept."""
+    note = (
+        f"note: {folder.name} has neither a checkpoint nor a logged step: with other settings it begins anew"
+    )
+    if not (folder / "metrics.jsonl").exists():
+        say([f"{note}; the logs of what failed are removed"])
+        shutil.rmtree(folder)
+        return
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        number += 1
+    folder.rename(kept)
+    say([f"{note}; what was done before is kept as {kept.name}"])
 
 
 def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
@@ -141,21 +156,36 @@ def refuse_finished(place: Place, plan: LaunchPlan) -> None:
     Raises:
         UsageError: there is nothing left to train.
     """
-    found = list_checkpoints(place.folder / "checkpoints")[:1]
     outcome = read_outcome(place.folder) or {}
     name, status = place.folder.name, outcome.get("status", "")
-    is_over = status == "done" or (status == "stopped" and found and not _is_pending(found[0]))
-    if (
-        is_over and found and step_of(found[0]) >= plan.steps
-    ):  # one that failed after that still owes its outcome
-        raise UsageError(
-            f"{name} is {status}: {step_of(found[0]):,} of {plan.steps:,} steps",
-            f"train it longer with `launch resume {name} train.epochs=N`, or use another --name",
-        )
-    if outcome.get("stopped_early") and _has_lost_patience(found[:1], plan.config):
+    found = list_checkpoints(place.folder / "checkpoints")[:1]
+    if found and step_of(found[0]) >= plan.steps:
+        _refuse_trained(place.folder, status, plan.steps)
+    if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):
         raise UsageError(
             f"{name} is {status}: it ended early, after {step_of(found[0]):,} of {plan.steps:,} steps",
             f"go on with more patience: `launch resume {name} train.early_stop.patience=N`, or use another --name",
+        )
+
+
+def _refuse_trained(folder: Path, status: str, steps: int) -> None:
+    """Nothing is left where a whole checkpoint has all steps; what only a damaged one has is trained anew."""
+    try:
+        newest = newest_whole(folder / "checkpoints")[0]
+    except DamagedError:
+        return  # told where the run is to go on
+    name, done = folder.name, step_of(newest)
+    if done > steps:
+        raise UsageError(
+            f"{name} has done {done:,} steps already, and is to end after {steps:,}: nothing is left to train",
+            f"evaluate what is there with `launch eval {name}`, ask for more than {done:,} steps with"
+            f" train.max_steps or train.epochs, or train {steps:,} steps as a new run under another --name",
+        )
+    is_over = status == "done" or (status == "stopped" and not _is_pending(newest))
+    if is_over and done == steps:  # one that failed after that still owes its outcome
+        raise UsageError(
+            f"{name} is {status}: {done:,} of {steps:,} steps",
+            f"train it longer with `launch resume {name} train.epochs=N`, or use another --name",
         )
 
 

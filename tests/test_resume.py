@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,22 @@ def test_a_finished_run_is_extended(launch: Launch, killable: Path) -> None:
         row for row in _events("whole") if row["event"] == "epoch"
     ]
     assert _outcome("killed")["state_sha256"] == _outcome("whole")["state_sha256"]
+
+
+def test_a_run_is_not_cut_back_to_fewer_steps_than_it_has_done(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "run", 1, "train.max_steps=14") == 0
+    before = (_run("run") / "metrics.jsonl").read_bytes()
+    (_run("run") / "outcome.json").rename(killable / "outcome.json")
+    for shorter, steps in (("train.epochs=1", 10), ("train.max_steps=5", 5)):  # it was killed, and it is done
+        again = launch("resume", "run", shorter, "--cpu", "1", cwd=killable)
+        assert again.status == 2, again.err
+        assert f"run has done 14 steps already, and is to end after {steps}: nothing is left" in again.err
+        assert "`launch eval run`" in again.err
+        shutil.copy(killable / "outcome.json", _run("run"))
+        assert (_run("run") / "metrics.jsonl").read_bytes() == before
+    newest = max((_run("run") / "checkpoints").iterdir())
+    (newest / "state.json").write_text("{}")  # the one before it, of step 10, is what the run has now
+    assert _resume(launch, killable, "run", 1)["steps"] == 14
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,21 @@ def test_a_run_that_failed_before_its_first_step_frees_its_name(launch: Launch, 
     assert "it begins anew" in result.err
     refused = launch("train", *wrong, cwd=own)
     assert (refused.status, "other settings" in refused.err) == (2, True), refused.err
+
+
+def test_a_run_that_had_begun_is_kept_when_its_name_begins_anew(launch: Launch, own: Path) -> None:
+    text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
+    text += "    assert calls < 7, 'the sixth step'\n"
+    text += "    return nn.functional.cross_entropy(output, target, reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    failing = ("own.yaml", "loss.use=./own.py:failing", "--cpu", "1", "--name", "run")
+    for number in (1, 2):
+        assert launch("train", *failing, f"train.seed={number}", cwd=own).status == 1
+    result = launch("train", "own.yaml", "--cpu", "1", "--name", "run", cwd=own)
+    assert result.status == 0, result.err
+    assert "what was done before is kept as run.before-2" in result.err
+    for number in (1, 2):
+        kept = _run(f"run.before-{number}")
+        assert f"seed: {number}" in (kept / "config.yaml").read_text()
+        assert "the sixth step" in (kept / "attempt-1" / "rank-0.log").read_text()
+    assert launch("status", "run.before-1", cwd=own).status == 0
