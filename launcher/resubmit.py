@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..data.errors import UsageError
 from .console import put_json, say
 from .job import JobSpec
 from .job_ask import refuse_live
+from .node_supply import Need
 from .runs import is_sweep, read_outcome
 from .sbatch import SCRIPT
 from .sending import Wish
@@ -53,13 +55,20 @@ def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
     with submitting(folder):
         _refuse_done(folder, job)
         refuse_live(folder, "or let it go on by itself")
-        expected = try_out(arguments, job.env, None)
+        expected = _expected(arguments, job)
         number = send(arguments, job.env, Laid(), [wish])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
         put_json({"schema_version": 1, **facts, "expected_start": expected})
     say([f"{name}: job {number} is queued, with the options of its first submission{when(expected)}"])
     return 0
+
+
+def _expected(arguments: Sequence[str], job: JobSpec) -> str:
+    """When SLURM expects to start it; what only has to wait is not told from what never fits, so sbatch decides."""
+    with suppress(UsageError):
+        return try_out(arguments, job.env, Need()).start
+    return ""
 
 
 def refuse_unbegun(folder: Path, job: JobSpec) -> None:
