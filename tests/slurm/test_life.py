@@ -294,13 +294,15 @@ def test_a_stale_attempt_can_neither_commit_nor_log(paced: Paced, slurm: Cluster
     stale = [p for p in psutil.process_iter(["cmdline"]) if _is_node(p.info["cmdline"] or [], run)]
     assert stale
     slurm.kill_node(slurm.details(job)["NodeList"])
+    paced.wait(run, lambda: slurm.state(job) == "PENDING", "SLURM gives the job up")
+    assert all(p.is_running() for p in stale)  # later they may have noticed that another start has the run
     paced.wait(run, lambda: _started_again(slurm, run, job), "a second start")
-    assert all(p.is_running() for p in stale)
     paced.wait(run, lambda: (run / "owner").read_text().strip() == "attempt-2", "the run is taken over")
     paced.wait(run, lambda: not any(p.is_running() and p.status() != "zombie" for p in stale), "the old end")
     paced.pace(0)
     paced.check_done(run, whole)
     assert "this attempt was given up" in (run / f"slurm/job-{job}.0/node-0.log").read_text()
+    assert "lives on, though SLURM has given it up" in (run / f"slurm/job-{job}.1/node-0.log").read_text()
     assert [e["step"] for e in _events(run) if e["event"] == "step"] == list(range(5, STEPS + 1, 5))
 
 
