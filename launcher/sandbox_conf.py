@@ -59,7 +59,7 @@ CPUs={cpus} Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory}
 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=low Nodes=n[1-2] Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName=high Nodes=n[1-2] PriorityTier=10
-PartitionName=cancel Nodes=n[1-2] PriorityTier=1 PreemptMode=CANCEL GraceTime=10
+PartitionName=cancel Nodes=n[1-2] PriorityTier=1 PreemptMode=CANCEL GraceTime=10 MaxTime=1:00:00
 """
 
 
