@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..data.errors import DamagedError, UsageError
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _PREFIX = "step_"
+_STEP = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
 _ABOUT = ("step", "world_size", "config_sha256", "data_fingerprint")
 _NEEDED = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
@@ -27,9 +29,11 @@ def step_of(path: Path) -> int:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in ``folder``, newest first, whole or not."""
-    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(found, key=step_of, reverse=True)
+    """Checkpoints in ``folder``, newest first, whole or not; what has another name than they get is none."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if _STEP.fullmatch(path.name)]
+    return sorted(
+        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
+    )
 
 
 def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:

@@ -102,6 +102,15 @@ def test_no_temporary_folder_is_taken_for_a_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000003"]
 
 
+def test_what_only_resembles_a_checkpoint_s_name_is_none(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, _snapshot(3))
+    digits = ("²", "0000000²", "٣", "9", "000000009", "0" * 30, "9" * 240, "00000004.old", "-0000004", "")
+    for name in digits:
+        (tmp_path / f"step_{name}").mkdir()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000003"]
+    assert newest_checkpoint(tmp_path)[1].state["step"] == 3
+
+
 def _truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
