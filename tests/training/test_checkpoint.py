@@ -159,6 +159,21 @@ def test_the_newest_whole_checkpoint_is_used_and_the_damaged_one_told(tmp_path: 
     assert ["step_100000000" in error.message for error in damaged] == [True]
 
 
+def test_where_none_is_whole_each_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    for step in range(1, 12):
+        _flip(write_checkpoint(tmp_path, _snapshot(step)) / "model.safetensors")
+    (tmp_path / "step_00000011" / "manifest.json").unlink()
+    (tmp_path / "step_00000010" / "model.safetensors").unlink()
+    with pytest.raises(DamagedError, match="no checkpoint is whole") as caught:
+        newest_checkpoint(tmp_path)
+    rows = caught.value.message.splitlines()[1:]
+    assert "step_00000011/manifest.json cannot be read" in rows[0]
+    assert "step_00000010/model.safetensors is missing" in rows[1]
+    assert "step_00000004/model.safetensors is not what was written" in rows[7]
+    assert rows[8:] == ["  and 3 more"]
+    assert "--checkpoint" not in caught.value.hint
+
+
 def test_the_checkpoint_of_a_step_is_that_one_or_an_error(tmp_path: Path) -> None:
     for step in (3, 20):
         write_checkpoint(tmp_path, _snapshot(step))
