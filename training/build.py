@@ -24,6 +24,7 @@ from . import batchnorm
 from .checkpoint import can_hold
 from .contract import count
 from .ema import Ema
+from .expanded import give_own_memory
 from .group import Group
 from .losses import build_loss, build_metrics
 from .models import build_model
@@ -51,6 +52,7 @@ def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sessi
     numerics = choose(config.train.precision, group.device)
     seed_start(config.train.seed)
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
+    give_own_memory(model)
     batches = Batches(spec.facts.train.length, config.data.batch_size)
     known = config.loss.use == "cross_entropy" and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None

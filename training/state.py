@@ -15,6 +15,7 @@ from ..data.order import ALGORITHM
 from . import batchnorm, buffers
 from .checkpoint import Snapshot, Tensors, read_weights
 from .events import plain
+from .expanded import give_own_memory
 from .identity import differences, identity, identity_sha256
 from .ledger import Account
 from .monitor import Patience, Ranking
@@ -194,6 +195,7 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
         raise UsageError(
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
+    give_own_memory(model)
     model.load_state_dict(saved)
 
 
