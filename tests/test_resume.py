@@ -281,6 +281,20 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launc
     assert list((_run("killed") / "checkpoints").glob(f"damaged-{newest.name}-*"))
 
 
+def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killable: Path) -> None:
+    assert _train(launch, killable, "run", 1, "train.max_steps=12") == 0
+    checkpoints = _run("run") / "checkpoints"
+    for path in checkpoints.iterdir():
+        (path / "state.json").unlink()
+    for command in ("resume", "eval"):
+        refused = launch(command, "run", "--cpu", "1", cwd=killable)
+        assert refused.status == 6
+        assert all(f"step_{step:08d}/state.json is missing" in refused.err for step in (7, 10, 12))
+        assert "move them all away, and the run begins at its first step" in refused.err
+    checkpoints.rename(killable / "away")
+    assert _resume(launch, killable, "run", 1)["steps"] == 12
+
+
 def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killable: Path) -> None:
     from lockstep.launcher.lock import held
 

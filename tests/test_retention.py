@@ -93,6 +93,39 @@ def test_evaluation_uses_the_average_and_a_new_run_starts_from_it(launch: Launch
     assert more.status == 0, "what a run started from is not needed any more once it has a checkpoint"
 
 
+def test_a_model_that_makes_its_tensors_when_it_is_first_called_is_evaluated_and_started_from(
+    launch: Launch, own: Path
+) -> None:
+    text = """
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(11), nn.Tanh(), nn.LazyLinear(2))
+    def forward(self, x):
+        if not hasattr(self, "total"):
+            self.register_buffer("total", torch.zeros(x.shape[1], dtype=x.dtype))
+        if self.training:
+            self.total += x.detach().sum(0)
+        return self.layers(x - 1e-3 * self.total)
+"""
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    first = _train(launch, own, "first", "model.use=./own.py:Late")
+    evaluated = launch("eval", "first", "--cpu", "2", "--json", cwd=own)
+    assert evaluated.status == 0, evaluated.err
+    for key in ("val/loss", "val/accuracy"):
+        assert evaluated.document["metrics"][key] == pytest.approx(first["metrics"][key], rel=1e-12)
+    still = ["optimizer.lr=1e-300", "train.max_steps=1"]
+    _train(launch, own, "second", "model.use=./own.py:Late", "model.weights=first", *still)
+    newest = [max((_run(name) / "checkpoints").iterdir()) for name in ("first", "second")]
+    one, other = (load_file(path / "model.safetensors") for path in newest)
+    assert all(torch.equal(one[name], other[name]) for name in one if name != "total")
+    (own / "own.py").write_text((own / "own.py").read_text().replace("nn.Tanh()", "nn.Linear(11, 11)"))
+    refused = launch("eval", "first", "--cpu", "1", cwd=own)
+    assert refused.status == 2, refused.err
+    assert "is of another model" in refused.err
+    assert "layers.1.weight: absent there, (11, 11) here" in refused.err
+
+
 def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, own: Path) -> None:
     weights = {"0.weight": torch.ones(11, 7).double(), "0.bias": torch.ones(11).double()}
     save_file(weights, own / "half.safetensors")

@@ -9,6 +9,7 @@ from torch import nn
 
 from . import batchnorm
 from .checkpoint import Tensors
+from .expanded import give_own_memory
 from .group import Group
 
 
@@ -40,6 +41,7 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     Returns:
         Names that could not be: another number of ranks has rank 0's, or the average of running statistics.
     """
+    give_own_memory(model)
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
             model.get_buffer(name).copy_(rows[group.rank])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
@@ -18,12 +17,14 @@ from ..data.blame import place_of
 from ..data.datasets import open_split
 from ..data.errors import LockstepError, TrainingError
 from ..data.normalise import normalise_for
-from ..data.order import Batches, EpochOrder
-from ..data.work import Feed, Work
+from ..data.order import Batches
+from ..data.work import Feed
 from . import batchnorm
 from .checkpoint import can_hold
 from .contract import count
 from .ema import Ema
+from .expanded import give_own_memory
+from .first_pass import LOOKED_AT, first_samples
 from .group import Group
 from .losses import build_loss, build_metrics
 from .models import build_model
@@ -35,7 +36,6 @@ from .session import Session, Training
 from .step import Stepper, buffers_restored, warm_up
 
 _SHARED_FLOPS = 2e8
-_LOOKED_AT = 2  # samples that the contract is checked on
 
 
 def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Session:
@@ -51,6 +51,7 @@ def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sessi
     numerics = choose(config.train.precision, group.device)
     seed_start(config.train.seed)
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
+    give_own_memory(model)
     batches = Batches(spec.facts.train.length, config.data.batch_size)
     known = config.loss.use == "cross_entropy" and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
@@ -93,7 +94,7 @@ def open_training(session: Session) -> Training:
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     session.model.train()
-    x, y = _first_sample(session)
+    x, y = first_samples(session)
     unused = _check_contract(session, x, y)
     optimizer = build_optimizer(config.optimizer, session.model)
     wrapped = _wrap(session, unused=bool(unused))
@@ -114,14 +115,6 @@ def open_training(session: Session) -> Training:
     )
 
 
-def _first_sample(session: Session) -> tuple[Any, Any]:
-    """The first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
-    n = session.batches.n
-    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, _LOOKED_AT))
-    indices = np.resize(whole, _LOOKED_AT)
-    return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
-
-
 def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     """Run one sample through model and loss; the names of parameters that get no gradient.
 
@@ -133,7 +126,7 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     try:
         with buffers_restored(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
-        _choose_threads(session, counter.get_total_flops() / _LOOKED_AT)
+        _choose_threads(session, counter.get_total_flops() / LOOKED_AT)
         _check_classes(session, output)
         warm_up(session.model, session.loss, x, y)
         for name, metric in session.metrics.items():

@@ -65,7 +65,7 @@ def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
         result = probe(spec, group, task["world_size"])
     else:
         session = open_session(spec, group)
-        start_from(session.model, spec.weights)
+        start_from(session, spec.weights)
         result = run_steps(open_training(session), _steps_task(task))
     write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
     group.close()
@@ -137,7 +137,7 @@ def _look_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size:
 
 def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
     session = open_session(_in_process(spec, precision), group)
-    start_from(session.model, spec.weights)
+    start_from(session, spec.weights)
     batchnorm.refuse_single_samples(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )

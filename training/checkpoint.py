@@ -89,9 +89,9 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
             fence()
         if there:
             _exchange(temporary, final)
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
         else:
-            if final.exists():
+            if os.path.lexists(final):  # a link that points nowhere, too
                 final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
             temporary.rename(final)
     except BaseException:
@@ -117,7 +117,7 @@ def temporary_path(folder: Path, step: int) -> Path:
 def remove_leftovers(folder: Path) -> None:
     """Remove what attempts that were killed while writing have left; only the run's owner may ask for it."""
     for left in folder.glob(".step_*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+        _remove(left)
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -125,7 +125,16 @@ def remove_checkpoint(path: Path) -> None:
     going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
         path.rename(going)
-        shutil.rmtree(going, ignore_errors=True)
+        _remove(going)
+
+
+def _remove(path: Path) -> None:
+    """A folder with what is in it; a link, by which somebody has a checkpoint elsewhere, alone."""
+    if not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
 
 
 def _require_room(folder: Path, needed: int) -> None:

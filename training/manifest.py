@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..data.errors import DamagedError, UsageError
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _PREFIX = "step_"
+_STEP = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
+_NAMED = 8  # damaged checkpoints; of more their number
 _ABOUT = ("step", "world_size", "config_sha256", "data_fingerprint")
 _NEEDED = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
@@ -27,9 +30,11 @@ def step_of(path: Path) -> int:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in ``folder``, newest first, whole or not."""
-    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(found, key=step_of, reverse=True)
+    """Checkpoints in ``folder``, newest first, whole or not; what has another name than they get is none."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if _STEP.fullmatch(path.name)]
+    return sorted(
+        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
+    )
 
 
 def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
@@ -144,7 +149,16 @@ def newest_whole(folder: Path, step: int | None = None) -> tuple[Path, list[Dama
             damaged.append(error)
         else:
             return path, damaged
-    raise damaged[0]
+    raise _all_damaged(folder, damaged) if step is None else damaged[0]
+
+
+def _all_damaged(folder: Path, damaged: list[DamagedError]) -> DamagedError:
+    rows = [f"  {error.message}" for error in damaged[:_NAMED]]
+    rows += [f"  and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
+    return DamagedError(
+        f"{folder}: no checkpoint is whole\n" + "\n".join(rows),
+        "bring the files of one back from a copy; or move them all away, and the run begins at its first step",
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -153,4 +167,4 @@ def _sha256(path: Path) -> str:
 
 
 def _damaged(path: Path, what: str) -> DamagedError:
-    return DamagedError(f"{path} {what}", "use an earlier checkpoint with --checkpoint STEP")
+    return DamagedError(f"{path} {what}", "bring it back from a copy, or use another checkpoint")

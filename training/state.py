@@ -15,11 +15,13 @@ from ..data.order import ALGORITHM
 from . import batchnorm, buffers
 from .checkpoint import Snapshot, Tensors, read_weights
 from .events import plain
+from .expanded import give_own_memory
+from .first_pass import materialise
 from .identity import differences, identity, identity_sha256
 from .ledger import Account
 from .monitor import Patience, Ranking
 from .runspec import WeightsFile
-from .session import Training
+from .session import Session, Training
 
 STATE_VERSION = 2
 
@@ -194,6 +196,7 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
         raise UsageError(
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
+    give_own_memory(model)
     model.load_state_dict(saved)
 
 
@@ -203,7 +206,7 @@ def _kind(tensor: torch.Tensor, *, exact: bool) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:
+def start_from(session: Session, files: tuple[WeightsFile, ...]) -> None:
     """Put the weights of an earlier run into a model that is not trained yet.
 
     Raises:
@@ -214,7 +217,8 @@ def start_from(model: nn.Module, files: tuple[WeightsFile, ...]) -> None:
     for file in files:
         weights |= read_weights(Path(file.path), file.sha256)
     if files:
-        load_weights(model, weights, str(Path(files[0].path)), exact=False)
+        materialise(session, weights)
+        load_weights(session.model, weights, str(Path(files[0].path)), exact=False)
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:

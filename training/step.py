@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from ..data.work import Fetched
 from .contract import Loss, samples_in, total
+from .expanded import give_own_memory
 from .group import Group
 
 
@@ -124,13 +126,24 @@ class Stepper:
 @contextmanager
 def buffers_restored(model: nn.Module) -> Iterator[None]:
     """Leave the model's buffers as they were: what runs inside teaches it nothing."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    give_own_memory(model)
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+        if not is_lazy(buffer)
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for module, name, buffer, value in kept:
+                if _is_alike(getattr(module, name, None), value):  # else it was made to fit what came in
+                    setattr(module, name, buffer.copy_(value))  # the model may have put a new tensor there
+
+
+def _is_alike(one: torch.Tensor | None, other: torch.Tensor) -> bool:
+    return one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def warm_up(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:

@@ -21,6 +21,7 @@ from .control import Control
 from .evaluate import evaluate
 from .events import EventLog, plain, rewind
 from .fence import Fence
+from .first_pass import materialise
 from .group import Group, join
 from .host import tune_host
 from .loop import Loop
@@ -28,7 +29,7 @@ from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_mani
 from .report import reported, write_json
 from .runspec import RunSpec, read_spec
 from .session import Training
-from .state import Resumed, restore, start_from
+from .state import Resumed, load_weights, restore, start_from
 from .wandb_feed import finish_feeder, start_feeder
 from .writer import let_finish
 
@@ -68,7 +69,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = Control.from_environment(group.local_rank)
     session = open_session(spec, group)
     if not list_checkpoints(folder / "checkpoints"):
-        start_from(session.model, spec.weights)
+        start_from(session, spec.weights)
     training = open_training(session)
     fence = Fence(folder, os.environ.get("LOCKSTEP_TOKEN"))
     fence.check()  # before the record is cut
@@ -112,7 +113,8 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     session = open_session(spec, group, training=False)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
-    session.model.load_state_dict(snapshot.weights)
+    materialise(session, snapshot.weights)
+    load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
     prepare_evaluation(session)
 
     def lives() -> bool:

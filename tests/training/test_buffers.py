@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lockstep.training.buffers import gathered, restore
+from lockstep.training.expanded import give_own_memory
 from lockstep.training.group import Group
 
 
@@ -42,6 +43,7 @@ def _model(rank: int) -> nn.Module:
     model.register_buffer("count", torch.tensor(7 + rank))
     model.register_buffer("half_wide", torch.tensor([1.5, rank], dtype=torch.bfloat16))
     model.register_buffer("strided", torch.arange(6.0).view(2, 3).t() + rank)
+    model.register_buffer("expanded", torch.tensor([1.0 + rank]).expand(2, 3))
     model.register_buffer("empty", torch.empty(0, 4))
     model.register_buffer("passing", torch.tensor(rank), persistent=False)
     return model
@@ -55,7 +57,15 @@ def _gather_both() -> list[dict[str, torch.Tensor]]:
 def test_statistics_are_gathered_and_what_differs_and_nothing_else() -> None:
     mine, theirs = _gather_both()
     assert mine.keys() == theirs.keys()
-    assert mine.keys() == {"0.running_mean", "0.running_var", "flags", "count", "half_wide", "strided"}
+    assert mine.keys() == {
+        "0.running_mean",
+        "0.running_var",
+        "flags",
+        "count",
+        "half_wide",
+        "strided",
+        "expanded",
+    }
     for rank in range(2):
         for name, rows in mine.items():
             own = _model(rank).get_buffer(name)
@@ -75,6 +85,19 @@ def test_each_rank_gets_its_own_again() -> None:
 def test_on_another_number_of_ranks_what_has_no_average_is_named() -> None:
     model, rows = _model(0), _gather_both()[0]
     alone = Group(0, 0, 1, torch.device("cpu"))
-    assert restore(model, rows, alone) == ["flags", "count", "half_wide", "strided"]
+    assert restore(model, rows, alone) == ["flags", "count", "half_wide", "strided", "expanded"]
     assert torch.equal(model.get_buffer("0.running_mean"), _model(0).get_buffer("0.running_mean"))
     assert gathered(model, alone) == {}
+
+
+def test_an_expanded_buffer_gets_memory_of_its_own_and_stays_one_for_all_who_share_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.LazyBatchNorm1d())
+    shared, plain = torch.tensor([3.0, 4.0]).view(2, 1).expand(2, 5), torch.arange(3.0)
+    for layer in model[:2]:
+        layer.register_buffer("shared", shared)
+        layer.register_buffer("plain", plain)
+    give_own_memory(model)
+    assert model[0].shared is model[1].shared
+    assert torch.equal(model[0].shared, shared)
+    assert model[0].shared.is_contiguous()
+    assert model[0].plain is model[1].plain is plain

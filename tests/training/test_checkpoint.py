@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,8 @@ from lockstep.training.checkpoint import (
     Snapshot,
     newest_checkpoint,
     read_checkpoint,
+    remove_checkpoint,
+    remove_leftovers,
     tensors_sha256,
     write_checkpoint,
 )
@@ -28,6 +31,12 @@ def _snapshot(step: int = 3, value: float = 1.0) -> Snapshot:
         state={"step": step, "epoch": 1},
         rank_buffers={"norm.running_mean": torch.tensor([[1.0], [2.0]], dtype=torch.float64)},
     )
+
+
+def _pending(step: int, *, pending: bool) -> Snapshot:
+    """Before its evaluation, and after it: then the checkpoint is written once more."""
+    snapshot = _snapshot(step)
+    return replace(snapshot, state={**snapshot.state, "pending": pending})
 
 
 def _equal(one: Snapshot, other: Snapshot) -> bool:
@@ -102,6 +111,35 @@ def test_no_temporary_folder_is_taken_for_a_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000003"]
 
 
+def test_of_a_checkpoint_that_is_a_link_the_link_goes_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    folder = tmp_path / "checkpoints"
+    for step in (3, 4, 5):
+        write_checkpoint(elsewhere, _pending(step, pending=True))
+    folder.mkdir()
+    for step in (3, 4):
+        (folder / f"step_0000000{step}").symlink_to(elsewhere / f"step_0000000{step}")
+    (folder / ".step_00000005.77.tmp").symlink_to(elsewhere / "step_00000005")  # left by a kill in between
+    remove_leftovers(folder)
+    remove_checkpoint(folder / "step_00000003")
+    write_checkpoint(folder, _pending(4, pending=False))
+    (folder / "step_00000006").symlink_to(tmp_path / "nowhere")
+    write_checkpoint(folder, _snapshot(6))
+    assert [path.name for path in list_checkpoints(folder)] == ["step_00000006", "step_00000004"]
+    assert not list(folder.glob(".*"))
+    assert not (folder / "step_00000004").is_symlink()
+    assert [newest_checkpoint(elsewhere, step)[1].state["step"] for step in (3, 4, 5)] == [3, 4, 5]
+
+
+def test_what_only_resembles_a_checkpoint_s_name_is_none(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, _snapshot(3))
+    digits = ("²", "0000000²", "٣", "9", "000000009", "0" * 30, "9" * 240, "00000004.old", "-0000004", "")
+    for name in digits:
+        (tmp_path / f"step_{name}").mkdir()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000003"]
+    assert newest_checkpoint(tmp_path)[1].state["step"] == 3
+
+
 def _truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
@@ -148,6 +186,21 @@ def test_the_newest_whole_checkpoint_is_used_and_the_damaged_one_told(tmp_path: 
     path, snapshot, damaged = newest_checkpoint(tmp_path)
     assert (path.name, snapshot.state["step"]) == ("step_99999999", 99_999_999)
     assert ["step_100000000" in error.message for error in damaged] == [True]
+
+
+def test_where_none_is_whole_each_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    for step in range(1, 12):
+        _flip(write_checkpoint(tmp_path, _snapshot(step)) / "model.safetensors")
+    (tmp_path / "step_00000011" / "manifest.json").unlink()
+    (tmp_path / "step_00000010" / "model.safetensors").unlink()
+    with pytest.raises(DamagedError, match="no checkpoint is whole") as caught:
+        newest_checkpoint(tmp_path)
+    rows = caught.value.message.splitlines()[1:]
+    assert "step_00000011/manifest.json cannot be read" in rows[0]
+    assert "step_00000010/model.safetensors is missing" in rows[1]
+    assert "step_00000004/model.safetensors is not what was written" in rows[7]
+    assert rows[8:] == ["  and 3 more"]
+    assert "--checkpoint" not in caught.value.hint
 
 
 def test_the_checkpoint_of_a_step_is_that_one_or_an_error(tmp_path: Path) -> None:

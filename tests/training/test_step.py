@@ -171,6 +171,33 @@ def test_buffers_are_restored_when_what_runs_inside_raises() -> None:
     assert float(model.calls) == 0
 
 
+class Replacing(nn.Module):
+    """Each forward puts new tensors in the place of its buffers, one of them expanded, one of the input's shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("wide", torch.zeros(1).expand(3))
+        self.register_buffer("like", torch.empty(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count = self.count + 1
+        self.wide = (self.wide[0] + 1).expand(3)
+        self.like = torch.zeros(x.shape[1])
+        return x
+
+
+def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
+    model = Replacing()
+    for _ in range(2):
+        with buffers_restored(model):
+            model(torch.rand(4, 5))
+        assert float(model.count) == 0
+        assert torch.equal(model.wide, torch.zeros(3))
+        assert model.like.shape == (5,), "a checkpoint has it in this shape"
+    assert list(dict(model.named_buffers())) == ["count", "wide", "like"]
+
+
 def test_a_warm_up_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:
     model = Counting().double()
     x, y = _data()
