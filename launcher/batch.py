@@ -17,9 +17,9 @@ from typing import Any
 
 from .. import slurm as package
 from ..data.errors import LockstepError, UsageError
+from ..data.files import write_json
 from . import slurm_client
 from .console import say
-from .files import write_json
 from .guard import guarded
 from .job import JobSpec, read_job
 from .job_log import note_job, read_jobs

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from ..data.disk import full_disk
 from ..data.errors import LockstepError, MachineError
 from .umask import be_private
 
@@ -26,11 +27,10 @@ def guarded(command: Callable[[], object]) -> None:
         from .console import card
 
         where = f"{error.filename}: " if error.filename else ""
-        card(
-            MachineError(
-                f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
-            )
+        plain = MachineError(
+            f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
         )
+        card(full_disk(error) or plain)
         sys.exit(MachineError.exit_status)
     except LockstepError as error:
         from .console import card
