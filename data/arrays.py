@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk import FULL
 from .errors import DamagedError, MachineError
 from .facts import SplitFacts
 
 Array = NDArray[Any]
 
 _FACTS = "facts.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _locked(root: Path, key: str) -> Iterator[None]:
 
 
 def _unwritable(root: Path, error: OSError) -> MachineError:
-    what = "is full" if error.errno in _FULL else "cannot be written"
+    what = "is full" if error.errno in FULL else "cannot be written"
     return MachineError(
         f"the cache of array files {root} {what}: {error.strerror or error}",
         "set LOCKSTEP_CACHE to a folder with room that you may write",

@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Any
 
 from ..data.errors import LockstepError, RankLostError, UsageError
+from ..data.files import write_json
 from ..training.control import STOPPED
 from . import slurm_client
 from .best_effort import best_effort
 from .console import say
-from .files import write_json
 from .guard import guarded
 from .insist import insist
 from .job import JobSpec, read_job

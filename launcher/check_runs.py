@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from ..data.errors import LockstepError, error_from_json
 from ..data.facts import DataFacts
+from ..data.files import write_json
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, WeightsFile
 from ..training.spec import RunConfig
 from .attempt import Attempt, Look
 from .ending import Ending
-from .files import write_json
 from .inquiry import Inquiry
 from .lookout import Lookout
 from .orders import next_attempt

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.disk import is_full
 from ..data.errors import HangError, LockstepError, MemoryLimitError, RankLostError, error_from_json
 from .ending import Ending, memory_kills_at
 from .symptoms import (
@@ -239,6 +240,8 @@ def _vanished(cause: Failure, attempt: Path, ending: Ending, world_size: int) ->
         )
     number = 0 if status is None else status & 0x7F
     hint = hint_for(signal.Signals(number).name if number else "", "")
+    if is_full(attempt):
+        hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(
         f"{who} {_how(status)} before its work was done{_pid(cause.rank, ending)}",
         _log(hint, attempt, cause.rank),

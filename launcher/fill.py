@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..data.files import write_json, write_text
 from ..training.runspec import RunSpec, WeightsFile
-from .files import write_json, write_text
 from .plan import LaunchPlan
 
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from ..data.disk import full_disk
 from ..data.errors import LockstepError, MachineError, UsageError
 from .umask import be_private
 
@@ -44,6 +45,8 @@ def _told(error: OSError) -> LockstepError:
         Path.cwd()
     except FileNotFoundError:
         return UsageError("this folder has been deleted", "change to one that is there")
+    if (full := full_disk(error)) is not None:
+        return full
     where = f"{error.filename}: " if error.filename else ""
     return MachineError(
         f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data.errors import DamagedError
-from .files import write_json
+from ..data.files import write_json
 from .supervision import Supervision
 
 JOB = "job.json"

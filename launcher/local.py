@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..data.errors import LockstepError, RankLostError, UsageError
 from ..data.facts import DataFacts
+from ..data.files import write_json
 from ..training.fence import take_over
 from ..training.runspec import RunSpec, read_spec
 from .attempt import Attempt, Look
@@ -18,7 +19,6 @@ from .config import ResolvedConfig, to_yaml
 from .console import EpochTable, card, put, put_json, say
 from .course import Course
 from .feeding import Feeding
-from .files import write_json
 from .fill import fill_run, run_spec
 from .follow import following, seen
 from .followed import Followed
@@ -256,7 +256,10 @@ def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hol
         "world_size": world.size,
         "error": failure.to_json(),
     }
-    write_json(folder / "outcome.json", outcome)
+    try:
+        write_json(folder / "outcome.json", outcome)
+    except OSError as error:  # what ended the run matters more than that it cannot be noted down
+        say([f"warning: {folder / 'outcome.json'} cannot be written: {error.strerror}"])
     return failure
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..data.errors import RankLostError, UsageError
+from ..data.files import in_place_of, naming
 from .console import say
 from .owner import Owner, myself, read_owner, take, write_owner
 from .requests import drop_requests
@@ -71,7 +72,8 @@ def held(folder: Path) -> Iterator[Hold]:
     path = folder / LOCK
     descriptor = _acquire(path)
     try:
-        write_owner(descriptor, _me(folder))
+        with naming(path):
+            write_owner(descriptor, _me(folder))
         drop_requests(folder)
         yield Hold(path, descriptor)
     finally:
@@ -130,8 +132,8 @@ def _replace(path: Path) -> int:
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     if not take(descriptor):
         raise UsageError(f"{temporary}: another process has this file locked", "start the run again")
-    write_owner(descriptor, _me(path.parent))
-    temporary.replace(path)
+    with in_place_of(path, temporary):
+        write_owner(descriptor, _me(path.parent))
     return descriptor
 
 

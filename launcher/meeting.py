@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import LockstepError, MachineError, UsageError, error_from_json
+from ..data.files import in_place_of
 from .console import say
 from .interfaces import addresses, outward
 from .layout import Layout
@@ -49,10 +50,9 @@ def meeting_place(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.sock
         document = {"places": places, "word": word, "boot": boot_id()}
         if key_of_user() is None:
             document["secret"] = secret.decode()
-        temporary = folder / f"{_FILE}.{os.getpid()}"
-        temporary.touch(0o600)
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(folder / _FILE)
+        with in_place_of(folder / _FILE, folder / f"{_FILE}.{os.getpid()}") as temporary:
+            temporary.touch(0o600)
+            temporary.write_text(json.dumps(document), encoding="utf-8")
         yield listening, secret, word
     finally:
         for listener in listening:

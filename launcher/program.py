@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import LockstepError, UsageError
+from ..data.files import write_json
 from .console import card, say
 from .failure import cause_known
-from .files import write_json
 from .follow import following, seen
 from .lock import Hold, held
 from .lookout import Lookout

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .files import write_json
+from ..data.files import write_json
 from .owner import myself
 
 What = Literal["stop", "checkpoint"]

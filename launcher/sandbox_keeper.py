@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ..data.files import write_json
 from .family import Process, become_subreaper, descendants, end_all, process_of, reap
-from .files import write_json
 from .owner import boot_id, start_of
 from .sandbox_conf import CONF, NODES, write_files
 from .sandbox_record import RECORD, Record

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import DamagedError
-from .files import write_json
+from ..data.files import write_json
 from .runs import SWEEP, is_run
 from .status import Status, read_status
 

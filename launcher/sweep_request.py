@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
+from ..data.files import write_text
 from .config import ResolvedConfig
 from .console import put, put_json
-from .files import write_text
 from .grid import Grid, parse_grid
 from .runs import create_run, is_sweep, runs_root
 from .supervision import Supervision

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import UsageError
+from ..data.files import write_text
 from ..data.suggest import did_you_mean
 from .console import figure
-from .files import write_text
 from .job_state import brief
 from .status import Status
 from .sweep_file import Point, Sweep, overall, points_of

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ import pytest
 import torch
 
 from lockstep.data.errors import DamagedError, MachineError
+from lockstep.data.files import write_json as launcher_json
 from lockstep.training.checkpoint import newest_checkpoint, read_checkpoint, write_checkpoint
-from lockstep.training.events import read_events
+from lockstep.training.events import read_events, rewind
+from lockstep.training.fence import take_over
 from lockstep.training.manifest import _sealed, list_checkpoints
+from lockstep.training.report import known
+from lockstep.training.report import write_json as rank_json
 from tests.checkpoint_victim import snapshot, writer
+from tests.conftest import Launch
 
 STRACED = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -191,6 +197,54 @@ def test_what_the_disk_has_no_room_for_is_not_begun(small_disk: Path) -> None:
     (small_disk / "checkpoints" / "filler").write_bytes(bytes(400_000))
     with pytest.raises(OSError, match=r"0\.3 MB are needed and 0\.1 MB are free"):
         write_checkpoint(small_disk / "checkpoints", snapshot(1))
+
+
+@ROOT
+def test_a_full_disk_under_the_run_folders_is_named_with_its_room(
+    launch: Launch, own: Path, small_disk: Path
+) -> None:
+    disk = small_disk / "checkpoints"
+    arguments = ("own.yaml", "train.max_steps=3", "--cpu", "1", "--name", "run")
+    assert launch("train", *arguments, cwd=own, env={"LOCKSTEP_RUNS": str(disk)}).status == 0
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    before = sorted(disk.rglob("*"))
+    for command in (("resume", "run", "train.max_steps=5"), ("eval", "run"), ("train", "own.yaml")):
+        full = launch(*command, "--cpu", "1", cwd=own, env={"LOCKSTEP_RUNS": str(disk)})
+        assert "make room there" in full.err
+        if command[0] == "eval":  # its rank is not even able to say what it lacks
+            assert f"the disk with {disk / 'run'} is full" in full.err
+            continue
+        assert full.status == 3, full.err
+        assert re.search(rf"error: {disk}/\S+ cannot be written: No space left on device", full.err)
+        assert f"0.0 of 0.5 MB are free in {disk}" in full.err
+        after = [path for path in disk.rglob("*") if "attempt-" not in str(path) and "eval-" not in str(path)]
+        assert set(after) <= set(before), "a file that could not be written is left"
+
+
+@ROOT
+def test_what_is_written_by_way_of_a_temporary_file_leaves_none_on_a_full_disk(small_disk: Path) -> None:
+    disk = small_disk / "checkpoints"
+    (disk / "metrics.jsonl").write_text('{"event": "step", "step": 1}\n' * 500)
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    before = sorted(disk.iterdir())
+    for write, name in (
+        (lambda: launcher_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
+        (lambda: rank_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
+        (lambda: take_over(disk, "attempt-2"), "owner"),
+        (lambda: rewind(disk / "metrics.jsonl", 5, 0, anew=True), ".metrics.jsonl.tmp"),
+    ):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write()
+        told = known(caught.value)
+        assert isinstance(told, MachineError)
+        assert told.message.startswith(
+            f"{disk / name} cannot be written: No space left on device: 0.0 of 0.5 MB"
+        )
+        assert sorted(disk.iterdir()) == before
 
 
 @ROOT

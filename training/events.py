@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
 
+from ..data.files import naming
+
 
 class EventLog:
     """Appends events to ``metrics.jsonl``; a no-op on other ranks.
@@ -70,7 +72,23 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     """
     if not path.exists():
         return 0
-    shorter, lost = path.with_name(f".{path.name}.tmp"), 0
+    shorter = path.with_name(f".{path.name}.tmp")
+    try:
+        with naming(shorter):
+            lost = _copy(path, shorter, step, epoch)
+    except OSError:
+        shorter.unlink(missing_ok=True)
+        raise
+    if shorter.stat().st_size == path.stat().st_size and not anew:
+        shorter.unlink()
+    else:
+        shorter.replace(path)
+    return lost
+
+
+def _copy(path: Path, shorter: Path, step: int, epoch: int) -> int:
+    """The record up to a checkpoint; how many of its lines cannot be read."""
+    lost = 0
     with path.open("rb") as file, shorter.open("wb") as copy:
         for line in file:
             event = _parsed(line)
@@ -80,10 +98,6 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
             lost += not event
         copy.flush()
         os.fsync(copy.fileno())
-    if shorter.stat().st_size == path.stat().st_size and not anew:
-        shorter.unlink()
-    else:
-        shorter.replace(path)
     return lost
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..data.errors import RankLostError
+from ..data.files import in_place_of
 
 _NAME = "owner"
 
@@ -40,6 +41,5 @@ class Fence:
 
 def take_over(folder: Path, token: str) -> None:
     """Make ``token`` the run's owner; whole, so that a reader sees the old one or the new one."""
-    temporary = folder / f".{_NAME}.{os.getpid()}"
-    temporary.write_text(token + "\n", encoding="utf-8")
-    temporary.replace(folder / _NAME)
+    with in_place_of(folder / _NAME, folder / f".{_NAME}.{os.getpid()}") as temporary:
+        temporary.write_text(token + "\n", encoding="utf-8")

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from ..data.blame import place_of
+from ..data.disk import full_disk
 from ..data.errors import LockstepError, MemoryLimitError, RankLostError, TrainingError
+from ..data.files import in_place_of
 
 
 def reported(
@@ -65,7 +67,8 @@ def known(error: BaseException) -> LockstepError:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         hint = "set data.max_micro_batch: the global batch and the result stay the same"
         return MemoryLimitError(f"out of memory: {error}", hint)
-    return TrainingError(f"{type(error).__name__}: {error}", "")
+    full = full_disk(error) if isinstance(error, OSError) else None
+    return full or TrainingError(f"{type(error).__name__}: {error}", "")
 
 
 def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[str, Any]:
@@ -84,10 +87,8 @@ def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[s
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)

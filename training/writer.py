@@ -160,7 +160,8 @@ class Writer:
             remove_checkpoint(checkpoint_path(self._folder, step))
 
     def _failed(self, step: int, error: Exception) -> None:
-        self._failure = f"{self._folder}: the checkpoint of step {step} cannot be written: {error}"
+        why = getattr(error, "strerror", None) or error
+        self._failure = f"{self._folder}: the checkpoint of step {step} cannot be written: {why}"
         if not self._warned:
             self._events.write("checkpoint_failed", step=step, message=self._failure)
         self._warned = True

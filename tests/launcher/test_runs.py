@@ -9,7 +9,7 @@ import pytest
 
 from lockstep.data.errors import DamagedError, UsageError
 from lockstep.data.facts import DataFacts, SplitFacts
-from lockstep.launcher.files import write_json
+from lockstep.data.files import write_json
 from lockstep.launcher.fill import fill_run, run_spec
 from lockstep.launcher.machine import Machine
 from lockstep.launcher.plan import LaunchPlan, choose_world

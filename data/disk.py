@@ -1,0 +1,44 @@
+"""What is said of a disk that has no room for a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import MachineError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def full_disk(error: OSError) -> MachineError | None:
+    """What people are told of a file that the disk had no room for; None where something else is wrong."""
+    if error.errno not in FULL or not isinstance(error.filename, str):
+        return None
+    folder = Path(error.filename).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return MachineError(
+        f"{error.filename} cannot be written: {error.strerror}{_room(folder, error.errno)}",
+        "make room there and give the command again; LOCKSTEP_RUNS=FOLDER puts new runs elsewhere",
+    )
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk that a folder is on has no room at all."""
+    with suppress(OSError):
+        found = os.statvfs(folder)
+        return not found.f_bavail or bool(found.f_files and not found.f_favail)
+    return False
+
+
+def _room(folder: Path, number: int | None) -> str:
+    """Of a quota only its owner knows."""
+    found = os.statvfs(folder)
+    if number != errno.ENOSPC:
+        return f", in {folder}"
+    if found.f_files and not found.f_favail:
+        return f": {folder} has no room for another file, of {found.f_files:,}"
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    return f": {free / 1e6:,.1f} of {total / 1e6:,.1f} MB are free in {folder}"

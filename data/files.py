@@ -1,0 +1,53 @@
+"""Small files that others read at any moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    write_text(path, json.dumps(document, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    with in_place_of(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def in_place_of(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """A file to write, which in the end takes the place of ``path``.
+
+    Args:
+        path: what others read, at any moment.
+        temporary: the file's name meanwhile; by default the same in every process.
+
+    Raises:
+        OSError: it cannot be written, and names ``path``; nothing of it is left.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.tmp")
+    try:
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of writing to an open file names no file by itself: here it does."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
