@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
@@ -14,6 +15,16 @@ def meant(word: str, words: Iterable[str]) -> str:
     """``, did you mean 'x'?`` for the one of ``words`` that is closest to ``word``, or nothing."""
     close = did_you_mean(word, words)
     return f", did you mean {close!r}?" if close else ""
+
+
+def place_of_paths(base: Path) -> str:
+    """What a relative path is relative to; a run remembers it, and a project's folder may have moved since."""
+    if base.is_dir():
+        return f"paths are relative to {base}"
+    return (
+        f"paths are relative to {base}, which is not there any more: put the folder or a link to it back,"
+        " or go on with `launch train CONFIG --resume RUN` from where the config is now"
+    )
 
 
 def check_known(name: str, args: Mapping[str, Any], known: Iterable[str]) -> None:

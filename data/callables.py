@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .args import meant
+from .args import meant, place_of_paths
 from .blame import place_of
 from .errors import LockstepError, TrainingError, UsageError
 
@@ -49,7 +49,7 @@ def raised(what: str, error: BaseException) -> TrainingError:
 def _load_file(source: str, base: Path) -> ModuleType:
     path = (base / Path(source).expanduser()).resolve()
     if not path.is_file():
-        raise UsageError(f"there is no file {path}{_near(path)}", f"paths are relative to {base}")
+        raise UsageError(f"there is no file {path}{_near(path)}", place_of_paths(base))
     # The same file is the same module for data, model and loss; the name survives pickling to forked workers.
     name = f"lockstep_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
@@ -96,7 +96,7 @@ def _no_module(source: str, missing: str, base: Path) -> UsageError:
     close = meant(last, names)
     return UsageError(
         f"there is no module {missing!r} for {source!r}{close}",
-        f"install it, or put it into {base}",
+        f"install it, or put it into {base}" + ("" if base.is_dir() else f"; {place_of_paths(base)}"),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .args import check_known, meant, normalisation, text
+from .args import check_known, meant, normalisation, place_of_paths, text
 from .arrays import Entry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from .errors import DamagedError, UsageError
 from .facts import DataFacts, SplitFacts
@@ -85,7 +85,7 @@ def _given(args: dict[str, Any], which: str) -> bool:
 def _folder(args: dict[str, Any], base: Path) -> Path:
     root = (base / Path(text(args, "root", ".") or ".").expanduser()).resolve()
     if not root.is_dir():
-        raise UsageError(f"data.args.root: there is no folder {root}", f"paths are relative to {base}")
+        raise UsageError(f"data.args.root: there is no folder {root}", place_of_paths(base))
     return root
 
 
@@ -95,7 +95,7 @@ def _read(args: dict[str, Any], base: Path, key: str) -> Table:
         raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
     file = (base / Path(name).expanduser()).absolute()
     if not file.is_file():
-        raise UsageError(f"data.args.{key}: there is no file {file}", f"paths are relative to {base}")
+        raise UsageError(f"data.args.{key}: there is no file {file}", place_of_paths(base))
     columns = [text(args, f"{role}_column", role) or role for role in ("path", "label")]
     frame = _parse(file, columns)
     table = Table(file, *(frame[column].tolist() for column in columns))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,17 +47,33 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
     failure: LockstepError | None = None
     with (
         reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
-        tempfile.TemporaryDirectory(prefix="lockstep-check-") as folder,
+        _scratch() as (folder, keep),
     ):
         try:
             hang_timeout = request.supervision.hang_timeout
-            Check(Path(folder), resolved, reservation.world, table, hang_timeout).run()
+            Check(folder, resolved, reservation.world, table, hang_timeout).run()
         except LockstepError as error:
             failure = error
+            keep.append(f"{error.message}\n{error.hint}")
     status = table.conclude(failure)
     if failure is not None:
         card(failure)
     return status
+
+
+@contextmanager
+def _scratch() -> Iterator[tuple[Path, list[str]]]:
+    """A folder that goes with the check, and texts for people: the files that they name stay."""
+    folder, told = Path(tempfile.mkdtemp(prefix="lockstep-check-")), list[str]()
+    try:
+        yield folder, told
+    finally:
+        files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+        named = [path for path in files if any(str(path) in text for text in told)]
+        for path in set(files) - set(named) if named else ():
+            path.unlink()
+        if not named:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Check:

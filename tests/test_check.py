@@ -28,6 +28,17 @@ def _verdicts(document: dict[str, Any]) -> dict[str, str]:
     return {found["check"]: found["verdict"] for found in document["checks"]}
 
 
+def test_the_log_that_a_failed_check_names_is_there(launch: Launch, own: Path, temporary: Path) -> None:
+    text = "\ndef dying():\n    import os\n    print('the last words', flush=True)\n    os._exit(3)\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + text)
+    result = launch("check", "own.yaml", "model.use=./own.py:dying", cwd=own)
+    assert result.status == 4, result.err
+    log = Path(result.err.rpartition("its log is ")[2].strip())
+    assert "the last words" in log.read_text()
+    (folder,) = temporary.glob("lockstep-*")
+    assert [path for path in folder.rglob("*") if path.is_file()] == [log]
+
+
 def test_an_honest_folder_passes_and_leaves_nothing_behind(
     launch: Launch, tmp_path: Path, temporary: Path
 ) -> None:

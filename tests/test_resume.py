@@ -281,6 +281,25 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launc
     assert list((_run("killed") / "checkpoints").glob(f"damaged-{newest.name}-*"))
 
 
+def test_a_run_whose_project_has_moved_says_where_it_looks_and_goes_on_from_there(
+    launch: Launch, killable: Path
+) -> None:
+    assert _train(launch, killable, "run", 1, "train.max_steps=12") == 0
+    moved = killable.rename(killable.with_name("moved"))
+    for command in (("resume", "run", "train.max_steps=14"), ("eval", "run")):
+        lost = launch(*command, "--cpu", "1", cwd=moved)
+        assert lost.status == 2, lost.err
+        assert f"there is no file {killable / 'own.py'}" in lost.err
+        assert f"paths are relative to {killable}, which is not there any more" in lost.err
+        assert "`launch train CONFIG --resume RUN`" in lost.err
+    killable.symlink_to(moved)
+    assert launch("eval", "run", "--cpu", "1", cwd=moved).status == 0
+    killable.unlink()
+    again = launch("train", "own.yaml", *ALWAYS, "train.max_steps=14", "--resume", "run", cwd=moved)
+    assert again.status == 0, again.err
+    assert launch("eval", "run", "--cpu", "1", cwd=moved).status == 0, "the run knows the new place"
+
+
 def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "run", 1, "train.max_steps=12") == 0
     checkpoints = _run("run") / "checkpoints"
