@@ -326,6 +326,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_warning_until_the_end(
     assert sum(event["event"] == "epoch" for event in events) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_run_is_evaluated_after_its_cache_was_deleted(
     launch: Launch, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

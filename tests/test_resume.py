@@ -300,6 +300,7 @@ def test_a_run_whose_project_has_moved_says_where_it_looks_and_goes_on_from_ther
     assert launch("eval", "run", "--cpu", "1", cwd=moved).status == 0, "the run knows the new place"
 
 
+@pytest.mark.exhaustive
 def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "run", 1, "train.max_steps=12") == 0
     checkpoints = _run("run") / "checkpoints"

@@ -93,6 +93,7 @@ def test_evaluation_uses_the_average_and_a_new_run_starts_from_it(launch: Launch
     assert more.status == 0, "what a run started from is not needed any more once it has a checkpoint"
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_makes_its_tensors_when_it_is_first_called_is_evaluated_and_started_from(
     launch: Launch, own: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_run_that_failed_before_its_first_step_frees_its_name(launch: Launch, 
     assert (refused.status, "other settings" in refused.err) == (2, True), refused.err
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_had_begun_is_kept_when_its_name_begins_anew(launch: Launch, own: Path) -> None:
     text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
     text += "    assert calls < 7, 'the sixth step'\n"

@@ -139,6 +139,7 @@ def waiting(output, target):
 LONG = ("data.args={n: 307, m: 1009}", "train.epochs=3", "loss.use=./own.py:waiting")
 
 
+@pytest.mark.exhaustive
 def test_an_evaluation_that_a_stop_cuts_short_is_made_up_for(launch: Launch, own: Path) -> None:
     (own / "own.py").write_text((own / "own.py").read_text() + WAITING)
     process = _start(own, "stopped", *LONG)

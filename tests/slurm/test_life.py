@@ -141,6 +141,7 @@ def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slur
     assert [e["job"] for e in read_jobs(run) if e["event"] == "cancelled"] != []
 
 
+@pytest.mark.exhaustive
 def test_another_job_goes_on_where_the_one_that_waited_was_cancelled(paced: Paced, slurm: Cluster) -> None:
     whole = paced.whole()
     run, job = paced.submit("--time", "10min")

@@ -62,10 +62,13 @@ def test_a_requeued_job_starts_again(slurm: Cluster) -> None:
 
 
 def test_what_would_become_of_a_job(slurm: Cluster) -> None:
+    before = slurm_client.all_jobs().keys()
     words = slurm_client.try_submit(["-N2", "--gpus-per-node=2"], SLEEP)
     assert words.startswith("to start at ")
     assert "on nodes n[1-2] in partition low" in words
-    assert slurm_client.all_jobs().keys() == slurm_client.jobs(range(1, 60)).keys()  # it is not submitted
+    assert (
+        slurm_client.all_jobs().keys() <= before
+    )  # it is not submitted, and others may be forgotten meanwhile
     for options, reason in ((["-p", "no"], "nvalid partition"), (["-N3"], "configuration is not available")):
         with pytest.raises(SlurmError, match=reason):
             slurm_client.try_submit(options, SLEEP)
