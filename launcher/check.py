@@ -70,9 +70,10 @@ def _scratch() -> Iterator[tuple[Path, list[str]]]:
     finally:
         files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
         named = [path for path in files if any(str(path) in text for text in told)]
-        for path in set(files) - set(named) if named else ():
-            path.unlink()
-        if not named:
+        if named:
+            for path in set(files) - set(named):
+                path.unlink()
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 

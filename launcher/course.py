@@ -105,7 +105,7 @@ class Course:
     def _prepare(self, following: Path) -> str:
         """Make the run ready for another attempt; where that goes on from."""
         self._hold.check()
-        point = find_point(self._folder)
+        point = find_point(self._folder, self._plan.steps)
         take_over(self._folder, following.name)
         self._feed.leave()
         rewind_to(self._folder, point)

@@ -9,9 +9,8 @@ from typing import TypeVar
 from .console import say
 from .slurm_tool import SlurmSilentError
 
-_SECONDS = (
-    1800.0  # what waits has nothing better to do: without a controller no step of a job can start either
-)
+_SECONDS = 1800.0
+"""What waits has nothing better to do: without a controller no step of a job can start either."""
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 

@@ -161,7 +161,7 @@ def _train(
         facts = attempt.prepare(resolved.config.data, resolved.base)
         lead.agree(facts.fingerprint)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        go_on(place, facts, find_point(folder) if place.before else None)
+        go_on(place, facts, find_point(folder, plan.steps) if place.before else None)
         spec = run_spec(plan, resolved.base, place.before, weights)
         if request.submitted is not None:
             spec = replace(spec, wandb_id=request.submitted.wandb_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..data.errors import DamagedError, UsageError
 from ..data.facts import DataFacts
-from ..training.events import read_events, rewind
+from ..training.events import read_events, rewind, rows_logged
 from ..training.identity import EXTENDABLE, differences, flat, identity
 from ..training.manifest import list_checkpoints, newest_whole, read_state, step_of
 from ..training.monitor import Patience
@@ -37,6 +37,8 @@ class Point:
     step: int
     epoch: int
     epoch_step: int
+    rows: int
+    """Epochs that have their row in the record."""
 
 
 def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place:
@@ -120,15 +122,20 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
             say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 
-def find_point(folder: Path) -> Point | None:
-    """The newest whole checkpoint; damaged ones are named and passed over. None where none was written yet."""
+def find_point(folder: Path, steps: int) -> Point | None:
+    """The newest whole checkpoint; damaged ones are named and passed over. None where none was written yet.
+
+    Args:
+        folder: of the run.
+        steps: that it is to have in the end.
+    """
     checkpoints = folder / "checkpoints"
     if not list_checkpoints(checkpoints):
         return None
     path, damaged = newest_whole(checkpoints)
     say(f"warning: passed over: {error.message}" for error in damaged)
     state = read_state(path)
-    return Point(state["step"], state["epoch"], state["epoch_step"])
+    return Point(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
 
 
 def chosen_step(folder: Path, checkpoint: str) -> int:
@@ -226,8 +233,8 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
 
 def rewind_to(folder: Path, point: Point | None) -> None:
     """Leave nothing of what the attempt before did after its last checkpoint."""
-    step, epoch = (point.step, point.epoch) if point else (-1, 0)
-    if lost := rewind(folder / "metrics.jsonl", step, epoch, anew=True):
+    step, rows = (point.step, point.rows) if point else (-1, 0)
+    if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
         say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
     (folder / "outcome.json").unlink(missing_ok=True)
 

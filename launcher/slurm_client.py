@@ -179,8 +179,8 @@ def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
     Raises:
         SlurmError: the queue could not be asked: nothing is known of any of them.
     """
-    wanted = list(filter(is_job, ids))
-    return _queue(wanted, timeout) if wanted else {}
+    wanted = [str(number) for number in ids if is_job(number)]
+    return _queue(["--jobs", ",".join(wanted)], timeout, alone=len(wanted) == 1) if wanted else {}
 
 
 def all_jobs() -> dict[str, Job]:
@@ -188,14 +188,14 @@ def all_jobs() -> dict[str, Job]:
     return _queue([])
 
 
-def _queue(ids: list[int | str], timeout: float = 20.0) -> dict[str, Job]:
-    chosen = ["--jobs", ",".join(map(str, ids))] if ids else []
+def _queue(chosen: list[str], timeout: float = 20.0, *, alone: bool = False) -> dict[str, Job]:
+    """Of one job ``alone`` squeue says that there is none by an error."""
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
     answer = _run(
         ["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form], timeout=timeout
     )
-    if answer.status and len(ids) == 1 and _UNKNOWN in answer.err:
+    if answer.status and alone and _UNKNOWN in answer.err:
         return {}
     return parse_queue(answer.checked().out)
 
@@ -210,11 +210,8 @@ def folders(names: Iterable[str], timeout: float = 20.0) -> dict[str, str]:
     Raises:
         SlurmError: the queue could not be asked.
     """
-    form = f"JobArrayID:64{_FIELD},WorkDir:4096{_RECORD}"
-    chosen = ["--array", "--states=all", "--name", ",".join(names), "--Format", form]
-    told = _run(["squeue", "--noheader", *chosen], timeout=timeout).checked().out
-    pairs = (record.partition(_FIELD) for record in told.split(_RECORD) if _FIELD in record)
-    return {number.strip().rpartition("\n")[2]: folder.strip() for number, _, folder in pairs}
+    found = _queue(["--name", ",".join(names)], timeout)
+    return {number: job.workdir for number, job in found.items()}
 
 
 def parse_queue(text: str) -> dict[str, Job]:

@@ -32,7 +32,7 @@ _HINTS = {
 _SILENCE = re.compile(
     "contact slurm controller|configuration source|timed out|connection (refused|reset|failure)|zero bytes"
     "|transport endpoint|no route to host|network is unreachable|in standby mode|temporarily unable"
-    "|protocol authentication error",
+    "|authentication (error|credential)|munge",
     re.IGNORECASE,
 )
 """What the tools say when nobody has decided anything: the same may be asked again, and be granted."""

@@ -14,13 +14,8 @@ from ..data.errors import LockstepError, MachineError, UsageError
 from . import slurm_client
 from .node_supply import Need, why_to_wait
 from .sending import Wish
-from .slurm_tool import SlurmError
+from .slurm_tool import SlurmError, SlurmSilentError
 
-_SILENT = re.compile(
-    r"contact slurm controller|configuration source|timed out|no answer in"
-    r"|authentication (error|credential)|munge|zero bytes were transmitted",
-    re.IGNORECASE,
-)
 _NO_PLACE = "Requested node configuration is not available"
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")
 _YOURS = "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use"
@@ -184,13 +179,13 @@ def refusal(error: SlurmError, need: Need) -> LockstepError:
         error: of ``slurm_client.submit`` or ``try_submit``.
         need: what was asked for.
     """
+    if isinstance(error, SlurmSilentError):
+        return error
     said = [_PREFIX.sub("", line) for line in error.message.split("\n")[1:]]
     words = (
         "; ".join(dict.fromkeys(line for line in said if line and not line.startswith("Try ")))
         or error.message
     )
-    if _SILENT.search(words):
-        return error
     return UsageError(f"SLURM refuses the job: {words}", _advice(words.lower(), need))
 
 

@@ -58,7 +58,7 @@ class Successor:
         self.number = after[-1] if after and _waits(self._folder, after[-1]) else None
 
     def submit(self) -> None:
-        """Send one now: after a node is lost there is nobody who could. A refusal is said, and noted.
+        """Send one. A refusal is said, and noted.
 
         Raises:
             SlurmSilentError: the job may be there all the same; ``find`` tells.

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lockstep.training.events import read_events
 from tests.conftest import Launch
 
 KILLER = '''
@@ -230,6 +231,23 @@ def test_a_run_is_not_cut_back_to_fewer_steps_than_it_has_done(launch: Launch, k
     newest = max((_run("run") / "checkpoints").iterdir())
     (newest / "state.json").write_text("{}")  # the one before it, of step 10, is what the run has now
     assert _resume(launch, killable, "run", 1)["steps"] == 14
+
+
+def test_the_row_of_an_epoch_that_max_steps_cut_short_stays_until_the_epoch_goes_on(
+    launch: Launch, killable: Path
+) -> None:
+    def rows() -> list[tuple[int, int]]:
+        events = read_events(_run("run") / "metrics.jsonl")
+        return [(event["epoch"], event["step"]) for event in events if event["event"] == "epoch"]
+
+    assert _train(launch, killable, "run", 1, "train.max_steps=14") == 0
+    (
+        _run("run") / "outcome.json"
+    ).unlink()  # as if it had been killed between its last checkpoint and its end
+    assert _resume(launch, killable, "run", 1)["steps"] == 14
+    assert rows() == [(0, 10), (1, 14)]
+    assert _resume(launch, killable, "run", 1, "train.max_steps=20")["steps"] == 20
+    assert rows() == [(0, 10), (1, 20)]
 
 
 @pytest.mark.parametrize(

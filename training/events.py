@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -57,13 +57,24 @@ class EventLog:
             self._file = None
 
 
+def rows_logged(state: Mapping[str, Any], steps: int) -> int:
+    """How many epochs have their row in the record at a checkpoint.
+
+    Args:
+        state: the checkpoint's.
+        steps: of the run that goes on. The epoch that ``max_steps`` cut short has its row, unless it goes on as well.
+    """
+    is_cut_short = state["step"] >= steps and state["epoch_step"] > 0 and not state["pending"]
+    return int(state["epoch"]) + is_cut_short
+
+
 def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
 
     Args:
         path: the record.
         step: steps done at the checkpoint.
-        epoch: the epoch it was in; the row of this one is still to come.
+        epoch: the first whose row is still to come, as ``rows_logged`` says.
         anew: a new file also where nothing is to be cut: what an attempt that was given up, but lives on,
             may still write goes into the old one, which nobody reads.
 

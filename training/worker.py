@@ -19,7 +19,7 @@ from .build import open_session, open_training, prepare_evaluation
 from .checkpoint import load_checkpoint, newest_checkpoint
 from .control import Control
 from .evaluate import evaluate
-from .events import EventLog, plain, rewind
+from .events import EventLog, plain, rewind, rows_logged
 from .fence import Fence
 from .first_pass import materialise
 from .group import Group, join
@@ -104,7 +104,7 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
     path = checkpoint_path(checkpoints, chosen)
     snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
-        rewind(folder / "metrics.jsonl", chosen, snapshot.state["epoch"])
+        rewind(folder / "metrics.jsonl", chosen, rows_logged(snapshot.state, training.steps))
     return restore(training, snapshot)
 
 

@@ -25,7 +25,7 @@ from lockstep.launcher.job_plan import check_setup, continuation
 from lockstep.launcher.names import program_stem, safe_stem
 from lockstep.launcher.node_supply import Need
 from lockstep.launcher.sbatch import SCRIPT, refuse_path, sbatch_options, warning
-from lockstep.launcher.slurm_tool import SlurmError
+from lockstep.launcher.slurm_tool import Answer, SlurmSilentError
 from lockstep.launcher.submit_client import Cluster, refusal
 from lockstep.training.slurm_fields import OURS, OWN, other_option
 from lockstep.training.slurm_time import normal_time, seconds_of
@@ -426,7 +426,6 @@ SILENCE = (
     "sbatch: error: Batch job submission failed: Invalid authentication credential",
     "sbatch: error: If munged is up, restart with --num-threads=10",
     "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
-    "no answer in 60 s",
 )
 REFUSAL = (
     "sbatch: error: Project x is not authorized for this partition",
@@ -437,13 +436,18 @@ REFUSAL = (
 
 @pytest.mark.parametrize("said", SILENCE)
 def test_silence_is_no_refusal(said):
-    error = SlurmError(f"sbatch x\n{said}")
+    error = Answer(("sbatch", "x"), 1, "", said).error()
+    assert refusal(error, Need()) is error
+
+
+def test_no_answer_is_no_refusal():
+    error = SlurmSilentError("sbatch x\nno answer in 60 s")
     assert refusal(error, Need()) is error
 
 
 @pytest.mark.parametrize("said", REFUSAL)
 def test_a_refusal_is_told_in_the_site_s_own_words(said):
-    told = refusal(SlurmError(f"sbatch x\n{said}"), Need())
+    told = refusal(Answer(("sbatch", "x"), 1, "", said).error(), Need())
     assert isinstance(told, UsageError)
     assert told.message.startswith("SLURM refuses the job: ")
     assert told.message.endswith(said.rpartition(": ")[2])

@@ -204,7 +204,7 @@ def deadly_sbatch(
     Without ``tries`` it kills who only asks whether SLURM would take the job.
     """
     real, wrapper = shutil.which("sbatch"), folder / "deadly" / "sbatch"
-    wrapper.parent.mkdir()
+    wrapper.parent.mkdir(exist_ok=True)
     wrapper.write_text(
         f"#!{sys.executable}\n"
         "import os, signal, subprocess, sys\n"

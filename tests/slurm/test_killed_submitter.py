@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,21 @@ from tests.conftest import Launch
 
 from .cluster import Cluster, deadly_sbatch
 
-KILLED = -signal.SIGKILL
+HELD = ("--cpu", "1", "--time", "5min", "--sbatch", "hold")
+ONE = ("submit", "digits", *HELD, "--name", "a")
+Killed = Callable[..., None]
+
+
+@pytest.fixture
+def killed(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Killed:
+    """Give a command whose sbatch, at a moment to name, kills it."""
+
+    def run(*command: str, **moment: bool) -> None:
+        with monkeypatch.context() as patched:
+            deadly_sbatch(tmp_path, patched, **moment)
+            assert launch(*command).status == -signal.SIGKILL
+
+    return run
 
 
 def _queue(slurm: Cluster) -> list[str]:
@@ -24,12 +39,9 @@ def _notes(run: Path) -> list[str]:
 
 
 def test_its_run_is_found_in_the_queue(
-    launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killed: Killed, launch: Launch, slurm: Cluster, tmp_path: Path
 ) -> None:
-    given = ("digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
-    with monkeypatch.context() as patched:
-        deadly_sbatch(tmp_path, patched, sends=True)
-        assert launch("submit", *given).status == KILLED
+    killed(*ONE, sends=True)
     run = tmp_path / "runs" / "a"
     (job,) = _queue(slurm)
     assert _notes(run) == ["sending"]
@@ -43,26 +55,18 @@ def test_its_run_is_found_in_the_queue(
 
 
 def test_a_name_is_free_again_after_a_submitter_that_was_killed_while_it_asked(
-    launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killed: Killed, launch: Launch, slurm: Cluster, tmp_path: Path
 ) -> None:
-    given = ("digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
-    with monkeypatch.context() as patched:
-        deadly_sbatch(tmp_path, patched, tries=False)
-        assert launch("submit", *given).status == KILLED
+    killed(*ONE, tries=False)
     assert (tmp_path / "runs" / "a").is_dir()
     assert launch("status", "a").status == 0
-    again = launch("submit", *given)
+    again = launch(*ONE)
     assert again.status == 0, again.err
     assert len(_queue(slurm)) == 1
 
 
-def test_a_run_that_was_never_sent_can_be(
-    launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = ("digits", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
-    with monkeypatch.context() as patched:
-        deadly_sbatch(tmp_path, patched, sends=False)
-        assert launch("submit", *given).status == KILLED
+def test_a_run_that_was_never_sent_can_be(killed: Killed, launch: Launch, slurm: Cluster) -> None:
+    killed(*ONE, sends=False)
     assert _queue(slurm) == []
     assert "no job of it is known to SLURM; `launch resume a` sends it" in launch("status", "a").out
     assert "not sent" in launch("status").out
@@ -71,25 +75,8 @@ def test_a_run_that_was_never_sent_can_be(
     assert len(_queue(slurm)) == 1
 
 
-def test_its_points_are_found_and_not_sent_twice(
-    launch: Launch, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = (
-        "digits",
-        "train.seed=0..1",
-        "--cpu",
-        "1",
-        "--time",
-        "5min",
-        "--sbatch",
-        "hold",
-        "--name",
-        "s",
-        "--submit",
-    )
-    with monkeypatch.context() as patched:
-        deadly_sbatch(tmp_path, patched, sends=True)
-        assert launch("sweep", *given).status == KILLED
+def test_its_points_are_found_and_not_sent_twice(killed: Killed, launch: Launch, slurm: Cluster) -> None:
+    killed("sweep", "digits", "train.seed=0..1", *HELD, "--name", "s", "--submit", sends=True)
     before = _queue(slurm)
     assert [job.partition("_")[2] for job in before] == ["0", "1"]
     again = launch("sweep", "s", "--submit")
@@ -99,11 +86,7 @@ def test_its_points_are_found_and_not_sent_twice(
     assert [point["status"] for point in points] == ["queued", "queued"]
     assert launch("cancel", "s").status == 0
     assert _queue(slurm) == []
-    with monkeypatch.context() as patched:
-        (tmp_path / "deadly" / "sbatch").unlink()
-        (tmp_path / "deadly").rmdir()
-        deadly_sbatch(tmp_path, patched, sends=True)
-        assert launch("sweep", "s", "--submit").status == KILLED
+    killed("sweep", "s", "--submit", sends=True)
     after = _queue(slurm)
     assert "no point of s is due" in launch("sweep", "s", "--submit").err
     assert _queue(slurm) == after

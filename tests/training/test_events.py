@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-from lockstep.training.events import EventLog, EventTail, read_events, rewind
+import pytest
+
+from lockstep.training.events import EventLog, EventTail, read_events, rewind, rows_logged
 
 
 def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
@@ -75,3 +78,17 @@ def test_that_it_ended_is_not_said_of_a_run_that_goes_on(tmp_path: Path) -> None
     log.close()
     assert rewind(path, 3, 1) == 0
     assert [event["event"] for event in read_events(path)] == ["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("state", "steps", "rows"),
+    [
+        ({"step": 10, "epoch": 1, "epoch_step": 0, "pending": False}, 20, 1),
+        ({"step": 14, "epoch": 1, "epoch_step": 4, "pending": False}, 20, 1),
+        ({"step": 14, "epoch": 1, "epoch_step": 4, "pending": False}, 14, 2),
+        ({"step": 14, "epoch": 1, "epoch_step": 4, "pending": True}, 14, 1),
+        ({"step": 20, "epoch": 2, "epoch_step": 0, "pending": False}, 20, 2),
+    ],
+)
+def test_an_epoch_that_max_steps_cut_short_has_its_row(state: dict[str, Any], steps: int, rows: int) -> None:
+    assert rows_logged(state, steps) == rows
