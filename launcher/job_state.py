@@ -269,7 +269,8 @@ def words(found: Status) -> list[str]:
     line += f", {facts['time_left']} left" if facts["time_left"] else ""
     if found.status == "queued" and facts["start"]:
         line += f", expected to start at {facts['start'].replace('T', ' ')}"
-    line += f", requeued {facts['restarts']} times" if facts["restarts"] else ""
+    count = facts["restarts"]
+    line += f", requeued {count} time{'s' * (count > 1)}" if count else ""
     lines = [line]
     if facts["next"]:
         lines.append(f"job {facts['next']} waits to go on after it")
