@@ -24,14 +24,15 @@ import torch
 from accelerate import Accelerator
 from timing import Arm, Estimate, interleave, machine, median_ratio, synchroniser
 
-from lockstep.data.facts import DataFacts
+from lockstep.data.config.dataset_info import DataFacts
 from lockstep.data.prepare import prepare
-from lockstep.launcher.config import resolve
-from lockstep.training.build import open_session, open_training
-from lockstep.training.events import EventLog, read_events
-from lockstep.training.group import Group
-from lockstep.training.loop import Loop, model_tensors
-from lockstep.training.runspec import RunSpec
+from lockstep.launcher.config.resolution import resolve
+from lockstep.training.checkpoint.state import model_tensors
+from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.loop.train_loop import Loop
+from lockstep.training.rank.process_group import Group
+from lockstep.training.session.build import open_session, open_training
+from lockstep.training.tracking.event_log import EventLog, read_events
 
 GOAL = 0.25  # of the faster peer's time, at most
 WIDTH = 2048
@@ -207,7 +208,7 @@ def tell_stall(found: dict[str, Any]) -> None:
 def measure_resume(folder: Path, rounds: int) -> dict[str, Any]:
     """From the command to the first step, at 0 % and at 90 % of an epoch of 10^9 samples."""
     environment = {**os.environ, "LOCKSTEP_RUNS": str(folder / "runs"), "WANDB_MODE": "disabled"}
-    command = [sys.executable, "-P", "-c", "from lockstep.launcher.cli import main; main()"]
+    command = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.app import main; main()"]
     settings = [
         "data.use=./exp.py:virtual",
         "data.batch_size=1000",
@@ -255,7 +256,7 @@ def measure_resume(folder: Path, rounds: int) -> dict[str, Any]:
 
 def _move(run: Path, to: Path, step: int) -> None:
     """The same run, as it would stand at ``step`` of its first epoch; the accounts of what it read are left empty."""
-    from lockstep.training.checkpoint import read_checkpoint, write_checkpoint
+    from lockstep.training.checkpoint.storage import read_checkpoint, write_checkpoint
 
     shutil.copytree(run, to)
     newest = max((to / "checkpoints").glob("step_*"))

@@ -35,22 +35,22 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from lockstep.data.arrays import load_array
-from lockstep.data.facts import DataFacts, SplitFacts
-from lockstep.data.order import EpochOrder
+from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.loading.feed import Fetched
+from lockstep.data.order.sample_order import EpochOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.vision import SOURCES, data_root
-from lockstep.data.work import Fetched
-from lockstep.launcher.config import resolve
-from lockstep.training.build import open_session, open_training
-from lockstep.training.events import EventLog
-from lockstep.training.group import Group
-from lockstep.training.host import tune_host
-from lockstep.training.loop import Loop
-from lockstep.training.losses import cross_entropy
-from lockstep.training.runspec import RunSpec
-from lockstep.training.spec import RunConfig
-from lockstep.training.step import Stepper
+from lockstep.data.sources.array_cache import load_array
+from lockstep.data.sources.torchvision_sets import SOURCES, data_root
+from lockstep.launcher.config.resolution import resolve
+from lockstep.training.components.losses import cross_entropy
+from lockstep.training.config.run_config import RunConfig
+from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.loop.train_loop import Loop
+from lockstep.training.rank.host_tuning import tune_host
+from lockstep.training.rank.process_group import Group
+from lockstep.training.session.build import open_session, open_training
+from lockstep.training.session.train_step import Stepper
+from lockstep.training.tracking.event_log import EventLog
 
 BATCH, LEARNING_RATE, EPOCHS = 32, 1e-3, 5
 GOAL_EPOCHS = 0.35  # of the tutorial's time, at most

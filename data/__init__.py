@@ -1,1 +1,1 @@
-"""Order, shards, data sets and batches. Knows of ranks only two integers: rank and world size."""
+"""What a run trains on, from the config's `data:` section to batches on the device."""

@@ -12,16 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from . import csv_images, digits, regression, user, vision
-from .args import meant
-from .arrays import Array, Entry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .augment import check_augment
-from .callables import raised
-from .errors import LockstepError, UsageError
-from .facts import DataFacts, SplitFacts
+from .common import LockstepError, UsageError, die_with_parent, meant, raised
+from .config import DataConfig, DataFacts, SplitFacts
+from .loading import check_augment
 from .order import ALGORITHM, permute
-from .parent import die_with_parent
-from .spec import DataConfig
+from .sources import (
+    Array,
+    Entry,
+    cached,
+    class_counts,
+    csv_images,
+    digits,
+    entry_key,
+    fingerprint,
+    load_array,
+    save_array,
+)
+from .sources import linear_regression as regression
+from .sources import torchvision_sets as vision
+from .sources import user_dataset as user
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 

@@ -1,1 +1,1 @@
-"""The torch-free side: command line, config, plan, supervisor, run folder and console."""
+"""Everything outside the ranks; no torch."""

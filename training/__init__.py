@@ -1,1 +1,1 @@
-"""What runs in a rank: process group, step, epochs, checkpoint and events."""
+"""What runs in a rank."""

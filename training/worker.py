@@ -15,23 +15,25 @@ from typing import Any
 
 import torch
 
-from .build import open_session, open_training, prepare_evaluation
-from .checkpoint import load_checkpoint, newest_checkpoint
-from .control import Control
-from .evaluate import evaluate
-from .events import EventLog, plain, rewind, rows_logged
-from .fence import Fence
-from .first_pass import materialise
-from .group import Group, join
-from .host import tune_host
-from .loop import Loop
-from .manifest import checkpoint_path, list_checkpoints, newest_whole, read_manifest, read_state
-from .report import reported, write_json
-from .runspec import RunSpec, read_spec
-from .session import Training
-from .state import Resumed, load_weights, restore, start_from
-from .wandb_feed import finish_feeder, start_feeder
-from .writer import let_finish
+from .checkpoint import (
+    Resumed,
+    checkpoint_path,
+    let_finish,
+    list_checkpoints,
+    load_checkpoint,
+    load_weights,
+    newest_checkpoint,
+    newest_whole,
+    read_manifest,
+    read_state,
+    restore,
+    start_from,
+)
+from .config import RunSpec, read_spec
+from .loop import Loop, evaluate
+from .rank import Control, Fence, Group, join, reported, tune_host, write_json
+from .session import Training, materialise, open_session, open_training, prepare_evaluation
+from .tracking import EventLog, finish_feeder, plain, rewind, rows_logged, start_feeder
 
 
 def main(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.data import user
+from lockstep.data.sources import user_dataset as user
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_files import left_in, write_mnist
 
-from lockstep.data.datasets import ArraySplit, open_split
-from lockstep.data.errors import MachineError, UsageError, error_from_json
-from lockstep.data.facts import DataFacts
-from lockstep.data.order import permute
+from lockstep.data.common.errors import MachineError, UsageError, error_from_json
+from lockstep.data.config.data_config import DataConfig
+from lockstep.data.config.dataset_info import DataFacts
+from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
-from lockstep.data.spec import DataConfig
+from lockstep.data.sources.opening import ArraySplit, open_split
+from tests.helpers.dataset_files import left_in, write_mnist
 
 SMALL = {"train": 101, "val": 20}
 

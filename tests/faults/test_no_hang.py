@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.launched import BURNERS, HERE, Launched, burners, cases, ended
+from tests.helpers.fault_launch import BURNERS, Launched, burners, cases, ended
+from tests.helpers.paths import PROGRAMS
 
 TIMEOUT = 4.0  # seconds of --hang-timeout
 LONG = 2.5 * TIMEOUT  # of what a rank may do for as long as it likes
@@ -31,12 +32,12 @@ TRAINING = [  # what rank 1 does, when, and for how many times the timeout
 
 def program(folder: Path, fault: str, rank: int, moment: str, **more: object) -> Launched:
     options = ["--cpu", "2", "--name", "patient", "--hang-timeout", f"{TIMEOUT:g}"]
-    planted = [str(HERE / "faulty.py"), fault, str(rank), moment]
+    planted = [str(PROGRAMS / "fault_script.py"), fault, str(rank), moment]
     return Launched(["run", *options, *planted], folder, env={"FAULT_SECONDS": str(LONG)}, **more)
 
 
 def training(own: Path, folder: Path, fault: str, moment: str, times: float) -> Launched:
-    model = f"model.use={HERE / 'faulty_model.py'}:model"
+    model = f"model.use={PROGRAMS / 'fault_model.py'}:model"
     what = ["train", str(own / "own.yaml"), model, "train.epochs=3", "--cpu", "2"]
     planted = {"FAULT": f"{fault} 1 {moment}", "FAULT_SECONDS": str(times * TIMEOUT)}
     return Launched([*what, "--name", "patient", "--hang-timeout", f"{TIMEOUT:g}"], folder, env=planted)

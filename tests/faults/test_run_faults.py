@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.launched import HERE, TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from tests.helpers.fault_launch import TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from tests.helpers.launch import runs_folder
+from tests.helpers.paths import PROGRAMS
 
 SEED = 4
 MOMENTS = ("start", "middle", "end")
@@ -58,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def started(*arguments: str, timeout: str = TIMEOUT) -> Launched:
-            program = [str(HERE / "faulty.py"), *arguments]
+            program = [str(PROGRAMS / "fault_script.py"), *arguments]
             options = ["--cpu", str(WORLD), "--name", "faulty", "--hang-timeout", timeout]
             return stack.enter_context(ended(Launched(["run", *options, *program], tmp_path)))
 
@@ -135,5 +137,5 @@ def test_a_hundred_random_kills_leave_no_orphan(start: Start, tmp_path: Path) ->
             generator.choice(family).kill()
         run.end()
         run.check_nothing_is_left()
-        for folder in Path(os.environ["LOCKSTEP_RUNS"]).iterdir():
+        for folder in runs_folder().iterdir():
             folder.rename(tmp_path / uuid.uuid4().hex)

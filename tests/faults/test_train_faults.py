@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pty
 import random
@@ -16,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from lockstep.launcher.requests import is_stopping
-from lockstep.training.manifest import list_checkpoints, newest_whole
-from tests.conftest import Launch
-from tests.faults.launched import HERE, TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from lockstep.launcher.runs.stop_requests import is_stopping
+from lockstep.training.checkpoint.manifest import list_checkpoints, newest_whole
+from tests.helpers.fault_launch import TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from tests.helpers.launch import Launch, outcome_of, run_folder
+from tests.helpers.paths import PROGRAMS
 
 SEED = 7
 MOMENTS = ("start", "middle", "evaluation", "checkpoint")
@@ -50,8 +50,10 @@ _whole: dict[str, dict[str, Any]] = {}
 
 
 def _arguments(data: str) -> list[str]:
-    workers = ["data.use=" + f"{HERE / 'faulty_model.py'}:rows", "data.workers=1"] if data == "rows" else []
-    model = f"model.use={HERE / 'faulty_model.py'}:model"
+    workers = (
+        ["data.use=" + f"{PROGRAMS / 'fault_model.py'}:rows", "data.workers=1"] if data == "rows" else []
+    )
+    model = f"model.use={PROGRAMS / 'fault_model.py'}:model"
     return [model, *workers, "train.epochs=3", "--cpu", str(WORLD)]  # the faults come in the second
 
 
@@ -69,13 +71,9 @@ def start(own: Path, tmp_path: Path) -> Iterator[Start]:
         yield started
 
 
-def _outcome(name: str) -> dict[str, Any]:
-    return json.loads((Path(os.environ["LOCKSTEP_RUNS"]) / name / "outcome.json").read_text())
-
-
 def _check_checkpoints() -> None:
     """Each is whole: a fault may come before the first one is, and none may come of it."""
-    folder = Path(os.environ["LOCKSTEP_RUNS"]) / "faulty" / "checkpoints"
+    folder = run_folder("faulty") / "checkpoints"
     for _ in list_checkpoints(folder)[:1]:
         assert newest_whole(folder)[1] == []
 
@@ -87,8 +85,8 @@ def _check_resumed(launch: Launch, own: Path, data: str) -> None:
     if data not in _whole:
         whole = launch("train", str(own / "own.yaml"), *_arguments(data), "--name", "whole")
         assert whole.status == 0, whole.err
-        _whole[data] = _outcome("whole")
-    assert {key: _outcome("faulty")[key] for key in SAME} == {key: _whole[data][key] for key in SAME}
+        _whole[data] = outcome_of("whole")
+    assert {key: outcome_of("faulty")[key] for key in SAME} == {key: _whole[data][key] for key in SAME}
 
 
 @pytest.mark.parametrize(("fault", "rank", "moment"), cases(TABLE, SAMPLE))
@@ -133,7 +131,7 @@ def test_a_closed_terminal_ends_in_a_checkpoint(start: Start, launch: Launch, ow
     os.close(slave)
     run.wait_until_ready()
     os.close(master)  # the kernel hangs up
-    folder = Path(os.environ["LOCKSTEP_RUNS"]) / "faulty"
+    folder = run_folder("faulty")
     while not is_stopping(folder) and run.process.poll() is None:
         time.sleep(0.05)
     run.go_on()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.data.augment import Augmentation
-from lockstep.training.build import open_session, open_training
-from lockstep.training.group import Group
-from lockstep.training.randomness import StepRandomness
-from lockstep.training.runspec import read_spec
-from tests.conftest import Launch
+from lockstep.data.loading.augment import Augmentation
+from lockstep.training.config.run_spec import read_spec
+from lockstep.training.rank.process_group import Group
+from lockstep.training.session.build import open_session, open_training
+from lockstep.training.session.step_seeding import StepRandomness
+from tests.helpers.launch import Launch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 SMALL = ("data.args.train=2003", "data.args.val=503", "train.epochs=2")

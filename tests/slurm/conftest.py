@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher import sandbox
-
-from .cluster import Cluster, start_cluster
+from lockstep.launcher.sandbox import start as sandbox
+from tests.helpers.slurm_cluster import Cluster, start_cluster
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher.job_log import read_jobs
-from tests.conftest import Launch
-
-from .cluster import Cluster, deadly_sbatch
+from lockstep.launcher.slurm.job_log import read_jobs
+from tests.helpers.launch import Launch
+from tests.helpers.slurm_cluster import Cluster, deadly_sbatch
 
 HELD = ("--cpu", "1", "--time", "5min", "--sbatch", "hold")
 ONE = ("submit", "digits", *HELD, "--name", "a")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.conftest import Launch
-
-from .cluster import Cluster
+from tests.helpers.launch import Launch
+from tests.helpers.slurm_cluster import Cluster
 
 GIVEN = ("own.yaml", "train.epochs=1", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
 

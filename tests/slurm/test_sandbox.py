@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lockstep.launcher import sandbox
-from lockstep.launcher.owner import start_of
-
-from .cluster import Cluster, start_cluster, until
+from lockstep.launcher.process.file_lock import start_of
+from lockstep.launcher.sandbox import start as sandbox
+from tests.helpers.slurm_cluster import Cluster, start_cluster, until
 
 
 def listeners(of: set[int]) -> list[str]:

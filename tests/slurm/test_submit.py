@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher.job import read_job
-from lockstep.launcher.job_log import last_job, note_job, read_jobs
-from lockstep.launcher.sbatch import SCRIPT
-from tests.conftest import Launch, Result
-
-from .cluster import recorded_sbatch
+from lockstep.launcher.slurm.job_log import last_job, note_job, read_jobs
+from lockstep.launcher.slurm.job_spec import read_job
+from lockstep.launcher.submit.sbatch_arguments import SCRIPT
+from tests.helpers.launch import Launch, Result
+from tests.helpers.slurm_cluster import recorded_sbatch
 
 WATCHDOG = 60.0
 CANARY = "canary-5d1f0c"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lockstep.data.facts import DataFacts, SplitFacts
-from lockstep.training.group import Group
+from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.training.rank.process_group import Group
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Every error that people see, each with what to do and the exit status of the command.
+
+LockstepError
+├── UsageError        2   the command or the config is wrong
+├── MachineError      3   this machine cannot run it
+├── TrainingError     1   the training code raised, or broke its contract
+├── RankLostError     4   a rank was lost
+├── HangError         5   ranks wait for one that does not come
+├── DamagedError      6   a checkpoint or the data is damaged
+└── MemoryLimitError  7   out of memory
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LockstepError(Exception):
+    """An error for people: what happened and where, and in ``hint`` what to do about it.
+
+    Args:
+        message: what happened and where, one or more lines, without a final full stop.
+        hint: what to do; shown on a line of its own.
+    """
+
+    exit_status: int = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as it travels between processes: as the nearest of its kinds that all of them know."""
+        names = [kind.__name__ for kind in type(self).__mro__]
+        known = next((name for name in names if name in _KINDS), names[0])
+        return {"kind": known, "message": self.message, "hint": self.hint}
+
+
+class UsageError(LockstepError):
+    """The command or the config is wrong."""
+
+    exit_status = 2
+
+
+class MachineError(LockstepError):
+    """This machine cannot run what was asked for."""
+
+    exit_status = 3
+
+
+class TrainingError(LockstepError):
+    """The training code raised, or broke its contract."""
+
+    exit_status = 1
+
+
+class RankLostError(LockstepError):
+    """A rank ended before its work was done."""
+
+    exit_status = 4
+
+
+class HangError(LockstepError):
+    """Ranks wait for one that does not come."""
+
+    exit_status = 5
+
+
+class DamagedError(LockstepError):
+    """A checkpoint or the data is damaged."""
+
+    exit_status = 6
+
+
+class MemoryLimitError(LockstepError):
+    """A rank ran out of memory."""
+
+    exit_status = 7
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        UsageError,
+        MachineError,
+        TrainingError,
+        RankLostError,
+        HangError,
+        DamagedError,
+        MemoryLimitError,
+    )
+}
+
+
+def error_from_json(document: dict[str, Any]) -> LockstepError:
+    """The error that another process described with ``LockstepError.to_json``."""
+    kind = _KINDS.get(str(document.get("kind")), TrainingError)
+    return kind(str(document.get("message", "")), str(document.get("hint", "")))
+
+
+def error_of_status(status: int) -> type[LockstepError]:
+    """The kind of error that a command has ended with, by its exit status; the machine's where that tells nothing."""
+    return next((kind for kind in _KINDS.values() if kind.exit_status == status), MachineError)
+
+
+STOPPED = 75
+"""Exit status of a run that was stopped and can be resumed: EX_TEMPFAIL of sysexits.h."""

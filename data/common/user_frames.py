@@ -1,0 +1,68 @@
+"""Whose line it was: the place in a traceback that people can do something about."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Frame = tuple[str, int, str]
+"""File, line, function."""
+_PACKAGE = Path(__file__).resolve().parents[2]
+_FLOORS = tuple(_PACKAGE / floor for floor in ("data", "training", "launcher"))
+"""From a clone or in a wheel: `data/common/user_frames.py` and the rest lie in these folders, at any depth."""
+_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+
+
+def _is_ours(filename: str) -> bool:
+    """Part of Lockstep, in whichever of its packages."""
+    path = Path(filename).resolve()
+    return any(path.is_relative_to(floor) for floor in _FLOORS)
+
+
+def _is_library(filename: str) -> bool:
+    """Installed beside this interpreter, or wherever a ``.pth`` file or a second environment points."""
+    return filename.startswith(_LIBRARIES) or bool(
+        {"site-packages", "dist-packages"} & set(Path(filename).parts)
+    )
+
+
+def place_of(error: BaseException) -> str:
+    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours, or nothing."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    theirs = [frame for frame in frames if not _is_ours(frame.filename)]
+    own = [frame for frame in theirs if not _is_library(frame.filename)]
+    places = own or theirs or frames
+    return f"{places[-1].filename}:{places[-1].lineno}" if places else ""
+
+
+def place_in(stack: Sequence[Frame]) -> Frame | None:
+    """The user's innermost place in a stack of a process that waits, else ours, else a library's; None of an empty one.
+
+    Args:
+        stack: the innermost frame first.
+    """
+    frames = [frame for frame in stack if not frame[0].startswith(("<frozen", "/dev/fd/"))]
+    own = [frame for frame in frames if is_of_people(frame[0])]
+    ours = [frame for frame in frames if _is_ours(frame[0])]
+    return next(iter(own or ours or frames), None)
+
+
+def is_of_people(filename: str) -> bool:
+    """Whether a file is neither a library's nor ours."""
+    return not _is_library(filename) and not _is_ours(filename)
+
+
+def place_of_code(function: Any) -> str:
+    """``FILE:LINE`` where a function of the user's begins; empty for a library's or ours."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None or _is_library(code.co_filename):
+        return ""
+    ours = _is_ours(code.co_filename)
+    return "" if ours else f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,0 +1,17 @@
+"""From positions in an epoch to batches on the device."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .augment import augmentation as augmentation
+    from .augment import check_augment as check_augment
+    from .feed import Feed as Feed
+    from .feed import Fetched as Fetched
+    from .feed import Work as Work
+    from .feeds import open_feed as open_feed
+    from .normalise import Normalise as Normalise
+    from .normalise import normalise_for as normalise_for
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,123 @@
+"""Random changes of training images, each a function of (seed, epoch, sample) and of nothing else.
+
+One 64-bit number decides all about a sample, so that neither its batch, nor the process, the worker or
+the device that reads it, nor the point that a run was resumed at, can change what it looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common import TrainingError, UsageError
+from ..config import AugmentConfig, DataFacts
+from ..order import Indices, bits
+
+if TYPE_CHECKING:
+    import torch
+
+_KEY = 0x6175676D656E74  # "augment" in ASCII: apart from every other stream of the seed
+_IMAGE = 3  # dimensions: channels, height, width
+_MOST_CHANNELS = 4
+_BITS = np.uint64(31)  # for each offset: no choice is more than (2 crop + 1) / 2^31 too frequent
+_LOW = np.uint64(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Crops and mirrors batches, wherever they lie.
+
+    A crop takes the original size out of the image with ``crop`` pixels of 0 on each side, 0 as stored: before
+    any normalisation, like ``torchvision.transforms.RandomCrop`` on the image itself.
+    """
+
+    crop: int
+    flip: bool
+    seed: int
+
+    def __call__(self, x: Any, epoch: int, indices: Indices) -> torch.Tensor:
+        """Augment ``x`` [B, C, H, W], the samples ``indices`` [B] of an epoch."""
+        return self.apply(x, self.draw(epoch, indices))
+
+    def draw(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
+        """The number that decides about each sample, uint64 [B]."""
+        return bits((_KEY, self.seed, epoch), indices.astype(np.uint64))
+
+    def apply(self, x: Any, draws: NDArray[np.uint64]) -> torch.Tensor:
+        """The images as their ``draws`` want them, in a new tensor on the device of ``x``; nothing waits for it.
+
+        Raises:
+            TrainingError: ``x`` is no batch of images.
+        """
+        import torch
+
+        if not isinstance(x, torch.Tensor) or x.ndim != 1 + _IMAGE or self.crop >= min(x.shape[2:]):
+            what = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
+            raise TrainingError(
+                f"data.augment: a batch of inputs is {what}, not images [B, C, H, W] larger than the crop",
+                "return images of one size, [channels, height, width], or leave data.augment out",
+            )
+        starts, rows = torch.from_numpy(self._places(draws, x.shape)).to(x.device, non_blocking=True)
+        if self.crop:
+            x = _windows(torch.nn.functional.pad(x, (self.crop,) * 4), x.shape).index_select(0, starts)
+        # Of each image and its mirror image one is taken: 2.4 times as fast as torch.where on bytes.
+        return torch.cat([x, x.flip(3)]).index_select(0, rows) if self.flip else x
+
+    def _places(self, draws: NDArray[np.uint64], shape: Sequence[int]) -> NDArray[np.int64]:
+        """Where each crop starts among all padded pixels, and its row among images and mirror images, int64 [2, B]."""
+        count, channels, height, width = shape
+        choices = np.uint64(2 * self.crop + 1)
+        top, left = (
+            (part & _LOW) * choices >> _BITS for part in (draws >> np.uint64(33), draws >> np.uint64(2))
+        )
+        wide = width + 2 * self.crop
+        image = np.arange(count, dtype=np.int64)
+        starts = image * (channels * (height + 2 * self.crop) * wide) + (top * np.uint64(wide) + left).astype(
+            np.int64
+        )
+        return np.stack([starts, image + count * (draws & np.uint64(1)).astype(np.int64)])
+
+
+def _windows(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A view of every crop: entry n starts at pixel n of ``padded``. Choosing is five times as fast as indexing."""
+    _, channels, height, width = shape
+    _, plane, line, _ = padded.stride()
+    last = (channels - 1) * plane + (height - 1) * line + width - 1
+    return padded.as_strided((padded.numel() - last, channels, height, width), (1, plane, line, 1))
+
+
+def augmentation(config: AugmentConfig, seed: int) -> Augmentation | None:
+    """What the config asks for; None where that is nothing."""
+    return Augmentation(config.crop, config.flip, seed) if config.crop or config.flip else None
+
+
+def check_augment(config: AugmentConfig, facts: DataFacts) -> None:
+    """Say at once that a data set cannot be augmented as asked.
+
+    Raises:
+        UsageError: its inputs are no images, or smaller than the crop.
+    """
+    if not config.crop and not config.flip:
+        return
+    shape = facts.input_shape
+    if shape is None or len(shape) != _IMAGE:
+        what = "of a shape that is not known" if shape is None else f"of shape {list(shape)}"
+        raise UsageError(
+            f"data.augment is for images, [channels, height, width]; the inputs of {facts.name} are {what}",
+            "leave data.augment out, or augment in the data set's own __getitem__",
+        )
+    channels, height, width = shape
+    if width <= _MOST_CHANNELS < channels:
+        raise UsageError(
+            f"data.augment: the inputs of {facts.name} are of shape {list(shape)}: the channels seem to be last",
+            "return [channels, height, width]: image.permute(2, 0, 1)",
+        )
+    if config.crop >= min(height, width):
+        raise UsageError(
+            f"data.augment.crop: {config.crop} pixels of padding for images of {height} x {width} pixels",
+            f"choose 0 to {min(height, width) - 1}",
+        )

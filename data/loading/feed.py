@@ -1,0 +1,48 @@
+"""What one rank is to do in a step, and what it got: the words that training and loading share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..order import Indices
+
+
+@dataclass(slots=True)
+class Work:
+    """What one rank does in one step: which indices, cut into which micro-batches."""
+
+    indices: Indices
+    """int64 [k], this rank's samples in order."""
+    micro: Sequence[int]
+    """Sizes that sum to k."""
+    epoch: int = 0
+    """Part of the key of what is random about a sample."""
+    start: int = 0
+    """Position of the first of ``indices`` in the epoch."""
+    whole: Indices | None = None
+    """Indices of the global batch, where this rank keeps the record of them."""
+    stand_in: bool = False
+    """This rank has no sample in the step: what is fetched has weight 0."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """One step's micro-batches on the device, the indices that were really read, and what had been asked for."""
+
+    micro: Sequence[tuple[Any, Any]]
+    indices: Indices
+    work: Work
+
+
+class Feed(Protocol):
+    """Turns work into batches, in order."""
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        ...
+
+    def expect_classes(self, classes: int) -> None:
+        """From now on targets must be class indices below ``classes``, or it is a ``DamagedError``."""
+        ...

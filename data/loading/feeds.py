@@ -1,0 +1,40 @@
+"""Which feed reads a split."""
+
+from __future__ import annotations
+
+import torch
+
+from ..sources import ArraySplit, MapSplit
+from .augment import Augmentation
+from .feed import Feed
+from .loader_feed import LoaderFeed
+from .normalise import Normalise
+from .resident_feed import ResidentFeed
+
+
+def open_feed(
+    split: ArraySplit | MapSplit,
+    normalise: Normalise,
+    device: torch.device,
+    *,
+    workers: int,
+    classes: int | None,
+    seed: int,
+    ahead: bool = False,
+    augment: Augmentation | None = None,
+) -> Feed:
+    """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
+
+    Args:
+        split: what was opened.
+        normalise: applied on the device.
+        device: where batches are wanted.
+        workers: loader processes for a ``MapSplit``.
+        classes: where targets are class indices, each is checked to be below this.
+        seed: of what is random about a sample, with the epoch and its index.
+        ahead: a core is free to gather arrays while the model trains.
+        augment: applied on the device, before ``normalise``.
+    """
+    if isinstance(split, ArraySplit):
+        return ResidentFeed(split, normalise, device, classes=classes, ahead=ahead, augment=augment)
+    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)

@@ -1,0 +1,183 @@
+"""Samples read one by one, by torch's DataLoader and its workers."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from ..common import LockstepError, MachineError, TrainingError, error_from_json, place_of, sheltered
+from ..order import Indices, mix, seed_all
+from ..sources import MapSplit
+from .augment import Augmentation
+from .feed import Fetched, Work
+from .loader_workers import begin_worker
+from .normalise import Normalise, check_targets
+
+
+class _Keyed(Dataset[Any]):
+    """A data set whose randomness is keyed by (seed, epoch, index), and that tells what it really fetched."""
+
+    def __init__(self, split: MapSplit, seed: int) -> None:
+        self._dataset = split.dataset
+        self._subset = split.subset
+        self._seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
+        epoch, index = key
+        seed_all(mix(self._seed, epoch, index))
+        row = index if self._subset is None else int(self._subset[index])
+        try:
+            return index, self._dataset[row]
+        except LockstepError as error:
+            return index, _Failure(error)
+        except Exception as error:  # noqa: BLE001 - torch would wrap it, traceback and all, into a message
+            what = f"sample {row} of the data set raised {type(error).__name__}: {error}"
+            return index, _Failure(
+                TrainingError(f"{what}\nat {place_of(error)}", "correct the code at that line")
+            )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a loader's process to the rank."""
+
+    error: LockstepError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _failure_from_json, (self.error.to_json(),)
+
+
+def _begin_worker(number: int) -> None:
+    begin_worker(number, _unsent)
+
+
+def _unsent(error: Exception) -> tuple[Indices, _Failure]:
+    """In place of a batch that a worker could not send."""
+    what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
+    how = "use data.workers=0, or mend what it names, as `ulimit -n` or room in /dev/shm"
+    return np.empty(0, np.int64), _Failure(MachineError(what, how))
+
+
+def _failure_from_json(document: dict[str, Any]) -> _Failure:
+    return _Failure(error_from_json(document))
+
+
+class _Micro(Sampler[list[tuple[int, int]]]):
+    """(epoch, index) lists of micro-batches, read by the loader from whatever work was set last."""
+
+    def __init__(self) -> None:
+        self.queue: Iterator[list[tuple[int, int]]] = iter(())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.queue
+
+
+def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
+    for index, value in samples:
+        if isinstance(value, _Failure):
+            return np.array([index], np.int64), value
+    return np.array([index for index, _ in samples], np.int64), default_collate(
+        [value for _, value in samples]
+    )
+
+
+class LoaderFeed:
+    """Samples read one by one, through torch's DataLoader; its workers live as long as the feed.
+
+    They are forked when it is opened, before the ranks' first collective: a thread of the process group that lets go
+    of a tensor just then leaves the worker a lock that nobody opens again (CPython before 3.12, its issue 112275).
+    """
+
+    def __init__(
+        self,
+        split: MapSplit,
+        normalise: Normalise,
+        device: torch.device,
+        *,
+        workers: int,
+        classes: int | None,
+        seed: int,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self._sampler = _Micro()
+        self._normalise = normalise
+        self._augment = augment
+        self._device = device
+        self._classes = classes
+        self._subset = split.subset
+        with warnings.catch_warnings():
+            # The number of workers is a setting; that it exceeds the cores is for the plan to say, not for torch.
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+            self._loader: DataLoader[Any] = DataLoader(
+                _Keyed(split, seed),
+                batch_sampler=self._sampler,
+                num_workers=workers,
+                collate_fn=_collate,
+                pin_memory=device.type == "cuda",
+                persistent_workers=workers > 0,
+                multiprocessing_context="fork" if workers else None,
+                worker_init_fn=_begin_worker,
+                generator=torch.Generator(),  # its own: a draw from the global one shifts the model's randomness
+            )
+        self._iterator()
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        asked: deque[Work] = deque()
+
+        def queue() -> Iterator[list[tuple[int, int]]]:
+            for item in work:
+                asked.append(item)
+                for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
+                    yield [(item.epoch, index) for index in part.tolist()]
+
+        self._sampler.queue = queue()
+        loaded: list[tuple[Indices, tuple[Any, Any]]] = []
+        for indices, sample in self._iterator():
+            if isinstance(sample, _Failure):
+                raise sample.error
+            loaded.append((indices, self._to_device(indices, sample, asked[0].epoch)))
+            if len(loaded) == len(asked[0].micro):
+                read = np.concatenate([part for part, _ in loaded])
+                yield Fetched([pair for _, pair in loaded], read, asked.popleft())
+                loaded = []
+
+    def _iterator(self) -> Iterator[tuple[Indices, Any]]:
+        """Of what the sampler holds; the first one starts the workers."""
+        with sheltered():
+            return iter(self._loader)
+
+    def expect_classes(self, classes: int) -> None:
+        """Check every target when it is read."""
+        self._classes = classes
+
+    def _to_device(self, indices: Indices, sample: Any, epoch: int) -> tuple[Any, Any]:
+        if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target
+            raise TrainingError(
+                f"a sample of the data set is a {type(sample).__name__}, not a pair (input, target)",
+                "return (input, target) from __getitem__",
+            )
+        x, y = sample
+        if isinstance(y, torch.Tensor):
+            check_targets(y, self._classes, lambda row: f"sample {self._row(indices[row])}")
+        x, y = tree_map(self._move, (x, y))
+        if self._augment is not None:
+            x = self._augment(x, epoch, indices)
+        return tree_map(
+            lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x
+        ), y
+
+    def _row(self, index: Any) -> int:
+        """The data set's own number of a sample of the split."""
+        return int(index if self._subset is None else self._subset[index])
+
+    def _move(self, value: Any) -> Any:
+        return value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,57 @@
+"""What a worker of torch's DataLoader is told when it begins.
+
+A worker sends its batches from a thread, as files that the rank fetches through a socket. Where that fails, Python
+prints the error and forgets the batch, and the rank would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection, queues
+from typing import Any
+
+from ..common import shelter_worker
+
+
+def begin_worker(number: int, failed: Callable[[Exception], Any]) -> None:
+    """Call it first of all in a worker.
+
+    Args:
+        number: of the worker, as torch counts them.
+        failed: makes what is sent in place of a batch that cannot be.
+    """
+    shelter_worker(number)
+    _take_sockets_out_of_the_file_system()
+    _send_errors(failed)
+
+
+def _take_sockets_out_of_the_file_system() -> None:
+    """Sockets of Linux's abstract namespace: none is left behind by a worker that is killed.
+
+    By default they lie in the temporary folder, whose name must not be longer than 75 bytes for that; a cluster's often
+    is. Who connects has to know the process's key in either case.
+    """
+    connection.arbitrary_address = _address  # type: ignore[attr-defined]
+
+
+def _address(_: str) -> str:
+    return f"\0lockstep-{secrets.token_hex(16)}"
+
+
+def _send_errors(failed: Callable[[Exception], Any]) -> None:
+    """Have a batch that cannot be sent replaced by its error; if that cannot be sent either, end this process."""
+
+    def replace(queue: Any, error: Exception, item: Any) -> None:
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        if not isinstance(item, tuple) or item[0] in sent:
+            os._exit(1)
+        sent.add(item[0])
+        queue.put((item[0], failed(error)))
+
+    sent: set[int] = set()
+    queues.Queue._on_queue_feeder_error = replace  # type: ignore[attr-defined]  # noqa: SLF001 - made to be overridden

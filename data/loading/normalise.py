@@ -1,0 +1,63 @@
+"""What is done to the values of a batch: inputs are normalised, class indices checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..common import DamagedError
+from ..config import DataFacts
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
+
+    dtype: torch.dtype
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [B, ...] as the model's type; integer types other than uint8 are left as they are."""
+        if x.dtype == torch.uint8:
+            x = x.to(self.dtype).div_(255)
+        elif x.is_floating_point():
+            x = x.to(self.dtype)
+        if self.mean is not None:
+            x = x - self.mean
+        return x if self.std is None else x / self.std
+
+
+def normalise_for(facts: DataFacts, dtype: torch.dtype, device: torch.device) -> Normalise:
+    """The normalisation that a data set asks for."""
+
+    def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
+        return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
+
+    return Normalise(dtype, channels(facts.mean), channels(facts.std))
+
+
+def check_targets(targets: torch.Tensor, classes: int | None, name: Callable[[Any], str]) -> None:
+    """Refuse class indices that are none.
+
+    Args:
+        targets: checked where they are integers.
+        classes: how many there are; None checks nothing.
+        name: of a row of ``targets``, for the message.
+
+    Raises:
+        DamagedError: the first one that is not 0 to ``classes`` - 1.
+    """
+    if classes is None or targets.is_floating_point() or not targets.numel():
+        return
+    bad = (targets < 0) | (targets >= classes)
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0].tolist())
+        row, label = (place or (0,))[0], int(targets[place])
+        raise DamagedError(
+            f"{name(row)} has the label {label}; with {classes} classes a label is 0 to {classes - 1}",
+            "correct the labels, or give the model as many outputs as there are classes",
+        )

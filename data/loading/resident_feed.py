@@ -1,0 +1,164 @@
+"""From positions to batches on the device: one gather where the data is resident, a DataLoader where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from math import gcd
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..sources import ArraySplit
+from .augment import Augmentation
+from .feed import Fetched, Work
+from .normalise import Normalise, check_targets
+
+_BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
+_LINE = 64  # bytes; torch allocates on such boundaries
+_RESIDENT_SHARE = 0.25  # of the free device memory
+_Row = TypeVar("_Row", np.int64, np.uint64)
+
+
+class ResidentFeed:
+    """Arrays held whole: a batch is a slice of one gather that serves several steps.
+
+    Args:
+        split: the arrays.
+        normalise: applied on the device.
+        device: where batches are wanted.
+        classes: as in ``open_feed``.
+        ahead: gather on a thread of its own; worth it where a core is free.
+        augment: as in ``open_feed``.
+    """
+
+    def __init__(
+        self,
+        split: ArraySplit,
+        normalise: Normalise,
+        device: torch.device,
+        *,
+        classes: int | None,
+        ahead: bool = False,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self._targets = split.y
+        self._x, self._y = _resident(split.x, device), _resident(split.y, device)
+        self._subset = split.subset
+        self._normalise = normalise
+        self._device = device
+        self._augment = augment
+        self._ahead = device.type == "cpu" and ahead
+        width = split.x[0].numel() * max(4, split.x.element_size())
+        self._rows = max(1, _BLOCK_BYTES // max(1, width))
+        self._alignment = max(
+            _rows_per_line(split.x[0], normalise.dtype), _rows_per_line(split.y[0], split.y.dtype)
+        )
+        if classes is not None:
+            self.expect_classes(classes)
+
+    def expect_classes(self, classes: int) -> None:
+        """Check every target, once."""
+        check_targets(self._targets, classes, lambda row: f"row {row}")
+
+    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+        """The batches of ``work``, one for each item."""
+        mapped = _one_ahead if self._ahead else map
+        for block in mapped(self._gather, self._blocks(work)):
+            yield from block
+
+    def _blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
+        """Steps that are gathered together: as many as fit, at least one."""
+        block: list[Work] = []
+        rows = 0
+        for item in work:
+            if block and rows + item.indices.size > self._rows:
+                yield block
+                block, rows = [], 0
+            block.append(item)
+            rows += item.indices.size
+        if block:
+            yield block
+
+    def _gather(self, block: list[Work]) -> list[Fetched]:
+        indices = block[0].indices if len(block) == 1 else np.concatenate([item.indices for item in block])
+        rows = indices if self._subset is None else self._subset[indices]
+        sizes = [size for item in block for size in item.micro]
+        rows, cuts = _aligned(rows, sizes, self._alignment)
+        chosen = torch.from_numpy(rows)
+        x, y = (self._select(source, chosen) for source in (self._x, self._y))
+        if self._augment is not None:
+            draws = _draws(self._augment, block)
+            x = self._augment.apply(x, _aligned(draws, sizes, self._alignment)[0])
+        parts = list(zip(self._normalise(x).split(cuts)[::2], y.split(cuts)[::2], strict=True))
+        fetched = []
+        taken = row = 0
+        for item in block:
+            micro = parts[taken : taken + len(item.micro)]
+            fetched.append(Fetched(micro, indices[row : row + item.indices.size], item))
+            taken += len(item.micro)
+            row += item.indices.size
+        return fetched
+
+    def _select(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        if source.device == self._device:
+            return source.index_select(0, rows.to(self._device, non_blocking=True))
+        return source.index_select(0, rows).to(self._device, non_blocking=True)
+
+
+def _rows_per_line(row: torch.Tensor, dtype: torch.dtype) -> int:
+    """Rows after which a batch begins on a cache line again."""
+    itemsize = dtype.itemsize if row.is_floating_point() or row.dtype == torch.uint8 else row.element_size()
+    return _LINE // gcd(_LINE, max(1, row.numel()) * itemsize)
+
+
+def _draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
+    """In one piece per epoch, which costs a tenth of one per step."""
+    epochs = groupby(block, lambda item: item.epoch)
+    return np.concatenate(
+        [augment.draw(epoch, np.concatenate([item.indices for item in items])) for epoch, items in epochs]
+    )
+
+
+def _aligned(rows: NDArray[_Row], sizes: list[int], alignment: int) -> tuple[NDArray[_Row], list[int]]:
+    """``rows`` with fillers, so that every micro-batch of ``sizes`` begins on a cache line.
+
+    A matrix product's last bits depend on where its operands lie in memory. Where a batch lies among those that
+    are gathered with it depends on the step that a run was resumed at.
+
+    Returns:
+        The rows, and the lengths to cut them into: a micro-batch and its fillers in turn.
+    """
+    fillers: list[int] = [-size % alignment for size in sizes]
+    cuts = [length for pair in zip(sizes, fillers, strict=True) for length in pair]
+    if not any(fillers):
+        return rows, cuts
+    padded = np.full(sum(cuts), rows[0])
+    shifts = np.cumsum([0, *fillers[:-1]])
+    padded[np.arange(rows.size) + np.repeat(shifts, sizes)] = rows
+    return padded, cuts
+
+
+def _one_ahead(
+    gather: Callable[[list[Work]], list[Fetched]], blocks: Iterator[list[Work]]
+) -> Iterator[list[Fetched]]:
+    """``map(gather, blocks)`` with the next block being gathered on a thread while this one is trained on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
+        following: Future[list[Fetched]] | None = None
+        for block in blocks:
+            ready, following = following, pool.submit(gather, block)
+            if ready is not None:
+                yield ready.result()
+        if following is not None:
+            yield following.result()
+
+
+def _resident(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device where it leaves room for the model, else in host memory."""
+    if device.type != "cuda":
+        return values
+    free, _ = torch.cuda.mem_get_info(device)
+    return values.to(device) if values.nbytes <= _RESIDENT_SHARE * free else values

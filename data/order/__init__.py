@@ -1,0 +1,27 @@
+"""Which sample comes when, and every random number about it."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from . import counter_rng as counter_rng
+    from .counter_rng import bits as bits
+    from .sample_digest import chain as chain
+    from .sample_digest import consumed as consumed
+    from .sample_digest import from_limbs as from_limbs
+    from .sample_digest import planned_share as planned_share
+    from .sample_digest import to_limbs as to_limbs
+    from .sample_order import ALGORITHM as ALGORITHM
+    from .sample_order import Batches as Batches
+    from .sample_order import EpochOrder as EpochOrder
+    from .sample_order import Indices as Indices
+    from .sample_order import micro_sizes as micro_sizes
+    from .sample_order import permute as permute
+    from .sample_order import shard as shard
+    from .seeding import START as START
+    from .seeding import absorb as absorb
+    from .seeding import mix as mix
+    from .seeding import seed_all as seed_all
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,105 @@
+"""Draws the first training samples of epoch 0 as a 5 x 5 grid; run in a child that is thrown away.
+
+Reads one JSON document on stdin and answers with one on stdout, like ``prepare``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from .common import LockstepError, TrainingError, UsageError
+from .config import DataConfig, DataFacts
+from .loading import Normalise, Work, open_feed
+from .order import EpochOrder
+from .sources import open_split
+
+_SIDE = 5
+
+
+def draw(config: DataConfig, base: Path, facts: DataFacts, seed: int, out: Path) -> Path | None:
+    """Write the picture; None where the samples are no images.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if facts.input_shape is not None and len(facts.input_shape) != 3:  # noqa: PLR2004 - channels, height, width
+        return None
+    count = min(_SIDE * _SIDE, facts.train.length)
+    images, labels = _samples(config, base, facts, seed, count)
+    if images.ndim != 4:  # noqa: PLR2004 - samples, channels, height, width
+        return None
+    figure = Figure(figsize=(7, 7.6), layout="constrained")
+    for place in range(count):
+        axes = figure.add_subplot(_SIDE, _SIDE, place + 1)
+        axes.imshow(**_pixels(images[place]))
+        axes.set_title(_label(facts, labels[place]), fontsize=10)
+        axes.set_axis_off()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=110)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--out {out}: the picture cannot be written: {error}", "name a .png file in a folder of yours"
+        ) from error
+    return out
+
+
+def _samples(
+    config: DataConfig, base: Path, facts: DataFacts, seed: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples as the model gets them, but for the normalisation, which would only wash out the picture."""
+    which: Literal["train"] = "train"
+    split = open_split(facts, which, config, base)
+    normalise = Normalise(torch.float32, None, None)
+    feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
+    indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
+    x, y = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
+    if not isinstance(x, torch.Tensor):
+        raise UsageError("the samples are not tensors: there is nothing to draw", "show works on images")
+    return x, y
+
+
+def _pixels(image: torch.Tensor) -> dict[str, Any]:
+    """Arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
+    values = image.numpy()
+    if values.shape[0] == 1:
+        return {"X": values[0], "cmap": "gray"}
+    low, high = float(values.min()), float(values.max())
+    return {"X": np.moveaxis((values[:3] - low) / max(high - low, 1e-12), 0, -1)}
+
+
+def _label(facts: DataFacts, target: Any) -> str:
+    if not isinstance(target, torch.Tensor) or target.ndim or target.is_floating_point():
+        return ""
+    return facts.class_names[int(target)] if facts.class_names else str(int(target))
+
+
+def main() -> None:
+    """Answer the question on stdin."""
+    question = json.load(sys.stdin)
+    answer: dict[str, Any]
+    try:
+        path = draw(
+            DataConfig.model_validate(question["data"]),
+            Path(question["base"]),
+            DataFacts.from_json(question["facts"]),
+            question["seed"],
+            Path(question["out"]),
+        )
+        answer = {"picture": None if path is None else str(path)}
+    except LockstepError as error:
+        answer = {"error": error.to_json()}
+    except Exception as error:  # noqa: BLE001 - it came out of the user's data set
+        answer = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

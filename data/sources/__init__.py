@@ -1,0 +1,25 @@
+"""Where samples come from, one file for each source."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from . import csv_images as csv_images
+    from . import digits as digits
+    from . import linear_regression as linear_regression
+    from . import torchvision_sets as torchvision_sets
+    from . import user_dataset as user_dataset
+    from .array_cache import Array as Array
+    from .array_cache import Entry as Entry
+    from .array_cache import cached as cached
+    from .array_cache import class_counts as class_counts
+    from .array_cache import entry_key as entry_key
+    from .array_cache import fingerprint as fingerprint
+    from .array_cache import load_array as load_array
+    from .array_cache import save_array as save_array
+    from .opening import open_split as open_split
+    from .splits import ArraySplit as ArraySplit
+    from .splits import MapSplit as MapSplit
+else:
+    __getattr__ = lazy_exports(__name__)

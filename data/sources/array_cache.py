@@ -1,0 +1,213 @@
+"""The cache of array files: built once per machine, memory-mapped by every rank, which share the pages."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common import FULL, DamagedError, MachineError
+from ..config import SplitFacts
+
+Array = NDArray[Any]
+
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the cache, whole and verified."""
+
+    folder: Path
+    facts: dict[str, Any]
+    """What the builder returned, after a round trip through JSON."""
+    hashes: dict[str, str]
+    """File name to the SHA-256 of its bytes."""
+
+
+def cache_root() -> Path:
+    """``$LOCKSTEP_CACHE``, else ``~/.cache/lockstep/arrays``."""
+    chosen = os.environ.get("LOCKSTEP_CACHE")
+    return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "lockstep" / "arrays"
+
+
+def entry_key(name: str, *parts: Any) -> str:
+    """A folder name that another value among ``parts`` (plain JSON values) changes."""
+    return f"{name}-{fingerprint(*parts)[:20]}"
+
+
+def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+    """The cache entry ``key``, built if it is missing or damaged.
+
+    Processes that ask at the same time wait for the one that builds. The entry appears by one rename: it is
+    whole or it is not there. A cache that cannot be written can still be read.
+
+    Args:
+        key: a file name, best from ``entry_key``.
+        build: writes ``.npy`` files into the folder it is given and returns plain JSON values.
+
+    Raises:
+        MachineError: the cache cannot be written, or the disk is full.
+    """
+    root = cache_root()
+    entry = _intact(root / key)
+    if entry is not None:
+        return entry
+    try:
+        with _locked(root, key):
+            return _intact(root / key) or _built(root, key, build)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+
+
+def save_array(path: Path, array: Array) -> None:
+    """Writes an ``.npy`` file to the disk itself; ``np.save`` hides the errno of a full disk."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
+        )
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_array(path: Path | str) -> Array:
+    """A memory map of an ``.npy`` file.
+
+    Pages are shared between processes until one writes: copy-on-write, as a read-only array makes
+    ``torch.from_numpy`` warn.
+
+    Raises:
+        DamagedError: the file is missing or no array file.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedError(
+            f"{path}: not a readable array file: {error}",
+            f"delete the folder {Path(path).parent}: it is built again",
+        ) from error
+
+
+def split_facts(entry: Entry, which: str, classes: int | None) -> SplitFacts:
+    """A split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
+    files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("x", "y")}
+    targets = load_array(files["y"])
+    return SplitFacts(len(targets), files, class_counts=class_counts(targets, classes))
+
+
+def class_counts(targets: Array, classes: int | None) -> tuple[int, ...] | None:
+    """Samples of each class; None where targets are no classes."""
+    return None if classes is None else tuple(np.bincount(targets, minlength=classes).tolist())
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 of plain JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _built(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+    _sweep(root, key)
+    folder = root / f".{key}.{secrets.token_hex(4)}"
+    folder.mkdir()
+    try:
+        _write_facts(folder, build(folder))
+        _replace(folder, root / key)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    entry = _intact(root / key)
+    if entry is None:
+        raise OSError(errno.EIO, "a fresh cache entry does not verify", str(root / key))
+    return entry
+
+
+def _sweep(root: Path, key: str) -> None:
+    """Removes what killed builders of this entry left; the lock says that none is alive."""
+    for left in root.glob(f".{key}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    files = {path.name: _stamp(path) | {"sha256": _hash(path)} for path in sorted(folder.iterdir())}
+    with (folder / _FACTS).open("w", encoding="utf-8") as file:
+        json.dump({"version": 1, "facts": facts, "files": files}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(folder)
+
+
+def _replace(folder: Path, final: Path) -> None:
+    damaged = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    if final.exists():
+        final.rename(damaged)
+    folder.rename(final)
+    _sync(final.parent)
+    shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _intact(folder: Path) -> Entry | None:
+    try:
+        document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        files = document["files"]
+        if not all(_same(folder / name, known) for name, known in files.items()):
+            return None
+        return Entry(folder, document["facts"], {name: known["sha256"] for name, known in files.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _same(path: Path, known: dict[str, Any]) -> bool:
+    """Reads the bytes only where size and time do not already say it: a copied cache keeps its worth."""
+    stamp = _stamp(path)
+    if stamp["bytes"] != known["bytes"]:
+        return False
+    return bool(stamp["mtime_ns"] == known["mtime_ns"]) or _hash(path) == known["sha256"]
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(root: Path, key: str) -> Iterator[None]:
+    # The lock files stay: deleting one would let two processes lock two files of the same name.
+    locks = root / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / key).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _unwritable(root: Path, error: OSError) -> MachineError:
+    what = "is full" if error.errno in FULL else "cannot be written"
+    return MachineError(
+        f"the cache of array files {root} {what}: {error.strerror or error}",
+        "set LOCKSTEP_CACHE to a folder with room that you may write",
+    )

@@ -1,0 +1,274 @@
+"""A user's own data: ``data(**args) -> {"train": ds, "val": ds}``, called once per process and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common import LockstepError, TrainingError, load_callable, place_of, raised
+from ..config import DataConfig, DataFacts, SplitFacts
+from .array_cache import class_counts, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+_CONTRACT = (
+    'return {"train": ..., "val": ...}: map-style data sets, or pairs of tensors (x, y); val may be left out'
+)
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A split that is held whole: x [n, ...] and y [n, ...], on the CPU."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+_LOOKED_AT = 8  # samples beside the first and the last: reading one may be slow
+_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
+Splits = Mapping[str, Any]
+"""``train`` and perhaps ``val``: ``Tensors`` or a map-style data set."""
+
+_called: dict[str, Splits] = {}
+
+
+def call(config: DataConfig, base: Path) -> Splits:
+    """What the user's callable returned, checked; one process calls it once.
+
+    Raises:
+        UsageError: there is no such callable.
+        TrainingError: it raised, or broke the contract.
+    """
+    key = json.dumps([config.use, config.args, str(base)], sort_keys=True, default=repr)
+    if key not in _called:
+        function = load_callable(config.use, base)
+        result = _guarded(config.use, partial(function, **config.args))
+        _called[key] = {name: _split(config.use, name, split) for name, split in _items(config.use, result)}
+    return _called[key]
+
+
+def describe(config: DataConfig, base: Path) -> DataFacts:
+    """What is known of a user's data; shapes and classes as far as the first sample shows them."""
+    splits = call(config, base)
+    train = splits["train"]
+    x, y = _guarded(config.use, partial(_first, train))
+    classes = _classes(splits)
+    return DataFacts(
+        name=config.use,
+        kind="user",
+        train=_facts(config.use, train, classes),
+        val=_facts(config.use, splits["val"], classes) if "val" in splits else None,
+        input_shape=_shape(x),
+        input_dtype=_dtype(x),
+        classes=classes,
+        class_names=None,
+        target_shape=_shape(y),
+        mean=None,
+        std=None,
+        fingerprint=fingerprint(
+            config.use, {name: _digest(config.use, split) for name, split in splits.items()}
+        ),
+    )
+
+
+def _guarded(use: str, work: partial[Any]) -> Any:
+    try:
+        return work()
+    except (LockstepError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
+        raise raised(f"{use} raised", error) from error
+
+
+def _broken(use: str, what: str) -> TrainingError:
+    return TrainingError(f"{use} {what}", _CONTRACT)
+
+
+def _items(use: str, result: Any) -> list[tuple[str, Any]]:
+    if not isinstance(result, Mapping):
+        raise _broken(use, f"returned {type(result).__name__}, not a dict")
+    unknown = [key for key in result if key not in ("train", "val")]
+    if unknown:
+        raise _broken(use, f"returned the unknown key {unknown[0]!r}")
+    if result.get("train") is None:
+        raise _broken(use, 'returned nothing for "train"')
+    return [(name, split) for name, split in result.items() if split is not None]
+
+
+def _split(use: str, name: str, split: Any) -> Any:
+    split = _as_tensors(use, name, split)
+    if not isinstance(split, Tensors) and not (hasattr(split, "__len__") and hasattr(split, "__getitem__")):
+        raise _broken(
+            use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
+        )
+    if _guarded(use, partial(len, split)) == 0:
+        raise _broken(use, f"returned no samples for {name!r}")
+    return split
+
+
+def _as_tensors(use: str, name: str, split: Any) -> Any:
+    import torch
+    from torch.utils.data import TensorDataset
+
+    pair = split.tensors if type(split) is TensorDataset else split
+    if not isinstance(pair, list | tuple) or not any(isinstance(p, torch.Tensor | np.ndarray) for p in pair):
+        return split
+    if len(pair) != 2 or not all(isinstance(part, torch.Tensor) and part.ndim for part in pair):  # noqa: PLR2004
+        kinds = ", ".join(type(part).__name__ for part in pair[:3])
+        raise _broken(
+            use, f"returned ({kinds}) for {name!r}, not a pair of tensors with a row for each sample"
+        )
+    x, y = (part.detach().cpu() for part in pair)
+    if len(x) != len(y):
+        raise _broken(use, f"returned {len(x)} inputs and {len(y)} targets for {name!r}")
+    return Tensors(x, y)
+
+
+def _first(split: Any) -> tuple[Any, Any]:
+    """The first input and target, or None for each where a sample is no pair."""
+    if isinstance(split, Tensors):
+        return split.x[0], split.y[0]
+    with _fixed_randomness():
+        sample = split[0]
+    pair = isinstance(sample, list | tuple) and len(sample) == 2  # noqa: PLR2004 - input and target
+    return (sample[0], sample[1]) if pair else (None, None)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    if isinstance(value, int | float):
+        return ()
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
+def _dtype(value: Any) -> str | None:
+    found = getattr(value, "dtype", None)
+    return None if found is None else str(found).removeprefix("torch.")
+
+
+def _classes(splits: Splits) -> int | None:
+    """One more than the largest target, where all targets are known and are whole numbers from 0 on."""
+    largest = -1
+    for split in splits.values():
+        if not isinstance(split, Tensors) or split.y.ndim != 1 or split.y.is_floating_point():
+            return None
+        if split.y.is_complex() or int(split.y.min()) < 0:
+            return None
+        largest = max(largest, int(split.y.max()))
+    return largest + 1
+
+
+def _facts(use: str, split: Any, classes: int | None) -> SplitFacts:
+    counts = class_counts(split.y.numpy(), classes) if isinstance(split, Tensors) else None
+    return SplitFacts(len(split), {}, contents=contents(use, split), class_counts=counts)
+
+
+def contents(use: str, split: Any) -> str:
+    """A hash of a split: the same in every process that calls the same callable with the same arguments."""
+    return fingerprint(_digest(use, split))
+
+
+def _digest(use: str, split: Any) -> list[Any]:
+    """Length, and a hash of tensors as a whole, else of the first, the last and some samples between them.
+
+    They count unless a second look at them differs.
+    """
+    if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _HASHED_BYTES:
+        return [len(split), _sample_hash(Tensors(split.x[None], split.y[None]), 0)]
+    ends = (0, len(split) - 1)
+    between = sorted(random.Random(len(split)).sample(range(len(split)), min(_LOOKED_AT, len(split))))  # noqa: S311
+    looks = [
+        [*(_end_hash(use, split, row) for row in ends), *(_hash_between(split, row) for row in between)]
+        for _ in range(2)
+    ]
+    return [len(split), looks[0] if looks[0] == looks[1] else None]
+
+
+def _hash_between(split: Any, row: int) -> str:
+    """One that cannot be read is named when it is trained on, with its number."""
+    try:
+        return _sample_hash(split, row)
+    except Exception:  # noqa: BLE001 - the user's
+        return ""
+
+
+def _end_hash(use: str, split: Any, row: int) -> str:
+    """The hash of the first or the last sample.
+
+    Raises:
+        TrainingError: it cannot be read; where that is the last alone, the length is to blame.
+    """
+    try:
+        return _sample_hash(split, row)
+    except (IndexError, KeyError) as error:
+        if row == 0:
+            raise raised(f"{use} raised", error) from error
+        what = f"{type(error).__name__}: {error}"
+        raise TrainingError(
+            f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
+            f"at {place_of(error)}",
+            "make __len__ tell the truth",
+        ) from error
+    except (LockstepError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
+        raise raised(f"{use} raised", error) from error
+
+
+def _sample_hash(split: Any, row: int) -> str:
+    with _fixed_randomness():
+        sample = [split.x[row], split.y[row]] if isinstance(split, Tensors) else split[row]
+    digest = hashlib.sha256()
+    for part in _parts(sample):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """Bytes that stand for a sample; what has no bytes of its own stands with its type."""
+    import torch
+
+    if isinstance(value, Mapping):
+        value = [item for key in sorted(value, key=str) for item in (key, value[key])]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _parts(item)
+    elif isinstance(value, torch.Tensor):
+        yield f"{value.dtype}{tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, int | float | str | bytes | np.generic | None):
+        yield repr(value).encode()
+    elif hasattr(value, "tobytes"):  # NumPy arrays and Pillow images
+        yield value.tobytes()
+    else:
+        yield type(value).__qualname__.encode()
+
+
+@contextmanager
+def _fixed_randomness() -> Iterator[None]:
+    """An augmented sample is the same on each look, and nobody's generator moves."""
+    import torch
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code may draw from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002

@@ -1,0 +1,10 @@
+"""The process that forks the ranks, and what a rank does before the user's code."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .rank_process import room_for as room_for
+else:
+    __getattr__ = lazy_exports(__name__)

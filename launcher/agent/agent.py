@@ -1,0 +1,247 @@
+"""The agent of one node: imports torch once, then starts the ranks by fork, and ends them all if it is left alone.
+
+Started by the supervisor, which says in ``LOCKSTEP_AGENT`` how to reach it and what to import; that import overlaps
+with the preparation of the data. The order to go comes as one line of JSON, and so does each order to start the ranks
+again, once the supervisor has ended them; an end of file means that the supervisor is gone. Ranks are forked from the
+top of ``main``: they have no frame of ours below them but that one, and end as the interpreter ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..process import OUT_OF_THE_WAY
+from ..process import process_tree as family
+from . import training_rank
+from .event_loop import Multiplex
+from .rank_process import adopt, detach, show_as
+from .script_rank import STATUS, report, run_program
+
+_FRESH = (
+    "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
+    "from lockstep.launcher.agent.{module} import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+class Forked(BaseException):  # carries a child out of the agent's frames; no error
+    """Raised in a forked child, so that the agent's frames are gone before its task begins."""
+
+    def __init__(self, task: Callable[[], int]) -> None:
+        super().__init__()
+        self.task = task
+
+
+def main() -> int:
+    """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
+    *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
+    order_fd, status_fd, listen_fd = map(int, descriptors)
+    show_as([sys.executable, "-u", "lockstep-agent"])
+    family.become_subreaper()
+    threads = _import(modules.split(","))
+    line = _read_line(order_fd)
+    if not line:
+        return 0
+    try:
+        Agent(json.loads(line), order_fd, status_fd, listen_fd, threads).serve()
+    except Forked as child:
+        task = child.task
+    return task()
+
+
+def _import(modules: list[str]) -> set[str]:
+    """Import what the ranks will need; the threads that this has started, which are known to bear a fork.
+
+    They are OpenBLAS's, which NumPy brings: it stops them before a fork and starts them after it.
+    """
+    before = _threads()
+    importlib.import_module("numpy")
+    known = _threads()
+    for name in modules if len(before) == 1 else []:
+        with suppress(ImportError):  # the rank will say it, if the program does need it
+            importlib.import_module(name)
+    return known - (before - {str(os.getpid())})
+
+
+def _threads() -> set[str]:
+    return {path.name for path in Path("/proc/self/task").iterdir()}
+
+
+def _read_line(fd: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(fd, 65_536)):
+        line += byte
+    return line
+
+
+class Agent:
+    """The process that ranks are forked from.
+
+    Args:
+        order: what to start.
+        order_fd: its end of file says that the supervisor is gone.
+        status_fd: where ends are reported.
+        listen_fd: the store's socket, for the engine alone.
+        threads: those that are known to bear a fork.
+    """
+
+    def __init__(
+        self, order: dict[str, Any], order_fd: int, status_fd: int, listen_fd: int, threads: set[str]
+    ) -> None:
+        self._order = order
+        self._order_fd = order_fd
+        self._status_fd = status_fd
+        self._listen_fd = listen_fd
+        self._threads = threads
+        self._ranks: dict[int, int] = {}
+        self._engine = -1
+        self._pid = os.getpid()
+        self._multiplex = Multiplex()
+
+    def serve(self) -> NoReturn:
+        """Start, watch and report, until the supervisor kills this process or is gone."""
+        os.environ.update(self._order["environment"])
+        os.umask(self._order["umask"])
+        self._multiplex.on_child(self._reap)
+        self._multiplex.on_read(self._order_fd, self._hear_supervisor)
+        mine, theirs = socket.socketpair()
+        self._engine = self._fork(lambda: self._be_engine(theirs))
+        theirs.close()
+        os.close(self._listen_fd)
+        report(self._status_fd, kind="engine", pid=self._engine)
+        self._socket = mine
+        self._multiplex.on_read(mine.fileno(), self._hear_engine)
+        self._multiplex.run()
+
+    def _hear_supervisor(self) -> None:
+        """The next attempt, which the engine counts and starts."""
+        line = _read_line(self._order_fd)
+        if not line.endswith(b"\n"):
+            self._end_all()
+        self._order |= json.loads(line)
+        os.environ.update(self._order["environment"])
+        message = {"attempt_dir": self._order["attempt_dir"]}
+        self._socket.sendall((json.dumps(message) + "\n").encode())
+
+    def _end_all(self) -> NoReturn:
+        """The supervisor is gone: nobody else is left to end what was started."""
+        mark = os.environ.get(family.MARK, "")
+        family.end_all(lambda: family.descendants(os.getpid()) | family.marked(mark))
+        os._exit(1)
+
+    def _hear_engine(self) -> None:
+        message = b""
+        with suppress(ConnectionResetError):  # it ended before it had read everything
+            message = _read_line(self._socket.fileno())
+        if not message:
+            self._multiplex.forget(self._socket.fileno())
+            return
+        for local_rank, environment in json.loads(message)["start"].items():
+            self._start(int(local_rank), environment)
+
+    def _start(self, local_rank: int, environment: Mapping[str, str]) -> None:
+        given = self._order["streams"]  # they stay open here: the next attempt writes to them, too
+        streams = given[local_rank] if given else self._log(int(environment["RANK"]))
+        unsafe = "asked for" if self._order["start"] == "exec" else _unsafe(self._threads)
+        pid = (
+            self._execute(streams, environment)
+            if unsafe
+            else self._fork(lambda: self._be_rank(streams, environment))
+        )
+        rank = int(environment["RANK"])
+        self._ranks[pid] = rank
+        for stream in set(streams) - {0} if not given else ():
+            os.close(stream)
+        report(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
+
+    def _log(self, rank: int) -> list[int]:
+        """Nothing to read, and a rank's log to write to."""
+        path = Path(self._order["attempt_dir"]) / f"rank-{rank}.log"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return [0, log, log]
+
+    def _fork(self, task: Callable[[], Callable[[], int]]) -> int:
+        """Fork; the child prepares itself with ``task`` and then leaves by way of ``Forked``."""
+        with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            return pid
+        raise Forked(task())
+
+    def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
+        from .elastic_engine import run_engine
+
+        self._multiplex.forsake()
+        os.set_inheritable(self._listen_fd, False)  # noqa: FBT003 - its only form
+        return lambda: run_engine(self._order, self._listen_fd, theirs)
+
+    def _be_rank(self, streams: list[int], environment: Mapping[str, str]) -> Callable[[], int]:
+        order = self._order
+        self._multiplex.forsake()
+        self._socket.detach()
+        status = detach(self._pid, streams, self._status_fd)
+        adopt(environment)
+        attempt = Path(order["attempt_dir"])
+        if order["program"]:
+            show_as([sys.executable, "-u", *order["program"]])
+            return lambda: run_program(order["program"], attempt, status)
+        return lambda: training_rank.run(order["argv"], status)
+
+    def _execute(self, streams: list[int], environment: Mapping[str, str]) -> int:
+        """Start a fresh process instead of a fork."""
+        order = self._order
+        module = "script_rank" if order["program"] else "training_rank"
+        rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
+        command = [sys.executable, "-u", "-c", _FRESH.format(module=module), *rest]
+        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        child = subprocess.Popen(
+            command,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            pass_fds=(status,),
+            start_new_session=True,
+            env={**os.environ, **environment, STATUS: str(status)},
+        )
+        os.close(status)
+        child.returncode = 0  # it is waited for here, not by subprocess
+        return child.pid
+
+    def _reap(self) -> None:
+        for pid, status in family.reap():
+            if pid in self._ranks:
+                rank = self._ranks.pop(pid)
+                report(self._status_fd, kind="ended", rank=rank, status=status)
+            elif pid == self._engine:
+                report(self._status_fd, kind="engine ended", status=status)
+
+
+def _unsafe(known: set[str]) -> str:
+    """Why this process must not be forked; empty where it may be."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "CUDA is initialised"
+    native = [_name(thread) for thread in sorted(_threads() - known)]
+    python = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if native or python:
+        names = ", ".join(dict.fromkeys(python or native))
+        return f"threads are running that are not known to bear a fork: {names}"
+    return ""
+
+
+def _name(thread: str) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+    return thread

@@ -1,0 +1,110 @@
+"""What ``launch check`` prints: one line for each finding as soon as it is known, or one JSON document."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import Any
+
+from ...data.common import LockstepError
+from ...training.check import Finding
+from ..console import put, put_json, say
+
+_WIDTH = 110
+_NAME = 17  # columns of a check's name
+
+
+class CheckTable:
+    """Collects findings.
+
+    Args:
+        as_json: nothing is printed before the end.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._started = time.monotonic()
+        self.findings: list[Finding] = []
+        self.facts: dict[str, Any] = {}
+        """What else the JSON document says."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [finding.check for finding in self.findings if finding.verdict == "FAIL"]
+
+    def add(self, finding: Finding) -> None:
+        """Take it in, and show it."""
+        self.findings.append(finding)
+        if not self._as_json:
+            put(lines_of(finding))
+
+    def conclude(self, failure: LockstepError | None) -> int:
+        """Say how it went; the exit status.
+
+        Args:
+            failure: why the check could not be ended.
+        """
+        status = failure.exit_status if failure is not None else 1 if self.failed else 0
+        seconds = round(time.monotonic() - self._started, 1)
+        if self._as_json:
+            put_json(self._document(status, seconds, failure))
+        elif failure is None:
+            notes = sum(finding.verdict == "NOTE" for finding in self.findings)
+            result = f"{', '.join(self.failed)} failed" if self.failed else "nothing failed"
+            noted = f", {notes} to note" if notes else ""
+            say([f"done: {result}; {len(self.findings)} checks{noted}, {seconds:.0f} s"])
+        return status
+
+    def _document(self, status: int, seconds: float, failure: LockstepError | None) -> dict[str, Any]:
+        documents = [finding.to_json() for finding in self.findings]
+        for document in documents:
+            document.pop("blocks")
+        return {
+            "schema_version": 1,
+            "status": "failed" if status else "passed",
+            "exit_code": status,
+            **self.facts,
+            "checks": documents,
+            **({} if failure is None else {"error": failure.to_json()}),
+            "seconds": seconds,
+        }
+
+
+def lines_of(finding: Finding) -> list[str]:
+    """A finding for people: what, then where and what to do, each on lines of their own."""
+    head = f"{finding.verdict}  {finding.check:<{_NAME}}"
+    lines = _wrapped(finding.what, head)
+    if finding.where:
+        lines += _wrapped(f"at {finding.where}", "")
+    if finding.advice:
+        lines += _wrapped(f"do: {finding.advice}", "")
+    return lines + _rates(finding.rows)
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    margin = " " * (_NAME + 8)
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"{head:<{len(margin) - 2}}  " if head else margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _rates(rows: list[dict[str, Any]]) -> list[str]:
+    """The learning rates as columns."""
+    if not rows:
+        return []
+    margin = " " * (_NAME + 8)
+    width = max(len("parameters"), *(len(row["parameters"]) for row in rows))
+    steps = "".join(f"  {f'step {int(step) + 1:,}':>12}" for step in rows[0]["rates"])
+    lines = [f"{margin}{'parameters':<{width}}  {'tensors':>7}  {'numbers':>12}{steps}"]
+    for row in rows:
+        rates = "".join(f"  {rate:>12.4g}" for rate in row["rates"].values())
+        lines.append(
+            f"{margin}{row['parameters']:<{width}}  {row['tensors']:>7,}  {row['numbers']:>12,}{rates}"
+        )
+    return lines

@@ -1,0 +1,217 @@
+"""``launch check``: about a minute on the user's own model and data, before anything expensive is started."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...data.common import LockstepError, RankLostError, TrainingError
+from ...data.config import SplitFacts
+from ...training.check import Finding, finding_from_json
+from ..config import ResolvedConfig
+from ..console import card, say
+from ..machine import World, reserved
+from ..train import Attempt, Request, find_weights
+from .report import CheckTable
+from .trial_runs import CheckRuns, ask
+from .verdicts import (
+    CHECKPOINT,
+    KILLED_AFTER,
+    STEPS,
+    Comparison,
+    judge_evaluation,
+    judge_resume,
+    judge_steps,
+    small,
+    without_validation,
+)
+
+_PROCESSES = 2  # where nothing is asked for
+_CAUSES = ("loss", "metric", "samples", "randomness", "model")
+
+
+def check(resolved: ResolvedConfig, request: Request) -> int:
+    """Look, step, kill and resume; the exit status: 1 where the user's code breaks exactness."""
+    unsaid = request.cpu is None and request.gpus is None
+    cpu = _PROCESSES if unsaid else request.cpu
+    table = CheckTable(as_json=request.json)
+    failure: LockstepError | None = None
+    with (
+        reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
+        _scratch() as (folder, keep),
+    ):
+        try:
+            hang_timeout = request.supervision.hang_timeout
+            Check(folder, resolved, reservation.world, table, hang_timeout).run()
+        except LockstepError as error:
+            failure = error
+            keep.append(f"{error.message}\n{error.hint}")
+    status = table.conclude(failure)
+    if failure is not None:
+        card(failure)
+    return status
+
+
+@contextmanager
+def _scratch() -> Iterator[tuple[Path, list[str]]]:
+    """A folder that goes with the check, and texts for people: the files that they name stay."""
+    folder, told = Path(tempfile.mkdtemp(prefix="lockstep-check-")), list[str]()
+    try:
+        yield folder, told
+    finally:
+        files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+        named = [path for path in files if any(str(path) in text for text in told)]
+        if named:
+            for path in set(files) - set(named):
+                path.unlink()
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Check:
+    """One check, from the first look to the last comparison.
+
+    Args:
+        folder: empty, and removed afterwards.
+        resolved: what the user wants to train.
+        world: the processes that are compared with one.
+        table: where findings go.
+        hang_timeout: in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        resolved: ResolvedConfig,
+        world: World,
+        table: CheckTable,
+        hang_timeout: float,
+    ) -> None:
+        self._folder = folder
+        self._resolved = resolved
+        self._world = world
+        self._one = replace(world, processes=1, gpus=world.gpus[:1])
+        self._table = table
+        self._hang_timeout = hang_timeout
+        self._runs: CheckRuns
+        self._val: SplitFacts | None = None
+
+    def run(self) -> None:
+        """Everything, in the order in which one mistake hides another."""
+        count = self._world.processes
+        kind = "GPU" if self._world.gpus else "CPU"
+        who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
+        say([f"checking {self._resolved.name}: {who}, about a minute"])
+        self._table.facts = {"config": self._resolved.name, "world_size": count, "device": self._world.device}
+        if (look := self._look()) is None:
+            return
+        if not look["evaluate"]:
+            self._runs = replace(self._runs, facts=without_validation(self._runs.facts))
+        for document in look["findings"]:
+            self._table.add(finding_from_json(document))
+        if look["blocked"]:
+            what = "nothing was trained, killed and resumed: correct what failed first"
+            self._table.add(Finding("steps", "NOTE", what))
+            return
+        self._under = Comparison(count, look["precision"], look["stilled"], self._cause())
+        if count > 1:
+            self._compare(look)
+        else:
+            what = "one process has nothing to be compared with; --cpu 2 and more have"
+            self._table.add(Finding("processes", "NOTE", what))
+        self._kill_and_resume()
+
+    def _look(self) -> dict[str, Any] | None:
+        """What one process sees; None where the data set is not even fit to be opened."""
+        folder = self._folder / "look"
+        folder.mkdir()
+        config, base = self._resolved.config, self._resolved.base
+        with Attempt(folder / "attempt-1", self._one) as attempt:
+            try:
+                facts = attempt.prepare(config.data, base)
+            except TrainingError as error:
+                what, _, where = error.message.partition("\nat ")
+                self._table.add(Finding("data set", "FAIL", what, where, error.hint))
+                return None
+            weights = find_weights(self._resolved)
+            self._runs = CheckRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
+            self._val = facts.val
+            self._small = small(config, facts, self._world.processes)
+            self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
+            spec = self._runs.spec("look", config)
+            return ask(attempt, spec, self._one, task="probe", world_size=self._world.processes)[0]
+
+    def _compare(self, look: dict[str, Any]) -> None:
+        """The same steps by one process and by several."""
+        train = self._small.train.model_copy(update={"precision": look["precision"]})
+        spec = self._runs.spec("steps", self._small.model_copy(update={"train": train}))
+        task = {"task": "steps", "last": STEPS, "still": look["still"], "evaluate": look["evaluate"]}
+        one = self._runs.task(spec, self._one, **task)[0]
+        many = self._runs.task(spec, self._world, **task, against=_out(spec, 1))[0]
+        self._table.add(judge_steps(many["gradient"], many["weight"], self._under))
+        self._table.add(self._evaluation(one["metrics"], many["metrics"]))
+
+    def _evaluation(self, one: dict[str, float], many: dict[str, float]) -> Finding:
+        if self._val is None:
+            return Finding("evaluation", "NOTE", "there is no validation set")
+        if not one:
+            what = f"{self._val.length:,} samples would take too long here; every epoch of a run counts them"
+            return Finding("evaluation", "NOTE", what)
+        return judge_evaluation(one, many, self._val.length, self._under)
+
+    def _kill_and_resume(self) -> None:
+        """The real worker, as a run would use it, killed and resumed."""
+        whole, killed = (self._runs.spec(name, self._small) for name in ("whole", "killed"))
+        for spec, kill_after in ((whole, None), (killed, KILLED_AFTER), (killed, None)):
+            failure = self._runs.train(spec, self._world, kill_after)
+            if failure is None and kill_after:
+                raise RankLostError("the run that was to be killed went on to its end", "run the check again")
+            if failure is not None and not (kill_after and isinstance(failure, RankLostError)):
+                raise failure
+        one, other = (_outcome(spec) for spec in (whole, killed))
+        if one["state_sha256"] == other["state_sha256"] and one["metrics"] == other["metrics"]:
+            what = f"killed in step {KILLED_AFTER + 1}, resumed from step {CHECKPOINT}: equal to the bit"
+            self._table.add(Finding("resume", "PASS", what))
+        else:
+            self._table.add(judge_resume(self._first_difference(killed), self._under))
+
+    def _first_difference(self, killed: Path) -> dict[str, Any] | None:
+        """What differs first between steps taken in one go and steps resumed or, before that, repeated."""
+        spec = self._runs.spec("recorded", self._small)
+        task = {"task": "steps", "last": STEPS, "record": True}
+        self._runs.task(spec, self._world, **task)
+        against = _out(spec, 1)
+        checkpoints = str(killed.parent / "checkpoints")
+        resumed = self._runs.task(
+            spec, self._world, **task, first=CHECKPOINT, checkpoints=checkpoints, against=against
+        )
+        found = _earliest(resumed)
+        if found is None or found["kind"] != "weights":
+            return found
+        return _earliest(self._runs.task(spec, self._world, **task, against=against)) or found
+
+    def _cause(self) -> str:
+        """Which check has already found what later ones will show."""
+        failed = [name for name in self._table.failed if name.startswith(_CAUSES)]
+        return f"correct `{failed[0]}`, which failed above, first" if failed else ""
+
+
+def _out(spec: Path, attempt: int) -> str:
+    return str(spec.parent / f"attempt-{attempt}" / "out")
+
+
+def _outcome(spec: Path) -> dict[str, Any]:
+    outcome: dict[str, Any] = json.loads((spec.parent / "outcome.json").read_text(encoding="utf-8"))
+    return outcome
+
+
+def _earliest(answers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first difference over the ranks."""
+    found = [answer["difference"] for answer in answers if answer["difference"] is not None]
+    return min(found, key=lambda difference: int(difference["step"])) if found else None

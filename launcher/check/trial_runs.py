@@ -1,0 +1,108 @@
+"""The processes that ``launch check`` starts, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...data.common import LockstepError, error_from_json, write_json
+from ...data.config import DataFacts
+from ...training.config import RunConfig, RunSpec, WeightsFile
+from ...training.rank import take_over
+from ..failures import Ending
+from ..hang import Inquiry, Lookout
+from ..machine import World
+from ..supervisor import next_attempt
+from ..train import Attempt, Look
+
+
+@dataclass(frozen=True)
+class CheckRuns:
+    """Starts them, one run after the other."""
+
+    folder: Path
+    base: Path
+    """The folder that the config's relative paths start from."""
+    facts: DataFacts
+    device: Literal["cpu", "gpu"]
+    weights: tuple[WeightsFile, ...] = ()
+    """What the model starts from."""
+    hang_timeout: float = 600.0
+    """Seconds for which ranks may wait for one that does nothing."""
+
+    def spec(self, name: str, config: RunConfig) -> Path:
+        """A new run's ``spec.json``."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        path = folder / "spec.json"
+        spec = RunSpec(name, config, self.base, self.facts, self.device, "check", self.weights)
+        write_json(path, spec.to_json())
+        return path
+
+    def task(self, spec: Path, world: World, **task: Any) -> list[dict[str, Any]]:
+        """What every rank answers to a task.
+
+        Raises:
+            LockstepError: a rank failed.
+        """
+        with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
+            return ask(attempt, spec, world, self._look(attempt, world), **task)
+
+    def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
+        """The run by the real worker, from where it stands; why it ended, None where it is done."""
+        argv = [str(spec)]
+        if kill_after is not None:
+            path = spec.parent / "die.json"
+            write_json(path, {"task": "die", "steps": kill_after})
+            argv += ["--check", str(path)]
+        with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
+            take_over(spec.parent, attempt.folder.name)
+            look = self._look(attempt, world)
+            return _told(attempt.folder, attempt.run(argv, _nothing, fenced=True, look=look))
+
+    def _look(self, attempt: Attempt, world: World) -> Look:
+        """The ranks of a check do not say how far they are: they are judged as any program's."""
+        lookout = Lookout(attempt.folder, self.hang_timeout, world.processes)
+        return Inquiry(lookout, world.size, training=False).tick
+
+
+def _unwatched(_: Ending) -> None:
+    """One rank waits for nobody."""
+
+
+def ask(
+    attempt: Attempt, spec: Path, world: World, look: Look = _unwatched, **task: Any
+) -> list[dict[str, Any]]:
+    """Let the ranks of ``attempt`` do a task; what each of them answers.
+
+    Raises:
+        LockstepError: a rank failed.
+    """
+    path = attempt.folder / "task.json"
+    write_json(path, {"out": str(attempt.folder / "out"), **task})
+    argv = [str(spec), "--check", str(path)]
+    failure = _told(attempt.folder, attempt.run(argv, _nothing, fenced=False, look=look))
+    if failure is not None:
+        raise failure
+    answers = [attempt.folder / f"task-{rank}.json" for rank in range(world.processes)]
+    return [json.loads(answer.read_text(encoding="utf-8")) for answer in answers]
+
+
+def _nothing() -> None:
+    """There is no progress to show."""
+
+
+def _told(attempt: Path, failure: LockstepError | None) -> LockstepError | None:
+    """The failure as its rank told it: the log that it would name is about to be removed."""
+    if failure is None:
+        return None
+    for path in sorted(attempt.glob("error-*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["message"] in failure.message:
+            error = error_from_json(document)
+            error.exit_status = int(document["exit_status"])
+            error.message += "" if document["ours"] else f"\nat {document['where']}"
+            return error
+    return failure

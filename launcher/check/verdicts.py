@@ -1,0 +1,161 @@
+"""``launch check``: what the numbers of several processes mean, held against those of one. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...data.config import DataFacts
+from ...data.order import Batches, micro_sizes
+from ...training.check import Finding
+from ...training.config import CheckpointConfig, RunConfig
+
+STEPS = 6
+CHECKPOINT = 3
+KILLED_AFTER = 5
+_PER_PROCESS = 8  # samples of a step: enough to differ, few enough to be quick
+_TOLERANCE = {"fp64": 1e-9, "fp32": 1e-3, "auto": 1e-3}
+_COARSE = 0.1  # of the half types
+_SINGLE = 1e-6  # some roundings of float32, in a loss or a metric that computes in it whatever it is given
+_IN_SINGLE = "a loss or metric that keeps the type it is given can be compared more closely"
+_APART = "look for what depends on the other samples of a batch, on the rank, or on how many there are"
+_REPRODUCIBLE = (
+    "keep nothing outside of parameters, buffers and torch's global generators;"
+    " ask for deterministic kernels with train.deterministic=true"
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Under which conditions numbers were compared."""
+
+    processes: int
+    precision: str
+    """``fp64`` where the user's code allowed that, else the run's own."""
+    stilled: str
+    """What was switched off, in words such as ``without dropout``; empty for nothing."""
+    cause: str
+    """What an earlier check says about it, as advice."""
+
+    @property
+    def limit(self) -> float:
+        """Relative difference that rounding explains."""
+        return _TOLERANCE.get(self.precision, _COARSE)
+
+    @property
+    def told(self) -> str:
+        """The conditions in words."""
+        precision = "the run's precision" if self.precision == "auto" else self.precision
+        return f"in {precision}" + (f", {self.stilled}" if self.stilled else "")
+
+
+def small(config: RunConfig, facts: DataFacts, processes: int) -> RunConfig:
+    """The run, shortened to a few small steps with one checkpoint between them."""
+    n = facts.train.length
+    size = batch_size(n, config.data.batch_size, config.data.max_micro_batch, processes)
+    data = config.data.model_copy(update={"batch_size": size, "workers": min(2, config.data.workers)})
+    train = config.train.model_copy(
+        update={"max_steps": STEPS, "epochs": max(config.train.epochs, STEPS), "early_stop": None}
+    )
+    checkpoint = CheckpointConfig(every_epochs=None, every_steps=CHECKPOINT)
+    return config.model_copy(update={"data": data, "train": train, "checkpoint": checkpoint})
+
+
+def without_validation(facts: DataFacts) -> DataFacts:
+    """For a validation that takes too long; one split off a user's own set stays, as their lengths are checked."""
+    if facts.val is None or (facts.kind == "user" and facts.val.subset is not None):
+        return facts
+    return replace(facts, val=None)
+
+
+def batch_size(n: int, asked: int, limit: int | None, processes: int) -> int:
+    """A small global batch that the processes share unequally, none of them with a single sample if possible."""
+    least = min(asked, n, _PER_PROCESS * processes + 1)
+    for size in range(least, min(asked, n, least + 4 * processes) + 1):
+        if not _has_single(n, size, limit, processes):
+            return size
+    return least
+
+
+def _has_single(n: int, size: int, limit: int | None, processes: int) -> bool:
+    batches = Batches(n, size)
+    parts = [
+        batches.shard(step, rank, processes) for step in (0, batches.steps - 1) for rank in range(processes)
+    ]
+    return any(1 in micro_sizes(stop - start, limit) for start, stop in parts)
+
+
+def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Comparison) -> Finding:
+    """N processes against one: the gradients of the first step, the weights after the last.
+
+    Weights are judged in fp64 only: Adam makes a whole step of a gradient's rounding.
+    """
+    check = f"{under.processes} against 1"
+    limit = f"at most {under.limit:g} is allowed"
+    if not gradient["relative"] <= under.limit:
+        what = f"in the first step the gradient of {_worst(gradient)} {under.told}; {limit}"
+        return Finding(check, "FAIL", what, "", under.cause or _APART)
+    if under.precision == "fp64" and not weight["relative"] <= under.limit:
+        what = f"after {STEPS} steps {_worst(weight)} {under.told}; {limit}"
+        return Finding(check, "FAIL", what, "", under.cause or _APART)
+    worst = weight if under.precision == "fp64" else gradient
+    compared = f"gradients and weights of {STEPS} steps" if under.precision == "fp64" else "gradients"
+    most = f"at most {worst['relative']:.1e} apart ({worst['name']})" if worst["name"] else "equal to the bit"
+    return Finding(check, "PASS", f"{compared} agree {under.told}: {most}")
+
+
+def _worst(parameter: dict[str, Any]) -> str:
+    if math.isinf(parameter["relative"]):
+        return f"{parameter['name']} exists on one side only"
+    return f"{parameter['name']} differs by {parameter['difference']:.3g} ({parameter['relative']:.1e} of its largest)"
+
+
+def judge_evaluation(
+    one: dict[str, float], many: dict[str, float], length: int, under: Comparison
+) -> Finding:
+    """Every validation sample once, and the same metrics."""
+    for name, value in one.items():
+        if not _agree(value, many[name], under.limit):
+            what = f"{name} is {value:.10g} with 1 process and {many[name]:.10g} with {under.processes}"
+            if _agree(value, many[name], _SINGLE):
+                return Finding(
+                    "evaluation", "NOTE", f"{what}: no more apart than float32 rounds", "", _IN_SINGLE
+                )
+            return Finding("evaluation", "FAIL", what, "", under.cause or _APART)
+    return Finding(
+        "evaluation", "PASS", f"{many['val/count']:,} of {length:,} samples, each once; the same metrics"
+    )
+
+
+def _agree(one: float, other: float, limit: float) -> bool:
+    return (math.isnan(one) and math.isnan(other)) or abs(one - other) <= limit * max(1.0, abs(one))
+
+
+def judge_resume(difference: dict[str, Any] | None, under: Comparison) -> Finding:
+    """A resumed run that did not end as the uninterrupted one.
+
+    Args:
+        difference: the first thing that differs in a recording, if one was found.
+        under: what is known besides.
+    """
+    head = f"killed in step {KILLED_AFTER + 1} and resumed from step {CHECKPOINT}, it ends with other numbers"
+    if difference is None:
+        return Finding(
+            "resume", "FAIL", f"{head}; a recording of the steps shows no cause", "", _REPRODUCIBLE
+        )
+    return Finding(
+        "resume", "FAIL", f"{head}: {_first(difference)}", difference["where"], under.cause or _REPRODUCIBLE
+    )
+
+
+def _first(difference: dict[str, Any]) -> str:
+    """What is not deterministic, by the kind of the first mark that differs."""
+    in_step = f"in step {difference['step'] + 1}"
+    return {
+        "sample": f"the first difference is {difference['who']}, {in_step}",
+        "weights": f"the weights differ before step {difference['step'] + 1}",
+        "enter": f"the first difference is the forward of {difference['who']}, {in_step}",
+        "leave": f"the first difference is the forward of {difference['who']}, {in_step}",
+        "gradient": f"the forward is equal, the first difference is {difference['who']}, {in_step}",
+    }[difference["kind"]]

@@ -1,0 +1,35 @@
+"""The commands for SLURM: signatures only, as in ``cli``."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer()
+sandbox = typer.Typer(
+    no_args_is_help=True, help="A real SLURM of two nodes on this machine alone, to try things on."
+)
+app.add_typer(sandbox, name="slurm-sandbox")
+
+
+@sandbox.command()
+def up() -> None:
+    """Start it, as root; until `down`, `launch` uses it where SLURM_CONF is not set."""
+    from ..sandbox import commands as sandbox_cli
+
+    raise typer.Exit(sandbox_cli.up())
+
+
+@sandbox.command()
+def down() -> None:
+    """End its jobs and daemons, and remove its folder."""
+    from ..sandbox import commands as sandbox_cli
+
+    raise typer.Exit(sandbox_cli.down())
+
+
+@sandbox.command()
+def status() -> None:
+    """Say whether it is up, where, and what its nodes do."""
+    from ..sandbox import commands as sandbox_cli
+
+    raise typer.Exit(sandbox_cli.status())

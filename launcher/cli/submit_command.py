@@ -1,0 +1,72 @@
+"""``launch submit``: its signature only, as in ``cli``. Every option of SLURM's is a key of the ``slurm:`` section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from ..console import documented
+from .options import JsonOption, first_positional, split_config
+from .slurm_options import with_job_options
+
+app = typer.Typer()
+
+
+def _is_program(argument: str) -> bool:
+    """Whether the first argument starts a program, to which all that follows belongs, and is no CONFIG."""
+    if argument.startswith("-m") or Path(argument).suffix in (".py", ".pyz"):
+        return True
+    return Path(argument, "__main__.py").is_file()
+
+
+class _ProgramLast(typer.core.TyperCommand):
+    """From SCRIPT or ``-m MODULE`` on, everything belongs to the program; after a CONFIG options may follow."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = first_positional(self.params, args)
+        own = args[:first]
+        if "--" not in own and args[first:] and _is_program(args[first]):
+            args = [*own, "--", *args[first:]]
+        return super().parse_args(ctx, args)
+
+
+WhatArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONFIG [key=value]|SCRIPT [ARG]|-m MODULE [ARG]",
+        help="What to train, as after `launch train`, or what to run, as after `launch run`.",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
+
+
+@app.command(cls=_ProgramLast)
+@with_job_options
+def submit(
+    what: WhatArgument = None,
+    *,
+    slurm: dict[str, Any],
+    name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Submit a training or a program to SLURM; it goes on by itself after a time limit or a preemption."""
+    from ..config import resolve
+    from ..submit import SubmitRequest
+    from ..submit import submit as send
+
+    with documented(json=json):
+        program, config = _program_or_config(what or [])
+        resolved = None if program else resolve(*config)
+        cluster = slurm.pop("cluster")
+        request = SubmitRequest(resolved, program, slurm, name, cluster, dry_run, json)
+        raise typer.Exit(send(request))
+
+
+def _program_or_config(what: list[str]) -> tuple[list[str], tuple[str | None, list[str]]]:
+    if what and _is_program(what[0]):
+        return what, (None, [])
+    return [], split_config(what[0] if what else None, what[1:])

@@ -1,0 +1,238 @@
+"""``launch logs``: what the ranks of a run wrote, of one or of all, from its folder alone."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from ...data.common import UsageError
+from ..console import WINDOW, Merger, merged, put, ranks_in_words, say
+from ..process import is_held
+from ..runs import (
+    ANY_RUN,
+    LOCK,
+    ask,
+    attempts,
+    find_run,
+    is_slurm,
+    is_sweep,
+    read_status,
+    with_jobs,
+    without_attempt,
+    words,
+)
+from ..slurm import FOLDER
+
+_EVERY_SECONDS = 0.2
+_LOG = re.compile(r"rank-(\d+)\.log")
+_OF_JOBS = ("job-*.log", "job-*/node-*.log")
+_CHUNK = 1 << 16
+_BLOCK_LINES = 500
+_QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
+
+
+def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> int:
+    """Print the logs of a run's newest attempt; the exit status.
+
+    Args:
+        name: of the run.
+        follow: go on as they grow, into later attempts as well, until no launcher has the run.
+        rank: only this one; else all, with the lines that several wrote once.
+        attempt: this one.
+
+    Raises:
+        UsageError: there is no such run, attempt or rank.
+    """
+    folder = find_run(name, ANY_RUN)
+    if is_sweep(folder):
+        raise UsageError(
+            f"{folder.name} is a sweep: its points have the logs", f"`launch logs {folder.name}-000`"
+        )
+    if is_slurm(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
+        _show_jobs(folder, follow=follow)
+        if not attempts(folder):
+            return 0
+    numbers = attempts(folder)
+    if attempt is not None and attempt not in numbers:
+        raise UsageError(f"{folder.name} has no attempt {attempt}", f"it has {_listed(numbers)}")
+    number = attempt or (numbers[-1] if numbers else None)
+    if follow and (number is not None or is_held(folder / LOCK)):
+        _follow(folder, rank, number)
+        return _show_nodes(folder) if rank is None else 0
+    if number is None:
+        raise UsageError(f"{folder.name} has no log", "`launch status` says how it is doing")
+    logs = _logs(folder / f"attempt-{number}")
+    if not logs or (rank is not None and rank not in logs):
+        raise UsageError(
+            f"attempt {number} of {folder.name} has no log of {'any rank' if rank is None else f'rank {rank}'}",
+            f"it has those of ranks {_listed(logs)}" if logs else f"see {folder}/attempt-{number}/agent.log",
+        )
+    say([_headline(folder, numbers, number)])
+    _print({rank: logs[rank]} if rank is not None else logs)
+    return _show_nodes(folder) if rank is None and attempt is None else 0
+
+
+def _show_nodes(folder: Path) -> int:
+    """What the nodes of a later job said, where that came to no attempt; 0."""
+    for path in without_attempt(folder):
+        say([f"{folder.name}, later: {path}"])
+        put(_marked(path, _lines(path)))
+    return 0
+
+
+def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
+    """A node's lines with its number; a job's own as they are."""
+    return (f"{path.stem} | {line}" for line in lines) if path.stem.startswith("node-") else lines
+
+
+def _show_jobs(folder: Path, *, follow: bool) -> None:
+    """What jobs and nodes wrote, for as long as there is no rank: set-up lines, and why nothing started."""
+    tails: dict[Path, _Tail] = {}
+    told = ""
+    looked = -_QUEUE_SECONDS
+    while not attempts(folder):
+        over = not follow
+        if time.monotonic() - looked > _QUEUE_SECONDS:
+            answer = ask([folder])
+            looked = time.monotonic()
+            found = with_jobs(read_status(folder), answer)
+            over = over or found.is_over
+            if (now := "; ".join(words(found))) != told:
+                say([f"{folder.name} is {found.status}: {now}"])
+                told = now
+        for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
+            tail = tails.get(path) or tails.setdefault(path, _Tail(path))
+            if not put(_marked(path, tail.more(rest=over))):
+                over = True
+        if over:
+            break
+        time.sleep(_EVERY_SECONDS)
+    for tail in tails.values():
+        tail.close()
+
+
+def _headline(folder: Path, numbers: list[int], number: int) -> str:
+    others = [other for other in numbers if other != number]
+    more = f"; others: {_listed(others)} (--attempt K)" if others else ""
+    return f"{folder.name}, attempt {number}{more}"
+
+
+def _listed(numbers: list[int] | dict[int, Path]) -> str:
+    return ranks_in_words(sorted(numbers)) or "none"
+
+
+def _logs(folder: Path) -> dict[int, Path]:
+    """Rank to its file, in the order of the ranks."""
+    found = {_LOG.fullmatch(path.name): path for path in folder.glob("rank-*.log")}
+    return dict(sorted((int(match[1]), path) for match, path in found.items() if match))
+
+
+def _print(logs: dict[int, Path]) -> None:
+    lines = (
+        _shown(text, ranks, len(logs)) for text, ranks in merged({r: _lines(p) for r, p in logs.items()})
+    )
+    while (block := list(islice(lines, _BLOCK_LINES))) and put(block):
+        pass
+
+
+def _shown(text: str, ranks: list[int], of: int) -> str:
+    """A line with its ranks, where there are several that it could be of."""
+    return f"{ranks_in_words(ranks):>5} | {text}" if of > 1 else text
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for line in file:
+            yield _decoded(line)
+
+
+def _decoded(line: bytes) -> str:
+    """As a terminal would leave it: of a progress bar the last state."""
+    text = line.decode(errors="replace").rstrip("\r\n")
+    return text.rpartition("\r")[2]
+
+
+class _Tail:
+    """The lines that one file has got since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("rb")
+        self._rest = b""
+
+    def more(self, *, rest: bool = False) -> Iterator[str]:
+        """Whole lines; with ``rest`` also the last one, which has no end."""
+        while chunk := self._file.read(_CHUNK):
+            *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
+            self._rest = rest_of_chunk[-_CHUNK:]  # a progress bar may go on without an end
+            yield from map(_decoded, lines)
+        if rest and self._rest:
+            last, self._rest = self._rest, b""
+            yield _decoded(last)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _follow(folder: Path, rank: int | None, number: int | None) -> int:
+    """Until the run is over, and all that it wrote has been shown; or until nobody reads it."""
+    while True:
+        if number is not None:
+            say([_headline(folder, attempts(folder), number)])
+            if not _follow_attempt(folder, rank, number):
+                return 0
+        running = _goes_on(folder)
+        while running and not _later(folder, number):
+            waits = is_slurm(folder) and not is_held(folder / LOCK)
+            time.sleep(_QUEUE_SECONDS if waits else _EVERY_SECONDS)
+            running = _goes_on(folder)
+        if not (later := _later(folder, number)):
+            return 0
+        number = later[0]
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a launcher has the run, or SLURM a job that will take it up again."""
+    if is_held(folder / LOCK):
+        return True
+    return is_slurm(folder) and not with_jobs(read_status(folder), ask([folder])).is_over
+
+
+def _later(folder: Path, number: int | None) -> list[int]:
+    return [other for other in attempts(folder) if other > (number or 0)]
+
+
+def _show_more(merger: Merger, tails: dict[int, _Tail], *, over: bool) -> bool:
+    """What the files have got; a line waits until the next look, so that other ranks can join it."""
+    for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in tails.items()}):
+        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(tails)):
+            return False
+    return _put(merger, 0 if over or len(tails) == 1 else merger.fresh, len(tails))
+
+
+def _put(merger: Merger, keep: int, of: int) -> bool:
+    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(keep)]
+    return not shown or put(shown)
+
+
+def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
+    """Show one attempt as it grows, until there is a later one or the run is over; whether somebody reads on."""
+    tails: dict[int, _Tail] = {}
+    merger = Merger()
+    try:
+        while True:
+            over = not is_held(folder / LOCK) or attempts(folder)[-1] > number  # looked at before the files
+            for other, path in _logs(folder / f"attempt-{number}").items():
+                if other not in tails and rank in (None, other):
+                    tails[other] = _Tail(path)
+            if not _show_more(merger, tails, over=over):
+                return False
+            if over:
+                return True
+            time.sleep(_EVERY_SECONDS)
+    finally:
+        for tail in tails.values():
+            tail.close()

@@ -1,0 +1,85 @@
+"""``launch show``: the first training samples as a picture, and how many samples each class has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...data.common import RankLostError, error_from_json
+from ...data.config import DataFacts
+from ..config import ResolvedConfig
+from ..console import put, put_json
+from ..train import Preparation
+
+_BAR = 40  # characters of the longest bar
+
+
+def show(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
+    """Draw and print; the exit status."""
+    facts = Preparation(resolved.config.data, resolved.base).wait()
+    path = (out or Path(f"{resolved.name}-samples.png")).resolve()
+    question = {
+        "data": resolved.config.data.model_dump(mode="json"),
+        "base": str(resolved.base),
+        "facts": facts.to_json(),
+        "seed": resolved.config.train.seed,
+        "out": str(path),
+    }
+    answer = _ask(question)
+    document = {**_describe(facts), **answer}
+    if as_json:
+        put_json({"schema_version": 1, **document})
+    else:
+        put(_lines(facts, document))
+    return 0
+
+
+def _ask(question: dict[str, Any]) -> dict[str, Any]:
+    """Drawing needs torch and matplotlib: a child does it and is thrown away."""
+    command = [sys.executable, "-P", "-m", "lockstep.data.sample_grid"]
+    child = subprocess.run(
+        command, input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=False
+    )
+    try:
+        answer: dict[str, Any] = json.loads(child.stdout)
+    except ValueError as error:
+        raise RankLostError(
+            f"the picture's process ended with status {child.returncode}", "its output is above"
+        ) from error
+    if "error" in answer:
+        raise error_from_json(answer["error"])
+    return answer
+
+
+def _describe(facts: DataFacts) -> dict[str, Any]:
+    return {
+        "data": facts.name,
+        "train_samples": facts.train.length,
+        "val_samples": facts.val.length if facts.val else 0,
+        "input_shape": facts.input_shape,
+        "classes": facts.classes,
+        "class_names": facts.class_names,
+        "class_counts": facts.train.class_counts,
+        "fingerprint": facts.fingerprint,
+    }
+
+
+def _lines(facts: DataFacts, document: dict[str, Any]) -> list[str]:
+    shape = " x ".join(map(str, facts.input_shape or ())) or "unknown shape"
+    val = f"{document['val_samples']:,} for validation"
+    lines = [f"{facts.name}: {facts.train.length:,} training samples, {val}, input {shape}"]
+    counts = facts.train.class_counts or ()
+    names = [plain_name(facts, label) for label in range(len(counts))]
+    width = max(map(len, names), default=0)
+    for name, count in zip(names, counts, strict=True):
+        bar = "#" * round(_BAR * count / max(1, *counts))
+        lines.append(f"  {name:<{width}}  {count:>8,}  {bar}")
+    return [*lines, f"picture: {document['picture']}"] if document.get("picture") else lines
+
+
+def plain_name(facts: DataFacts, label: int) -> str:
+    """The class's name, or its number where it has none."""
+    return facts.class_names[label] if facts.class_names else str(label)

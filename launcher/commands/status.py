@@ -1,0 +1,202 @@
+"""``launch status``: one run in full, or all of them as a table, once or for as long as somebody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..console import figure, put, put_json, redraw
+from ..process import Owner
+from ..runs import (
+    ANY_RUN,
+    Status,
+    all_runs,
+    ask,
+    attempts,
+    brief,
+    find_run,
+    is_sweep,
+    read_status,
+    runs_root,
+    since,
+    statuses,
+    with_jobs,
+    words,
+)
+from ..slurm import newest_log
+from ..sweep import (
+    Point,
+    Sweep,
+    aligned,
+    all_sweeps,
+    lines,
+    overall,
+    points_of,
+    read_sweep,
+    results_of,
+    to_json,
+    write_results,
+)
+
+_EVERY_SECONDS = 1.0
+_SAID = 3  # of runs that gave up; a table is to stay one
+_MINOR = ("val/count", "val/loss")
+
+
+def show(name: str | None, *, watch: bool, as_json: bool, sort: str | None = None) -> int:
+    """Print it; the exit status.
+
+    Args:
+        name: a run; None for a table of all of them.
+        watch: print it again as it changes: on a terminal in its place, until the run is over.
+        as_json: one document, or while watching one on each line.
+        sort: of a sweep's table: a metric or a varied key.
+    """
+    if name is None:
+        root = runs_root()
+        return _repeat(lambda: _all(root), watch=watch, as_json=as_json)
+    folder = find_run(name, ANY_RUN)
+    if is_sweep(folder):
+        return _repeat(lambda: _sweep(folder, sort), watch=watch, as_json=as_json)
+    return _repeat(lambda: _one(folder), watch=watch, as_json=as_json)
+
+
+_View = tuple[dict[str, Any], list[str], bool]
+"""The document, the lines for people, and whether nothing will change any more."""
+
+
+def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
+    before: object = None
+    while True:
+        document, lines, is_over = look()
+        if as_json:
+            going_on = document == before or put_json({"schema_version": 1, **document}, on_one_line=watch)
+            before = document
+        elif watch and sys.stdout is not None and sys.stdout.isatty():
+            going_on = redraw(lines)
+        else:
+            going_on = lines == before or put(lines)
+            before = lines
+        if not watch or is_over or not going_on:
+            return 0
+        time.sleep(_EVERY_SECONDS)
+
+
+def _one(folder: Path) -> _View:
+    status = with_jobs(read_status(folder), ask([folder], accounts=True))
+    return status.to_json(), details(status), status.is_over
+
+
+def _sweep(folder: Path, sort: str | None) -> _View:
+    sweep = read_sweep(folder)
+    known, problem = statuses(map(sweep.run, range(len(sweep.points))), accounts=True)
+    results = results_of(sweep, sort, known)
+    write_results(results)
+    document = to_json(results)
+    shown = [*lines(results), *_unasked(problem)]
+    return document, shown, document["status"] in ("done", "failed", "stopped")
+
+
+def _all(root: Path) -> _View:
+    found = all_runs(root)
+    answer = ask(run.folder for run in found)
+    known = {run.folder: with_jobs(run, answer) for run in found}
+    sweeps = [(sweep, points_of(sweep, known)) for sweep in all_sweeps(root)]
+    points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
+    runs = [run for folder, run in known.items() if folder not in points]
+    shown = [*_table(runs), *_gave_up(runs), *_sweep_rows(sweeps)] or [f"no runs in {root}"]
+    shown += _unasked(answer.problem)
+    document = {
+        "runs": [run.to_json() for run in known.values()],
+        "sweeps": [_brief(*pair) for pair in sweeps],
+    }
+    return document, shown, False
+
+
+def _unasked(problem: str) -> list[str]:
+    return (
+        [f"SLURM could not be asked: {problem}; its runs stand here as their folders say"] if problem else []
+    )
+
+
+def _brief(sweep: Sweep, points: list[Point]) -> dict[str, Any]:
+    return {"sweep": sweep.folder.name, "status": overall(points), "points": [point.run for point in points]}
+
+
+def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[Point]]]) -> list[str]:
+    """A row for each sweep; its points have a table of their own."""
+    rows = [["sweep", "status", "done", "varies"]] if sweeps else []
+    for sweep, points in sweeps:
+        done = sum(point.status == "done" for point in points)
+        rows.append(
+            [sweep.folder.name, overall(points), f"{done} of {len(points)}", " ".join(sweep.labels.values())]
+        )
+    return aligned(rows, left={0, 1, 2, 3}) if rows else []
+
+
+def _table(runs: Sequence[Status]) -> list[str]:
+    """A row for each run, columns as wide as they need to be; one for the jobs only where there are some."""
+    if not runs:
+        return []
+    rows = [["run", "status", "epochs", "steps", "metric", "age"]]
+    rows += [
+        [run.folder.name, run.status, f"{run.epoch:,}", f"{run.step:,}", _main(run.metrics), since(run)]
+        for run in runs
+    ]
+    if any(run.slurm for run in runs):
+        for row, job in zip(rows, ["SLURM", *map(brief, runs)], strict=True):
+            row.append(job)
+    return aligned(rows, left={0, 1, 4, 6})
+
+
+def _gave_up(runs: Sequence[Status]) -> list[str]:
+    """The newest runs that no job goes on with any more, and why; the table marks them all."""
+    found = [run for run in runs if run.gave_up]
+    said = [f"{run.folder.name} gave up: {run.gave_up}" for run in found[:_SAID]]
+    return [*said, f"`launch status {found[0].folder.name}` says what to do"] if found else []
+
+
+def _main(metrics: Mapping[str, float | None]) -> str:
+    """What the run is judged by: a metric of the validation data, else a loss."""
+    names = [name for name in metrics if name.startswith("val/") and name not in _MINOR]
+    names += [name for name in ("val/loss", "train/loss") if name in metrics]
+    return f"{names[0].replace('/', ' ')} {figure(names[0], metrics[names[0]])}" if names else ""
+
+
+def details(status: Status) -> list[str]:
+    """What ``launch status RUN`` says."""
+    owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""
+    head = status.status
+    if status.was_interrupted:
+        head = "failed: its launcher ended without an outcome" if not status.slurm else "failed: no outcome"
+    if status.status == "stopped" and not status.outcome and not attempts(status.folder):
+        head = "stopped before it began"
+    shown = [
+        f"{status.folder.name} is {head}{owner}" if not status.is_over else f"{status.folder.name}: {head}"
+    ]
+    if status.metrics or status.step:
+        figures = "".join(
+            f", {key.replace('/', ' ')} {figure(key, value)}"
+            for key, value in status.metrics.items()
+            if key != "val/count"
+        )
+        shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {since(status)} ago")
+    shown += words(status)
+    error = str((status.outcome.get("error") or {}).get("message", ""))
+    shown += [f"error: {error.splitlines()[0]}"] if error and error != status.gave_up else []
+    shown += [f"gave up: {status.gave_up}"] if status.gave_up else []
+    if status.was_interrupted and (log := newest_log(status.folder)):
+        shown.append(f"its last job's log: {log}")
+    if numbers := attempts(status.folder):
+        shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
+    if status.can_go_on:
+        anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
+        shown.append(f"go on with `launch resume {status.folder.name}`{anew}")
+    return shown
+
+
+def _started(owner: Owner) -> str:
+    return time.strftime(", since %Y-%m-%d %H:%M:%S", time.localtime(owner.time))

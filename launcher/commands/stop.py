@@ -1,0 +1,277 @@
+"""``launch cancel``, ``stop`` and ``checkpoint``: what people ask of a run that another process has."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ...data.common import LockstepError, MachineError, UsageError
+from ...training.checkpoint import list_checkpoints, step_of
+from ..console import say
+from ..process import Owner, is_held, read_owner, start_of
+from ..runs import (
+    ANY_RUN,
+    LOCK,
+    Status,
+    ask,
+    find_run,
+    has_stopped,
+    is_slurm,
+    is_sweep,
+    live_jobs,
+    read_status,
+    though,
+    until,
+    waits,
+    with_jobs,
+    write_request,
+)
+from ..runs import slurm_jobs as job_ask
+from ..sweep import Sweep, overall, points_of, read_sweep
+from ..sweep import stop_sweep as sweep_ask
+
+_GONE_SECONDS = 5.0
+_CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL
+_TOLD_SECONDS = 2.0  # between taking the lock and saying who has it
+
+
+def cancel(name: str, grace: float) -> int:
+    """End a run at once; the exit status.
+
+    Args:
+        name: of the run.
+        grace: seconds between SIGTERM and SIGKILL.
+
+    Raises:
+        MachineError: it runs on another machine, or cannot be ended from here.
+    """
+    folder = find_run(name, ANY_RUN)
+    if (sweep := _submitted_sweep(folder)) is not None:
+        return sweep_ask.cancel(sweep)
+    if is_slurm(folder) and _cancel_jobs(folder):
+        return 0
+    if not is_held(folder / LOCK):
+        return _say_over(folder)
+    owner = _owner(folder)
+    family = list(_family(owner.pid))
+    how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
+    left = [pid for pid, start in family if not _is_gone(pid, start)]
+    if left or not until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
+        raise MachineError(
+            f"{folder.name}: process {owner.pid} was ended by {how}, but something of it lives on"
+            + (f": {', '.join(map(str, left))}" if left else ""),
+            "it may be in a call to a device or a file system that does not return; look at it with ps",
+        )
+    say([f"{folder.name} was cancelled: process {owner.pid} was ended by {how}"])
+    return 0
+
+
+def stop(name: str, wait: float) -> int:
+    """Ask a run to write a checkpoint and end, and wait until it has; the exit status.
+
+    Raises:
+        LockstepError: it has not within ``wait`` seconds.
+    """
+    folder = find_run(name, ANY_RUN)
+    if (sweep := _submitted_sweep(folder)) is not None:
+        return sweep_ask.stop(sweep, wait)
+    if is_slurm(folder):
+        return _stop_jobs(folder, wait)
+    if not is_held(folder / LOCK):
+        return _say_over(folder)
+    write_request(folder, "stop")
+    if not until(lambda: not is_held(folder / LOCK), wait):
+        raise _late(folder, "ended", wait)
+    return _say_stopped(folder)
+
+
+def _submitted_sweep(folder: Path) -> Sweep | None:
+    found = read_sweep(folder) if is_sweep(folder) else None
+    return found if found is not None and found.slurm else None
+
+
+def _stop_jobs(folder: Path, wait: float) -> int:
+    """A job that runs writes its checkpoint; one that waits is withdrawn, so that nothing goes on by itself."""
+    runs = is_held(folder / LOCK) or _runs(folder)
+    if runs:
+        write_request(folder, "stop")
+    with though(is_asked=runs):
+        withdrawn = job_ask.withdraw(folder, why="launch stop")
+    if withdrawn:
+        on = "" if runs else f"; go on with `launch resume {folder.name}`"
+        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
+    if runs and not until(lambda: has_stopped(folder), wait):
+        raise _late(folder, "ended", wait)
+    return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
+
+
+def _runs(folder: Path) -> bool:
+    """Whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
+    return _look(folder).status == "running"
+
+
+def _look(folder: Path) -> Status:
+    """How a run stands, as ``launch status`` says it."""
+    return with_jobs(read_status(folder), ask([folder]))
+
+
+def _cancel_jobs(folder: Path) -> bool:
+    """Whether SLURM had any; they are gone when this returns."""
+    if not job_ask.cancel(folder):
+        return False
+    if not until(lambda: not live_jobs(folder, ask([folder])), _CANCEL_SECONDS):
+        raise MachineError(
+            f"{folder.name}: SLURM has not ended its jobs within {_CANCEL_SECONDS:g} s",
+            "`launch status` says more",
+        )
+    return True
+
+
+def _say_stopped(folder: Path) -> int:
+    if is_sweep(folder):
+        return _say_over(folder)
+    status = read_status(folder)
+    trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
+    words = f"{folder.name} is {status.status}{trained}"
+    say([f"{words}; go on with `launch resume {folder.name}`" if status.can_go_on else words])
+    return 0
+
+
+def checkpoint(name: str, wait: float) -> int:
+    """Ask a run for a checkpoint now, and wait until it is there; the exit status.
+
+    Raises:
+        UsageError: it does not run, or is a script.
+        LockstepError: there is none within ``wait`` seconds.
+    """
+    folder = find_run(name, ANY_RUN)
+    if not is_held(folder / LOCK):
+        raise _not_running(folder)
+    if (folder / "run.json").is_file():
+        raise UsageError(
+            f"{folder.name} is a script: only it knows how to write its checkpoints",
+            f"`launch stop {folder.name}` sends it SIGTERM",
+        )
+    before = _newest(folder)
+    write_request(folder, "checkpoint")
+    if not until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
+        raise _late(folder, "written a checkpoint", wait)
+    newest = _newest(folder)
+    if newest == before:
+        raise LockstepError(f"{folder.name} ended without another checkpoint", "`launch status` says how")
+    say([f"{folder.name} has a checkpoint of step {newest:,}"])
+    return 0
+
+
+def _not_running(folder: Path) -> UsageError:
+    """There is nobody to ask for a checkpoint; a job that has begun may not have got so far as to train."""
+    if is_sweep(folder):
+        return UsageError(f"{folder.name} is a sweep", f"name one of its runs: {folder.name}-000, say")
+    status = _look(folder).status
+    if status == "running":
+        return UsageError(
+            f"{folder.name} is not training yet, or not any more", "`launch status` says how it is"
+        )
+    hint = "it will train when its job begins" if status == "queued" else ""
+    return UsageError(f"{folder.name} is not running: it is {status}", hint)
+
+
+def _say_over(folder: Path) -> int:
+    """There is nothing to end, which is what was wanted."""
+    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _look(folder).status
+    say([f"{folder.name} is not running: it is {status}"])
+    return 0
+
+
+def _late(folder: Path, what: str, wait: float) -> LockstepError:
+    taken = "has not noticed yet" if waits(folder) else "knows of it"
+    return LockstepError(
+        f"{folder.name} has not {what} within {wait:g} s; its launcher {taken}",
+        f"wait longer with --wait, or end it at once with `launch cancel {folder.name}`",
+    )
+
+
+def _newest(folder: Path) -> int:
+    return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=-1)
+
+
+def _owner(folder: Path) -> Owner:
+    """The process that has the run, if it may be signalled from here.
+
+    Raises:
+        MachineError: it runs elsewhere, or it cannot be told which process it is.
+    """
+    found: list[Owner] = []
+
+    def told() -> bool:
+        found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
+        return bool(found)
+
+    if until(told, _TOLD_SECONDS):
+        return found[0]
+    owner = read_owner(folder / LOCK)
+    if owner is None:
+        raise MachineError(
+            f"{folder.name} is held by a process that does not say which it is", "look for it with ps"
+        )
+    raise MachineError(
+        f"{folder.name} is held by {owner}, which is not a process of this machine that runs now",
+        f"run `launch cancel {folder.name}` on {owner.host}, or `launch stop {folder.name}` from here",
+    )
+
+
+def _end(owner: Owner, grace: float) -> bool:
+    """SIGTERM, and SIGKILL where that does not help within ``grace`` seconds; whether it did.
+
+    By pidfd: the number is checked against the start time after the process was opened, so no other can be hit.
+    """
+    try:
+        process = os.pidfd_open(owner.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if not owner.is_here:
+            return True
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        if _ends(process, grace):
+            return True
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        _ends(process, _GONE_SECONDS)
+    except ProcessLookupError:
+        return True
+    except PermissionError as error:
+        raise MachineError(
+            f"{owner} cannot be signalled by this user", f"ask {owner.user} to cancel it"
+        ) from error
+    finally:
+        os.close(process)
+    return False
+
+
+def _ends(process: int, wait: float) -> bool:
+    return bool(select.select([process], [], [], wait)[0])
+
+
+def _family(pid: int) -> Iterator[tuple[int, int]]:
+    """(pid, start time) of every descendant."""
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child, start_of(child)
+                yield from _family(child)
+
+
+def _is_gone(pid: int, start: int) -> bool:
+    """Wait for the end of a process that has lost its launcher, which it owes; kill it where it does not come."""
+    if until(lambda: start_of(pid) != start, _GONE_SECONDS):
+        return True
+    with suppress(OSError):
+        process = os.pidfd_open(pid)
+        if start_of(pid) == start:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
+    return until(lambda: start_of(pid) != start, _GONE_SECONDS)

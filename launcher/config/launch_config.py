@@ -1,0 +1,37 @@
+"""A whole config as people write it: what the ranks read, and what the launcher keeps to itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from ...training.config import RunConfig
+from ..slurm import SlurmConfig
+
+
+class LaunchConfig(RunConfig):
+    """A whole config."""
+
+    slurm: SlurmConfig = Field(default_factory=SlurmConfig)
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A config that was checked, and where each of its values came from."""
+
+    config: RunConfig
+    """What the ranks read."""
+    slurm: SlurmConfig
+    """What a job asks for, if the run is submitted."""
+    origins: dict[str, str]
+    """Dotted path of each value to ``default``, ``mnist.yaml:3`` or ``override train.epochs=5``."""
+    name: str
+    """The recipe, or the file's name without its suffix."""
+    base: Path
+    """The absolute folder that relative paths in the config are relative to."""
+    source: Path
+    """The absolute path of the file that was read."""
+    notes: tuple[str, ...] = ()
+    """What the command line made meaningless in the file, so that people can be told."""

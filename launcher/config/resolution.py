@@ -1,0 +1,344 @@
+"""The config of a run: defaults, then a recipe or file, then ``key=value``, checked as a whole.
+
+Every value remembers where it came from, and every mistake is reported at once, each with its place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ... import configs
+from ...data.common import UsageError, did_you_mean
+from ...training.config import FOREIGN_KEYS, RunConfig
+from .error_messages import dotted, unknown_key, wrong_value
+from .launch_config import LaunchConfig, ResolvedConfig
+from .yaml_file import (
+    KeyPath,
+    format_value,
+    key_problem,
+    kind_of,
+    listing,
+    parse_value,
+    printable,
+    quoted,
+    read_yaml,
+    shortened,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DEFAULT_RECIPE = "digits"
+_OWNERS = ("data", "model", "loss", "optimizer")  # sections whose other keys depend on their ``use``
+_SUFFIXES = (".yaml", ".yml")
+_WIDEST = 48  # values longer than this push their own comment aside, not everybody's
+_GUESSES = 100  # unknown keys that get a suggestion; a screen shows fewer, and each takes 0.3 ms
+_SECRET = re.compile(
+    r"(api_?key|access_?key|secret_?key|private_?key|token|passw(or)?d|secret)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, order=True)
+class _Origin:
+    order: tuple[int, int]
+    """First the file by line, then the command line by argument."""
+    where: str
+    """In messages."""
+    short: str
+    """In the resolved config."""
+    path: tuple[str, ...] = ()
+    """What the command line set; nothing for a file."""
+
+
+@dataclass(frozen=True)
+class _Override:
+    path: tuple[str, ...]
+    value: Any
+    origin: _Origin
+
+
+@dataclass
+class _Draft:
+    """A config that is being put together, and all that is wrong with it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, _Origin] = field(default_factory=dict)
+    problems: list[tuple[_Origin, str]] = field(default_factory=list)
+    judged: set[KeyPath] = field(default_factory=set)
+    """Paths that need no second complaint."""
+    notes: list[str] = field(default_factory=list)
+
+
+def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
+    """Reads, overrides and checks a config.
+
+    Args:
+        name: a packaged recipe, a YAML file, or None for the recipe ``digits``.
+        overrides: ``section.key=value``; the value follows the rules of the file.
+
+    Raises:
+        UsageError: there is no such config, or it is wrong; the message has one line for every mistake.
+    """
+    source, shown, packaged = _find(DEFAULT_RECIPE if name is None else name)
+    draft = _from_file(source, shown)
+    _override(draft, overrides)
+    _refuse_values(draft)
+    config = _validate(draft)
+    return ResolvedConfig(
+        config=RunConfig.model_validate({key: getattr(config, key) for key in RunConfig.model_fields}),
+        slurm=config.slurm,
+        origins={".".join(path): _short(draft, path) for path, _ in _leaves(config.model_dump(), ())},
+        name=source.stem,
+        base=Path.cwd() if packaged else source.parent,
+        source=source,
+        notes=tuple(draft.notes),
+    )
+
+
+def recipes() -> dict[str, Path]:
+    """The packaged recipes by name."""
+    folder = Path(configs.__path__[0])
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def to_yaml(resolved: ResolvedConfig) -> str:
+    """The whole config as YAML with each value's origin in a comment; it reads back as the same config."""
+    values = {**resolved.config.model_dump(), "slurm": resolved.slurm.model_dump()}
+    lines = list(_yaml_lines(values, (), resolved.origins))
+    width = min(_WIDEST, max(len(text) for text, origin in lines if origin))
+    body = (f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)
+    return "\n".join((f"# {printable(resolved.name)}: every value, and where it came from", *body, ""))
+
+
+def _find(name: str) -> tuple[Path, str, bool]:
+    """The file, what messages call it, and whether it is a packaged recipe."""
+    packaged = recipes()
+    if name in packaged:
+        return packaged[name], f"{name}.yaml", True
+    path = Path(name)
+    if not (path.suffix in _SUFFIXES or "/" in name or _is_file(path)):
+        raise _unknown_recipe(name, packaged)
+    if not _exists(path):
+        near = did_you_mean(path.name, _neighbours(path))
+        hint = f"did you mean {path.parent / near}? " if near else ""
+        raise UsageError(f"{printable(name)}: there is no such file", hint + _choices(packaged))
+    return path.absolute(), name, False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # nothing is known about it: reading it will say why
+        return True
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _unknown_recipe(name: str, packaged: dict[str, Path]) -> UsageError:
+    near = did_you_mean(name, [*packaged, *_neighbours(Path(name))])
+    hint = f"did you mean {quoted(near)}? " if near else ""
+    return UsageError(f"unknown config {quoted(name)}", hint + _choices(packaged))
+
+
+def _choices(packaged: dict[str, Path]) -> str:
+    return "a config is a YAML file or one of the recipes " + ", ".join(packaged)
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return [near.name for near in sorted(path.parent.iterdir()) if near.suffix in _SUFFIXES]
+    except (OSError, ValueError):
+        return []
+
+
+def _from_file(source: Path, shown: str) -> _Draft:
+    file = read_yaml(source, shown)
+
+    def origin(line: int) -> _Origin:
+        return _Origin((0, line), f"{printable(shown)}:{line}", f"{printable(source.name)}:{line}")
+
+    origins: dict[KeyPath, _Origin] = {(): origin(1)}
+    origins |= {path: origin(line) for path, line in file.lines.items()}
+    return _Draft(file.values, origins, [(origin(line), message) for line, message in file.problems])
+
+
+def _override(draft: _Draft, arguments: Sequence[str]) -> None:
+    overrides = [found for index, text in enumerate(arguments) if (found := _parse(draft, index, text))]
+    _drop_orphans(draft, overrides)
+    for override in overrides:
+        _apply(draft, override)
+
+
+def _parse(draft: _Draft, index: int, text: str) -> _Override | None:
+    key, equals, raw = (part.strip() for part in text.partition("="))
+    path = tuple(key.split("."))
+    value, problems = parse_value(raw, len(path))
+    secret = any(_is_secret(part) for part in path) or any(True for _ in _secrets(value, ()))
+    label = f"override {printable(key if secret or not equals else f'{key}={shortened(raw)}')}"
+    origin = _Origin((1, index), label, label, path)
+    if not equals:
+        problems = ['expected key=value, such as "train.epochs=5"']
+    elif not all(path):
+        problems = ["a key is missing before the = or between two dots"]
+    problems += [problem for part in path if part and (problem := key_problem(part))]
+    draft.problems += [(origin, message) for message in problems]
+    return None if problems else _Override(path, value, origin)
+
+
+def _drop_orphans(draft: _Draft, overrides: Sequence[_Override]) -> None:
+    """Takes from the file what belonged to a thing that the command line replaces by another."""
+    chosen = {override.path[0]: override.value for override in overrides if override.path[1:] == ("use",)}
+    defaults = LaunchConfig().model_dump()
+    for section, use in chosen.items():
+        given = draft.values.get(section)
+        if section not in _OWNERS or not isinstance(given, dict) or not isinstance(use, str):
+            continue
+        if use != given.get("use", defaults[section]["use"]):
+            for key in FOREIGN_KEYS.get(use, ()) if section == "optimizer" else ("args",):
+                _drop(draft, (section, key), use)
+
+
+def _drop(draft: _Draft, path: tuple[str, str], use: str) -> None:
+    section, key = path
+    if draft.values[section].pop(key, None):
+        where = _place(draft, path).short
+        reason = f"{section}.use is now {printable(use)}"
+        draft.notes.append(f"{dotted(path)} of {where} is left out, because {reason}")
+    _forget(draft, path)
+
+
+def _apply(draft: _Draft, override: _Override) -> None:
+    *outer, last = override.path
+    node = draft.values
+    for depth, key in enumerate(outer, start=1):
+        if key not in node:
+            node[key] = {}
+            draft.origins[override.path[:depth]] = override.origin
+        node = node[key]
+        if not isinstance(node, dict):
+            inside = dotted(override.path[:depth])
+            draft.problems.append((override.origin, f"{inside} is {kind_of(node)}; set the whole of it"))
+            return
+    node[last] = override.value
+    _forget(draft, override.path)
+    draft.origins |= dict.fromkeys(_paths(override.value, override.path), override.origin)
+
+
+def _forget(draft: _Draft, path: KeyPath) -> None:
+    draft.origins = {known: origin for known, origin in draft.origins.items() if known[: len(path)] != path}
+
+
+def _refuse_values(draft: _Draft) -> None:
+    """Refuses what no key may hold, whatever it is called."""
+    for path in _secrets(draft.values, ()):
+        advice = "a config is kept with its run; set it in the environment instead"
+        _complain(draft, path, f"{dotted(path)} looks like a secret: {advice}")
+    for path, value in _scalars(draft.values, ()):
+        if isinstance(value, float) and not math.isfinite(value):
+            _complain(draft, path, f"{dotted(path)} = {value}: must be a finite number")
+
+
+def _validate(draft: _Draft) -> LaunchConfig:
+    try:
+        # In JSON pydantic is strict about numbers and text and yet takes a list for a tuple.
+        config = LaunchConfig.model_validate_json(json.dumps(draft.values), strict=True)
+    except ValidationError as error:
+        for index, found in enumerate(error.errors(include_url=False)):
+            _translate(draft, found, guess=index < _GUESSES)
+    if draft.problems:
+        problems = sorted(draft.problems, key=lambda problem: problem[0].order)
+        raise UsageError(listing(f"{origin.where}: {message}" for origin, message in problems))
+    return config
+
+
+def _translate(draft: _Draft, found: Any, *, guess: bool) -> None:
+    path: KeyPath = found["loc"]
+    if found["type"] != "extra_forbidden":
+        _complain(draft, path, wrong_value(path, found))
+        return
+    asked = _place(draft, path).path  # of trian.epochs=5 pydantic sees only trian
+    _complain(draft, path, unknown_key(max(path, asked, key=len), guess=guess))
+
+
+def _complain(draft: _Draft, path: KeyPath, message: str) -> None:
+    """Adds a problem, unless the value or what it stands in was complained about before."""
+    if any(path[:depth] in draft.judged for depth in range(1, len(path) + 1)):
+        return
+    draft.judged.add(path)
+    draft.problems.append((_place(draft, path), message))
+
+
+def _place(draft: _Draft, path: KeyPath) -> _Origin:
+    """The origin of a value, else of what it stands in."""
+    around = (path[:depth] for depth in range(len(path), -1, -1))
+    return next(draft.origins[known] for known in around if known in draft.origins)
+
+
+def _short(draft: _Draft, path: KeyPath) -> str:
+    origin = draft.origins.get(path)
+    return origin.short if origin else "default"
+
+
+def _is_secret(key: str | int) -> bool:
+    return isinstance(key, str) and _SECRET.search(key.replace("-", "_")) is not None
+
+
+def _secrets(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """Keys named like a secret; a switch such as ``class_token: true`` holds none."""
+    if path and _is_secret(path[-1]) and value is not None and not isinstance(value, bool):
+        yield path
+        return
+    for part, item in _items(value):
+        yield from _secrets(item, (*path, part))
+
+
+def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    yield path
+    for part, item in _items(value):
+        yield from _paths(item, (*path, part))
+
+
+def _scalars(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    if not isinstance(value, (dict, list)):
+        yield path, value
+    for part, item in _items(value):
+        yield from _scalars(item, (*path, part))
+
+
+def _items(value: Any) -> list[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def _leaves(values: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What stands on a line of its own in the resolved config: all but mappings with something in them."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _yaml_lines(
+    values: dict[str, Any], path: tuple[str, ...], origins: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        start = "  " * len(path) + format_value(key)
+        if isinstance(value, dict) and value:
+            yield f"{start}:", ""
+            yield from _yaml_lines(value, (*path, key), origins)
+        else:
+            yield f"{start}: {format_value(value)}", origins[".".join((*path, key))]

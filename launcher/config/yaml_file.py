@@ -1,0 +1,338 @@
+"""Config files: YAML with the scalars of YAML 1.2, the line of every key, every finding at once.
+
+PyYAML's loaders follow YAML 1.1: ``1e-3`` is a string, ``no`` is False, ``12:30:00`` is 45000, the last of
+two equal keys wins and 300 bytes of aliases unfold into millions of values. So only its parser is used here,
+and values are built from its events: no tag can call a constructor, and nothing is ever unfolded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ...data.common import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KeyPath = tuple[str | int, ...]
+"""The keys and list indices that lead to a value."""
+
+MAX_BYTES = 2**20
+MAX_DEPTH = 20
+MAX_KEY = 200  # PyYAML itself gives up on keys over 1024 characters
+MAX_PROBLEMS = 20  # what fits on one screen
+_SHOWN = 60  # characters of a value that a message quotes
+
+_BROKEN = object()  # stands where a value would be, had its text been acceptable
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INDICATORS = tuple("[{]}\"'!&*|>%@`#,")  # what no plain scalar may begin with
+_NO_UNICODE = "text that is not valid Unicode"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLAIN_TEXT = re.compile(r"[A-Za-z_./]([A-Za-z0-9_./:$^-]*[A-Za-z0-9_./$^-])?")
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """What a file says, and where it says it."""
+
+    values: dict[str, Any]
+    lines: dict[KeyPath, int]
+    """The line, from 1, of every key and list item."""
+    problems: list[tuple[int, str]]
+    """Line and message of all that was refused; what they are about is absent from ``values``."""
+
+
+def read_yaml(path: Path, shown: str = "") -> YamlFile:
+    """Reads one mapping from a YAML file.
+
+    Args:
+        path: the file, UTF-8, at most 1 MiB.
+        shown: what messages call the file; else the path.
+
+    Raises:
+        UsageError: the file cannot be read, is no YAML or is no mapping.
+    """
+    shown = printable(shown or str(path))
+    builder = _Builder(_read_text(path, shown))
+    values = builder.build()
+    if not builder.finished:
+        raise UsageError(listing(f"{shown}:{line}: {message}" for line, message in builder.problems))
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        if values is not _BROKEN:
+            expected = 'the file must hold keys, such as "train: {epochs: 5}"'
+            builder.problems.append((1, f"{expected}, not {kind_of(values)}"))
+        values = {}
+    return YamlFile(values, builder.lines, builder.problems)
+
+
+def parse_value(text: str, depth: int = 0) -> tuple[Any, list[str]]:
+    """A value on a command line, by the rules of the file: ``5``, ``[64, 64]``, ``{a: 1}``, ``"5"``.
+
+    Text that is neither quoted nor a list or mapping in brackets is one scalar as a whole, so that ``run #5``
+    or ``a: b`` mean what they say.
+
+    Args:
+        text: what follows the ``=``.
+        depth: how deep in the config the value will stand.
+
+    Returns:
+        The value, and what is wrong with it.
+    """
+    text = text.strip()
+    builder = _Builder(text, depth)
+    value = builder.build() if text.startswith(_INDICATORS) else builder.plain(text, 1)
+    problems = [message for _, message in builder.problems]
+    return (None if value is _BROKEN else value), problems
+
+
+def listing(messages: Any) -> str:
+    """Messages, one a line, and never more than fit on a screen."""
+    lines = list(dict.fromkeys(messages))
+    more = len(lines) - MAX_PROBLEMS
+    return "\n".join(lines[:MAX_PROBLEMS] + ([f"... and {more} more"] if more > 0 else []))
+
+
+def plain_scalar(text: str) -> Any:
+    """What YAML 1.2's core schema makes of a scalar without quotes.
+
+    Raises:
+        ValueError: a whole number does not fit 64 bits; what reads it next might not keep its digits.
+    """
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.fullmatch(text) or _BASED.fullmatch(text):
+        return _whole_number(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return float(text.replace(".", "")) if _INFINITE.fullmatch(text) else text
+
+
+def format_value(value: Any) -> str:
+    """A value as YAML on one line; ``read_yaml`` and ``parse_value`` read it back as it was."""
+    if isinstance(value, dict):
+        items = (f"{format_value(key)}: {format_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(format_value, value)) + "]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else quoted(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value).replace("inf", ".inf").replace("nan", ".nan")
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, with escapes for what a terminal or a parser might take for something else."""
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def printable(text: str) -> str:
+    """Text on one line, without control characters."""
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, as much as a message has room for."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def kind_of(value: Any) -> str:
+    """What people call a value of this type."""
+    kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return kinds.get(type(value), "a number")
+
+
+def key_problem(key: str) -> str:
+    """What is wrong with a key, or nothing."""
+    if _SURROGATE.search(key):
+        return _NO_UNICODE
+    return "" if 0 < len(key) <= MAX_KEY else f"a key must have 1 to {MAX_KEY} characters"
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+
+
+def _is_plain(text: str) -> bool:
+    return _PLAIN_TEXT.fullmatch(text) is not None and plain_scalar(text) == text
+
+
+def _whole_number(text: str) -> int:
+    try:
+        value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    except ValueError:  # Python itself refuses decimals of thousands of digits
+        value = 2**64
+    if abs(value) >= 2**64:
+        raise ValueError("a whole number must fit 64 bits")
+    return value
+
+
+def _read_text(path: Path, shown: str) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise UsageError(f"{shown} is a folder, not a config file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"{shown}: cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{shown}: larger than 1 MiB; is this a config file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{shown}:{line}: not UTF-8 text") from None
+
+
+class _Builder:
+    """Plain values from the parser's events."""
+
+    def __init__(self, text: str, depth: int = 0) -> None:
+        self.text = text
+        self.depth = depth
+        self.lines: dict[KeyPath, int] = {}
+        self.problems: list[tuple[int, str]] = []
+        self.finished = False
+
+    def build(self) -> Any:
+        """The only document; ``finished`` tells whether all of the text was read."""
+        try:
+            self.loader = yaml.SafeLoader(self.text)
+            value = self._document()
+        except yaml.reader.ReaderError as error:
+            line = self.text.count("\n", 0, error.position) + 1
+            self.problems.append((line, f"the character U+{error.character:04X} is not allowed"))
+        except yaml.MarkedYAMLError as error:
+            self.problems.append(_syntax_problem(error))
+        except (_TooDeepError, ValueError, OverflowError) as error:  # "\UFFFFFFFF" gets as far as chr()
+            what = str(error) if isinstance(error, _TooDeepError) else f"not valid YAML: {error}"
+            self.problems.append((self.loader.get_mark().line + 1, what))
+        else:
+            self.finished = True
+            return value
+        return _BROKEN
+
+    def plain(self, text: str, line: int) -> Any:
+        """The value of a scalar without quotes."""
+        try:
+            return self._text(plain_scalar(text), line)
+        except ValueError as error:
+            return self._refuse(line, str(error))
+
+    def _document(self) -> Any:
+        self._next()  # the stream's start
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            return None
+        value = self._node(self._next(), ())
+        self._next()  # the document's end
+        if not isinstance(event := self._next(), yaml.StreamEndEvent):
+            self._refuse(_line(event), "a second document begins here; a config is one document")
+        return value
+
+    def _next(self) -> Any:
+        return self.loader.get_event()  # type: ignore[no-untyped-call]
+
+    def _node(self, event: Any, path: KeyPath) -> Any:
+        line = _line(event)
+        self.lines.setdefault(path, line)
+        if isinstance(event, yaml.AliasEvent):
+            return self._refuse(line, f"aliases (*{event.anchor}) are not allowed; put text in quotes")
+        if event.anchor:
+            self._refuse(line, f"anchors (&{event.anchor}) are not allowed; put text in quotes")
+        value = self._content(event, path)
+        if event.tag is not None:
+            return self._refuse(line, f"tags ({printable(event.tag)}) are not allowed")
+        return value
+
+    def _content(self, event: Any, path: KeyPath) -> Any:
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event)
+        if self.depth + len(path) >= MAX_DEPTH:
+            raise _TooDeepError(f"more than {MAX_DEPTH} levels of nesting")
+        return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
+
+    def _scalar(self, event: Any) -> Any:
+        read = self.plain if event.implicit[0] else self._text
+        return read(event.value, _line(event))
+
+    def _text(self, value: Any, line: int) -> Any:
+        if isinstance(value, str) and _SURROGATE.search(value):
+            return self._refuse(line, _NO_UNICODE)
+        return value
+
+    def _sequence(self, path: KeyPath) -> Any:
+        values: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            values.append(self._node(event, (*path, len(values))))
+        return _BROKEN if _BROKEN in values else values
+
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key, line = self._key(event, path), _line(event)
+            self.lines.setdefault((*path, key), line)
+            value = self._node(self._next(), (*path, key))
+            if key in first:
+                self._refuse(line, f"{quoted(key)} is set twice; first on line {first[key]}")
+            elif key:
+                first[key] = line
+                values[key] = value
+        return {key: value for key, value in values.items() if value is not _BROKEN}
+
+    def _key(self, event: Any, path: KeyPath) -> str:
+        """The key, or nothing when it was refused."""
+        value = self._node(event, (*path, ""))
+        if not isinstance(value, str):
+            if value is not _BROKEN:
+                self._refuse(_line(event), f"a key must be text, not {kind_of(value)}: put it in quotes")
+            return ""
+        if value == "<<" and event.implicit[0]:
+            self._refuse(_line(event), "merge keys (<<) are not allowed")
+            return ""
+        if problem := key_problem(value):
+            self._refuse(_line(event), problem)
+            return ""
+        return value
+
+    def _refuse(self, line: int, message: str) -> Any:
+        self.problems.append((line, message))
+        return _BROKEN
+
+
+class _TooDeepError(Exception):
+    """Stops at once: PyYAML's scanner takes quadratic time on deep nesting."""
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> tuple[int, str]:
+    mark = error.problem_mark or error.context_mark
+    message = f"not valid YAML: {printable(error.problem or 'unreadable')}"
+    if error.context:
+        message += f", {printable(error.context)}"
+        message += f" that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
+    if "'\\t'" in message:
+        message += "; indent with spaces, not with tabs"
+    elif "while scanning an a" in message or "cannot start any token" in message:
+        message += "; put text in quotes"
+    return (mark.line + 1 if mark else 1), message

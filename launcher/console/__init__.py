@@ -1,0 +1,25 @@
+"""The only place that prints."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .console import card as card
+    from .console import plain as plain
+    from .console import put as put
+    from .console import put_json as put_json
+    from .console import redraw as redraw
+    from .console import say as say
+    from .error_boundary import documented as documented
+    from .error_boundary import guarded as guarded
+    from .line_merger import WINDOW as WINDOW
+    from .line_merger import Merger as Merger
+    from .line_merger import merged as merged
+    from .line_merger import ranks_in_words as ranks_in_words
+    from .line_merger import spans as spans
+    from .optional_writes import best_effort as best_effort
+    from .progress import EpochTable as EpochTable
+    from .progress import figure as figure
+else:
+    __getattr__ = lazy_exports(__name__)

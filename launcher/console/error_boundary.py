@@ -1,0 +1,79 @@
+"""The outermost frame of every process that people start: what went wrong becomes a card and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ...data.common import LockstepError, MachineError, UsageError, full_disk
+from ..process import be_private
+
+_STDERR = 2
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run ``command`` and end the process as it ended."""
+    be_private()
+    _hold_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        command()
+    except OSError as error:
+        from .console import card
+
+        told = _told(error)
+        card(told)
+        sys.exit(told.exit_status)
+    except LockstepError as error:
+        from .console import card
+
+        card(error)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _told(error: OSError) -> LockstepError:
+    """The error in words for people."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return UsageError("this folder has been deleted", "change to one that is there")
+    if (full := full_disk(error)) is not None:
+        return full
+    where = f"{error.filename}: " if error.filename else ""
+    return MachineError(
+        f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
+    )
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End by way of every ``finally``: what was started is killed, what was made is removed."""
+    sys.exit(128 + number)
+
+
+def _hold_standard_streams() -> None:
+    """Started with stdin closed, a socket would become descriptor 0, and a child's stdin would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+
+
+@contextmanager
+def documented(*, json: bool) -> Iterator[None]:
+    """With ``--json`` a refusal, too, is one document on stdout, in the form of a failed run's outcome."""
+    try:
+        yield
+    except LockstepError as error:
+        if json:
+            from .console import put_json
+
+            failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
+            put_json({"schema_version": 1, **failed})
+        raise

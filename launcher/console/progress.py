@@ -1,0 +1,180 @@
+"""A training's progress: one row per epoch and, on a terminal, a bar."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from .console import _HUGE, _LARGE, _write, say
+
+
+class EpochTable:
+    """One row per epoch, read from the run's events; on a terminal also a bar that shows the present step.
+
+    Args:
+        events: ``metrics.jsonl``; it need not exist yet. What it holds already is not shown again.
+        steps: optimizer steps of the whole run.
+        to: where rows go; ``stdout`` or ``stderr``.
+    """
+
+    def __init__(self, events: Path, steps: int, to: TextIO | None) -> None:
+        self._path = events
+        self._steps = steps
+        self._to = to
+        self._file: TextIO | None = None
+        self._pending = ""
+        self._columns: list[str] = []
+        self._writing: tuple[Path, int] | None = None
+        self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
+        self.turn()  # of a run that goes on, earlier epochs were shown before
+
+    def update(self) -> None:
+        """Show what has been written since the last call."""
+        if self._file is None:
+            if not self._path.exists():
+                return
+            self._file = self._path.open(encoding="utf-8")
+        while text := self._file.readline():
+            self._pending += text
+            if self._pending.endswith("\n"):
+                event, self._pending = json.loads(self._pending), ""
+                self._show(event)
+        if self._writing is not None and self._bar is not None:
+            self._bar.beside(f"  checkpoint {_share_written(*self._writing):.0%}")
+
+    def turn(self) -> None:
+        """The record was cut: what it holds was shown."""
+        self.close()
+        self._pending = ""
+        self._writing = None
+        if self._path.exists():
+            self._file = self._path.open(encoding="utf-8")
+            self._file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.hide()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _show(self, event: dict[str, Any]) -> None:
+        if event["event"] == "step" and self._bar is not None:
+            self._bar.show(event)
+        elif event["event"] == "epoch":
+            if self._bar is not None:
+                self._bar.hide()
+            self._row(event)
+        elif event["event"] == "start":
+            self._start(event)
+        elif event["event"] == "checkpoint_started":
+            self._writing = Path(event["path"]), event["bytes"]
+        elif event["event"] == "checkpoint":
+            self._written()
+        elif event["event"] == "early_stop":
+            epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
+            say(
+                [
+                    f"note: ended early: {event['monitor']} has not improved for {epochs}; best {event['best']:.6g}"
+                ]
+            )
+        elif event["event"] == "checkpoint_failed":
+            self._written()
+            say([f"warning: {event['message']}; training goes on"])
+
+    def _written(self) -> None:
+        self._writing = None
+        if self._bar is not None:
+            self._bar.beside("")
+
+    def _start(self, event: dict[str, Any]) -> None:
+        """What people should know before the first step."""
+        say(f"note: {note}" for note in event.get("notes", ()))
+        if event.get("depends_on_world"):
+            what = " and ".join(event["depends_on_world"])
+            say([f"note: the model has {what}: its results depend on the number of processes"])
+        if event.get("unused_parameters"):
+            unused = event["unused_parameters"]
+            reached = f"note: in the first samples the loss does not reach {len(unused)} parameters"
+            say([f"{reached}: {', '.join(unused[:5])}"])
+
+    def _row(self, event: dict[str, Any]) -> None:
+        head = ""
+        if not self._columns:
+            self._columns = [
+                key for key in event if key.startswith(("train/", "val/")) and key != "val/count"
+            ]
+            heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
+            head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
+        values = "".join(f"  {figure(key, event[key]):>13}" for key in self._columns)
+        seconds = event["train_seconds"] + event["val_seconds"]
+        rate = event["samples_per_second"]
+        speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
+        _write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{speed}")
+
+
+class _Bar:
+    """rich's progress bar on stderr; it knows what the terminal can do, and leaves no trace."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._progress: Any = None
+        self._text = self._beside = ""
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Move to the event's step."""
+        if self._progress is None:
+            self._start()
+        loss = figure("train/loss", event["train/loss"])
+        self._text = f"epoch {event['epoch'] + 1}  loss {loss}"
+        self._progress.update(0, completed=event["step"], description=self._text + self._beside)
+
+    def beside(self, text: str) -> None:
+        """What goes on at the same time; nothing for an empty text."""
+        if text != self._beside:
+            self._beside = text
+            if self._progress is not None:
+                self._progress.update(0, description=self._text + text)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(
+            *columns, console=Console(stderr=True), transient=True, refresh_per_second=4
+        )
+        self._progress.add_task("", total=self._steps)
+        self._progress.start()
+
+    def hide(self) -> None:
+        """Make room for lines that stay."""
+        if self._progress is not None:
+            with suppress(OSError, ValueError):
+                self._progress.stop()
+            self._progress = None
+
+
+def _share_written(folder: Path, size: int) -> float:
+    """How much of a checkpoint lies in its temporary folder."""
+    try:
+        there = sum(path.stat().st_size for path in folder.iterdir())
+    except OSError:  # not begun yet, or just committed
+        return 0.0
+    return min(1.0, there / max(1, size))
+
+
+def figure(key: str, value: float | None) -> str:
+    """A metric's value in few characters; an accuracy is a share."""
+    if value is None:
+        return "nan"
+    if key.endswith("accuracy"):
+        return f"{value:.2%}"
+    if abs(value) >= _HUGE:
+        return f"{value:.3e}"
+    return f"{value:.{4 if abs(value) < _LARGE else 2}f}"

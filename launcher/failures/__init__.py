@@ -1,0 +1,14 @@
+"""How an attempt ended, and why."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .attempt_end import Ending as Ending
+    from .attempt_end import memory_kills as memory_kills
+    from .root_cause import InterruptedRunError as InterruptedRunError
+    from .root_cause import cause_known as cause_known
+    from .root_cause import diagnose as diagnose
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,284 @@
+"""Why an attempt ended: cause and victims told apart, one error for people."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data.common import HangError, LockstepError, MemoryLimitError, RankLostError, error_from_json, is_full
+from .attempt_end import Ending, memory_kills_at
+from .error_patterns import (
+    hint_for,
+    is_abort,
+    is_killed_worker,
+    is_loader,
+    is_memory,
+    is_timeout,
+    kind_of,
+    links_of,
+)
+
+_SIGNALLED = 128
+_LOST = 4
+_LINES = 6  # of a message: the card has at most twelve in all
+_WIDTH = 400
+_TAIL_BYTES = 8192
+_LESS_MEMORY = "use fewer processes, smaller batches or fewer loader workers, or ask for more memory"
+
+
+class InterruptedRunError(LockstepError):
+    """A signal ended the command before a checkpoint could be written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}", "")
+        self.exit_status = _SIGNALLED + number
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How one rank ended before its work was done."""
+
+    rank: int
+    time_ns: int
+    account: dict[str, Any] | None
+    """What the rank itself wrote; None where it could not."""
+    status: int | None
+    """Its wait status."""
+    certainty: int
+    """2: of itself. 1: another's end is among its reasons. 0: it only noticed that another rank was gone."""
+
+
+def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = False) -> LockstepError | None:
+    """The cause of a bad end, None where every rank was done.
+
+    Args:
+        attempt: the folder with the ranks' logs and error files.
+        ending: what the supervisor saw.
+        world_size: ranks that were started.
+        script: the ranks run a user's program, whose exit status is passed on.
+    """
+    if ending.hang is not None or (len(ending.done) == world_size and not ending.lost):
+        return ending.hang
+    if ending.signal is not None:
+        return InterruptedRunError(ending.signal)
+    failures = _failures(attempt, ending)
+    if ending.lost_node and (not failures or _cause(failures).certainty < _SURE):
+        return _node_lost(ending.lost_node)
+    if not failures:
+        return _not_started(attempt, ending)
+    cause = _cause(failures)
+    if cause.certainty == 0 and (left := _who_left(ending, failures, world_size)):
+        return _left(*left, attempt, ending, world_size)
+    told = _vanished if cause.account is None else _raised
+    error = told(cause, attempt, ending, world_size)
+    if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
+        error.exit_status = cause.status >> 8
+    return _with_others(error, cause, failures, world_size)
+
+
+def cause_known(attempt: Path) -> Callable[[Ending], bool]:
+    """Whether more than victims have ended so far; the supervisor waits for the cause a little longer."""
+
+    def known(ending: Ending) -> bool:
+        failures = _failures(attempt, ending)
+        return bool(failures) and _cause(failures).certainty == _SURE
+
+    return known
+
+
+_SURE = 2
+
+
+def _cause(failures: list[Failure]) -> Failure:
+    return min(failures, key=lambda failure: (-failure.certainty, failure.time_ns))
+
+
+def _failures(attempt: Path, ending: Ending) -> list[Failure]:
+    """Every rank's failure so far, one each."""
+    written = {int(account["rank"]): account for account in _accounts(attempt)}
+    # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
+    accounts = {rank: found for rank, found in written.items() if rank not in ending.hosts} | ending.accounts
+    found = []
+    for rank in accounts.keys() | ending.lost.keys():
+        account, status = accounts.get(rank), ending.lost.get(rank)
+        time_ns = int(account["time_ns"]) if account else ending.stamps.get(rank, 0)
+        certainty = _certainty(account) if account else _certainty_of_status(attempt, ending, rank)
+        found.append(Failure(rank, time_ns, account, status, certainty))
+    order = list(ending.lost)
+    return sorted(found, key=lambda failure: order.index(failure.rank) if failure.rank in order else -1)
+
+
+def _accounts(attempt: Path) -> list[dict[str, Any]]:
+    """What the ranks wrote before they ended."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in attempt.glob("error-*.json")]
+
+
+def _certainty(account: dict[str, Any]) -> int:
+    """Whether a rank failed of itself, or noticed that another one was gone."""
+    if account["ours"]:
+        return _SURE
+    aborts = [is_abort(kind, message) for kind, message in links_of(account)]
+    return 0 if all(aborts) or aborts[-1] else 1 if any(aborts) else _SURE
+
+
+def _certainty_of_status(attempt: Path, ending: Ending, rank: int) -> int:
+    """NCCL's watchdog aborts a process whose peer is gone: the log tells it from an abort of the rank's own."""
+    status = ending.lost.get(rank)
+    if status is not None and status & 0x7F == signal.SIGABRT:
+        tail = ending.tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
+        return 0 if is_abort("", tail) else _SURE
+    return _SURE
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _who_left(
+    ending: Ending, failures: list[Failure], world_size: int
+) -> tuple[int, str, type[LockstepError]] | None:
+    """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
+    early = sorted(ending.done, key=lambda rank: (rank not in ending.silent, ending.stamps.get(rank, 0)))
+    if early:
+        rank = early[0]
+        how = "by os._exit or the like" if rank in ending.silent else "at the end of its script"
+        return rank, f"ended with status 0, {how}, while other ranks waited for it", RankLostError
+    busy = set(range(world_size)) - {failure.rank for failure in failures}
+    if len(busy) != 1:
+        return None
+    if any(is_timeout(text) for found in failures if found.account for _, text in links_of(found.account)):
+        return busy.pop(), "did not come to a collective within the time limit of the others", HangError
+    return (
+        busy.pop(),
+        "closed its connections to the other ranks, and had not ended seconds later",
+        RankLostError,
+    )
+
+
+def _left(
+    rank: int, how: str, kind: type[LockstepError], attempt: Path, ending: Ending, world_size: int
+) -> LockstepError:
+    rest = f"{_others(world_size - 1)}; exit status {kind.exit_status}"
+    return kind(
+        f"rank {rank} of {world_size} {how}{_pid(rank, ending)}\n{rest}",
+        _log("every rank has to take part to the end", attempt, rank),
+    )
+
+
+def _node_lost(words: str) -> LockstepError:
+    hint = "look at that machine and the network; a training goes on with `launch resume`"
+    return RankLostError(f"{words}; exit status {_LOST}", hint)
+
+
+def _pid(rank: int, ending: Ending) -> str:
+    if rank in ending.hosts:
+        return f" (on {ending.hosts[rank]})"
+    return f" (pid {ending.pids[rank]})" if rank in ending.pids else ""
+
+
+def _log(hint: str, attempt: Path, rank: int) -> str:
+    log = f"its log is {attempt / f'rank-{rank}.log'}"
+    return f"{hint}; {log}" if hint else log
+
+
+def _not_started(attempt: Path, ending: Ending) -> LockstepError:
+    """No rank said anything: it was the agent."""
+    status = ending.agent_status
+    if status is not None and status < 0:
+        name = signal.Signals(-status).name
+        return RankLostError(
+            f"the agent, which starts the ranks, was killed by {name}", "start the run again"
+        )
+    return RankLostError("the ranks could not be started", f"see {attempt / 'agent.log'}")
+
+
+def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
+    account = cause.account or {}
+    known = error_from_json(account)
+    known.exit_status = int(account["exit_status"])
+    if account["ours"]:
+        return known
+    killed = is_killed_worker(account) and memory_kills_at(ending, cause.rank) > 0
+    if killed or is_memory(account):
+        known.exit_status = MemoryLimitError.exit_status
+    if killed:
+        known.hint = f"its control group was out of memory: {_LESS_MEMORY}"
+    known.hint = known.hint or hint_for(
+        "DataLoader worker" if is_loader(account) else account["type"], known.message
+    )
+    who = f"rank {cause.rank} of {world_size}"
+    where = f"\nat {account['where']}" if account["where"] else ""
+    known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, ending)}"
+    log = attempt / f"rank-{cause.rank}.log"
+    known.hint = f"{known.hint}; the traceback is in {log}" if known.hint else f"the traceback is in {log}"
+    return known
+
+
+def _short(message: str) -> str:
+    """At most six lines; what is in the middle of a long text says least."""
+    lines = [line[:_WIDTH] for line in re.sub(r"\n\s*\n+", "\n", message.strip()).split("\n")]
+    return "\n".join([*lines[: _LINES - 2], "…", lines[-1]] if len(lines) > _LINES else lines)
+
+
+def _vanished(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
+    who, status = f"rank {cause.rank} of {world_size}", cause.status
+    if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(ending, cause.rank):
+        return MemoryLimitError(
+            f"{who} was killed by SIGKILL: its control group was out of memory{_pid(cause.rank, ending)}",
+            _log(_LESS_MEMORY, attempt, cause.rank),
+        )
+    number = 0 if status is None else status & 0x7F
+    hint = hint_for(signal.Signals(number).name if number else "", "")
+    if is_full(attempt):
+        hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
+    return RankLostError(
+        f"{who} {_how(status)} before its work was done{_pid(cause.rank, ending)}",
+        _log(hint, attempt, cause.rank),
+    )
+
+
+def _how(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "ended"
+    number = status & 0x7F
+    if number:
+        return f"was killed by {signal.Signals(number).name}"
+    return f"ended with status {status >> 8}"
+
+
+def _with_others(
+    error: LockstepError, cause: Failure, failures: list[Failure], world_size: int
+) -> LockstepError:
+    """Say how many others went with it; they are counted, not quoted."""
+    same = [
+        other
+        for other in failures
+        if other.rank != cause.rank
+        and other.certainty == _SURE
+        and kind_of(other.account) == kind_of(cause.account)
+    ]
+    alike = f"{_count(len(same))} failed in the same way" if same and cause.account else ""
+    rest = world_size - 1 - (len(same) if alike else 0)
+    parts = [part for part in (alike, _others(rest) if rest else "") if part]
+    if not (cause.account or {}).get("ours"):
+        error.message += "\n" + "; ".join([*parts, f"exit status {error.exit_status}"])
+    return error
+
+
+def _others(count: int) -> str:
+    return f"{_count(count)} ended because of it"
+
+
+def _count(count: int) -> str:
+    return f"{count} other rank{'s' * (count != 1)}"

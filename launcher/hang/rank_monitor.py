@@ -1,0 +1,206 @@
+"""Looks out for hangs on one node: gathers what is known of each of its ranks, for ``launcher/inquiry.py`` to judge.
+
+Called by the supervisor many times a second. Progress costs a few words of shared memory; what ranks use is read
+from /proc every now and then; stacks are asked for only when nothing moves.
+"""
+
+from __future__ import annotations
+
+import linecache
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...data.common import Frame
+from ..failures import Ending
+from ..process import Dump, stack_file, tidy
+from ..process import proc_stats as proc
+from ..process import process_tree as family
+from .rank_evidence import Evidence, telling
+
+Progress = Callable[[int], tuple[int, str, int]]
+"""Local rank to (steps done, phase, a stamp that changes with each sign of life)."""
+Standing = Literal["moving", "perhaps", "still"]
+"""Of a node's ranks: one of them moves, and there is no hang; nothing speaks against one; something speaks for one."""
+_LONGEST_TICK = 1.0
+"""More between two ticks is time that this process itself was stopped, or the whole machine."""
+_AWAKE_CAP = 0.25
+
+
+@dataclass
+class _Rank:
+    """What is remembered of a rank from one look to the next; times are the lookout's own."""
+
+    process: family.Process
+    use: proc.Use
+    active: float
+    moved: float
+    said: tuple[int, str, int] | None = None
+    base: int | None = None
+    """Steps that were done when it had started."""
+    stack: Sequence[Frame] = ()
+    source: str = ""
+    place: tuple[str, str] | None = None
+    since: float = 0.0
+    state: str = "R"
+
+    @property
+    def waits(self) -> bool:
+        """For leave to go on."""
+        return self.said is not None and self.said[1] == "waiting"
+
+
+class Lookout:
+    """One attempt's.
+
+    Args:
+        attempt: its folder.
+        timeout: seconds; 0 looks at nothing.
+        processes: ranks of this node.
+        progress: of a training; None for a program that does not say how far it is.
+    """
+
+    def __init__(
+        self, attempt: Path, timeout: float, processes: int, progress: Progress | None = None
+    ) -> None:
+        self.attempt = attempt.resolve()
+        self.timeout = timeout
+        self._every = min(max(timeout / 16, 0.25), 2.0)
+        self.now = 0.0
+        """In seconds, in which this process was awake."""
+        self.standing: Standing = "moving"
+        self._processes = processes
+        self._progress = progress
+        self._ranks: dict[int, _Rank] = {}
+        self._left: dict[int, float] = {}
+        self._ticked: float | None = None
+        self._sampled = 0.0
+        self._dumps: dict[int, Dump] | None = None
+
+    def tick(self, ending: Ending) -> None:
+        """See how far the ranks are, and now and then what they use."""
+        if not self.timeout or len(ending.pids) < self._processes:
+            return
+        slept = self._advance()
+        self._meet(ending)
+        self._hear()
+        if self._dumps is None and (slept or self.now - self._sampled >= self._every):
+            self._sample(counts=not slept)
+            self.standing = self._stands()
+
+    def ask(self) -> None:
+        """Have the ranks write their stacks."""
+        quiet = f"nothing has moved for {self._quiet():.0f} s"
+        self._dumps = {}
+        for rank, known in self._ranks.items():
+            if rank not in self._left:
+                title = f"rank {rank}, pid {known.process.pid}, state {known.state}: {quiet}"
+                self._dumps[rank] = Dump(known.process, stack_file(self.attempt, rank), title)
+
+    def answer(self) -> list[Evidence] | None:
+        """What is known of each rank, once those that were asked have answered."""
+        if self._dumps is None or not all(dump.is_ready() for dump in self._dumps.values()):
+            return None
+        for rank, dump in self._dumps.items():
+            self._note(rank, telling(dump.threads()))
+        self._dumps = None
+        self._sample(counts=False)  # the answers themselves are no sign of life
+        return [self._of(rank) for rank in sorted({*self._ranks, *self._left})]
+
+    def close(self) -> None:
+        """Remove what was never written to."""
+        tidy(self.attempt)
+
+    def _advance(self) -> bool:
+        """Count the time since the last tick; where this process was stopped meanwhile, hardly any."""
+        now = time.monotonic()
+        passed = 0.0 if self._ticked is None else now - self._ticked
+        self._ticked = now
+        slept = passed > _LONGEST_TICK
+        self.now += _AWAKE_CAP if slept else passed
+        return slept
+
+    def _meet(self, ending: Ending) -> None:
+        for rank, pid in ending.pids.items():
+            if rank in ending.stamps:
+                self._left.setdefault(rank, self.now)
+            elif rank not in self._ranks and (process := family.process_of(pid)) is not None:
+                self._ranks[rank] = _Rank(process, proc.use(pid), self.now, self.now)
+
+    def _hear(self) -> None:
+        """How far the ranks are; of a program only what they use tells."""
+        if self._progress is None:
+            return
+        for local, rank in enumerate(sorted(self._ranks)):
+            known, said = self._ranks[rank], self._progress(local)
+            if said != known.said:
+                known.moved = self.now
+                if known.base is None and said[1] != "starting":
+                    known.base = said[0]
+            known.said = said
+
+    def _sample(self, *, counts: bool) -> None:
+        """What the ranks have used since the last time, which counts unless we have slept or asked them something."""
+        self._sampled = self.now
+        for rank, known in self._ranks.items():
+            if rank in self._left:
+                continue
+            known.state = proc.state(known.process)
+            used = proc.use(known.process.pid)
+            if counts and proc.is_active(known.use, used):
+                known.active = self.now
+            known.use = used
+
+    def _is_device(self, known: _Rank) -> bool:
+        return proc.has_open(known.process.pid, "/dev/nvidia*")
+
+    def _stands(self) -> Standing:
+        """Whether it is worth asking for stacks."""
+        here = [known for rank, known in self._ranks.items() if rank not in self._left]
+        if self._progress is not None:
+            quiet = [self.now - known.moved for known in here if not known.waits]
+            return (
+                "moving" if any(silent < self.timeout for silent in quiet) else "still" if here else "perhaps"
+            )
+        still = [known for known in here if self.now - known.active >= self.timeout / 2]
+        if not all(known in still or self._is_device(known) for known in here):
+            return "moving"
+        return "still" if still else "perhaps"
+
+    def _quiet(self) -> float:
+        here = [known for rank, known in self._ranks.items() if rank not in self._left]
+        since = [known.active if self._progress is None else known.moved for known in here]
+        return self.now - max(since, default=self.now)
+
+    def _note(self, rank: int, stack: Sequence[Frame]) -> None:
+        known = self._ranks[rank]
+        known.stack = stack
+        known.source = linecache.getline(stack[0][0], stack[0][1]).strip() if stack else ""
+        found = Evidence(rank, stack=stack, source=known.source, device=self._is_device(known))
+        place = found.operation, found.place
+        if place != known.place or not stack:
+            known.place, known.since = place, self.now
+
+    def _of(self, rank: int) -> Evidence:
+        known = self._ranks.get(rank)
+        if rank in self._left or known is None:
+            pid = None if known is None else known.process.pid
+            return Evidence(rank, pid, left=True, idle=self.now - self._left.get(rank, self.now))
+        step, phase, _ = known.said or (None, None, 0)
+        return Evidence(
+            rank,
+            known.process.pid,
+            known.state,
+            idle=self.now - known.active,
+            device=self._is_device(known),
+            stack=known.stack,
+            source=known.source,
+            still=self.now - known.since,
+            step=step,
+            phase=phase,
+            silent=self.now - known.moved,
+            fresh=step is not None and step == (known.base if known.base is not None else step),
+            file=str(stack_file(self.attempt, rank)),
+        )

@@ -1,0 +1,87 @@
+"""A hang in words: who, in which state, where, and who waits for it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from ...data.common import HangError
+from ..console import spans
+from .rank_evidence import Evidence
+from .verdict import Verdict
+
+_SHOWN = 3
+_STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}
+
+
+def hang_error(verdict: Verdict, world_size: int, timeout: float) -> HangError:
+    """The failure card of a hang: at most twelve lines."""
+    heads = [_culprit(rank, world_size) for rank in verdict.culprits[:_SHOWN]]
+    more = len(verdict.culprits) - len(heads)
+    heads += [f"so are {more} more ranks"] if more else []
+    heads = heads or [f"all {world_size} ranks wait for each other; whose fault it is cannot be told"]
+    waiting = [f"{line} ({_after(verdict)})" for line in _waiting(verdict)]
+    none = [] if waiting else [f"no progress for {verdict.seconds:.0f} s"]
+    files = [f"{rank.file}{_on(rank)}" for rank in (verdict.culprits or verdict.waiting) if rank.file][:1]
+    said = f"the stacks are in {files[0]} and beside it; " if files else ""
+    wish = f"if it only needs longer: --hang-timeout above {timeout:g}"
+    exit_status = f"exit status {HangError.exit_status}"
+    return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{wish}")
+
+
+def warning(verdict: Verdict, timeout: float) -> str:
+    """One line, while there is time left."""
+    who = "; ".join(f"rank {rank.rank} {_doing(rank)}" for rank in verdict.culprits[:_SHOWN])
+    others = "; ".join(_waiting(verdict))
+    words = f"{who}; {others}" if who and others else who or others
+    return f"{words}: nothing has moved for {verdict.seconds:.0f} s, and after {timeout:g} s this is a hang"
+
+
+def _culprit(rank: Evidence, world_size: int) -> str:
+    pid = "" if rank.pid is None else f" (pid {rank.pid}{_on(rank)})"
+    return f"rank {rank.rank} of {world_size} hangs: it {_doing(rank)}{_progress(rank)}{pid}"
+
+
+def _on(rank: Evidence) -> str:
+    return f" on {rank.host}" if rank.host else ""
+
+
+def _doing(rank: Evidence) -> str:
+    at = f" at {_short(rank.place)}" if rank.place else ""
+    if rank.left:
+        return "has ended with status 0"
+    if rank.state in _STATES:
+        return f"is {_STATES[rank.state]}"
+    if rank.operation:
+        return f"waits in {rank.operation}{at}"
+    return f"does not go on{at}"
+
+
+def _progress(rank: Evidence) -> str:
+    if rank.phase is None:
+        return ""
+    steps = "" if rank.phase == "starting" else f", after {rank.step:,} steps"
+    return f", in phase {rank.phase}{steps}"
+
+
+def _after(verdict: Verdict) -> str:
+    return f"for {verdict.seconds:.0f} s"
+
+
+def _waiting(verdict: Verdict) -> Sequence[str]:
+    """Others by where they wait; what most do comes first."""
+    places = Counter((rank.operation, rank.place) for rank in verdict.waiting)
+    lines = []
+    for (operation, place), _ in places.most_common(_SHOWN):
+        ranks = [rank.rank for rank in verdict.waiting if (rank.operation, rank.place) == (operation, place)]
+        what = f"in {operation} " if operation else ""
+        at = f"{what}at {_short(place)}" if place else "at an unknown place"
+        verb = "waits" if len(ranks) == 1 else "wait"
+        lines.append(f"{spans(ranks)} {verb}{' for it' if verdict.culprits else ''} {at}")
+    return lines
+
+
+def _short(place: str) -> str:
+    relative = os.path.relpath(place)
+    return place if relative.startswith("..") else relative

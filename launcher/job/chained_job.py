@@ -1,0 +1,161 @@
+"""The job that waits for the end of the present one, and goes on after it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from ... import slurm as package
+from ..console import best_effort, say
+from ..slurm import (
+    JobSpec,
+    SlurmError,
+    SlurmSilentError,
+    Start,
+    Wish,
+    details_of,
+    names,
+    note_found,
+    note_job,
+    read_jobs,
+    state_of,
+    unanswered,
+)
+from ..slurm import client as slurm_client
+from .continuation_policy import is_withdrawn
+
+SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
+_OF_THE_FIRST = ("dependency", "begin", "hold")
+"""Options of sbatch that say when a job may start, of all that its manual lists but ``deadline``: past that the user
+wants no job of the run at all."""
+_NOTED_SECONDS = 5.0  # between a job's cancellation by `launch stop` and the line about it in the job log
+
+
+class Successor:
+    """Of one start of one job.
+
+    Args:
+        folder: of the run.
+        job: what was submitted.
+        start: which start this is.
+    """
+
+    def __init__(self, folder: Path, job: JobSpec, start: Start) -> None:
+        self._folder = folder
+        self._job = job
+        self._start = start
+        self.number: str | None = None
+        """None while none is known that waits."""
+        self.refusal = ""
+        """What SLURM said to the last submission that it did not take."""
+
+    def find(self) -> None:
+        """The job that an earlier start of this one has submitted, if it still waits.
+
+        Raises:
+            SlurmError: SLURM could not be asked.
+        """
+        if wishes := unanswered([self._folder]):
+            note_found(wishes, slurm_client.folders(names(wishes)))
+        after = [
+            str(event["job"])
+            for event in read_jobs(self._folder)
+            if event.get("event") == "submitted" and event.get("after") == self._start.job
+        ]
+        self.number = after[-1] if after and _waits(self._folder, after[-1]) else None
+
+    def submit(self) -> None:
+        """Send one. A refusal is said, and noted.
+
+        Raises:
+            SlurmSilentError: the job may be there all the same; ``find`` tells.
+        """
+        wish = self._wish()
+        with best_effort():
+            wish.sending()
+        try:
+            number = slurm_client.submit([*self._options(), *self._arguments()], also=self._job.env)
+        except SlurmSilentError:
+            raise
+        except SlurmError as error:
+            with best_effort():
+                wish.refused()
+            self.refusal = error.message
+            self.note_missing(error)
+            return
+        self.number = str(number)
+        with best_effort():
+            wish.submitted(number)
+        say([f"{self._job.run}: job {number} goes on where this one is stopped"])
+
+    def note_missing(self, error: SlurmError) -> None:
+        """Say and note that none could be submitted."""
+        say([f"warning: no job could be submitted that goes on after this one: {error.message}"])
+        restart = self._start.restart
+        with best_effort():
+            note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
+
+    def keep(self) -> bool:
+        """See to it that there is one, where SLURM takes it; False where a person has withdrawn it.
+
+        One that SLURM cannot be asked for is taken to be there.
+
+        Raises:
+            SlurmSilentError: none is known of, and SLURM does not say whether it takes one.
+        """
+        if self.number is not None:
+            if not self._is_gone(self.number):
+                return True
+            time.sleep(_NOTED_SECONDS)
+            if is_withdrawn(read_jobs(self._folder), self.number):
+                self.number = None
+                return False
+            say([f"warning: job {self.number}, which was to go on after this one, does not wait any more"])
+            self.number = None
+        self.find()
+        if self.number is None:
+            self.submit()
+        return True
+
+    def cancel(self) -> None:
+        """It is not needed."""
+        try:
+            if self.number is None:
+                self.find()
+            if self.number is None:
+                return
+            slurm_client.cancel(self.number)
+        except SlurmError as error:
+            say([f"warning: {error.message}"])
+        else:
+            with best_effort():
+                note_job(self._folder, "cancelled", self.number, by=str(self._start))
+
+    def _is_gone(self, number: str) -> bool:
+        try:
+            return not _waits(self._folder, number)
+        except SlurmError as error:
+            say([f"warning: {error.message}"])
+            return False
+
+    def _wish(self) -> Wish:
+        facts = {"how": "chain", "after": self._start.job}
+        return Wish(self._folder, self._folder.name, self._folder, facts=facts)
+
+    def _options(self) -> list[str]:
+        options = [option for option in self._job.sbatch if not _is_of_the_first(option)]
+        return [*options, f"--dependency=afterany:{self._start.job}"]
+
+    def _arguments(self) -> list[str]:
+        return [str(SCRIPT), self._job.python or sys.executable, str(self._folder)]
+
+
+def _is_of_the_first(option: str) -> bool:
+    """Whether it says when the first job starts; sbatch takes the beginning of a name for the whole."""
+    name = option.removeprefix("--").partition("=")[0]
+    return any(known.startswith(name) for known in _OF_THE_FIRST)
+
+
+def _waits(run: Path, number: str) -> bool:
+    return state_of(details_of(run, number)) == "PENDING"

@@ -1,0 +1,96 @@
+"""One node's supervisor in a SLURM job: one task of the job's only step.
+
+It is its own canary: every process of a step gets SLURM's SIGTERM as soon as a grace begins, while the batch script
+hears nothing before the grace is over (measured with 22.05: 10 s of grace, SIGTERM at once here, none there).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ...data.common import UsageError
+from ..config import resolve
+from ..console import guarded, say
+from ..control import Deadline, Submitted
+from ..machine import read_machine
+from ..options import Nodes
+from ..script import Program
+from ..script import run as run_script
+from ..slurm import JobSpec, read_job, scrubbed, this_start
+from ..train import Request
+from ..train import training_run as local
+from .allocation_check import verify
+
+
+def main(argv: list[str]) -> None:
+    """Supervise this node's part of the run in ``argv[0]``, and end with the status of the run."""
+    guarded(lambda: sys.exit(serve(Path(argv[0]))))
+
+
+def serve(folder: Path) -> int:
+    """Train or run what the job says; the exit status.
+
+    Raises:
+        MachineError: this node has less than the job asked for.
+    """
+    job, start = read_job(folder), this_start()
+    if job is None or start is None:
+        raise UsageError(
+            f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
+        )
+    nodes = Nodes(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
+    node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+    environment = scrubbed(os.environ, step=True)
+    os.environ.clear()
+    os.environ.update(environment)
+    say([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])
+    say(verify(job, node, read_machine()))
+    if Path(job.folder).is_dir():
+        os.chdir(job.folder)
+    return (_train if job.kind == "train" else _run)(folder, job, start.job, nodes)
+
+
+def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
+    resolved = replace(resolve(str(folder / "config.yaml"), []), name=folder.name, base=Path(job.base))
+    deadline = Deadline(number, folder)
+    deadline.start()
+    submitted = Submitted(folder, job.wandb_id, deadline)
+    request = Request(
+        job.gpus,
+        job.cpu,
+        json=False,
+        name=folder.name,
+        nodes=nodes,
+        supervision=job.supervision,
+        submitted=submitted,
+    )
+    try:
+        return local.train(resolved, request)
+    finally:
+        deadline.close()
+
+
+def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
+    deadline = Deadline(number, folder, job.supervision.grace)
+    deadline.start()
+    try:
+        return run_script(
+            Program(
+                job.program,
+                job.gpus,
+                job.cpu,
+                folder.name,
+                nodes=nodes,
+                supervision=job.supervision,
+                folder=folder,
+            )
+        )
+    finally:
+        deadline.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,114 @@
+"""The processes of a launch with their GPUs locked: what is asked for and free, or an error that says who has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...data.common import MachineError
+from ..console import say
+from .gpu_locks import GpuLocks, lock_folder
+from .gpu_selection import Wanted, use_of, want_gpus
+from .machine import Machine, read_machine
+from .placement import world_on
+from .process_layout import World
+
+_HINT = "wait for it, take others with --gpus N or --gpus idle, or train on the processor with --cpu N"
+
+
+class Reservation:
+    """The world of a launch, and the locks on its GPUs."""
+
+    def __init__(self, world: World, locks: GpuLocks | None) -> None:
+        self.world = world
+        self._locks = locks
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Open files: a process that inherits them keeps the GPUs until it ends, too."""
+        return self._locks.descriptors if self._locks else ()
+
+    def name(self, run: str) -> None:
+        """Tell others which run has the GPUs."""
+        if self._locks:
+            self._locks.name(run)
+
+
+@contextmanager
+def reserved(
+    gpus: str | None, cpu: int | None, what: str = "", *, keep: bool = True
+) -> Iterator[Reservation]:
+    """Choose the processes, and lock their GPUs until the block is left or this process ends, however it does.
+
+    Args:
+        gpus: as ``--gpus`` says it.
+        cpu: as ``--cpu`` says it.
+        what: the run's name, where it is known yet; see ``Reservation.name``.
+        keep: False to look only: what would be had now, without a lock that another launch could meet.
+
+    Raises:
+        UsageError: the request makes no sense.
+        MachineError: there are no such GPUs, or another launch has them.
+    """
+    machine = read_machine()
+    wanted = want_gpus(machine, gpus, cpu)
+    if not wanted.candidates:
+        yield Reservation(world_on(machine, (), cpu), None)
+        return
+    locks = GpuLocks()
+    try:
+        chosen = _take_or_warn(locks, machine, wanted, what if keep else None)
+        _tell_users(machine, chosen)
+        yield Reservation(world_on(machine, chosen, cpu), locks)
+    finally:
+        locks.release()
+
+
+def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
+    """Where locks cannot be used, as in a container that is read-only, people are told, and get their GPUs."""
+    try:
+        return _take(locks, machine, wanted, what)
+    except OSError as error:
+        locks.release()
+        reason = f"{error.filename or lock_folder()}: {error.strerror}"
+        say([f"warning: the GPUs cannot be locked: {reason}; another launch may take them, too"])
+        return wanted.candidates[: wanted.count]
+
+
+def _take(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
+    """Lock as many as are needed, in the order of preference; without ``what`` only for this launch's turn."""
+    taken: list[str] = []
+    held: dict[str, str] = {}
+    with locks.turn() as ours:
+        if not ours:
+            raise MachineError(
+                "another launch has been choosing its GPUs for 10 s",
+                f"see who has {lock_folder()}/lockstep-gpus open",
+            )
+        for gpu in wanted.candidates:
+            if len(taken) == wanted.count:
+                break
+            if refused := locks.take(_key(machine, gpu), what or ""):
+                held[gpu] = refused
+            else:
+                taken.append(gpu)
+        if what is None:
+            locks.release()
+    if len(taken) < (wanted.count or 1):
+        who = "\n".join(f"GPU {gpu}: {words}" for gpu, words in held.items())
+        raise MachineError(f"--gpus {wanted.asked}: not free\n{who}", _HINT)
+    return tuple(taken)
+
+
+def _key(machine: Machine, gpu: str) -> str:
+    """The name under which every program on the machine knows it."""
+    device = machine.device(gpu)
+    return device.uuid if device and device.uuid else gpu
+
+
+def _tell_users(machine: Machine, gpus: tuple[str, ...]) -> None:
+    """A GPU that was named or counted, not asked to be idle, may be in use by something that takes no lock."""
+    for gpu in gpus:
+        device = machine.device(gpu)
+        if device is not None and device.pids and (use := use_of(device)):
+            say([f"note: GPU {gpu} is {use}, too"])

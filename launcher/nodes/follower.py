@@ -1,0 +1,130 @@
+"""A node other than node 0: it does what node 0 says, and ends when that is gone."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ...data.common import LockstepError, RankLostError
+from ..console import card, say
+from ..failures import Ending, InterruptedRunError
+from ..machine import World
+from ..options import Nodes
+from .follower_page import Followed
+from .leader import about
+from .node_layout import Layout
+from .peer_link import Link
+from .peers import Follower
+from .rendezvous import awaited, ended, join
+
+_FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
+_LAST_WORD_SECONDS = 30.0
+_PROGRESS_SECONDS = 0.05
+
+
+class Node:
+    """This node, once it has met node 0.
+
+    Args:
+        link: to node 0.
+        layout: of all nodes.
+        nodes: which of them this is.
+        world: of this node.
+    """
+
+    def __init__(self, link: Link, layout: Layout, nodes: Nodes, world: World) -> None:
+        self.link = link
+        self.layout = layout
+        self.world = replace(world, nodes=layout.processes, node=nodes.rank)
+        self.others = Follower(link, layout, nodes.rank, nodes.timeout)
+        self._told = 0.0
+
+    def tell_progress(self, page: Followed, attempt: Path) -> None:
+        """Many times a second, where there is some."""
+        if time.monotonic() - self._told > _PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            if (rows := page.news()) is not None:
+                self.others.tell("progress", ranks=rows, attempt=attempt.name)
+
+    def prepared(self, fingerprint: Callable[[], str]) -> None:
+        """Prepare the data when node 0 says so, and tell it what it is."""
+        awaited(self.link, "prepare")
+        host = socket.gethostname()
+        try:
+            self.others.tell("prepared", host=host, fingerprint=fingerprint())
+        except LockstepError as error:
+            self.others.tell("prepared", host=host, error=error.message)
+            raise
+
+    def conclude(self, ending: Ending) -> int:
+        """What node 0 says of the end, or that it is gone; the exit status."""
+        error, status = self._word(ending)
+        if error is not None:
+            card(error)
+        elif status:
+            say([f"ended as node 0 did, with status {status}"])
+        return status
+
+    def _word(self, ending: Ending) -> tuple[LockstepError | None, int]:
+        if ending.signal is not None:
+            interrupted = InterruptedRunError(ending.signal)
+            return interrupted, interrupted.exit_status
+        told = ending.told or {"kind": "agent"}
+        deadline = time.monotonic() + _LAST_WORD_SECONDS
+        while told.get("kind") == "kill" and time.monotonic() < deadline:
+            told = next((m for m in self.link.receive() if m["kind"] == "end"), told)
+            if self.link.closed and told.get("kind") == "kill":
+                told = {"lost": self.link.closed}
+            time.sleep(0.01)
+        if told.get("kind") == "end":
+            status = int(told["exit_code"])
+            return (ended(told) if told["error"] else None), status
+        why = told.get("lost") or "the agent, which starts the ranks, ended"
+        lost = RankLostError(
+            f"node 0 ({self.layout.hosts[0]}, {self.layout.address}) was lost: {why}; exit status 4",
+            "look at that machine and the network",
+        )
+        return (lost if "lost" in told else RankLostError(f"{why}; exit status 4", "see agent.log")), 4
+
+
+@contextmanager
+def following(nodes: Nodes, find: Callable[[], Path | None], kind: str, world: World) -> Iterator[Node]:
+    """Meet node 0; the link is closed when the block is left.
+
+    Args:
+        nodes: which node this is.
+        find: the run folder, if this node sees it yet.
+        kind: ``train`` or ``run``.
+        world: of this node.
+    """
+    link, layout = join(nodes, find, about(kind, world), world.processes)
+    node = Node(link, layout, nodes, world)
+    ranks = layout.ranks_of(nodes.rank)
+    which = f"node {nodes.rank} of {nodes.count}, ranks {ranks[0]} to {ranks[-1]}"
+    say([f"{layout.run}: {which}; node 0 is {layout.hosts[0]}"])
+    try:
+        yield node
+    finally:
+        node.others.close()
+
+
+def seen(folder: Path) -> Path:
+    """A folder that node 0 has made, once this node sees it.
+
+    Raises:
+        LockstepError: it does not come.
+    """
+    deadline = time.monotonic() + _FOLDER_SECONDS
+    while not folder.is_dir():
+        if time.monotonic() > deadline:
+            raise RankLostError(
+                f"{folder}: node 0 has made it, and this node does not see it", "is it shared?"
+            )
+        with suppress(OSError):
+            list(folder.parent.iterdir())  # has some network file systems look again
+        time.sleep(0.1)
+    return folder

@@ -1,0 +1,33 @@
+"""How far the ranks of a node other than node 0 may go: the same page, written by what node 0 says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...training.rank import PHASES
+from ..control import RankPage
+
+
+class Followed(RankPage):
+    """The page of this node's ranks, as node 0 wants it.
+
+    Args:
+        ranks: of this node.
+    """
+
+    def __init__(self, ranks: int) -> None:
+        super().__init__(ranks)
+        self._told: list[list[int]] = []
+
+    def obey(self, message: dict[str, Any]) -> None:
+        """Node 0 lets the ranks go on, or stops them."""
+        self._horizon.take(message["horizon"], message["checkpoint_at"], final=message["final"])
+
+    def news(self) -> list[list[int]] | None:
+        """(steps, phase, signs of life) of each rank, if they have changed since the last time."""
+        said = [self.said(rank) for rank in range(self._ranks)]
+        rows = [[steps, PHASES.index(phase), stamp] for steps, phase, stamp in said]
+        if rows == self._told:
+            return None
+        self._told = rows
+        return rows

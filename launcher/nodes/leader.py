@@ -1,0 +1,95 @@
+"""Node 0's way of leading a launch over several nodes, from their meeting to what it tells them of the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
+from ..machine import World
+from ..options import Nodes
+from .peers import Leader
+from .rendezvous import gather, refuse
+
+
+def about(kind: str, world: World) -> dict[str, Any]:
+    """What has to be the same on every node."""
+    return {"kind": kind, "version": sys.modules["lockstep"].__dict__["__version__"], "device": world.device}
+
+
+class Lead:
+    """Node 0's supervisor side, or nothing at all where there is one node.
+
+    Args:
+        world: of this node; of all nodes once they have met.
+        leader: None where there is one node.
+    """
+
+    def __init__(self, world: World, leader: Leader | None) -> None:
+        self.world = world
+        self.leader = leader
+
+    def agree(self, fingerprint: str) -> None:
+        """Have every node prepare its data, now that downloads are through, and see that it is the same.
+
+        Raises:
+            LockstepError: one cannot, or has other data.
+        """
+        if self.leader is None:
+            return
+        self.leader.tell("prepare")
+        for node, reply in (self.leader.ask("prepared") or {}).items():
+            if "error" in reply:
+                raise DamagedError(f"node {node} ({reply['host']}): {reply['error']}", "see its own words")
+            if reply["fingerprint"] != fingerprint:
+                raise DamagedError(
+                    f"node {node} ({reply['host']}) has another data set than node 0",
+                    "let data.root be the same storage on every node",
+                )
+
+    def end(self, failure: LockstepError | None, status: int) -> None:
+        """Tell the others how it ended."""
+        if self.leader is not None:
+            self.leader.tell("end", error=None if failure is None else failure.to_json(), exit_code=status)
+
+
+@contextmanager
+def led(nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool) -> Iterator[Lead]:
+    """Meet the other nodes; whatever ends the block unforeseen is told to them.
+
+    Args:
+        nodes: how many there are.
+        folder: of the run.
+        kind: ``train`` or ``run``.
+        world: of this node.
+        shared: whether all have to see the same run folder.
+    """
+    if nodes.count == 1:
+        yield Lead(world, None)
+        return
+    links, layout = gather(nodes, folder, about(kind, world), world.processes)
+    if shared and not layout.shared:
+        error = UsageError(
+            f"not every node sees the run folder {folder}",
+            "let LOCKSTEP_RUNS be the same shared storage on every node",
+        )
+        for link in links.values():
+            refuse(link, error)
+        raise error
+    leader = Leader(links, layout, nodes.timeout)
+    leader.tell("layout", **asdict(layout))
+    lead = Lead(replace(world, nodes=layout.processes, node=0), leader)
+    try:
+        yield lead
+    except LockstepError as error:
+        lead.end(error, error.exit_status)
+        raise
+    except BaseException as error:
+        lead.end(RankLostError(f"node 0 ended: {type(error).__name__}", ""), RankLostError.exit_status)
+        raise
+    finally:
+        leader.close()

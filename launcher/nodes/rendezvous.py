@@ -1,0 +1,369 @@
+"""How the nodes of a launch find each other: node 0 listens, the others come, and all see whether all are reached.
+
+The secret that they know each other by is ``$LOCKSTEP_KEY``, else one that node 0 writes into the run folder, which
+this user alone can read; there it says, too, where it listens, so that on shared storage no address need be given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ...data.common import LockstepError, MachineError, UsageError, error_from_json, in_place_of
+from ..console import say
+from ..options import Nodes
+from ..process import boot_id
+from .network_interfaces import addresses, outward
+from .node_layout import Layout
+from .peer_link import Link, LinkError, answer, offer
+
+_FILE = ".meeting.json"
+_NOTE_SECONDS = 2.0
+_PATIENCE_SECONDS = 600.0
+_REACH_SECONDS = 5.0
+_STEP_SECONDS = 0.02
+_IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link
+
+
+def key_of_user() -> bytes | None:
+    """The secret that people have set; None where they have not."""
+    key = os.environ.get("LOCKSTEP_KEY", "")
+    return key.encode() if key else None
+
+
+@contextmanager
+def meeting_place(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
+    """Node 0's listening sockets, the secret, and the word that shows that a node sees the same run folder."""
+    secret = key_of_user() or secrets.token_hex(16).encode()
+    listening, word = _listen(nodes), secrets.token_hex(8)
+    try:
+        places = [listener.getsockname()[:2] for listener in listening]
+        document = {"places": places, "word": word, "boot": boot_id()}
+        if key_of_user() is None:
+            document["secret"] = secret.decode()
+        with in_place_of(folder / _FILE, folder / f"{_FILE}.{os.getpid()}") as temporary:
+            temporary.touch(0o600)
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+        yield listening, secret, word
+    finally:
+        for listener in listening:
+            listener.close()
+        if _read(folder).get("word") == word:  # nobody else can come: the secret need not stay
+            (folder / _FILE).unlink(missing_ok=True)
+
+
+def _listen(nodes: Nodes) -> list[socket.socket]:
+    """On the address that was given alone; else, until the others have come, on each of this machine's."""
+    if not nodes.rendezvous:
+        return [_bound(host, 0) for host in outward()]
+    host, port = nodes.address()
+    try:
+        return [_bound(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0], port)]
+    except OSError as error:
+        own = ", ".join(address for _, address in addresses())
+        raise MachineError(
+            f"--rendezvous {nodes.rendezvous}: this node cannot listen there: {error.strerror or error}",
+            f"on node 0 it has to be an address of its own ({own}) and a free port",
+        ) from error
+
+
+def _bound(host: str | int, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in str(host) else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(128)
+    listener.settimeout(0)
+    return listener
+
+
+def gather(
+    nodes: Nodes, folder: Path, about: dict[str, Any], processes: int
+) -> tuple[dict[int, Link], Layout]:
+    """Node 0: wait for the others; the links to them, and what all have agreed on.
+
+    Args:
+        nodes: how many there are.
+        folder: of the run.
+        about: what has to be the same on every node, such as the version.
+        processes: of this node.
+
+    Raises:
+        MachineError: one has not come in time, or one cannot reach another.
+    """
+    links: dict[int, Link] = {}
+    come: dict[int, dict[str, Any]] = {}
+    with meeting_place(nodes, folder) as (listening, secret, word):
+        patience = _Patience(lambda: _missing(nodes, links, listening))
+        while len(links) < nodes.count - 1:
+            for listener in listening:
+                with suppress(BlockingIOError):
+                    connection, _ = listener.accept()
+                    if (link := _greeted(connection, secret)) is not None:
+                        _admit(link, nodes, about, links, come)
+            for node in [node for node, link in links.items() if link.receive() is None or link.closed]:
+                say([f"note: node {node} ({come[node]['host']}) went away again: {links.pop(node).closed}"])
+            patience.wait()
+    address = links[1].own
+    layout = Layout(
+        folder.name,
+        (processes, *(int(come[node]["processes"]) for node in range(1, nodes.count))),
+        address,
+        (socket.gethostname(), *(str(come[node]["host"]) for node in range(1, nodes.count))),
+        all(document["word"] == word for document in come.values()),
+    )
+    _see_whether_all_are_reached(links, layout, come)
+    return links, layout
+
+
+def _missing(nodes: Nodes, links: dict[int, Link], listening: list[socket.socket]) -> str:
+    missing = [node for node in range(1, nodes.count) if node not in links]
+    names = f"node{'s' * (len(missing) != 1)} {', '.join(map(str, missing))} of {nodes.count}"
+    return f"{names}, which can reach this one at {', '.join(map(_place, listening))}"
+
+
+def _place(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Patience:
+    """Waiting for another node: says after a moment for whom, and gives up after ten minutes."""
+
+    def __init__(self, whom: Callable[[], str]) -> None:
+        self._whom = whom
+        self._began = time.monotonic()
+        self._said = False
+
+    def wait(self) -> None:
+        waited = time.monotonic() - self._began
+        if waited > _PATIENCE_SECONDS:
+            raise MachineError(
+                f"waited {_PATIENCE_SECONDS / 60:.0f} minutes for {self._whom()}",
+                "start it there with the same command and its own --node-rank, and see that no firewall is between",
+            )
+        if waited > _NOTE_SECONDS and not self._said:
+            self._said = True
+            say([f"waiting for {self._whom()}"])
+        time.sleep(_STEP_SECONDS)
+
+
+def _greeted(connection: socket.socket, secret: bytes) -> Link | None:
+    peer = connection.getpeername()[0]
+    _keep_alive(connection)
+    try:
+        return offer(connection, secret)
+    except LinkError as error:
+        say([f"note: somebody at {peer} was turned away: {error}"])
+        connection.close()
+        return None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Before both sides say a word every second, a cut cable is noticed by the kernel alone."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _IDLE),
+        (socket.TCP_KEEPINTVL, _BETWEEN),
+        (socket.TCP_KEEPCNT, _TRIES),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _admit(
+    link: Link,
+    nodes: Nodes,
+    about: dict[str, Any],
+    links: dict[int, Link],
+    come: dict[int, dict[str, Any]],
+) -> None:
+    hello = _next(link, "hello", _REACH_SECONDS)
+    if hello is None:
+        return
+    node, wrong = int(hello["node"]), ""
+    if hello["nodes"] != nodes.count or not 0 < node < nodes.count:
+        wrong = f"it is node {node} of {hello['nodes']}, and this launch has {nodes.count}"
+    elif node in links:
+        wrong = f"node {node} is there already ({come[node]['host']}): each needs a --node-rank of its own"
+    elif hello["about"] != about:
+        wrong = f"it would start {hello['about']}, and node 0 starts {about}"
+    if wrong:
+        refuse(link, UsageError(f"node 0 has refused this node: {wrong}", "start it anew"))
+        return
+    links[node], come[node] = link, hello
+
+
+def _see_whether_all_are_reached(
+    links: dict[int, Link], layout: Layout, come: dict[int, dict[str, Any]]
+) -> None:
+    """Every node tries every other one: a firewall between two of them would otherwise show as a hang."""
+    with _bound(layout.address, 0) as own:
+        places = {0: own.getsockname()[:2], **{node: come[node]["probe"] for node in come}}
+        for node, link in links.items():
+            link.send("reach", places={str(n): place for n, place in places.items() if n != node})
+        failed = {0: unreached({str(n): place for n, place in places.items() if n != 0})}
+        for node, link in links.items():
+            reply = _next(link, "reached", 2 * _REACH_SECONDS)
+            failed[node] = reply["failed"] if reply else [[0, layout.address, "it did not answer"]]
+    for node, rows in failed.items():
+        for other, place, why in rows:
+            error = MachineError(
+                f"node {node} ({layout.hosts[node]}) cannot reach node {other}"
+                f" ({layout.hosts[int(other)]}) at {place}: {why}",
+                "ranks connect to each other on any port: let no firewall stand between the nodes",
+            )
+            for link in links.values():
+                refuse(link, error)
+            raise error
+
+
+def refuse(link: Link, error: LockstepError) -> None:
+    """Tell another node why it is over, and end the link."""
+    link.send("end", error=error.to_json(), exit_code=error.exit_status)
+    link.close()
+
+
+def unreached(places: dict[str, Any]) -> list[list[Any]]:
+    """(node, place, reason) of those of ``places`` that no connection can be made to."""
+
+    def reach(item: tuple[str, Any]) -> list[Any] | None:
+        node, (host, port) = item
+        try:
+            socket.create_connection((host, port), timeout=_REACH_SECONDS).close()
+        except OSError as error:
+            return [int(node), f"{host}:{port}", error.strerror or str(error)]
+        return None
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return [row for row in pool.map(reach, places.items()) if row is not None]
+
+
+def _next(link: Link, kind: str, seconds: float) -> dict[str, Any] | None:
+    """The next message, if it is of this kind and comes in time."""
+    deadline = time.monotonic() + seconds
+    while not link.closed and time.monotonic() < deadline:
+        if (message := _taken(link, kind)) is not None:
+            return message
+        time.sleep(_STEP_SECONDS)
+    return None
+
+
+def _taken(link: Link, *kinds: str) -> dict[str, Any] | None:
+    """The first message of these kinds, if there is one; what came behind it stays unread."""
+    messages = link.receive()
+    for number, message in enumerate(messages):
+        if message["kind"] in kinds:
+            link.put_back(messages[number + 1 :])
+            return message
+    return None
+
+
+def join(
+    nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], processes: int
+) -> tuple[Link, Layout]:
+    """Another node: find node 0, and tell it of this one; the link to it, and what all have agreed on.
+
+    Args:
+        nodes: which node this is.
+        find: the run folder, if this node sees it yet.
+        about: what has to be the same on every node.
+        processes: of this node.
+
+    Raises:
+        MachineError: node 0 cannot be reached.
+        LockstepError: node 0 has refused this node, or another one cannot be reached.
+    """
+    link, word = _found(nodes, find)
+    with _bound(link.own, 0) as probe:
+        link.send(
+            "hello",
+            node=nodes.rank,
+            nodes=nodes.count,
+            about=about,
+            processes=processes,
+            host=socket.gethostname(),
+            word=word,
+            probe=probe.getsockname()[:2],
+        )
+        reach = awaited(link, "reach")
+        link.send("reached", failed=unreached(reach["places"]))
+        told = awaited(link, "layout")  # until then others may still try to reach this node
+    processes_of_all, hosts = tuple(told["processes"]), tuple(told["hosts"])
+    return link, Layout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
+
+
+def awaited(link: Link, kind: str) -> dict[str, Any]:
+    """The next message of this kind, however long it takes; what ends the launch is raised.
+
+    Raises:
+        LockstepError: node 0 has ended the launch, or is gone.
+    """
+    while True:
+        message = _taken(link, kind, "end")
+        if message is not None and message["kind"] == "end":
+            raise ended(message)
+        if message is not None:
+            return message
+        if link.closed:
+            raise MachineError(f"node 0 is gone: {link.closed}", "its own words say why")
+        time.sleep(_STEP_SECONDS)
+
+
+def ended(message: dict[str, Any]) -> LockstepError:
+    """Node 0's error as it told it."""
+    error = error_from_json(message["error"] or {})
+    error.exit_status = int(message["exit_code"])
+    return error
+
+
+def _found(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[Link, str]:
+    """A link to node 0, tried again until it is there, and the word in the run folder, if that is seen."""
+    why = "it has not said yet where it is"
+    patience = _Patience(lambda: f"node 0 of {nodes.count}: {why}")
+    while True:
+        folder = find()
+        document = _read(folder) if folder else {}
+        secret = key_of_user() or str(document.get("secret", "")).encode()
+        places = [nodes.address()] if nodes.rendezvous else _places(document)
+        if not secret:
+            places = []
+        for host, port in places:
+            try:
+                connection = socket.create_connection((host, port), timeout=_REACH_SECONDS)
+                _keep_alive(connection)
+                return answer(connection, secret), str(document.get("word", ""))
+            except socket.gaierror as error:
+                raise MachineError(
+                    f"--rendezvous {nodes.rendezvous}: {host}: {error.strerror}", "give an address instead"
+                ) from error
+            except (OSError, LinkError) as error:
+                why = f"{host}:{port}: {getattr(error, 'strerror', None) or error}"
+        patience.wait()
+
+
+def _places(document: dict[str, Any]) -> list[tuple[str, int]]:
+    """Where node 0 listens; its loopback address is of use on its own machine alone, and is the best one there."""
+    here = document.get("boot") == boot_id()
+    places = [(str(host), int(port)) for host, port in document.get("places", ())]
+    local = [place for place in places if place[0] in ("127.0.0.1", "::1")]
+    return local if here else [place for place in places if place not in local]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}

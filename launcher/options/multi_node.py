@@ -1,0 +1,58 @@
+"""Which of several nodes this one is, and where they meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...data.common import UsageError
+
+_PORTS = range(1, 65_536)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A launch over several machines, each of which was given the same command but for its rank."""
+
+    count: int = 1
+    rank: int = 0
+    """Of this node; node 0 decides."""
+    rendezvous: str = ""
+    """``HOST:PORT``: an address of node 0, and the only one that it listens on. Empty: the run folder, which all
+    share, tells where node 0 is."""
+    timeout: float = 30.0
+    """Seconds of silence after which another node counts as lost."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is node 0."""
+        return self.rank == 0
+
+    def check(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.rank >= self.count:
+            what = f"--node-rank {self.rank}: there are {self.count} nodes, counted from 0"
+            raise UsageError(what, f"use 0 to {self.count - 1}, or say --nodes N on every node")
+        if self.rendezvous and self.count == 1:
+            raise UsageError(
+                f"--rendezvous {self.rendezvous}: there is one node alone", "say --nodes N on every node"
+            )
+        if self.rendezvous:
+            self.address()
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of ``rendezvous``.
+
+        Raises:
+            UsageError: it is no ``HOST:PORT``.
+        """
+        host, _, port = self.rendezvous.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and int(port) in _PORTS):
+            raise UsageError(
+                f"--rendezvous {self.rendezvous}: not HOST:PORT",
+                "give an address of node 0 and a free port of it, as 10.0.0.1:29400",
+            )
+        return host.strip("[]"), int(port)

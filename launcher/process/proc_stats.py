@@ -1,0 +1,183 @@
+"""What /proc tells of a rank: whether it is stopped, whether it does anything, and where the kernel holds it.
+
+Nothing here asks the process itself, which may be stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import process_tree as family
+
+STOPPED, TRACED = "T", "t"
+"""States of ``/proc/PID/stat``: by a signal; by a debugger."""
+_GONE = ""
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CPU_SHARE = 0.05
+"""Of a processor, and less is idle: a thread that looks for work a thousand times a second uses 1 to 2 %."""
+_TURN_NS = 300_000
+"""A thread that computes runs for as long as the scheduler lets it, 700 µs and more; one that looks round for 50."""
+_IO_RATE = 1024
+"""Bytes a second, and less is idle: a log line now and then is no progress, a slow download is."""
+_SWITCH_RATE = 5
+"""Waits of the main thread a second, and fewer are idle. What comes by ``recv`` is not in the count of bytes."""
+_PAUSE = {"x86_64": "34"}
+"""Number of the system call ``pause``, which every signal ends: whoever waits there is not to be asked anything."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Of one thread, so far."""
+
+    ran: int = 0
+    """In nanoseconds."""
+    queued: int = 0
+    """In nanoseconds; ready to run, while others did."""
+    count: int = 0
+    """How often it came to run."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a rank and all below it have used so far."""
+
+    at: float
+    """In seconds of ``time.monotonic``."""
+    seconds: dict[int, float] = field(default_factory=dict)
+    """Process to seconds on a processor."""
+    turns: dict[int, Turns] = field(default_factory=dict)
+    """Thread to how it got on with the others that want a processor."""
+    volume: dict[int, int] = field(default_factory=dict)
+    """Process to bytes read and written."""
+    switches: int = 0
+    """How often the rank's main thread has waited for something."""
+
+
+def state(process: family.Process) -> str:
+    """The letter of its state; empty where it has ended."""
+    fields = _fields(process.pid)
+    if not fields or fields[0] in "ZX" or int(fields[19]) != process.started:
+        return _GONE
+    return fields[0]
+
+
+def use(root: int) -> Use:
+    """What ``root`` and its descendants have used."""
+    pids = [root, *(process.pid for process in family.descendants(root))]
+    return Use(
+        time.monotonic(),
+        {pid: _seconds(pid) for pid in pids},
+        {thread: turns for pid in pids for thread, turns in _turns(pid)},
+        {pid: _volume(pid) for pid in pids},
+        _switches(root),
+    )
+
+
+def is_active(before: Use, now: Use) -> bool:
+    """Whether it did anything worth the name between the two: computed, wanted to, or moved data."""
+    span = max(now.at - before.at, 1e-3)
+    switches = now.switches - before.switches
+    return (
+        _growth(before.seconds, now.seconds) + _queued(before, now) > _CPU_SHARE * span
+        or _growth(before.volume, now.volume) > _IO_RATE * span
+        or switches > max(_SWITCH_RATE * span, 2)
+    )
+
+
+def _growth(before: dict[int, float] | dict[int, int], now: dict[int, float] | dict[int, int]) -> float:
+    """Of what is there now; a process that has ended since takes nothing away."""
+    return sum(max(0, value - before.get(pid, 0)) for pid, value in now.items())
+
+
+def _queued(before: Use, now: Use) -> float:
+    """Seconds in the queue for a processor: on a loaded machine a rank that computes may get next to nothing.
+
+    Of a main thread all of them; of others only where they compute once they run. Some look round ten times a second,
+    for a moment each time, and what they wait for that is nobody's work.
+    """
+    total = 0
+    for thread, turns in now.turns.items():
+        earlier = before.turns.get(thread, Turns())
+        ran, count = turns.ran - earlier.ran, turns.count - earlier.count
+        if thread in now.seconds or ran > _TURN_NS * count:
+            total += turns.queued - earlier.queued
+    return total / 1e9
+
+
+def _fields(pid: int) -> list[str]:
+    """Of ``/proc/PID/stat`` from the third, the state, on; none where there is no such process."""
+    return _text(pid, "stat").rpartition(")")[2].split()
+
+
+def _text(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _rows(pid: int, name: str) -> dict[str, str]:
+    rows = (line.partition(":") for line in _text(pid, name).splitlines())
+    return {key: value.strip() for key, _, value in rows}
+
+
+def _seconds(pid: int) -> float:
+    fields = _fields(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+
+
+def _turns(pid: int) -> list[tuple[int, Turns]]:
+    """Of each thread; none where the kernel does not say."""
+    with suppress(OSError):
+        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        said = {thread: _text(pid, f"task/{thread}/schedstat").split() for thread in threads}
+        return [(thread, Turns(*map(int, words))) for thread, words in said.items() if len(words) == 3]  # noqa: PLR2004 - fields of Turns
+    return []
+
+
+def _volume(pid: int) -> int:
+    """Bytes through system calls, and pages that came from the disk because memory was touched."""
+    rows = _rows(pid, "io")
+    return sum(int(rows.get(name, 0)) for name in ("rchar", "wchar", "read_bytes"))
+
+
+def _switches(pid: int) -> int:
+    return int(_rows(pid, "status").get("voluntary_ctxt_switches", 0))
+
+
+def catches(process: family.Process, number: int) -> bool:
+    """Whether it has a handler for this signal, which would kill it otherwise."""
+    caught = _rows(process.pid, "status").get("SigCgt", "0")
+    return state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def pauses(pid: int) -> bool:
+    """Whether its main thread waits for a signal, any signal."""
+    return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
+
+
+def has_open(pid: int, path: str) -> bool:
+    """Whether a descriptor of the process leads to ``path``, or to a file below it if it ends with a star."""
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                target = str(link.readlink())
+                if target == path or (path.endswith("*") and target.startswith(path[:-1])):
+                    return True
+    return False
+
+
+def describe(pid: int) -> list[str]:
+    """What the kernel says of a process that cannot speak for itself, for people who know it."""
+    rows = _rows(pid, "status")
+    lines = [f"{name}: {rows[name]}" for name in ("Name", "State", "TracerPid", "Threads") if name in rows]
+    held = _text(pid, "wchan").strip()
+    lines += [f"wchan: {held}"] if held not in ("", "0") else []
+    lines += [f"kernel: {line}" for line in _text(pid, "stack").splitlines()]
+    below = sorted(process.pid for process in family.descendants(pid))
+    return [*lines, *(f"child {child}: {_rows(child, 'status').get('State', 'gone')}" for child in below)]

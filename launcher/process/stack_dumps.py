@@ -1,0 +1,134 @@
+"""Python stacks of ranks that hang: each rank writes its own into ``stack-R.txt`` when a signal asks it to.
+
+The handler is faulthandler's, in C: it works while the main thread waits inside a collective or in other native
+code. Only a rank that has the handler still is sent the signal, which would kill any other process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ...data.common import Frame
+from . import proc_stats as proc
+from . import process_tree as family
+
+SIGNAL = signal.SIGRTMAX - 3
+"""One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""
+_SETTLED_SECONDS = 0.25  # without another line: there is no last word in a dump
+_PATIENCE_SECONDS = 2.0
+_THREAD = re.compile(r"^(?:Current thread|Thread) 0x[0-9a-f]+.*:$")
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+
+
+def stack_file(attempt: Path, rank: int) -> Path:
+    """Where a rank's stacks are written."""
+    return attempt / f"stack-{rank}.txt"
+
+
+def answer_requests(attempt: Path, rank: int) -> None:
+    """In a rank: write the stacks of all threads whenever somebody asks for them."""
+    with suppress(OSError):  # a disk that is full must not keep a rank from starting
+        low = os.open(stack_file(attempt, rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        os.close(low)
+        faulthandler.register(SIGNAL, file=high, all_threads=True)
+
+
+def tidy(attempt: Path) -> None:
+    """Remove the files of ranks that were never asked."""
+    for path in attempt.glob("stack-*.txt"):
+        with suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()
+
+
+class Dump:
+    """One rank's answer, as far as it has come.
+
+    Args:
+        process: of the rank.
+        path: its file.
+        title: a line that says when and why it was asked.
+    """
+
+    def __init__(self, process: family.Process, path: Path, title: str) -> None:
+        self._path = path
+        self._began = self._grew = time.monotonic()
+        able = _can_answer(process, path)
+        about = [] if able else ["it cannot say where it is:", *proc.describe(process.pid)]
+        _append(path, [f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", *about])
+        self._start = self._size = self._length()
+        self._asked = able
+        if able:
+            _send(process)
+
+    def _length(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def is_ready(self) -> bool:
+        """Whether the answer is there, or will not come."""
+        if not self._asked:
+            return True
+        now, size = time.monotonic(), self._length()
+        if size != self._size:
+            self._size, self._grew = size, now
+        settled = size > self._start and now - self._grew > _SETTLED_SECONDS
+        return settled or now - self._began > _PATIENCE_SECONDS
+
+    def threads(self) -> list[list[Frame]]:
+        """Each thread's frames, the innermost first; the main thread is the last. None where it did not answer."""
+        with suppress(OSError), self._path.open("rb") as file:
+            file.seek(self._start)
+            return parse(file.read().decode(errors="replace").splitlines())
+        return []
+
+
+def parse(lines: Sequence[str]) -> list[list[Frame]]:
+    """The threads of one dump of faulthandler's."""
+    threads: list[list[Frame]] = []
+    for line in lines:
+        if _THREAD.match(line):
+            threads.append([])
+        elif threads and (found := _FRAME.match(line)):
+            threads[-1].append((found[1], int(found[2]), found[3]))
+    return threads
+
+
+def _can_answer(process: family.Process, path: Path) -> bool:
+    """Not one that is stopped, that has become another program, or that has closed what it was to write to."""
+    return (
+        proc.state(process) not in ("", proc.STOPPED, proc.TRACED)
+        and proc.catches(process, SIGNAL)
+        and not proc.pauses(process.pid)
+        and proc.has_open(process.pid, str(path))
+    )
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+
+
+def _send(process: family.Process) -> None:
+    with suppress(OSError):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            if family.process_of(process.pid) == process:
+                signal.pidfd_send_signal(descriptor, SIGNAL)
+        finally:
+            os.close(descriptor)
+
+
+OUT_OF_THE_WAY = 100
+"""Numbers from here on are the launcher's: the script's first file is number 3, as in a fresh process."""

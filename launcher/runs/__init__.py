@@ -1,0 +1,50 @@
+"""The run folder: its lock, its requests, its status."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from . import slurm_jobs as slurm_jobs
+    from .node_logs import error_in as error_in
+    from .node_logs import failing as failing
+    from .node_logs import without_attempt as without_attempt
+    from .run_folder import ANY_RUN as ANY_RUN
+    from .run_folder import LOCK as LOCK
+    from .run_folder import SWEEP as SWEEP
+    from .run_folder import create_run as create_run
+    from .run_folder import find_run as find_run
+    from .run_folder import is_run as is_run
+    from .run_folder import is_sweep as is_sweep
+    from .run_folder import read_outcome as read_outcome
+    from .run_folder import runs_root as runs_root
+    from .run_lock import Hold as Hold
+    from .run_lock import held as held
+    from .run_names import program_stem as program_stem
+    from .run_names import safe_stem as safe_stem
+    from .run_status import Status as Status
+    from .run_status import all_runs as all_runs
+    from .run_status import attempts as attempts
+    from .run_status import read_status as read_status
+    from .run_status import since as since
+    from .slurm_jobs import check_here as check_here
+    from .slurm_jobs import refuse_live as refuse_live
+    from .slurm_status import ask as ask
+    from .slurm_status import asked as asked
+    from .slurm_status import brief as brief
+    from .slurm_status import is_slurm as is_slurm
+    from .slurm_status import is_waiting as is_waiting
+    from .slurm_status import live_jobs as live_jobs
+    from .slurm_status import statuses as statuses
+    from .slurm_status import with_jobs as with_jobs
+    from .slurm_status import words as words
+    from .stop_requests import note_stop as note_stop
+    from .stop_requests import stopped_by as stopped_by
+    from .stop_requests import take_request as take_request
+    from .stop_requests import waits as waits
+    from .stop_requests import write_request as write_request
+    from .waiting import has_stopped as has_stopped
+    from .waiting import though as though
+    from .waiting import until as until
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,135 @@
+"""The run folder: where it lies and what it is called. Nothing heavy here: ``launch status`` reads it at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ...data.common import DamagedError, UsageError, did_you_mean
+from ..process import is_held
+
+LOCK = ".lock"
+"""Held by the launcher that trains the run."""
+SWEEP = "sweep.json"
+"""Of a sweep's own folder, which lies beside those of its points."""
+_MARKS = ("spec.json", "run.json", "job.json")
+ANY_RUN = (*_MARKS, SWEEP, LOCK)
+"""A training; a script that ``launch run`` started; a SLURM job that waits; a sweep; one that is being prepared."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def runs_root() -> Path:
+    """``$LOCKSTEP_RUNS``, else ``./runs``."""
+    return Path(os.environ.get("LOCKSTEP_RUNS") or "runs").resolve()
+
+
+def create_run(name: str | None, stem: str) -> Path:
+    """A new run folder, for this user alone.
+
+    Raises:
+        UsageError: the name is not one, or is taken.
+    """
+    root = runs_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            return _named(root, name)
+        return _numbered(root, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    except OSError as error:
+        raise UsageError(
+            f"{root}: a run folder cannot be made here: {error.strerror}",
+            "set LOCKSTEP_RUNS to a folder that can be written",
+        ) from error
+
+
+def _named(root: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name}: not a name for a run",
+            "use letters, digits, dots, dashes and underscores, at most 100",
+        )
+    folder = root / name
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError as error:
+        if _is_abandoned(folder):
+            shutil.rmtree(folder)
+            return _named(root, name)
+        raise UsageError(
+            f"{folder}: this name is taken by {_standing(folder)}", "use another --name"
+        ) from error
+    return folder
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
+    if any((folder / name).exists() for name in (*_MARKS, SWEEP)) or not (folder / LOCK).exists():
+        return False
+    return not is_held(folder / LOCK)
+
+
+def _standing(folder: Path) -> str:
+    if is_sweep(folder):
+        return "a sweep"
+    outcome = read_outcome(folder)
+    return "an unfinished run" if outcome is None else f"a run that is {outcome.get('status', 'over')}"
+
+
+def _numbered(root: Path, stem: str) -> Path:
+    for number in range(1, 1000):
+        folder = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"{root / stem}: a thousand runs of this second", "give the run a --name")
+
+
+def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
+    """The folder of an existing run, by its name or path.
+
+    Args:
+        name: a run's name or the path of its folder.
+        marks: files one of which makes a folder a run; by default that of a training that can be resumed.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for folder in (runs_root() / name, Path(name).resolve()):
+        if is_run(folder, marks):
+            return folder
+    known = sorted({path.parent.name for mark in marks for path in runs_root().glob(f"*/{mark}")})
+    guess = did_you_mean(name, known)
+    raise UsageError(
+        f"{name}: there is no such run in {runs_root()}" + (f"; did you mean {guess}?" if guess else ""),
+        "give a run's name or the path of its folder" + (f"; the latest is {known[-1]}" if known else ""),
+    )
+
+
+def is_run(folder: Path, marks: tuple[str, ...] = ANY_RUN) -> bool:
+    """Whether a folder has one of the files that make it a run."""
+    return any((folder / mark).is_file() for mark in marks)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep."""
+    return (folder / SWEEP).is_file()
+
+
+def read_outcome(folder: Path) -> dict[str, Any] | None:
+    """``outcome.json`` of a run; None while there is none."""
+    try:
+        document: dict[str, Any] = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedError(
+            f"{folder / 'outcome.json'}: not JSON: {error}", "look at metrics.jsonl instead"
+        ) from error
+    return document

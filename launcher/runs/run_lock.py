@@ -1,0 +1,150 @@
+"""A run has one launcher at a time.
+
+In a SLURM job whose node is lost, the launcher there may live on, and keep its lock, long after SLURM has started
+the job again elsewhere: measured, minutes. The new start then puts a lock file of its own in the place of the old
+one; the old launcher sees that within seconds, and ends. Until then the fence keeps its ranks from writing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ...data.common import RankLostError, UsageError, in_place_of, naming
+from ..console import say
+from ..process import Owner, myself, read_owner, take, write_owner
+from ..slurm import Start, is_active, parse_start, this_start
+from .run_folder import LOCK
+from .stop_requests import drop_requests
+
+_LOOK_SECONDS = 2.0
+_TRIES = 10
+
+
+class Hold:
+    """A lock that is held.
+
+    Args:
+        path: of the lock file.
+        descriptor: the open and locked file.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Go on only while the lock is the run's; a new start of the same SLURM job may have replaced it.
+
+        Raises:
+            RankLostError: it is another's.
+        """
+        if not _lies_at(self._descriptor, self._path):
+            owner = read_owner(self._path) or "another process"
+            raise RankLostError(
+                f"this attempt was given up: {owner} has taken the run over", "the run goes on there"
+            )
+
+    def tick(self) -> None:
+        """``check``, now and then.
+
+        Raises:
+            RankLostError: as ``check``.
+        """
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self.check()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Hold]:
+    """Be the only one that runs this run; the lock goes with the process, however it ends.
+
+    Raises:
+        UsageError: another process trains it.
+    """
+    path = folder / LOCK
+    descriptor = _acquire(path)
+    try:
+        with naming(path):
+            write_owner(descriptor, _me(folder))
+        drop_requests(folder)
+        yield Hold(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _me(folder: Path) -> Owner:
+    start = this_start()
+    return replace(myself(folder.name), start_of_job=str(start) if start else "")
+
+
+def _acquire(path: Path) -> int:
+    """The locked file that lies at ``path``; the one that was there may be replaced while it is waited for."""
+    for _ in range(_TRIES):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        taken = _take(descriptor)
+        if taken and _lies_at(descriptor, path):
+            return descriptor
+        owner = None if taken else read_owner(descriptor)
+        os.close(descriptor)
+        if taken:
+            continue
+        if owner is None or not _was_given_up(owner, this_start()):
+            break
+        say([f"note: {owner} lives on, though SLURM has given it up: the run is taken over from it"])
+        return _replace(path)
+    name = path.parent.name
+    raise UsageError(
+        f"{path.parent}: {read_owner(path) or 'a process that has not said which'} trains this run",
+        f"wait for it, or end it with `launch stop {name}` or `launch cancel {name}`",
+    )
+
+
+def _take(descriptor: int) -> bool:
+    """Where the process that says it has the lock does not run, it may be `launch status`, for an instant."""
+    if take(descriptor):
+        return True
+    owner = read_owner(descriptor)
+    lives = owner is not None and owner.is_here and owner.pid != os.getpid()
+    return not lives and take(descriptor, _LOOK_SECONDS)
+
+
+def _was_given_up(owner: Owner, mine: Start | None) -> bool:
+    """Whether SLURM itself says that the holder's time is over: its job was started again, or has ended."""
+    theirs = parse_start(owner.start_of_job)
+    if mine is None or theirs is None:
+        return False
+    if theirs.job == mine.job:
+        return theirs.restart < mine.restart
+    return not is_active(theirs.job)
+
+
+def _replace(path: Path) -> int:
+    """A new file, locked before anybody can see it, in the place of the old one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    if not take(descriptor):
+        raise UsageError(f"{temporary}: another process has this file locked", "start the run again")
+    with in_place_of(path, temporary):
+        write_owner(descriptor, _me(path.parent))
+    return descriptor
+
+
+def _lies_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one under its name; opened anew, since NFS remembers names for a while."""
+    mine = os.fstat(descriptor)
+    try:
+        other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        found = os.fstat(other)
+    finally:
+        os.close(other)
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)

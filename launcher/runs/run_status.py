@@ -1,0 +1,226 @@
+"""How runs are doing, from their folders alone: who holds the lock, the outcome, and the end of the record."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..process import Owner, is_held, read_owner
+from .run_folder import LOCK, is_run, is_sweep
+from .stop_requests import is_stopping
+
+_OVER = ("done", "failed", "stopped")
+_BLOCK = 1 << 16
+_ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Status:
+    """One run, now."""
+
+    folder: Path
+    status: str
+    """``running``, ``stopping``, ``done``, ``failed`` or ``stopped``; jobs that wait for a node are ``queued``."""
+    owner: Owner | None
+    """The launcher that holds it; None where none does, or it does not say who it is."""
+    outcome: Mapping[str, Any]
+    """Empty while there is none."""
+    epoch: int
+    """Epochs that are over."""
+    step: int
+    """Steps from the run's start, as of the newest event."""
+    metrics: Mapping[str, float | None]
+    """Of the newest epoch that was evaluated; before the first one the loss of the last steps."""
+    updated: float
+    """When something was last written, in seconds since the epoch."""
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    """What SLURM says of the run's jobs; empty for a run that was not submitted, or while nobody has asked."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no launcher has it."""
+        return self.status in _OVER
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its launcher ended without saying how; one whose job was withdrawn never had a launcher."""
+        return self.is_over and self.status != "stopped" and not self.outcome
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether ``launch resume`` would take it up."""
+        begun_or_sent = any((self.folder / name).is_file() for name in ("spec.json", "job.json"))
+        return self.status in ("failed", "stopped") and begun_or_sent
+
+    @property
+    def gave_up(self) -> str:
+        """Why no further job goes on with it by itself; empty where one does, or none was ever to."""
+        return str(self.outcome.get("gave_up") or "") if self.is_over else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as ``launch status --json`` prints it."""
+        owner = self.owner and {"pid": self.owner.pid, "host": self.owner.host, "user": self.owner.user}
+        return {
+            "run": self.folder.name,
+            "run_dir": str(self.folder),
+            "kind": "run" if (self.folder / "run.json").is_file() else "train",
+            "status": self.status,
+            "interrupted": self.was_interrupted,
+            "resumable": self.can_go_on,
+            "epoch": self.epoch,
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "updated": round(self.updated, 3),
+            "owner": owner,
+            "attempts": attempts(self.folder),
+            "exit_code": self.outcome.get("exit_code"),
+            "error": self.outcome.get("error"),
+            **({"gave_up": self.gave_up or None, "slurm": dict(self.slurm)} if self.slurm else {}),
+        }
+
+
+def read_status(folder: Path, reach: int | None = None) -> Status:
+    """The state of one run.
+
+    Args:
+        folder: of the run.
+        reach: bytes of the record that are looked through from its end; all of it by default.
+    """
+    held = is_held(folder / LOCK)
+    outcome = _read_json(folder / "outcome.json")
+    if not held and not outcome:
+        held = is_held(folder / LOCK)  # another attempt may have removed the outcome since the first look
+    said, known = outcome.get("status"), {} if held else outcome
+    told = {"epochs", "steps", "metrics"} <= known.keys()  # then the record need not be read
+    events = _Newest() if told else _newest(folder / "metrics.jsonl", reach)
+    return Status(
+        folder=folder,
+        status=_held_status(folder) if held else said if said in _OVER else "failed",
+        owner=read_owner(folder / LOCK) if held else None,
+        outcome=known,
+        epoch=_int(known.get("epochs", events.epoch)),
+        step=_int(known.get("steps", events.step)),
+        metrics=known.get("metrics", events.metrics),
+        updated=max(_written(folder / name) for name in ("outcome.json", "metrics.jsonl", LOCK, "job.json")),
+    )
+
+
+def all_runs(root: Path) -> list[Status]:
+    """Every run in a folder, newest first. Only the ends of their records are read."""
+    try:
+        with os.scandir(root) as entries:
+            folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+    runs = []
+    for folder in folders:
+        with suppress(OSError):  # another user's, or removed meanwhile
+            if is_run(folder) and not is_sweep(folder):
+                runs.append(read_status(folder, reach=_BLOCK))
+    return sorted(runs, key=lambda run: (run.is_over, -run.updated))
+
+
+def attempts(folder: Path) -> list[int]:
+    """The numbers of a run's attempts, in order."""
+    found = (_ATTEMPT.fullmatch(path.name) for path in folder.iterdir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _held_status(folder: Path) -> str:
+    return "stopping" if is_stopping(folder) else "running"
+
+
+@dataclass
+class _Newest:
+    """What the end of the record says."""
+
+    epoch: int = 0
+    step: int = 0
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def _newest(path: Path, reach: int | None) -> _Newest:
+    """Read backwards, until an epoch's row was found."""
+    found, loss = _Newest(), None
+    seen_step = seen_epoch = False
+    for event in _backwards(path, reach):
+        kind = event.get("event")
+        if not seen_step and "step" in event:
+            found.step, seen_step = _int(event["step"]), True
+        if not seen_epoch and "epoch" in event:
+            found.epoch, seen_epoch = _int(event["epoch"]) + (kind == "epoch"), True
+        if kind == "step" and loss is None:
+            loss = {"train/loss": event.get("train/loss")}
+        if kind == "epoch":
+            values = {key: value for key, value in event.items() if key.startswith(("train/", "val/"))}
+            found.metrics = values
+            return found
+    found.metrics = loss or {}
+    return found
+
+
+def _backwards(path: Path, reach: int | None) -> Iterator[dict[str, Any]]:
+    """Events from the newest on; a last line that is still being written, and any that is damaged, left out."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        first = 0 if reach is None else max(0, end - reach)
+        rest = b""
+        while end > first:
+            start = max(first, end - _BLOCK)
+            file.seek(start)
+            rest, *lines = (file.read(end - start) + rest).split(b"\n")
+            yield from _parsed(reversed(lines))
+            end = start
+        if first == 0:
+            yield from _parsed(iter([rest]))
+
+
+def _parsed(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        document = json.loads(path.read_bytes())
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def age(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3 h``, ``9 d``."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def since(status: Status) -> str:
+    """How long ago something was last written."""
+    return age(time.time() - status.updated)

@@ -1,0 +1,302 @@
+"""What SLURM says of a run's jobs, beside what the run folder says; where the two disagree, both are told.
+
+Nothing here looks at a process: the jobs of a run are seen alike from every login node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...data.common import LockstepError, MachineError
+from ..slurm import JOB, is_job, is_of, names, note_found, read_jobs, unanswered
+from .run_folder import is_run
+from .run_status import Status, read_status
+
+if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
+    from ..slurm import Account, Job
+
+_LONG_PATIENCE_SECONDS = 30.0  # whoever ends jobs has to know of them
+_PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
+_KNOWN_JOBS = 4  # of a run: the newest ones; older ones are over
+_WAITING = (
+    "PENDING",
+    "CONFIGURING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "SPECIAL_EXIT",
+    "RESV_DEL_HOLD",
+)
+_ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING")
+_FITTING = {
+    "done": ("COMPLETED",),
+    "stopped": ("COMPLETED", "FAILED", "TIMEOUT", "PREEMPTED", "CANCELLED"),
+    "failed": (
+        "FAILED",
+        "CANCELLED",
+        "TIMEOUT",
+        "PREEMPTED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "BOOT_FAIL",
+        "DEADLINE",
+    ),
+}
+"""States of a job that is over which fit the run's own outcome."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What SLURM said when it was asked once for many jobs."""
+
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    """From sacct, of jobs that the queue has forgotten."""
+    problem: str = ""
+    """Why the queue could not be asked; empty where it could."""
+
+    def of(self, run: Path, job: str) -> Job | None:
+        """A run's job; None where the queue has forgotten it, or gave its number to another's."""
+        found = self.jobs.get(job)
+        return found if found is not None and is_of(run, job, found.workdir) else None
+
+    def account(self, run: Path, job: str) -> str:
+        """The state of a run's job that the queue has forgotten; empty where it is not told."""
+        found = self.accounts.get(job)
+        return found.state if found is not None and is_of(run, job, found.workdir) else ""
+
+
+def is_slurm(folder: Path) -> bool:
+    """Whether a run was submitted."""
+    return (folder / JOB).is_file()
+
+
+def jobs_of(folder: Path) -> list[str]:
+    """The jobs that were submitted for a run, oldest first."""
+    told = [
+        str(event["job"])
+        for event in read_jobs(folder)
+        if event.get("event") in ("submitted", "started") and is_job(event.get("job"))
+    ]
+    return list(dict.fromkeys(told))
+
+
+def _spare(folder: Path) -> set[str]:
+    """Jobs that waited behind another, were not needed, and were withdrawn: they say nothing about the run."""
+    told: dict[str, set[str]] = {}
+    for event in read_jobs(folder):
+        kind = "chained" if event.get("after") else str(event.get("event"))
+        told.setdefault(str(event.get("job")), set()).add(kind)
+    return {
+        job for job, kinds in told.items() if {"chained", "cancelled"} <= kinds and "started" not in kinds
+    }
+
+
+def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS) -> Answer:
+    """One question for the jobs of all these runs; a queue that does not answer in time is no error here.
+
+    Args:
+        folders: of the runs; those that were not submitted are passed over.
+        accounts: ask sacct, too, for jobs that the queue does not know any more.
+        timeout: seconds.
+    """
+    runs = [folder for folder in folders if is_slurm(folder)]
+    try:
+        _find_sent(runs, timeout)
+        ids = [(run, job) for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
+        known = Answer(_queue([job for _, job in ids], timeout))
+    except LockstepError as error:
+        return Answer(problem=error.message.split("\n")[-1])
+    forgotten = [job for run, job in ids if known.of(run, job) is None] if accounts else []
+    if not forgotten:
+        return known
+    from ..slurm import client as slurm_client
+
+    try:
+        return replace(known, accounts=slurm_client.accounting(forgotten) or {})
+    except LockstepError:  # sacct is a help, not a need
+        return known
+
+
+def _find_sent(runs: list[Path], timeout: float) -> None:
+    """Note the jobs whose submitter could not: it was killed, or heard no answer."""
+    if wishes := unanswered(runs):
+        from ..slurm import client as slurm_client
+
+        note_found(wishes, slurm_client.folders(names(wishes), timeout))
+
+
+def _queue(ids: list[str], timeout: float) -> dict[str, Job]:
+    if not ids:
+        return {}
+    from ..slurm import client as slurm_client
+
+    return slurm_client.jobs(ids, timeout)
+
+
+def asked(name: str, folders: Iterable[Path]) -> Answer:
+    """What SLURM says of the jobs of these runs: to end jobs one has to know of them.
+
+    Raises:
+        MachineError: it does not answer.
+    """
+    answer = ask(folders, timeout=_LONG_PATIENCE_SECONDS)
+    if answer.problem:
+        raise MachineError(
+            f"{name}: SLURM could not be asked for its jobs: {answer.problem}",
+            f"try again; `launch status {name}` says what its folder knows",
+        )
+    return answer
+
+
+def statuses(folders: Iterable[Path], *, accounts: bool = False) -> tuple[dict[Path, Status], str]:
+    """Those of these that are runs, as their folders and SLURM say; and why SLURM could not be asked."""
+    found = [read_status(folder) for folder in folders if is_run(folder)]
+    answer = ask((run.folder for run in found), accounts=accounts)
+    return {run.folder: with_jobs(run, answer) for run in found}, answer.problem
+
+
+def with_jobs(found: Status, answer: Answer) -> Status:
+    """The status of a run in the light of what SLURM says; unchanged for one that was not submitted."""
+    if not is_slurm(found.folder):
+        return found
+    spare = _spare(found.folder)
+    ids = [job for job in jobs_of(found.folder) if job not in spare]
+    queued = [job for number in ids if (job := answer.of(found.folder, number)) is not None]
+    current = _current(queued)
+    ended = (answer.account(found.folder, job) for job in reversed(ids))
+    state = current.state if current else next(filter(None, ended), "")
+    withdrawn = _was_withdrawn(found, current, ids)
+    status = "stopped" if withdrawn else _status(found, current, answer, found.folder)
+    waiting = [job.id for job in queued if job.state in _WAITING and job is not current]
+    facts = {
+        "job": current.id if current else ids[-1] if ids else None,
+        "state": state or None,
+        "reason": current.reason if current and current.state in _WAITING else None,
+        "nodes": current.nodes or None if current else None,
+        "time_left": current.time_left if current and current.state == "RUNNING" else None,
+        "start": current.start if current and current.start not in ("", "N/A") else None,
+        "restarts": current.restarts if current else 0,
+        "next": waiting[0] if waiting else None,
+        "jobs": ids,
+        "asked": not answer.problem,
+        "problem": answer.problem or None,
+        "disagreement": (not withdrawn and _disagreement(found, state, ids, answer)) or None,
+    }
+    return replace(found, status=status, slurm=facts)
+
+
+def _current(queued: list[Job]) -> Job | None:
+    """The job that runs, else the first that waits, else the newest that is over."""
+    for states in (_ACTIVE, _WAITING):
+        for job in queued:
+            if job.state in states:
+                return job
+    return queued[-1] if queued else None
+
+
+def _was_withdrawn(found: Status, current: Job | None, ids: list[str]) -> bool:
+    """Whether the newest job of a run without an outcome was cancelled before it could begin."""
+    if not found.is_over or found.outcome or not ids:
+        return False
+    if current is not None and current.state in (*_WAITING, *_ACTIVE):
+        return False
+    told = {event.get("event") for event in read_jobs(found.folder) if str(event.get("job")) == ids[-1]}
+    by_slurm = current is not None and current.id == ids[-1] and current.state.startswith("CANCELLED")
+    return "started" not in told and (by_slurm or "cancelled" in told)
+
+
+def _status(found: Status, current: Job | None, answer: Answer, folder: Path) -> str:
+    if not found.is_over or found.status == "done":
+        return found.status
+    if answer.problem:
+        return _told_by_folder(found, folder)
+    if current is not None and current.state in _WAITING:
+        return "queued"
+    if current is not None and current.state in _ACTIVE and not found.outcome:
+        return "running"  # it starts or ends, or its lock is not to be seen from this machine
+    return found.status
+
+
+def _told_by_folder(found: Status, folder: Path) -> str:
+    """What can be said of a run without an outcome when nobody else can be asked."""
+    if found.outcome:
+        return found.status
+    newest = {str(event.get("job")): str(event.get("event")) for event in read_jobs(folder)}
+    if any(event == "started" for event in newest.values()):
+        return "running"
+    return "queued" if any(event == "submitted" for event in newest.values()) else found.status
+
+
+def _disagreement(found: Status, state: str, ids: list[str], answer: Answer) -> str:
+    """Where SLURM and the run folder tell different stories; empty where they do not."""
+    state = state.split("+", maxsplit=1)[0]
+    alive = state in (*_WAITING, *_ACTIVE)
+    if answer.problem or not ids:
+        return ""
+    if not found.is_over:
+        return "" if alive else f"SLURM: {state or f'no job {ids[-1]}'}; yet a process holds the run"
+    if not found.outcome:
+        return "" if alive else f"SLURM: {state or f'no job {ids[-1]} any more'}; the run wrote no outcome"
+    if state and not alive and state not in _FITTING.get(found.status, ()):
+        return f"SLURM: {state}; the run's own outcome: {found.status}"
+    if found.status == "done" and state in _WAITING:
+        return "SLURM: a job of this run still waits; the run's own outcome: done"
+    return ""
+
+
+def words(found: Status) -> list[str]:
+    """What ``launch status RUN`` says of the jobs."""
+    facts = found.slurm
+    if not facts:
+        return []
+    if facts["problem"]:
+        return [
+            f"SLURM could not be asked: {facts['problem']}; this is what the run folder says",
+            *_known(facts),
+        ]
+    if not facts["job"]:
+        return [f"no job of it is known to SLURM; `launch resume {found.folder.name}` sends it"]
+    line = f"job {facts['job']}: {facts['state'] or 'not in the queue any more'}"
+    line += f" ({facts['reason']})" if facts["reason"] and facts["reason"] != "None" else ""
+    line += f" on {facts['nodes']}" if facts["nodes"] else ""
+    line += f", {facts['time_left']} left" if facts["time_left"] else ""
+    if found.status == "queued" and facts["start"]:
+        line += f", expected to start at {facts['start'].replace('T', ' ')}"
+    count = facts["restarts"]
+    line += f", requeued {count} time{'s' * (count > 1)}" if count else ""
+    lines = [line]
+    if facts["next"]:
+        lines.append(f"job {facts['next']} waits to go on after it")
+    return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
+
+
+def brief(found: Status) -> str:
+    """``12 PENDING (Resources)``, ``12 FAILED, gave up``; a ! where SLURM and the run disagree."""
+    facts = found.slurm
+    if not facts:
+        return ""
+    if not facts["job"]:
+        return "?" if facts["problem"] else "not sent"
+    state = facts["state"] or ("?" if facts["problem"] else "gone")
+    why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
+    state += ", gave up" if found.gave_up else ""
+    return f"{facts['job']} {state}{why}" + (" !" if facts["disagreement"] else "")
+
+
+def _known(facts: Mapping[str, Any]) -> list[str]:
+    return [f"its newest job is {facts['job']}"] if facts["job"] else []
+
+
+def live_jobs(folder: Path, answer: Answer) -> list[Job]:
+    """The run's jobs that wait or run."""
+    known = (answer.of(folder, job) for job in jobs_of(folder))
+    return [job for job in known if job is not None and job.state in (*_WAITING, *_ACTIVE)]
+
+
+def is_waiting(job: Job) -> bool:
+    """Whether it has not begun."""
+    return job.state in _WAITING

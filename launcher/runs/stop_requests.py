@@ -1,0 +1,96 @@
+"""What people ask of a run while it runs: a file that ``launch stop`` writes and the run's supervisor takes.
+
+It works from any machine that sees the run folder, and needs no signal.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ...data.common import write_json
+from ..process import myself
+
+What = Literal["stop", "checkpoint"]
+_ASKED = "request.json"
+_TAKEN = "request.taken.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One wish."""
+
+    what: What
+    time: float
+    """In seconds since the epoch."""
+    by: str
+    """Who asked, in words."""
+
+
+def write_request(folder: Path, what: What, by: str = "") -> Request:
+    """Ask the run in ``folder``; a wish to stop is not replaced by one for a checkpoint, which stopping writes too.
+
+    Args:
+        folder: of the run.
+        what: is wanted.
+        by: who asks, in words; this user and process by default.
+    """
+    waiting = _read(folder / _ASKED)
+    if waiting is not None and waiting.what == "stop":
+        return waiting
+    me = myself()
+    request = Request(what, time.time(), by or f"{me.user} on {me.host} (process {me.pid})")
+    write_json(folder / _ASKED, asdict(request))
+    return request
+
+
+def take_request(folder: Path) -> Request | None:
+    """The wish that waits, once: whoever takes it has to fulfil it. None where there is none, or it is unreadable.
+
+    Costs one failed call where nothing waits; a supervisor may call it on every tick.
+    """
+    try:
+        (folder / _ASKED).rename(folder / _TAKEN)
+    except FileNotFoundError:
+        return None
+    return _read(folder / _TAKEN)
+
+
+def waits(folder: Path) -> bool:
+    """Whether a wish has not been taken yet."""
+    return (folder / _ASKED).exists()
+
+
+def note_stop(folder: Path, by: str) -> None:
+    """Tell ``launch status`` that the run is stopping for a reason that was no file: a signal, a time limit."""
+    write_json(folder / _TAKEN, asdict(Request("stop", time.time(), by)))
+
+
+def is_stopping(folder: Path) -> bool:
+    """Whether the run was asked to stop since its launcher holds it."""
+    requests = (_read(folder / name) for name in (_ASKED, _TAKEN))
+    return any(request is not None and request.what == "stop" for request in requests)
+
+
+def stopped_by(folder: Path) -> str | None:
+    """Who or what made the last attempt stop; None where nothing did."""
+    taken = _read(folder / _TAKEN)
+    return taken.by if taken is not None and taken.what == "stop" else None
+
+
+def drop_requests(folder: Path) -> None:
+    """Forget what was asked of an attempt that is over: the next one must not stop at once."""
+    for name in (_ASKED, _TAKEN):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Request | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if document["what"] in get_args(What):
+            return Request(document["what"], float(document["time"]), str(document["by"]))
+    return None

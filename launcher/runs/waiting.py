@@ -1,0 +1,50 @@
+"""Waiting for something that others do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...data.common import MachineError
+from ..process import is_held
+from .run_folder import LOCK
+from .stop_requests import is_stopping, waits, write_request
+
+
+def until(reached: Callable[[], bool], wait: float, every: float = 0.05) -> bool:
+    """Look again and again; whether it came true within ``wait`` seconds."""
+    deadline = time.monotonic() + wait
+    while not reached():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
+def has_stopped(folder: Path) -> bool:
+    """Whether a run that was asked to stop has done so.
+
+    A launcher that took the lock meanwhile has dropped what was asked before, and is asked again.
+    """
+    held = is_held(folder / LOCK)
+    if held and not is_stopping(folder):
+        write_request(folder, "stop")
+    return not (held or waits(folder))
+
+
+@contextmanager
+def though(*, is_asked: bool) -> Iterator[None]:
+    """Where SLURM fails, say what happens all the same.
+
+    Args:
+        is_asked: whether what runs of it has been left the wish to stop.
+    """
+    try:
+        yield
+    except MachineError as error:
+        if not is_asked:
+            raise
+        words = f"{error.message}; what runs was asked to stop all the same"
+        raise MachineError(words, "it stops at its next step; try again later, for jobs that wait") from error

@@ -1,0 +1,53 @@
+"""What ``launch slurm-sandbox`` does and says."""
+
+from __future__ import annotations
+
+import os
+
+from ...data.common import UsageError
+from ..console import put, say
+from ..slurm import place, read_record
+from . import start as sandbox
+from .slurm_conf import GPUS, NODES, cpus
+
+_JOBS_SECONDS = 10.0
+
+
+def up() -> int:
+    """Start it; stdout is a line for the shell: ``eval "$(launch slurm-sandbox up)"``."""
+    folder = place()
+    record = sandbox.up(folder, uid=int(os.environ.get("SUDO_UID") or os.getuid()))
+    each = f"{cpus()} CPUs and {GPUS} make-believe GPUs each"
+    say(
+        [
+            f"SLURM is up: partitions low (default), high and cancel; {' and '.join(NODES)} of {each}",
+            f"submit:    launch submit …  (for sbatch and the like: export SLURM_CONF={record.conf})",
+            "take down: launch slurm-sandbox down",
+        ]
+    )
+    put([f"export SLURM_CONF={record.conf}"])
+    return 0
+
+
+def down() -> int:
+    """End it, or what is left of it."""
+    folder = place()
+    there = sandbox.down(folder, patience=_JOBS_SECONDS)
+    say([f"SLURM's sandbox in {folder} is gone" if there else "no sandbox is up"])
+    return 0
+
+
+def status() -> int:
+    """Its place and its nodes."""
+    folder = place()
+    if not sandbox.is_up(folder):
+        left = (folder / sandbox.LOCK).is_file()
+        how = (
+            "what is left of one is removed by `launch slurm-sandbox down`" if left else "start one with `up`"
+        )
+        raise UsageError(f"no sandbox is up in {folder}", how)
+    record = read_record(folder)
+    missing = [] if record is None else sorted(set(record.daemons) - record.living().keys())
+    put([f"up in {folder}", *(f"{node} {state}" for node, state in sandbox.node_states(folder).items())])
+    say(f"{name} does not run" for name in missing)
+    return 0

@@ -1,0 +1,12 @@
+"""`launch run`."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .program import Program as Program
+    from .program import debug as debug
+    from .program import run as run
+else:
+    __getattr__ = lazy_exports(__name__)

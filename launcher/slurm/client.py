@@ -1,0 +1,396 @@
+"""SLURM's own tools, the only place that runs them: argument lists, time limits, answers with types.
+
+Parsed formats are those of SLURM 22.05 (Debian 12); every one is an option that older and newer versions have too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ..console import say
+from . import sandbox_registry as sandbox_record
+from .exported_environment import for_the_job
+from .job_log import is_job
+from .node_resources import FORM, Node, parse_nodes
+from .tool_call import Answer, SlurmError, run_tool
+
+__all__ = [
+    "Account",
+    "Job",
+    "SlurmError",
+    "accounting",
+    "all_jobs",
+    "cancel",
+    "clean_environment",
+    "config",
+    "details",
+    "end_time",
+    "environment",
+    "folders",
+    "has_slurm",
+    "jobs",
+    "nodes",
+    "parse_queue",
+    "parse_record",
+    "parse_time",
+    "partition",
+    "requeue",
+    "submit",
+    "try_submit",
+]
+
+_FOREIGN = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SCONTROL|SCANCEL|SACCT|SINFO|PMI|PMIX)\d?_")
+_KEPT = {
+    "SLURM_CONF",
+    "SLURM_JWT",
+}  # where SLURM is and who asks; everything else is an option of another job
+_PATIENCE_SECONDS = 20.0
+_SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
+_UNKNOWN = "Invalid job id"
+_RECORD, _FIELD = "\x1e", "\x1f"  # in no name that a person types; a name may hold spaces, bars and new lines
+_COLUMNS = {
+    "JobArrayID": 64,
+    "State": 32,
+    "Reason": 64,
+    "NodeList": 1024,
+    "TimeLeft": 32,
+    "StartTime": 32,
+    "RestartCnt": 16,
+    "Partition": 128,
+    "Name": 256,
+    "WorkDir": 4096,
+}
+_announced: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the queue, as SLURM words it."""
+
+    id: str
+    """``12``, or ``12_3`` for task 3 of an array."""
+    state: str
+    """``PENDING``, ``RUNNING``, ``COMPLETING``, …; a job stays in the queue for some minutes after its end."""
+    reason: str
+    nodes: str
+    """``n[1-2]``; empty while the job waits."""
+    time_left: str
+    """``1-02:30:00``, ``UNLIMITED`` or ``INVALID``."""
+    start: str
+    """When it started or is expected to, in local time; ``N/A`` while nobody knows."""
+    restarts: int
+    """How often it was requeued."""
+    name: str
+    partition: str = ""
+    workdir: str = ""
+    """Its working folder; empty where SLURM does not say."""
+
+
+class Account(NamedTuple):
+    """What SLURM keeps of a job after it has left the queue."""
+
+    state: str
+    workdir: str
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without what another job, or the user's profile, says to SLURM's tools.
+
+    A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
+    """
+    clean = clean_environment()
+    if not clean.get("SLURM_CONF"):
+        clean.pop("SLURM_CONF", None)
+        sandbox = sandbox_record.running()
+        if sandbox is not None:
+            clean["SLURM_CONF"] = str(sandbox.conf)
+            _announce(str(sandbox.folder))
+    return clean
+
+
+def clean_environment() -> dict[str, str]:
+    """``environment`` without a look at the sandbox."""
+    return {name: value for name, value in os.environ.items() if name in _KEPT or not _FOREIGN.match(name)}
+
+
+def _announce(folder: str) -> None:
+    if folder not in _announced:
+        _announced.add(folder)
+        say([f"note: SLURM is the sandbox in {folder}, which `launch slurm-sandbox up` started"])
+
+
+def has_slurm() -> bool:
+    """Whether jobs can be submitted from here at all."""
+    return shutil.which("sbatch") is not None
+
+
+def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> int:
+    """Submit a batch script, which reaches sbatch on its standard input.
+
+    Of the environment, which SLURM stores with the job, sbatch sees only what ``for_the_job`` lets pass.
+
+    Args:
+        options: of sbatch; behind them may stand a script's path and its arguments, in place of ``script``.
+        script: the batch script.
+        also: names of further variables that travel with the job.
+
+    Returns:
+        The job's number.
+
+    Raises:
+        SlurmError: SLURM refused it, or did not answer; in the latter case the job may be there.
+    """
+    answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=60.0)
+    numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
+    if answer.status or not numbers:
+        raise answer.error("" if answer.status else "look at `squeue --me` before you submit it again")
+    return int(numbers[-1])
+
+
+def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> str:
+    """What SLURM would do with this job, which is not submitted; the arguments are those of ``submit``.
+
+    Returns:
+        ``to start at 2026-01-31T12:00:00 using 2 processors on nodes n[1-2] in partition low``.
+
+    Raises:
+        SlurmError: it would be refused; with sbatch's own reason.
+    """
+    answer = _run(["sbatch", "--test-only", *options], script, _travelling(also), timeout=60.0)
+    if answer.status:
+        raise answer.error()
+    said = re.search(r"Job \d+ (to start .*)", answer.err + answer.out)
+    return said.group(1).strip() if said else answer.said
+
+
+def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
+    """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
+
+    Args:
+        ids: theirs; ``12_3`` for a task of an array. What is none is passed over.
+        timeout: seconds after which the queue counts as one that does not answer.
+
+    Raises:
+        SlurmError: the queue could not be asked: nothing is known of any of them.
+    """
+    wanted = [str(number) for number in ids if is_job(number)]
+    return _queue(["--jobs", ",".join(wanted)], timeout, alone=len(wanted) == 1) if wanted else {}
+
+
+def all_jobs() -> dict[str, Job]:
+    """Every job in the queue, as ``jobs`` gives it."""
+    return _queue([])
+
+
+def _queue(chosen: list[str], timeout: float = 20.0, *, alone: bool = False) -> dict[str, Job]:
+    """Of one job ``alone`` squeue says that there is none by an error."""
+    last = next(reversed(_COLUMNS))
+    form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
+    answer = _run(
+        ["squeue", "--noheader", "--array", "--states=all", *chosen, "--Format", form], timeout=timeout
+    )
+    if answer.status and alone and _UNKNOWN in answer.err:
+        return {}
+    return parse_queue(answer.checked().out)
+
+
+def folders(names: Iterable[str], timeout: float = 20.0) -> dict[str, str]:
+    """The working folder of every job that has one of these names, by the job's id.
+
+    Args:
+        names: of jobs.
+        timeout: seconds after which the queue counts as one that does not answer.
+
+    Raises:
+        SlurmError: the queue could not be asked.
+    """
+    found = _queue(["--name", ",".join(names)], timeout)
+    return {number: job.workdir for number, job in found.items()}
+
+
+def parse_queue(text: str) -> dict[str, Job]:
+    """Jobs by their ids, from squeue's records."""
+    found = {}
+    for record in text.split(_RECORD):
+        fields = [field.strip() for field in record.split(_FIELD)]
+        if len(fields) == len(_COLUMNS):
+            number, state, reason, nodes, left, start, restarts, partition, name, workdir = fields
+            count = int(restarts) if restarts.isdigit() else 0
+            number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
+            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition, workdir)
+    return found
+
+
+def details(job: str) -> dict[str, str] | None:
+    """Everything that SLURM knows of a job, in scontrol's words; None where it has forgotten it.
+
+    Of an array without a task's number it is the first record.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    answer = _run(["scontrol", "-o", "show", "job", job])
+    if answer.status and _UNKNOWN in answer.said:
+        return None
+    first = re.split(r"\n(?=JobId=)", answer.checked().out.strip())[0]
+    return parse_record(first) or None
+
+
+def parse_record(text: str) -> dict[str, str]:
+    """``Key=value Key=value`` on one line, where a job's name may hold anything, spaces and ``Key=`` too."""
+    found = {}
+    name = re.search(r"\sJobName=(.*?)\sUserId=[^\s=]+\(\d+\)\s", text, re.DOTALL)
+    if name is not None:
+        found["JobName"] = name.group(1)
+        text = text[: name.start()] + " " + text[name.end(1) :].lstrip()
+    for key, value in re.findall(
+        r"(?:^|(?<=\s))([A-Z][\w/:.]*)=(.*?)(?=\s[A-Z][\w/:.]*=|\Z)", text, re.DOTALL
+    ):
+        found.setdefault(key, value.strip())  # free text, in which a key may be made up, comes late
+    return found
+
+
+def partition(name: str | None) -> dict[str, str]:
+    """A partition in scontrol's words: PreemptMode, MaxTime, Nodes and so on.
+
+    Args:
+        name: which one; None for the default one.
+
+    Raises:
+        SlurmError: there is no such partition, or SLURM could not be asked.
+    """
+    every = partitions()
+    for found in every:
+        if found.get("PartitionName") == name or (name is None and found.get("Default") == "YES"):
+            return found
+    known = ", ".join(found["PartitionName"] for found in every) or "none"
+    what = "this cluster has no default partition" if name is None else f"there is no partition {name}"
+    raise SlurmError(what, f"name one of them with --partition: {known}")
+
+
+def partitions() -> list[dict[str, str]]:
+    """Every partition, as ``partition`` gives one.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    answer = _run(["scontrol", "-o", "show", "partition"]).checked()
+    return [parse_record(line) for line in answer.out.splitlines() if line.startswith("PartitionName=")]
+
+
+def nodes(*names: str) -> list[Node]:
+    """Every node of these partitions.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).checked()
+    return parse_nodes(answer.out)
+
+
+def config() -> dict[str, str]:
+    """SLURM's configuration in scontrol's words: KillWait, PreemptMode, RequeueExit and so on.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    answer = _run(["scontrol", "show", "config"]).checked()
+    return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
+
+
+def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
+    """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
+
+    Raises:
+        SlurmError: there are accounts, but they could not be asked.
+    """
+    wanted = ",".join(str(number) for number in ids if is_job(number))
+    if shutil.which("sacct") is None:
+        return None
+    if not wanted:
+        return {}
+    answer = _run(["sacct", "-n", "-P", "-X", "-o", "JobID,State,WorkDir", "-j", wanted])
+    if answer.status and re.search(
+        "accounting storage is disabled|not running a slurmdbd", answer.said, re.IGNORECASE
+    ):
+        return None
+    lines = [line.split("|", 2) for line in answer.checked().out.splitlines() if line.count("|") > 1]
+    return {job: Account(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
+
+
+def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
+    """End jobs; one that is over already is none the worse.
+
+    Args:
+        jobs: their numbers, with ``_3`` for a task of an array.
+        signal: ``USR1``: send this to its steps, and leave it running.
+        batch: to the batch script alone, not to the steps.
+
+    Raises:
+        SlurmError: it could not be done; with a signal also where the job does not run.
+    """
+    chosen = [*(["--signal", signal] if signal else []), *(["--batch"] if batch else [])]
+    answer = _run(["scancel", *chosen, *jobs])
+    over = re.search(f"{_UNKNOWN}|already completing or completed", answer.said)
+    if answer.status and (signal or not over):
+        raise answer.error()
+
+
+def requeue(job: str) -> None:
+    """Put a job back into the queue; its processes are killed, which may be the caller.
+
+    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and nobody is to hasten that: measured with
+    22.05, a StartTime=now within a second of the old start's end makes a node refuse the new one's credential, and
+    the job is not started but FAILED ("Killing non-startable batch job: Job credential revoked").
+
+    Args:
+        job: its number.
+
+    Raises:
+        SlurmError: SLURM refused, or could not be asked.
+    """
+    _run(["scontrol", "requeue", job]).checked()
+
+
+def end_time(job: str) -> float | None:
+    """When SLURM will end a job, in seconds since the epoch; None while it has no end or is not known.
+
+    Raises:
+        SlurmError: SLURM could not be asked.
+    """
+    answer = _run(["squeue", "--noheader", "--jobs", job, "--format", "%e"], TZ="UTC0")
+    if answer.status and _UNKNOWN in answer.err:
+        return None
+    return parse_time(answer.checked().out.strip().partition("\n")[0])
+
+
+def parse_time(text: str) -> float | None:
+    """Seconds since the epoch of a time in UTC, as SLURM writes it; None for ``N/A``, ``NONE`` and the like."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _travelling(also: Iterable[str]) -> dict[str, str]:
+    known = environment()
+    where = {"SLURM_CONF": known["SLURM_CONF"]} if "SLURM_CONF" in known else {}
+    return for_the_job(known, also) | where
+
+
+def _run(
+    command: Sequence[str],
+    given: str | None = None,
+    whole: dict[str, str] | None = None,
+    *,
+    timeout: float = 20.0,
+    **extra: str,
+) -> Answer:
+    known = environment() if whole is None else whole
+    return run_tool(command, given, {**known, **extra}, timeout)

@@ -1,0 +1,188 @@
+"""What the fields of the ``slurm:`` section may hold, down to their characters.
+
+One model checks the config, a cluster's profile and the command line. Every value goes to sbatch as
+``--option=value``, one argument each, and none is ever read by a shell. The white lists hold all the same: some
+sites wrap sbatch in a script, and job names and paths come back in the output of tools that people pipe on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+_LONGEST = 1024
+_DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+_LONGEST_TIME = 3_650 * _DAY
+_CLOCK = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-5]?[0-9]):([0-5]?[0-9])")
+_DAYS = re.compile(r"([0-9]{1,4})-([0-9]{1,2})(?::([0-5]?[0-9]))?")
+_UNITS = re.compile(
+    r"(?:([0-9]{1,4}) ?d(?:ays?)?)? ?(?:([0-9]{1,5}) ?h(?:ours?|rs?)?)?"
+    r" ?(?:([0-9]{1,6}) ?m(?:in(?:ute)?s?)?)? ?(?:([0-9]{1,9}) ?s(?:ec(?:ond)?s?)?)?",
+    re.IGNORECASE,
+)
+UNLIMITED = "UNLIMITED"
+_MAIL = (
+    "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT", "TIME_LIMIT",
+    "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
+)  # fmt: skip
+_MEMORY = re.compile(r"([1-9][0-9]{0,9}) ?([KMGT])(?:i?B)?", re.IGNORECASE)
+_SAME = (
+    "nodes", "gpus", "time", "partition", "account", "qos", "constraint", "gres", "exclude", "reservation",
+    "mem", "cpus-per-task", "mail-user", "mail-type",
+)  # fmt: skip
+
+OWN = {**{name: name for name in _SAME}, "job-name": "name"}
+"""sbatch's options that have an option of the same meaning here, and its name."""
+OURS = (
+    "output", "error", "input", "open-mode", "signal", "wrap", "array", "export", "export-file", "chdir",
+    "workdir", "dependency", "kill-on-invalid-dep", "requeue", "no-requeue", "ntasks", "ntasks-per-node",
+    "ntasks-per-core", "ntasks-per-socket", "ntasks-per-gpu", "gpus-per-node", "gpus-per-task",
+    "gpus-per-socket", "gpu-bind", "test-only", "parsable", "wait", "get-user-env", "clusters", "cluster", "quiet",
+    "verbose", "version", "help", "usage", "uid", "gid", "ignore-pbs", "container", "no-kill", "overcommit",
+)  # fmt: skip
+"""sbatch's options that a job of ours depends on: nobody else may set them."""
+
+
+def _matching(pattern: str, allowed: str) -> AfterValidator:
+    expression = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if len(value) > _LONGEST:
+            raise ValueError(f"must have at most {_LONGEST} characters")
+        if not expression.fullmatch(value):
+            raise ValueError(f"must be {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _memory(value: str) -> str:
+    if value == "0":  # SLURM's word for all of a node's memory
+        return value
+    found = _MEMORY.fullmatch(value)
+    if not found:
+        raise ValueError("must be a number with its unit, such as 16G or 500M, or 0 for all of a node's")
+    return found[1] + found[2].upper()
+
+
+def _mail(value: str) -> str:
+    types = value.upper().replace("-", "_").split(",")
+    for kind in types:
+        if kind not in _MAIL:
+            raise ValueError(f"must be some of {', '.join(_MAIL)}, such as END,FAIL")
+    return ",".join(types)
+
+
+def other_option(name: str) -> str:
+    """What is wrong with an option of sbatch that somebody wants to add, or nothing.
+
+    sbatch takes any beginning of a name for the whole, so that ``outp`` would be ``output``.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,40}", name):
+        return "must be the long name of one of sbatch's options, without its dashes"
+    if own := next((OWN[option] for option in OWN if option.startswith(name)), None):
+        return f"has an option of its own: --{own}"
+    if ours := next((option for option in OURS if option.startswith(name)), None):
+        return f"would change --{ours}, which the launcher sets itself"
+    return ""
+
+
+def _others(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if problem := other_option(name):
+            raise ValueError(f"{name[:60]!r} {problem}")
+        if value is False or not isinstance(value, (str, int)):
+            raise ValueError(f"{name} must be text, a whole number, or true for an option without a value")
+        if value is not True and not re.fullmatch(_OTHER, str(value)):
+            raise ValueError(f"{name} = {str(value)[:60]!r} must be {_OTHER_ALLOWED}")
+    return options
+
+
+_OTHER = r"[A-Za-z0-9_./:@+\[(][A-Za-z0-9_./:@%+,=()\[\]&|*-]{0,500}"
+_OTHER_ALLOWED = "letters, digits and _./:@%+,=()[]&|*-, not beginning with a dash"
+
+Name = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*", "letters, digits and _.@+-, not beginning with a dash")
+]
+Names = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*(,[A-Za-z0-9_][A-Za-z0-9_.@+-]*)*",
+        "names of letters, digits and _.@+-, with commas between them",
+    ),
+]
+Constraint = Annotated[
+    str,
+    _matching(r"[A-Za-z0-9_(\[][A-Za-z0-9_.,&|*:+()\[\]-]*", "features such as a100, a&b, [rack1|rack2]"),
+]
+Gres = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.:,/-]*", "resources such as gpu:2 or nvme:1,license:3")
+]
+Hosts = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.,\[\]-]*", "host names such as node7 or node[1-3,9]")
+]
+Mail = Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.+%-]*(@[A-Za-z0-9.-]+)?", "one e-mail address")]
+Image = Annotated[
+    str,
+    _matching(
+        r"(/|[a-z]+://|[A-Za-z0-9])[A-Za-z0-9_./:@#+=-]*",
+        "an absolute path or an address such as docker://nvcr.io#nvidia/pytorch:25.01-py3, without spaces",
+    ),
+]
+Mount = Annotated[
+    str, _matching(r"/[A-Za-z0-9_./@+=-]*:/[A-Za-z0-9_./@+=-]*(:(ro|rw))?", "/outside:/inside[:ro]")
+]
+Module = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_./+@=-]*", "the name of a module such as cuda/12.6")
+]
+
+
+def _gpus(value: str | int) -> str | int:
+    if isinstance(value, int):
+        if isinstance(value, bool) or not 1 <= value <= 1024:  # noqa: PLR2004 - no node has more
+            raise ValueError("must be the number of GPUs on each node, at least 1")
+        return value
+    if not re.fullmatch(r"([A-Za-z][A-Za-z0-9_.-]*:)?[1-9][0-9]{0,3}", value):
+        raise ValueError("must be the number of GPUs on each node, such as 4 or a100:4")
+    return int(value) if value.isdigit() else value
+
+
+Gpus = Annotated[str | int, AfterValidator(_gpus)]
+Memory = Annotated[str, AfterValidator(_memory)]
+MailTypes = Annotated[str, AfterValidator(_mail)]
+OtherOptions = Annotated[dict[str, Any], AfterValidator(_others)]
+
+
+def normal_time(text: str) -> str:
+    """``D-HH:MM:SS`` or ``HH:MM:SS``, or ``UNLIMITED``.
+
+    Raises:
+        ValueError: it is none of the forms, nothing at all, or means something else to SLURM than to most people.
+    """
+    if text.upper() in (UNLIMITED, "INFINITE"):
+        return UNLIMITED
+    seconds = _seconds_in(text.strip(" "))
+    if not 0 < seconds <= _LONGEST_TIME:
+        raise ValueError("must be more than nothing and at most 3650 days")
+    days, rest = divmod(seconds, _DAY)
+    clock = f"{rest // _HOUR:02}:{rest // _MINUTE % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
+def seconds_of(normal: str) -> int | None:
+    """Seconds of a limit in its normal form; None for no limit."""
+    return None if normal == UNLIMITED else _seconds_in(normal)
+
+
+def _seconds_in(text: str) -> int:
+    if re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"must have a unit: {text}min, {text}h or {text}s")
+    if re.fullmatch("[0-9]{1,6}:[0-9]{1,2}", text):
+        raise ValueError(f"is minutes and seconds to SLURM; write {text}:00 or 0:{text}")
+    if found := (_CLOCK.fullmatch(text) or (text and _UNITS.fullmatch(text)) or _DAYS.fullmatch(text)):
+        parts = [int(part or 0) for part in found.groups()]
+        days, hours, minutes, seconds = (*parts, 0)[:4]
+        return days * _DAY + hours * _HOUR + minutes * _MINUTE + seconds
+    raise ValueError("must be a time such as 4:00:00, 90min, 2h or 1-12:00:00")

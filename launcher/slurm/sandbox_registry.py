@@ -1,0 +1,98 @@
+"""Where the sandbox of ``launch slurm-sandbox`` is, and which processes it consists of.
+
+The record lies in the sandbox's folder, which only root can write; whoever reads it asks the kernel whether the
+processes that it names still are what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..process import Process, boot_id, start_of
+
+RECORD = "sandbox.json"
+_PLACE = (
+    "/var/lib/lockstep-slurm-sandbox"  # /run is emptied at a restart, but often mounted noexec: no job starts
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sandbox that was started, and may have ended since."""
+
+    folder: Path
+    boot: str
+    """The start-up of the machine that it belongs to."""
+    uid: int
+    """For whom it was started, through sudo or not."""
+    keeper: Process
+    daemons: dict[str, Process] = field(default_factory=dict)
+    """By name: ``munged``, ``slurmctld``, and the nodes ``n1`` and ``n2``."""
+    ready: bool = False
+    """Whether every daemon was started."""
+
+    @property
+    def conf(self) -> Path:
+        """What SLURM_CONF has to be."""
+        return self.folder / CONF
+
+    def living(self) -> dict[str, Process]:
+        """The keeper and the daemons that still run, by name."""
+        if self.boot != boot_id():
+            return {}
+        every = {"keeper": self.keeper, **self.daemons}
+        return {
+            name: process
+            for name, process in every.items()
+            if process.started > 0 and start_of(process.pid) == process.started  # 0: it had ended at once
+        }
+
+
+def place() -> Path:
+    """The one known folder: ``$LOCKSTEP_SLURM_SANDBOX``, else under ``/var/lib``."""
+    return Path(os.environ.get("LOCKSTEP_SLURM_SANDBOX") or _PLACE).absolute()
+
+
+def read_record(folder: Path) -> Record | None:
+    """The sandbox of a folder; None where there is none, or no record that can be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        path = folder / RECORD
+        if path.stat().st_uid not in (0, os.getuid()):
+            return None  # somebody else's word about which processes to end
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Record(
+            folder,
+            str(document["boot"]),
+            int(document["uid"]),
+            Process(**document["keeper"]),
+            {name: Process(**process) for name, process in document["daemons"].items()},
+            bool(document["ready"]),
+        )
+    return None
+
+
+def running() -> Record | None:
+    """The sandbox that commands of this user go to where SLURM_CONF is not set."""
+    record = read_record(place())
+    if record is None or os.getuid() not in (0, record.uid) or not record.ready:
+        return None
+    return record if "slurmctld" in record.living() else None
+
+
+def sandboxed(folder: Path) -> Iterator[Process]:
+    """Processes of jobs that say in their environment that they are of this sandbox."""
+    wanted = f"SLURM_CONF={folder / CONF}".encode()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            have = (path / "environ").read_bytes().split(b"\0")
+            # SLURMD_NODENAME is set by a node alone: a user's shell in which SLURM_CONF is exported has none.
+            if wanted in have and any(entry.startswith(b"SLURMD_NODENAME=") for entry in have):
+                yield Process(int(path.name), start_of(int(path.name)))
+
+
+CONF = "slurm.conf"

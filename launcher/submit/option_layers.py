@@ -1,0 +1,70 @@
+"""What a job asks for, out of several sources of which the later wins: a profile, the config, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...data.common import UsageError
+from ..options import Supervision
+from ..slurm import SlurmConfig
+
+_DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}
+_EITHER = ("gpus", "cpu")  # a job has one of them: the one that was said last
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source: keys of the ``slurm:`` section, and where each was said."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """Every option of a job, and who said so."""
+
+    slurm: SlurmConfig
+    origins: dict[str, str]
+    """Key of the ``slurm:`` section to where its value came from."""
+    supervision: Supervision = field(default_factory=Supervision)
+
+
+def job_options(layers: Sequence[Layer]) -> JobOptions:
+    """Put the sources together; each has been checked by itself.
+
+    Raises:
+        UsageError: one source wants both GPUs and CPU processes.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in (Layer(_DEFAULTS, dict.fromkeys(_DEFAULTS, "default")), *layers):
+        _lay(values, origins, layer)
+    slurm = SlurmConfig.model_validate(values)
+    return JobOptions(slurm, origins, _supervision(slurm))
+
+
+def _lay(values: dict[str, Any], origins: dict[str, str], layer: Layer) -> None:
+    """Put a layer over those before it."""
+    given = {key: value for key, value in layer.values.items() if value is not None}
+    if all(key in given for key in _EITHER):
+        raise UsageError(
+            f"gpus ({layer.origins['gpus']}) and cpu ({layer.origins['cpu']}):"
+            " a job's processes are on GPUs or on CPUs, not both",
+            "leave one of them out",
+        )
+    if any(key in given for key in _EITHER):
+        for key in _EITHER:
+            values.pop(key, None)
+            origins.pop(key, None)
+    for key, value in given.items():
+        both = key == "sbatch" and key in values  # options of several sources stand beside each other
+        values[key] = {**values[key], **value} if both else value
+        origins[key] = f"{origins[key]}; {layer.origins[key]}" if both else layer.origins[key]
+
+
+def _supervision(slurm: SlurmConfig) -> Supervision:
+    given = {key: getattr(slurm, key) for key in ("hang_timeout", "max_restarts", "grace")}
+    return Supervision(**{key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,80 @@
+"""A run that was submitted goes on: in SLURM, or on this machine where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ...data.common import UsageError
+from ..console import put_json, say
+from ..runs import read_outcome, refuse_live
+from ..slurm import JobSpec, Need, Wish
+from .sbatch_arguments import SCRIPT
+from .scheduler import Laid, send, try_out, when
+from .submit_lock import submitting
+
+
+def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bool) -> int:
+    """Send a run that is over once more, with the very options it was submitted with; the exit status.
+
+    Args:
+        folder: of the run.
+        job: as it was submitted.
+        said: settings and options of the command line, none of which the job would heed.
+        as_json: answer as ``launch submit --json`` does.
+
+    Raises:
+        UsageError: it is done, a job of it waits or runs, something was said that cannot be heeded, or SLURM refuses.
+        MachineError: SLURM does not answer.
+    """
+    name = folder.name
+    if said:
+        raise UsageError(
+            f"{name} is a SLURM run, which goes on as it was submitted: {said[0]} cannot be changed",
+            f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
+        )
+    arguments = [*job.sbatch, str(SCRIPT), job.python, str(folder)]
+    wish = Wish(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
+    with submitting(folder):
+        _refuse_done(folder, job)
+        refuse_live(folder, "or let it go on by itself")
+        expected = _expected(arguments, job)
+        number = send(arguments, job.env, Laid(), [wish])
+    if as_json:
+        facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
+        put_json({"schema_version": 1, **facts, "expected_start": expected})
+    say([f"{name}: job {number} is queued, with the options of its first submission{when(expected)}"])
+    return 0
+
+
+def _expected(arguments: Sequence[str], job: JobSpec) -> str:
+    """When SLURM expects to start it; what only has to wait is not told from what never fits, so sbatch decides."""
+    with suppress(UsageError):
+        return try_out(arguments, job.env, Need()).start
+    return ""
+
+
+def refuse_unbegun(folder: Path, job: JobSpec) -> None:
+    """Only what has begun can go on here.
+
+    Raises:
+        UsageError: it has not, or is a program.
+    """
+    name, there = folder.name, f"`launch resume {folder.name}` sends it to SLURM"
+    if job.kind == "run":
+        raise UsageError(f"{name} is a program: `launch resume` cannot go on with it here", there)
+    if not (folder / "spec.json").is_file():
+        raise UsageError(f"{name} has not begun: there is nothing to go on from here", there)
+
+
+def _refuse_done(folder: Path, job: JobSpec) -> None:
+    outcome = read_outcome(folder) or {}
+    if outcome.get("status") != "done":
+        return
+    name, steps = folder.name, outcome.get("steps")
+    longer = f"train it longer, on this machine, with `launch resume {name} train.epochs=N --local`"
+    raise UsageError(
+        f"{name} is done" + (f": after {steps:,} steps" if isinstance(steps, int) else ""),
+        "submit it anew under another --name" if job.kind == "run" else longer,
+    )

@@ -1,0 +1,104 @@
+"""A job's options as sbatch's arguments. The one file where sbatch's options are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ... import slurm as package
+from ...data.common import UsageError
+from ..config import printable
+from ..slurm import FOLDER, SlurmConfig, seconds_of
+
+SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
+"""Constant: what differs between jobs is in its two arguments and in the run folder."""
+How = Literal["requeue", "chain", "none"]
+
+_ASIS = (
+    "time", "partition", "account", "qos", "mem", "constraint", "gres", "exclude", "reservation", "mail_user",
+    "mail_type",
+)  # fmt: skip
+_WARNING = 120
+_SHORT = 10
+
+
+def sbatch_options(
+    run: Path, slurm: SlurmConfig, *, cores: int | None, requeue: bool, tasks: str = ""
+) -> list[str]:
+    """Everything that sbatch is told, each option one argument ``--name=value``.
+
+    Args:
+        run: the run's folder, which also names the job; of an array, the sweep's.
+        slurm: what the job asks for.
+        cores: CPUs on each node; None leaves them to the partition.
+        requeue: whether SLURM puts the job back into the queue when it is preempted or loses a node.
+        tasks: what ``--array`` is told, which makes it an array; empty for a single job.
+    """
+    options = [
+        f"--job-name={run.name}",
+        f"--chdir={run}",
+        f"--output={_pattern(run, tasks)}",
+        "--open-mode=append",
+    ]
+    options += [f"--array={tasks}"] if tasks else []
+    options += [f"--nodes={slurm.nodes or 1}", "--ntasks-per-node=1"]
+    options += [f"--gpus-per-node={slurm.gpus}"] if slurm.gpus else []
+    options += [f"--cpus-per-task={cores}"] if cores else []
+    options += [f"--{key.replace('_', '-')}={value}" for key in _ASIS if (value := getattr(slurm, key))]
+    options += [
+        f"--signal=B:USR1@{warning(slurm)}",
+        "--requeue" if requeue else "--no-requeue",
+        "--export=ALL",
+    ]
+    return [*options, *_others(slurm)]
+
+
+def warning(slurm: SlurmConfig) -> int:
+    """Seconds before the time limit at which SLURM is to send its signal, which it does up to 60 s early.
+
+    The supervisor's own clock stops a training in time; this is the net below it. A program gets its ``grace`` of it.
+    """
+    limit = seconds_of(slurm.time) if slurm.time else None
+    wanted = max(_WARNING, round(slurm.grace or 0) + _WARNING // 2)
+    return wanted if limit is None else max(_SHORT, min(wanted, limit // 5))
+
+
+def refuse_path(path: Path, what: str) -> None:
+    """Refuse what SLURM or a terminal would take for something else than a part of a path.
+
+    Raises:
+        UsageError: it has a control character or a backslash.
+    """
+    text = str(path)
+    if not text.isprintable() or "\\" in text:
+        raise UsageError(
+            f"{printable(text)}: {what} must have neither control characters nor backslashes in its path",
+            "SLURM cannot write there: use another folder",
+        )
+
+
+def tasks_of(indices: Sequence[int], at_once: int | None) -> str:
+    """Points of a sweep as ``--array`` names them: ``0-3,7%2``."""
+    spans: list[list[int]] = []
+    for index in sorted(indices):
+        if spans and index == spans[-1][-1] + 1:
+            spans[-1][1:] = [index]
+        else:
+            spans.append([index])
+    return ",".join("-".join(map(str, span)) for span in spans) + (f"%{at_once}" if at_once else "")
+
+
+def _pattern(run: Path, tasks: str) -> str:
+    """The job's own log. SLURM reads % in it as the beginning of a field, and %% as itself.
+
+    A task of an array writes into the folder of its own point, ``NAME-007`` beside the sweep's.
+    """
+    if tasks:
+        return f"{run}-".replace("%", "%%") + f"%3a/{FOLDER}/job-%A_%a.log"
+    return f"{run}/{FOLDER}/".replace("%", "%%") + "job-%j.log"
+
+
+def _others(slurm: SlurmConfig) -> Iterator[str]:
+    for name, value in (slurm.sbatch or {}).items():
+        yield f"--{name}" if value is True else f"--{name}={value}"

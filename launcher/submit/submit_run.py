@@ -1,0 +1,132 @@
+"""``launch submit``: from what was asked for to a job in SLURM's queue, or to a card that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...data.common import UsageError
+from ..config import ResolvedConfig, printable, to_yaml
+from ..console import put, put_json, say
+from ..runs import LOCK, create_run, held, program_stem, safe_stem
+from ..slurm import is_token, secret_option
+from .dry_run import listing_of
+from .job_plan import JobPlan, check_setup, plan_job
+from .scheduler import Outlook, laid_out, send, try_out, when
+from .submission import Submission, compose
+
+
+@dataclass(frozen=True)
+class SubmitRequest:
+    """What the command line asks for."""
+
+    resolved: ResolvedConfig | None
+    """Of a training; None for a program."""
+    program: list[str] = field(default_factory=list)
+    """``SCRIPT ARGS…`` or ``-m MODULE ARGS…``; empty for a training."""
+    slurm: dict[str, Any] = field(default_factory=dict)
+    """Keys of the ``slurm:`` section; None where nothing was said."""
+    name: str | None = None
+    cluster: str | None = None
+    dry_run: bool = False
+    json: bool = False
+
+
+def submit(request: SubmitRequest) -> int:
+    """Send a job, or with ``--dry-run`` show what would be sent; the exit status.
+
+    Raises:
+        UsageError: something that was asked for is wrong, or SLURM refuses the job.
+        MachineError: SLURM does not answer.
+    """
+    _check_program(request.program)
+    plan = plan_job(request.resolved, request.slurm, request.cluster)
+    notes = [*plan.notes, *_told(request.program)]
+    with laid_out() as laid:
+        stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
+        laid.folders.append(create_run(request.name, stem))
+        with _prepared(laid.folders[0]):
+            submission = _compose(laid.folders[0], request, plan)
+            outlook = try_out(submission.arguments, submission.job.env, plan.need)
+            notes += outlook.notes
+            if request.dry_run:
+                _show(submission, request, outlook, notes)
+                return 0
+            submission.fill()
+        job = send(submission.arguments, submission.job.env, laid, [submission.wish()], plan.need)
+    _tell(submission, request, job, outlook, notes)
+    return 0
+
+
+@contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """Hold the folder until it is a run's: who is killed before leaves a lock that nobody holds, and the name free."""
+    with held(folder):
+        yield
+        (folder / LOCK).unlink()
+
+
+def _check_program(program: list[str]) -> None:
+    """What would be found out only after hours in a queue, or never.
+
+    Raises:
+        UsageError: there is no such script, no module was named, or an argument is a token.
+    """
+    if program == ["-m"]:
+        raise UsageError("-m: a module's name is missing", "launch submit [OPTIONS] -m MODULE [ARGS]")
+    if program and not program[0].startswith("-m") and not Path(program[0]).exists():
+        about = f"{printable(program[0])}: there is no such script"
+        raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
+    if any(map(is_token, program[1:])):
+        raise UsageError(
+            "an argument of the program is a token, which the run folder would keep",
+            "write it into a file of yours, and let the program read that",
+        )
+
+
+def _told(program: list[str]) -> list[str]:
+    """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
+    names = dict.fromkeys(name for argument in program[1:] if (name := secret_option(argument)))
+    return [
+        f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
+    ]
+
+
+def _compose(folder: Path, request: SubmitRequest, plan: JobPlan) -> Submission:
+    submission = compose(
+        folder,
+        plan.options,
+        base=request.resolved.base if request.resolved else None,
+        config=to_yaml(request.resolved) if request.resolved else "",
+        program=request.program,
+        cores=plan.cores,
+        how=plan.how,
+        requeue=plan.requeue,
+    )
+    check_setup(submission.setup)
+    return submission
+
+
+def _show(submission: Submission, request: SubmitRequest, outlook: Outlook, notes: list[str]) -> None:
+    if request.json:
+        facts = {"status": "planned", "expected_start": outlook.start}
+        put_json({"schema_version": 1, **facts, **submission.to_json()})
+        return
+    put(listing_of(submission.to_json(), submission.values))
+    say(f"note: {note}" for note in notes)
+    say([outlook.verdict])
+
+
+def _tell(
+    submission: Submission, request: SubmitRequest, job: int, outlook: Outlook, notes: list[str]
+) -> None:
+    run = submission.folder.name
+    if request.json:
+        facts = {"run": run, "run_dir": str(submission.folder), "status": "queued", "job": str(job)}
+        put_json({"schema_version": 1, **facts, "expected_start": outlook.start})
+    say(f"note: {note}" for note in notes)
+    say([f"{run}: job {job} is queued{when(outlook.start)}"])
+    say([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])

@@ -1,0 +1,76 @@
+"""What the processes of an attempt are told: the agent when it is started, and when it may start the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..machine import CPUS, World, to_variable
+from .rank_outputs import Outputs
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an agent is started for."""
+
+    threads: int
+    """Per rank; has to be known before torch is imported."""
+    environment: dict[str, str]
+    """Additions to the ranks' environment."""
+    modules: Sequence[str]
+    """Imported before the ranks are forked."""
+    log: Path
+    """The agent's own output."""
+    room: int = 0
+    """Bytes that the agent's command line should have at least, so that ranks can show theirs in its place."""
+    stdin: bool = False
+    """Whether ranks read this process's stdin; else there is nothing for them to read."""
+    keep: Sequence[int] = ()
+    """Open files that the agent inherits."""
+    outputs: Outputs | None = None
+    """Where the ranks print; without it each to its log, unseen."""
+
+
+def visible_gpus(world: World) -> dict[str, str]:
+    """A chosen GPU is number LOCAL_RANK of those that the ranks see; numbers mean what nvidia-smi means by them."""
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(world.gpus),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        CPUS: to_variable(world.cpus),
+    }
+
+
+def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[str, Any]:
+    """What the agent is told, but for what the ranks run."""
+    return {
+        "run": folder.parent.name,
+        "processes": world.processes,
+        "max_restarts": 0,
+        "attempt_dir": str(folder),
+        "environment": environment,
+        "start": "fork",
+        "umask": 0o077,
+        "program": None,
+        "argv": None,
+        "streams": None,
+    }
+
+
+def next_attempt(folder: Path, kind: str) -> Path:
+    """``KIND-K`` with the first K that is free."""
+    number = 1
+    while (folder / f"{kind}-{number}").exists():
+        number += 1
+    return folder / f"{kind}-{number}"
+
+
+def modules_for(source: str) -> Sequence[str]:
+    """What is worth importing before the fork: torch, and what the program's own text says it uses."""
+    modules = ["torch", "torch.distributed"]
+    if any(
+        word in source for word in ("DistributedDataParallel", "DDP", "fully_shard", "accelerate", "compile(")
+    ):
+        modules.append("torch._dynamo")
+    return [*modules, *(name for name in ("accelerate", "torchvision") if name in source)]

@@ -1,0 +1,126 @@
+"""The live view of ``launch run``: rank 0 as it comes, and what other ranks say, once, with who says it.
+
+Rank 0's stdout goes to stdout and its stderr to stderr, byte for byte, so that ``launch run … > out.txt`` gives what
+``python … > out.txt`` would. Other ranks' lines go to stderr. A thread writes, because a terminal that is stopped
+or a pager that waits must not stop the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+
+from ..console import Merger, plain, spans
+from .rank_outputs import ERR, OUT
+
+_TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
+_QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: the logs have it
+_LINE_BYTES = 2000
+_RETRY_SECONDS = 0.01
+
+
+class View:
+    """Feeds a terminal. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._left_out = 0
+        self._partial: dict[tuple[int, int], bytes] = {}
+        self._merger = Merger()
+        self._fresh: deque[tuple[float, int]] = deque()
+        """How many lines began to wait at which time."""
+        self._in_line = False
+        self._same_place = _same_place()
+        self._thread = threading.Thread(target=self._write, name="view", daemon=True)
+        self._thread.start()
+
+    def feed(self, rank: int, stream: int, data: bytes) -> None:
+        """Some bytes of a rank."""
+        if not data:
+            return
+        if rank == 0:
+            self._in_line = self._same_place and not data.endswith((b"\n", b"\r"))
+            self._put(stream, data)
+            return
+        *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
+        self._partial[rank, stream] = rest[-_LINE_BYTES:]
+        for line in lines:
+            self._say(rank, line)
+
+    def _say(self, rank: int, line: bytes) -> None:
+        """Hold a line back for a moment: other ranks may say the same."""
+        self._merger.feed(
+            rank, plain(line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace"))
+        )
+
+    def tick(self, notes: list[str]) -> None:
+        """Show what has been held back for long enough, and take the notes that there are."""
+        self._flush(everything=False)
+        while notes:
+            self._line(f"note: {notes.pop(0)}")
+
+    def _flush(self, *, everything: bool) -> None:
+        now = time.monotonic()
+        self._fresh.append((now, self._merger.fresh))
+        while self._fresh and (everything or now - self._fresh[0][0] > _TOGETHER_SECONDS):
+            self._fresh.popleft()
+        for text, ranks in self._merger.ready(keep=sum(count for _, count in self._fresh)):
+            self._line(f"[{spans(ranks)}] {text}")
+
+    def _line(self, text: str) -> None:
+        start = "\n" if self._in_line else ""
+        self._in_line = False
+        self._put(ERR, f"{start}{text}\n".encode())
+
+    def _put(self, stream: int, data: bytes) -> None:
+        if self._waiting > _QUEUED_BYTES:
+            self._left_out += len(data)
+            return
+        if self._left_out:
+            note = f"\n[launch: {self._left_out} bytes are left out here, the logs have them]\n".encode()
+            data, self._left_out = note + data, 0
+        self._waiting += len(data)
+        self._queue.put((stream, data))
+
+    def _write(self) -> None:
+        closed = set()
+        while (item := self._queue.get()) is not None:
+            stream, data = item
+            while data and stream not in closed:
+                try:
+                    data = data[os.write(stream, data) :]
+                except BlockingIOError:  # somebody made the terminal non-blocking
+                    time.sleep(_RETRY_SECONDS)
+                except OSError:  # nobody is left to read it
+                    closed.add(stream)
+            self._waiting -= len(item[1])
+
+    def turn(self) -> None:
+        """Show the rest of ranks that have ended; others follow them."""
+        for (rank, _), rest in self._partial.items():
+            if rest:
+                self._say(rank, rest)
+        self._partial.clear()
+        self._flush(everything=True)
+
+    def close(self) -> None:
+        """Show the rest and wait until it is written."""
+        self.turn()
+        if self._in_line:
+            with suppress(OSError):
+                if os.isatty(ERR):
+                    self._put(ERR, b"\n")
+        self._queue.put(None)
+        self._thread.join()
+
+
+def _same_place() -> bool:
+    """Whether stdout and stderr go to one terminal or file, where a line of one can cut into a line of the other."""
+    with suppress(OSError):
+        return os.path.sameopenfile(OUT, ERR)
+    return False

@@ -1,0 +1,27 @@
+"""`launch sweep`: grids, here and as a job array."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from . import stop_sweep as stop_sweep
+    from .job_array import is_of_slurm as is_of_slurm
+    from .job_array import sweep_there as sweep_there
+    from .local_sweep import sweep_here as sweep_here
+    from .request import SweepRequest as SweepRequest
+    from .request import existing as existing
+    from .results import aligned as aligned
+    from .results import lines as lines
+    from .results import results_of as results_of
+    from .results import to_json as to_json
+    from .results import write_results as write_results
+    from .sweep_folder import Point as Point
+    from .sweep_folder import Sweep as Sweep
+    from .sweep_folder import all_sweeps as all_sweeps
+    from .sweep_folder import overall as overall
+    from .sweep_folder import points_of as points_of
+    from .sweep_folder import read_sweep as read_sweep
+    from .sweep_folder import refuse_sweep as refuse_sweep
+else:
+    __getattr__ = lazy_exports(__name__)

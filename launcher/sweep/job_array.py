@@ -1,0 +1,288 @@
+"""``launch sweep … --submit``: the points of a sweep as one SLURM job array.
+
+Each point is laid out as a run of its own, as ``launch submit`` would, so that it lives as every submitted run does:
+what goes on after its time limit, a preemption or a failure is that point alone. Only the first submission, and that
+of points which are tried again, is of several at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...data.common import MachineError, UsageError
+from ..config import ResolvedConfig, to_yaml
+from ..console import put, put_json, say
+from ..runs import create_run, statuses
+from ..slurm import Wish, note_job, read_job
+from ..submit import (
+    SCRIPT,
+    JobPlan,
+    Laid,
+    Outlook,
+    Submission,
+    check_setup,
+    compose,
+    flag,
+    laid_out,
+    listing_of,
+    plan_job,
+    sbatch_options,
+    send,
+    submitting,
+    tasks_of,
+    try_out,
+    when,
+)
+from .grid import parse_grid
+from .point_configs import resolve_all, resolve_point
+from .request import SweepRequest, create, planned, tell
+from .results import aligned, exit_code, results_of
+from .run_points import is_due
+from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
+
+_EITHER = ("gpus", "cpu")
+_HERE_TOO = ("hang_timeout", "max_restarts", "grace")
+"""Options that mean something without SLURM, too."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """The points that are to be submitted."""
+
+    sweep: Sweep
+    plan: JobPlan
+    points: dict[int, Submission]
+    options: list[str]
+    """Of sbatch, for all of them."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        return [*self.options, str(SCRIPT), self.first.job.python, str(self.sweep.folder)]
+
+    @property
+    def first(self) -> Submission:
+        """In all that the points have in common it stands for every one."""
+        return next(iter(self.points.values()))
+
+    @property
+    def wishes(self) -> list[Wish]:
+        """What the job logs of the points say, before and after it is sent."""
+        sweep = self.sweep.folder
+        return [
+            Wish(made.folder, sweep.name, sweep, index, {"how": made.job.how})
+            for index, made in self.points.items()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--dry-run --json``."""
+        files: dict[str, str] = {}
+        for submission in self.points.values():
+            files |= submission.files
+        common = self.first.to_json()
+        return {
+            "sbatch": ["sbatch", *self.arguments],
+            "files": files,
+            "environment": common["environment"],
+            "origins": common["origins"],
+            "points": [
+                {"index": index, "run": made.folder.name, "overrides": self.sweep.overrides(index)}
+                for index, made in self.points.items()
+            ],
+        }
+
+
+def is_of_slurm(found: Sweep | None, request: SweepRequest) -> bool:
+    """Whether SLURM has the sweep, or is to have it.
+
+    Raises:
+        UsageError: a sweep of this machine is to be submitted, or an option makes no sense without SLURM.
+    """
+    if found is not None and request.submit and not found.slurm:
+        raise UsageError(
+            f"{found.folder.name} is trained on this machine", "submit another sweep, under another --name"
+        )
+    if request.submit or (found is not None and found.slurm):
+        return True
+    said = [flag(key) for key in _given(request.slurm) if key not in _HERE_TOO]
+    said += ["at-once"] * bool(request.at_once) + ["cluster"] * bool(request.cluster)
+    if said:
+        raise UsageError(f"--{said[0]} is an option of a SLURM job", "add --submit")
+    return False
+
+
+def sweep_there(found: Sweep | None, request: SweepRequest) -> int:
+    """Submit the points that are due, or print the table of a sweep that was submitted; the exit status.
+
+    Args:
+        found: the sweep that goes on; None for a new one.
+        request: what was asked for.
+
+    Raises:
+        UsageError: the grid, a config or an option is wrong, or SLURM refuses the array.
+        MachineError: SLURM does not answer.
+    """
+    if found is not None and not (request.submit or request.retry or request.dry_run):
+        return _look(found, request)
+    return _submit(found, request)
+
+
+def _look(found: Sweep, request: SweepRequest) -> int:
+    """The table as it is now; 0 while SLURM has points of it."""
+    known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
+    results = results_of(found, request.sort, known)
+    tell(results, as_json=request.json)
+    if problem:
+        say([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
+    goes_on = overall(results.points) in ("running", "stopping", "queued")
+    return 0 if goes_on else exit_code(results.points)
+
+
+def _submit(found: Sweep | None, request: SweepRequest) -> int:
+    """Send the points that are due, or show what would be sent."""
+    with _sweep(found, request) as here, laid_out() as laid:
+        before = here if found is not None else None
+        is_only_planned = found is None and request.dry_run
+        laid.folders += [here.folder] if found is None and not is_only_planned else []
+        due = range(len(here.points)) if is_only_planned else _due(here, retry=request.retry)
+        if not due:
+            laid.is_kept = True
+            say([f"nothing was sent: no point of {here.folder.name} is due"])
+            return _look(here, request)
+        configs = _configs(before, request, due)
+        launch = _launch(before, request)
+        plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
+        array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
+        outlook = try_out(array.arguments, array.first.job.env, plan.need)
+        plan.notes.extend(outlook.notes)
+        if request.dry_run:
+            _show(array, outlook, as_json=request.json)
+            return 0
+        _fill(array, laid)
+        job = send(array.arguments, array.first.job.env, laid, array.wishes, plan.need)
+        note_job(array.sweep.folder, "submitted", job, points=list(array.points))
+    _tell(array, job, outlook.start, as_json=request.json)
+    return 0
+
+
+def _due(found: Sweep, *, retry: bool) -> list[int]:
+    known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
+    if problem:
+        raise MachineError(
+            f"{found.folder.name}: SLURM could not be asked which points it still has: {problem}",
+            f"try again; `launch status {found.folder.name}` says what their folders know",
+        )
+    return [point.index for point in points_of(found, known) if is_due(point, retry=retry)]
+
+
+def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> dict[int, ResolvedConfig]:
+    """Of each point; a new sweep has no copy of the config yet."""
+    if varied := [key for key in (found or planned(request)).axes if key.partition(".")[0] == "slurm"]:
+        raise UsageError(
+            f"{varied[0]} varies, and the points of one array are alike in what they ask of SLURM",
+            "submit a sweep for each value",
+        )
+    if found is not None:
+        return {index: resolve_point(found, index) for index in due}
+    every = resolve_all(request.config, parse_grid(request.settings))
+    return {index: every[index] for index in due}
+
+
+def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
+    """What was asked of SLURM; a sweep that goes on keeps what is not said anew."""
+    before = found.launch if found is not None else {}
+    said = _given({**request.slurm, "gpus": request.gpus, "cpu": request.cpu})
+    kept = dict(before.get("slurm", {}))
+    if any(key in said for key in _EITHER):
+        kept = {key: value for key, value in kept.items() if key not in _EITHER}
+    return {
+        "slurm": kept | said,
+        "cluster": request.cluster or before.get("cluster"),
+        "at_once": request.at_once or before.get("at_once"),
+    }
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value not in (None, [], {})}
+
+
+@contextmanager
+def _sweep(found: Sweep | None, request: SweepRequest) -> Iterator[Sweep]:
+    """The sweep, made where it is not there; nobody else submits it until what was asked for it is noted.
+
+    Which of its points are due is told only then: another command may just have sent them, of a new one, too.
+    """
+    if request.dry_run:
+        yield found or planned(request)
+        return
+    folder = (found or create(request)).folder
+    with submitting(folder):
+        yield read_sweep(folder)
+
+
+def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan) -> Array:
+    points = {index: _point(sweep, index, resolved, plan) for index, resolved in configs.items()}
+    tasks = tasks_of(list(points), sweep.launch["at_once"])
+    slurm = plan.options.slurm
+    options = sbatch_options(sweep.folder, slurm, cores=plan.cores, requeue=plan.requeue, tasks=tasks)
+    check_setup(next(iter(points.values())).setup)
+    return Array(sweep, plan, points, options)
+
+
+def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) -> Submission:
+    """A point as ``launch submit`` would send it; one that is tried again stays the same run."""
+    made = compose(
+        sweep.run(index),
+        plan.options,
+        base=sweep.base,
+        config=to_yaml(resolved),
+        program=[],
+        cores=plan.cores,
+        how=plan.how,
+        requeue=plan.requeue,
+    )
+    before = read_job(sweep.run(index))
+    if before is None:
+        return made
+    return replace(made, job=replace(made.job, wandb_id=before.wandb_id, folder=before.folder))
+
+
+def _fill(array: Array, laid: Laid) -> None:
+    for submission in array.points.values():
+        if not submission.folder.exists():
+            laid.folders.append(create_run(submission.folder.name, ""))
+        submission.fill()
+    write_sweep(array.sweep)
+
+
+def _show(array: Array, outlook: Outlook, *, as_json: bool) -> None:
+    document = array.to_json()
+    if as_json:
+        put_json({"schema_version": 1, "status": "planned", "expected_start": outlook.start, **document})
+        return
+    sweep, first = array.sweep, array.first
+    put(["# The points; the folder of each is filled as that of the first, below"])
+    rows = [[made.folder.name, *sweep.points[index].values()] for index, made in array.points.items()]
+    put([*aligned([["point", *sweep.labels.values()], *rows], left={0}), ""])
+    put(listing_of({**document, "files": first.files}, first.values))
+    say(f"note: {note}" for note in array.plan.notes)
+    say([outlook.verdict])
+
+
+def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:
+    name, count = array.sweep.folder.name, len(array.points)
+    if as_json:
+        facts = {"sweep": name, "sweep_dir": str(array.sweep.folder), "status": "queued", "job": str(job)}
+        points = array.to_json()["points"]
+        put_json({"schema_version": 1, **facts, "expected_start": expected, "points": points})
+    say(f"note: {note}" for note in array.plan.notes)
+    at_once = array.sweep.launch["at_once"]
+    points_said = f"{count} point{'s' * (count > 1)}" + (
+        f", {at_once} at once" if at_once and at_once < count else ""
+    )
+    say([f"{name}: job {job} is queued, an array of {points_said}{when(expected)}"])
+    some = array.first.folder.name
+    say([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])

@@ -1,0 +1,52 @@
+"""The process of one point of a local sweep: a launch of its own, so that its end is not the sweep's."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..console import documented, guarded
+from ..options import Supervision
+from ..train import Request
+from ..train import training_run as local
+from .point_configs import resolve_point
+from .sweep_folder import read_sweep
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """``python -m lockstep.launcher.sweep.point_process SWEEP INDEX PARENT``."""
+    folder, index, parent = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    guarded(lambda: _train(folder, index, parent))
+
+
+def _train(folder: Path, index: int, parent: int) -> None:
+    _end_with(parent)
+    sweep = read_sweep(folder)
+    launch: dict[str, Any] = json.loads(sys.argv[4])
+    with documented(json=True):
+        request = Request(
+            gpus=launch["gpus"],
+            cpu=launch["cpu"],
+            json=True,
+            name=sweep.run(index).name,
+            supervision=Supervision(**launch["supervision"]),
+        )
+        sys.exit(local.train(resolve_point(sweep, index), request))
+
+
+def _end_with(parent: int) -> None:
+    """A sweep that is killed outright takes its point along, which then has time for a checkpoint."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

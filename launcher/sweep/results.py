@@ -1,0 +1,288 @@
+"""A sweep as people see it: a row for each point, the best one, ``results.csv``, and one JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data.common import UsageError, did_you_mean, write_text
+from ..console import figure
+from ..runs import Status, brief
+from .sweep_folder import Point, Sweep, overall, points_of
+
+RESULTS = "results.csv"
+_LOWER = ("loss", "error")
+_MINOR = ("val/count", "val/loss")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point and the best it reached."""
+
+    point: Point
+    metrics: Mapping[str, float | None]
+    """The newest of each: a run that was stopped within an epoch keeps the values of the last whole one."""
+    best: float | None
+    """Of the sweep's main metric, over all epochs."""
+    epoch: int | None
+    """In which, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep, now."""
+
+    sweep: Sweep
+    metrics: list[str]
+    """Every metric that a point has, the main one first."""
+    rows: list[Row]
+    """In the order that was asked for."""
+
+    @property
+    def main(self) -> str:
+        """The metric that points are judged by; nothing before any was measured."""
+        return self.metrics[0] if self.metrics else ""
+
+    @property
+    def points(self) -> list[Point]:
+        """In their own order."""
+        return sorted((row.point for row in self.rows), key=lambda point: point.index)
+
+    @property
+    def winner(self) -> Row | None:
+        """The row with the best value of the main metric."""
+        rated = [row for row in self.rows if _rated(self.main, row.best) > -math.inf]
+        return max(rated, key=lambda row: (_rated(self.main, row.best), -row.point.index), default=None)
+
+
+def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Status] | None = None) -> Results:
+    """How every point stands.
+
+    Args:
+        sweep: theirs.
+        sort: a metric, best first; a varied key; None for the order of the points.
+        known: runs that were looked at already, in the light of what SLURM says.
+
+    Raises:
+        UsageError: there is nothing of that name to sort by.
+    """
+    points = points_of(sweep, known)
+    epochs = [_epochs(sweep.run(point.index)) for point in points]
+    newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
+    metrics = _metrics(newest)
+    rows = [
+        Row(point, values, *_best(events, metrics[0] if metrics else ""))
+        for point, values, events in zip(points, newest, epochs, strict=True)
+    ]
+    return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
+
+
+def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
+    names = dict.fromkeys(name for values in newest for name in values if name != "val/count")
+    ranked = [name for name in names if name.startswith("val/") and name not in _MINOR]
+    ranked += [name for name in ("val/loss", "train/loss") if name in names]
+    return list(dict.fromkeys([*ranked, *names]))
+
+
+def _epochs(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run's record, oldest first."""
+    found = []
+    with suppress(OSError), (folder / "metrics.jsonl").open("rb") as record:
+        for line in record:
+            if b'"epoch"' in line:
+                with suppress(ValueError, KeyError):
+                    event = json.loads(line)
+                    found += [event] if event["event"] == "epoch" else []
+    return found
+
+
+def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
+    return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
+
+
+def _best(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+    """The best value of a metric and its epoch, counted from 1."""
+    best: tuple[float | None, int | None] = None, None
+    for event in epochs:
+        if _rated(metric, event.get(metric)) > _rated(metric, best[0]):
+            best = event[metric], event["epoch"] + 1
+    return best
+
+
+def _rated(metric: str, value: float | None) -> float:
+    """So that more is better; what is no number is worst."""
+    if value is None or not math.isfinite(value):
+        return -math.inf
+    return -value if any(word in metric for word in _LOWER) else value
+
+
+def _sorted(sweep: Sweep, rows: list[Row], metrics: list[str], sort: str | None) -> list[Row]:
+    if sort in (None, "point"):
+        return rows
+    if sort in metrics:
+        return sorted(rows, key=lambda row: -_rated(sort, row.metrics.get(sort)))
+    keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
+    if sort not in keys:
+        known = ["point", *metrics, *sweep.labels.values()]
+        near = did_you_mean(sort or "", known)
+        raise UsageError(
+            f"--sort {sort}: no such column" + (f"; did you mean {near}?" if near else ""),
+            f"sort by one of {', '.join(known)}",
+        )
+    return sorted(rows, key=lambda row: _order(row.point.values[keys[sort]]))
+
+
+def _parsed(text: str) -> Any:
+    from ..config import parse_value
+
+    return parse_value(text)[0]
+
+
+def _order(text: str) -> tuple[int, float, str]:
+    value = _parsed(text)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (0, float(value), "") if number else (1, 0.0, text)
+
+
+def lines(results: Results) -> list[str]:
+    """The table, and what to say of the sweep as a whole."""
+    sweep = results.sweep
+    head = [
+        "point",
+        *sweep.labels.values(),
+        "status",
+        "epochs",
+        *(m.replace("/", " ") for m in results.metrics),
+    ]
+    head += [f"best {results.main.partition('/')[2]}", "at epoch"] if results.main else []
+    head += ["SLURM"] if sweep.slurm else []
+    words = {0, 1 + len(sweep.axes)} | ({len(head) - 1} if sweep.slurm else set())
+    table = aligned([head, *(_cells(results, row) for row in results.rows)], left=words)
+    return [*table, *_failures(results.points), *_verdict(results)]
+
+
+def _cells(results: Results, row: Row) -> list[str]:
+    point = row.point
+    found = row.metrics
+    cells = [point.run, *point.values.values(), point.status]
+    cells += [f"{point.found.epoch:,}" if point.found else ""]
+    cells += [figure(name, found[name]) if name in found else "" for name in results.metrics]
+    if results.main:
+        best = "" if row.best is None else figure(results.main, row.best)
+        cells += [best, "" if row.epoch is None else str(row.epoch)]
+    if results.sweep.slurm:
+        cells += [brief(point.found) if point.found else ""]
+    return cells
+
+
+def aligned(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+    """Columns as wide as they need to be; numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if column in left else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _failures(points: list[Point]) -> list[str]:
+    """Of each point what failed, and why no job goes on with it."""
+    found = []
+    for point in points:
+        error, gave_up = str(point.error.get("message", "")), point.found.gave_up if point.found else ""
+        if point.status == "failed" and error and error != gave_up:
+            found.append(f"{point.run}: {error.splitlines()[0]}")
+        if gave_up:
+            found.append(f"{point.run} gave up: {gave_up}")
+    return found
+
+
+def _verdict(results: Results) -> list[str]:
+    sweep, name, points = results.sweep, results.sweep.folder.name, results.points
+    found = []
+    if (best := results.winner) is not None:
+        value = figure(results.main, best.best)
+        where = sweep.words(best.point.index)
+        found.append(
+            f"best: {best.point.run} ({where}), {results.main.replace('/', ' ')} {value}, epoch {best.epoch}"
+        )
+    counts = {
+        state: sum(point.status == state for point in points)
+        for state in dict.fromkeys(p.status for p in points)
+    }
+    found.append(f"{name}: {overall(points)}; {', '.join(f'{n} {state}' for state, n in counts.items())}")
+    if overall(points) == "failed":
+        found.append(f"try the failed ones again with `launch sweep {name} --retry`")
+    elif overall(points) == "stopped":
+        found.append(f"go on with `launch sweep {name}{' --submit' * sweep.slurm}`")
+    return found
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """The sweep as ``--json`` prints it."""
+    sweep, best = results.sweep, results.winner
+    return {
+        "sweep": sweep.folder.name,
+        "sweep_dir": str(sweep.folder),
+        "kind": "sweep",
+        "status": overall(results.points),
+        "exit_code": exit_code(results.points),
+        "keys": list(sweep.axes),
+        "metric": results.main or None,
+        "best": None if best is None else best.point.run,
+        "points": [_point_json(sweep, row) for row in results.rows],
+    }
+
+
+def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
+    point = row.point
+    found = point.found
+    return {
+        "index": point.index,
+        "run": point.run,
+        "run_dir": str(sweep.run(point.index)),
+        "values": {key: _parsed(value) for key, value in point.values.items()},
+        "status": point.status,
+        "exit_code": point.exit_code,
+        "error": dict(point.error) or None,
+        **({"gave_up": found.gave_up or None, "slurm": dict(found.slurm)} if found and found.slurm else {}),
+        "epoch": found.epoch if found else 0,
+        "step": found.step if found else 0,
+        "metrics": dict(row.metrics),
+        "best": row.best,
+        "best_epoch": row.epoch,
+    }
+
+
+def exit_code(points: list[Point]) -> int:
+    """Of the sweep: 0 where all are done, else that of the first point that failed, else 75: it can go on."""
+    failed = [point.exit_code or 1 for point in points if point.status == "failed"]
+    return failed[0] if failed else 0 if overall(points) == "done" else 75
+
+
+def write_results(results: Results) -> None:
+    """``results.csv``, whole or not at all; a folder that cannot be written costs no one their answer."""
+    keys, metrics = list(results.sweep.axes), results.metrics
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    best = f"best {results.main}" if results.main else "best"
+    table.writerow(["point", *keys, "status", "exit_code", "epochs", "steps", *metrics, best, "best_epoch"])
+    for row in sorted(results.rows, key=lambda row: row.point.index):
+        point, found = row.point, row.point.found
+        progress = [found.epoch, found.step] if found else ["", ""]
+        values = [row.metrics.get(name) for name in metrics]
+        head = [point.run, *point.values.values(), point.status, point.exit_code]
+        table.writerow([*head, *progress, *values, row.best, row.epoch])
+    path = results.sweep.folder / RESULTS
+    with suppress(OSError):
+        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
+            write_text(path, text.getvalue())

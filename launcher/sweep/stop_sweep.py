@@ -1,0 +1,102 @@
+"""``launch stop`` and ``cancel`` of a sweep that SLURM has: all of its points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...data.common import LockstepError, MachineError
+from ..console import best_effort, say
+from ..runs import ask, asked, has_stopped, is_run, is_waiting, live_jobs, though, until, write_request
+from ..slurm import note_job
+from .sweep_folder import Sweep, overall, points_of
+
+if TYPE_CHECKING:
+    from ..slurm import Job
+
+_EVERY_SECONDS = 1.0  # each look is a question to everybody's queue
+_CANCEL_SECONDS = 120.0
+
+
+def cancel(sweep: Sweep) -> int:
+    """End every point at once, and all jobs that would go on with one; the exit status.
+
+    Raises:
+        MachineError: SLURM could not be asked, refused, or has not done it.
+    """
+    points = _points(sweep)
+    jobs = _jobs(sweep, points)
+    _withdraw(jobs, "launch cancel", waiting=True)  # first, or one of them would begin
+    _withdraw(jobs, "launch cancel", waiting=False)
+    if not until(lambda: _are_over(points), _CANCEL_SECONDS, _EVERY_SECONDS):
+        raise MachineError(
+            f"{sweep.folder.name}: SLURM has not ended all of its jobs within {_CANCEL_SECONDS:g} s",
+            f"`launch status {sweep.folder.name}` says more",
+        )
+    return _tell(sweep, jobs, "cancelled")
+
+
+def stop(sweep: Sweep, wait: float) -> int:
+    """Let every point that runs write its checkpoint and end, and withdraw what waits; the exit status.
+
+    Raises:
+        LockstepError: a point has not ended within ``wait`` seconds.
+        MachineError: SLURM could not be asked, or refused.
+    """
+    points = _points(sweep)
+    jobs = _jobs(sweep, points)
+    running = [point for point, found in jobs.items() if not all(map(is_waiting, found))]
+    for point in running:
+        write_request(point, "stop")
+    with though(is_asked=bool(running)):
+        _withdraw(jobs, "launch stop", waiting=True)
+    late = list(running)
+
+    def ended() -> bool:
+        late[:] = [point for point in late if not has_stopped(point)]
+        return not late
+
+    if not until(ended, wait):
+        raise LockstepError(
+            f"{sweep.folder.name}: {', '.join(point.name for point in late)} not ended within {wait:g} s",
+            f"wait longer with --wait, or end them at once with `launch cancel {sweep.folder.name}`",
+        )
+    return _tell(sweep, jobs, "stopped")
+
+
+def _points(sweep: Sweep) -> list[Path]:
+    return [folder for folder in map(sweep.run, range(len(sweep.points))) if is_run(folder)]
+
+
+def _jobs(sweep: Sweep, points: list[Path]) -> dict[Path, list[Job]]:
+    """The jobs of each point that has any."""
+    answer = asked(sweep.folder.name, points)
+    found = {point: live_jobs(point, answer) for point in points}
+    return {point: jobs for point, jobs in found.items() if jobs}
+
+
+def _are_over(points: list[Path]) -> bool:
+    answer = ask(points)
+    return not answer.problem and not any(live_jobs(point, answer) for point in points)
+
+
+def _withdraw(jobs: Mapping[Path, list[Job]], why: str, *, waiting: bool) -> None:
+    from ..slurm import client as slurm_client
+
+    chosen = [(point, job.id) for point, found in jobs.items() for job in found if is_waiting(job) == waiting]
+    if chosen:
+        slurm_client.cancel(*(job for _, job in chosen))
+    for point, job in chosen:
+        with best_effort():
+            note_job(point, "cancelled", job, why=why)
+
+
+def _tell(sweep: Sweep, jobs: Mapping[Path, list[Job]], what: str) -> int:
+    name = sweep.folder.name
+    if not jobs:
+        say([f"{name} is not running: it is {overall(points_of(sweep))}"])
+        return 0
+    count = len(jobs)
+    say([f"{name}: {count} point{'s' * (count > 1)} {what}; go on with `launch sweep {name} --submit`"])
+    return 0

@@ -1,0 +1,68 @@
+"""``model.weights``: which files a new run starts from, fixed once, so that it starts from the same ones again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ...data.common import DamagedError, UsageError, did_you_mean
+from ...training.checkpoint import newest_whole, verify
+from ...training.config import WeightsFile
+from ..config import ResolvedConfig
+from ..runs import runs_root
+
+_WEIGHTS = ("model.safetensors", "ema.safetensors")  # of a checkpoint; the later one wins, as in evaluation
+_PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+def find_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
+    """The files that ``model.weights`` names; none where it is unset.
+
+    Raises:
+        UsageError: it names no weights.
+        DamagedError: the run or checkpoint that it names is damaged.
+    """
+    asked = resolved.config.model.weights
+    if asked is None:
+        return ()
+    return tuple(
+        WeightsFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in _files(asked, resolved.base)
+    )
+
+
+def _files(asked: str, base: Path) -> list[Path]:
+    run = runs_root() / asked
+    if (run / "spec.json").is_file():
+        return _of_run(run)
+    path = (base / Path(asked).expanduser()).resolve()
+    if (path / "spec.json").is_file():
+        return _of_run(path)
+    if (path / "manifest.json").is_file():
+        return _of_checkpoint(path)
+    if path.suffix in _PICKLED:
+        raise UsageError(
+            f"model.weights: {asked} may hold a pickle, which can run code when it is read",
+            "convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
+        )
+    if not path.is_file():
+        known = sorted(spec.parent.name for spec in runs_root().glob("*/spec.json"))
+        near = did_you_mean(asked, known)
+        raise UsageError(
+            f"model.weights: {asked} is no run in {runs_root()} and no file in {base}"
+            + (f"; did you mean {near}?" if near else ""),
+            "name a run, a checkpoint's folder or a .safetensors file",
+        )
+    return [path]
+
+
+def _of_run(run: Path) -> list[Path]:
+    return _of_checkpoint(newest_whole(run / "checkpoints")[0])
+
+
+def _of_checkpoint(path: Path) -> list[Path]:
+    files = verify(path)
+    found = [path / name for name in _WEIGHTS if name in files]
+    if not found:
+        raise DamagedError(f"{path} holds no weights", "name another checkpoint")
+    return found

@@ -1,0 +1,137 @@
+"""(config, machine) to a plan, by pure functions: what ``--dry-run`` prints is what is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...data.config import DataFacts
+from ..machine import World, format_cpus
+
+if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
+    from ...data.order import Batches
+    from ...training.config import RunConfig
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """Everything that is decided before a process starts."""
+
+    run: str
+    config: RunConfig
+    facts: DataFacts
+    world: World
+
+    @property
+    def batches(self) -> Batches:
+        """How an epoch is cut."""
+        from ...data.order import Batches
+
+        return Batches(self.facts.train.length, self.config.data.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps = self.batches.steps * self.config.train.epochs
+        return min(steps, self.config.train.max_steps or steps)
+
+    def shares(self, step: int) -> list[int]:
+        """Samples of a step for each rank."""
+        parts = [self.batches.shard(step, rank, self.world.size) for rank in range(self.world.size)]
+        return [stop - start for start, stop in parts]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as ``--dry-run --json`` prints it."""
+        from ...data.order import micro_sizes
+
+        last = self.batches.steps - 1
+        return {
+            "run": self.run,
+            "device": self.world.device,
+            "processes": self.world.size,
+            "nodes": list(self.world.nodes) or [self.world.processes],
+            "threads": self.world.threads,
+            "cores": self.world.cores,
+            "cpus": [format_cpus(cpus) for cpus in self.world.cpus],
+            "gpus": list(self.world.gpus),
+            "train_samples": self.facts.train.length,
+            "val_samples": self.facts.val.length if self.facts.val else 0,
+            "batch_size": self.config.data.batch_size,
+            "steps_per_epoch": self.batches.steps,
+            "steps": self.steps,
+            "shares": self.shares(0),
+            "last_batch": self.batches.size(last),
+            "last_shares": self.shares(last),
+            "micro_batches": [
+                micro_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
+            ],
+            "samples_per_epoch": [
+                self.batches.rank_samples(rank, self.world.size) for rank in range(self.world.size)
+            ],
+        }
+
+
+def summary(plan: LaunchPlan) -> list[str]:
+    """The plan line and what people should know about it."""
+    world, config, facts = plan.world, plan.config, plan.facts
+    where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
+    if world.nodes:
+        where += f" on {len(world.nodes)} nodes ({_join(list(world.nodes))})"
+    elif not world.gpus:
+        where += f" on {world.cores} {_plural('core', 's', world.cores)}"
+    val = f" + {facts.val.length:,}" if facts.val else ""
+    batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
+    data = f"{facts.name} {facts.train.length:,}{val}"
+    lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
+    if world.cores_why:
+        lines.append(f"note: {world.cores_why}")
+    if world.processes > world.cores:
+        lines.append(f"note: {world.processes} processes share {world.cores} cores")
+    if 0 in plan.shares(0):
+        idle = plan.shares(0).count(0)
+        lines.append(
+            f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
+        )
+    return lines
+
+
+def _plural(word: str, ending: str, count: int) -> str:
+    return word + ending * (count != 1)
+
+
+def _join(shares: list[int]) -> str:
+    """``16 + 16``, or ``64 x 16 + 3 x 15`` where they are many."""
+    if len(shares) <= 4:  # noqa: PLR2004 - as many as are read at a glance
+        return " + ".join(map(str, shares))
+    return " + ".join(f"{shares.count(size)} x {size}" for size in sorted(set(shares), reverse=True))
+
+
+def table(plan: LaunchPlan) -> list[str]:
+    """The plan in full, for ``--dry-run``."""
+    document = plan.to_json()
+    rows = [
+        f"{'rank':>4}  {'device':<8}  {'per step':>8}  {'micro-batches':<20}  {'last step':>9}  {'per epoch':>10}"
+    ]
+    for rank in range(plan.world.size):
+        here = 0 <= rank - plan.world.first < plan.world.processes
+        device = (
+            f"gpu {plan.world.gpus[rank - plan.world.first]}"
+            if plan.world.gpus and here
+            else plan.world.device
+        )
+        micro = " + ".join(map(str, document["micro_batches"][rank])) or "idle"
+        rows.append(
+            f"{rank:>4}  {device:<8}  {document['shares'][rank]:>8}  {micro:<20}"
+            f"  {document['last_shares'][rank]:>9}  {document['samples_per_epoch'][rank]:>10,}"
+        )
+    rows.append(
+        f"{plan.config.train.epochs} epochs x {plan.batches.steps:,} steps = {plan.steps:,} steps;"
+        f" the last batch of an epoch has {document['last_batch']} samples"
+    )
+    return [*rows, _threads(plan.world)]
+
+
+def _threads(world: World) -> str:
+    each = f"{world.threads} {_plural('thread', 's', world.threads)} per process"
+    near = "; CPUs " + " | ".join(format_cpus(cpus) for cpus in world.cpus) if world.cpus else ""
+    return f"{each}, of {world.cores} {_plural('core', 's', world.cores)}{near}"

@@ -1,0 +1,251 @@
+"""Where a run is trained: in a new folder, or on in one that is there. What may change in between, and what not."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...data.common import DamagedError, UsageError
+from ...data.config import DataFacts
+from ...training.checkpoint import list_checkpoints, newest_whole, read_state, step_of
+from ...training.components import Patience
+from ...training.config import EXTENDABLE, RunConfig, RunSpec, differences, flat, identity, read_spec
+from ...training.tracking import read_events, rewind, rows_logged
+from ..config import ResolvedConfig, resolve
+from ..console import say
+from ..process import is_held
+from ..runs import LOCK, create_run, find_run, read_outcome, runs_root
+from .plan import LaunchPlan
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run's folder, and what it was before."""
+
+    folder: Path
+    before: RunSpec | None
+    """None for a new run."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The checkpoint that a run goes on from."""
+
+    step: int
+    epoch: int
+    epoch_step: int
+    rows: int
+    """Epochs that have their row in the record."""
+
+
+def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place:
+    """A new folder, or that of the run that goes on.
+
+    Args:
+        resolved: what is to be trained.
+        name: the run's name, if one was given.
+        resume: ``auto`` continues a run of that name, ``never`` does not, anything else names a run.
+    """
+    if resume not in ("auto", "never"):
+        folder = find_run(resume)
+    elif resume == "auto" and name is not None and (runs_root() / name / "spec.json").is_file():
+        folder = runs_root() / name
+    else:
+        return Place(create_run(name, resolved.name), None)
+    before = read_spec(folder / "spec.json")
+    if (
+        name is not None
+        and _is_unused(folder)
+        and differences(identity(before.config), identity(resolved.config))
+    ):
+        _make_way(folder)
+        return Place(create_run(name, resolved.name), None)
+    _refuse_identity(folder.name, before.config, resolved.config)
+    return Place(folder, before)
+
+
+def submitted_place(folder: Path, resolved: ResolvedConfig) -> Place:
+    """The folder that was laid out when the run was submitted; after its first attempt it is a run that goes on."""
+    if not (folder / "spec.json").is_file():
+        return Place(folder, None)
+    before = read_spec(folder / "spec.json")
+    _refuse_identity(folder.name, before.config, resolved.config)
+    return Place(folder, before)
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether nothing would be lost with it: nobody trains it, and it has neither a checkpoint nor a step."""
+    if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
+        return False
+    return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
+
+
+def _make_way(folder: Path) -> None:
+    """Free the name of an unused run; where its ranks came as far as a record, steps may have been done: it is kept."""
+    note = (
+        f"note: {folder.name} has neither a checkpoint nor a logged step: with other settings it begins anew"
+    )
+    if not (folder / "metrics.jsonl").exists():
+        say([f"{note}; the logs of what failed are removed"])
+        shutil.rmtree(folder)
+        return
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        number += 1
+    folder.rename(kept)
+    say([f"{note}; what was done before is kept as {kept.name}"])
+
+
+def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
+    """A run's own config with ``overrides``."""
+    folder = find_run(run)
+    resolved = resolve(str(folder / "config.yaml"), overrides)
+    return replace(resolved, name=folder.name, base=read_spec(folder / "spec.json").base)
+
+
+def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
+    """Settings that say which run it is stay; some may be extended; the rest is free."""
+    if rows := differences(identity(before), identity(now)):
+        raise UsageError(
+            f"{run} was started with other settings:\n" + "\n".join(rows),
+            f"continue it as it is with `launch resume {run}`, or start a new run under another --name",
+        )
+    old, new = flat(before), flat(now)
+    for key in sorted(old.keys() | new.keys()):
+        if key.startswith(EXTENDABLE) and old.get(key) != new.get(key):
+            follows = (
+                "" if now.schedule.use == "constant" else f"; the {now.schedule.use} schedule follows it"
+            )
+            say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
+
+
+def find_point(folder: Path, steps: int) -> Point | None:
+    """The newest whole checkpoint; damaged ones are named and passed over. None where none was written yet.
+
+    Args:
+        folder: of the run.
+        steps: that it is to have in the end.
+    """
+    checkpoints = folder / "checkpoints"
+    if not list_checkpoints(checkpoints):
+        return None
+    path, damaged = newest_whole(checkpoints)
+    say(f"warning: passed over: {error.message}" for error in damaged)
+    state = read_state(path)
+    return Point(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
+
+
+def chosen_step(folder: Path, checkpoint: str) -> int:
+    """The step that ``--checkpoint`` names.
+
+    Raises:
+        UsageError: it is neither a step nor ``best``, or the run has ranked no checkpoint.
+    """
+    if checkpoint.isascii() and checkpoint.isdigit():
+        return int(checkpoint)
+    if checkpoint != "best":
+        raise UsageError(f"--checkpoint {checkpoint}: neither a step nor `best`", "use one of these")
+    ranked = read_state(newest_whole(folder / "checkpoints")[0])["ranking"]["entries"]
+    if not ranked:
+        raise UsageError(
+            f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or nothing was validated",
+            "name a step, or leave --checkpoint out for the newest",
+        )
+    return int(ranked[0]["step"])
+
+
+def refuse_finished(place: Place, plan: LaunchPlan) -> None:
+    """Stop before anything is touched.
+
+    Raises:
+        UsageError: there is nothing left to train.
+    """
+    outcome = read_outcome(place.folder) or {}
+    name, status = place.folder.name, outcome.get("status", "")
+    found = list_checkpoints(place.folder / "checkpoints")[:1]
+    if found and step_of(found[0]) >= plan.steps:
+        _refuse_trained(place.folder, status, plan.steps)
+    if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):
+        raise UsageError(
+            f"{name} is {status}: it ended early, after {step_of(found[0]):,} of {plan.steps:,} steps",
+            f"go on with more patience: `launch resume {name} train.early_stop.patience=N`, or use another --name",
+        )
+
+
+def _refuse_trained(folder: Path, status: str, steps: int) -> None:
+    """Nothing is left where a whole checkpoint has all steps; what only a damaged one has is trained anew."""
+    try:
+        newest = newest_whole(folder / "checkpoints")[0]
+    except DamagedError:
+        return  # told where the run is to go on
+    name, done = folder.name, step_of(newest)
+    if done > steps:
+        raise UsageError(
+            f"{name} has done {done:,} steps already, and is to end after {steps:,}: nothing is left to train",
+            f"evaluate what is there with `launch eval {name}`, ask for more than {done:,} steps with"
+            f" train.max_steps or train.epochs, or train {steps:,} steps as a new run under another --name",
+        )
+    is_over = status == "done" or (status == "stopped" and not _is_pending(newest))
+    if is_over and done == steps:  # one that failed after that still owes its outcome
+        raise UsageError(
+            f"{name} is {status}: {done:,} of {steps:,} steps",
+            f"train it longer with `launch resume {name} train.epochs=N`, or use another --name",
+        )
+
+
+def _is_pending(path: Path) -> bool:
+    """Whether the evaluation after the last step is still to be done."""
+    try:
+        return bool(read_state(path)["pending"])
+    except (DamagedError, KeyError):
+        return False
+
+
+def _has_lost_patience(newest: list[Path], config: RunConfig) -> bool:
+    try:
+        return any(
+            Patience(**read_state(path)["patience"]).is_over(config.train.early_stop) for path in newest
+        )
+    except (DamagedError, KeyError, TypeError):
+        return False
+
+
+def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
+    """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
+
+    Raises:
+        DamagedError: the data set is not the one that the run was started with.
+    """
+    if place.before is None:
+        return
+    refuse_other_data(place.before.facts, facts)
+    rewind_to(place.folder, point)
+    where = (
+        f"step {point.step:,}, in epoch {point.epoch + 1}"
+        if point
+        else "the start: no checkpoint was written yet"
+    )
+    say([f"{place.folder.name} goes on from {where}"])
+
+
+def rewind_to(folder: Path, point: Point | None) -> None:
+    """Leave nothing of what the attempt before did after its last checkpoint."""
+    step, rows = (point.step, point.rows) if point else (-1, 0)
+    if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
+        say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
+    (folder / "outcome.json").unlink(missing_ok=True)
+
+
+def refuse_other_data(before: DataFacts, now: DataFacts) -> None:
+    """Go on only with the data that the run was started with.
+
+    Raises:
+        DamagedError: it has changed.
+    """
+    if before.fingerprint != now.fingerprint:
+        raise DamagedError(
+            f"the data set {now.name} has changed since the run was started:"
+            f" {before.train.length:,} training samples then, {now.train.length:,} now, other contents",
+            "bring the old data back, or start a new run",
+        )

@@ -1,0 +1,217 @@
+"""One run on this machine, from the resolved config to its outcome."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ...data.common import LockstepError, RankLostError, UsageError, write_json
+from ...training.rank import take_over
+from ..config import ResolvedConfig, to_yaml
+from ..console import EpochTable, card, put, put_json, say
+from ..control import Steering
+from ..hang import Lookout, Witness
+from ..machine import Reservation, World, reserved
+from ..nodes import Followed, Lead, awaited, following, led, seen
+from ..runs import Hold, check_here, find_run, held, read_outcome, runs_root
+from ..supervisor import next_attempt
+from .attempt import Attempt, Look
+from .data_preparation import Preparation
+from .initial_weights import find_weights
+from .plan import LaunchPlan, summary, table
+from .resume import Place, find_place, find_point, go_on, refuse_finished, submitted_place
+from .run_files import fill_run, run_spec
+from .supervise import Course
+from .train_request import Request
+from .wandb_feeders import Feeding
+
+
+def dry_run(resolved: ResolvedConfig, request: Request) -> int:
+    """Print the plan and start nothing."""
+    with reserved(request.gpus, request.cpu, keep=False) as reservation:
+        world = reservation.world
+    facts = Preparation(resolved.config.data, resolved.base).wait()
+    plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
+    if request.json:
+        spec = run_spec(plan, resolved.base, None).to_json()
+        put_json({"schema_version": 1, "status": "planned", "plan": plan.to_json(), "spec": spec})
+    else:
+        put([*summary(plan), *table(plan), "", *to_yaml(resolved).splitlines()])
+    return 0
+
+
+def train(resolved: ResolvedConfig, request: Request) -> int:
+    """Train a new run, or one that is there on; the exit status."""
+    request.nodes.check()
+    if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
+        raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
+    with reserved(request.gpus, request.cpu) as reservation:
+        if not request.nodes.leads:
+            return _follow(resolved, request, reservation)
+        return _train_on(resolved, request, reservation)
+
+
+def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    """Train as another node than node 0, which decides everything; the exit status."""
+    folder = _seen_place(request)
+    with following(
+        request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
+    ) as node:
+        node.prepared(lambda: Preparation(resolved.config.data, resolved.base).wait().fingerprint)
+        go = awaited(node.link, "go")
+        page = Followed(node.world.processes)
+
+        def look(attempt: Path) -> Look:
+            lookout = Lookout(attempt, request.supervision.hang_timeout, node.world.processes, page.said)
+            return Witness(lookout, node.others).tick
+
+        attempt = seen(folder / go["attempt"])
+        try:
+            with Attempt(attempt, node.world, reservation.descriptors, node.others) as ranks:
+                argv = [str(folder / "spec.json")]
+                ending = ranks.follow(
+                    argv,
+                    lambda: node.tell_progress(page, ranks.folder),
+                    page,
+                    go,
+                    node.others,
+                    look,
+                )
+            return node.conclude(ending)
+        finally:
+            page.close()
+
+
+def _seen_place(request: Request) -> Path:
+    """Where node 0 will have the run."""
+    if request.submitted is not None:
+        return request.submitted.folder
+    if request.resume not in ("auto", "never"):
+        return find_run(request.resume)
+    return runs_root() / (request.name or "")
+
+
+def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    world = reservation.world
+    place = _place(resolved, request)
+    if place.before is not None:
+        refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
+    reservation.name(place.folder.name)
+    try:
+        with (
+            held(place.folder) as hold,
+            led(request.nodes, place.folder, "train", world, shared=True) as lead,
+        ):
+            failure = _train(place, resolved, request, reservation, hold, lead)
+            status = _conclude(place.folder, failure, request)
+            lead.end(failure, status)
+            return status
+    finally:
+        if request.submitted is None and not (place.folder / "spec.json").exists():
+            shutil.rmtree(place.folder)  # nothing was started: the name is free again
+
+
+def _place(resolved: ResolvedConfig, request: Request) -> Place:
+    if request.submitted is None:
+        check_here(_seen_place(request))
+        return find_place(resolved, request.name, request.resume)
+    return submitted_place(request.submitted.folder, resolved)
+
+
+def _train(
+    place: Place,
+    resolved: ResolvedConfig,
+    request: Request,
+    reservation: Reservation,
+    hold: Hold,
+    lead: Lead,
+) -> LockstepError | None:
+    folder, world = place.folder, lead.world
+    weights = () if place.before else find_weights(resolved)
+    with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors, lead.leader) as attempt:
+        hold.check()
+        take_over(
+            folder, attempt.folder.name
+        )  # before the checkpoint is looked for: no other attempt adds one
+        facts = attempt.prepare(resolved.config.data, resolved.base)
+        lead.agree(facts.fingerprint)
+        plan = LaunchPlan(folder.name, resolved.config, facts, world)
+        go_on(place, facts, find_point(folder, plan.steps) if place.before else None)
+        spec = run_spec(plan, resolved.base, place.before, weights)
+        if request.submitted is not None:
+            spec = replace(spec, wandb_id=request.submitted.wandb_id)
+        hold.check()
+        fill_run(folder, plan, spec, to_yaml(resolved))
+        say(summary(plan))
+        rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
+        feed = Feeding(spec, folder)
+        feed.start(attempt.folder)
+        failure = _course(attempt, plan, request, rows, feed, hold, lead)
+        rows.close()
+        failure = _record(folder, failure, world, hold)
+        feed.finish(failure)
+    return failure
+
+
+def _course(
+    attempt: Attempt,
+    plan: LaunchPlan,
+    request: Request,
+    rows: EpochTable,
+    feed: Feeding,
+    hold: Hold,
+    lead: Lead,
+) -> LockstepError | None:
+    """Train to the end, or to where somebody wants it to stop."""
+    steering = Steering(attempt.folder.parent, plan.world.size, plan.config.checkpoint.every_minutes)
+    course = Course(steering, plan, request.supervision, rows, feed, hold)
+    course.leader, course.submitted = lead.leader, request.submitted
+    return course.run(attempt)
+
+
+def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
+    """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
+    try:
+        hold.check()
+    except RankLostError as error:
+        return error
+    if failure is None and read_outcome(folder) is not None:
+        return None
+    failure = failure or LockstepError("the run ended without an outcome", f"see the logs in {folder}")
+    outcome = {
+        "schema_version": 1,
+        "run": folder.name,
+        "run_dir": str(folder),
+        "status": "failed",
+        "exit_code": failure.exit_status,
+        "world_size": world.size,
+        "error": failure.to_json(),
+    }
+    try:
+        write_json(folder / "outcome.json", outcome)
+    except OSError as error:  # what ended the run matters more than that it cannot be noted down
+        say([f"warning: {folder / 'outcome.json'} cannot be written: {error.strerror}"])
+    return failure
+
+
+def _conclude(folder: Path, failure: LockstepError | None, request: Request) -> int:
+    """Tell how it ended; the card last."""
+    if request.json:
+        put_json(read_outcome(folder) or {})
+    if failure is not None:
+        card(failure)
+        return failure.exit_status
+    outcome = read_outcome(folder) or {}
+    if outcome.get("status") == "stopped":
+        say([f"stopped after {outcome['steps']:,} steps; go on with `launch resume {folder.name}`"])
+        return int(outcome["exit_code"])
+    say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
+    return 0
+
+
+def _short(folder: Path) -> str:
+    relative = os.path.relpath(folder)
+    return relative if not relative.startswith("..") else str(folder)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lockstep.data.common.errors import DamagedError
+from lockstep.data.sources.image_files import load, probe
+
+
+def save(path: Path, image: Image.Image, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def gradient(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
+    """``size`` is (width, height), as Pillow has it."""
+    width, height = size
+    pixels = np.arange(width * height * 3).reshape(height, width, 3).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def png_claiming(path: Path, width: int, height: int) -> Path:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1000)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
+def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a.{suffix}", gradient(), **({"lossless": True} if suffix == "webp" else {}))
+    assert probe(path) == ("RGB", (4, 6))
+    loaded = load(path, "RGB", (4, 6), resize=False)
+    assert (loaded == np.asarray(gradient()).transpose(2, 0, 1)).all()
+    assert loaded.flags.writeable
+    assert loaded.flags.c_contiguous
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    assert load(save(tmp_path / "a.jpg", gradient()), "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("1", "L"), ("L", "L"), ("LA", "L"), ("RGB", "RGB"), ("RGBA", "RGB"), ("P", "RGB")]
+)
+def test_modes(tmp_path: Path, mode: str, expected: str) -> None:
+    path = save(tmp_path / "a.png", gradient(mode))
+    assert probe(path)[0] == expected
+    assert load(path, "L", (4, 6), resize=False).shape == (1, 4, 6)
+    assert load(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+
+
+def test_palette_with_transparency_does_not_warn(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", gradient("P"), transparency=bytes(range(256)))
+    assert load(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+
+
+def test_resize_and_refusal_of_another_size(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", gradient())
+    assert load(path, "L", (8, 2), resize=True).shape == (1, 8, 2)
+    with pytest.raises(DamagedError) as caught:
+        load(path, "L", (8, 2), resize=False)
+    assert f"{path} is 4 x 6 pixels (high x wide), not 8 x 2" in caught.value.message
+    assert "data.args.size" in caught.value.hint
+    assert caught.value.exit_status == 6
+
+
+@pytest.mark.parametrize("side", [8_001, 20_000, 100_000])
+def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path, side: int) -> None:
+    path = png_claiming(tmp_path / "a.png", side, side)
+    for open_it in (probe, lambda path: load(path, "L", (4, 6), resize=True)):
+        with pytest.raises(DamagedError) as caught:
+            open_it(path)
+        assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tiff", "ppm", "tga", "eps"])
+def test_other_formats_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a.{suffix}", gradient())
+    disguised = path.rename(tmp_path / "a.png")
+    with pytest.raises(DamagedError) as caught:
+        probe(disguised)
+    assert "is no readable image" in caught.value.message
+    assert "PNG, JPEG, WEBP, BMP" in caught.value.hint
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(np.full((4, 6), 40_000, np.uint16)))
+    with pytest.raises(DamagedError, match="more than 8 bits"):
+        probe(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a.{suffix}", gradient(size=(60, 40)))
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedError) as caught:
+            load(path, "RGB", (40, 60), resize=False)
+        assert str(path) in caught.value.message
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(DamagedError, match=r"no readable image"):
+            load(path, "L", (1, 1), resize=False)

@@ -1,0 +1,142 @@
+"""Ending a script: SIGTERM to its ranks, a grace, SIGKILL; its own exit status; at once where that is wanted."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of
+
+SCRIPT = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+here, rank = Path(sys.argv[1]), os.environ["RANK"]
+how = sys.argv[2].split(",")[int(rank)]
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+def asked(number, frame):
+    with (here / f"asked-{rank}").open("a") as file:
+        file.write(f"{number} {child.poll()}\\n")
+    if how != "deaf":
+        sys.exit(int(how))
+
+if how != "default":
+    signal.signal(signal.SIGTERM, asked)
+(here / f"ready-{rank}").write_text(str(child.pid))
+while True:
+    time.sleep(0.05)
+"""
+
+
+class Started:
+    """``launch run`` of two ranks, each of which does at SIGTERM what it is told."""
+
+    def __init__(self, here: Path, how: str, *options: str, **more: Any) -> None:
+        self._here = here
+        script = here / "asked.py"
+        script.write_text(SCRIPT)
+        arguments = ["run", "--cpu", "2", "--name", "asked", *options, str(script), str(here), how]
+        self.process = subprocess.Popen([*LAUNCH, *arguments], stderr=subprocess.PIPE, text=True, **more)
+        deadline = time.monotonic() + WATCHDOG
+        ready = [here / f"ready-{rank}" for rank in range(2)]
+        while not all(path.exists() and path.read_text() for path in ready):
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+
+    def asked(self, rank: int) -> list[str]:
+        path = self._here / f"asked-{rank}"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def end(self) -> tuple[int, str, dict[str, Any]]:
+        """Its status, its words and its outcome; nothing of it is left."""
+        _, err = self.process.communicate(timeout=WATCHDOG)
+        _, alive = psutil.wait_procs(self.family, timeout=20)
+        assert [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+        outcome = outcome_of("asked")
+        return self.process.returncode, err, outcome
+
+
+@pytest.mark.parametrize(
+    ("how", "number", "status"),
+    [
+        ("default,default", signal.SIGINT, 130),
+        pytest.param("default,default", signal.SIGHUP, 129, marks=pytest.mark.exhaustive),
+        pytest.param("0,0", signal.SIGTERM, 75, marks=pytest.mark.exhaustive),
+        ("85,default", signal.SIGUSR1, 85),
+        pytest.param("0,85", signal.SIGTERM, 75, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_every_rank_gets_sigterm_and_its_own_status_is_passed_on(
+    tmp_path: Path, how: str, number: signal.Signals, status: int
+) -> None:
+    run = Started(tmp_path, how)
+    run.process.send_signal(number)
+    ended, err, outcome = run.end()
+    assert ended == status, err
+    assert f"stopping ({number.name}): SIGTERM to every rank" in err
+    assert "error: " not in err
+    assert (outcome["status"], outcome["exit_code"]) == ("stopped", status)
+    for rank, what in enumerate(how.split(",")):
+        assert run.asked(rank) == ([] if what == "default" else ["15 None"])  # its child was left alone
+
+
+def test_launch_stop_reaches_a_script_which_is_killed_when_its_grace_is_over(
+    launch: Launch, tmp_path: Path
+) -> None:
+    run = Started(tmp_path, "deaf,0", "--grace", "1")
+    refused = launch("checkpoint", "asked")
+    assert (refused.status, "asked is a script" in refused.err) == (2, True), refused.err
+    told = launch("stop", "asked")
+    assert (told.status, told.err) == (0, "asked is stopped\n")
+    ended, err, outcome = run.end()
+    assert ended == 143, err
+    assert "killed after its grace" in err
+    assert outcome["status"] == "stopped"
+    assert run.asked(0) == run.asked(1) == ["15 None"]
+
+
+def test_a_second_interrupt_does_not_wait_for_the_grace_and_nothing_else_ends_it(
+    launch: Launch, tmp_path: Path
+) -> None:
+    run = Started(tmp_path, "deaf,deaf", "--grace", "3600")
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        run.process.send_signal(number)
+        time.sleep(0.2)
+    assert run.process.poll() is None
+    said = launch("status", "asked", "--json")
+    assert json.loads(said.out)["status"] == "stopping"
+    run.process.send_signal(signal.SIGINT)
+    ended, err, outcome = run.end()
+    assert ended == 130, err
+    assert outcome["status"] == "failed"
+    assert run.asked(0) == run.asked(1) == ["15 None"]
+
+
+def test_a_closed_terminal_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    run = Started(
+        tmp_path,
+        "default,default",
+        stdin=terminal,
+        stdout=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    os.close(master)  # the kernel hangs up: SIGHUP to the session's leader
+    ended, err, outcome = run.end()
+    assert ended == 129, err
+    assert outcome["status"] == "stopped"

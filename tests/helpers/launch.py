@@ -1,0 +1,97 @@
+"""Starts the real ``launch``, other commands and programs, and finds the run folders that they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.paths import ROOT
+
+LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.app import main; main()"]
+WATCHDOG = 240  # seconds; a hung process group must not hang the suite
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a ``launch`` left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` printed."""
+        return json.loads(self.out)
+
+
+Launch = Callable[..., Result]
+
+
+def run_command(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever its exit status, and capture its output as text."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG, check=False, **options)
+
+
+@dataclass(frozen=True)
+class JobServer:
+    """A program of ``tests/helpers/programs`` that answers each line of JSON with one."""
+
+    process: subprocess.Popen[str]
+
+    def ask(self, job: dict[str, Any]) -> Any:
+        """The answer to one job."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@contextmanager
+def job_server(program: str, **environment: str) -> Iterator[JobServer]:
+    """Start a program that answers jobs; afterwards it is killed with all of its children."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"tests.helpers.programs.{program}"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    try:
+        yield JobServer(process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # ranks that hang, too
+        process.communicate()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def runs_folder() -> Path:
+    """Where the run folders of this test lie."""
+    return Path(os.environ["LOCKSTEP_RUNS"])
+
+
+def run_folder(name: str) -> Path:
+    """The folder of the run of this name."""
+    return runs_folder() / name
+
+
+def outcome_of(name: str) -> dict[str, Any]:
+    """How the run of this name ended."""
+    return json.loads((run_folder(name) / "outcome.json").read_text())

@@ -1,0 +1,65 @@
+"""One node's ``launch`` of several, by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.helpers.launch import LAUNCH, WATCHDOG
+
+
+@dataclass
+class NodeLaunch:
+    """One node's ``launch``; its processes carry a mark."""
+
+    arguments: list[str]
+    prefix: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        self.process = subprocess.Popen(
+            [*self.prefix, *LAUNCH, *self.arguments],
+            env={**os.environ, **self.environment, "NODE_MARK": self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=WATCHDOG)
+        return self.process.returncode, out, err
+
+    def family(self) -> list[psutil.Process]:
+        wanted, found = f"NODE_MARK={self.mark}".encode(), []
+        for process in psutil.process_iter():
+            try:
+                environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+                if wanted in environment.split(b"\0") and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (OSError, psutil.Error):
+                continue
+        return found
+
+    def check_nothing_is_left(self) -> None:
+        deadline = time.monotonic() + 20
+        while (left := self.family()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left == []
+
+
+def start_two_nodes(
+    hosts: list[NodeLaunch], *arguments: str, cpus: tuple[int, int] = (1, 2), **more: object
+) -> tuple[NodeLaunch, NodeLaunch]:
+    """The same command on node 0 and node 1."""
+    command, *rest = arguments
+    for rank, cpu in enumerate(cpus):
+        own = [command, "--cpu", str(cpu), "--nodes", "2", "--node-rank", str(rank), *rest]
+        hosts.append(NodeLaunch(own, **more))  # type: ignore[arg-type]
+    return hosts[-2], hosts[-1]

@@ -1,0 +1,24 @@
+"""A user's project: own data and model of prime sizes, and the config that names them."""
+
+from __future__ import annotations
+
+USER_CODE = """
+import torch
+from torch import nn
+
+def data(n=1009, m=211, width=7):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n + m, width, generator=g, dtype=torch.float64)
+    y = (x.sum(1) + 0.3 * torch.randn(n + m, generator=g) > 0).long()
+    return {"train": (x[:n], y[:n]), "val": (x[n:], y[n:])}
+
+def model(width=7):
+    return nn.Sequential(nn.Linear(width, 11), nn.Tanh(), nn.Linear(11, 2))
+"""
+
+USER_CONFIG = """
+data: {use: "./own.py:data", batch_size: 31}
+model: {use: "./own.py:model"}
+optimizer: {use: sgd, lr: 0.2, momentum: 0.9}
+train: {epochs: 2, precision: fp64}
+"""

@@ -1,0 +1,146 @@
+"""What follows an attempt in SLURM: a table over how it ended, what was before, and what was allowed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockstep.launcher.job.continuation_policy import (
+    End,
+    decide,
+    describe,
+    ends,
+    last_verdict,
+    lost_to,
+    unsettled,
+)
+from lockstep.launcher.job.end_cause import Began, of_slurm, why
+from lockstep.launcher.slurm.job_spec import JobSpec
+
+GAINED, LIMIT = End("preempted", 75, gained=True), End("limit", 75, gained=True)
+CRASH = End("crashed", 1, gained=True)
+IDLE = End("preempted", 75, gained=False)
+
+
+def _job(**more: Any) -> JobSpec:
+    return JobSpec("train", "r", "w", **{"how": "chain", "max_preemptions": 3, "max_crashes": 1, **more})
+
+
+@pytest.mark.parametrize(
+    ("end", "before", "job", "action", "words"),
+    [
+        (End("done", 0, gained=True), [], {}, "finish", "done"),
+        (End("done", 0, gained=False), [CRASH] * 9, {}, "finish", "done"),
+        (End("asked", 75, gained=True), [], {}, "stop", "asked"),
+        (End("cancelled", 75, gained=True), [], {}, "stop", "cancelled"),
+        (End("refused", 2, gained=False), [], {}, "give up", "same way"),
+        (End("refused", 6, gained=True), [], {}, "give up", "same way"),
+        (LIMIT, [], {}, "continue", "time limit"),
+        (LIMIT, [LIMIT] * 99, {}, "continue", "time limit"),
+        (LIMIT, [], {"how": "none"}, "give up", "not to go on"),
+        (LIMIT, [], {"how": "requeue"}, "continue", "time limit"),
+        (GAINED, [GAINED] * 2, {}, "continue", "preempted"),
+        (GAINED, [GAINED] * 3, {}, "give up", "max_preemptions is 3"),
+        (LIMIT, [GAINED] * 3, {}, "continue", "time limit"),
+        (
+            End("lost", -1, gained=True),
+            [GAINED, End("signal", 75, gained=True), GAINED],
+            {},
+            "give up",
+            "4 times",
+        ),
+        (GAINED, [], {"max_preemptions": 0}, "give up", "once"),
+        (CRASH, [], {}, "continue", "status 1"),
+        (CRASH, [CRASH], {}, "give up", "max_crashes is 1"),
+        (CRASH, [GAINED] * 3, {}, "continue", "status 1"),
+        (End("crashed", 1, gained=False), [], {}, "give up", "without having gained"),
+        (End("crashed", 4, gained=False), [GAINED], {}, "give up", "without having gained"),
+        (IDLE, [], {}, "continue", "preempted"),
+        (IDLE, [GAINED], {}, "continue", "preempted"),
+        (IDLE, [IDLE], {}, "give up", "two attempts in a row"),
+        (End("limit", 75, gained=False), [IDLE], {}, "give up", "two attempts in a row"),
+        (
+            End("again", 75, gained=False),
+            [End("again", 75, gained=False)],
+            {},
+            "give up",
+            "two attempts in a row",
+        ),
+        (End("again", 75, gained=True), [End("again", 75, gained=True)] * 9, {}, "continue", "75"),
+    ],
+)
+def test_what_follows(end: End, before: list[End], job: dict[str, Any], action: str, words: str) -> None:
+    verdict = decide(end, before, _job(**job))
+    assert verdict.action == action
+    assert words in verdict.reason
+    assert verdict.reason.startswith(describe(end))
+
+
+def test_the_job_log_tells_of_ends_since_somebody_submitted_the_run() -> None:
+    ended = {"event": "ended", "cause": "limit", "exit_code": 75, "gained": True, "action": "continue"}
+    events: list[dict[str, Any]] = [
+        {"event": "submitted", "job": "1"},
+        {"event": "started", "job": "1", "restart": 0, "step": 0},
+        {"event": "submitted", "job": "2", "after": "1"},
+        {**ended, "job": "1", "restart": 0, "reason": "r"},
+        {"event": "started", "job": "2", "restart": 0, "step": 5},
+    ]
+    assert ends(events) == [LIMIT]
+    assert unsettled(events) == [events[-1]]
+    found = last_verdict(events)
+    assert found is not None
+    assert (found.action, found.is_last) == ("continue", False)
+    assert ends([*events, {"event": "submitted", "job": "3"}]) == []
+    assert ends([*events, {"event": "sending", "job": "", "facts": {"after": "2"}}]) == [LIMIT]
+    assert ends([*events, {"event": "sending", "job": "", "facts": {}}]) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("CANCELLED", "cancelled"), ("PREEMPTED", "preempted"), ("TIMEOUT", "limit"), ("NODE_FAIL", "lost"),
+        ("FAILED", "lost"), ("", "lost"),
+    ],
+)  # fmt: skip
+def test_an_attempt_that_said_nothing(state: str, cause: str) -> None:
+    assert lost_to(state) == cause
+
+
+@pytest.mark.parametrize(
+    ("details", "cause"),
+    [
+        ({"JobState": "RUNNING", "PreemptTime": "None", "Reason": "None"}, None),
+        ({"JobState": "RUNNING", "PreemptTime": "2026-01-01T00:00:00"}, "preempted"),
+        ({"JobState": "COMPLETING", "Reason": "TimeLimit", "PreemptTime": "None"}, "limit"),
+        ({"JobState": "COMPLETING", "Reason": "None", "Restarts": "2"}, "cancelled"),
+        ({"JobState": "COMPLETING", "Reason": "None", "Restarts": "3"}, "requeued"),
+        ({"JobState": "PENDING", "Reason": "BeginTime", "Restarts": "3"}, "requeued"),
+        ({"JobState": "NODE_FAIL", "Restarts": "2"}, "lost"),
+        ({"JobState": "CANCELLED"}, "cancelled"),
+        ({}, None),
+    ],
+)
+def test_what_slurm_did(details: dict[str, str], cause: str | None) -> None:
+    assert of_slurm(details, 2) == cause
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds", "gained"),
+    [
+        ({"JobState": "RUNNING"}, 5, False),
+        ({"JobState": "RUNNING"}, 65, True),
+        ({"JobState": "RUNNING", "PreemptTime": "2026-01-01T00:00:00"}, 5, True),
+        ({"JobState": "PENDING", "Restarts": "3"}, 5, True),
+        ({"JobState": "NODE_FAIL"}, 5, True),
+        ({"JobState": "COMPLETING", "Reason": "TimeLimit"}, 5, False),
+    ],
+)
+def test_a_script_that_slurm_ended_early_is_not_blamed(
+    tmp_path: Path, details: dict[str, str], seconds: float, *, gained: bool
+) -> None:
+    began = Began(2, 0, time.time() - seconds)
+    end = why(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
+    assert end.gained is gained

@@ -1,0 +1,34 @@
+"""A time limit has one form, whatever form it is given in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockstep.launcher.slurm.option_types import normal_time, seconds_of
+
+TIMES = {
+    "4:00:00": "04:00:00", "90min": "01:30:00", "2h": "02:00:00", "1-12:00:00": "1-12:00:00", "1d12h": "1-12:00:00",
+    "2h30m": "02:30:00", "45s": "00:00:45", "36h": "1-12:00:00", "1-6": "1-06:00:00", "1-6:30": "1-06:30:00",
+    "unlimited": "UNLIMITED", "2 h": "02:00:00", "100:00:00": "4-04:00:00", "1 day": "1-00:00:00",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "normal"), TIMES.items())
+def test_time_limits_have_one_form(text, normal):
+    assert normal_time(text) == normal
+    assert normal_time(normal) == normal
+
+
+@pytest.mark.parametrize(
+    "text", ["90", "4:30", "0", "0h", "", " ", "-1h", "1:99:00", "two hours", "1.5h", "1h\n", "9999d"]
+)
+def test_times_that_are_none_or_mean_two_things_are_refused(text):
+    with pytest.raises(ValueError, match=r"must|minutes and seconds"):
+        normal_time(text)
+
+
+@given(st.integers(1, 3_000 * 86_400))
+def test_every_limit_keeps_its_length(seconds):
+    assert seconds_of(normal_time(f"{seconds}s")) == seconds

@@ -1,0 +1,21 @@
+"""What ``--dry-run`` prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from lockstep.launcher.submit.sbatch_arguments import SCRIPT
+from tests.helpers.job_options import compose
+
+
+def test_what_the_dry_run_prints_can_be_pasted(tmp_path, monkeypatch):
+    from lockstep.launcher.submit.dry_run import listing_of
+
+    monkeypatch.chdir(tmp_path)
+    sent = compose(tmp_path / "a 'b\" $(x)", partition="p")
+    text = "\n".join(listing_of(sent.to_json(), sent.values))
+    command = text.partition("\n\n")[0].partition("\n")[2]
+    assert shlex.split(command.replace("\\\n", "")) == ["sbatch", *sent.arguments]
+    assert SCRIPT.read_text() in text + "\n"
+    assert re.search(r"^partition +p +--partition$", text, re.MULTILINE)

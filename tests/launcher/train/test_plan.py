@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockstep.data.common.errors import LockstepError, MachineError, UsageError
+from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.launcher.machine.machine import Machine
+from lockstep.launcher.machine.placement import choose_world
+from lockstep.launcher.train.plan import LaunchPlan, summary, table
+from lockstep.training.config.run_config import RunConfig
+
+LAPTOP = Machine(cores=8, gpus=(), hostname="laptop")
+SERVER = Machine(cores=16, gpus=("4", "GPU-abc", "7"), hostname="server")
+FACTS = DataFacts(
+    name="pictures",
+    kind="arrays",
+    train=SplitFacts(1009, {}),
+    val=SplitFacts(211, {}),
+    input_shape=(1, 8, 8),
+    input_dtype="uint8",
+    classes=3,
+    class_names=None,
+    target_shape=(),
+    mean=None,
+    std=None,
+)
+
+
+def _plan(cpu: int = 2, machine: Machine = LAPTOP, n: int = 1009, **data: object) -> LaunchPlan:
+    config = RunConfig.model_validate({"data": {"batch_size": 31, **data}, "train": {"epochs": 2}})
+    facts = replace(FACTS, train=SplitFacts(n, {}))
+    return LaunchPlan("first", config, facts, choose_world(machine, None, cpu))
+
+
+def test_with_neither_option_it_is_every_gpu_else_one_cpu_process() -> None:
+    world = choose_world(SERVER, None, None)
+    assert (world.device, world.processes, world.gpus, world.threads) == ("gpu", 3, SERVER.gpus, 5)
+    world = choose_world(LAPTOP, None, None)
+    assert (world.device, world.processes, world.gpus, world.threads) == ("cpu", 1, (), 8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus"),
+    [
+        ("all", ("4", "GPU-abc", "7")),
+        ("2", ("4", "GPU-abc")),
+        ("3", ("4", "GPU-abc", "7")),
+        ("0,", ("4",)),
+        ("2,0", ("7", "4")),
+        (" 1 , 2 ", ("GPU-abc", "7")),
+    ],
+)
+def test_gpus_are_counted_or_listed_among_those_that_are_visible(asked: str, gpus: tuple[str, ...]) -> None:
+    assert choose_world(SERVER, asked, None).gpus == gpus
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "1.5", "", ",", "a", "0;1", "0,0", "1,01", "²"])
+def test_gpus_that_make_no_sense_are_refused(asked: str) -> None:
+    with pytest.raises(UsageError):
+        choose_world(SERVER, asked, None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked"), [(SERVER, "4"), (SERVER, "0,3"), (LAPTOP, "all"), (LAPTOP, "1")]
+)
+def test_gpus_that_are_not_there_are_refused(machine: Machine, asked: str) -> None:
+    with pytest.raises(MachineError, match="this machine has") as caught:
+        choose_world(machine, asked, None)
+    assert "--cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("cpu", [0, -3])
+def test_fewer_than_one_process_is_refused(cpu: int) -> None:
+    with pytest.raises(UsageError, match=f"--cpu {cpu}"):
+        choose_world(LAPTOP, None, cpu)
+
+
+def test_both_options_at_once_are_refused() -> None:
+    with pytest.raises(UsageError, match="exclude"):
+        choose_world(SERVER, "1", 1)
+
+
+@given(
+    cores=st.integers(1, 64),
+    gpus=st.integers(0, 8),
+    asked=st.none() | st.sampled_from(["all", "1", "3", "0,", "2,1", "x", "", "-1", "99"]),
+    cpu=st.none() | st.integers(-2, 80),
+)
+def test_it_is_what_was_asked_for_or_an_error(
+    cores: int, gpus: int, asked: str | None, cpu: int | None
+) -> None:
+    machine = Machine(cores, tuple(map(str, range(gpus))), "any")
+    try:
+        world = choose_world(machine, asked, cpu)
+    except LockstepError:
+        return
+    assert world.processes == (cpu or len(world.gpus) or 1)
+    assert (world.device == "gpu") == bool(world.gpus) == (cpu is None and gpus > 0)
+    assert 1 <= world.threads <= cores
+    assert world.threads * world.processes <= max(cores, world.processes)
+    assert len(set(world.gpus)) == len(world.gpus)
+    if asked and asked.isdigit():
+        assert world.processes == int(asked)
+
+
+@given(
+    n=st.integers(1, 5000), batch_size=st.integers(1, 300), cpu=st.integers(1, 9), limit=st.integers(1, 40)
+)
+def test_the_arithmetic_of_the_plan_adds_up(n: int, batch_size: int, cpu: int, limit: int) -> None:
+    plan = _plan(cpu, n=n, batch_size=batch_size, max_micro_batch=limit)
+    document = plan.to_json()
+    assert json.loads(json.dumps(document)) == document
+    assert document["steps"] == 2 * document["steps_per_epoch"] == plan.steps
+    assert sum(document["shares"]) == min(batch_size, n)
+    assert max(document["shares"]) - min(document["shares"]) <= 1
+    assert sum(document["last_shares"]) == document["last_batch"] == (n - 1) % batch_size + 1
+    assert sum(document["samples_per_epoch"]) == n
+    assert [sum(parts) for parts in document["micro_batches"]] == document["shares"]
+    assert all(size <= limit for parts in document["micro_batches"] for size in parts)
+    assert len(table(plan)) == cpu + 3
+
+
+def test_a_limit_of_steps_ends_the_run_earlier_but_not_later() -> None:
+    for limit, steps in ((7, 7), (66, 66), (1000, 66)):
+        plan = _plan()
+        config = plan.config.model_copy(
+            update={"train": plan.config.train.model_copy(update={"max_steps": limit})}
+        )
+        assert replace(plan, config=config).steps == steps
+
+
+def test_the_plan_line_says_processes_cores_data_and_batch() -> None:
+    (line,) = summary(_plan(2))
+    assert line == (
+        "first: 2 CPU processes on 8 cores, pictures 1,009 + 211, batch 31 = 15 + 16, 33 steps/epoch"
+    )
+    (line,) = summary(_plan(1, replace(LAPTOP, cores=1)))
+    assert "1 CPU process on 1 core," in line
+
+
+def test_many_shares_are_counted_instead_of_listed() -> None:
+    line, note = summary(_plan(9))
+    assert "batch 31 = 4 x 4 + 5 x 3" in line
+    assert note == "note: 9 processes share 8 cores"
+
+
+def test_gpus_are_named_and_threads_are_not() -> None:
+    plan = replace(_plan(), world=choose_world(SERVER, "2", None))
+    (line,) = summary(plan)
+    assert "first: 2 GPU processes, pictures" in line
+    assert [row[6:].split("  ")[0].strip() for row in table(plan)[1:3]] == ["gpu 4", "gpu GPU-abc"]
+
+
+def test_idle_processes_are_told() -> None:
+    plan = _plan(4, batch_size=3)
+    assert summary(plan)[1:] == ["note: a batch of 3 leaves 1 of 4 processes idle"]
+    assert "idle" in "\n".join(table(plan))
+
+
+def test_without_validation_data_none_is_promised() -> None:
+    plan = _plan()
+    line = summary(replace(plan, facts=replace(plan.facts, val=None)))[0]
+    assert "pictures 1,009, batch" in line

@@ -1,0 +1,263 @@
+"""The shape of the code: floors, cycles, sizes, public names, and what must not be imported or called where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+
+from lockstep.data.common.lazy import exported
+from tests.helpers.paths import ROOT
+
+FLOORS = {"data": 1, "training": 2, "launcher": 3, "configs": 1, "slurm": 1}
+LONGEST_FUNCTION = 50
+LONGEST_FILE = 400
+LARGEST_FOLDER = 16
+LONGEST_CHAIN = 7  # imports, so one more module
+HEAVY = {
+    "torch",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "rich",
+    "wandb",
+    "accelerate",
+    "yaml",
+    "matplotlib",
+    "torchvision",
+}
+LAUNCHER_WITH_TORCH = {"launcher.agent.elastic_engine"}  # the process that ranks are forked from
+RUNS_SCRIPTS = {"launcher.agent.script_rank": "exec"}  # it runs the user's script as ``__main__``
+PRINTING = {"launcher.console.console", "launcher.cli.app"}  # main prints the version only
+TOP_OF_LAUNCHER = {
+    "__init__",
+    "batch",
+}  # jobs that an earlier version has queued name `lockstep.launcher.batch`
+
+
+class Import(NamedTuple):
+    """One name that a module imports: from where it says, and from where it really comes."""
+
+    package: str
+    name: str
+    module: str
+    line: int
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    files = [
+        path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py")) if "_root" not in path.parts
+    ]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text(), str(path))
+        for path in files
+    }
+
+
+def folder_of(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
+@cache
+def folders() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for module in modules():
+        found.setdefault(folder_of(module), []).append(module)
+    return found
+
+
+@cache
+def exports(folder: str) -> dict[str, str]:
+    """Public name to the module that it comes from."""
+    source = (ROOT.joinpath(*folder.split(".")) / "__init__.py").read_text()
+    return {name: f"{folder}.{module or name}" for name, module in exported(source).items()}
+
+
+def _from_ours(module: str, node: ast.ImportFrom) -> Iterator[Import]:
+    parts = module.split(".")[: -node.level]
+    package = ".".join([*parts, *((node.module or "").split(".") if node.module else [])])
+    for alias in node.names:
+        longer = f"{package}.{alias.name}" if package else alias.name
+        if f"{longer}.__init__" in modules():
+            home = f"{longer}.__init__"
+        elif longer in modules():
+            home = longer
+        elif f"{package}.__init__" in modules():
+            home = exports(package).get(alias.name, f"{package}.__init__")
+        else:
+            home = package
+        yield Import(package, alias.name, home, node.lineno)
+
+
+def own_imports(module: str) -> list[Import]:
+    """What a module imports of ours, also inside functions and for types; a package's list of its names is none."""
+    if module.endswith("__init__"):
+        return []
+    nodes = [n for n in ast.walk(modules()[module]) if isinstance(n, ast.ImportFrom) and n.level > 0]
+    return [found for node in nodes for found in _from_ours(module, node) if found.package]
+
+
+def own(module: str) -> set[str]:
+    return {found.module for found in own_imports(module) if found.module in modules()}
+
+
+def others(module: str) -> set[str]:
+    """Packages of others that a module imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(modules()[module]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("module", modules())
+def test_an_import_only_goes_down(module: str) -> None:
+    floor = FLOORS[module.partition(".")[0]]
+    assert [name for name in own(module) if FLOORS[name.partition(".")[0]] > floor] == []
+
+
+def _longest(graph: dict[str, set[str]]) -> dict[str, int]:
+    """Imports below each name; a cycle is an error."""
+    lengths: dict[str, int] = {}
+
+    def length(name: str, above: tuple[str, ...]) -> int:
+        assert name not in above, " -> ".join([*above, name])
+        if name not in lengths:
+            lengths[name] = max((1 + length(below, (*above, name)) for below in graph[name]), default=0)
+        return lengths[name]
+
+    for name in graph:
+        length(name, ())
+    return lengths
+
+
+def test_there_is_no_cycle_of_modules_and_no_long_chain() -> None:
+    lengths = _longest({module: own(module) for module in modules()})
+    assert max(lengths.values()) <= LONGEST_CHAIN, sorted(lengths.items(), key=lambda item: -item[1])[:5]
+
+
+def test_there_is_no_cycle_between_folders() -> None:
+    graph = {
+        folder: {folder_of(name) for module in inside for name in own(module)} - {folder}
+        for folder, inside in folders().items()
+    }
+    assert len(_longest(graph)) == len(folders())
+
+
+@pytest.mark.parametrize("module", modules())
+def test_other_folders_import_public_names_only(module: str) -> None:
+    private = [
+        f"line {found.line}: {found.name} from {found.package}"
+        for found in own_imports(module)
+        if folder_of(found.module) != folder_of(module)
+        and exports(folder_of(found.module)).get(found.name) != found.module
+    ]
+    assert private == []
+    deep = [
+        f"line {found.line}: {found.name} from {found.package}"
+        for found in own_imports(module)
+        if folder_of(found.module) != folder_of(module) and found.package != folder_of(found.module)
+    ]
+    assert deep == [], "from the folder, not from the file in it"
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_a_public_name_is_there_and_wanted(folder: str) -> None:
+    names = exports(folder)
+    for name, module in names.items():
+        assert module in modules(), module
+        if module != f"{folder}.{name}":
+            assert f"{folder}.{name}" not in modules(), f"{name}: the submodule of this name hides it"
+    outside = {
+        (found.module, found.name)
+        for module in modules()
+        if folder_of(module) != folder
+        for found in own_imports(module)
+    }
+    assert [name for name, module in names.items() if (module, name) not in outside] == []
+
+
+@pytest.mark.parametrize("module", modules())
+def test_files_and_functions_stay_short(module: str) -> None:
+    tree = modules()[module]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > LONGEST_FUNCTION]
+    assert long == []
+    assert max((node.end_lineno or 0 for node in tree.body), default=0) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_folders_stay_small(folder: str) -> None:
+    assert len(folders()[folder]) <= LARGEST_FOLDER
+
+
+def test_nothing_lies_at_the_top_of_the_launcher() -> None:
+    assert {module.rpartition(".")[2] for module in folders()["launcher"]} == TOP_OF_LAUNCHER
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("launcher.")])
+def test_the_launcher_imports_no_torch(module: str) -> None:
+    if module not in LAUNCHER_WITH_TORCH:
+        assert others(module) & {"torch", "torchvision", "accelerate", "numpy", "pandas"} == set()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_pickle_no_shell_no_unsafe_yaml_no_print(module: str) -> None:
+    names = {ast.unparse(node.func) for node in ast.walk(modules()[module]) if isinstance(node, ast.Call)}
+    forbidden = {"torch.load", "os.system", "yaml.load", "eval"} | ({"exec"} - {RUNS_SCRIPTS.get(module)})
+    assert names & forbidden == set()
+    assert others(module) & {"pickle", "dill", "cloudpickle"} == set()
+    keywords = [
+        k for node in ast.walk(modules()[module]) if isinstance(node, ast.Call) for k in node.keywords
+    ]
+    assert [k for k in keywords if k.arg == "shell" and ast.unparse(k.value) != "False"] == []
+    if module not in PRINTING:
+        assert names & {"print", "typer.echo"} == set()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_users_errors_are_no_assertions(module: str) -> None:
+    assert [node.lineno for node in ast.walk(modules()[module]) if isinstance(node, ast.Assert)] == []
+
+
+def test_every_package_is_listed_and_linked() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["packages"] == ["lockstep", *(f"lockstep.{folder}" for folder in sorted(folders()))]
+    for floor in FLOORS:
+        assert settings["package-dir"][f"lockstep.{floor}"] == floor
+        assert (ROOT / ".typecheck" / "lockstep" / floor).resolve() == ROOT / floor
+    for folder in folders():
+        assert ROOT.joinpath(*folder.split("."), "__init__.py").is_file()
+
+
+def _modules_after(code: str) -> set[str]:
+    code += "; import sys; sys.stdout.write('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib, io; sys.argv = ['launch', '--help']; from lockstep.launcher.cli.app import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()\npass"
+    )
+    assert _modules_after(code) & HEAVY == set()
+
+
+def test_the_launcher_side_of_a_run_imports_no_torch_nor_pandas() -> None:
+    loaded = _modules_after(
+        "import lockstep.launcher.train.training_run, lockstep.launcher.commands.show\n"
+        "import lockstep.launcher.config.resolution"
+    )
+    assert loaded & {"torch", "pandas", "wandb", "accelerate", "matplotlib", "torchvision"} == set()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lockstep.data.common.errors import TrainingError
+from lockstep.training.checkpoint import background_writer as writer
+from lockstep.training.checkpoint.background_writer import Writer
+from lockstep.training.checkpoint.storage import Snapshot
+from lockstep.training.tracking.event_log import EventLog
+
+
+def test_an_error_that_nobody_foresaw_is_not_lost_with_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Path:
+        raise KeyError(torch.complex128)
+
+    monkeypatch.setattr(writer, "write_checkpoint", fail)
+    events = EventLog(tmp_path / "metrics.jsonl", lambda: None)
+    writing = Writer(tmp_path, events, lambda: None, None)
+    writing.write(Snapshot({"w": torch.ones(2)}, {}, {"step": 3}), set())
+    with pytest.raises(TrainingError, match="the checkpoint of step 3 cannot be written: KeyError"):
+        writing.finish()
+    events.close()

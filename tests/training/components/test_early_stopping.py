@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockstep.data.common.errors import UsageError
+from lockstep.training.checkpoint.retention import Ranking, superseded
+from lockstep.training.components.early_stopping import Patience, refuse_unknown, signed
+from lockstep.training.config.run_config import CheckpointConfig, EarlyStopConfig
+
+LOSS = EarlyStopConfig(patience=2)
+
+
+def _after(config: EarlyStopConfig, values: list[float]) -> Patience:
+    patience = Patience()
+    for value in values:
+        patience.update(config, {config.monitor: value})
+    return patience
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "lower"),
+    [
+        ("val/loss", "auto", True),
+        ("val/error_rate", "auto", True),
+        ("val/accuracy", "auto", False),
+        ("val/accuracy", "min", True),
+        ("val/loss", "max", False),
+    ],
+)
+def test_which_way_is_better(name: str, mode: str, *, lower: bool) -> None:
+    config = EarlyStopConfig.model_validate({"monitor": name, "mode": mode})
+    assert (signed(config, 1.0) > signed(config, 2.0)) is lower
+
+
+def test_patience_counts_epochs_without_a_gain() -> None:
+    assert [_after(LOSS, [3, 2, 2.5][:n]).stalled for n in (1, 2, 3)] == [0, 0, 1]
+    ended = _after(LOSS, [3, 2, 2.5, 2])
+    assert (ended.best, ended.stalled, ended.is_over(LOSS)) == (2, 2, True)
+    assert not _after(LOSS, [3, 2, 2.5, 1.9]).is_over(LOSS)
+    assert not ended.is_over(None)
+
+
+def test_a_gain_is_more_than_min_delta() -> None:
+    config = EarlyStopConfig(patience=1, min_delta=0.5, monitor="val/accuracy")
+    assert _after(config, [1.0, 1.5]).stalled == 1
+    assert _after(config, [1.0, 1.51]).stalled == 0
+
+
+def test_what_is_no_number_is_no_gain() -> None:
+    assert _after(LOSS, [math.nan, math.nan]).is_over(LOSS)
+    assert _after(LOSS, [math.nan, 3.0]) == Patience("val/loss", 3.0, 0)
+
+
+def test_patience_for_another_metric_begins_anew() -> None:
+    patience = _after(LOSS, [1.0, 2.0, 3.0])
+    other = EarlyStopConfig(monitor="val/accuracy", patience=2)
+    assert not patience.is_over(other)
+    patience.update(other, {"val/accuracy": 0.5})
+    assert patience == Patience("val/accuracy", 0.5, 0)
+
+
+def test_patience_and_ranking_survive_the_state_file() -> None:
+    patience = _after(LOSS, [3, 2, 2.5])
+    assert Patience(**asdict(patience)) == patience
+    ranking = Ranking()
+    ranking.update(CheckpointConfig(), 10, {"val/loss": 1.0})
+    assert Ranking(**asdict(ranking)) == ranking
+
+
+def test_the_best_are_kept_the_older_of_equals() -> None:
+    config, ranking = CheckpointConfig(keep_best=2), Ranking()
+    kept = [
+        ranking.update(config, step, {"val/loss": loss})
+        for step, loss in enumerate([3.0, 2.0, 2.0, 2.0, 1.0, math.nan])
+    ]
+    assert kept == [True, True, True, False, True, False]
+    assert ranking.steps == {4, 1}
+    assert not Ranking().update(CheckpointConfig(keep_best=0), 1, {"val/loss": 1.0})
+    assert not Ranking().update(CheckpointConfig(), 1, {"train/loss": 1.0})
+
+
+@given(
+    st.sets(st.integers(0, 40), min_size=1),
+    st.one_of(st.none(), st.integers(1, 5)),
+    st.sets(st.integers(0, 40), max_size=3),
+)
+def test_what_goes_is_neither_among_the_newest_nor_the_best(
+    found: set[int], keep_last: int | None, best: set[int]
+) -> None:
+    going = set(superseded(list(found), keep_last, best))
+    assert going <= found - best
+    newest = sorted(found)[-(keep_last or len(found)) :]
+    assert going == found - best - set(newest)
+
+
+def test_a_metric_that_is_not_measured_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_unknown(
+            EarlyStopConfig(monitor="val/acuracy"), "train.early_stop", ["train/loss", "val/accuracy"]
+        )
+    assert "train.early_stop.monitor: val/acuracy is not measured; did you mean val/accuracy?" in str(
+        caught.value
+    )

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from lockstep.data.common.errors import TrainingError, UsageError
+from lockstep.training.components.loss_contract import count, total
+from lockstep.training.components.losses import build_loss, cross_entropy, mse
+from lockstep.training.components.metrics import accuracy, build_metrics, mae
+from lockstep.training.config.run_config import LossConfig, RunConfig
+
+SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+TARGETS = torch.tensor([0, 2])
+
+
+def test_cross_entropy_is_one_loss_per_sample_and_its_mean_is_torchs() -> None:
+    losses = cross_entropy(SCORES, TARGETS)
+    assert losses.shape == (2,)
+    assert losses.mean() == pytest.approx(float(functional.cross_entropy(SCORES, TARGETS)))
+
+
+def test_arguments_of_the_config_reach_the_loss() -> None:
+    loss = build_loss(LossConfig(use="cross_entropy", args={"label_smoothing": 0.5}), Path())
+    expected = functional.cross_entropy(SCORES, TARGETS, reduction="none", label_smoothing=0.5)
+    assert torch.equal(loss(SCORES, TARGETS), expected)
+
+
+def test_mse_averages_the_components_of_a_sample_and_takes_no_other_shape() -> None:
+    output, target = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 4.0], [0.0, 4.0]])
+    assert mse(output, target).tolist() == [2.0, 4.5]
+    with pytest.raises(TrainingError, match=r"\(2, 2\).*\(2,\)"):
+        mse(output, torch.zeros(2))
+
+
+def test_metrics_are_a_sum_and_a_count() -> None:
+    hits, samples = accuracy(SCORES, TARGETS)
+    assert (int(hits), samples) == (1, 2)
+    error, samples = mae(torch.tensor([[1.0], [5.0]]), torch.tensor([[2.0], [2.0]]))
+    assert (float(error), samples) == (4.0, 2)
+
+
+def test_a_per_sample_loss_is_summed_and_weighs_its_samples() -> None:
+    summed, weight = total(torch.tensor([1.0, 2.0, 4.0]), 3)
+    assert (float(summed), weight) == (7.0, None)
+
+
+def test_a_pair_is_a_sum_with_its_own_weight_that_takes_no_gradient() -> None:
+    mass = torch.tensor(5.0, requires_grad=True)
+    summed, weight = total((torch.tensor(3.0), mass), 2)
+    assert weight is not None
+    assert (float(summed), float(weight), weight.requires_grad) == (3.0, 5.0, False)
+    assert float(total((torch.tensor(3.0), 2), 2)[1]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (torch.tensor(1.0), "a single number"),
+        (torch.ones(3), r"shape \(3,\)"),
+        (torch.ones(2, 1), r"shape \(2, 1\)"),
+        (1.5, "float"),
+        (None, "NoneType"),
+        ((torch.ones(2), 2), r"a tuple \(a tensor of shape \(2,\), int\)"),
+        ((torch.tensor(1.0),) * 3, "a tuple"),
+    ],
+)
+def test_whatever_could_be_averaged_wrongly_is_refused(returned: object, words: str) -> None:
+    with pytest.raises(TrainingError, match=words):
+        total(returned, 2)
+
+
+def test_one_sample_has_one_loss_not_a_mean() -> None:
+    """A batch of one must not let a loss pass that a batch of two would refuse."""
+    with pytest.raises(TrainingError, match="a single number"):
+        total(torch.tensor(1.0), 1)
+
+
+def test_counts_are_taken_in_float64() -> None:
+    summed, counted = count((torch.tensor(16_777_217, dtype=torch.int64), 2**25 + 1), "accuracy")
+    assert (summed.dtype, counted.dtype) == (torch.float64, torch.float64)
+    assert (int(summed), int(counted)) == (16_777_217, 2**25 + 1)
+
+
+@pytest.mark.parametrize("returned", [torch.tensor(0.5), 0.5, (torch.ones(2), 2), (1, 2, 3)])
+def test_a_metric_that_is_no_pair_of_numbers_is_refused_by_name(returned: object) -> None:
+    with pytest.raises(TrainingError, match="metric f1"):
+        count(returned, "f1")
+
+
+def test_metrics_follow_the_loss_unless_they_are_named() -> None:
+    assert list(build_metrics(RunConfig(), Path())) == ["accuracy"]
+    regression = RunConfig.model_validate({"loss": {"use": "mse"}})
+    assert build_metrics(regression, Path()) == {}
+    named = RunConfig.model_validate({"metrics": ["mae"]})
+    assert build_metrics(named, Path()) == {"mae": mae}
+
+
+def test_an_unknown_name_is_guessed() -> None:
+    with pytest.raises(UsageError, match="did you mean cross_entropy"):
+        build_loss(LossConfig(use="cross_entropie"), Path())
+    with pytest.raises(UsageError, match="did you mean accuracy"):
+        build_metrics(RunConfig.model_validate({"metrics": ["acuracy"]}), Path())
+
+
+def test_a_users_own_function_is_found_by_file_and_named_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def top(output, target): return 1, 2\ndef loss(output, target): return 3\n"
+    )
+    metrics = build_metrics(RunConfig.model_validate({"metrics": ["./mine.py:top"]}), tmp_path)
+    assert {name: metric(None, None) for name, metric in metrics.items()} == {"top": (1, 2)}
+    assert build_loss(LossConfig(use="./mine.py:loss"), tmp_path)(None, None) == 3

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lockstep.data.common.errors import UsageError
+from lockstep.training.components.lr_schedule import Schedule, learning_rate
+from lockstep.training.components.optimizer import build_optimizer
+from lockstep.training.config.run_config import OptimizerConfig, ScheduleConfig
+
+
+def _model() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def _config(**values: Any) -> OptimizerConfig:
+    return OptimizerConfig.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("use", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_each_name_is_torchs_own_optimizer_with_its_own_defaults(use: str, kind: Any) -> None:
+    ours = build_optimizer(_config(use=use, lr=0.1, weight_decay=0.0), _model())
+    theirs = kind(_model().parameters(), lr=0.1, weight_decay=0.0)
+    assert type(ours) is kind
+    for key in ("momentum", "betas", "eps", "nesterov", "amsgrad", "maximize"):
+        assert ours.defaults.get(key) == theirs.defaults.get(key)
+
+
+def test_settings_reach_the_optimizer() -> None:
+    sgd = build_optimizer(_config(use="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.5), _model())
+    assert [sgd.defaults[key] for key in ("momentum", "nesterov", "weight_decay")] == [0.9, True, 0.5]
+    adam = build_optimizer(_config(use="adam", betas=[0.8, 0.9], eps=1e-3), _model())
+    assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.8, 0.9), 1e-3)
+
+
+def test_the_first_group_that_matches_wins_and_the_rest_keeps_the_settings() -> None:
+    model = _model()
+    groups = [{"match": "bias$", "weight_decay": 0.0}, {"match": "^1", "lr": 0.5}]
+    optimizer = build_optimizer(_config(use="sgd", lr=0.1, weight_decay=0.01, groups=groups), model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [
+        ([names[id(p)] for p in group["params"]], group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+    ]
+    assert found == [
+        (["0.weight"], 0.1, 0.01),
+        (["0.bias", "1.bias"], 0.1, 0.0),
+        (["1.weight"], 0.5, 0.01),
+    ]
+
+
+def test_groups_that_cover_everything_leave_no_empty_rest() -> None:
+    optimizer = build_optimizer(_config(groups=[{"match": ".", "lr": 0.5}]), _model())
+    assert [len(group["params"]) for group in optimizer.param_groups] == [4]
+
+
+@pytest.mark.parametrize("groups", [[{"match": "norm"}], [{"match": "."}, {"match": "bias"}]])
+def test_a_group_that_gets_no_parameter_is_refused_with_the_names_there_are(groups: list[Any]) -> None:
+    with pytest.raises(UsageError, match="matches no parameter") as caught:
+        build_optimizer(_config(groups=groups), _model())
+    assert "0.weight" in caught.value.hint
+
+
+def test_the_cosine_is_what_its_formula_says() -> None:
+    config = ScheduleConfig(use="cosine", min_lr=0.2)
+    table = [learning_rate(config, 1.0, step, 4) for step in range(4)]
+    assert table == pytest.approx([1.0, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5)])
+
+
+def test_the_cosine_equals_torchs_scheduler() -> None:
+    theirs = torch.optim.SGD(_model().parameters(), lr=0.3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=50, eta_min=0.01)
+    config = ScheduleConfig(use="cosine", min_lr=0.01)
+    for step in range(50):
+        assert learning_rate(config, 0.3, step, 50) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
+        theirs.step()
+        scheduler.step()
+
+
+def test_the_learning_rate_never_rises_above_its_peak_for_a_floor_above_it() -> None:
+    config = ScheduleConfig(use="cosine", min_lr=5.0)
+    assert [learning_rate(config, 1.0, step, 3) for step in range(3)] == [1.0, 1.0, 1.0]
+
+
+def test_a_schedule_sets_each_group_from_its_own_peak_whatever_step_came_before() -> None:
+    groups = [{"match": "bias$", "lr": 0.5}]
+    optimizer = build_optimizer(_config(lr=1.0, groups=groups), _model())
+    schedule = Schedule(ScheduleConfig(use="cosine"), optimizer, 10)
+    for step in (7, 5, 0, 5):
+        schedule.set(step)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.25])
+
+
+def test_a_constant_schedule_leaves_the_groups_alone() -> None:
+    optimizer = build_optimizer(_config(lr=0.7), _model())
+    Schedule(ScheduleConfig(), optimizer, 10).set(9)
+    assert optimizer.param_groups[0]["lr"] == 0.7
+    assert learning_rate(ScheduleConfig(), 0.7, 9, 10) == 0.7

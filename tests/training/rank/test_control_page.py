@@ -1,0 +1,103 @@
+"""Ranks that share one page with a supervisor: they stop at the same step, and need not ask each other."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lockstep.training.rank.control_page import ENDLESS, Control, Horizon, Page
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    return Page(tmp_path / "page", 3)
+
+
+def test_without_a_supervisor_there_is_no_horizon() -> None:
+    control = Control(None, 0)
+    assert not control.supervised
+    assert all(control.may_start(step) for step in (0, 1, 10**12, ENDLESS - 1))
+    assert not control.stopping
+    assert not control.wants_checkpoint(5)
+
+
+def test_a_rank_goes_as_far_as_the_horizon_and_ends_there(page: Page) -> None:
+    control, horizon = Control(page, 1), Horizon(page)
+    horizon.extend_to(3)
+    assert [control.may_start(step) for step in range(3)] == [True] * 3
+    assert horizon.stop() == 3
+    assert not control.may_start(3)
+    horizon.extend_to(10)
+    assert not control.may_start(3), "a final horizon is final"
+    assert control.stopping
+
+
+def test_progress_and_phase_are_seen(page: Page) -> None:
+    control, horizon = Control(page, 2), Horizon(page)
+    horizon.extend_to(8)
+    control.may_start(7)
+    assert control.enter("evaluation") == "starting"
+    step, phase, silent = horizon.progress(2)
+    assert (step, phase) == (7, "evaluation")
+    assert 0 <= silent < 60
+    assert horizon.steps() == [0, 0, 7]
+    horizon.extend()
+    assert horizon.value >= 9
+
+
+def test_another_process_sees_the_same_page(tmp_path: Path) -> None:
+    page = Page(tmp_path / "page", 1)
+    Horizon(page).extend_to(5)
+    if (pid := os.fork()) == 0:
+        own = Control(Page(tmp_path / "page", 1), 0)
+        os._exit(0 if own.may_start(4) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert Horizon(page).steps() == [4]
+
+
+def test_the_horizon_never_comes_nearer(page: Page) -> None:
+    horizon = Horizon(page)
+    horizon.extend_to(9)
+    horizon.extend_to(4)
+    assert horizon.value == 9
+
+
+def _run(control: Control, ended: dict[int, int], asked: dict[int, list[int]], rank: int) -> None:
+    """A rank that is now and then slow."""
+    draw, step = random.Random(rank), 0
+    while control.may_start(step):
+        if control.wants_checkpoint(step):
+            asked[rank].append(step)
+        if draw.random() < 0.02:
+            time.sleep(0.001)
+        step += 1
+    ended[rank] = step
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_ranks_stop_at_one_step_and_take_the_same_checkpoints(page: Page, seed: int) -> None:
+    draw, horizon = random.Random(seed), Horizon(page)
+    ended: dict[int, int] = {}
+    asked: dict[int, list[int]] = {rank: [] for rank in range(3)}
+    ranks = [
+        threading.Thread(target=_run, args=(Control(page, rank), ended, asked, rank)) for rank in range(3)
+    ]
+    for rank in ranks:
+        rank.start()
+    wanted = []
+    for _ in range(draw.randrange(5, 15)):
+        horizon.extend()
+        time.sleep(draw.uniform(0, 0.004))
+        if draw.random() < 0.5:
+            wanted.append(horizon.ask_for_checkpoint())
+    last = horizon.stop()
+    for rank in ranks:
+        rank.join(60)
+    assert ended == dict.fromkeys(range(3), last)
+    assert asked[0] == asked[1] == asked[2]
+    assert [step for step in dict.fromkeys(wanted) if step < last] == asked[0]

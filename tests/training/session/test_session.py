@@ -1,0 +1,78 @@
+"""What a rank opens from a config."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lockstep.data.loading.feed import Feed, Work
+from lockstep.data.prepare import prepare
+from lockstep.training.config.run_config import RunConfig
+from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.rank.process_group import join
+from lockstep.training.session.build import open_session
+from lockstep.training.session.session import Session
+
+PICTURES = """
+import torch
+
+def data():
+    x = torch.arange(1, 1 + 40 * 25, dtype=torch.float64).view(40, 1, 5, 5)
+    return {"train": (x, torch.arange(40) % 2), "val": (x, torch.arange(40) % 2)}
+"""
+
+
+ONE_BY_ONE = """
+class Rows(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, row): return torch.full((3,), float(row)), row % 2
+
+def rows(): return {"train": Rows(), "val": Rows()}
+"""
+
+
+def _opened(folder: Path, *, training: bool = True, **data: Any) -> Session:
+    config = RunConfig.model_validate(
+        {"data": {"use": "./own.py:data", **data}, "train": {"precision": "fp64"}, "model": {"use": "linear"}}
+    )
+    facts = prepare(config.data, folder)
+    return open_session(
+        RunSpec("run", config, folder, facts, "cpu", "id"), join(gpu=False), training=training
+    )
+
+
+def _first(feed: Feed | None) -> torch.Tensor:
+    assert feed is not None
+    work = Work(np.arange(40), [40], epoch=1)
+    x: torch.Tensor = next(feed.fetch(iter([work]))).micro[0][0]
+    return x
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(PICTURES)
+    return tmp_path
+
+
+def test_training_images_are_augmented_and_those_of_an_evaluation_are_not(own: Path) -> None:
+    plain, augmented = _opened(own), _opened(own, augment={"crop": 1, "flip": True})
+    assert not torch.equal(_first(augmented.train_feed), _first(plain.train_feed))
+    assert torch.equal(_first(augmented.val_feed), _first(plain.val_feed))
+
+
+@pytest.mark.parametrize(("training", "workers"), [(True, 4), (False, 2)])
+def test_workers_are_there_before_the_first_step_and_an_evaluation_has_none_too_many(
+    own: Path, *, training: bool, workers: int
+) -> None:
+    (own / "own.py").write_text(PICTURES + ONE_BY_ONE)
+    before = set(multiprocessing.active_children())
+    session = _opened(own, training=training, use="./own.py:rows", workers=2)
+    born = set(multiprocessing.active_children()) - before
+    assert len(born) == workers
+    assert torch.equal(_first(session.val_feed)[:, 0], torch.arange(40, dtype=torch.float64))
+    assert set(multiprocessing.active_children()) - before == born

@@ -1,0 +1,188 @@
+"""``launch check``: is a data set what it says, and is a sample the same whoever reads it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils._pytree import keystr, tree_flatten_with_path
+
+from ...data.common import LockstepError, place_of_code
+from ...data.loading import Normalise, Work, open_feed
+from ...data.order import EpochOrder
+from ...data.sources import ArraySplit, MapSplit, open_split
+from ..config import RunSpec
+from .finding import Finding
+
+_READ = 6  # samples of each split that are read three times
+_LOOKED_AT = 64  # samples whose labels are looked at, where they cannot be known without reading
+_WORKERS = 2
+_KEYED = (
+    "draw from torch's, NumPy's or Python's global generators (torch.rand, np.random.rand, random.random):"
+    " they are keyed by (seed, epoch, sample); not from default_rng(), SystemRandom or the time"
+)
+Split = ArraySplit | MapSplit
+Sample = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets of one split that are whole numbers, as far as they were looked at."""
+
+    split: str
+    values: torch.Tensor
+    """int64 [k]."""
+    whole: bool
+    """Whether these are all."""
+
+
+def open_splits(spec: RunSpec) -> dict[str, Split]:
+    """The run's splits by name."""
+    names: list[Literal["train", "val"]] = ["train"] if spec.facts.val is None else ["train", "val"]
+    return {name: open_split(spec.facts, name, spec.config.data, spec.base) for name in names}
+
+
+def check_length(splits: dict[str, Split]) -> Finding:
+    """A data set has as many samples as it says: its first and its last can be read."""
+    for name, split in splits.items():
+        for row in (0, len(split) - 1):
+            try:
+                read(split, [row], seed=0, workers=0)
+            except LockstepError as error:
+                what = f"{name} says that it has {len(split):,} samples, but {error.message}"
+                return Finding("data set", "FAIL", what, "", "make __len__ tell the truth", blocks=True)
+    lengths = " + ".join(f"{len(split):,}" for split in splits.values())
+    return Finding("data set", "PASS", f"{lengths} samples; the first and the last of each split can be read")
+
+
+def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
+    """A sample is the same to the bit in this process, a second time, and in a worker."""
+    seed = spec.config.train.seed
+    looked_at = 0
+    for name, split in splits.items():
+        if isinstance(split, ArraySplit):
+            continue
+        rows = _some_rows(len(split), seed, _READ)
+        looked_at += len(rows)
+        if found := _first_different(split, rows, seed):
+            row, part, reader = found
+            what = f"{part} of {name} sample {row} differs when it is read {reader}"
+            where = place_of_code(type(split.dataset).__getitem__)
+            return Finding("samples", "FAIL", f"{spec.config.data.use}: {what}", where, _KEYED)
+    if not looked_at:
+        return Finding("samples", "PASS", "held whole as tensors: nothing is drawn when they are read")
+    what = f"{looked_at} samples read twice and by {_WORKERS} workers: equal to the bit"
+    return Finding("samples", "PASS", what)
+
+
+def _some_rows(length: int, seed: int, count: int) -> list[int]:
+    """The first samples of epoch 0, and the ends of the data set."""
+    first = EpochOrder(length, seed, 0).indices(0, min(length, count)).tolist()
+    return list(dict.fromkeys([*first, 0, length - 1]))
+
+
+def _first_different(split: MapSplit, rows: list[int], seed: int) -> tuple[int, str, str] | None:
+    """(the data set's row, part of the sample, how it was read) of the first sample that is not reproducible."""
+    before = read(split, rows, seed, workers=0)
+    again = read(split, rows[::-1], seed, workers=0)[::-1]
+    worked = read(split, rows, seed, workers=_WORKERS)
+    for reader, samples in (("a second time", again), ("by a worker process", worked)):
+        for row, one, other in zip(rows, before, samples, strict=True):
+            if part := different_part(one, other):
+                return int(row if split.subset is None else split.subset[row]), part, reader
+    return None
+
+
+def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Sample]:
+    """Samples of epoch 0 as batches of one, read as training reads them."""
+    plain = Normalise(torch.float64, None, None)
+    feed = open_feed(split, plain, torch.device("cpu"), workers=workers, classes=None, seed=seed)
+    work = Work(np.array(rows, np.int64), [1] * len(rows))
+    return list(next(iter(feed.fetch(iter([work])))).micro)
+
+
+def different_part(one: Sample, other: Sample) -> str | None:
+    """``input``, ``target`` or a part of them that is not equal to the bit; None where all is."""
+    for name, mine, theirs in zip(("input", "target"), one, other, strict=True):
+        leaves, others = (tree_flatten_with_path(value)[0] for value in (mine, theirs))
+        if len(leaves) != len(others):
+            return name
+        for (path, leaf), (_, twin) in zip(leaves, others, strict=True):
+            if not _same(leaf, twin):
+                return f"{name}{keystr(path)}"
+    return None
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype and _bytes(one) == _bytes(other)
+    return bool(one == other)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
+    """The targets of each split: all where they are held whole, else those of some samples."""
+    found = []
+    for name, split in splits.items():
+        if isinstance(split, ArraySplit):
+            y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
+        else:
+            samples = read(split, _some_rows(len(split), seed, _LOOKED_AT), seed, workers=0)
+            targets = [target for _, target in samples if isinstance(target, torch.Tensor)]
+            if len(targets) < len(samples) or len({target.shape for target in targets}) > 1:
+                return []
+            y = torch.cat(targets)
+        found.append(Labels(name, y, whole=isinstance(split, ArraySplit)))
+    return found
+
+
+def check_labels(labels: list[Labels], scores: int | None) -> Finding:
+    """The range of the targets, and whether it fits the model's outputs.
+
+    Args:
+        labels: of each split.
+        scores: outputs of the model, where the loss chooses between them.
+    """
+    if not labels:
+        return Finding("labels", "NOTE", "targets are no single tensors: their range was not looked at")
+    numbers = [label for label in labels if label.values.is_floating_point()]
+    if any(not bool(label.values.isfinite().all()) for label in numbers):
+        return Finding("labels", "FAIL", "a target is not a number", "", "leave such samples out")
+    told = "; ".join(_describe(label) for label in labels)
+    if numbers or scores is None:
+        return Finding("labels", "PASS", told)
+    low = min(int(label.values.min()) for label in labels)
+    high = max(int(label.values.max()) for label in labels)
+    if low < 0 or high >= scores:
+        what = f"{told}; the model has {scores} outputs, so that a label is 0 to {scores - 1}"
+        advice = "correct the labels, or give the model as many outputs as there are classes"
+        return Finding("labels", "FAIL", what, "", advice)
+    return _judge_classes(labels, told, scores)
+
+
+def _judge_classes(labels: list[Labels], told: str, scores: int) -> Finding:
+    """Classes without a sample to learn from are worth a word, where all labels are known."""
+    train = next(label for label in labels if label.split == "train")
+    missing = sorted(set(range(scores)) - set(train.values.unique().tolist()))
+    if train.whole and missing:
+        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
+        what = f"{told}; no training sample has the label {shown}, though the model has {scores} outputs"
+        return Finding("labels", "NOTE", what)
+    return Finding("labels", "PASS", told)
+
+
+def _describe(label: Labels) -> str:
+    values = label.values
+    some = "" if label.whole else f" in the {len(values)} samples looked at"
+    if values.is_floating_point() or values.dtype == torch.bool or values.ndim > 1:
+        low, high = values.min().item(), values.max().item()
+        return f"{label.split} targets {low:.4g} to {high:.4g}{some}"
+    classes, counts = values.unique(return_counts=True)
+    low, high = int(counts.min()), int(counts.max())
+    spread = f"{low:,} to {high:,} samples each" if low < high else f"{low:,} samples each"
+    return f"{label.split} labels {int(values.min())} to {int(values.max())}, {len(classes)} classes, {spread}{some}"

@@ -1,0 +1,237 @@
+"""``launch check``: does the model keep samples apart, draw only what is seeded, and use its parameters?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves
+
+from ...data.order import Batches
+from ..components import Schedule, build_optimizer, samples_in
+from ..components import batch_norm as batchnorm
+from ..config import RunConfig
+from ..session import StepRandomness, buffers_restored
+from .finding import Finding
+from .tensor_recorder import Recorder, first_difference, module_place
+
+_LOOKS = 4  # forwards that must be equal
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+_COARSE = 3e-2  # of the half types
+_SEEDED = (
+    "draw from torch's global generator, which is seeded by (seed, step, rank): torch.rand, nn.Dropout;"
+    " keep no state in the model but parameters and buffers"
+)
+
+
+def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
+    """In evaluation a sample's output must not depend on the batch it is in.
+
+    Args:
+        model: any; its mode is restored.
+        x: a batch.
+        parts: the same samples in smaller batches.
+    """
+    sizes = [samples_in(part) for part in parts]
+    with mode(model, training=False), torch.no_grad():
+        whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
+        if wrong := _lost_rows(whole, pieces, sizes):
+            advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
+            return Finding("model", "FAIL", wrong, module_place(model, "")[1], advice, blocks=True)
+        if _alike(whole, pieces):
+            return _note_world(model)
+        who, where = module_place(model, _first_mixing(model, x, parts))
+    what = f"in evaluation the output of a sample depends on the batch that it is in, first in {who}"
+    advice = (
+        "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
+    )
+    return Finding("model", "FAIL", what, where, advice)
+
+
+def _lost_rows(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
+    """What is wrong where some parts' outputs, but not all, have a row for each sample."""
+    for number, leaf in enumerate(whole):
+        lengths = [_rows(piece[number]) for piece in pieces if number < len(piece)]
+        right = [length == size for length, size in zip(lengths, sizes, strict=False)]
+        if _rows(leaf) == sum(sizes) and any(right) and not all(right):
+            size = sizes[right.index(False)]
+            return f"its output for {size} of {sum(sizes)} samples has not {size} rows"
+    return ""
+
+
+def _rows(value: Any) -> int:
+    return len(value) if isinstance(value, torch.Tensor) and value.ndim else 0
+
+
+def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
+    """The module after which a sample of the batch is another than in its part."""
+    recorders = []
+    for batch in (x, *parts):
+        with Recorder(model, keep=True) as recorder:
+            model(batch)
+        recorders.append(recorder)
+    whole, *pieces = recorders
+    for number, mark in enumerate(whole.marks):
+        others = [piece.values[number] for piece in pieces if number < len(piece.values)]
+        if len(others) == len(pieces) and not _alike(whole.values[number], others):
+            return mark.name
+    return ""
+
+
+def _alike(whole: list[Any], pieces: list[list[Any]]) -> bool:
+    """Whether tensors of a batch are those of its parts, one after the other; what has no rows is passed over."""
+    for number, leaf in enumerate(whole):
+        others = [piece[number] for piece in pieces if number < len(piece)]
+        tensors = [other for other in others if isinstance(other, torch.Tensor) and other.ndim]
+        if not isinstance(leaf, torch.Tensor) or not leaf.ndim or len(tensors) < len(pieces):
+            continue
+        if sum(map(len, tensors)) == len(leaf) and not _equal(leaf, torch.cat(tensors)):
+            return False
+    return True
+
+
+def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
+    if whole.shape != pieces.shape or not whole.is_floating_point():
+        return torch.equal(whole, pieces)
+    tolerance = _TOLERANCE.get(whole.dtype, _COARSE)
+    scale = float(whole.abs().max()) if whole.numel() else 0.0
+    return bool(((whole - pieces).abs() <= tolerance * scale).all())
+
+
+def _note_world(model: nn.Module) -> Finding:
+    depends = batchnorm.depends_on_world(model)
+    if not depends:
+        return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
+    what = f"it has {' and '.join(depends)}: training depends on the number of processes"
+    return Finding("model", "NOTE", f"{what}, evaluation does not")
+
+
+@contextmanager
+def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Inside, the model trains or evaluates; afterwards every module is as it was."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before.items():
+            module.training = was
+
+
+@contextmanager
+def stilled(model: nn.Module, how: str) -> Iterator[None]:
+    """Inside, the model trains without what depends on the number of processes: ``modules`` or ``all`` of it."""
+    with mode(model, training=how != "all"):
+        for module in model.modules():
+            if isinstance(module, _BatchNorm | _DropoutNd):
+                module.eval()
+        yield
+
+
+def check_randomness(model: nn.Module, x: Any, draws: StepRandomness) -> tuple[Finding, str]:
+    """The same input, weights and seed must give the same output, whatever else was drawn.
+
+    Args:
+        model: any; its mode, buffers and gradients are left as they were.
+        x: a batch.
+        draws: seeds torch's generators, as before a step.
+
+    Returns:
+        The finding, and what has to be stilled before numbers of processes can be compared: ``modules``, or
+        ``all`` where the model draws outside of dropout.
+    """
+    with mode(model, training=True):
+        if found := _not_reproducible(model, x, draws):
+            return found, "all"
+    with stilled(model, "modules"):
+        one, other = (_recorded(model, x, draws, step).marks for step in (0, 1))
+    if first_difference(one, other):
+        what = (
+            "the model draws random numbers outside of dropout: training depends on the number of processes"
+        )
+        return Finding("randomness", "NOTE", what), "all"
+    what = "the forward pass draws from torch's generators only, or not at all"
+    return Finding("randomness", "PASS", what), "modules"
+
+
+def _not_reproducible(model: nn.Module, x: Any, draws: StepRandomness) -> Finding | None:
+    first = _recorded(model, x, draws, 0)
+    for generator, name in first.draws.items():
+        who, where = module_place(model, name)
+        return Finding(
+            "randomness", "FAIL", f"{who} draws from {generator}, which no step seeds", where, _SEEDED
+        )
+    for _ in range(_LOOKS - 1):
+        if differs := first_difference(first.marks, _recorded(model, x, draws, 0).marks):
+            who, where = module_place(model, differs.name)
+            what = f"{who} gives another output for the same input, weights and seed"
+            return Finding("randomness", "FAIL", what, where, _SEEDED)
+    return None
+
+
+def _recorded(model: nn.Module, x: Any, draws: StepRandomness, step: int) -> Recorder:
+    draws.reseed(step)
+    with Recorder(model) as recorder, buffers_restored(model), torch.no_grad():
+        model(x)
+    return recorder
+
+
+def check_unused(unused: list[str]) -> Finding:
+    """Parameters that the loss does not reach are an oversight more often than not."""
+    if not unused:
+        return Finding("parameters", "PASS", "the loss reaches every parameter")
+    shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")  # noqa: PLR2004
+    advice = "use them, remove them, or set requires_grad=False"
+    return Finding("parameters", "NOTE", f"the loss does not reach {shown}", "", advice)
+
+
+def check_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
+    """The learning rate of each group of parameters over the run.
+
+    Args:
+        config: with the run's own batch size and epochs.
+        model: whose parameters are grouped.
+        samples: in the training set.
+    """
+    steps = config.train.epochs * Batches(samples, config.data.batch_size).steps
+    steps = min(steps, config.train.max_steps or steps)
+    optimizer = build_optimizer(config.optimizer, model)
+    schedule = Schedule(config.schedule, optimizer, steps)
+    at = sorted({0, steps // 2, steps - 1, _highest(schedule, optimizer, steps)})
+    columns = [_rates_at(schedule, optimizer, step) for step in at]
+    rows = [
+        {
+            "parameters": name,
+            "tensors": len(group["params"]),
+            "numbers": sum(parameter.numel() for parameter in group["params"]),
+            "rates": {str(step): column[number] for step, column in zip(at, columns, strict=True)},
+        }
+        for number, (name, group) in enumerate(
+            zip(_group_names(config, optimizer), optimizer.param_groups, strict=True)
+        )
+    ]
+    what = f"{config.optimizer.use}, {config.schedule.use}, {steps:,} steps"
+    return Finding("learning rate", "PASS", what, rows=rows)
+
+
+def _rates_at(schedule: Schedule, optimizer: torch.optim.Optimizer, step: int) -> list[float]:
+    schedule.set(step)
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def _highest(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> int:
+    """The end of a warm-up, as near as a thousand looks find it."""
+    looks = range(0, steps, max(1, steps // 1000))
+    rate: Callable[[int], float] = lambda step: max(_rates_at(schedule, optimizer, step))  # noqa: E731
+    return max(looks, key=rate)
+
+
+def _group_names(config: RunConfig, optimizer: torch.optim.Optimizer) -> list[str]:
+    names = [group.match for group in config.optimizer.groups]
+    rest = len(optimizer.param_groups) - len(names)
+    return [("all others" if names else "all")] * rest + names

@@ -1,0 +1,216 @@
+"""The ranks' side of ``launch check``: looks at the user's code in one process, then takes real steps in several.
+
+The launcher starts it as ``SPEC --check TASK``; each task writes its result beside its file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...data.loading import Work
+from ...data.order import EpochOrder, Indices
+from ..checkpoint import start_from
+from ..components import batch_norm as batchnorm
+from ..config import Precision, RunSpec, read_spec
+from ..rank import Group, join, reported, tune_host, write_json
+from ..session import Session, StepRandomness, open_session, open_training
+from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
+from .finding import Finding
+from .loss_checks import PARTS, Cut, check_loss, check_metrics, cut_outputs, has_rows, split
+from .model_checks import check_mixing, check_randomness, check_rates, check_unused, mode
+from .trial_steps import StepsTask, die_after, run_steps
+
+_LOOKED_AT = 12  # samples of the batch that is cut into parts
+_EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set
+
+
+def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
+    """``SPEC --check TASK``; returns the exit status.
+
+    Args:
+        argv: TASK is a JSON file; its ``task`` is ``probe``, ``steps`` or ``die``.
+        train: trains the spec; ``die`` lets it, and kills it on its way.
+    """
+    path, task_path = Path(argv[0]), Path(argv[2])
+    task = json.loads(task_path.read_text(encoding="utf-8"))
+    if task["task"] == "die":
+        die_after(task["steps"], path.parent / "checkpoints")
+        return train(argv[:1])
+    rank = int(os.environ.get("RANK", "0"))
+    work = partial(_run, path, task, task_path, rank)
+    return reported(work, Path(os.environ["LOCKSTEP_ATTEMPT_DIR"]), rank)
+
+
+def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
+    spec = read_spec(spec_path)
+    tune_host()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    group = join(gpu=os.environ["LOCKSTEP_DEVICE"] == "gpu")
+    if task["task"] == "probe":
+        result = probe(spec, group, task["world_size"])
+    else:
+        session = open_session(spec, group)
+        start_from(session, spec.weights)
+        result = run_steps(open_training(session), _steps_task(task))
+    write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
+    group.close()
+    return 0
+
+
+def _steps_task(task: dict[str, Any]) -> StepsTask:
+    paths: dict[str, Any] = {key: task.get(key) and Path(task[key]) for key in ("against", "checkpoints")}
+    known: dict[str, Any] = {
+        key: task[key] for key in ("last", "first", "still", "record", "evaluate") if key in task
+    }
+    return StepsTask(out=Path(task["out"]), **known, **paths)
+
+
+@dataclass
+class Look:
+    """What one process can see of the user's code."""
+
+    findings: list[Finding]
+    precision: str = "auto"
+    """In which the model can be compared: ``fp64`` where its code allows that."""
+    still: str = "modules"
+    """What has to be stilled before numbers of processes can be compared."""
+    stilled: str = ""
+    """The same in words."""
+    evaluate: bool = True
+    """Whether an evaluation is over soon."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing can be trained before something is corrected."""
+        return any(finding.blocks for finding in self.findings)
+
+
+def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
+    """Everything that one process can find out; samples first, as workers are forked from a young process."""
+    splits = open_splits(spec)
+    findings = [check_length(splits)]
+    if findings[0].blocks:
+        return _result(Look(findings))
+    findings.append(check_samples(splits, spec))
+    labels = read_labels(splits, spec.config.train.seed)
+    look = _look_in_fp64(spec, group, labels, world_size) or _look(
+        spec, group, labels, world_size, spec.config.train.precision
+    )
+    look.findings = findings + look.findings
+    return _result(look)
+
+
+def _result(look: Look) -> dict[str, Any]:
+    return {
+        "findings": [finding.to_json() for finding in look.findings],
+        "precision": look.precision,
+        "still": look.still,
+        "stilled": look.stilled,
+        "evaluate": look.evaluate,
+        "blocked": look.blocked,
+    }
+
+
+def _look_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
+    """None where the user's code computes in no such numbers."""
+    try:
+        look = _look(spec, group, labels, world_size, "fp64")
+    except Exception:  # noqa: BLE001 - it is said again in the run's own precision, if it was not that
+        return None
+    return None if look.blocked else look
+
+
+def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
+    session = open_session(_in_process(spec, precision), group)
+    start_from(session, spec.weights)
+    batchnorm.refuse_single_samples(
+        session.model, session.batches, world_size, spec.config.data.max_micro_batch
+    )
+    batch = _Batch(session)
+    findings = [check_labels(labels, batch.scores)]
+    if findings[0].verdict == "FAIL":
+        return Look([replace(findings[0], blocks=True)], precision)
+    findings.append(check_loss(session.loss, batch.cut))
+    findings += check_metrics(session.metrics, batch.cut)
+    findings.append(check_mixing(session.model, batch.x, batch.parts))
+    draws = StepRandomness(spec.config.train.seed, 0, group.device)
+    few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
+    randomness, still = check_randomness(session.model, few, draws)
+    findings.append(randomness)
+    parts = " and ".join(batchnorm.depends_on_world(session.model))
+    words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
+    look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
+    if not look.blocked:
+        findings.append(check_unused(open_training(session).unused))
+        findings.append(check_rates(spec.config, session.model, spec.facts.train.length))
+    return look
+
+
+def _in_process(spec: RunSpec, precision: Precision) -> RunSpec:
+    config = spec.config
+    data = config.data.model_copy(update={"workers": 0})
+    train = config.train.model_copy(update={"precision": precision})
+    return replace(spec, config=config.model_copy(update={"data": data, "train": train}))
+
+
+class _Batch:
+    """The first samples of epoch 0, whole and in parts, and what the model says to them."""
+
+    def __init__(self, session: Session) -> None:
+        order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
+        indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
+        sizes = part_sizes(indices.size)
+        ((self.x, target),) = _fetch(session, indices, [indices.size])
+        output = self._forward(session, self.x)
+        pieces = list(zip(split(self.x, sizes), split(target, sizes), strict=True))
+        if not all(has_rows(value, indices.size) for value in (self.x, target)):
+            pieces = _fetch(session, indices, sizes)
+        self.parts = [x for x, _ in pieces]
+        outputs = cut_outputs(output, target, sizes) or [
+            (output, [self._forward(session, x) for x in self.parts])
+        ]
+        self.evaluation_seconds = _evaluation_seconds(
+            session, indices, lambda: self._forward(session, self.x)
+        )
+        self.cut = Cut(outputs, target, [y for _, y in pieces])
+        chooses = session.spec.config.loss.use == "cross_entropy" and isinstance(output, torch.Tensor)
+        self.scores = output.shape[1] if chooses and output.ndim > 1 else None
+
+    def _forward(self, session: Session, x: Any) -> Any:
+        model: nn.Module = session.model
+        try:
+            with mode(model, training=False), torch.no_grad():
+                return model(x)
+        except Exception:
+            open_training(session)  # says better why they do not fit
+            raise
+
+
+def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
+    """What an evaluation would take in one process, by the second look at a few samples."""
+    if session.spec.facts.val is None:
+        return 0.0
+    started = time.monotonic()
+    _fetch(session, indices, [indices.size])
+    forward()
+    return (time.monotonic() - started) / indices.size * session.spec.facts.val.length
+
+
+def part_sizes(samples: int) -> list[int]:
+    """Unequal parts of a batch, as other numbers of processes would have them."""
+    sizes = list(PARTS) if samples > sum(PARTS) else [1] * (samples > 1)
+    return [*sizes, samples - sum(sizes)]
+
+
+def _fetch(session: Session, indices: Indices, micro: list[int]) -> list[tuple[Any, Any]]:
+    return list(next(iter(session.train_feed.fetch(iter([Work(indices, micro)])))).micro)

@@ -1,0 +1,135 @@
+"""``launch check``: what a model did, call by call, as hashes: where two recordings part, the culprit is named."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from ...data.common import place_of_code
+
+_FOREIGN: dict[str, Callable[[], Any]] = {
+    "Python's random": random.getstate,
+    "NumPy's generator": lambda: np.random.get_state()[1:3],  # type: ignore[index]  # noqa: NPY002
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing that happened in a step."""
+
+    step: int
+    kind: str
+    """``sample``, ``enter``, ``leave``, ``gradient`` or ``draw``."""
+    name: str
+    """The sample, the parameter, or the module that is to blame if this mark is the first that differs."""
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return asdict(self)
+
+
+class Recorder(AbstractContextManager["Recorder"]):
+    """Listens to the modules of a model while it is entered.
+
+    Args:
+        model: its modules are hooked.
+        keep: remember the values themselves, too.
+    """
+
+    def __init__(self, model: nn.Module, *, keep: bool = False) -> None:
+        self._model = model
+        self._keep = keep
+        self._handles: list[Any] = []
+        self._open: list[str] = []
+        self._states: dict[str, str] = {}
+        self.marks: list[Mark] = []
+        self.values: list[list[Any]] = []
+        """Of each mark, where they are kept."""
+        self.draws: dict[str, str] = {}
+        """Generator that no step seeds, to the module that drew from it."""
+        self.step = 0
+
+    def __enter__(self) -> Self:
+        for name, module in self._model.named_modules():
+            self._handles.append(module.register_forward_pre_hook(self._entered(name), with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._left(name)))
+        self._states = {name: _hash([repr(state())]) for name, state in _FOREIGN.items()}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def note(self, kind: str, name: str, values: Any) -> None:
+        """Add a mark."""
+        leaves = tree_leaves(values)
+        self.marks.append(Mark(self.step, kind, name, _hash(leaves)))
+        if self._keep:
+            self.values.append([x.clone() if isinstance(x, torch.Tensor) else x for x in leaves])
+
+    def _entered(self, name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            # What a module is given is its parent's doing: what came before it was equal.
+            self._watch()
+            self.note("enter", self._open[-1] if self._open else name, (args, kwargs))
+            self._open.append(name)
+
+        return hook
+
+    def _left(self, name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            self._watch()
+            self.note("leave", name, output)
+            while self._open and self._open.pop() != name:  # a forward that raised left its name behind
+                pass
+
+        return hook
+
+    def _watch(self) -> None:
+        """A generator that moved since the last mark was drawn from by the module that is running."""
+        for name, state in _FOREIGN.items():
+            now = _hash([repr(state())])
+            if now != self._states[name] and self._open:
+                self.draws.setdefault(name, self._open[-1])
+            self._states[name] = now
+
+
+def _hash(values: Iterable[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, str | int | float | bool | None):
+            digest.update(repr(value).encode())
+    return digest.hexdigest()
+
+
+def first_difference(one: list[Mark], other: list[Mark]) -> Mark | None:
+    """The first mark of ``other`` that ``one`` has not; None where they are equal."""
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            return theirs
+    longer = max(one, other, key=len)
+    return None if len(one) == len(other) else longer[min(len(one), len(other))]
+
+
+def module_place(model: nn.Module, name: str) -> tuple[str, str]:
+    """(a module in words, where the user's code of its forward begins)."""
+    module = model.get_submodule(name)
+    said = f"{type(module).__name__} ({name or 'the whole model'})"
+    return said, place_of_code(type(module).forward)

@@ -1,0 +1,209 @@
+"""``launch check``: a few real steps, recorded and compared: with another number of processes, and after a resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._pytree import tree_map
+
+from ...data.loading import Fetched
+from ..checkpoint import list_checkpoints, newest_checkpoint, restore
+from ..loop import evaluate
+from ..session import StepRandomness, Training
+from .model_checks import stilled
+from .tensor_recorder import Mark, Recorder, first_difference, module_place
+
+_FLOOR = 1e-3  # of the largest entry of all: what is smaller is rounding
+_PATIENCE = 120  # seconds for a checkpoint that is under way
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class StepsTask:
+    """What to run, and what to compare it with."""
+
+    out: Path
+    """A folder for what is recorded."""
+    last: int
+    """Steps of the run."""
+    first: int = 0
+    """Steps that a checkpoint brings."""
+    still: str = ""
+    """As in ``stilled``; empty changes nothing."""
+    against: Path | None = None
+    """The folder of another such run."""
+    checkpoints: Path | None = None
+    """Where the checkpoint of step ``first`` lies."""
+    record: bool = False
+    """Record every sample, module and gradient, instead of comparing numbers."""
+    evaluate: bool = False
+
+
+def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
+    """Take the steps and compare; the same on every rank, but for what is only recorded.
+
+    Returns:
+        ``difference`` of a recording, else ``gradient`` and ``weight`` with the worst parameter of each.
+    """
+    if task.checkpoints is not None:
+        restore(training, newest_checkpoint(task.checkpoints, task.first)[1])
+    task.out.mkdir(exist_ok=True)
+    model = training.session.model
+    model.train()
+    if task.record:
+        return _recorded(training, task)
+    with stilled(model, task.still):
+        gradients = _take(training, task, None)
+    weights = {name: tensor.detach().cpu() for name, tensor in model.named_parameters()}
+    with training.ema.applied():
+        metrics = evaluate(training.session) if task.evaluate else {}
+    result: dict[str, Any] = {"metrics": metrics}
+    if training.session.group.rank == 0:
+        if task.against is None:
+            _save(task.out / "gradients.safetensors", gradients)
+            _save(task.out / "weights.safetensors", weights)
+        else:
+            result["gradient"] = worst(load_file(task.against / "gradients.safetensors"), gradients)
+            result["weight"] = worst(load_file(task.against / "weights.safetensors"), weights)
+    return result
+
+
+def _take(training: Training, task: StepsTask, recorder: Recorder | None) -> Tensors:
+    """The steps; the gradients of the first of them."""
+    session, kept = training.session, Tensors()
+    config = session.spec.config
+    draws = StepRandomness(config.train.seed, session.group.rank, session.group.device)
+    step = task.first
+    while step < task.last:
+        epoch, at = divmod(step, session.batches.steps)
+        for fetched in session.train_feed.fetch(session.train_work(epoch, at)):
+            if recorder is not None:
+                recorder.step = step
+                recorder.note("weights", "the weights", list(session.model.state_dict().values()))
+                _note_samples(recorder, fetched)
+            draws.reseed(step)
+            training.schedule.set(step)
+            samples = 0 if fetched.work.stand_in else fetched.indices.size
+            training.stepper.run(fetched, session.batches.size(step % session.batches.steps), samples)
+            if recorder is not None:
+                _note_gradients(recorder, session.model)
+            kept = kept or _gradients(session.model)
+            step += 1
+            training.ema.update(step)
+            if step == task.last:
+                break
+    return kept
+
+
+def _gradients(model: nn.Module) -> Tensors:
+    named = model.named_parameters()
+    return {name: p.grad.detach().to("cpu", copy=True) for name, p in named if p.grad is not None}
+
+
+def _save(path: Path, tensors: Tensors) -> None:
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
+def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
+    """The parameter that differs most, relative to its own largest entry.
+
+    Entries far below the largest of all parameters are rounding themselves: there the difference counts
+    against a thousandth of that one.
+    """
+    floor = _FLOOR * max((float(t.double().abs().max()) for t in one.values() if t.numel()), default=0.0)
+    found: dict[str, Any] = {"name": "", "difference": 0.0, "relative": 0.0}
+    for name in sorted(one.keys() | other.keys()):
+        if name not in one or name not in other:
+            return {"name": name, "difference": float("inf"), "relative": float("inf")}
+        mine, theirs = one[name].double(), other[name].double()
+        if not mine.numel():
+            continue
+        difference = float((mine - theirs).abs().max())
+        relative = difference / max(float(mine.abs().max()), floor, 1e-300)
+        this = {"name": name, "difference": difference, "relative": relative}
+        if math.isnan(relative):
+            return this
+        found = max(found, this, key=lambda parameter: float(parameter["relative"]))
+    return found
+
+
+def _recorded(training: Training, task: StepsTask) -> dict[str, Any]:
+    """Every rank records; what differs from the other recording of its rank comes first by step."""
+    session = training.session
+    with Recorder(session.model) as recorder:
+        _take(training, task, recorder)
+    path = f"marks-{session.group.rank}.json"
+    (task.out / path).write_text(json.dumps([mark.to_json() for mark in recorder.marks]), encoding="utf-8")
+    if task.against is None:
+        return {}
+    before = [Mark(**mark) for mark in json.loads((task.against / path).read_text(encoding="utf-8"))]
+    differs = first_difference([mark for mark in before if mark.step >= task.first], recorder.marks)
+    if differs is None:
+        return {"difference": None}
+    who, where = _who(session.model, differs)
+    return {"difference": {"step": differs.step, "kind": differs.kind, "who": who, "where": where}}
+
+
+def _who(model: nn.Module, mark: Mark) -> tuple[str, str]:
+    """What a mark stands for, and where in the user's code that is."""
+    if mark.kind in ("enter", "leave"):
+        return module_place(model, mark.name)
+    return mark.name, ""
+
+
+def _note_samples(recorder: Recorder, fetched: Fetched) -> None:
+    """One mark for each input and target."""
+    at = 0
+    for size, (x, y) in zip(fetched.work.micro, fetched.micro, strict=True):
+        for row in range(size):
+            index = int(fetched.indices[at + row])
+            recorder.note("sample", f"the input of sample {index}", _row(x, row))
+            recorder.note("sample", f"the target of sample {index}", _row(y, row))
+        at += size
+
+
+def _row(value: Any, row: int) -> Any:
+    return tree_map(lambda leaf: leaf[row] if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf, value)
+
+
+def _note_gradients(recorder: Recorder, model: nn.Module) -> None:
+    """From the last parameter to the first, as backward reaches them."""
+    for name, parameter in reversed(list(model.named_parameters())):
+        if parameter.grad is not None:
+            recorder.note("gradient", f"the gradient of {name}", parameter.grad)
+
+
+def die_after(steps: int, checkpoints: Path) -> None:
+    """Kill this rank as a machine would, after so many optimizer steps and with a checkpoint on the disk."""
+    taken = 0
+
+    def count(*_: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            _wait_for(checkpoints)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    register_optimizer_step_post_hook(count)
+
+
+def _wait_for(checkpoints: Path) -> None:
+    """Writing may go on in the background."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if list_checkpoints(checkpoints):
+                return
+        time.sleep(0.02)

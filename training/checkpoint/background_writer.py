@@ -1,0 +1,187 @@
+"""Writes rank 0's checkpoints in the background, from a copy on the host: training waits for the copy alone."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from ...data.common import LockstepError, MachineError, TrainingError
+from ..tracking import EventLog
+from .manifest import checkpoint_path, list_checkpoints, step_of
+from .retention import superseded
+from .storage import Snapshot, Tensors, remove_checkpoint, remove_leftovers, temporary_path, write_checkpoint
+
+_THREAD = "checkpoint"
+_NICENESS = 10  # the steps need the processors more
+
+
+def let_finish() -> None:
+    """Wait for a checkpoint that is being written: the error that ends this process says nothing against it."""
+    for thread in threading.enumerate():
+        if thread.name == _THREAD:
+            thread.join()
+
+
+class Writer:
+    """One checkpoint at a time: one that comes while another is being written waits for it.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        events: rank 0's record.
+        fence: raises where another attempt has taken the run over.
+        keep_last: checkpoints that stay, beside the best; None is all.
+    """
+
+    def __init__(
+        self, folder: Path, events: EventLog, fence: Callable[[], None], keep_last: int | None
+    ) -> None:
+        self._folder = folder
+        self._events = events
+        self._fence = fence
+        self._keep_last = keep_last
+        self._staging = _Staging()
+        self._thread: threading.Thread | None = None
+        self._failure: str | None = None
+        """Why the last one could not be written; None where it could."""
+        self._lost: LockstepError | None = None
+        self._warned = False
+        self._damaged: set[int] = set()
+
+    def open(self, step: int | None = None) -> None:
+        """Clear away what a killed attempt left half written.
+
+        Args:
+            step: where the run goes on from; later checkpoints were passed over as damaged, and must not count as
+                those that stay. None where nothing is known.
+        """
+        if self._folder.exists():
+            self._fence()
+            remove_leftovers(self._folder)
+            there = {step_of(path) for path in list_checkpoints(self._folder)}
+            self._damaged = {one for one in there if step is not None and one > step}
+
+    def write(self, snapshot: Snapshot, best: set[int]) -> None:
+        """Start writing; returns as soon as the tensors may change again.
+
+        Args:
+            snapshot: its tensors are copied here.
+            best: steps whose checkpoints stay when older ones go.
+
+        Raises:
+            RankLostError: the one before could not be committed, because another attempt owns the run.
+        """
+        self._wait()
+        try:
+            staged, ready = self._staging.copy(snapshot)
+        except (
+            RuntimeError,
+            MemoryError,
+        ):  # no room for a copy on the host: training waits for the disk instead
+            self._write(snapshot, best, None)
+            return
+        self._thread = threading.Thread(
+            target=self._write, args=(staged, best, ready), name=_THREAD, daemon=True
+        )
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait until what was begun is on the disk.
+
+        Raises:
+            MachineError: the last one could not be written.
+            RankLostError: as ``write``.
+        """
+        self._wait()
+        if self._failure is not None:
+            raise MachineError(self._failure, "make room or mend the disk, then resume the run")
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._lost is not None:
+            raise self._lost
+
+    def _write(self, snapshot: Snapshot, best: set[int], ready: torch.cuda.Event | None) -> None:
+        """On the thread: nothing that goes wrong here may be lost, and only a lost run ends the training."""
+        step = snapshot.state["step"]
+        if threading.current_thread() is not threading.main_thread():
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # of this thread alone
+        try:
+            if ready is not None:
+                ready.synchronize()
+            self._commit(step, snapshot)
+            self._fence()
+            self._damaged.discard(step)
+            self._prune(step, best)
+        except (OSError, SafetensorError) as error:
+            self._failed(step, error)
+        except LockstepError as error:
+            self._lost = error
+        except Exception as error:  # noqa: BLE001 - on a thread it would be lost, and the checkpoint with it
+            self._lost = TrainingError(
+                f"the checkpoint of step {step} cannot be written: {type(error).__name__}: {error}",
+                "it is none of the disk's errors: please report it",
+            )
+
+    def _commit(self, step: int, snapshot: Snapshot) -> None:
+        started = time.monotonic()
+        path = temporary_path(self._folder, step)
+        self._events.write("checkpoint_started", step=step, bytes=snapshot.nbytes, path=str(path))
+        self._events.sync()
+        final = write_checkpoint(self._folder, snapshot, self._fence)
+        self._failure = None
+        seconds = round(time.monotonic() - started, 3)
+        self._events.write("checkpoint", step=step, path=final.name, bytes=snapshot.nbytes, seconds=seconds)
+
+    def _prune(self, newest: int, best: set[int]) -> None:
+        """Once the new one is committed the old ones may go, and damaged ones that it has come past."""
+        found = [step_of(path) for path in list_checkpoints(self._folder)]
+        whole = [step for step in found if step not in self._damaged]
+        gone = superseded(whole, self._keep_last, best)
+        if self._keep_last is not None:
+            gone += [step for step in found if step in self._damaged and step < newest]
+        for step in gone:
+            remove_checkpoint(checkpoint_path(self._folder, step))
+
+    def _failed(self, step: int, error: Exception) -> None:
+        why = getattr(error, "strerror", None) or error
+        self._failure = f"{self._folder}: the checkpoint of step {step} cannot be written: {why}"
+        if not self._warned:
+            self._events.write("checkpoint_failed", step=step, message=self._failure)
+        self._warned = True
+
+
+class _Staging:
+    """Memory on the host, kept from one checkpoint to the next: fresh pages cost three times the copy."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], torch.Tensor] = {}
+
+    def copy(self, snapshot: Snapshot) -> tuple[Snapshot, torch.cuda.Event | None]:
+        """The snapshot on the host, and what to wait for before it is read, where it comes from a GPU."""
+        parts = {stem: self._part(stem, tensors) for stem, tensors in snapshot.parts.items()}
+        on_gpu = any(tensor.is_cuda for part in snapshot.parts.values() for tensor in part.values())
+        ready = None
+        if on_gpu:  # behind the copies on the stream; what the next step changes comes after them there, too
+            ready = torch.cuda.Event()
+            ready.record()
+        return replace(snapshot, **parts, state=copy.deepcopy(snapshot.state)), ready
+
+    def _part(self, stem: str, tensors: Tensors) -> Tensors:
+        return {name: self._copied((stem, name), tensor.detach()) for name, tensor in tensors.items()}
+
+    def _copied(self, key: tuple[str, str], tensor: torch.Tensor) -> torch.Tensor:
+        held = self._held.get(key)
+        if held is None or held.shape != tensor.shape or held.dtype != tensor.dtype:
+            held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._held[key] = held
+        return held.copy_(tensor, non_blocking=True)

@@ -1,0 +1,170 @@
+"""Which checkpoints of a run are whole: names, hashes and sizes. No torch here: the launcher reads this file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ...data.common import DamagedError, UsageError
+
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+_PREFIX = "step_"
+_STEP = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
+_NAMED = 8  # damaged checkpoints; of more their number
+_ABOUT = ("step", "world_size", "config_sha256", "data_fingerprint")
+_NEEDED = {"model.safetensors", "optimizer.safetensors", "state.json"}
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` steps lies."""
+    return folder / f"{_PREFIX}{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The steps that were done at a checkpoint, by its name."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in ``folder``, newest first, whole or not; what has another name than they get is none."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if _STEP.fullmatch(path.name)]
+    return sorted(
+        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
+    )
+
+
+def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
+    """Write ``manifest.json`` over the files that ``folder`` has.
+
+    Args:
+        folder: of the checkpoint.
+        state: what ``state.json`` holds.
+        layout: for each safetensors file, tensor name to its type and shape.
+    """
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        **{key: state.get(key) for key in _ABOUT},
+        "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
+    }
+    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+
+
+def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+    return {**entry, "tensors": layout[path.name]} if path.name in layout else entry
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """The manifest's text with a hash of itself, so that no byte of it can change unseen."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "sha256": seal}, indent=1) + "\n"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint in ``path``.
+
+    Raises:
+        DamagedError: it is not there, or not as it was written.
+    """
+    try:
+        text = (path / MANIFEST).read_bytes().decode()
+        manifest: dict[str, Any] = json.loads(text)
+        version = manifest["schema_version"]
+        whole = _sealed({key: value for key, value in manifest.items() if key != "sha256"}) == text
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path / MANIFEST, f"cannot be read ({error})") from error
+    if not whole:
+        raise _damaged(path / MANIFEST, "is not what was written: its SHA-256 differs from its own")
+    if version != SCHEMA_VERSION:
+        raise _damaged(path / MANIFEST, f"has version {version}, this Lockstep reads {SCHEMA_VERSION}")
+    return manifest
+
+
+def verify(path: Path) -> set[str]:
+    """The names of a checkpoint's files, each of which is what was written.
+
+    Raises:
+        DamagedError: a file is missing or is not what the manifest says.
+    """
+    files = read_manifest(path)["files"]
+    if missing := _NEEDED - set(files):
+        raise _damaged(path / MANIFEST, f"does not list {', '.join(sorted(missing))}")
+    for name, entry in files.items():
+        file = path / name
+        if not file.is_file():
+            raise _damaged(file, "is missing")
+        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+            raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
+    return set(files)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether ``verify`` finds nothing wrong."""
+    try:
+        verify(path)
+    except DamagedError:
+        return False
+    return True
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """``state.json`` of a checkpoint that was verified.
+
+    Raises:
+        DamagedError: it is no JSON object; somebody has sealed something else.
+    """
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(path / "state.json", f"cannot be read ({error})") from error
+    if not isinstance(state, dict):
+        raise _damaged(path / "state.json", "is no JSON object")
+    return state
+
+
+def newest_whole(folder: Path, step: int | None = None) -> tuple[Path, list[DamagedError]]:
+    """The newest whole checkpoint in ``folder``, or the one of ``step``, and the damaged ones passed over.
+
+    Raises:
+        UsageError: there is none.
+        DamagedError: the only ones are damaged, or the one that was asked for is.
+    """
+    found = list_checkpoints(folder)
+    if step is not None:
+        found = [path for path in found if path == checkpoint_path(folder, step)]
+    if not found:
+        raise UsageError(
+            f"{folder}: there is no checkpoint" + ("" if step is None else f" of step {step}"),
+            "train first, or name another run",
+        )
+    damaged: list[DamagedError] = []
+    for path in found:
+        try:
+            verify(path)
+        except DamagedError as error:
+            damaged.append(error)
+        else:
+            return path, damaged
+    raise _all_damaged(folder, damaged) if step is None else damaged[0]
+
+
+def _all_damaged(folder: Path, damaged: list[DamagedError]) -> DamagedError:
+    rows = [f"  {error.message}" for error in damaged[:_NAMED]]
+    rows += [f"  and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
+    return DamagedError(
+        f"{folder}: no checkpoint is whole\n" + "\n".join(rows),
+        "bring the files of one back from a copy; or move them all away, and the run begins at its first step",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(path: Path, what: str) -> DamagedError:
+    return DamagedError(f"{path} {what}", "bring it back from a copy, or use another checkpoint")

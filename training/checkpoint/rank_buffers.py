@@ -1,0 +1,67 @@
+"""Buffers that are each rank's own: of them a checkpoint holds every rank's, not only rank 0's."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from ..components import batch_norm as batchnorm
+from ..components import give_own_memory
+from ..rank import Group
+from .storage import Tensors
+
+
+def gathered(model: nn.Module, group: Group) -> Tensors:
+    """Every rank's running statistics, and whatever other buffers differ between ranks.
+
+    Collective: every rank calls it.
+
+    Returns:
+        [world_size, ...] by buffer name; empty on one rank. Buffers that ``state_dict`` leaves out are left out.
+    """
+    saved = model.state_dict().keys()
+    own = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    if group.world_size == 1 or not own:
+        return {}
+    marks = group.gather(torch.tensor([_mark(buffer) for buffer in own.values()], device=group.device))
+    apart = (marks != marks[0]).any(0).tolist()
+    always = batchnorm.statistics(model)
+    return {
+        name: _rows(buffer, group)
+        for (name, buffer), differs in zip(own.items(), apart, strict=True)
+        if differs or name in always
+    }
+
+
+def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
+    """Give each rank its own again, after the model's tensors have been loaded.
+
+    Returns:
+        Names that could not be: another number of ranks has rank 0's, or the average of running statistics.
+    """
+    give_own_memory(model)
+    for name, rows in rank_buffers.items():
+        if len(rows) == group.world_size:
+            model.get_buffer(name).copy_(rows[group.rank])
+    means = batchnorm.statistics(model)
+    return [
+        name for name, rows in rank_buffers.items() if len(rows) != group.world_size and name not in means
+    ]
+
+
+def _bytes(buffer: torch.Tensor) -> torch.Tensor:
+    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _mark(buffer: torch.Tensor) -> int:
+    """The same for the same bytes; 63 bits, which a tensor can hold."""
+    digest = hashlib.sha256(_bytes(buffer).cpu().numpy().tobytes()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _rows(buffer: torch.Tensor, group: Group) -> torch.Tensor:
+    """As bytes, because not every backend takes every type."""
+    rows = group.gather(_bytes(buffer).to(group.device))
+    return rows.view(buffer.dtype).reshape(group.world_size, *buffer.shape)

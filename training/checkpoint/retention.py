@@ -1,0 +1,50 @@
+"""Which checkpoints stay: the newest, and the best by a metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..components import signed
+from ..config import CheckpointConfig
+from ..tracking import plain
+
+
+@dataclass
+class Ranking:
+    """The best evaluations so far, best first."""
+
+    monitor: str = ""
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    """``{"step", "value"}``."""
+
+    def update(self, config: CheckpointConfig, step: int, metrics: dict[str, float]) -> bool:
+        """Take in the evaluation after ``step``; whether its checkpoint is among those to keep."""
+        if self.monitor != config.monitor:
+            self.monitor, self.entries = config.monitor, []
+        if config.monitor not in metrics:
+            return False
+        entry = {"step": step, "value": plain(metrics[config.monitor])}
+        everyone = [*(e for e in self.entries if e["step"] != step), entry]
+        everyone.sort(key=lambda e: signed(config, e["value"]), reverse=True)  # stable: of equals the older
+        self.entries = everyone[: config.keep_best]
+        return entry in self.entries
+
+    @property
+    def steps(self) -> set[int]:
+        """Whose checkpoints are kept."""
+        return {int(entry["step"]) for entry in self.entries}
+
+
+def superseded(found: list[int], keep_last: int | None, best: set[int]) -> list[int]:
+    """The steps whose checkpoints may go, once the newest of ``found`` is committed.
+
+    Args:
+        found: steps of the checkpoints that are there, in any order.
+        keep_last: how many of the newest stay; None is all.
+        best: which stay besides.
+    """
+    if keep_last is None:
+        return []
+    older = sorted(found, reverse=True)[keep_last:]
+    return sorted(set(older) - best)

@@ -1,0 +1,279 @@
+"""What a run is besides its tensors: a handful of integers, its accounts, and the proof that it may go on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...data.common import UsageError
+from ...data.order import ALGORITHM
+from ..components import Patience, give_own_memory
+from ..components import batch_norm as batchnorm
+from ..config import WeightsFile, differences, identity, identity_sha256
+from ..session import Account, Session, Training, materialise
+from ..tracking import plain
+from . import rank_buffers as buffers
+from .retention import Ranking
+from .storage import Snapshot, Tensors, read_weights
+
+STATE_VERSION = 2
+
+
+@dataclass
+class Progress:
+    """Where a run stands, and what has been measured."""
+
+    epoch: int = 0
+    epoch_step: int = 0
+    """Steps done in the epoch; less than it has, except before its evaluation."""
+    step: int = 0
+    """Optimizer steps done in the run."""
+    loss: float = 0.0
+    """Sum over the samples of the epoch so far, as far as it has been read."""
+    weight: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the last epoch."""
+    pending: bool = False
+    """Whether the evaluation that follows these steps is still to be done: a stop came in between."""
+    patience: Patience = field(default_factory=Patience)
+    ranking: Ranking = field(default_factory=Ranking)
+
+    @property
+    def mean_loss(self) -> float:
+        """Per sample, over the epoch so far."""
+        return self.loss / self.weight if self.weight else float("nan")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint brings besides tensors."""
+
+    progress: Progress
+    account: Account
+    meter: dict[str, Any]
+    notes: list[str]
+    """Why the continuation cannot be equal to the bit; empty where it is."""
+
+
+def describe(
+    training: Training, progress: Progress, account: Account, meter: dict[str, Any]
+) -> dict[str, Any]:
+    """``state.json``."""
+    session = training.session
+    scaler = training.stepper.scaler
+    return {
+        "schema_version": STATE_VERSION,
+        "run": session.spec.run,
+        "algorithm": ALGORITHM,
+        "seed": session.spec.config.train.seed,
+        "epoch": progress.epoch,
+        "epoch_step": progress.epoch_step,
+        "step": progress.step,
+        "loss": progress.loss,
+        "weight": progress.weight,
+        "meter": meter,
+        "metrics": {key: plain(value) for key, value in progress.metrics.items()},
+        "pending": progress.pending,
+        "patience": asdict(progress.patience),
+        "ranking": asdict(progress.ranking),
+        "samples": session.batches.n,
+        "batch_size": session.batches.batch_size,
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "order_sha256": account.order_sha256,
+        "consumed_digest": f"{account.consumed_digest:032x}",
+        "ranks": account.ranks,
+        "data_fingerprint": session.spec.facts.fingerprint,
+        "config": identity(session.spec.config),
+        "config_sha256": identity_sha256(session.spec.config),
+        **_circumstances(training),
+    }
+
+
+def _circumstances(training: Training) -> dict[str, Any]:
+    """What the last bits of a sum depend on."""
+    session = training.session
+    return {
+        "world_size": session.group.world_size,
+        "max_micro_batch": session.spec.config.data.max_micro_batch,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "device": session.group.device.type,
+        "precision": session.numerics.name,
+    }
+
+
+def restore(training: Training, snapshot: Snapshot) -> Resumed:
+    """Put a checkpoint's tensors into the model and the optimizer; what remains is returned.
+
+    Raises:
+        UsageError: it belongs to other data, another model or another order.
+    """
+    state = snapshot.state
+    _refuse_foreign(training, state)
+    load_weights(training.session.model, snapshot.model, "the checkpoint")
+    lost = buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
+    _load_optimizer(training, snapshot.optimizer)
+    training.ema.load(snapshot.ema)
+    if training.stepper.scaler is not None and state["scaler"] is not None:
+        training.stepper.scaler.load_state_dict(state["scaler"])
+    progress = Progress(
+        epoch=state["epoch"],
+        epoch_step=state["epoch_step"],
+        step=state["step"],
+        loss=state["loss"],
+        weight=state["weight"],
+        metrics=state["metrics"],
+        pending=state["pending"],
+        patience=Patience(**state["patience"]),
+        ranking=Ranking(**state["ranking"]),
+    )
+    account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
+    _reuse_threads(training, state)
+    return Resumed(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
+
+
+def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
+    """A sum's last bits depend on how many threads share it; no more of them than there are cores."""
+    group = training.session.group
+    same = state["world_size"] == group.world_size and group.device.type == "cpu"
+    if same and state["threads"] <= len(os.sched_getaffinity(0)):
+        torch.set_num_threads(state["threads"])
+
+
+def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
+    session = training.session
+    if state.get("schema_version") != STATE_VERSION:
+        raise UsageError(
+            f"the checkpoint's state has version {state.get('schema_version')}, this Lockstep reads {STATE_VERSION}",
+            "use the Lockstep that wrote it, or start a new run from its weights with model.weights",
+        )
+    here = {
+        "algorithm": ALGORITHM,
+        "samples": session.batches.n,
+        "data_fingerprint": session.spec.facts.fingerprint,
+        "precision": session.numerics.name,
+        **identity(session.spec.config),
+    }
+    there = {key: state[key] for key in ("algorithm", "samples", "data_fingerprint", "precision")}
+    if rows := differences({**there, **state["config"]}, here):
+        raise UsageError(
+            "the checkpoint cannot be continued:\n" + "\n".join(rows),
+            "resume with the data and settings it was written with, or start a new run",
+        )
+
+
+def _lost(name: str) -> str:
+    return f"the buffer {name} was each rank's own: from here on all have rank 0's, and results differ"
+
+
+def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
+    """Put ``saved`` into the model.
+
+    Args:
+        model: to be changed.
+        saved: by the names of its ``state_dict``.
+        source: what they are of, for people.
+        exact: else a floating-point type may become another one.
+
+    Raises:
+        UsageError: its names, shapes or types are not the model's.
+    """
+    own = {name: _kind(tensor, exact=exact) for name, tensor in model.state_dict().items()}
+    there = {name: _kind(tensor, exact=exact) for name, tensor in saved.items()}
+    if own != there:
+        names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
+        rows = [
+            f"{name}: {there.get(name, 'absent')} there, {own.get(name, 'absent')} here" for name in names[:8]
+        ]
+        raise UsageError(
+            f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
+        )
+    give_own_memory(model)
+    model.load_state_dict(saved)
+
+
+def _kind(tensor: torch.Tensor, *, exact: bool) -> str:
+    if tensor.is_floating_point() and not exact:
+        return str(tuple(tensor.shape))
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def start_from(session: Session, files: tuple[WeightsFile, ...]) -> None:
+    """Put the weights of an earlier run into a model that is not trained yet.
+
+    Raises:
+        DamagedError: a file is no longer what it was when the run was started.
+        UsageError: they are of another model.
+    """
+    weights: Tensors = {}
+    for file in files:
+        weights |= read_weights(Path(file.path), file.sha256)
+    if files:
+        materialise(session, weights)
+        load_weights(session.model, weights, str(Path(files[0].path)), exact=False)
+
+
+def _load_optimizer(training: Training, saved: Tensors) -> None:
+    """The optimizer's own state, made afresh from ``parameter/key``."""
+    parameters = {
+        training.names[id(p)]: p for group in training.optimizer.param_groups for p in group["params"]
+    }
+    for key, value in saved.items():
+        name, _, entry = key.rpartition("/")
+        if name not in parameters:
+            raise UsageError(
+                f"the checkpoint is of another model: {name} was trained there, and is not here",
+                "use the model that it was written with, or start a new run from its weights with model.weights",
+            )
+        training.optimizer.state[parameters[name]][entry] = _beside(parameters[name], value)
+
+
+def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """On the parameter's device, where a fused optimizer keeps its step count, too, and laid out as the parameter.
+
+    A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
+    """
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+    return value.to(parameter.device, copy=True)
+
+
+def _notes(training: Training, state: dict[str, Any]) -> list[str]:
+    here = _circumstances(training)
+    notes = [
+        f"{key} was {state[key]} and is {value}: the last bits may differ"
+        for key, value in here.items()
+        if state[key] != value
+    ]
+    what = batchnorm.depends_on_world(training.session.model)
+    if (
+        state["world_size"] == here["world_size"]
+    ):  # then dropout's key is the same; a batch norm's samples may not be
+        same = state["max_micro_batch"] == here["max_micro_batch"]
+        what = [] if same else [name for name in what if name != "dropout"]
+    if what:
+        notes.append(
+            f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"
+        )
+    return notes
+
+
+def model_tensors(training: Training) -> Tensors:
+    """Parameters and buffers by name."""
+    return dict(training.session.model.state_dict())
+
+
+def optimizer_tensors(training: Training) -> Tensors:
+    """The optimizer's tensors as ``parameter/key``."""
+    return {
+        f"{training.names[id(parameter)]}/{key}": value
+        for parameter, state in training.optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }

@@ -1,0 +1,248 @@
+"""A checkpoint on disk: either whole and verified, or not there. Safetensors and JSON, never pickle."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ...data.common import DamagedError
+from .manifest import checkpoint_path, is_whole, newest_whole, read_state, verify, write_manifest
+
+Tensors = dict[str, torch.Tensor]
+_SPARE = 2**16  # bytes beside the tensors: state, manifest, headers
+_REQUIRED = ("model", "optimizer")
+_OPTIONAL = ("rank_buffers", "ema")  # a file only where there is something in it
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a checkpoint holds."""
+
+    model: Tensors
+    """Parameters and buffers by name; batch norm's statistics averaged over ranks."""
+    optimizer: Tensors
+    """``parameter/key`` to tensor."""
+    state: dict[str, Any]
+    """Position, accounts and versions, plain values."""
+    rank_buffers: Tensors = field(default_factory=dict)
+    """Of every rank the buffers that are its own, [world_size, ...]: batch norm's statistics and others that differ."""
+    ema: Tensors = field(default_factory=dict)
+    """The average of the trainable parameters, by each of their names; empty without one."""
+
+    @property
+    def parts(self) -> dict[str, Tensors]:
+        """File stem to tensors, of the files that are written."""
+        optional = {name: part for name in _OPTIONAL if (part := getattr(self, name))}
+        return {**{name: getattr(self, name) for name in _REQUIRED}, **optional}
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        return sum(tensor.nbytes for part in self.parts.values() for tensor in part.values())
+
+    @property
+    def weights(self) -> Tensors:
+        """What evaluation uses: the model's tensors, the average in place of the parameters that have one."""
+        return {**self.model, **self.ema}
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None] | None = None) -> Path:
+    """Write ``step_XXXXXXXX`` into ``folder``: temporary folder, fsync of all, rename, fsync of the parent.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        snapshot: what to write.
+        fence: raises where this process is no longer the run's; asked just before the rename.
+
+    Returns:
+        The checkpoint's path. A whole one of that step is kept: it is the same state, unless its evaluation was still
+        to be done. A damaged one moves aside.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left, and what was there before is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = checkpoint_path(folder, snapshot.state["step"])
+    there = final.exists() and is_whole(final)
+    if there and read_state(final).get("pending") == snapshot.state.get("pending"):
+        return final
+    _require_room(folder, snapshot.nbytes + _SPARE)
+    temporary = temporary_path(folder, snapshot.state["step"])
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write_files(temporary, snapshot)
+        if fence is not None:
+            fence()
+        if there:
+            _exchange(temporary, final)
+            _remove(temporary)
+        else:
+            if os.path.lexists(final):  # a link that points nowhere, too
+                final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
+            temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(folder)
+    return final
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Give two folders each other's name in one step; where the file system cannot, both stay what they are."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    if rename is not None:
+        rename(here, os.fsencode(one), here, os.fsencode(other), exchange)
+
+
+def temporary_path(folder: Path, step: int) -> Path:
+    """Where this process writes the checkpoint of ``step`` until it is whole."""
+    return folder / f".{checkpoint_path(folder, step).name}.{os.getpid()}.tmp"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what attempts that were killed while writing have left; only the run's owner may ask for it."""
+    for left in folder.glob(".step_*.tmp"):
+        _remove(left)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove one; renamed first, so that what is half removed is not taken for a damaged one."""
+    going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        path.rename(going)
+        _remove(going)
+
+
+def _remove(path: Path) -> None:
+    """A folder with what is in it; a link, by which somebody has a checkpoint elsewhere, alone."""
+    if not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    """Refuse before anything is written what the file system says it has no room for."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        message = f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
+        raise OSError(errno.ENOSPC, message)
+
+
+def _write_files(folder: Path, snapshot: Snapshot) -> None:
+    folder.mkdir()
+    layout: dict[str, dict[str, str]] = {}
+    for stem, tensors in snapshot.parts.items():
+        on_host = _separate(tensors)
+        save_file(on_host, folder / f"{stem}.safetensors")
+        layout[f"{stem}.safetensors"] = {
+            name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+            for name, tensor in sorted(on_host.items())
+        }
+    (folder / "state.json").write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
+    write_manifest(folder, snapshot.state, layout)
+    for path in [*folder.iterdir(), folder]:
+        _sync(path)
+
+
+def _separate(tensors: Tensors) -> Tensors:
+    """Contiguous on the host, none sharing memory with another, as tied weights do: safetensors refuses that."""
+    seen: set[int] = set()
+    separate: Tensors = {}
+    for name, tensor in tensors.items():
+        here = tensor.detach().cpu().contiguous()
+        shared = here.untyped_storage().data_ptr() in seen or here.untyped_storage().nbytes() != here.nbytes
+        separate[name] = here.clone() if shared else here
+        seen.add(separate[name].untyped_storage().data_ptr())
+    return separate
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_checkpoint(path: Path) -> Snapshot:
+    """The verified contents of one checkpoint.
+
+    Raises:
+        DamagedError: a file is missing or is not what the manifest says.
+    """
+    return load_checkpoint(path, verify(path))
+
+
+def load_checkpoint(path: Path, files: set[str]) -> Snapshot:
+    """The contents of a checkpoint that ``verify`` has just found to consist of ``files``."""
+
+    def part(stem: str) -> Tensors:
+        name = f"{stem}.safetensors"
+        return _load(path / name) if name in files else {}
+
+    return Snapshot(**{stem: part(stem) for stem in (*_REQUIRED, *_OPTIONAL)}, state=read_state(path))
+
+
+def _load(file: Path) -> Tensors:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(
+            f"{file} is no safetensors file: {error}", "use another checkpoint or file"
+        ) from error
+
+
+def read_weights(file: Path, sha256: str) -> Tensors:
+    """The tensors of a file that has to be what it was.
+
+    Raises:
+        DamagedError: it is gone, has changed, or is no safetensors file.
+    """
+    try:
+        with file.open("rb") as opened:
+            same = hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+    except OSError as error:
+        raise DamagedError(f"{file} cannot be read: {error.strerror}", "bring the file back") from error
+    if not same:
+        raise DamagedError(
+            f"{file} has changed since this run was started from it", "start a new run from it"
+        )
+    return _load(file)
+
+
+def newest_checkpoint(folder: Path, step: int | None = None) -> tuple[Path, Snapshot, list[DamagedError]]:
+    """The newest whole checkpoint, or the one of ``step``, its contents, and the damaged ones passed over.
+
+    Raises:
+        UsageError: there is none.
+        DamagedError: the only ones are damaged, or the one that was asked for is.
+    """
+    path, damaged = newest_whole(folder, step)
+    return path, read_checkpoint(path), damaged
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """SHA-256 over names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""Batch norm on several ranks: each keeps its own running statistics, evaluation sees their average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from ...data.common import UsageError
+from ...data.order import Batches, micro_sizes
+from ..rank import Group
+
+
+def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The running statistics of the model's batch and instance norms, by buffer name."""
+    return {
+        f"{name}.{key}".lstrip("."): getattr(module, key)
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase) and module.track_running_stats
+        for key in ("running_mean", "running_var")
+    }
+
+
+def mixes_samples(model: nn.Module) -> bool:
+    """Whether the model has a batch norm, whose result depends on how a global batch is cut."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def depends_on_world(model: nn.Module) -> list[str]:
+    """What in the model makes its result depend on the number of processes, as far as its modules tell."""
+    found = ["batch norm"] if mixes_samples(model) else []
+    dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+    return [*found, "dropout"] if dropouts else found
+
+
+@contextmanager
+def averaged(model: nn.Module, group: Group) -> Iterator[None]:
+    """Inside, running statistics are the mean over ranks; afterwards each rank has its own again."""
+    buffers = list(statistics(model).values()) if group.world_size > 1 else []
+    kept = [buffer.clone() for buffer in buffers]
+    with torch.no_grad():
+        for buffer in buffers:
+            buffer.copy_(group.sum(buffer.double()) / group.world_size)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, own in zip(buffers, kept, strict=True):
+                buffer.copy_(own)
+
+
+def refuse_single_samples(model: nn.Module, batches: Batches, world_size: int, limit: int | None) -> None:
+    """Batch norm over one sample has no variance.
+
+    Raises:
+        UsageError: some rank's micro-batch would be one sample.
+    """
+    if not mixes_samples(model):
+        return
+    sizes = {
+        size
+        for step in {0, batches.steps - 1}
+        for rank in range(world_size)
+        for size in micro_sizes(_share(batches, step, rank, world_size), limit)
+    }
+    if 1 in sizes:
+        raise UsageError(
+            f"the model has batch norm, but with data.batch_size={batches.batch_size} on {world_size} processes"
+            f" some micro-batch of an epoch of {batches.n:,} samples is a single one, which has no variance",
+            "change data.batch_size, data.val_size or data.max_micro_batch, use fewer processes, or use group norm",
+        )
+
+
+def _share(batches: Batches, step: int, rank: int, world_size: int) -> int:
+    start, stop = batches.shard(step, rank, world_size)
+    return stop - start

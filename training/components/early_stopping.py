@@ -1,0 +1,58 @@
+"""What is decided from a metric: when to end early, and which checkpoints are the best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...data.common import UsageError, did_you_mean
+from ..config import EarlyStopConfig, MonitorConfig
+
+_LOWER = ("loss", "error")
+
+
+def signed(config: MonitorConfig, value: float | None) -> float:
+    """``value`` so that more is better; what is no number is worst."""
+    if value is None or not math.isfinite(value):
+        return -math.inf
+    lower = config.mode == "min" or (config.mode == "auto" and any(word in config.monitor for word in _LOWER))
+    return -value if lower else value
+
+
+def refuse_unknown(config: MonitorConfig, key: str, names: list[str]) -> None:
+    """A monitored metric has to be one that this run measures.
+
+    Raises:
+        UsageError: it is not, which nobody would notice before the end.
+    """
+    if config.monitor not in names:
+        near = did_you_mean(config.monitor, names)
+        raise UsageError(
+            f"{key}.monitor: {config.monitor} is not measured" + (f"; did you mean {near}?" if near else ""),
+            f"this run measures {', '.join(names)}",
+        )
+
+
+@dataclass
+class Patience:
+    """How long the monitored metric has not improved."""
+
+    monitor: str = ""
+    best: float | None = None
+    stalled: int = 0
+    """Epochs since."""
+
+    def update(self, config: EarlyStopConfig, metrics: dict[str, float]) -> None:
+        """Take in an epoch's metrics."""
+        if self.monitor != config.monitor:
+            self.monitor, self.best, self.stalled = config.monitor, None, 0
+        value = metrics.get(config.monitor)
+        reached = -math.inf if self.best is None else signed(config, self.best) + config.min_delta
+        if signed(config, value) > reached:
+            self.best, self.stalled = value, 0
+        else:
+            self.stalled += 1
+
+    def is_over(self, config: EarlyStopConfig | None) -> bool:
+        """Whether the run has waited long enough."""
+        return config is not None and self.monitor == config.monitor and self.stalled >= config.patience

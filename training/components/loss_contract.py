@@ -1,0 +1,70 @@
+"""What losses and metrics return, so that no average can be wrong: per sample, or a sum with its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from ...data.common import TrainingError
+
+Loss = Callable[[Any, Any], Any]
+"""``(output, target)`` to a tensor [samples], or to (sum, weight)."""
+Metric = Callable[[Any, Any], tuple[Any, Any]]
+"""``(output, target)`` to (sum, count)."""
+
+
+def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(sum, weight) of what a loss returned for ``samples`` samples; a weight of None is the sample count.
+
+    Raises:
+        TrainingError: neither a tensor [samples] nor a pair (sum, weight).
+    """
+    if isinstance(losses, torch.Tensor) and losses.shape == (samples,):
+        return losses.sum(), None
+    if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
+        value, weight = losses
+        if isinstance(value, torch.Tensor) and value.ndim == 0 and getattr(weight, "ndim", 0) == 0:
+            return value, _on(value.device, weight).detach()
+    raise TrainingError(
+        f"the loss returned {_describe(losses)} for {samples} samples",
+        "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
+    )
+
+
+def samples_in(target: Any) -> int:
+    """Samples of a batch of targets: a tensor, or nested ones."""
+    return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
+
+
+def _on(device: torch.device, number: Any) -> torch.Tensor:
+    """A number as a tensor; filled on the device, because copying it there would make the step wait."""
+    if isinstance(number, torch.Tensor):
+        return number
+    return torch.full((), float(number), dtype=torch.float64, device=device)
+
+
+def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum, count) of what a metric returned, as float64 scalars on its device.
+
+    Raises:
+        TrainingError: not a pair of numbers.
+    """
+    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a pair
+        pair = [part if isinstance(part, torch.Tensor) else torch.as_tensor(part) for part in value]
+        if all(part.ndim == 0 for part in pair):
+            return pair[0].double(), pair[1].double()
+    raise TrainingError(
+        f"metric {name} returned {_describe(value)}",
+        "return (sum, count): a mean of means is wrong as soon as batches differ in size",
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a single number"
+    if isinstance(value, tuple):
+        return f"a tuple ({', '.join(_describe(part) for part in value)})"
+    return type(value).__name__

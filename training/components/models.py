@@ -1,0 +1,196 @@
+"""Built-in models, torchvision's, and a user's own. None of the built-in ones mixes the samples of a batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import nn
+
+from ...data.common import TrainingError, UsageError, did_you_mean, load_callable
+from ...data.config import DataFacts
+from ..config import ModelConfig
+
+
+def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
+    """One linear layer over the flattened input, [B, *inputs] to [B, outputs]."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(inputs), outputs))
+
+
+def mlp(
+    *, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (128,), dropout: float = 0.0
+) -> nn.Module:
+    """Linear layers with ReLU between, [B, *inputs] to [B, outputs]."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = prod(inputs)
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+def cnn(
+    *, inputs: Sequence[int], outputs: int, channels: Sequence[int] = (32, 64), dropout: float = 0.0
+) -> nn.Module:
+    """3x3 convolutions, each with group norm, ReLU and pooling to half; then averages and a linear layer.
+
+    Group norm, because batch norm would make the result depend on how a batch is cut.
+    """
+    if len(inputs) != 3:  # noqa: PLR2004 - channels, height, width
+        raise UsageError(f"model cnn needs images, but one input has the shape {tuple(inputs)}", "use mlp")
+    layers: list[nn.Module] = []
+    width = inputs[0]
+    for size in channels:
+        layers += [
+            nn.Conv2d(width, size, 3, padding=1),
+            nn.GroupNorm(1, size),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+        ]
+        width = size
+    layers += [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+    layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(16 * width, outputs))
+
+
+_BUILT_IN: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "cnn": cnn}
+
+
+def build_model(config: ModelConfig, facts: DataFacts, base: Path) -> nn.Module:
+    """The model that ``model:`` describes, on the CPU in fp32.
+
+    Raises:
+        UsageError: no such model, or arguments that it does not take.
+        TrainingError: the user's callable raised or returned no module.
+    """
+    if config.use in _BUILT_IN:
+        return _built_in(config, facts)
+    if config.use.startswith("torchvision."):
+        return _from_torchvision(config, facts)
+    if ":" not in config.use:
+        names = [*_BUILT_IN, "torchvision.resnet18"]
+        guess = did_you_mean(config.use, names)
+        raise UsageError(
+            f"model.use = {config.use}: there is no such model"
+            + (f"; did you mean {guess}?" if guess else ""),
+            "built in: linear, mlp, cnn and torchvision.NAME; your own: package.module:callable or ./file.py:callable",
+        )
+    model = call(load_callable(config.use, base), config.args, "model", config.use)
+    if not isinstance(model, nn.Module):
+        raise TrainingError(
+            f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
+        )
+    return model
+
+
+def _built_in(config: ModelConfig, facts: DataFacts) -> nn.Module:
+    if facts.input_shape is None:
+        raise UsageError(
+            f"model {config.use} learns its input size from the data set, but {facts.name} does not tell it",
+            "use your own model: model.use=./file.py:callable",
+        )
+    outputs = facts.classes if facts.classes is not None else prod(facts.target_shape or (1,))
+    given = {"inputs": facts.input_shape, "outputs": outputs}
+    return _checked(_BUILT_IN[config.use], config, given)
+
+
+def _from_torchvision(config: ModelConfig, facts: DataFacts) -> nn.Module:
+    from torchvision import models
+
+    name = config.use.removeprefix("torchvision.")
+    if name not in models.list_models():
+        guess = did_you_mean(name, models.list_models())
+        raise UsageError(
+            f"model.use = {config.use}: torchvision has no such model"
+            + (f"; did you mean torchvision.{guess}?" if guess else ""),
+            "torchvision.models.list_models() lists them",
+        )
+    given: dict[str, Any] = {} if facts.classes is None else {"num_classes": facts.classes}
+    model = call(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
+    return _with_channels(model, facts)
+
+
+def _with_channels(model: nn.Module, facts: DataFacts) -> nn.Module:
+    """Replace the first convolution where the images have another number of channels than its three."""
+    channels = facts.input_shape[0] if facts.input_shape and len(facts.input_shape) == 3 else None  # noqa: PLR2004
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if channels is not None and module.in_channels != channels:
+                parent = model.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], _convolution_like(module, channels))
+            break
+    return model
+
+
+def _convolution_like(module: nn.Conv2d, channels: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels,
+        module.out_channels,
+        module.kernel_size,  # type: ignore[arg-type]  # a tuple of two, typed as a tuple of any length
+        module.stride,  # type: ignore[arg-type]
+        module.padding,  # type: ignore[arg-type]
+        bias=module.bias is not None,
+    )
+
+
+def _checked(build: Callable[..., nn.Module], config: ModelConfig, given: dict[str, Any]) -> nn.Module:
+    known = [key for key in inspect.signature(build).parameters if key not in given]
+    for key in config.args:
+        if key not in known:
+            guess = did_you_mean(key, known)
+            raise UsageError(
+                f"model.args.{key}: {config.use} has no such argument"
+                + (f"; did you mean {guess}?" if guess else ""),
+                f"{config.use} takes {', '.join(known) or 'no arguments'}",
+            )
+    try:
+        return build(**given, **config.args)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"model.args = {config.args}: {config.use} says: {error}", "see the README's table of models"
+        ) from error
+
+
+def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
+    """``function(**args)``, with a clear error where the arguments do not fit its signature."""
+    try:
+        inspect.signature(function).bind(**args)
+    except TypeError as error:
+        raise UsageError(
+            f"{section}.args = {args}: {use} says: {error}", f"the signature is {inspect.signature(function)}"
+        ) from error
+    except ValueError:  # a callable without a signature: let the call itself tell
+        pass
+    return function(**args)
+
+
+def can_hold(dtype: torch.dtype) -> bool:
+    """Whether a safetensors file can hold a tensor of this type."""
+    try:
+        save({"": torch.empty(0, dtype=dtype)})
+    except (KeyError, SafetensorError):
+        return False
+    return True
+
+
+def _refuse_extra_state(model: nn.Module) -> None:
+    """A checkpoint holds tensors and nothing else: anything else would have to be pickled."""
+    others = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise TrainingError(
+            f"the model's state_dict has an entry that is no tensor: {others[0]}",
+            "make it a buffer, or leave it out of the state: get_extra_state cannot be checkpointed",
+        )
+    for name, value in model.state_dict().items():
+        if not can_hold(value.dtype):
+            raise TrainingError(
+                f"{name} of the model is {value.dtype}, which a checkpoint's file format does not have",
+                "keep it as another type (a complex one by torch.view_as_real), or out of the state: persistent=False",
+            )

@@ -1,0 +1,47 @@
+"""Which settings say what run it is, which may be extended, and which are free. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from .run_config import RunConfig
+
+FREE = ("log.", "checkpoint.", "wandb.", "data.workers", "data.root", "data.max_micro_batch")
+EXTENDABLE = ("train.epochs", "train.max_steps", "train.early_stop")
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Every setting by its dotted path, as plain values."""
+    return dict(_leaves(config.model_dump(mode="json"), ""))
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that stay the same for as long as the run lives."""
+    return {key: value for key, value in flat(config).items() if not key.startswith((*FREE, *EXTENDABLE))}
+
+
+def identity_sha256(config: RunConfig) -> str:
+    """A hash of ``identity``."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One line for each key whose value is not the same."""
+    keys = sorted(before.keys() | now.keys())
+    return [
+        f"{key}: {before.get(key)} in the run, {now.get(key)} now"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _leaves(document: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, value))
+    return found

@@ -1,0 +1,184 @@
+"""What a config may say: one frozen model per section. No torch here: the command line reads this file."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from ...data.config import DataConfig, Section
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+FOREIGN_KEYS = {
+    "sgd": ("betas", "eps"),
+    "adam": ("momentum", "nesterov"),
+    "adamw": ("momentum", "nesterov"),
+}
+"""Keys of the ``optimizer:`` section that an optimizer does not have."""
+
+
+class ModelConfig(Section):
+    """The ``model:`` section."""
+
+    use: str = Field(default="mlp", min_length=1)
+    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable``, ``./file.py:name``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = Field(default=None, min_length=1)
+    """Start from these instead of at random: a run, a checkpoint's folder or a ``.safetensors`` file."""
+
+
+class LossConfig(Section):
+    """The ``loss:`` section."""
+
+    use: str = Field(default="cross_entropy", min_length=1)
+    """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class GroupConfig(Section):
+    """Settings for the parameters whose name a pattern finds; the first match wins."""
+
+    match: str
+    lr: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+class OptimizerConfig(Section):
+    """The ``optimizer:`` section."""
+
+    use: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    """SGD only."""
+    nesterov: bool | None = None
+    """SGD only."""
+    betas: tuple[Beta, Beta] | None = None
+    """Adam and AdamW only."""
+    eps: float | None = Field(default=None, gt=0)
+    """Adam and AdamW only."""
+    groups: tuple[GroupConfig, ...] = ()
+
+    # Validators of fields, not of the whole: those run only once every field is right, so that
+    # their findings would appear one correction later than the rest, and without a line.
+    @field_validator("momentum", "nesterov", "betas", "eps")
+    @classmethod
+    def _belongs_to_the_optimizer(cls, value: Any, info: ValidationInfo) -> Any:
+        use = info.data.get("use")
+        if value is not None and info.field_name in FOREIGN_KEYS.get(str(use), ()):
+            raise ValueError(f"{use} has no {info.field_name}")
+        return value
+
+    @field_validator("nesterov")
+    @classmethod
+    def _has_momentum(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and not info.data.get("momentum", 1):
+            raise ValueError("nesterov needs a momentum above 0")
+        return value
+
+
+class ScheduleConfig(Section):
+    """The ``schedule:`` section: the learning rate as a function of the step."""
+
+    use: Literal["constant", "cosine"] = "constant"
+    min_lr: float = Field(default=0.0, ge=0)
+    """Where the cosine ends."""
+
+
+class EmaConfig(Section):
+    """``train.ema``: an exponential moving average of the parameters, which evaluation then uses."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1)
+    """Kept of the average at each update; less in the first updates, which would remember the random start."""
+    every_steps: int = Field(default=1, gt=0)
+
+
+class MonitorConfig(Section):
+    """What a decision looks at: a metric of the validation, and which way is better."""
+
+    monitor: str = Field(default="val/loss", min_length=1)
+    """A metric as the record names it, such as ``val/accuracy``."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """``auto`` is min for names with ``loss`` or ``error``, else max."""
+
+
+class EarlyStopConfig(MonitorConfig):
+    """``train.early_stop``: end when the monitored metric has not improved for ``patience`` epochs."""
+
+    patience: int = Field(default=3, gt=0)
+    min_delta: float = Field(default=0.0, ge=0)
+    """What counts as an improvement must be more than this."""
+
+
+class TrainConfig(Section):
+    """The ``train:`` section."""
+
+    epochs: int = Field(default=5, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Precision = "auto"
+    deterministic: bool = False
+    """Ask torch for deterministic kernels, and fail where there is none."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """End after this many steps, even in the middle of an epoch."""
+    ema: EmaConfig | None = None
+    early_stop: EarlyStopConfig | None = None
+
+
+class LogConfig(Section):
+    """The ``log:`` section."""
+
+    every_steps: int = Field(default=50, gt=0)
+
+
+class CheckpointConfig(MonitorConfig):
+    """The ``checkpoint:`` section; the end of training always writes one."""
+
+    every_epochs: int | None = Field(default=1, gt=0)
+    every_steps: int | None = Field(default=None, gt=0)
+    every_minutes: float | None = Field(default=None, gt=0)
+    """Of the wall clock; at the next step after them."""
+    keep_last: int | None = Field(default=3, gt=0)
+    """The newest that are kept; unset keeps all."""
+    keep_best: int = Field(default=1, ge=0)
+    """Beside them, the best by ``monitor``, each written at the epoch's end that made it one of the best."""
+
+
+class WandbConfig(Section):
+    """The ``wandb:`` section."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """``auto`` is online for people who are logged in, else offline. Nobody is ever asked."""
+    project: str = Field(default="lockstep", min_length=1)
+    entity: str | None = None
+
+
+class RunConfig(Section):
+    """A whole config."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    metrics: tuple[str, ...] | None = None
+    """Names or callables ``(output, target) -> (sum, count)``; unset: ``accuracy`` for ``cross_entropy``."""
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    wandb: WandbConfig = Field(default_factory=WandbConfig)

@@ -1,0 +1,11 @@
+"""Training and evaluation epochs."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .evaluation import evaluate as evaluate
+    from .train_loop import Loop as Loop
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,167 @@
+"""The training loss over all ranks, read without making the step wait."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...data.common import TrainingError
+from ..rank import Group
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The loss over the steps that end at ``step``, over all ranks."""
+
+    step: int
+    """Steps done in the run."""
+    loss: float
+    """Sum over samples."""
+    weight: float
+
+    @property
+    def mean(self) -> float:
+        """Loss per sample."""
+        return self.loss / self.weight if self.weight else math.nan
+
+
+@dataclass
+class _Pending:
+    first: int
+    last: int
+    parts: torch.Tensor
+    values: torch.Tensor
+    handle: Any
+    host: torch.Tensor | None = None
+
+
+class LossMeter:
+    """Collects the losses of steps; sums them over ranks once per interval and reads them an interval later.
+
+    Args:
+        group: the ranks; all of them add, flush and close at the same steps.
+        every: steps per interval.
+    """
+
+    def __init__(self, group: Group, every: int) -> None:
+        self._group = group
+        self._every = every
+        self._losses: list[torch.Tensor] = []
+        self._weights: list[torch.Tensor] = []
+        self._samples = 0
+        self._pending: _Pending | None = None
+
+    def add(self, step: int, loss: torch.Tensor, weight: torch.Tensor | None, samples: int) -> Reading | None:
+        """Note a step's loss sum on this rank; ``step`` counts the steps done. Now and then returns a reading."""
+        self._losses.append(loss)
+        if weight is None:
+            self._samples += samples
+        else:
+            self._weights.append(weight)
+        return self._flush(step) if len(self._losses) >= self._every else None
+
+    def close(self, step: int) -> list[Reading]:
+        """Everything that has not been read yet."""
+        readings = [self._flush(step)] if self._losses else []
+        readings.append(self._read())
+        return [reading for reading in readings if reading is not None]
+
+    def catch_up(self) -> Reading | None:
+        """The interval whose sum is under way, read now: a checkpoint must not lose it."""
+        return self._read()
+
+    def state(self, step: int) -> dict[str, Any]:
+        """The steps of the interval that is not full yet, of every rank, as plain values. Collective.
+
+        With them a resumed run adds up the same numbers in the same order, wherever the checkpoint was taken.
+
+        Raises:
+            TrainingError: a loss among them is not a number: its weights are not worth a checkpoint.
+        """
+        losses = self._everyone(self._losses)
+        together = zip(*losses["rows"], strict=True) if losses else ()
+        for number, row in enumerate(together):
+            if not all(map(math.isfinite, row)):
+                raise _not_a_number(step - len(self._losses) + number)
+        samples = torch.tensor(self._samples, device=self._group.device)
+        return {
+            "losses": losses,
+            "weights": self._everyone(self._weights),
+            "samples": self._group.gather(samples).tolist(),
+        }
+
+    def _everyone(self, values: list[torch.Tensor]) -> dict[str, Any] | None:
+        if not values:
+            return None
+        rows = self._group.gather(torch.stack(values).double()).tolist()
+        return {"dtype": str(values[0].dtype).removeprefix("torch."), "rows": rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; on another number of ranks, rank 0 takes over what all of them had."""
+        self._losses = self._own(state["losses"])
+        self._weights = self._own(state["weights"])
+        counts: list[int] = state["samples"]
+        same = len(counts) == self._group.world_size
+        self._samples = counts[self._group.rank] if same else sum(counts) * (self._group.rank == 0)
+
+    def _own(self, state: dict[str, Any] | None) -> list[torch.Tensor]:
+        if state is None:
+            return []
+        rows = torch.tensor(state["rows"], dtype=torch.float64)
+        same = len(rows) == self._group.world_size
+        own = rows[self._group.rank] if same else rows.sum(0) * (self._group.rank == 0)
+        return list(own.to(self._group.device, getattr(torch, state["dtype"])).unbind())
+
+    def _flush(self, step: int) -> Reading | None:
+        """Start the sum of this interval, then read the one before, which has had its time to arrive."""
+        parts = torch.stack(self._losses).double()
+        if self._weights:
+            weight = torch.stack(self._weights).sum().double()
+        else:  # filled on the device: a copy from the host would make the step wait
+            weight = torch.full_like(parts[0], self._samples)
+        values = torch.stack([parts.sum(), weight])
+        started = _Pending(step - len(parts) + 1, step, parts, values, self._group.sum_later(values))
+        if values.is_cuda:
+            self._copy_to_host(started)
+        self._losses, self._weights, self._samples = [], [], 0
+        reading = self._read()
+        self._pending = started
+        return reading
+
+    def _copy_to_host(self, started: _Pending) -> None:
+        """On the stream, behind the sum: reading it later waits for nothing that is queued after it."""
+        if started.handle is not None:
+            started.handle.wait()
+        started.host = torch.empty(2, dtype=torch.float64, pin_memory=True)
+        started.host.copy_(started.values, non_blocking=True)
+        started.handle = torch.cuda.Event()
+        started.handle.record()
+
+    def _read(self) -> Reading | None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return None
+        if isinstance(pending.handle, torch.cuda.Event):
+            pending.handle.synchronize()
+        elif pending.handle is not None:
+            pending.handle.wait()
+        loss, weight = (pending.values if pending.host is None else pending.host).tolist()
+        if not math.isfinite(loss):
+            self._refuse(pending)
+        return Reading(pending.last, loss, weight)
+
+    def _refuse(self, pending: _Pending) -> None:
+        """All ranks see the same sum, so all of them come here and may ask which step was first."""
+        bad = (~pending.parts.isfinite()).nonzero()
+        first = pending.first + int(bad[0]) if len(bad) else pending.last + 1
+        raise _not_a_number(int(self._group.minimum(pending.values.new_tensor(first))) - 1)
+
+
+def _not_a_number(step: int) -> TrainingError:
+    return TrainingError(
+        f"the training loss is not a number at step {step} of the run, counted from 0",
+        "lower optimizer.lr, look at the samples with `launch show`, check a loss of your own for 0/0 and log(0)",
+    )

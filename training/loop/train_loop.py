@@ -1,0 +1,312 @@
+"""Train and evaluate, epoch by epoch, every rank in step with the others."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.common import STOPPED, TrainingError, UsageError
+from ..checkpoint import (
+    Progress,
+    Resumed,
+    Snapshot,
+    Tensors,
+    Writer,
+    describe,
+    model_tensors,
+    optimizer_tensors,
+    tensors_sha256,
+)
+from ..checkpoint import rank_buffers as buffers
+from ..components import batch_norm as batchnorm
+from ..components import refuse_unknown
+from ..config import CheckpointConfig
+from ..rank import Control, Fence
+from ..session import Account, Ledger, StepRandomness, Training
+from ..tracking import EventLog, plain
+from .evaluation import evaluate
+from .loss_meter import LossMeter, Reading
+
+
+class Loop:
+    """Runs a training to its end, or to where it is told to stop.
+
+    Args:
+        training: what was built.
+        folder: the run folder.
+        events: rank 0's record.
+        resumed: what a checkpoint brought, whose tensors are in place already.
+        fence: asked before a checkpoint is committed.
+        control: says how far this rank may go.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        events: EventLog,
+        resumed: Resumed | None = None,
+        fence: Fence | None = None,
+        control: Control | None = None,
+    ) -> None:
+        session = training.session
+        self._training = training
+        self._session = session
+        self._config = session.spec.config
+        self._events = events
+        self._resumed = resumed
+        self._control = control or Control(None, 0)
+        self._randomness = StepRandomness(self._config.train.seed, session.group.rank, session.group.device)
+        account = resumed.account if resumed else Account()
+        self._ledger = Ledger(account, session.batches, self._config.train.seed, session.group)
+        self.progress = resumed.progress if resumed else Progress()
+        self._settled = self.progress.epoch_step
+        self._written = self.progress.step if resumed and not self.progress.pending else None
+        self._stopped = False
+        self._meter = LossMeter(session.group, self._config.log.every_steps)
+        if resumed:
+            self._meter.restore(resumed.meter)
+        fence = fence or Fence(folder, None)
+        self._writer = Writer(folder / "checkpoints", events, fence.check, self._config.checkpoint.keep_last)
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end; the result's values as ``launch train --json`` prints them."""
+        started = time.monotonic()
+        self._start()
+        gc.collect()
+        gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
+        while not self._stopped and not self._is_over():
+            self._epoch()
+        self._control.enter("ending")
+        if self._has_lost_patience():
+            self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
+        self._checkpoint()
+        self._writer.finish()
+        return self._result(time.monotonic() - started)
+
+    def _start(self) -> None:
+        self._refuse_impossible()
+        if self._session.group.rank == 0:
+            self._writer.open(self.progress.step if self._resumed else -1)
+        self._control.begin(self.progress.step)
+        self._control.enter("training")
+        self._events.write(
+            "start",
+            run=self._session.spec.run,
+            world_size=self._session.group.world_size,
+            precision=self._session.numerics.name,
+            threads=torch.get_num_threads(),
+            unused_parameters=self._training.unused,
+            depends_on_world=batchnorm.depends_on_world(self._session.model),
+            step=self.progress.step,
+            notes=self._resumed.notes if self._resumed else [],
+        )
+
+    def _refuse_impossible(self) -> None:
+        """What is never measured can neither end a run nor rank its checkpoints; nor is a clock read in a rank."""
+        if self._config.checkpoint.every_minutes and not self._control.supervised:
+            raise UsageError(
+                "checkpoint.every_minutes: nobody is there whose clock all ranks could go by",
+                "start it with `launch train`, or use checkpoint.every_steps",
+            )
+        validated = self._session.val_feed is not None
+        measured = ["val/loss", *(f"val/{name}" for name in self._session.metrics)] if validated else []
+        names = ["train/loss", *measured]
+        asked = self._config.checkpoint
+        if self._config.train.early_stop is not None:
+            refuse_unknown(self._config.train.early_stop, "train.early_stop", names)
+        if asked.monitor != CheckpointConfig().monitor or (validated and asked.keep_best):
+            refuse_unknown(asked, "checkpoint", names)
+
+    def _is_over(self) -> bool:
+        progress = self.progress
+        trained = progress.step >= self._training.steps and not progress.pending
+        return trained or self._has_lost_patience()
+
+    def _has_lost_patience(self) -> bool:
+        return self.progress.patience.is_over(self._config.train.early_stop)
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        started = time.monotonic()
+        first = progress.epoch_step
+        if not progress.pending:
+            self._train_epoch()
+            if self._stopped:
+                return
+            progress.metrics = {"train/loss": progress.mean_loss}
+            progress.pending = True
+        trained = time.monotonic()
+        measured = self._evaluate()
+        if measured is None:
+            self._stopped = True
+            return
+        progress.metrics |= measured
+        progress.pending = False
+        size, n = self._session.batches.batch_size, self._session.batches.n
+        self._events.write(
+            "epoch",
+            epoch=progress.epoch,
+            step=progress.step,
+            **progress.metrics,
+            samples_per_second=(min(progress.epoch_step * size, n) - first * size) / (trained - started)
+            if progress.epoch_step > first
+            else None,
+            train_seconds=trained - started,
+            val_seconds=time.monotonic() - trained,
+        )
+        self._turn_epoch()
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """With the average of the weights, where there is one; None where a stop came in between."""
+        before = self._control.enter("evaluation")
+        with self._training.ema.applied():
+            measured = evaluate(self._session, self._is_abandoned)
+        self._control.enter(before)
+        return measured
+
+    def _is_abandoned(self) -> bool:
+        """Between two batches of an evaluation, which is a sign of life."""
+        self._control.touch()
+        return self._control.stopping
+
+    def _turn_epoch(self) -> None:
+        """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""
+        progress, asked = self.progress, self._config.checkpoint
+        if progress.epoch_step < self._session.batches.steps:
+            return
+        progress.epoch += 1
+        progress.epoch_step = self._settled = 0
+        progress.loss = progress.weight = 0.0
+        is_best = progress.ranking.update(asked, progress.step, progress.metrics)
+        if early := self._config.train.early_stop:
+            progress.patience.update(early, progress.metrics)
+        by_epoch = asked.every_epochs and progress.epoch % asked.every_epochs == 0
+        by_step = asked.every_steps and progress.step % asked.every_steps == 0
+        if by_epoch or by_step or is_best:
+            self._checkpoint()
+
+    def _train_epoch(self) -> None:
+        """The steps of the epoch that are left, up to the run's last one or to where it stops."""
+        progress, session, meter = self.progress, self._session, self._meter
+        session.model.train()
+        for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
+            if not self._may_go_on():
+                self._stopped = True
+                return
+            size = session.batches.size(progress.epoch_step)
+            samples = 0 if fetched.work.stand_in else fetched.indices.size
+            self._randomness.reseed(progress.step)
+            self._training.schedule.set(progress.step)
+            loss, weight = self._training.stepper.run(fetched, size, samples)
+            self._ledger.record(progress.epoch_step, progress.step, fetched)
+            progress.step += 1
+            progress.epoch_step += 1
+            self._training.ema.update(progress.step)
+            if reading := meter.add(progress.step, loss, weight, samples):
+                self._count(reading)
+            if progress.step == self._training.steps:
+                break
+        for reading in meter.close(progress.step):
+            self._count(reading)
+        self._settle()
+
+    def _may_go_on(self) -> bool:
+        """Between two steps: whether the next one may start; before it, the checkpoint that is due."""
+        step, every = self.progress.step, self._config.checkpoint.every_steps
+        if not self._control.may_start(step):
+            return False
+        if (every and step and step % every == 0) or self._control.wants_checkpoint(step):
+            self._checkpoint()
+        return True
+
+    def _count(self, reading: Reading) -> None:
+        self.progress.loss += reading.loss
+        self.progress.weight += reading.weight
+        rate = self._training.optimizer.param_groups[0]["lr"]
+        self._events.write(
+            "step", epoch=self.progress.epoch, step=reading.step, **{"train/loss": reading.mean, "lr": rate}
+        )
+
+    def _settle(self) -> None:
+        if self.progress.epoch_step > self._settled:
+            self._ledger.settle(self.progress.epoch, self._settled, self.progress.epoch_step)
+            self._settled = self.progress.epoch_step
+
+    def _checkpoint(self) -> None:
+        """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
+        progress, session = self.progress, self._session
+        if self._written == progress.step:
+            return
+        before = self._control.enter("checkpoint")
+        self._written = progress.step
+        if reading := self._meter.catch_up():
+            self._count(reading)
+        self._settle()
+        meter = self._meter.state(progress.step)
+        self._refuse_not_a_number()
+        rank_buffers = buffers.gathered(session.model, session.group)
+        with batchnorm.averaged(session.model, session.group):
+            if session.group.rank == 0:
+                state = describe(self._training, progress, self._ledger.account, meter)
+                model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
+                snapshot = Snapshot(model, optimizer, state, rank_buffers, self._training.ema.tensors())
+                self._writer.write(snapshot, progress.ranking.steps)
+        self._control.enter(before)
+
+    def _refuse_not_a_number(self) -> None:
+        """A finite loss can have a gradient that is not: no later loss would tell of the last step's.
+
+        The weights are the same on every rank, and so is the decision.
+        """
+        if (name := _not_finite(model_tensors(self._training))) is not None:
+            raise TrainingError(
+                f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
+                "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
+            )
+
+    def _result(self, seconds: float) -> dict[str, Any]:
+        account, session = self._ledger.account, self._session
+        with batchnorm.averaged(session.model, session.group):
+            model = model_tensors(self._training)
+            hashes = {
+                "weights_sha256": tensors_sha256(model),
+                "state_sha256": tensors_sha256({**model, **self._beside_the_model()}),
+            }
+        return {
+            **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
+            "stopped_early": self._has_lost_patience(),
+            "epochs": self.progress.epoch,
+            "steps": self.progress.step,
+            "samples": sum(account.ranks),
+            "ranks": account.ranks,
+            "metrics": {key: plain(value) for key, value in self.progress.metrics.items()},
+            **hashes,
+            "order_sha256": account.order_sha256,
+            "consumed_digest": f"{account.consumed_digest:032x}",
+            "seconds": round(seconds, 3),
+        }
+
+    def _beside_the_model(self) -> Tensors:
+        ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
+        return {**optimizer_tensors(self._training), **ema}
+
+
+def _not_finite(tensors: Tensors) -> str | None:
+    """The first tensor with a value that is no finite number.
+
+    By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.
+    """
+    checked = {
+        name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
+    }
+    if not checked:
+        return None
+    extremes = [torch.stack(torch.aminmax(tensor)).isfinite().all() for tensor in checked.values()]
+    whole = torch.stack(extremes).tolist()  # one wait for the device, not one for each tensor
+    return next((name for name, fine in zip(checked, whole, strict=True) if not fine), None)

@@ -1,0 +1,212 @@
+"""One shared page between a node's supervisor and its ranks: how far they may go, and how far they are. No torch.
+
+Stopping is a message, not a signal: a rank may start step s only below the horizon, which the supervisor keeps
+extending. To stop is to leave the horizon where it is and to call it final; every rank ends at that very step,
+and none had to ask another. Reading it costs a rank 0.1 µs a step.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+_WORDS = 1 << 13
+_HORIZON, _FINAL, _CHECKPOINT_AT = 0, 1, 2
+_FIRST_RANK, _RANK_WORDS = 16, 8
+_STEP, _PHASE, _TIME = 0, 1, 2
+_WAIT_SECONDS = 0.001
+ENDLESS = 2**63
+PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
+"""What a rank is doing; the page holds the index."""
+
+
+class Page:
+    """The words themselves, all zero at first; 64-bit stores, so that a reader sees the old or the new value.
+
+    Args:
+        path: a file on this node, made here where it is not there yet.
+        ranks: of this node.
+    """
+
+    def __init__(self, path: Path, ranks: int) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = 8 * max(_WORDS, _FIRST_RANK + _RANK_WORDS * ranks)
+            if os.fstat(descriptor).st_size < size:
+                os.truncate(descriptor, size)
+            self._map = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        self.words = memoryview(self._map).cast("Q")
+        self.ranks = ranks
+
+    def close(self) -> None:
+        """Unmap it."""
+        self.words.release()
+        self._map.close()
+
+
+class Control:
+    """A rank's side of the page; without a page there is no horizon and nobody to tell.
+
+    Args:
+        page: of this node, or None.
+        local_rank: which of its ranks this is.
+    """
+
+    def __init__(self, page: Page | None, local_rank: int) -> None:
+        self._words = memoryview(bytearray(8 * _FIRST_RANK * 2)).cast("Q") if page is None else page.words
+        self._own = _FIRST_RANK + _RANK_WORDS * (0 if page is None else local_rank)
+        self.supervised = page is not None
+        if page is None:
+            self._words[_HORIZON] = ENDLESS
+
+    @classmethod
+    def from_environment(cls, local_rank: int) -> Self:
+        """The page that ``LOCKSTEP_CONTROL`` names; none where the supervisor is somebody else's."""
+        path = os.environ.get("LOCKSTEP_CONTROL")
+        return cls(Page(Path(path), local_rank + 1) if path else None, local_rank)
+
+    def may_start(self, step: int) -> bool:
+        """Report ``step`` steps as done, and whether the next one may start; waits for the supervisor's word."""
+        words, own = self._words, self._own
+        words[own + _STEP] = step
+        words[own + _TIME] = time.monotonic_ns()
+        if step < words[_HORIZON]:
+            return True
+        return self._wait(step)
+
+    def _wait(self, step: int) -> bool:
+        before = self.enter("waiting")
+        while step >= self._words[_HORIZON]:
+            if self._words[_FINAL] and step >= self._words[_HORIZON]:
+                return False
+            time.sleep(_WAIT_SECONDS)
+        self.enter(before)
+        return True
+
+    def begin(self, step: int) -> None:
+        """Say how far a run is that is about to go on: its first step is known by that."""
+        self._words[self._own + _STEP] = step
+        self.touch()
+
+    def touch(self) -> None:
+        """Give a sign of life, where no step is done and no phase changes."""
+        self._words[self._own + _TIME] = time.monotonic_ns()
+
+    def wants_checkpoint(self, step: int) -> bool:
+        """Whether one is asked for at ``step``; asked after ``may_start``, all ranks get the same answer."""
+        return bool(step) and self._words[_CHECKPOINT_AT] == step
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the horizon is final; ranks may learn it at different times, so alone it decides nothing."""
+        return bool(self._words[_FINAL])
+
+    def enter(self, phase: str) -> str:
+        """Say what this rank is doing from now on; the phase before."""
+        before = PHASES[self._words[self._own + _PHASE]]
+        self._words[self._own + _PHASE] = PHASES.index(phase)
+        self._words[self._own + _TIME] = time.monotonic_ns()
+        return before
+
+
+class Horizon:
+    """The supervisor's side of the page.
+
+    Args:
+        page: of this node.
+    """
+
+    AHEAD_SECONDS = 0.5
+    """Of steps that ranks may do without a word; a stop takes so long at the most, or two steps."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._words = page.words
+        self._last: tuple[float, int] | None = None
+        self._rate = 0.0
+
+    def progress(self, rank: int) -> tuple[int, str, float]:
+        """(steps done, phase, seconds since its last word) of a local rank."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        silent = (time.monotonic_ns() - self._words[at + _TIME]) / 1e9
+        return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], silent
+
+    def take(self, horizon: int, checkpoint_at: int, *, final: bool) -> None:
+        """Be what another node's horizon is: the checkpoint first, so that no rank passes it unknowing."""
+        self._words[_CHECKPOINT_AT] = checkpoint_at
+        self._words[_HORIZON] = horizon
+        self._words[_FINAL] = int(final)
+
+    def words(self) -> tuple[int, int, bool]:
+        """(horizon, step of the checkpoint that was asked for, whether it is final), for ``take``."""
+        return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping
+
+    def note(self, rank: int, steps: int, phase: int, stamp: int) -> None:
+        """Another node's rank has come so far."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        self._words[at + _STEP], self._words[at + _PHASE], self._words[at + _TIME] = steps, phase, stamp
+
+    def said(self, rank: int) -> tuple[int, str, int]:
+        """(steps done, phase, stamp of its last word) of a local rank."""
+        at = _FIRST_RANK + _RANK_WORDS * rank
+        return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], int(self._words[at + _TIME])
+
+    def steps(self) -> list[int]:
+        """Steps done by each local rank, from the run's start."""
+        return [self.progress(rank)[0] for rank in range(self._page.ranks)]
+
+    @property
+    def value(self) -> int:
+        """The step that no rank may start."""
+        return int(self._words[_HORIZON])
+
+    def extend(self) -> None:
+        """Let the ranks go on; called now and then, never after ``stop``."""
+        if self._words[_FINAL]:
+            return
+        done = max(self.steps(), default=0)
+        self._measure(done)
+        ahead = max(2, int(self._rate * self.AHEAD_SECONDS))
+        self.extend_to(done + ahead)
+
+    def extend_to(self, step: int) -> None:
+        """Let ranks start every step below ``step``; the horizon never comes nearer."""
+        if not self._words[_FINAL] and step > self._words[_HORIZON]:
+            self._words[_HORIZON] = step
+
+    def _measure(self, done: int) -> None:
+        """Steps per second, of late."""
+        now = time.monotonic()
+        if self._last is None or done < self._last[1]:
+            self._last = now, done
+        elif now - self._last[0] > self.AHEAD_SECONDS:
+            self._rate = (done - self._last[1]) / (now - self._last[0])
+            self._last = now, done
+
+    def stop(self) -> int:
+        """Make the present horizon the end; the step that every rank will stop at, unless it is done before."""
+        self._words[_FINAL] = 1
+        return self.value
+
+    @property
+    def stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return bool(self._words[_FINAL])
+
+    def ask_for_checkpoint(self) -> int:
+        """Have every rank take part in a checkpoint at the present horizon, which none of them has passed.
+
+        Asked again before all have passed the last one, it is that one: it must not be moved under a slow rank.
+
+        Returns:
+            The step of the checkpoint.
+        """
+        asked = int(self._words[_CHECKPOINT_AT])
+        if not asked or min(self.steps(), default=0) > asked:
+            asked = self._words[_CHECKPOINT_AT] = self.value
+        return asked

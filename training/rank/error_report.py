@@ -1,0 +1,99 @@
+"""How a rank tells of the error that ended it: ``error-R.json`` in the attempt's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.common import (
+    LockstepError,
+    MemoryLimitError,
+    RankLostError,
+    TrainingError,
+    full_disk,
+    in_place_of,
+    place_of,
+)
+
+
+def reported(
+    work: Callable[[], int], attempt: Path, rank: int, after: Callable[[], None] | None = None
+) -> int:
+    """The exit status of a rank's work, whose error is written down before anything else can happen.
+
+    Args:
+        work: gives its own status.
+        attempt: the attempt's folder.
+        rank: this process's.
+        after: what is left to do after an error.
+    """
+    try:
+        try:
+            return work()
+        finally:
+            _leave_workers_alone()
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code did is reported, not lost
+        _leave_workers_alone()  # the first time, another worker's end may have come in between
+        status = report(error, attempt, rank)
+        if after is not None:
+            after()
+        return status
+
+
+def _leave_workers_alone() -> None:
+    """The end of a loader's worker raises in torch's handler, wherever this process is: even in a report of it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def report(error: BaseException, attempt: Path, rank: int) -> int:
+    """Write it down; the exit status that it asks for."""
+    failure = known(error)
+    write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
+    traceback.print_exception(error)
+    return failure.exit_status
+
+
+def known(error: BaseException) -> LockstepError:
+    """The error as one of ours: what is not ours came out of the training code."""
+    if isinstance(error, LockstepError):
+        return error
+    if isinstance(error, SystemExit):
+        return RankLostError(
+            f"the training code called sys.exit({error.code!r}) before the work was done", ""
+        )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        hint = "set data.max_micro_batch: the global batch and the result stay the same"
+        return MemoryLimitError(f"out of memory: {error}", hint)
+    full = full_disk(error) if isinstance(error, OSError) else None
+    return full or TrainingError(f"{type(error).__name__}: {error}", "")
+
+
+def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[str, Any]:
+    return {
+        **failure.to_json(),
+        "rank": rank,
+        "pid": os.getpid(),
+        "time_ns": time.time_ns(),
+        "type": type(error).__name__,
+        "ours": isinstance(error, LockstepError),
+        "where": place_of(error),
+        "exit_status": failure.exit_status,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,44 @@
+"""One attempt owns a run: one that was given up, but lives on, can neither commit a checkpoint nor log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...data.common import RankLostError, in_place_of
+
+_NAME = "owner"
+
+
+class Fence:
+    """Compares this process's token with the run folder's.
+
+    Args:
+        folder: the run folder.
+        token: this attempt's; None where nobody fences, as under plain torchrun.
+    """
+
+    def __init__(self, folder: Path, token: str | None) -> None:
+        self._path = folder / _NAME
+        self._token = token
+
+    def check(self) -> None:
+        """Go on only as the run's owner.
+
+        Raises:
+            RankLostError: another attempt has taken the run over.
+        """
+        if self._token is None:
+            return
+        owner = self._path.read_text(encoding="utf-8").strip()
+        if owner != self._token:
+            raise RankLostError(
+                f"this attempt ({self._token}) was given up: {owner} has taken the run over",
+                "nothing was written; the run goes on there",
+            )
+
+
+def take_over(folder: Path, token: str) -> None:
+    """Make ``token`` the run's owner; whole, so that a reader sees the old one or the new one."""
+    with in_place_of(folder / _NAME, folder / f".{_NAME}.{os.getpid()}") as temporary:
+        temporary.write_text(token + "\n", encoding="utf-8")

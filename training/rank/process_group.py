@@ -1,0 +1,84 @@
+"""The ranks of a run as one object: a no-op for one process, torch.distributed for more."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ...data.common import MachineError
+
+_ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Who this process is among the ranks, and the few reductions that training needs."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum ``values`` over the ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sum_later(self, values: torch.Tensor) -> Any:
+        """Start summing ``values`` in place; ``wait()`` on what is returned before they are read."""
+        return dist.all_reduce(values, async_op=True) if self.world_size > 1 else None
+
+    def minimum(self, values: torch.Tensor) -> torch.Tensor:
+        """The minimum of ``values`` over the ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MIN)
+        return values
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` of every rank, stacked: [world_size, *values.shape]."""
+        if self.world_size == 1:
+            return values.unsqueeze(0)
+        parts = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(parts, values)
+        return torch.stack(parts)
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.world_size > 1:
+            dist.destroy_process_group()
+
+
+def join(*, gpu: bool) -> Group:
+    """Join the ranks that torchrun's environment variables describe; alone where there are none.
+
+    Args:
+        gpu: each rank uses CUDA device LOCAL_RANK and NCCL; else the CPU and gloo.
+    """
+    rank, local_rank, world_size = (
+        int(os.environ.get(key, default))
+        for key, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+    )
+    device = _device(local_rank) if gpu else torch.device("cpu")
+    if world_size > 1:
+        dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
+    else:
+        # With RANK set, Accelerate puts even one process into a group and DDP around its model.
+        for key in _ENVIRONMENT:
+            os.environ.pop(key, None)
+    return Group(rank, local_rank, world_size, device)
+
+
+def _device(local_rank: int) -> torch.device:
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise MachineError(
+            f"local rank {local_rank} needs GPU {local_rank}, but torch sees {count}",
+            "ask for fewer with --gpus, or train on the processor with --cpu N",
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)

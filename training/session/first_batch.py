@@ -1,0 +1,39 @@
+"""The first samples of a run, and a pass over them where a model makes its tensors only then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parameter import is_lazy
+
+from ...data.loading import Work
+from ...data.order import EpochOrder
+from .session import Session
+from .train_step import buffers_restored
+
+LOOKED_AT = 2
+"""Samples that the contract is checked on."""
+
+
+def first_samples(session: Session) -> tuple[Any, Any]:
+    """The first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
+    n = session.batches.n
+    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, LOOKED_AT))
+    indices = np.resize(whole, LOOKED_AT)
+    return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
+
+
+def materialise(session: Session, saved: dict[str, torch.Tensor]) -> None:
+    """Have a model make what it makes in its first forward pass, as lazy layers do, so that it can take ``saved``.
+
+    A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.
+    """
+    own = session.model.state_dict()
+    if own.keys() == saved.keys() and not any(map(is_lazy, own.values())):
+        return
+    x, _ = first_samples(session)
+    session.model.train()
+    with buffers_restored(session.model), torch.no_grad():
+        session.model(x)

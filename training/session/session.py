@@ -1,0 +1,90 @@
+"""One rank's model, data and optimizer, and the work that falls to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...data.loading import Feed, Work
+from ...data.order import Batches, EpochOrder, micro_sizes, shard
+from ..components import Ema, Loss, Metric, Numerics, Schedule
+from ..components import batch_norm as batchnorm
+from ..config import RunSpec
+from ..rank import Group
+from .train_step import Stepper
+
+_EVAL_FACTOR = 4  # evaluation keeps no activations: batches of four times the training share fit as well
+
+
+@dataclass
+class Session:
+    """One rank, ready to train or to evaluate."""
+
+    spec: RunSpec
+    group: Group
+    numerics: Numerics
+    model: nn.Module
+    """The model itself, autocast included; what evaluation runs and checkpoints hold."""
+    loss: Loss
+    metrics: dict[str, Metric]
+    batches: Batches
+    train_feed: Feed
+    val_feed: Feed | None
+
+    def train_work(self, epoch: int, first: int) -> Iterator[Work]:
+        """This rank's work in the steps of an epoch from step ``first`` on."""
+        order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
+        size, rank = self.batches.batch_size, self.group.rank
+        full = self.batches.n // size
+        cuts = {length: self._cut(length) for length in (size, self.batches.n - full * size) if length}
+        for step in range(first, self.batches.steps):
+            start = step * size
+            whole = order.indices(start, start + size if step < full else self.batches.n)
+            begin, end, micro = cuts[whole.size]
+            record = whole if rank == 0 else None
+            if micro:
+                yield Work(whole[begin:end], micro, epoch, start + begin, record)
+            else:
+                stand_in = np.resize(whole[:1], self.stand_in_size)
+                yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
+
+    def _cut(self, size: int) -> tuple[int, int, list[int]]:
+        """This rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
+        begin, end = shard(0, size, self.group.rank, self.group.world_size)
+        return begin, end, micro_sizes(end - begin, self.spec.config.data.max_micro_batch)
+
+    @property
+    def stand_in_size(self) -> int:
+        """One sample; under batch norm the same one twice, as one alone has no variance."""
+        return 2 if batchnorm.mixes_samples(self.model) else 1
+
+    def val_work(self) -> Iterator[Work]:
+        """This rank's part of the validation set, in order, without padding."""
+        facts = self.spec.facts.val
+        begin, end = shard(0, facts.length if facts else 0, self.group.rank, self.group.world_size)
+        share = -(-self.batches.batch_size // self.group.world_size)
+        size = min(_EVAL_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_FACTOR * share)
+        for start in range(begin, end, size):
+            indices = np.arange(start, min(start + size, end), dtype=np.int64)
+            yield Work(indices, [indices.size], 0, start)
+
+
+@dataclass
+class Training:
+    """What training needs beyond a session."""
+
+    session: Session
+    optimizer: torch.optim.Optimizer
+    names: dict[int, str]
+    """Name of each trainable parameter by ``id``."""
+    schedule: Schedule
+    stepper: Stepper
+    ema: Ema
+    steps: int
+    """Optimizer steps of the whole run."""
+    unused: list[str]
+    """Parameters that the loss does not reach."""
