@@ -15,7 +15,7 @@ from lockstep.data.config.dataset_info import DataFacts
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.opening import ArraySplit, open_split
-from tests.helpers.dataset_files import left_in, write_mnist
+from tests.helpers.dataset_files import files_below, write_mnist
 
 SMALL = {"train": 101, "val": 20}
 
@@ -184,4 +184,4 @@ def test_mnist_through_the_child(tmp_path: Path) -> None:
     write_mnist(tmp_path / "data")
     done = ask({"use": "mnist", "val_size": 5}, tmp_path)
     assert json.loads(done.stdout)["facts"]["train"]["length"] == 25
-    assert len([name for name in left_in(tmp_path / "cache") if name.endswith("facts.json")]) == 2
+    assert len([name for name in files_below(tmp_path / "cache") if name.endswith("facts.json")]) == 2

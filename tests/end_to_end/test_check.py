@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.check_mistakes import MISTAKES, write_folder
+from tests.helpers.check_mistakes import MISTAKES, write_project
 from tests.helpers.launch import Launch
 
 SAMPLE = "Python's random in a dropout"  # goes through every part: it is seen only in the resumed run's steps
@@ -42,7 +42,7 @@ def test_the_log_that_a_failed_check_names_is_there(launch: Launch, own: Path, t
 def test_an_honest_folder_passes_and_leaves_nothing_behind(
     launch: Launch, tmp_path: Path, temporary: Path
 ) -> None:
-    config = write_folder(tmp_path / "own")
+    config = write_project(tmp_path / "own")
     before = sorted(path.name for path in config.parent.iterdir())
     result = launch("check", str(config), "--json", cwd=config.parent)
     assert result.status == 0, result.err
@@ -79,14 +79,14 @@ def _check_mistake(launch: Launch, config: Path, name: str, *more: str) -> None:
     assert mistake.words in found["what"]
     assert found["advice"]
     failed = {check for check, verdict in _verdicts(document).items() if verdict == "FAIL"}
-    assert mistake.follows <= failed
+    assert mistake.also_failing <= failed
     if mistake.check != "metric rate":  # its means may differ in evaluation, or not
-        assert failed <= mistake.follows | {mistake.check, "evaluation"}
+        assert failed <= mistake.also_failing | {mistake.check, "evaluation"}
 
 
 @pytest.mark.exhaustive
 def test_a_mistake_is_named_from_the_first_look_to_the_resumed_run(launch: Launch, tmp_path: Path) -> None:
-    config = write_folder(tmp_path / "own")
+    config = write_project(tmp_path / "own")
     mistake = MISTAKES[SAMPLE]
     result = launch("check", str(config), *mistake.settings, cwd=config.parent)
     assert result.status == 1
@@ -99,13 +99,13 @@ def test_a_mistake_is_named_from_the_first_look_to_the_resumed_run(launch: Launc
 
 
 def test_a_length_that_lies_is_named_at_once(launch: Launch, tmp_path: Path) -> None:
-    _check_mistake(launch, write_folder(tmp_path / "own"), "a length that lies")
+    _check_mistake(launch, write_project(tmp_path / "own"), "a length that lies")
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", MISTAKES)
 def test_every_mistake_is_named_by_its_check(launch: Launch, tmp_path: Path, name: str) -> None:
-    _check_mistake(launch, write_folder(tmp_path / "own"), name)
+    _check_mistake(launch, write_project(tmp_path / "own"), name)
 
 
 @pytest.mark.exhaustive
@@ -119,7 +119,7 @@ def test_recipes_pass(launch: Launch, recipe: str, processes: str) -> None:
 
 
 def test_what_is_no_matter_of_exactness_ends_with_its_own_status(launch: Launch, tmp_path: Path) -> None:
-    config = write_folder(tmp_path / "own")
+    config = write_project(tmp_path / "own")
     result = launch("check", str(config), "data.use=./exp.py:dat", "--json", cwd=config.parent)
     assert result.status == 2
     assert result.document["exit_code"] == 2

@@ -17,10 +17,11 @@ import psutil
 import pytest
 
 from lockstep.launcher.nodes.rendezvous import unreached
-from tests.helpers.fault_launch import TIMEOUT, cases
+from tests.helpers.fault_launch import HANG_TIMEOUT, cases
 from tests.helpers.launch import WATCHDOG, Launch, free_port, outcome_of, run_folder
 from tests.helpers.node_launch import NodeLaunch, start_two_nodes
 from tests.helpers.paths import PROGRAMS
+from tests.helpers.run_records import DIGESTS
 
 SCRIPT = """
 import os, sys, time
@@ -43,7 +44,7 @@ def test_a_training_on_two_nodes_is_that_of_one(hosts: list[NodeLaunch], launch:
     assert "3 CPU processes on 2 nodes (1 + 2)" in ends[0][2]
     assert launch("train", str(own / "own.yaml"), "--cpu", "3", "--name", "one").status == 0
     two, one = outcome_of("two"), outcome_of("one")
-    for key in ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "ranks"):
+    for key in (*DIGESTS, "ranks"):
         assert two[key] == one[key]
     assert list(run_folder("two").glob(".meeting*")) == []  # it held the secret
     for node in nodes:
@@ -100,9 +101,9 @@ def test_a_hang_on_any_node_is_named_on_every_one(
     planted = {
         "FAULT": f"{fault} {culprit} middle",
         "FAULT_READY": str(tmp_path / "ready"),
-        "FAULT_NAP": "601",
+        "FAULT_ORPHAN_SLEEP": "601",
     }
-    options = ("--name", "far", "--hang-timeout", TIMEOUT)
+    options = ("--name", "far", "--hang-timeout", HANG_TIMEOUT)
     nodes = start_two_nodes(hosts, command, *what[0], *options, *what[1], environment=planted)
     ends = [node.end() for node in nodes]
     for status, _, err in ends:

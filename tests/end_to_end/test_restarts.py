@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.helpers.launch import Launch, outcome_of, run_folder
+from tests.helpers.run_records import DIGESTS
 from tests.helpers.script_ranks import ADDED_VARIABLES, DIFFERENT_VARIABLES, write_script
 from tests.helpers.wandb_records import logged_rows
 
 SETTINGS = ("train.epochs=4", "checkpoint.every_steps=10", "log.every_steps=5", "--cpu", "2")
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "ranks")
+SAME = (*DIGESTS, "metrics", "steps", "ranks")
 FALLING = """
 import os, signal
 count, calls = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")), 0

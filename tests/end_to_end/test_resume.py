@@ -39,7 +39,7 @@ VARIANTS: dict[str, list[str]] = {
     "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
     "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
 }
-USUAL = ("Adam, cosine",)  # the others: test_kill_anywhere.py without the launcher, or exhaustive
+USUAL = ("Adam, cosine",)  # the others: faults/test_kill_anywhere.py without the launcher, or exhaustive
 STEPS = 20  # of two epochs of 307 samples in batches of 31
 CALLS = 23  # of the loss, at least: the steps, warm-up and evaluation
 

@@ -14,6 +14,7 @@ import pytest
 
 from lockstep.training.checkpoint.manifest import newest_whole, read_state
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
+from tests.helpers.run_records import DIGESTS
 
 SETTINGS = [
     "train.epochs=60",
@@ -22,7 +23,7 @@ SETTINGS = [
     "log.every_steps=5",
 ]
 STEPS = 600
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps")
+SAME = (*DIGESTS, "metrics", "steps")
 
 
 def _start(own: Path, name: str, *more: str) -> subprocess.Popen[str]:

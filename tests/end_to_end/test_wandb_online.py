@@ -98,7 +98,7 @@ def test_killed_after_a_checkpoint_and_resumed_it_is_one_run_with_every_row_once
     assert bucket.display_name == "w"
     assert bucket.exits[-1] == 0
     assert bucket.summary["epoch"] == 1
-    assert server.asked.count("RewindRun") == 1
+    assert server.operations.count("RewindRun") == 1
 
 
 # --- the feeder by itself
@@ -161,7 +161,7 @@ def test_rows_that_a_killed_attempt_logged_in_other_places_are_rewound_or_kept_b
 
 
 def await_begin(feeder: subprocess.Popen[Any], server: WandbServer) -> None:
-    while "UpsertBucket" not in server.asked:
+    while "UpsertBucket" not in server.operations:
         assert feeder.poll() is None
         time.sleep(0.05)
 
@@ -175,7 +175,7 @@ def test_where_nothing_can_or_need_be_rewound_no_row_is_sent_twice(
     assert held(plain_server) == logged(run)
     feed(run, plain_server, row(20, 2.0))  # nothing was logged after the checkpoint
     assert held(plain_server) == logged(run)
-    assert "RewindRun" not in plain_server.asked
+    assert "RewindRun" not in plain_server.operations
 
 
 def test_what_a_killed_feeder_had_not_sent_is_sent_by_the_next(run: Path, plain_server: WandbServer) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tests.helpers.killable_code import KILLABLE_CODE
 from tests.helpers.launch import LAUNCH, WATCHDOG, JobServer, free_port, job_server
-from tests.helpers.programs.killed_ranks import PLACES
+from tests.helpers.programs.killed_ranks import KILL_POINTS
 from tests.helpers.run_records import REPRODUCED, UNORDERED_EVENTS, VARYING_VALUES
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
 
@@ -170,7 +170,7 @@ def test_killed_at_every_point(
     """One run for each place, killed at its first point, resumed, killed at the second, and so on to its end."""
     whole = killer.new(tmp_path / "whole", variant)
     assert killer.run(whole, world, threads) == [0] * world
-    for place in PLACES:
+    for place in KILL_POINTS:
         folder = killer.new(tmp_path / place, variant)
         killed = 0
         for number in (number for at, number in POINTS if at == place):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.fault_launch import TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from tests.helpers.fault_launch import HANG_TIMEOUT, WORLD, FaultyLaunch, cases, check_outcome, cleaned_up
 from tests.helpers.launch import runs_folder
 from tests.helpers.paths import PROGRAMS
 
@@ -52,17 +52,17 @@ SAMPLE = {
     ("stop", 0, "middle"),
     *random.Random(SEED).sample(TABLE, 3),
 }
-Start = Callable[..., Launched]
+Start = Callable[..., FaultyLaunch]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def started(*arguments: str, timeout: str = TIMEOUT) -> Launched:
+        def started(*arguments: str, timeout: str = HANG_TIMEOUT) -> FaultyLaunch:
             program = [str(PROGRAMS / "fault_script.py"), *arguments]
             options = ["--cpu", str(WORLD), "--name", "faulty", "--hang-timeout", timeout]
-            return stack.enter_context(ended(Launched(["run", *options, *program], tmp_path)))
+            return stack.enter_context(cleaned_up(FaultyLaunch(["run", *options, *program], tmp_path)))
 
         yield started
 

@@ -16,10 +16,11 @@ import pytest
 
 from lockstep.training.checkpoint.manifest import newest_whole, read_state
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
+from tests.helpers.run_records import DIGESTS
 from tests.helpers.wandb_records import logged_rows
 
 SEED = 11
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "ranks")
+SAME = (*DIGESTS, "metrics", "steps", "ranks")
 SETTINGS = (
     "data.use=./own.py:mapped",
     "data.workers=2",

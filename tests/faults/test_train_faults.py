@@ -17,9 +17,10 @@ import pytest
 
 from lockstep.launcher.runs.stop_requests import is_stopping
 from lockstep.training.checkpoint.manifest import list_checkpoints, newest_whole
-from tests.helpers.fault_launch import TIMEOUT, WORLD, Launched, cases, check_outcome, ended
+from tests.helpers.fault_launch import HANG_TIMEOUT, WORLD, FaultyLaunch, cases, check_outcome, cleaned_up
 from tests.helpers.launch import Launch, outcome_of, run_folder
 from tests.helpers.paths import PROGRAMS
+from tests.helpers.run_records import DIGESTS
 
 SEED = 7
 MOMENTS = ("start", "middle", "evaluation", "checkpoint")
@@ -43,8 +44,8 @@ TABLE = [
     if (fault, moment) != ("loader", "start")  # it has no worker yet
 ]
 SAMPLE = {("stop", 1, "evaluation"), *random.Random(SEED).sample(TABLE, 2)}
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "ranks")
-Start = Callable[..., Launched]
+SAME = (*DIGESTS, "ranks")
+Start = Callable[..., FaultyLaunch]
 _whole: dict[str, dict[str, Any]] = {}
 """How a run without a fault ends, by its data; trained once."""
 
@@ -61,12 +62,12 @@ def _arguments(data: str) -> list[str]:
 def start(own: Path, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def started(fault: str, rank: int, moment: str, **more: Any) -> Launched:
+        def started(fault: str, rank: int, moment: str, **more: Any) -> FaultyLaunch:
             data = "rows" if fault == "loader" else "tensors"
-            options = [*_arguments(data), "--name", "faulty", "--hang-timeout", TIMEOUT]
+            options = [*_arguments(data), "--name", "faulty", "--hang-timeout", HANG_TIMEOUT]
             arguments = ["train", str(own / "own.yaml"), *options]
             planted = {"FAULT": f"{fault} {rank} {moment}"}
-            return stack.enter_context(ended(Launched(arguments, tmp_path, env=planted, **more)))
+            return stack.enter_context(cleaned_up(FaultyLaunch(arguments, tmp_path, env=planted, **more)))
 
         yield started
 
@@ -134,7 +135,7 @@ def test_a_closed_terminal_ends_in_a_checkpoint(start: Start, launch: Launch, ow
     folder = run_folder("faulty")
     while not is_stopping(folder) and run.process.poll() is None:
         time.sleep(0.05)
-    run.go_on()
+    run.resume()
     assert run.end()[0] == 75
     run.check_nothing_is_left()
     check_outcome("faulty", "stopped", 75)
@@ -152,7 +153,9 @@ def test_an_evaluation_and_a_check_that_hang_are_ended(
         assert launch("train", *config, "--name", "faulty").status == 0
     what = ["faulty", "--cpu", str(WORLD)] if command == "eval" else config
     planted = {"FAULT": f"stop 1 {moment}"}
-    with ended(Launched([command, *what, "--hang-timeout", TIMEOUT], tmp_path, env=planted)) as run:
+    with cleaned_up(
+        FaultyLaunch([command, *what, "--hang-timeout", HANG_TIMEOUT], tmp_path, env=planted)
+    ) as run:
         run.check_card(1, 5, "hangs: it is stopped (SIGSTOP or the like)")
 
 

@@ -108,23 +108,29 @@ train: {epochs: 4}
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake as settings, and who must name it how."""
+    """A mistake as settings, the check that must find it, and words that it must say."""
 
     settings: list[str]
     check: str
     words: str
     verdict: str = "FAIL"
-    follows: set[str] = field(default_factory=set)
+    also_failing: set[str] = field(default_factory=set)
     """Checks that must fail because of it."""
 
 
 MISTAKES = {
     "unseeded NumPy augmentation": Mistake(
-        ["data.args.kind=Unseeded"], "samples", "input of train sample", follows={"2 against 1", "resume"}
+        ["data.args.kind=Unseeded"],
+        "samples",
+        "input of train sample",
+        also_failing={"2 against 1", "resume"},
     ),
     "a mean-returning loss": Mistake(["loss.use=./exp.py:mean"], "loss", "a single number"),
     "a mean with the weight 1": Mistake(
-        ["loss.use=./exp.py:mean_and_one"], "loss", "the weight 1 for 12 samples", follows={"2 against 1"}
+        ["loss.use=./exp.py:mean_and_one"],
+        "loss",
+        "the weight 1 for 12 samples",
+        also_failing={"2 against 1"},
     ),
     "a mean for each sample": Mistake(["loss.use=./exp.py:mean_for_each"], "loss", "as of a mean"),
     "a metric of means": Mistake(["metrics=['./exp.py:rate']"], "metric rate", "the count 1 for 12 samples"),
@@ -132,13 +138,13 @@ MISTAKES = {
         ["metrics=['./exp.py:rate_and_samples']"],
         "metric rate_and_samples",
         "a mean is no sum",
-        follows={"evaluation"},
+        also_failing={"evaluation"},
     ),
     "Python's random in a dropout": Mistake(
         ["model.use=./exp.py:dropping"],
         "randomness",
         "Dropping (2) draws from Python's random",
-        follows={"resume"},
+        also_failing={"resume"},
     ),
     "an unused layer": Mistake(
         ["model.use=./exp.py:Spare"], "parameters", "spare.weight, spare.bias", verdict="NOTE"
@@ -149,7 +155,7 @@ MISTAKES = {
 }
 
 
-def write_folder(folder: Path) -> Path:
+def write_project(folder: Path) -> Path:
     """``exp.py`` and ``exp.yaml``; the latter's path."""
     folder.mkdir(exist_ok=True)
     (folder / "exp.py").write_text(CODE)

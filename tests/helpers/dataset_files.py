@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx_bytes(array: np.ndarray) -> bytes:
     head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return head + array.astype(np.uint8).tobytes()
 
@@ -19,8 +19,8 @@ def mnist_files(name: str, train: int = 30, val: int = 20) -> dict[str, bytes]:
     files = {}
     for split, n in (("train", train), ("t10k", val)):
         images = rng.integers(0, 256, (n, 28, 28))
-        files[f"{name}/raw/{split}-images-idx3-ubyte"] = idx(images)
-        files[f"{name}/raw/{split}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
+        files[f"{name}/raw/{split}-images-idx3-ubyte"] = idx_bytes(images)
+        files[f"{name}/raw/{split}-labels-idx1-ubyte"] = idx_bytes(np.arange(n) % 10)
     return files
 
 
@@ -42,6 +42,6 @@ def _is_lock(path: Path) -> bool:
     return path.parent.name == ".locks" or path.suffix == ".lock"
 
 
-def left_in(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """Everything below a folder but lock files."""
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and not _is_lock(p))

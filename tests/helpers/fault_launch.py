@@ -19,19 +19,23 @@ import pytest
 from tests.helpers.launch import LAUNCH, WATCHDOG, outcome_of
 
 WORLD = 3
-TIMEOUT = "4"  # seconds of --hang-timeout
-CARD = 12  # lines
-BURNERS = 3 * (os.cpu_count() or 1)
+HANG_TIMEOUT = "4"  # seconds of --hang-timeout
+CARD_LINES = 12
+BUSY_PROCESSES = 3 * (os.cpu_count() or 1)
 
 
-class Launched:
+class FaultyLaunch:
     """One ``launch``; each process of it carries its mark, or sleeps for as long as no other does."""
 
     def __init__(self, arguments: Iterable[str], folder: Path, cwd: Path | None = None, **more: Any) -> None:
-        self.mark, self.nap = uuid.uuid4().hex, f"600.{random.SystemRandom().randrange(10**12)}"
+        self.mark, self.orphan_sleep = uuid.uuid4().hex, f"600.{random.SystemRandom().randrange(10**12)}"
         self.ready = folder / "ready"
         self.ready.unlink(missing_ok=True)
-        environment = {"FAULT_MARK": self.mark, "FAULT_NAP": self.nap, "FAULT_READY": str(self.ready)}
+        environment = {
+            "FAULT_MARK": self.mark,
+            "FAULT_ORPHAN_SLEEP": self.orphan_sleep,
+            "FAULT_READY": str(self.ready),
+        }
         streams = {name: more.pop(name, subprocess.PIPE) for name in ("stdout", "stderr")}
         self.process = subprocess.Popen(
             [*LAUNCH, *arguments],
@@ -50,7 +54,7 @@ class Launched:
             try:
                 about = Path(f"/proc/{process.pid}")
                 words = (about / "environ").read_bytes() + b"\0" + (about / "cmdline").read_bytes()
-                if {wanted, self.nap.encode()} & set(words.split(b"\0")):
+                if {wanted, self.orphan_sleep.encode()} & set(words.split(b"\0")):
                     found.append(process)
             except OSError:
                 continue
@@ -63,8 +67,8 @@ class Launched:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def go_on(self) -> None:
-        """What waits at a "pause" may go on."""
+    def resume(self) -> None:
+        """Resume the ranks that wait at a "pause"."""
         self.ready.with_suffix(".go").touch()
 
     def agent(self) -> psutil.Process:
@@ -88,12 +92,12 @@ class Launched:
         card = err[err.rindex("error: ") :]
         assert card.startswith(f"error: rank {rank} of {WORLD}"), err
         assert words in card, err
-        assert len(card.splitlines()) <= CARD
+        assert len(card.splitlines()) <= CARD_LINES
         self.check_nothing_is_left()
 
 
 @contextmanager
-def ended(run: Launched) -> Iterator[Launched]:
+def cleaned_up(run: FaultyLaunch) -> Iterator[FaultyLaunch]:
     """Whatever a test finds, nothing of it stays."""
     try:
         yield run
@@ -121,7 +125,7 @@ def cases(table: Iterable[tuple[Any, ...]], sample: Collection[tuple[Any, ...]])
 
 
 @contextmanager
-def burners(count: int) -> Iterator[None]:
+def busy_cores(count: int) -> Iterator[None]:
     """So many processes that compute for nothing."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:

@@ -21,14 +21,23 @@ from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.slurm.client import parse_record
 from lockstep.launcher.slurm.sandbox_registry import Record, read_record
 
-PATIENCE = 120.0  # seconds; a watchdog: what is waited for takes some
-OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
+WATCHDOG = 120.0  # seconds; a watchdog: what is waited for takes some
+END_STATES = (
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "OUT_OF_MEMORY",
+    "BOOT_FAIL",
+)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = WATCHDOG) -> None:
     """Wait until it is true."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:g} s in vain: {what}")
         time.sleep(0.1)
@@ -64,7 +73,7 @@ class Cluster:
             cwd=self.work,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=WATCHDOG,
             check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
@@ -85,7 +94,7 @@ class Cluster:
         )
         return out.strip()
 
-    def filler(self, *options: str) -> str:
+    def preempting_job(self, *options: str) -> str:
         """A job of ``high`` that takes both nodes whole until it is cancelled: it preempts what runs there."""
         return self.sbatch("exec sleep 600", "--partition=high", "--nodes=2", "--exclusive", *options)
 
@@ -98,17 +107,17 @@ class Cluster:
         said = self.run("scontrol", "-o", "show", "job", job, check=False)
         return parse_record(re.split(r"\n(?=JobId=)", said)[0])
 
-    def wait_for(self, job: str, *states: str, seconds: float = PATIENCE) -> str:
-        """Wait until the job is in one of these states (``OVER`` if none is given), and say in which."""
-        wanted = states or OVER
-        until(
+    def wait_for(self, job: str, *states: str, seconds: float = WATCHDOG) -> str:
+        """Wait until the job is in one of these states (``END_STATES`` if none is given), and say in which."""
+        wanted = states or END_STATES
+        wait_until(
             lambda: self.state(job) in wanted,
             f"job {job} {wanted}, log: {self.log(job)!r}, is {self.details(job)}",
             seconds,
         )
         return self.state(job)
 
-    def hasten(self, job: str) -> None:
+    def start_now(self, job: str) -> None:
         """Let a job that was put back into the queue start before SLURM's two minutes are over.
 
         Not at once: within a second of the old start's end a node refuses the new one's credential for good.
@@ -122,8 +131,8 @@ class Cluster:
         path = self.work / f"{job}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait_for_log(self, job: str, text: str, seconds: float = PATIENCE) -> None:
-        until(lambda: text in self.log(job), f"{text!r} in the log of {job}", seconds)
+    def wait_for_log(self, job: str, text: str, seconds: float = WATCHDOG) -> None:
+        wait_until(lambda: text in self.log(job), f"{text!r} in the log of {job}", seconds)
 
     def cancel(self, *jobs: str) -> None:
         self.run("scancel", *jobs, check=False)
@@ -138,7 +147,7 @@ class Cluster:
                 self.run("scancel", *left, check=False)
             return not left
 
-        until(empty, "no job in the queue")
+        wait_until(empty, "no job in the queue")
 
     def node_states(self) -> dict[str, str]:
         return sandbox.node_states(self.folder)
@@ -146,7 +155,7 @@ class Cluster:
     def kill_node(self, name: str) -> None:
         """SIGKILL a node's slurmd; what runs there goes on without it."""
         os.kill(self.record.daemons[name].pid, signal.SIGKILL)
-        until(lambda: name not in self.record.living(), f"{name} ends")
+        wait_until(lambda: name not in self.record.living(), f"{name} ends")
 
     def start_nodes(self) -> None:
         """Start the nodes that do not run, and wait until both are idle."""
@@ -154,7 +163,7 @@ class Cluster:
         self.wait_idle()
 
     def wait_idle(self) -> None:
-        until(lambda: set(self.node_states().values()) == {"idle"}, f"idle nodes: {self.node_states()}")
+        wait_until(lambda: set(self.node_states().values()) == {"idle"}, f"idle nodes: {self.node_states()}")
 
 
 def set_pace(folder: Path, seconds: float) -> None:
@@ -196,14 +205,14 @@ def start_cluster(work: Path) -> Cluster:
     return Cluster(folder, work)
 
 
-def deadly_sbatch(
+def killing_sbatch(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, sends: bool = False, tries: bool = True
 ) -> None:
     """Let sbatch kill whoever asks it to submit: after the job is in the queue, or before it sends anything.
 
     Without ``tries`` it kills who only asks whether SLURM would take the job.
     """
-    real, wrapper = shutil.which("sbatch"), folder / "deadly" / "sbatch"
+    real, wrapper = shutil.which("sbatch"), folder / "killing" / "sbatch"
     wrapper.parent.mkdir(exist_ok=True)
     wrapper.write_text(
         f"#!{sys.executable}\n"

@@ -47,7 +47,7 @@ class WandbServer:
     def __init__(self, *, rewinds: bool = True) -> None:
         self.runs: dict[str, Bucket] = {}
         self.rewinds = rewinds
-        self.asked: list[str] = []
+        self.operations: list[str] = []
         """The GraphQL operations, in order."""
         self.fault: str | None = None
         """``hangs``: nothing is answered any more; ``fails``: with status 500, which wandb tries again after;
@@ -56,7 +56,7 @@ class WandbServer:
         """The same for the rows only: the run can begin."""
         self._released = threading.Event()
         self._lock = threading.Lock()
-        self._http = _Quiet(("127.0.0.1", 0), _handler(self))
+        self._http = _QuietServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
 
@@ -93,7 +93,7 @@ class WandbServer:
 
     def _graphql(self, question: dict[str, Any]) -> dict[str, Any]:
         operation = question.get("operationName") or ""
-        self.asked.append(operation)
+        self.operations.append(operation)
         answer = getattr(self, f"_{operation}", None)
         try:
             return {"data": {} if answer is None else answer(question.get("variables") or {})}
@@ -172,7 +172,7 @@ class WandbServer:
         return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
 
 
-class _Quiet(ThreadingHTTPServer):
+class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:

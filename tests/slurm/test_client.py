@@ -9,7 +9,7 @@ import pytest
 from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.slurm import client as slurm_client
 from lockstep.launcher.slurm.client import SlurmError
-from tests.helpers.slurm_cluster import Cluster, until
+from tests.helpers.slurm_cluster import Cluster, wait_until
 
 SLEEP = "#!/bin/bash\nexec sleep 600\n"
 
@@ -44,7 +44,7 @@ def test_an_array_has_one_job_for_each_task(slurm: Cluster) -> None:
     assert [found[f"{job}_{task}"].state for task in (1, 2, 3)] == ["RUNNING", "PENDING", "PENDING"]
     assert slurm_client.end_time(f"{job}_2") is None
     slurm_client.cancel(f"{job}_3")
-    until(lambda: f"{job}_3" not in slurm_client.jobs([job]), "task 3, which never ran, is gone")
+    wait_until(lambda: f"{job}_3" not in slurm_client.jobs([job]), "task 3, which never ran, is gone")
     assert slurm_client.jobs([job])[f"{job}_1"].state == "RUNNING"
 
 
@@ -54,7 +54,7 @@ def test_a_requeued_job_starts_again(slurm: Cluster) -> None:
     slurm.wait_for_log(str(job), "attempt 0")
     slurm_client.requeue(str(job))
     slurm.wait_for(str(job), "PENDING")
-    slurm.hasten(str(job))
+    slurm.start_now(str(job))
     slurm.wait_for_log(str(job), "attempt 1")
     assert slurm_client.jobs([job])[str(job)].restarts == 1
     with pytest.raises(SlurmError, match="Invalid job id"):

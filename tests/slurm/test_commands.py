@@ -13,7 +13,7 @@ from lockstep.launcher.runs.run_folder import create_run
 from lockstep.launcher.slurm.job_log import FOLDER, note_job
 from lockstep.launcher.slurm.job_spec import JobSpec, write_job
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
-from tests.helpers.slurm_cluster import Cluster, until
+from tests.helpers.slurm_cluster import Cluster, wait_until
 
 
 def submit(
@@ -42,7 +42,7 @@ def test_a_run_is_seen_queued_running_and_cancelled(slurm: Cluster, launch: Laun
     _, held = submit(slurm, "held", "--hold")
     folder, job = submit(slurm, "busy")
     slurm.wait_for(job, "RUNNING")
-    until(lambda: any((folder / FOLDER).glob("job-*.log")), "the job's log")
+    wait_until(lambda: any((folder / FOLDER).glob("job-*.log")), "the job's log")
 
     found = launch("status", "held", "--json").document
     assert (found["status"], found["slurm"]["job"], found["slurm"]["reason"]) == (

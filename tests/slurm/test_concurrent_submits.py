@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
-from tests.helpers.slurm_cluster import Cluster, until
+from tests.helpers.slurm_cluster import Cluster, wait_until
 
 GIVEN = ("--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name")
 
@@ -47,7 +47,7 @@ def both(place: Path, cwd: Path, *command: str) -> tuple[tuple[int, str], tuple[
         return subprocess.Popen([*LAUNCH, *command], cwd=cwd, stdout=pipe, stderr=pipe, text=True)
 
     with start() as first:
-        until((place / "came").exists, "the first asks SLURM")
+        wait_until((place / "came").exists, "the first asks SLURM")
         with start() as second:
             assert second.stderr
             said = ""

@@ -17,7 +17,8 @@ import pytest
 from lockstep.launcher.runs.stop_requests import write_request
 from lockstep.launcher.slurm.job_log import read_jobs
 from tests.helpers.launch import Launch
-from tests.helpers.slurm_cluster import Cluster, set_pace, until
+from tests.helpers.run_records import DIGESTS
+from tests.helpers.slurm_cluster import Cluster, set_pace, wait_until
 
 PACED = '''
 import time
@@ -39,7 +40,7 @@ SETTINGS = [
 ]
 STEPS = 600
 SHORT = [*SETTINGS, "train.epochs=4"]
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "samples")
+SAME = (*DIGESTS, "metrics", "steps", "samples")
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Paced:
         self.wait_for_end(run, "finish")
         outcome = json.loads((run / "outcome.json").read_text())
         assert {key: outcome.get(key) for key in SAME} == {key: whole[key] for key in SAME}, self.told(run)
-        until(lambda: not self.cluster.run("squeue", "-h", "-o", "%A").split(), self.told(run))
+        wait_until(lambda: not self.cluster.run("squeue", "-h", "-o", "%A").split(), self.told(run))
 
 
 def _steps(record: Path) -> int:
@@ -229,7 +230,7 @@ def test_a_preempted_job_goes_on_when_the_nodes_are_free_again(
     try:
         run, _ = paced.submit("--time", "10min", "--partition", partition)
         paced.wait_for_step(run, 120)
-        other = slurm.filler()
+        other = slurm.preempting_job()
         if grace:
             end = paced.wait_for_end(run, "continue")
             assert (end["cause"], end["gained"]) == ("preempted", True), paced.told(run)
@@ -280,7 +281,7 @@ def test_a_cancelled_job_writes_its_checkpoint_and_no_other_starts(paced: Paced,
     slurm.cancel(job)
     end = paced.wait_for_end(run, "stop")
     assert end["cause"] == "cancelled", paced.told(run)
-    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    wait_until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
     assert json.loads((run / "outcome.json").read_text())["status"] == "stopped"
     assert len([e for e in read_jobs(run) if e["event"] == "started"]) == 1
 
@@ -312,7 +313,7 @@ def _is_node(command: list[str], run: Path) -> bool:
 
 def _started_again(slurm: Cluster, run: Path, job: str) -> bool:
     """Whether a requeued job runs; else it is asked to start now, not after SLURM's two minutes."""
-    slurm.hasten(job)
+    slurm.start_now(job)
     return len([e for e in read_jobs(run) if e["event"] == "started"]) > 1
 
 
@@ -359,7 +360,7 @@ def test_a_crash_that_would_come_again_is_not_retried(paced: Paced, slurm: Clust
     run, _ = paced.submit("loss.use=./own.py:broken", name="broken")
     end = paced.wait_for_end(run, "give up")
     assert (end["cause"], end["exit_code"], end["gained"]) == ("crashed", 1, False), paced.told(run)
-    until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
+    wait_until(lambda: not slurm.run("squeue", "-h", "-o", "%A").split(), paced.told(run))
     outcome = json.loads((run / "outcome.json").read_text())
     assert "by design" in outcome["error"]["message"]
     assert "without having gained a step" in outcome["gave_up"]
@@ -434,7 +435,7 @@ def test_two_nodes_are_preempted_and_go_on(paced: Paced, slurm: Cluster) -> None
     assert whole.status == 0, whole.err
     run, _ = paced.submit("--nodes", "2", "--time", "10min")
     paced.wait_for_step(run, 60)
-    other = slurm.filler()
+    other = slurm.preempting_job()
     end = paced.wait_for_end(run, "continue")
     assert (end["cause"], end["exit_code"]) == ("preempted", 75), paced.told(run)
     slurm.wait_for(other, "RUNNING")

@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher.slurm.job_log import read_jobs
 from tests.helpers.launch import Launch
-from tests.helpers.slurm_cluster import Cluster, deadly_sbatch
+from tests.helpers.slurm_cluster import Cluster, killing_sbatch
 
 HELD = ("--cpu", "1", "--time", "5min", "--sbatch", "hold")
 ONE = ("submit", "digits", *HELD, "--name", "a")
@@ -23,7 +23,7 @@ def killed(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> K
 
     def run(*command: str, **moment: bool) -> None:
         with monkeypatch.context() as patched:
-            deadly_sbatch(tmp_path, patched, **moment)
+            killing_sbatch(tmp_path, patched, **moment)
             assert launch(*command).status == -signal.SIGKILL
 
     return run

@@ -16,10 +16,11 @@ from lockstep.launcher.nodes.network_interfaces import addresses
 from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.sandbox.daemon_keeper import SBIN
 from tests.helpers.launch import Launch
-from tests.helpers.slurm_cluster import Cluster, start_cluster, until
+from tests.helpers.run_records import DIGESTS
+from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
 
 NAMES = [f"rack{rack}node{node}" for rack, node in itertools.product((1, 2), (3, 4))]
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "samples")
+SAME = (*DIGESTS, "metrics", "steps", "samples")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def racks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         _rename_nodes(cluster)
         daemons += [_start(cluster, "slurmctld", "-c")]
         daemons += [_start(cluster, "slurmd", "-N", name) for name in NAMES]
-        until(lambda: cluster.node_states() == dict.fromkeys(NAMES, "idle"), f"{cluster.node_states()}")
+        wait_until(lambda: cluster.node_states() == dict.fromkeys(NAMES, "idle"), f"{cluster.node_states()}")
         monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
         yield cluster
         cluster.cancel_all()
@@ -86,7 +87,7 @@ def test_nodes_meet_whatever_they_are_called(racks: Cluster, launch: Launch, own
     sent = launch("submit", *arguments, "--json", cwd=own)
     assert sent.status == 0, sent.err
     outcome = Path(sent.document["run_dir"]) / "outcome.json"
-    until(outcome.exists, launch("status", "there").out + racks.run("squeue"), 180)
+    wait_until(outcome.exists, launch("status", "there").out + racks.run("squeue"), 180)
     found = json.loads(outcome.read_text())
     assert {key: found[key] for key in SAME} == {key: here.document[key] for key in SAME}
     nodes = racks.details(sent.document["job"])["NodeList"]

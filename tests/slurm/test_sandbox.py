@@ -14,7 +14,7 @@ import pytest
 
 from lockstep.launcher.process.file_lock import start_of
 from lockstep.launcher.sandbox import start as sandbox
-from tests.helpers.slurm_cluster import Cluster, start_cluster, until
+from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
 
 
 def listeners(of: set[int]) -> list[str]:
@@ -71,7 +71,7 @@ def test_preemption_tells_steps_at_once_requeues_in_low_and_cancels_in_cancel(sl
     cancelled = slurm.sbatch(script, "-N1", "-w", "n2", "--exclusive", "--partition=cancel")
     for job in (low, cancelled):
         slurm.wait_for_log(job, "attempt")
-    filler = slurm.filler()
+    filler = slurm.preempting_job()
     slurm.wait_for_log(low, "TERM")
     slurm.wait_for_log(cancelled, "TERM")
     slurm.wait_for(filler, "RUNNING")  # when the ten seconds of grace are over
@@ -165,8 +165,8 @@ def test_a_cluster_ends_with_the_process_that_it_is_for(tmp_path: Path) -> None:
     sandbox.up(folder, guardian=guardian.pid)
     guardian.kill()
     guardian.wait()
-    until(lambda: not folder.exists(), "the keeper ends")
-    until(lambda: not of_folder(folder), f"everything ends: {of_folder(folder)}")
+    wait_until(lambda: not folder.exists(), "the keeper ends")
+    wait_until(lambda: not of_folder(folder), f"everything ends: {of_folder(folder)}")
 
 
 def test_only_its_own_processes_are_ever_ended(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.slurm.sandbox_registry import read_record
 from tests.helpers.launch import LAUNCH, Launch
-from tests.helpers.slurm_cluster import until
+from tests.helpers.slurm_cluster import wait_until
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_up_removes_what_is_left_of_a_killed_one(place: Path, launch: Launch) ->
     assert record is not None
     for name in ("keeper", "slurmctld", "n2"):
         os.kill(record.living()[name].pid, signal.SIGKILL)
-    until(lambda: not sandbox.is_up(place), "the keeper ends")
+    wait_until(lambda: not sandbox.is_up(place), "the keeper ends")
     status = launch("slurm-sandbox", "status")
     assert (status.status, "what is left" in status.err) == (2, True)
     assert launch("slurm-sandbox", "up").status == 0

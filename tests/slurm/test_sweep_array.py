@@ -14,7 +14,8 @@ from lockstep.launcher.slurm.job_log import read_jobs
 from lockstep.launcher.slurm.job_spec import read_job
 from lockstep.launcher.submit.sbatch_arguments import SCRIPT
 from tests.helpers.launch import Launch, runs_folder
-from tests.helpers.slurm_cluster import Cluster, recorded_sbatch, set_pace, until
+from tests.helpers.run_records import DIGESTS
+from tests.helpers.slurm_cluster import Cluster, recorded_sbatch, set_pace, wait_until
 
 POINT = """
 import os, time
@@ -36,7 +37,7 @@ SETTINGS = ("loss.use=./own.py:paced", "train.epochs=4", "data.args={n: 307, m: 
 STEPS = 40
 JOB = ("--submit", "--cpu", "1", "--time", "10min")
 CANARY = "canary-7e21b9"
-SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "samples")
+SAME = (*DIGESTS, "metrics", "steps", "samples")
 
 
 class Grid:
@@ -70,7 +71,9 @@ class Grid:
         return "\n".join(f"== {path}\n{path.read_text()}" for path in logs)
 
     def wait_for(self, *states: str) -> None:
-        until(lambda: self.states() == list(states), f"{states}, are {self.states()}\n{self.told()}", 240)
+        wait_until(
+            lambda: self.states() == list(states), f"{states}, are {self.states()}\n{self.told()}", 240
+        )
 
     def ended(self, index: int) -> list[dict[str, Any]]:
         return [event for event in read_jobs(self.point(index)) if event["event"] == "ended"]
@@ -81,7 +84,7 @@ class Grid:
 
     def wait_for_step(self, index: int, step: int) -> None:
         record = self.point(index) / "metrics.jsonl"
-        until(lambda: record.exists() and f'"step": {step}' in record.read_text(), f"step {step}", 240)
+        wait_until(lambda: record.exists() and f'"step": {step}' in record.read_text(), f"step {step}", 240)
 
     def outcome(self, index: int) -> dict[str, Any]:
         return json.loads((self.point(index) / "outcome.json").read_text())
@@ -165,10 +168,10 @@ def test_six_points_and_one_that_is_killed(grid: Grid, slurm: Cluster) -> None:
     job = grid.submit("optimizer.lr=0.2,0.1", "train.seed=0..2", "--at-once", "3", "--continue", "chain")
     assert grid.cluster.details(f"{job}_5")["ArrayTaskThrottle"] == "3"
     victim = grid.point(1)
-    until(lambda: _nodes(victim), "the supervisor of a point", 240)
+    wait_until(lambda: _nodes(victim), "the supervisor of a point", 240)
     for process in _nodes(victim):
         process.send_signal(signal.SIGKILL)
-    until(lambda: grid.ended(1), grid.told(), 240)
+    wait_until(lambda: grid.ended(1), grid.told(), 240)
     (end,) = grid.ended(1)
     assert (end["action"], end["gained"]) == ("give up", False), end
     grid.pace(0)
@@ -218,7 +221,7 @@ def test_a_time_limit_continues_that_point_alone(grid: Grid, slurm: Cluster) -> 
     grid.pace(0.4)
     job = grid.submit("train.seed=0..1", "train.epochs=20", "--at-once", "1", "--continue", "chain")
     slurm.run("scontrol", "update", f"JobId={job}_1", "TimeLimit=1")  # it waits for the other one
-    until(lambda: grid.ended(1), grid.told(), 240)
+    wait_until(lambda: grid.ended(1), grid.told(), 240)
     end = grid.ended(1)[0]
     assert (end["cause"], end["action"], end["exit_code"]) == ("limit", "continue", 75), grid.told()
     grid.pace(0)
@@ -236,12 +239,12 @@ def test_a_capped_array_requeues_a_point_under_its_own_number(grid: Grid, slurm:
     job = grid.submit("train.seed=0..1", "--at-once", "1")
     grid.wait_for_step(0, 10)
     slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
-    until(lambda: grid.ended(0), grid.told(), 240)
+    wait_until(lambda: grid.ended(0), grid.told(), 240)
     (end,) = grid.ended(0)
     assert (end["cause"], end["action"], end["next"]) == ("limit", "continue", None)
     grid.wait_for_step(1, 5)
     assert grid.states()[0] == "queued"
-    slurm.hasten(f"{job}_0")
+    slurm.start_now(f"{job}_0")
     grid.pace(0)
     grid.wait_for("done", "done")
     assert grid.started(0) == [(f"{job}_0", 0), (f"{job}_0", 1)], grid.told()
@@ -258,7 +261,7 @@ def test_a_preempted_point_goes_on_alone(grid: Grid, slurm: Cluster) -> None:
     grid.wait_for_step(1, 5)
     node = slurm.details(f"{job}_0")["NodeList"]
     other = slurm.sbatch("exec sleep 600", "--partition=high", f"--nodelist={node}", "--exclusive")
-    until(lambda: grid.ended(0), grid.told(), 240)
+    wait_until(lambda: grid.ended(0), grid.told(), 240)
     assert grid.ended(0)[0]["cause"] == "preempted"
     slurm.wait_for(other, "RUNNING")
     slurm.cancel(other)
@@ -276,13 +279,13 @@ def test_stopping_and_cancelling_reach_every_point(grid: Grid, slurm: Cluster) -
     grid.wait_for_step(1, 5)
     stopped = grid.launch("stop", "s", "--wait", "120")
     assert stopped.status == 0, stopped.err
-    until(lambda: not slurm.run("squeue", "-h", "-o", "%i").split(), "an empty queue")
+    wait_until(lambda: not slurm.run("squeue", "-h", "-o", "%i").split(), "an empty queue")
     assert grid.states()[:2] == ["stopped", "stopped"]
     assert [grid.outcome(index)["exit_code"] for index in (0, 1)] == [75, 75]
     assert grid.started(2) == []
     on = grid.sweep("s", "--submit")
     assert [point["run"] for point in on["points"]] == ["s-000", "s-001", "s-002"]
-    until(lambda: len(grid.started(0)) > 1, grid.told(), 240)
+    wait_until(lambda: len(grid.started(0)) > 1, grid.told(), 240)
     assert grid.started(0)[1] == (f"{on['job']}_0", 0)
     assert job != on["job"]
     again = grid.launch("sweep", "s", "--submit")

@@ -16,7 +16,7 @@ import torch
 
 from lockstep.data.common.errors import DamagedError, MachineError
 from lockstep.data.sources import array_cache as arrays
-from tests.helpers.dataset_files import left_in
+from tests.helpers.dataset_files import files_below
 
 
 def build(folder: Path) -> dict:
@@ -71,7 +71,7 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
     assert first == second
     assert first.facts == {"n": 1000}
     assert list(first.hashes) == ["a.npy"]
-    assert left_in(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
+    assert files_below(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
 
 
 def damage_short(folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_damaged_entry_is_built_again(damage, tmp_path: Path) -> None:
     again = arrays.cached("key", build)
     assert again.hashes == entry.hashes
     assert (arrays.load_array(again.folder / "a.npy") == np.arange(1000)).all()
-    assert left_in(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
+    assert files_below(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
 
 
 def test_a_copied_cache_is_not_built_again() -> None:
@@ -127,7 +127,7 @@ def test_a_builder_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(DamagedError):
         arrays.cached("key", fails)
-    assert left_in(tmp_path / "cache") == []
+    assert files_below(tmp_path / "cache") == []
     assert arrays.cached("key", build).facts == {"n": 1000}
 
 
@@ -161,9 +161,9 @@ arrays.cached("key", build)
     assert process.stdout.readline() == "half\n"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert len(left_in(tmp_path / "cache")) == 1
+    assert len(files_below(tmp_path / "cache")) == 1
     arrays.cached("key", build)
-    assert left_in(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
+    assert files_below(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
 
 
 def test_a_file_that_does_not_fit_is_an_error_for_people(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ except arrays.MachineError as error:
     out, _ = run(code).communicate(timeout=100)
     assert f"the cache of array files {tmp_path / 'cache'} is full" in out
     assert "set LOCKSTEP_CACHE" in out
-    assert left_in(tmp_path / "cache") == []
+    assert files_below(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

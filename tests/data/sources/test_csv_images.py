@@ -12,7 +12,7 @@ from lockstep.data.config.dataset_info import DataFacts, SplitFacts
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.opening import MapSplit, open_split
-from tests.helpers.dataset_files import left_in, write_images
+from tests.helpers.dataset_files import files_below, write_images
 
 NAMES = ["a.png", "b.png", "sub/c.png", "sub/d.png"]
 GOOD = "path,label\na.png,cat\nb.png,dog\nsub/c.png,cat\nsub/d.png,cow\n"
@@ -112,7 +112,7 @@ def refused(base: Path, rows: str, **args) -> LockstepError:
         prepare(config(**args), base)
     assert caught.value.exit_status == 6
     assert caught.value.hint
-    assert left_in(base.parent / "cache") == [], "nothing of a bad data set is kept"
+    assert files_below(base.parent / "cache") == [], "nothing of a bad data set is kept"
     return caught.value
 
 

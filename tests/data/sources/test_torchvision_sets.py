@@ -24,7 +24,7 @@ from lockstep.data.prepare import prepare
 from lockstep.data.sources import torchvision_sets as vision
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.opening import ArraySplit, open_split
-from tests.helpers.dataset_files import left_in, mnist_files, write_mnist
+from tests.helpers.dataset_files import files_below, mnist_files, write_mnist
 
 CLOSED = "http://127.0.0.1:9/"
 
@@ -107,8 +107,8 @@ def test_offline_says_which_files_belong_where(root: Path, use: str) -> None:
     assert "LOCKSTEP_DATA says where" in caught.value.hint
     assert "data.root" in caught.value.hint
     assert caught.value.exit_status == 3
-    assert left_in(root) == []
-    assert left_in(root.parent / "cache") == []
+    assert files_below(root) == []
+    assert files_below(root.parent / "cache") == []
 
 
 def test_only_missing_files_are_listed(root: Path) -> None:
@@ -119,7 +119,7 @@ def test_only_missing_files_are_listed(root: Path) -> None:
     assert "missing:\n  MNIST/raw/t10k-labels-idx1-ubyte" in caught.value.message
     assert "train-images" not in caught.value.message
     assert "data.root says where" in caught.value.hint
-    assert len(left_in(root)) == 3, "files that were there stay"
+    assert len(files_below(root)) == 3, "files that were there stay"
 
 
 def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_damaged_idx_files(root: Path, content, message: str) -> None:
     assert str(root / "MNIST/raw") in caught.value.message
     assert "delete" in caught.value.hint
     assert caught.value.exit_status == 6
-    assert left_in(root.parent / "cache") == []
+    assert files_below(root.parent / "cache") == []
 
 
 def test_labels_out_of_range(root: Path) -> None:
@@ -209,7 +209,7 @@ def test_download(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [url])
         facts = prepare(DataConfig(use="mnist"), root)
     assert facts.train.length == 30
-    assert left_in(root) == sorted(mnist_files("MNIST"))
+    assert files_below(root) == sorted(mnist_files("MNIST"))
     out, err = capfd.readouterr()
     assert out == ""
     assert f"downloading MNIST to {root}" in err
@@ -239,7 +239,7 @@ def test_a_download_that_fails_leaves_nothing(
         with pytest.raises(MachineError) as caught:
             prepare(DataConfig(use="mnist"), root)
     assert "cannot be downloaded" in caught.value.message
-    assert left_in(root) == []
+    assert files_below(root) == []
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, n: int = 20) -> None:

@@ -51,18 +51,18 @@ def writer(folder: Path) -> Iterator[Writer]:
         events.close()
 
 
-def _observed(job: dict[str, Any], says: int, go: int) -> None:
+def _write_under_strace(job: dict[str, Any], report_writer: int, start_reader: int) -> None:
     """In the child: one checkpoint before it is observed, one while it is."""
     with writer(Path(job["folder"])) as one:
         one.write(snapshot(1), set())
         one.finish()
-        os.write(says, b"!")
-        os.read(go, 1)
+        os.write(report_writer, b"!")
+        os.read(start_reader, 1)
         one._write(snapshot(2), set(), None)  # on this thread: strace counts calls by thread
         one.finish()
 
 
-def _hasty(job: dict[str, Any]) -> None:
+def _write_until_killed(job: dict[str, Any]) -> None:
     with writer(Path(job["folder"])) as one:
         one.open()
         for step in range(1, job["steps"] + 1):
@@ -80,30 +80,33 @@ def _attach(pid: int, arguments: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _answer(job: dict[str, Any]) -> list[Any]:
-    said, says = os.pipe()
-    waits, go = os.pipe()
+    report_reader, report_writer = os.pipe()
+    start_reader, start_writer = os.pipe()
     if (pid := os.fork()) == 0:
         status = 0
         try:
-            os.close(said)
-            _observed(job, says, waits) if "strace" in job else _hasty(job)
+            os.close(report_reader)
+            if "strace" in job:
+                _write_under_strace(job, report_writer, start_reader)
+            else:
+                _write_until_killed(job)
         except BaseException as error:  # noqa: BLE001 - the parent asks what it was
             status = 1
-            os.write(says, f"{type(error).__name__}: {error}".encode())
+            os.write(report_writer, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(status)
-    os.close(says)
+    os.close(report_writer)
     tracer = None
     if "strace" in job:
-        os.read(said, 1)
+        os.read(report_reader, 1)
         tracer = _attach(pid, job["strace"])
-        os.write(go, b"!")
+        os.write(start_writer, b"!")
     if "seconds" in job:
         time.sleep(job["seconds"])
         os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    words = os.read(said, 10_000).decode()
-    for descriptor in (said, waits, go):
+    words = os.read(report_reader, 10_000).decode()
+    for descriptor in (report_reader, start_reader, start_writer):
         os.close(descriptor)
     if tracer is not None:
         tracer.wait()

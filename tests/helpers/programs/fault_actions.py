@@ -51,7 +51,7 @@ def write(seconds: float) -> None:
             time.sleep(0.2)
 
 
-PATIENCE = {
+SLOW_ACTIONS = {
     "nap": time.sleep,
     "compute": compute,
     "compute-below": compute_below,
@@ -83,8 +83,8 @@ def fail(fault: str) -> None:
     if fault == "loader":  # the worker of this rank's own DataLoader
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
-    if fault in PATIENCE:
-        PATIENCE[fault](float(os.environ["FAULT_SECONDS"]))
+    if fault in SLOW_ACTIONS:
+        SLOW_ACTIONS[fault](float(os.environ["FAULT_SECONDS"]))
     if fault in ("wait", "pause"):
         ready = Path(os.environ["FAULT_READY"])
         ready.with_suffix(".new").write_text("ready")

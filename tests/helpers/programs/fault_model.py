@@ -9,18 +9,18 @@ import torch.distributed as dist
 from fault_actions import fail
 from torch import nn
 
-LATE = 40
+LATE_CALLS = 40
 """Calls of the model: in the second epoch, when there may be a checkpoint already."""
-_came: set[str] = set()
+_past_moments: set[str] = set()
 _groups: list[object] = []
 
 
-def planted(moment: str) -> None:
+def fail_at(moment: str) -> None:
     """Called by every rank at this moment; but for what each batch of an evaluation takes, it happens once."""
     fault, rank, when = os.environ.get("FAULT", "none 0 never").split()
-    if when != moment or moment in _came or "RANK" not in os.environ:
+    if when != moment or moment in _past_moments or "RANK" not in os.environ:
         return
-    _came.add(moment if moment != "each-evaluation" else "")
+    _past_moments.add(moment if moment != "each-evaluation" else "")
     mine = os.environ["RANK"] == rank
     if fault == "skip" and not mine:
         dist.all_reduce(torch.ones(1), group=_groups[0])
@@ -33,24 +33,24 @@ class Faulty(nn.Module):
         super().__init__()
         if os.environ.get("FAULT", "").startswith("skip") and dist.is_initialized():
             _groups.append(dist.new_group())
-        planted("start")
+        fail_at("start")
         self.layer, self.calls = nn.Linear(7, 2), 0
 
     def forward(self, x):
         self.calls += 1
         if not self.training:
-            planted("each-evaluation")
+            fail_at("each-evaluation")
         if (
             self.training and self.calls == 3
         ):  # of the first step or, after a backward without weight, the second
-            planted("first")
-        if self.calls >= LATE:
-            planted("middle" if self.training else "evaluation")
+            fail_at("first")
+        if self.calls >= LATE_CALLS:
+            fail_at("middle" if self.training else "evaluation")
         return self.layer(x)
 
     def _save_to_state_dict(self, *rest):
-        if self.calls >= LATE:
-            planted("checkpoint")
+        if self.calls >= LATE_CALLS:
+            fail_at("checkpoint")
         super()._save_to_state_dict(*rest)
 
 

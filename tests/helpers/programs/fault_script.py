@@ -32,7 +32,7 @@ class Rows(Dataset):
         return torch.tensor(float(row))
 
 
-def others() -> list[str]:
+def other_ranks() -> list[str]:
     """Pids of the other ranks, as far as they have said them."""
     mine, folder = os.environ["RANK"], Path(os.environ["FAULT_READY"]).parent
     return [path.read_text() for path in folder.glob("pid-*") if path.name != f"pid-{mine}"]
@@ -45,7 +45,7 @@ def fail_here(fault: str, moment: str) -> None:
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
-            while moment != "start" and all(Path(f"/proc/{pid}").exists() for pid in others()):
+            while moment != "start" and all(Path(f"/proc/{pid}").exists() for pid in other_ranks()):
                 time.sleep(0.01)
             time.sleep(0.6)
     if fault == "worker":
@@ -65,7 +65,9 @@ def main() -> None:
     Path(os.environ["FAULT_READY"]).with_name(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     # An orphan in a session of its own, without the mark in its environment: only descent tells whose it is.
-    subprocess.run(["/bin/sh", "-c", f"setsid sleep {os.environ['FAULT_NAP']} &"], env={}, check=True)
+    subprocess.run(
+        ["/bin/sh", "-c", f"setsid sleep {os.environ['FAULT_ORPHAN_SLEEP']} &"], env={}, check=True
+    )
     if mine and moment == "start":
         fail_here(fault, moment)
     dist.init_process_group("gloo")

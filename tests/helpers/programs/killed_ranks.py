@@ -27,7 +27,7 @@ from lockstep.training.loop import evaluation as evaluate
 from lockstep.training.session import build
 from lockstep.training.session.step_seeding import StepRandomness
 
-PLACES: dict[str, tuple[Any, str]] = {
+KILL_POINTS: dict[str, tuple[Any, str]] = {
     "step": (StepRandomness, "reseed"),
     "evaluation": (evaluate, "_row"),
     "checkpoint": (checkpoint, "_sync"),
@@ -37,12 +37,12 @@ PLACES: dict[str, tuple[Any, str]] = {
 GRACE_SECONDS = 0.2  # for ranks that notice by themselves
 
 
-def arm(kill: dict[str, Any] | None, rank: int) -> None:
+def arm_kill(kill: dict[str, Any] | None, rank: int) -> None:
     """Make this rank die at its call."""
     if kill is None or (kill["rank"] is not None and kill["rank"] != rank):
         return
-    owner, name = PLACES[kill["place"]]
-    honest: Callable[..., Any] = getattr(owner, name)
+    owner, name = KILL_POINTS[kill["place"]]
+    original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
     def counted(*arguments: Any, **named: Any) -> Any:
@@ -51,7 +51,7 @@ def arm(kill: dict[str, Any] | None, rank: int) -> None:
         if calls == kill["number"]:
             target = os.getpid() if kill["rank"] is not None else 0
             (os.kill if target else os.killpg)(target or os.getpgrp(), signal.SIGKILL)
-        return honest(*arguments, **named)
+        return original(*arguments, **named)
 
     setattr(owner, name, counted)
     if kill["place"] == "pruning":  # imported by name where it is used
@@ -82,7 +82,7 @@ def _fork(job: dict[str, Any], rank: int, group: int) -> int:
         os.environ["OMP_NUM_THREADS"] = str(job["threads"])
         if job["threads"] > 1:
             build._SHARED_FLOPS = 0  # else the small model would get one thread
-        arm(job["kill"], rank)
+        arm_kill(job["kill"], rank)
         status = worker.main([str(folder / "spec.json")])
     finally:
         os._exit(status)

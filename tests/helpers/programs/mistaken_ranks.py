@@ -33,16 +33,16 @@ from lockstep.training.session.session import Session
 from lockstep.training.session.train_step import Stepper
 
 
-def nothing() -> None:
+def no_mistake() -> None:
     """The honest worker."""
 
 
 def mean_of_means() -> None:
     """Evaluation averages the averages of its batches."""
-    honest = evaluate._row
+    original = evaluate._row
 
     def row(of: Session, x: Any, y: Any) -> list[torch.Tensor]:
-        values = honest(of, x, y)
+        values = original(of, x, y)
         pairs = [
             (values[at] / values[at + 1], torch.ones_like(values[at])) for at in range(0, len(values), 2)
         ]
@@ -68,10 +68,10 @@ def padded_shards() -> None:
 def padded_shards_uncounted() -> None:
     """The same, and the count is taken from the data set's length instead of from what was seen."""
     padded_shards()
-    honest = evaluate._sums
+    original = evaluate._sums
 
     def sums(of: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
-        values, abandoned = honest(of, abandon)
+        values, abandoned = original(of, abandon)
         start, stop = shard(0, of.spec.facts.val.length, of.group.rank, of.group.world_size)
         values[0] = stop - start
         return values, abandoned
@@ -81,20 +81,20 @@ def padded_shards_uncounted() -> None:
 
 def local_batch() -> None:
     """Each rank divides by its own part of the batch, and DDP takes the mean: right only for equal parts."""
-    honest = Stepper.run
+    original = Stepper.run
 
     def run(self: Stepper, batch: Fetched, size: int, samples: int) -> Any:
-        return honest(self, batch, samples * self._group.world_size, samples)
+        return original(self, batch, samples * self._group.world_size, samples)
 
     Stepper.run = run
 
 
 def ddp_mean() -> None:
     """DDP's mean over the ranks is not undone: the gradient is too small by the number of processes."""
-    honest = Stepper.run
+    original = Stepper.run
 
     def run(self: Stepper, batch: Fetched, size: int, samples: int) -> Any:
-        return honest(self, batch, size * self._group.world_size, samples)
+        return original(self, batch, size * self._group.world_size, samples)
 
     Stepper.run = run
 
@@ -115,14 +115,16 @@ def mean_of_micro_means() -> None:
 
 def divided_by_micro_batches() -> None:
     """Accumulation divides by the number of micro-batches what was divided by the whole batch already."""
-    honest = Stepper._accumulate
-    Stepper._accumulate = lambda self, batch, size: honest(self, batch, size * len(batch.micro))
+    original = Stepper._accumulate
+    Stepper._accumulate = lambda self, batch, size: original(self, batch, size * len(batch.micro))
 
 
 def last_micro_batch() -> None:
     """Accumulation forgets its last micro-batch."""
-    honest = Stepper._accumulate
-    Stepper._accumulate = lambda self, batch, size: honest(self, replace(batch, micro=batch.micro[:-1]), size)
+    original = Stepper._accumulate
+    Stepper._accumulate = lambda self, batch, size: original(
+        self, replace(batch, micro=batch.micro[:-1]), size
+    )
 
 
 def whole_batch() -> None:
@@ -165,7 +167,7 @@ def unaudited(mistake: Callable[[], None]) -> Callable[[], None]:
 
 
 MISTAKES: dict[str, Callable[[], None]] = {
-    "nothing": nothing,
+    "nothing": no_mistake,
     "mean of means in evaluation": mean_of_means,
     "padded shards in evaluation": padded_shards,
     "padded shards in evaluation, not counted": padded_shards_uncounted,

@@ -1,4 +1,4 @@
-"""What ``launch check`` makes of the ranks' numbers, and how it shows it."""
+"""What ``launch check`` makes of the ranks' numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from lockstep.data.config.dataset_info import DataFacts, SplitFacts
 from lockstep.data.order.sample_order import Batches
-from lockstep.launcher.check.report import CheckTable, lines_of
 from lockstep.launcher.check.verdicts import (
     CHECKPOINT,
     KILLED_AFTER,
@@ -115,28 +114,3 @@ def test_a_validation_split_off_a_users_own_set_stays() -> None:
 def test_a_finding_survives_its_journey() -> None:
     finding = Finding("loss", "FAIL", "what", "exp.py:3", "do", [{"a": 1}], blocks=True)
     assert finding_from_json(finding.to_json()) == finding
-
-
-def test_lines_are_aligned_and_none_is_too_long() -> None:
-    rates = {"0": 0.01, "1234": 0.005}
-    row = {"parameters": "bias$", "tensors": 2, "numbers": 1_234_567, "rates": rates}
-    findings = [
-        Finding("loss", "FAIL", "word " * 40, "exp.py:3", "advice " * 30),
-        Finding("metric of_a_very_long_name", "PASS", "short"),
-        Finding("learning rate", "PASS", "adam", rows=[row]),
-    ]
-    for finding in findings:
-        first, *rest = lines_of(finding)
-        assert first.startswith(f"{finding.verdict}  {finding.check}  ") or " " * 4 in first
-        assert all(line.startswith(" " * 25) for line in rest)
-        assert all(len(line) <= 110 for line in [first, *rest])
-    assert "step 1,235" in lines_of(findings[2])[1]
-
-
-def test_only_a_failure_changes_the_status(capsys: pytest.CaptureFixture[str]) -> None:
-    table = CheckTable(as_json=False)
-    table.add(Finding("a", "NOTE", "what"))
-    assert table.conclude(None) == 0
-    assert "done: nothing failed; 1 checks, 1 to note" in capsys.readouterr().err
-    table.add(Finding("b", "FAIL", "what"))
-    assert (table.conclude(None), table.failed) == (1, ["b"])

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from lockstep.launcher.process import proc_stats as proc
-from tests.helpers.fault_launch import BURNERS, burners
+from tests.helpers.fault_launch import BUSY_PROCESSES, busy_cores
 
 SECONDS = 4.0
 READY = "print('ready', flush=True)\n"
@@ -51,7 +51,7 @@ CASES = {  # what a process does -> its code, and whether that is work
 
 @pytest.mark.exhaustive
 def test_work_is_told_from_waiting_on_a_loaded_machine() -> None:
-    with burners(BURNERS), ExitStack() as stack:
+    with busy_cores(BUSY_PROCESSES), ExitStack() as stack:
         running = {}
         for case, (code, _) in CASES.items():
             child = subprocess.Popen(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.slurm.option_types import OURS, OWN, other_option
 from lockstep.launcher.slurm.options import SlurmConfig
-from lockstep.launcher.submit.sbatch_arguments import refuse_path, sbatch_options, warning
+from lockstep.launcher.submit.sbatch_arguments import refuse_path, sbatch_options, tasks_of, warning
 from tests.helpers.job_options import ODD_TEXTS, options_of
 
 TEXT_FIELDS = (
@@ -160,3 +160,11 @@ def test_percent_in_a_path_is_itself():
     assert "--chdir=/a %j/r" in argv
     argv = sbatch_options(Path("/a %j/r"), SlurmConfig(), cores=None, requeue=False, tasks="0-3%2")
     assert {"--output=/a %%j/r-%3a/slurm/job-%A_%a.log", "--array=0-3%2"} <= set(argv)
+
+
+@pytest.mark.parametrize(
+    ("indices", "at_once", "text"),
+    [([0], None, "0"), ([0, 1, 2], 2, "0-2%2"), ([7, 1, 2, 9, 8], None, "1-2,7-9"), ([0, 2], 1, "0,2%1")],
+)
+def test_points_as_slurm_names_them(indices: list[int], at_once: int | None, text: str) -> None:
+    assert tasks_of(indices, at_once) == text

@@ -14,14 +14,14 @@ from lockstep.launcher.config.resolution import resolve
 from lockstep.training.check.run_checks import part_sizes, probe
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.rank.process_group import Group
-from tests.helpers.check_mistakes import MISTAKES, write_folder
+from tests.helpers.check_mistakes import MISTAKES, write_project
 
 SEEN_LATER = {"a length that lies"}  # before a rank is started
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "own")
+    return write_project(tmp_path / "own")
 
 
 def _probe(config: Path, alone: Group, settings: list[str]) -> dict[str, Any]:

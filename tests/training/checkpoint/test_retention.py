@@ -1,0 +1,37 @@
+"""Which checkpoints stay."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockstep.training.checkpoint.retention import Ranking, superseded
+from lockstep.training.config.run_config import CheckpointConfig
+
+
+def test_the_best_are_kept_the_older_of_equals() -> None:
+    config, ranking = CheckpointConfig(keep_best=2), Ranking()
+    kept = [
+        ranking.update(config, step, {"val/loss": loss})
+        for step, loss in enumerate([3.0, 2.0, 2.0, 2.0, 1.0, math.nan])
+    ]
+    assert kept == [True, True, True, False, True, False]
+    assert ranking.steps == {4, 1}
+    assert not Ranking().update(CheckpointConfig(keep_best=0), 1, {"val/loss": 1.0})
+    assert not Ranking().update(CheckpointConfig(), 1, {"train/loss": 1.0})
+
+
+@given(
+    st.sets(st.integers(0, 40), min_size=1),
+    st.one_of(st.none(), st.integers(1, 5)),
+    st.sets(st.integers(0, 40), max_size=3),
+)
+def test_what_goes_is_neither_among_the_newest_nor_the_best(
+    found: set[int], keep_last: int | None, best: set[int]
+) -> None:
+    going = set(superseded(list(found), keep_last, best))
+    assert going <= found - best
+    newest = sorted(found)[-(keep_last or len(found)) :]
+    assert going == found - best - set(newest)
