@@ -24,14 +24,14 @@ import torch
 from accelerate import Accelerator
 from timing import Arm, Estimate, interleave, machine, median_ratio, synchroniser
 
-from lockstep.data.config.dataset_info import DataFacts
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.checkpoint.state import model_tensors
-from lockstep.training.config.run_spec import RunSpec
-from lockstep.training.loop.train_loop import Loop
+from lockstep.training.config.build_run_spec import RunSpec
+from lockstep.training.loop.train_loop import TrainLoop
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.build import open_session, open_training
+from lockstep.training.session.build import build_session, build_training
 from lockstep.training.tracking.event_log import EventLog, read_events
 
 GOAL = 0.25  # of the faster peer's time, at most
@@ -88,12 +88,12 @@ class Ours:
             "wandb.mode=disabled",
         ]
         config = resolve("digits", settings).config
-        self.facts: DataFacts = prepare(config.data, folder)
+        self.facts: DatasetInfo = prepare(config.data, folder)
         spec = RunSpec("bench", config, folder, self.facts, "gpu" if device.type == "cuda" else "cpu", "")
-        session = open_session(spec, Group(0, 0, 1, device))
-        self.training = open_training(session)
+        session = build_session(spec, Group(0, 0, 1, device))
+        self.training = build_training(session)
         self.events = EventLog(folder / "metrics.jsonl")
-        self.loop = Loop(self.training, folder, self.events)
+        self.loop = TrainLoop(self.training, folder, self.events)
         self.fetched = next(session.train_feed.fetch(session.train_work(0, 0)))
         self.steps(2)  # the optimizer has its state
 
@@ -105,7 +105,7 @@ class Ours:
 
     def checkpoint(self) -> None:
         """All that the loop does for one, up to where the next step may start."""
-        self.loop._checkpoint()
+        self.loop._save_checkpoint()
 
     def wait(self) -> None:
         """Until it is on the disk."""

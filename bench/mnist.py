@@ -35,21 +35,21 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
-from lockstep.data.loading.feed import Fetched
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
+from lockstep.data.loading.feed import StepBatch
 from lockstep.data.order.sample_order import EpochOrder
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
-from lockstep.data.sources.torchvision_sets import SOURCES, data_root
+from lockstep.data.sources.torchvision_sets import TORCHVISION_SOURCES, data_root
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.components.losses import cross_entropy
+from lockstep.training.config.build_run_spec import RunSpec
 from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
-from lockstep.training.loop.train_loop import Loop
-from lockstep.training.rank.host_tuning import tune_host
+from lockstep.training.loop.train_loop import TrainLoop
+from lockstep.training.rank.host_tuning import tune_cpu_and_allocator
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.build import open_session, open_training
-from lockstep.training.session.train_step import Stepper
+from lockstep.training.session.build import build_session, build_training
+from lockstep.training.session.train_step import TrainStep
 from lockstep.training.tracking.event_log import EventLog
 
 BATCH, LEARNING_RATE, EPOCHS = 32, 1e-3, 5
@@ -69,7 +69,7 @@ class Data:
     """The same data set for both arms."""
 
     config: RunConfig
-    facts: DataFacts
+    facts: DatasetInfo
     images: Dataset[Any]
     """As the tutorial has it: (tensor 0..1, label), from a Pillow image on each access."""
 
@@ -77,7 +77,7 @@ class Data:
 class DigitImages(Dataset[Any]):
     """The embedded digits, read the way torchvision's MNIST reads its own."""
 
-    def __init__(self, facts: DataFacts, transform: Callable[[Any], torch.Tensor]) -> None:
+    def __init__(self, facts: DatasetInfo, transform: Callable[[Any], torch.Tensor]) -> None:
         self.data = torch.from_numpy(np.array(load_array(facts.train.files["x"])))[:, 0]
         self.targets = torch.from_numpy(np.array(load_array(facts.train.files["y"])))
         self.transform = transform
@@ -97,7 +97,7 @@ def open_data(folder: str | None) -> Data:
     overrides = ["train.precision=fp32", "wandb.mode=disabled"] + ([f"data.root={folder}"] if folder else [])
     config = resolve("mnist", overrides).config
     root, _ = data_root(config.data, Path.cwd())
-    if all((root / name).is_file() for name in SOURCES["mnist"].files):
+    if all((root / name).is_file() for name in TORCHVISION_SOURCES["mnist"].files):
         return Data(config, prepare(config.data, Path.cwd()), MNIST(str(root), transform=ToTensor()))
     print(f"note: MNIST is not in {root}; the embedded digits are measured instead", file=sys.stderr)
     config = resolve("mnist", [*overrides, "data.use=digits", "data.val_size=10000"]).config
@@ -171,11 +171,11 @@ class Ours:
         config = data.config.model_copy(update={"train": train})
         kind = "gpu" if device.type == "cuda" else "cpu"
         spec = RunSpec("bench", config, Path.cwd(), data.facts, kind, "")
-        self.session = open_session(spec, Group(0, 0, 1, device))
-        self.training = open_training(self.session)
+        self.session = build_session(spec, Group(0, 0, 1, device))
+        self.training = build_training(self.session)
         self.threads = torch.get_num_threads()  # Lockstep takes one where a step is too small to be shared
         folder.mkdir()
-        self.loop = Loop(self.training, folder, EventLog(folder / "metrics.jsonl"))
+        self.loop = TrainLoop(self.training, folder, EventLog(folder / "metrics.jsonl"))
         self.reset = remembered(self.session.model, self.training.optimizer)
 
     @property
@@ -185,7 +185,7 @@ class Ours:
 
     def epoch(self) -> None:
         """Training, evaluation, record and checkpoint."""
-        self.loop._epoch()
+        self.loop._run_epoch()
         values = self.loop.progress.metrics
         print(
             f"lockstep: {values['train/loss']:.4f} {values['val/loss']:.4f} {self.accuracy:.2%}",
@@ -207,12 +207,12 @@ class Ours:
             progress.epoch = 0
             self.reset()
 
-    def batch(self) -> Fetched:
+    def batch(self) -> StepBatch:
         """The first batch of epoch 0."""
         return next(iter(self.session.train_feed.fetch(islice(self.session.train_work(0, 0), 1))))
 
 
-def _rows(split: SplitFacts | None) -> list[int]:
+def _rows(split: SplitInfo | None) -> list[int]:
     return load_array(split.subset).tolist()
 
 
@@ -247,7 +247,7 @@ class Fixed:
         self.model = _mlp().to(ours.session.group.device)
         self.model.load_state_dict(ours.session.model.state_dict())
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
-        self.stepper = Stepper(self.model, cross_entropy, self.optimizer, ours.session.group, None)
+        self.stepper = TrainStep(self.model, cross_entropy, self.optimizer, ours.session.group, None)
         self.reset = remembered(self.model, self.optimizer)
 
     def ideal(self, count: int) -> None:
@@ -413,7 +413,7 @@ def main() -> int:
     args = _arguments()
     device = torch.device("cuda", 0) if args.device == "cuda" else torch.device("cpu")
     data = open_data(args.data)
-    tune_host()  # as every rank does, and so for every arm: they share this process
+    tune_cpu_and_allocator()  # as every rank does, and so for every arm: they share this process
     document = {
         "machine": machine(device),
         "data": data.facts.name,

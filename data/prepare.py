@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from .common import LockstepError, UsageError, die_with_parent, meant, raised
-from .config import DataConfig, DataFacts, SplitFacts
+from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
 from .order import ALGORITHM, permute
 from .sources import (
     Array,
-    Entry,
+    CacheEntry,
     cached,
     class_counts,
     csv_images,
@@ -34,15 +34,15 @@ from .sources import user_dataset as user
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 
-_BUILT_IN: dict[str, Callable[[DataConfig, Path], DataFacts]] = {
+_BUILT_IN: dict[str, Callable[[DataConfig, Path], DatasetInfo]] = {
     "digits": lambda config, _: digits.describe(config.args),
     "tensors": lambda config, _: regression.describe(config.args),
     "csv_images": csv_images.describe,
-    **dict.fromkeys(vision.SOURCES, vision.describe),
+    **dict.fromkeys(vision.TORCHVISION_SOURCES, vision.describe),
 }
 
 
-def prepare(config: DataConfig, base: Path) -> DataFacts:
+def prepare(config: DataConfig, base: Path) -> DatasetInfo:
     """Everything about a data set that the ranks need: downloaded, checked, cached and split.
 
     Args:
@@ -76,14 +76,14 @@ def main() -> int:
         The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
     """
     die_with_parent()
-    answer = _take_stdout()
+    answer = _reserve_stdout()
     document, status = _answer(sys.stdin.read())
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         json.dump(document, file)
     return status
 
 
-def _take_stdout() -> int:
+def _reserve_stdout() -> int:
     """The real stdout, from now on ours alone: what anybody prints goes to stderr."""
     sys.stdout.flush()
     answer = os.dup(1)
@@ -103,7 +103,7 @@ def _answer(request: str) -> tuple[dict[str, Any], int]:
     return {"facts": facts.to_json()}, 0
 
 
-def _describe(config: DataConfig, base: Path) -> DataFacts:
+def _describe(config: DataConfig, base: Path) -> DatasetInfo:
     built_in = _BUILT_IN.get(config.use)
     if built_in is not None:
         return built_in(config, base)
@@ -115,7 +115,7 @@ def _describe(config: DataConfig, base: Path) -> DataFacts:
     )
 
 
-def _split(facts: DataFacts, val_size: int, config: DataConfig, base: Path) -> DataFacts:
+def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) -> DatasetInfo:
     n = facts.train.length
     if val_size >= n:
         raise UsageError(
@@ -141,14 +141,14 @@ def _build_split(folder: Path, n: int, val_size: int) -> dict[str, Any]:
     return {}
 
 
-def _subset(facts: DataFacts, entry: Entry, which: str, targets: Array | None) -> SplitFacts:
+def _subset(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | None) -> SplitInfo:
     path = entry.folder / f"{which}.npy"
     rows = load_array(path)
     counts = None if targets is None else class_counts(targets[rows], facts.classes)
     return replace(facts.train, length=len(rows), subset=str(path), class_counts=counts)
 
 
-def _targets(facts: DataFacts, config: DataConfig, base: Path) -> Array | None:
+def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array | None:
     """All targets of the training set, where they are classes that can be counted."""
     if facts.train.class_counts is None:
         return None

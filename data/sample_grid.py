@@ -15,15 +15,15 @@ import torch
 from matplotlib.figure import Figure
 
 from .common import LockstepError, TrainingError, UsageError
-from .config import DataConfig, DataFacts
-from .loading import Normalise, Work, open_feed
+from .config import DataConfig, DatasetInfo
+from .loading import Normalisation, Work, open_feed
 from .order import EpochOrder
 from .sources import open_split
 
 _SIDE = 5
 
 
-def draw(config: DataConfig, base: Path, facts: DataFacts, seed: int, out: Path) -> Path | None:
+def draw(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
     """Write the picture; None where the samples are no images.
 
     Raises:
@@ -52,12 +52,12 @@ def draw(config: DataConfig, base: Path, facts: DataFacts, seed: int, out: Path)
 
 
 def _samples(
-    config: DataConfig, base: Path, facts: DataFacts, seed: int, count: int
+    config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The samples as the model gets them, but for the normalisation, which would only wash out the picture."""
     which: Literal["train"] = "train"
     split = open_split(facts, which, config, base)
-    normalise = Normalise(torch.float32, None, None)
+    normalise = Normalisation(torch.float32, None, None)
     feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
     indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
     x, y = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
@@ -75,7 +75,7 @@ def _pixels(image: torch.Tensor) -> dict[str, Any]:
     return {"X": np.moveaxis((values[:3] - low) / max(high - low, 1e-12), 0, -1)}
 
 
-def _label(facts: DataFacts, target: Any) -> str:
+def _label(facts: DatasetInfo, target: Any) -> str:
     if not isinstance(target, torch.Tensor) or target.ndim or target.is_floating_point():
         return ""
     return facts.class_names[int(target)] if facts.class_names else str(int(target))
@@ -89,7 +89,7 @@ def main() -> None:
         path = draw(
             DataConfig.model_validate(question["data"]),
             Path(question["base"]),
-            DataFacts.from_json(question["facts"]),
+            DatasetInfo.from_json(question["facts"]),
             question["seed"],
             Path(question["out"]),
         )

@@ -16,23 +16,23 @@ from typing import Any
 import torch
 
 from .checkpoint import (
-    Resumed,
+    ResumedState,
     checkpoint_path,
-    let_finish,
     list_checkpoints,
     load_checkpoint,
+    load_initial_weights,
     load_weights,
     newest_checkpoint,
-    newest_whole,
+    newest_intact,
     read_manifest,
     read_state,
     restore,
-    start_from,
+    wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
-from .loop import Loop, evaluate
-from .rank import Control, Fence, Group, join, reported, tune_host, write_json
-from .session import Training, materialise, open_session, open_training, prepare_evaluation
+from .loop import TrainLoop, evaluate
+from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator, write_json
+from .session import Training, build_session, build_training, materialise_lazy_modules, wrap_for_evaluation
 from .tracking import EventLog, finish_feeder, plain, rewind, rows_logged, start_feeder
 
 
@@ -42,12 +42,12 @@ def main(argv: list[str]) -> int:
     attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or path.parent / "attempt-1")
     attempt.mkdir(parents=True, exist_ok=True)
     rank = int(os.environ.get("RANK", "0"))
-    tune_host()
+    tune_cpu_and_allocator()
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         torch.set_num_threads(int(threads))
     task = _evaluate if "--eval" in argv else _train
-    return reported(lambda: _run(task, path, argv[2:]), attempt, rank, after=let_finish)
+    return reported(lambda: _run(task, path, argv[2:]), attempt, rank, after=wait_for_checkpoint)
 
 
 def run_and_exit(argv: list[str]) -> None:
@@ -68,19 +68,19 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, res
 
 
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
-    control = Control.from_environment(group.local_rank)
-    session = open_session(spec, group)
+    control = RankControl.from_environment(group.local_rank)
+    session = build_session(spec, group)
     if not list_checkpoints(folder / "checkpoints"):
-        start_from(session, spec.weights)
-    training = open_training(session)
-    fence = Fence(folder, os.environ.get("LOCKSTEP_TOKEN"))
+        load_initial_weights(session, spec.weights)
+    training = build_training(session)
+    fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"))
     fence.check()  # before the record is cut
     resumed = _resume(training, folder)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
     feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
-    result = Loop(training, folder, events, resumed, fence, control).run()
-    outcome = {**_head(spec, group, folder), **result}
+    result = TrainLoop(training, folder, events, resumed, fence, control).run()
+    outcome = {**_outcome_header(spec, group, folder), **result}
     if group.rank == 0:
         fence.check()
         write_json(folder / "outcome.json", outcome)
@@ -91,13 +91,13 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     return int(outcome["exit_code"])
 
 
-def _resume(training: Training, folder: Path) -> Resumed | None:
+def _resume(training: Training, folder: Path) -> ResumedState | None:
     """Go on from the newest whole checkpoint; rank 0 says which, so that all take the same."""
     group = training.session.group
     checkpoints = folder / "checkpoints"
     step = -1
     if group.rank == 0 and list_checkpoints(checkpoints):
-        step = int(read_state(newest_whole(checkpoints)[0])["step"])
+        step = int(read_state(newest_intact(checkpoints)[0])["step"])
     chosen = int(group.sum(torch.tensor([step if group.rank == 0 else 0], device=group.device)))
     if chosen < 0:
         if group.rank == 0:
@@ -111,13 +111,13 @@ def _resume(training: Training, folder: Path) -> Resumed | None:
 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
-    control = Control.from_environment(group.local_rank)
-    session = open_session(spec, group, training=False)
+    control = RankControl.from_environment(group.local_rank)
+    session = build_session(spec, group, training=False)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
-    materialise(session, snapshot.weights)
+    materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
-    prepare_evaluation(session)
+    wrap_for_evaluation(session)
 
     def lives() -> bool:
         control.touch()
@@ -128,7 +128,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     control.enter("ending")
     if group.rank == 0:
         document = {
-            **_head(spec, group, folder),
+            **_outcome_header(spec, group, folder),
             "checkpoint": path.name,
             "step": snapshot.state["step"],
             "epochs": snapshot.state["epoch"],
@@ -140,7 +140,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     return 0
 
 
-def _head(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
+def _outcome_header(spec: RunSpec, group: Group, folder: Path) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "run": spec.run,

@@ -16,12 +16,12 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    with in_place_of(path) as temporary:
+    with atomic_replacement(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def in_place_of(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     """A file to write, which in the end takes the place of ``path``.
 
     Args:
@@ -33,7 +33,7 @@ def in_place_of(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     """
     temporary = temporary or path.with_name(f".{path.name}.tmp")
     try:
-        with naming(path):
+        with file_named_in_errors(path):
             yield temporary
             temporary.replace(path)
     except BaseException:
@@ -43,7 +43,7 @@ def in_place_of(path: Path, temporary: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def file_named_in_errors(path: Path) -> Iterator[None]:
     """An error of writing to an open file names no file by itself: here it does."""
     try:
         yield

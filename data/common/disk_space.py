@@ -20,12 +20,12 @@ def full_disk(error: OSError) -> MachineError | None:
     while not folder.exists():
         folder = folder.parent
     return MachineError(
-        f"{error.filename} cannot be written: {error.strerror}{_room(folder, error.errno)}",
+        f"{error.filename} cannot be written: {error.strerror}{_free_space(folder, error.errno)}",
         "make room there and give the command again; LOCKSTEP_RUNS=FOLDER puts new runs elsewhere",
     )
 
 
-def is_full(folder: Path) -> bool:
+def is_disk_full(folder: Path) -> bool:
     """Whether the disk that a folder is on has no room at all."""
     with suppress(OSError):
         found = os.statvfs(folder)
@@ -33,7 +33,7 @@ def is_full(folder: Path) -> bool:
     return False
 
 
-def _room(folder: Path, number: int | None) -> str:
+def _free_space(folder: Path, number: int | None) -> str:
     """Of a quota only its owner knows."""
     found = os.statvfs(folder)
     if number != errno.ENOSPC:

@@ -13,14 +13,14 @@ from multiprocessing import popen_fork, util
 from types import FrameType
 from typing import Any
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _left: list[bool] = []
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
     """What is started here, by fork or exec, is born with these signals blocked; they wait until ``let_in``."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -29,26 +29,26 @@ def held_back() -> Iterator[None]:
 
 def let_in() -> None:
     """From here on the signals do what this process has set for them, those that have waited as well."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def leave_to_supervisor() -> None:
+def ignore_stop_signals() -> None:
     """Have them do nothing in this process, and in the Python processes that it starts.
 
     By a handler, not by SIG_IGN or a mask: another program that this process starts has the default again, and can
     be ended by SIGTERM. A process of ``multiprocessing`` no longer can, so that ``terminate`` there means ``kill``.
     """
-    for number in ASKING:
+    for number in STOP_SIGNALS:
         signal.signal(number, _nothing)
         signal.siginterrupt(number, False)  # noqa: FBT003 - its only form; no system call of a library ends early
     if not _left:
         _left.append(True)
         popen_fork.Popen.terminate = popen_fork.Popen.kill  # type: ignore[method-assign]
-        util.spawnv_passfds = _spawn_sheltered  # type: ignore[assignment]
+        util.spawnv_passfds = _spawn_with_signals_blocked  # type: ignore[assignment]
     let_in()
 
 
-def sheltered() -> Any:
+def stop_signals_blocked_if_supervised() -> Any:
     """``held_back`` where these signals are the supervisor's, for what calls ``shelter_worker`` first of all."""
     return held_back() if _left else nullcontext()
 
@@ -56,7 +56,7 @@ def sheltered() -> Any:
 def shelter_worker(_: int) -> None:
     """In a worker of torch's DataLoader, which has set a handler of its own that ends it."""
     if _left:
-        leave_to_supervisor()
+        ignore_stop_signals()
 
 
 def _nothing(_: int, __: FrameType | None) -> None:
@@ -66,7 +66,7 @@ def _nothing(_: int, __: FrameType | None) -> None:
 _spawnv_passfds = util.spawnv_passfds
 
 
-def _spawn_sheltered(*arguments: Any) -> int:
+def _spawn_with_signals_blocked(*arguments: Any) -> int:
     """For ``multiprocessing``'s servers and spawned processes; what they start inherits the mask."""
     with held_back():
         return int(_spawnv_passfds(*arguments))

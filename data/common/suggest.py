@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 _LONGEST = 80  # a name longer than this is no typing mistake, and comparing it would take long
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str | None:
+def closest_name(word: str, words: Iterable[str]) -> str | None:
     """The one of ``words`` that is closest to ``word``, or None when none is close.
 
     Case and the choice between ``-`` and ``_`` do not count as differences.
     """
     if len(word) > _LONGEST:
         return None
-    plain = {_plain(candidate): candidate for candidate in words}
-    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
+    plain = {_normalised(candidate): candidate for candidate in words}
+    close = difflib.get_close_matches(_normalised(word), plain, n=1, cutoff=0.6)
     return plain[close[0]] if close else None
 
 
-def _plain(word: str) -> str:
+def _normalised(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
 def meant(word: str, words: Iterable[str]) -> str:
     """``, did you mean 'x'?`` for the one of ``words`` that is closest to ``word``, or nothing."""
-    close = did_you_mean(word, words)
+    close = closest_name(word, words)
     return f", did you mean {close!r}?" if close else ""

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from .errors import LockstepError, TrainingError, UsageError
-from .suggest import did_you_mean, meant
-from .user_frames import place_of
+from .suggest import closest_name, meant
+from .user_frames import user_location
 
 
 def load_callable(use: str, base: Path) -> Callable[..., Any]:
@@ -34,7 +34,7 @@ def load_callable(use: str, base: Path) -> Callable[..., Any]:
     if not source or not name.isidentifier():
         raise UsageError(f"{use!r} names no callable", "write package.module:callable or ./file.py:callable")
     module = _load_file(source, base) if source.endswith(".py") else _load_module(source, base)
-    return _attribute(module, name, use)
+    return _callable_named(module, name, use)
 
 
 def raised(what: str, error: BaseException) -> TrainingError:
@@ -43,17 +43,17 @@ def raised(what: str, error: BaseException) -> TrainingError:
         where = f"{error.filename}:{error.lineno}"
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
     detail = "".join(traceback.format_exception_only(error)).strip()
-    return TrainingError(f"{what} ({place_of(error)}): {detail}", "correct the code at that line")
+    return TrainingError(f"{what} ({user_location(error)}): {detail}", "correct the code at that line")
 
 
 def _load_file(source: str, base: Path) -> ModuleType:
     path = (base / Path(source).expanduser()).resolve()
     if not path.is_file():
-        raise UsageError(f"there is no file {path}{_near(path)}", place_of_paths(base))
+        raise UsageError(f"there is no file {path}{_similar_files(path)}", relative_path_hint(base))
     # The same file is the same module for data, model and loss; the name survives pickling to forked workers.
     name = f"lockstep_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
-        _append_path(path.parent)
+        _append_to_sys_path(path.parent)
         _execute(name, path)
     return sys.modules[name]
 
@@ -73,37 +73,37 @@ def _execute(name: str, path: Path) -> None:
         raise raised(f"{path} failed to import", error) from error
 
 
-def _near(path: Path) -> str:
+def _similar_files(path: Path) -> str:
     return meant(path.name, (p.name for p in path.parent.glob("*.py")))
 
 
 def _load_module(source: str, base: Path) -> ModuleType:
-    _append_path(base)
+    _append_to_sys_path(base)
     try:
         return importlib.import_module(source)
     except (LockstepError, KeyboardInterrupt):
         raise
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and f"{source}.".startswith(f"{error.name}."):
-            raise _no_module(source, error.name or source, base) from error
+            raise _missing_module_error(source, error.name or source, base) from error
         raise raised(f"{source} failed to import", error) from error
 
 
-def _no_module(source: str, missing: str, base: Path) -> UsageError:
+def _missing_module_error(source: str, missing: str, base: Path) -> UsageError:
     parent, _, last = missing.rpartition(".")
     where = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else sys.path
     names = {module.name for module in pkgutil.iter_modules(where)}
     close = meant(last, names)
     return UsageError(
         f"there is no module {missing!r} for {source!r}{close}",
-        f"install it, or put it into {base}" + ("" if base.is_dir() else f"; {place_of_paths(base)}"),
+        f"install it, or put it into {base}" + ("" if base.is_dir() else f"; {relative_path_hint(base)}"),
     )
 
 
-def _attribute(module: ModuleType, name: str, use: str) -> Callable[..., Any]:
+def _callable_named(module: ModuleType, name: str, use: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not hasattr(module, name):
-        names = _callables(module)
+        names = _callable_names(module)
         raise UsageError(
             f"{use}: {module.__file__ or module.__name__} has no {name!r}{meant(name, names)}",
             f"it has {', '.join(names[:20])}" if names else "it has nothing that can be called",
@@ -113,17 +113,17 @@ def _attribute(module: ModuleType, name: str, use: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _callables(module: ModuleType) -> list[str]:
+def _callable_names(module: ModuleType) -> list[str]:
     names: Iterable[str] = (name for name in vars(module) if not name.startswith("_"))
     return sorted(name for name in names if callable(getattr(module, name)))
 
 
-def _append_path(folder: Path) -> None:
+def _append_to_sys_path(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
-def place_of_paths(base: Path) -> str:
+def relative_path_hint(base: Path) -> str:
     """What a relative path is relative to; a run remembers it, and a project's folder may have moved since."""
     if base.is_dir():
         return f"paths are relative to {base}"
@@ -136,7 +136,7 @@ def place_of_paths(base: Path) -> str:
 def _own(use: str, key: str, built_in: list[str], base: Path) -> Callable[..., Any]:
     if ":" in use:
         return load_callable(use, base)
-    guess = did_you_mean(use, built_in)
+    guess = closest_name(use, built_in)
     raise UsageError(
         f"{key} = {use}: there is no such function" + (f"; did you mean {guess}?" if guess else ""),
         f"built in are {', '.join(built_in)}; your own is package.module:callable or ./file.py:callable",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-Frame = tuple[str, int, str]
+StackFrame = tuple[str, int, str]
 """File, line, function."""
 _PACKAGE = Path(__file__).resolve().parents[2]
 _FLOORS = tuple(_PACKAGE / floor for floor in ("data", "training", "launcher"))
@@ -29,7 +29,7 @@ def _is_library(filename: str) -> bool:
     )
 
 
-def place_of(error: BaseException) -> str:
+def user_location(error: BaseException) -> str:
     """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours, or nothing."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}"
@@ -40,24 +40,24 @@ def place_of(error: BaseException) -> str:
     return f"{places[-1].filename}:{places[-1].lineno}" if places else ""
 
 
-def place_in(stack: Sequence[Frame]) -> Frame | None:
+def user_frame(stack: Sequence[StackFrame]) -> StackFrame | None:
     """The user's innermost place in a stack of a process that waits, else ours, else a library's; None of an empty one.
 
     Args:
         stack: the innermost frame first.
     """
     frames = [frame for frame in stack if not frame[0].startswith(("<frozen", "/dev/fd/"))]
-    own = [frame for frame in frames if is_of_people(frame[0])]
+    own = [frame for frame in frames if is_user_code(frame[0])]
     ours = [frame for frame in frames if _is_ours(frame[0])]
     return next(iter(own or ours or frames), None)
 
 
-def is_of_people(filename: str) -> bool:
+def is_user_code(filename: str) -> bool:
     """Whether a file is neither a library's nor ours."""
     return not _is_library(filename) and not _is_ours(filename)
 
 
-def place_of_code(function: Any) -> str:
+def definition_location(function: Any) -> str:
     """``FILE:LINE`` where a function of the user's begins; empty for a library's or ours."""
     while hasattr(function, "func"):  # functools.partial
         function = function.func

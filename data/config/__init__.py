@@ -6,9 +6,9 @@ from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .data_config import AugmentConfig as AugmentConfig
+    from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
-    from .data_config import Section as Section
-    from .dataset_info import DataFacts as DataFacts
-    from .dataset_info import SplitFacts as SplitFacts
+    from .dataset_info import DatasetInfo as DatasetInfo
+    from .dataset_info import SplitInfo as SplitInfo
 else:
     __getattr__ = lazy_exports(__name__)

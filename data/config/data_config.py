@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A frozen part of a config; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class AugmentConfig(Section):
+class AugmentConfig(ConfigSection):
     """The ``data.augment:`` section: what is drawn anew for every training image in every epoch."""
 
     crop: int = Field(default=0, ge=0)
@@ -22,7 +22,7 @@ class AugmentConfig(Section):
     """Mirror every other image, left to right."""
 
 
-class DataConfig(Section):
+class DataConfig(ConfigSection):
     """The ``data:`` section."""
 
     use: str = Field(default="digits", min_length=1)

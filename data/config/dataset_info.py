@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class SplitFacts:
+class SplitInfo:
     """One split, ``train`` or ``val``."""
 
     length: int
@@ -24,15 +24,15 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
-class DataFacts:
+class DatasetInfo:
     """A whole data set."""
 
     name: str
     """What ``data.use`` said."""
     kind: Literal["arrays", "images", "user"]
     """Held whole as arrays, read file by file, or a user's own callable."""
-    train: SplitFacts
-    val: SplitFacts | None
+    train: SplitInfo
+    val: SplitInfo | None
     input_shape: tuple[int, ...] | None
     """Shape of one input as the model sees it, for images (channels, height, width)."""
     input_dtype: str | None
@@ -55,16 +55,16 @@ class DataFacts:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> DataFacts:
+    def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
         """The inverse of ``to_json``, also after a round trip through JSON text."""
         val = document["val"]
-        known = {key: _tuple(value) for key, value in document.items() if key not in ("train", "val")}
+        known = {key: _as_tuple(value) for key, value in document.items() if key not in ("train", "val")}
         return cls(**known, train=_split(document["train"]), val=None if val is None else _split(val))
 
 
-def _split(document: dict[str, Any]) -> SplitFacts:
-    return SplitFacts(**{key: _tuple(value) for key, value in document.items()})
+def _split(document: dict[str, Any]) -> SplitInfo:
+    return SplitInfo(**{key: _as_tuple(value) for key, value in document.items()})
 
 
-def _tuple(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

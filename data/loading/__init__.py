@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from .augment import augmentation as augmentation
     from .augment import check_augment as check_augment
     from .feed import Feed as Feed
-    from .feed import Fetched as Fetched
+    from .feed import StepBatch as StepBatch
     from .feed import Work as Work
     from .feeds import open_feed as open_feed
-    from .normalise import Normalise as Normalise
-    from .normalise import normalise_for as normalise_for
+    from .normalise import Normalisation as Normalisation
+    from .normalise import build_normalisation as build_normalisation
 else:
     __getattr__ = lazy_exports(__name__)

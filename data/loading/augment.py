@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import TrainingError, UsageError
-from ..config import AugmentConfig, DataFacts
+from ..config import AugmentConfig, DatasetInfo
 from ..order import Indices, bits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _KEY = 0x6175676D656E74  # "augment" in ASCII: apart from every other stream of the seed
 _IMAGE = 3  # dimensions: channels, height, width
-_MOST_CHANNELS = 4
+_MAX_CHANNELS = 4
 _BITS = np.uint64(31)  # for each offset: no choice is more than (2 crop + 1) / 2^31 too frequent
 _LOW = np.uint64(2**31 - 1)
 
@@ -63,7 +63,7 @@ class Augmentation:
             )
         starts, rows = torch.from_numpy(self._places(draws, x.shape)).to(x.device, non_blocking=True)
         if self.crop:
-            x = _windows(torch.nn.functional.pad(x, (self.crop,) * 4), x.shape).index_select(0, starts)
+            x = _crop_views(torch.nn.functional.pad(x, (self.crop,) * 4), x.shape).index_select(0, starts)
         # Of each image and its mirror image one is taken: 2.4 times as fast as torch.where on bytes.
         return torch.cat([x, x.flip(3)]).index_select(0, rows) if self.flip else x
 
@@ -82,7 +82,7 @@ class Augmentation:
         return np.stack([starts, image + count * (draws & np.uint64(1)).astype(np.int64)])
 
 
-def _windows(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+def _crop_views(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """A view of every crop: entry n starts at pixel n of ``padded``. Choosing is five times as fast as indexing."""
     _, channels, height, width = shape
     _, plane, line, _ = padded.stride()
@@ -95,7 +95,7 @@ def augmentation(config: AugmentConfig, seed: int) -> Augmentation | None:
     return Augmentation(config.crop, config.flip, seed) if config.crop or config.flip else None
 
 
-def check_augment(config: AugmentConfig, facts: DataFacts) -> None:
+def check_augment(config: AugmentConfig, facts: DatasetInfo) -> None:
     """Say at once that a data set cannot be augmented as asked.
 
     Raises:
@@ -111,7 +111,7 @@ def check_augment(config: AugmentConfig, facts: DataFacts) -> None:
             "leave data.augment out, or augment in the data set's own __getitem__",
         )
     channels, height, width = shape
-    if width <= _MOST_CHANNELS < channels:
+    if width <= _MAX_CHANNELS < channels:
         raise UsageError(
             f"data.augment: the inputs of {facts.name} are of shape {list(shape)}: the channels seem to be last",
             "return [channels, height, width]: image.permute(2, 0, 1)",

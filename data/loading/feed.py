@@ -28,7 +28,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class Fetched:
+class StepBatch:
     """One step's micro-batches on the device, the indices that were really read, and what had been asked for."""
 
     micro: Sequence[tuple[Any, Any]]
@@ -39,7 +39,7 @@ class Fetched:
 class Feed(Protocol):
     """Turns work into batches, in order."""
 
-    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+    def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """The batches of ``work``, one for each item."""
         ...
 

@@ -8,13 +8,13 @@ from ..sources import ArraySplit, MapSplit
 from .augment import Augmentation
 from .feed import Feed
 from .loader_feed import LoaderFeed
-from .normalise import Normalise
+from .normalise import Normalisation
 from .resident_feed import ResidentFeed
 
 
 def open_feed(
     split: ArraySplit | MapSplit,
-    normalise: Normalise,
+    normalise: Normalisation,
     device: torch.device,
     *,
     workers: int,

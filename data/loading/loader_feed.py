@@ -13,16 +13,23 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from ..common import LockstepError, MachineError, TrainingError, error_from_json, place_of, sheltered
-from ..order import Indices, mix, seed_all
+from ..common import (
+    LockstepError,
+    MachineError,
+    TrainingError,
+    error_from_json,
+    stop_signals_blocked_if_supervised,
+    user_location,
+)
+from ..order import Indices, mix, seed_global_generators
 from ..sources import MapSplit
 from .augment import Augmentation
-from .feed import Fetched, Work
-from .loader_workers import begin_worker
-from .normalise import Normalise, check_targets
+from .feed import StepBatch, Work
+from .loader_workers import init_loader_worker
+from .normalise import Normalisation, check_targets
 
 
-class _Keyed(Dataset[Any]):
+class _SeededDataset(Dataset[Any]):
     """A data set whose randomness is keyed by (seed, epoch, index), and that tells what it really fetched."""
 
     def __init__(self, split: MapSplit, seed: int) -> None:
@@ -32,21 +39,21 @@ class _Keyed(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
         epoch, index = key
-        seed_all(mix(self._seed, epoch, index))
+        seed_global_generators(mix(self._seed, epoch, index))
         row = index if self._subset is None else int(self._subset[index])
         try:
             return index, self._dataset[row]
         except LockstepError as error:
-            return index, _Failure(error)
+            return index, _SampleError(error)
         except Exception as error:  # noqa: BLE001 - torch would wrap it, traceback and all, into a message
             what = f"sample {row} of the data set raised {type(error).__name__}: {error}"
-            return index, _Failure(
-                TrainingError(f"{what}\nat {place_of(error)}", "correct the code at that line")
+            return index, _SampleError(
+                TrainingError(f"{what}\nat {user_location(error)}", "correct the code at that line")
             )
 
 
 @dataclass(frozen=True)
-class _Failure:
+class _SampleError:
     """An error on its way from a loader's process to the rank."""
 
     error: LockstepError
@@ -56,21 +63,21 @@ class _Failure:
 
 
 def _begin_worker(number: int) -> None:
-    begin_worker(number, _unsent)
+    init_loader_worker(number, _send_failure)
 
 
-def _unsent(error: Exception) -> tuple[Indices, _Failure]:
+def _send_failure(error: Exception) -> tuple[Indices, _SampleError]:
     """In place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
     how = "use data.workers=0, or mend what it names, as `ulimit -n` or room in /dev/shm"
-    return np.empty(0, np.int64), _Failure(MachineError(what, how))
+    return np.empty(0, np.int64), _SampleError(MachineError(what, how))
 
 
-def _failure_from_json(document: dict[str, Any]) -> _Failure:
-    return _Failure(error_from_json(document))
+def _failure_from_json(document: dict[str, Any]) -> _SampleError:
+    return _SampleError(error_from_json(document))
 
 
-class _Micro(Sampler[list[tuple[int, int]]]):
+class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
     """(epoch, index) lists of micro-batches, read by the loader from whatever work was set last."""
 
     def __init__(self) -> None:
@@ -82,7 +89,7 @@ class _Micro(Sampler[list[tuple[int, int]]]):
 
 def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
     for index, value in samples:
-        if isinstance(value, _Failure):
+        if isinstance(value, _SampleError):
             return np.array([index], np.int64), value
     return np.array([index for index, _ in samples], np.int64), default_collate(
         [value for _, value in samples]
@@ -99,7 +106,7 @@ class LoaderFeed:
     def __init__(
         self,
         split: MapSplit,
-        normalise: Normalise,
+        normalise: Normalisation,
         device: torch.device,
         *,
         workers: int,
@@ -107,7 +114,7 @@ class LoaderFeed:
         seed: int,
         augment: Augmentation | None = None,
     ) -> None:
-        self._sampler = _Micro()
+        self._sampler = _MicroBatchSampler()
         self._normalise = normalise
         self._augment = augment
         self._device = device
@@ -117,7 +124,7 @@ class LoaderFeed:
             # The number of workers is a setting; that it exceeds the cores is for the plan to say, not for torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
-                _Keyed(split, seed),
+                _SeededDataset(split, seed),
                 batch_sampler=self._sampler,
                 num_workers=workers,
                 collate_fn=_collate,
@@ -129,7 +136,7 @@ class LoaderFeed:
             )
         self._iterator()
 
-    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+    def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """The batches of ``work``, one for each item."""
         asked: deque[Work] = deque()
 
@@ -142,17 +149,17 @@ class LoaderFeed:
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, tuple[Any, Any]]] = []
         for indices, sample in self._iterator():
-            if isinstance(sample, _Failure):
+            if isinstance(sample, _SampleError):
                 raise sample.error
             loaded.append((indices, self._to_device(indices, sample, asked[0].epoch)))
             if len(loaded) == len(asked[0].micro):
                 read = np.concatenate([part for part, _ in loaded])
-                yield Fetched([pair for _, pair in loaded], read, asked.popleft())
+                yield StepBatch([pair for _, pair in loaded], read, asked.popleft())
                 loaded = []
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
         """Of what the sampler holds; the first one starts the workers."""
-        with sheltered():
+        with stop_signals_blocked_if_supervised():
             return iter(self._loader)
 
     def expect_classes(self, classes: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from ..common import shelter_worker
 
 
-def begin_worker(number: int, failed: Callable[[Exception], Any]) -> None:
+def init_loader_worker(number: int, failed: Callable[[Exception], Any]) -> None:
     """Call it first of all in a worker.
 
     Args:
@@ -25,11 +25,11 @@ def begin_worker(number: int, failed: Callable[[Exception], Any]) -> None:
         failed: makes what is sent in place of a batch that cannot be.
     """
     shelter_worker(number)
-    _take_sockets_out_of_the_file_system()
-    _send_errors(failed)
+    _use_abstract_sockets()
+    _report_send_errors(failed)
 
 
-def _take_sockets_out_of_the_file_system() -> None:
+def _use_abstract_sockets() -> None:
     """Sockets of Linux's abstract namespace: none is left behind by a worker that is killed.
 
     By default they lie in the temporary folder, whose name must not be longer than 75 bytes for that; a cluster's often
@@ -42,7 +42,7 @@ def _address(_: str) -> str:
     return f"\0lockstep-{secrets.token_hex(16)}"
 
 
-def _send_errors(failed: Callable[[Exception], Any]) -> None:
+def _report_send_errors(failed: Callable[[Exception], Any]) -> None:
     """Have a batch that cannot be sent replaced by its error; if that cannot be sent either, end this process."""
 
     def replace(queue: Any, error: Exception, item: Any) -> None:

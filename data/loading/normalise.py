@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from ..common import DamagedError
-from ..config import DataFacts
+from ..config import DatasetInfo
 
 
 @dataclass(frozen=True)
-class Normalise:
+class Normalisation:
     """Stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
 
     dtype: torch.dtype
@@ -31,13 +31,13 @@ class Normalise:
         return x if self.std is None else x / self.std
 
 
-def normalise_for(facts: DataFacts, dtype: torch.dtype, device: torch.device) -> Normalise:
+def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.device) -> Normalisation:
     """The normalisation that a data set asks for."""
 
     def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
         return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
-    return Normalise(dtype, channels(facts.mean), channels(facts.std))
+    return Normalisation(dtype, channels(facts.mean), channels(facts.std))
 
 
 def check_targets(targets: torch.Tensor, classes: int | None, name: Callable[[Any], str]) -> None:

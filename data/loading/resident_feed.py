@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ..sources import ArraySplit
 from .augment import Augmentation
-from .feed import Fetched, Work
-from .normalise import Normalise, check_targets
+from .feed import StepBatch, Work
+from .normalise import Normalisation, check_targets
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
-_LINE = 64  # bytes; torch allocates on such boundaries
-_RESIDENT_SHARE = 0.25  # of the free device memory
+_CACHE_LINE_BYTES = 64  # bytes; torch allocates on such boundaries
+_MAX_DEVICE_MEMORY_SHARE = 0.25  # of the free device memory
 _Row = TypeVar("_Row", np.int64, np.uint64)
 
 
@@ -38,7 +38,7 @@ class ResidentFeed:
     def __init__(
         self,
         split: ArraySplit,
-        normalise: Normalise,
+        normalise: Normalisation,
         device: torch.device,
         *,
         classes: int | None,
@@ -46,7 +46,7 @@ class ResidentFeed:
         augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
-        self._x, self._y = _resident(split.x, device), _resident(split.y, device)
+        self._x, self._y = _on_device_if_it_fits(split.x, device), _on_device_if_it_fits(split.y, device)
         self._subset = split.subset
         self._normalise = normalise
         self._device = device
@@ -55,7 +55,7 @@ class ResidentFeed:
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
         self._alignment = max(
-            _rows_per_line(split.x[0], normalise.dtype), _rows_per_line(split.y[0], split.y.dtype)
+            _rows_per_cache_line(split.x[0], normalise.dtype), _rows_per_cache_line(split.y[0], split.y.dtype)
         )
         if classes is not None:
             self.expect_classes(classes)
@@ -64,9 +64,9 @@ class ResidentFeed:
         """Check every target, once."""
         check_targets(self._targets, classes, lambda row: f"row {row}")
 
-    def fetch(self, work: Iterator[Work]) -> Iterator[Fetched]:
+    def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """The batches of ``work``, one for each item."""
-        mapped = _one_ahead if self._ahead else map
+        mapped = _prefetch_one if self._ahead else map
         for block in mapped(self._gather, self._blocks(work)):
             yield from block
 
@@ -83,39 +83,39 @@ class ResidentFeed:
         if block:
             yield block
 
-    def _gather(self, block: list[Work]) -> list[Fetched]:
+    def _gather(self, block: list[Work]) -> list[StepBatch]:
         indices = block[0].indices if len(block) == 1 else np.concatenate([item.indices for item in block])
         rows = indices if self._subset is None else self._subset[indices]
         sizes = [size for item in block for size in item.micro]
-        rows, cuts = _aligned(rows, sizes, self._alignment)
+        rows, cuts = _pad_to_cache_lines(rows, sizes, self._alignment)
         chosen = torch.from_numpy(rows)
-        x, y = (self._select(source, chosen) for source in (self._x, self._y))
+        x, y = (self._rows_on_device(source, chosen) for source in (self._x, self._y))
         if self._augment is not None:
-            draws = _draws(self._augment, block)
-            x = self._augment.apply(x, _aligned(draws, sizes, self._alignment)[0])
+            draws = _augmentation_draws(self._augment, block)
+            x = self._augment.apply(x, _pad_to_cache_lines(draws, sizes, self._alignment)[0])
         parts = list(zip(self._normalise(x).split(cuts)[::2], y.split(cuts)[::2], strict=True))
         fetched = []
         taken = row = 0
         for item in block:
             micro = parts[taken : taken + len(item.micro)]
-            fetched.append(Fetched(micro, indices[row : row + item.indices.size], item))
+            fetched.append(StepBatch(micro, indices[row : row + item.indices.size], item))
             taken += len(item.micro)
             row += item.indices.size
         return fetched
 
-    def _select(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def _rows_on_device(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if source.device == self._device:
             return source.index_select(0, rows.to(self._device, non_blocking=True))
         return source.index_select(0, rows).to(self._device, non_blocking=True)
 
 
-def _rows_per_line(row: torch.Tensor, dtype: torch.dtype) -> int:
+def _rows_per_cache_line(row: torch.Tensor, dtype: torch.dtype) -> int:
     """Rows after which a batch begins on a cache line again."""
     itemsize = dtype.itemsize if row.is_floating_point() or row.dtype == torch.uint8 else row.element_size()
-    return _LINE // gcd(_LINE, max(1, row.numel()) * itemsize)
+    return _CACHE_LINE_BYTES // gcd(_CACHE_LINE_BYTES, max(1, row.numel()) * itemsize)
 
 
-def _draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
+def _augmentation_draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
     """In one piece per epoch, which costs a tenth of one per step."""
     epochs = groupby(block, lambda item: item.epoch)
     return np.concatenate(
@@ -123,7 +123,9 @@ def _draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
     )
 
 
-def _aligned(rows: NDArray[_Row], sizes: list[int], alignment: int) -> tuple[NDArray[_Row], list[int]]:
+def _pad_to_cache_lines(
+    rows: NDArray[_Row], sizes: list[int], alignment: int
+) -> tuple[NDArray[_Row], list[int]]:
     """``rows`` with fillers, so that every micro-batch of ``sizes`` begins on a cache line.
 
     A matrix product's last bits depend on where its operands lie in memory. Where a batch lies among those that
@@ -142,12 +144,12 @@ def _aligned(rows: NDArray[_Row], sizes: list[int], alignment: int) -> tuple[NDA
     return padded, cuts
 
 
-def _one_ahead(
-    gather: Callable[[list[Work]], list[Fetched]], blocks: Iterator[list[Work]]
-) -> Iterator[list[Fetched]]:
+def _prefetch_one(
+    gather: Callable[[list[Work]], list[StepBatch]], blocks: Iterator[list[Work]]
+) -> Iterator[list[StepBatch]]:
     """``map(gather, blocks)`` with the next block being gathered on a thread while this one is trained on."""
     with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
-        following: Future[list[Fetched]] | None = None
+        following: Future[list[StepBatch]] | None = None
         for block in blocks:
             ready, following = following, pool.submit(gather, block)
             if ready is not None:
@@ -156,9 +158,9 @@ def _one_ahead(
             yield following.result()
 
 
-def _resident(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _on_device_if_it_fits(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On the device where it leaves room for the model, else in host memory."""
     if device.type != "cuda":
         return values
     free, _ = torch.cuda.mem_get_info(device)
-    return values.to(device) if values.nbytes <= _RESIDENT_SHARE * free else values
+    return values.to(device) if values.nbytes <= _MAX_DEVICE_MEMORY_SHARE * free else values

@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from .sample_digest import chain as chain
     from .sample_digest import consumed as consumed
     from .sample_digest import from_limbs as from_limbs
-    from .sample_digest import planned_share as planned_share
+    from .sample_digest import planned_digest_share as planned_digest_share
     from .sample_digest import to_limbs as to_limbs
     from .sample_order import ALGORITHM as ALGORITHM
-    from .sample_order import Batches as Batches
+    from .sample_order import EpochBatches as EpochBatches
     from .sample_order import EpochOrder as EpochOrder
     from .sample_order import Indices as Indices
-    from .sample_order import micro_sizes as micro_sizes
+    from .sample_order import micro_batch_sizes as micro_batch_sizes
     from .sample_order import permute as permute
     from .sample_order import shard as shard
     from .seeding import START as START
-    from .seeding import absorb as absorb
+    from .seeding import extend_key as extend_key
     from .seeding import mix as mix
-    from .seeding import seed_all as seed_all
+    from .seeding import seed_global_generators as seed_global_generators
 else:
     __getattr__ = lazy_exports(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .sample_order import Batches, Indices, permute, shard
+from .sample_order import EpochBatches, Indices, permute, shard
 
 _MODULUS = 2**128
 _LIMBS = 4
@@ -41,12 +41,12 @@ def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -
     state = _mix(state ^ positions.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
     low = _mix(state ^ indices.astype(np.uint64) * np.uint64(0x8CB92BA72F3D8DD7))
     high = _mix(low ^ state)
-    return (_sum(low) + (_sum(high) << 64)) % _MODULUS
+    return (_exact_sum(low) + (_exact_sum(high) << 64)) % _MODULUS
 
 
 def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
     """What ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
-    batches = Batches(n, batch_size)
+    batches = EpochBatches(n, batch_size)
     total = 0
     for start in range(*span, 65_536):
         positions = np.arange(start, min(start + 65_536, span[1]), dtype=np.int64)
@@ -55,7 +55,7 @@ def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int
     return total % _MODULUS
 
 
-def planned_share(
+def planned_digest_share(
     n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int], rank: int, world_size: int
 ) -> int:
     """A rank's part of the work of ``planned``; the parts sum to it, but are not what the rank trains on."""
@@ -79,7 +79,7 @@ def _mix(values: Words) -> Words:
     return mixed ^ mixed >> np.uint64(31)
 
 
-def _sum(words: Words) -> int:
+def _exact_sum(words: Words) -> int:
     """Exact: the halves of 2**32 words fit 64 bits."""
     low = int((words & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
     high = int((words >> np.uint64(32)).sum(dtype=np.uint64))

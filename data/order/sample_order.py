@@ -21,7 +21,7 @@ ALGORITHM = 1
 """Version of everything in this file; a checkpoint of another version is not resumed."""
 
 _ROUNDS = 8
-_LARGEST = 2**48  # above it a radix exceeds 2**24 and the 32-bit round output is visibly biased
+_MAX_SAMPLES = 2**48  # above it a radix exceeds 2**24 and the 32-bit round output is visibly biased
 _CHUNK = 16_384  # positions per NumPy call: 35 ns per index, against 165 ns in calls of 256
 
 
@@ -36,15 +36,15 @@ def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
     Returns:
         int64 [k], distinct for distinct positions.
     """
-    if n > _LARGEST:
+    if n > _MAX_SAMPLES:
         raise ValueError(f"a permutation of {n} samples; the order is defined up to 2**48")
     rows = isqrt(n - 1) + 1
     columns = -(-n // rows)
     keys = _round_keys(key)
-    images = _encrypt(positions.astype(np.uint64), rows, columns, keys)
+    images = _feistel(positions.astype(np.uint64), rows, columns, keys)
     outside = np.flatnonzero(images >= n)
     while outside.size:
-        images[outside] = _encrypt(images[outside], rows, columns, keys)
+        images[outside] = _feistel(images[outside], rows, columns, keys)
         outside = outside[images[outside] >= n]
     return images.astype(np.int64)
 
@@ -56,19 +56,19 @@ def _round_keys(key: tuple[int, ...]) -> tuple[np.uint32, ...]:
     return tuple(np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint32))
 
 
-def _encrypt(
+def _feistel(
     values: NDArray[np.uint64], rows: int, columns: int, keys: tuple[np.uint32, ...]
 ) -> NDArray[np.uint64]:
     left, right = np.divmod(values, np.uint64(columns))
     for number, key in enumerate(keys):
         if number % 2 == 0:
-            left = _shift(left, right, rows, key)
+            left = _feistel_round(left, right, rows, key)
         else:
-            right = _shift(right, left, columns, key)
+            right = _feistel_round(right, left, columns, key)
     return left * np.uint64(columns) + right
 
 
-def _shift(
+def _feistel_round(
     half: NDArray[np.uint64], other: NDArray[np.uint64], radix: int, key: np.uint32
 ) -> NDArray[np.uint64]:
     """``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
@@ -119,7 +119,7 @@ def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Batches:
+class EpochBatches:
     """How one epoch of ``n`` samples is cut into global batches of ``batch_size``, the last one short.
 
     Step s owns positions [s*G, min((s+1)*G, n)), whatever the number of processes.
@@ -147,7 +147,7 @@ class Batches:
         """Positions of step ``step`` that belong to ``rank``."""
         return shard(*self.span(step), rank, world_size)
 
-    def rank_samples(self, rank: int, world_size: int) -> int:
+    def samples_of_rank(self, rank: int, world_size: int) -> int:
         """Samples that ``rank`` trains on in one epoch."""
         full, rest = divmod(self.n, self.batch_size)
         a, b = shard(0, self.batch_size, rank, world_size)
@@ -155,7 +155,7 @@ class Batches:
         return full * (b - a) + (d - c)
 
 
-def micro_sizes(samples: int, limit: int | None) -> list[int]:
+def micro_batch_sizes(samples: int, limit: int | None) -> list[int]:
     """Sizes of the micro-batches that ``samples`` of one rank are cut into: as few and equal as possible."""
     if samples == 0:
         return []

@@ -15,18 +15,18 @@ def mix(*values: int) -> int:
     """A 63-bit hash of integers, each below 2**64: xor, multiply and shift, with splitmix64's multipliers."""
     state = START
     for value in values:
-        state = absorb(state, value)
+        state = extend_key(state, value)
     return state >> 1
 
 
-def absorb(state: int, value: int) -> int:
+def extend_key(state: int, value: int) -> int:
     """``mix`` step by step: what is known early need not be hashed again."""
     state = (state ^ value) * 0xBF58476D1CE4E5B9 & _MASK
     state = (state ^ state >> 30) * 0x94D049BB133111EB & _MASK
     return state ^ state >> 31
 
 
-def seed_all(key: int) -> None:
+def seed_global_generators(key: int) -> None:
     """Seed the global generators of this process: torch on the CPU, Python and NumPy's legacy one."""
     torch.default_generator.manual_seed(key)
     random.seed(key)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import torchvision_sets as torchvision_sets
     from . import user_dataset as user_dataset
     from .array_cache import Array as Array
-    from .array_cache import Entry as Entry
+    from .array_cache import CacheEntry as CacheEntry
     from .array_cache import cached as cached
     from .array_cache import class_counts as class_counts
     from .array_cache import entry_key as entry_key

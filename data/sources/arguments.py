@@ -9,7 +9,7 @@ from typing import Any
 from ..common import UsageError, meant
 
 
-def check_known(name: str, args: Mapping[str, Any], known: Iterable[str]) -> None:
+def refuse_unknown_arguments(name: str, args: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raises UsageError when ``args`` has a key that the data set ``name`` does not know."""
     names = sorted(known)
     for key in args:
@@ -39,10 +39,10 @@ def text(args: Mapping[str, Any], key: str, default: str | None = None) -> str |
     return value
 
 
-Normalisation = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
+MeanAndStd = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
-def normalisation(args: Mapping[str, Any], channels: int) -> Normalisation:
+def normalisation(args: Mapping[str, Any], channels: int) -> MeanAndStd:
     """``mean`` and ``std`` of images that were scaled to 0..1, one number per channel each."""
     mean, std = (_per_channel(args, key, channels) for key in ("mean", "std"))
     if std is not None and min(std) <= 0:

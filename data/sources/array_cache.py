@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import FULL, DamagedError, MachineError
-from ..config import SplitFacts
+from ..config import SplitInfo
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ _FACTS = "facts.json"
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One folder of the cache, whole and verified."""
 
     folder: Path
@@ -48,7 +48,7 @@ def entry_key(name: str, *parts: Any) -> str:
     return f"{name}-{fingerprint(*parts)[:20]}"
 
 
-def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     """The cache entry ``key``, built if it is missing or damaged.
 
     Processes that ask at the same time wait for the one that builds. The entry appears by one rename: it is
@@ -62,14 +62,14 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
         MachineError: the cache cannot be written, or the disk is full.
     """
     root = cache_root()
-    entry = _intact(root / key)
+    entry = _verified_entry(root / key)
     if entry is not None:
         return entry
     try:
         with _locked(root, key):
-            return _intact(root / key) or _built(root, key, build)
+            return _verified_entry(root / key) or _build_entry(root, key, build)
     except OSError as error:
-        raise _unwritable(root, error) from error
+        raise _cache_error(root, error) from error
 
 
 def save_array(path: Path, array: Array) -> None:
@@ -101,11 +101,11 @@ def load_array(path: Path | str) -> Array:
         ) from error
 
 
-def split_facts(entry: Entry, which: str, classes: int | None) -> SplitFacts:
+def array_split_info(entry: CacheEntry, which: str, classes: int | None) -> SplitInfo:
     """A split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("x", "y")}
     targets = load_array(files["y"])
-    return SplitFacts(len(targets), files, class_counts=class_counts(targets, classes))
+    return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
 
 
 def class_counts(targets: Array, classes: int | None) -> tuple[int, ...] | None:
@@ -118,17 +118,17 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _built(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     _sweep(root, key)
     folder = root / f".{key}.{secrets.token_hex(4)}"
     folder.mkdir()
     try:
-        _write_facts(folder, build(folder))
+        _write_metadata(folder, build(folder))
         _replace(folder, root / key)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    entry = _intact(root / key)
+    entry = _verified_entry(root / key)
     if entry is None:
         raise OSError(errno.EIO, "a fresh cache entry does not verify", str(root / key))
     return entry
@@ -140,8 +140,8 @@ def _sweep(root: Path, key: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    files = {path.name: _stamp(path) | {"sha256": _hash(path)} for path in sorted(folder.iterdir())}
+def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
+    files = {path.name: _size_and_mtime(path) | {"sha256": _hash(path)} for path in sorted(folder.iterdir())}
     with (folder / _FACTS).open("w", encoding="utf-8") as file:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
@@ -158,26 +158,26 @@ def _replace(folder: Path, final: Path) -> None:
     shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _intact(folder: Path) -> Entry | None:
+def _verified_entry(folder: Path) -> CacheEntry | None:
     try:
         document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         files = document["files"]
         if not all(_same(folder / name, known) for name, known in files.items()):
             return None
-        return Entry(folder, document["facts"], {name: known["sha256"] for name, known in files.items()})
+        return CacheEntry(folder, document["facts"], {name: known["sha256"] for name, known in files.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _same(path: Path, known: dict[str, Any]) -> bool:
     """Reads the bytes only where size and time do not already say it: a copied cache keeps its worth."""
-    stamp = _stamp(path)
+    stamp = _size_and_mtime(path)
     if stamp["bytes"] != known["bytes"]:
         return False
     return bool(stamp["mtime_ns"] == known["mtime_ns"]) or _hash(path) == known["sha256"]
 
 
-def _stamp(path: Path) -> dict[str, Any]:
+def _size_and_mtime(path: Path) -> dict[str, Any]:
     status = path.stat()
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
@@ -205,7 +205,7 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         yield
 
 
-def _unwritable(root: Path, error: OSError) -> MachineError:
+def _cache_error(root: Path, error: OSError) -> MachineError:
     what = "is full" if error.errno in FULL else "cannot be written"
     return MachineError(
         f"the cache of array files {root} {what}: {error.strerror or error}",

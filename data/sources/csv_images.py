@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError, UsageError, meant, place_of_paths
-from ..config import DataConfig, DataFacts, SplitFacts
-from .arguments import check_known, normalisation, text
-from .array_cache import Entry, cached, class_counts, entry_key, fingerprint, load_array, save_array
+from ..common import DamagedError, UsageError, meant, relative_path_hint
+from ..config import DataConfig, DatasetInfo, SplitInfo
+from .arguments import normalisation, refuse_unknown_arguments, text
+from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from .image_files import probe
 
 KNOWN = (
@@ -28,7 +28,7 @@ KNOWN = (
 )
 _VERSION = 1
 _SHOWN = 3  # bad rows that a message quotes
-_LISTED = 20  # names that a message lists
+_MAX_LISTED_NAMES = 20  # names that a message lists
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Table:
     labels: list[str]
 
 
-def describe(config: DataConfig, base: Path) -> DataFacts:
+def describe(config: DataConfig, base: Path) -> DatasetInfo:
     """The data set that CSV files describe, every row of it checked.
 
     Args:
@@ -52,7 +52,7 @@ def describe(config: DataConfig, base: Path) -> DataFacts:
         DamagedError: a row of a CSV is wrong, or the first image cannot be read.
     """
     args = config.args
-    check_known("csv_images", args, KNOWN)
+    refuse_unknown_arguments("csv_images", args, KNOWN)
     root = _folder(args, base)
     tables = {which: _read(args, base, f"{which}_csv") for which in ("train", "val") if _given(args, which)}
     names = _class_names(args, tables["train"])
@@ -60,7 +60,7 @@ def describe(config: DataConfig, base: Path) -> DataFacts:
     mode, size = _look(args, tables["train"], root)
     mean, std = normalisation(args, len(mode))
     shape = (len(mode), *size)
-    return DataFacts(
+    return DatasetInfo(
         name="csv_images",
         kind="images",
         train=_split_facts(entry, "train", len(names)),
@@ -84,7 +84,7 @@ def _given(args: dict[str, Any], which: str) -> bool:
 def _folder(args: dict[str, Any], base: Path) -> Path:
     root = (base / Path(text(args, "root", ".") or ".").expanduser()).resolve()
     if not root.is_dir():
-        raise UsageError(f"data.args.root: there is no folder {root}", place_of_paths(base))
+        raise UsageError(f"data.args.root: there is no folder {root}", relative_path_hint(base))
     return root
 
 
@@ -94,7 +94,7 @@ def _read(args: dict[str, Any], base: Path, key: str) -> Table:
         raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
     file = (base / Path(name).expanduser()).absolute()
     if not file.is_file():
-        raise UsageError(f"data.args.{key}: there is no file {file}", place_of_paths(base))
+        raise UsageError(f"data.args.{key}: there is no file {file}", relative_path_hint(base))
     columns = [text(args, f"{role}_column", role) or role for role in ("path", "label")]
     frame = _parse(file, columns)
     table = Table(file, *(frame[column].tolist() for column in columns))
@@ -112,24 +112,24 @@ def _parse(file: Path, columns: Sequence[str]) -> Any:
             # Not usecols, with which pandas drops surplus fields without a word.
             frame = pd.read_csv(file, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
     except pd.errors.ParserWarning as error:
-        raise _no_csv(file, "line 2 has more fields than line 1") from error
+        raise _csv_error(file, "line 2 has more fields than line 1") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
         reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
-        raise _no_csv(file, re.sub(r"row (\d+)", lambda row: f"line {int(row[1]) + 1}", reason)) from error
+        raise _csv_error(file, re.sub(r"row (\d+)", lambda row: f"line {int(row[1]) + 1}", reason)) from error
     for role, column in zip(("path", "label"), columns, strict=True):
         if column not in frame.columns:
-            raise _no_column(file, role, column, list(frame.columns))
+            raise _missing_column_error(file, role, column, list(frame.columns))
     return frame
 
 
-def _no_csv(file: Path, reason: str) -> DamagedError:
+def _csv_error(file: Path, reason: str) -> DamagedError:
     return DamagedError(f"{file}: not a CSV file in UTF-8: {reason}", "correct that line")
 
 
-def _no_column(file: Path, role: str, column: str, header: list[str]) -> UsageError:
+def _missing_column_error(file: Path, role: str, column: str, header: list[str]) -> UsageError:
     return UsageError(
         f"{file} has no column {column!r}{meant(column, header)}",
-        f"its columns are {', '.join(header[:_LISTED])}; name one in data.args.{role}_column",
+        f"its columns are {', '.join(header[:_MAX_LISTED_NAMES])}; name one in data.args.{role}_column",
     )
 
 
@@ -161,7 +161,7 @@ def _number(label: str) -> int | None:
     return int(label) if plain and str(int(label)) == label else None
 
 
-def _store(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> Entry:
+def _store(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> CacheEntry:
     """Rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
     arrays: dict[str, NDArray[Any]] = {}
     for which, table in tables.items():
@@ -180,7 +180,7 @@ def _columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDAr
     index = {name: number for number, name in enumerate(names)}
     sizes = np.zeros(len(table.paths), np.int64)
     bad: list[tuple[int, str]] = []
-    folders = _Folders(root)
+    folders = _PathChecker(root)
     for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
         problem = _label_problem(label, index)
         if problem is None:
@@ -188,7 +188,7 @@ def _columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDAr
         if problem is not None:
             bad.append((row, problem))
     if bad:
-        raise _bad_rows(table, bad)
+        raise _bad_rows_error(table, bad)
     blobs = [path.encode() for path in table.paths]
     return {
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
@@ -205,10 +205,10 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
         return None
     if (_number(label) or 0) < 0:
         return f"the label {label} is negative"
-    return f"{label!r} is none of the classes {', '.join(list(index)[:_LISTED])}"
+    return f"{label!r} is none of the classes {', '.join(list(index)[:_MAX_LISTED_NAMES])}"
 
 
-class _Folders:
+class _PathChecker:
     """Checks paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
 
     def __init__(self, root: Path) -> None:
@@ -249,7 +249,7 @@ class _Folders:
         return Path(resolved).is_relative_to(self._root)
 
 
-def _bad_rows(table: Table, bad: list[tuple[int, str]]) -> DamagedError:
+def _bad_rows_error(table: Table, bad: list[tuple[int, str]]) -> DamagedError:
     lines = dict(zip(range(bad[min(len(bad), _SHOWN) - 1][0] + 1), _line_numbers(table.file), strict=False))
     shown = [f"{table.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_SHOWN]]
     if len(bad) > _SHOWN:
@@ -289,7 +289,7 @@ def _is_size(size: Any) -> bool:
     return pair and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
 
 
-def _split_facts(entry: Entry, which: str, classes: int) -> SplitFacts:
+def _split_facts(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
-    return SplitFacts(len(targets), files, class_counts=class_counts(targets, classes))
+    return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DataFacts
+from ..config import DatasetInfo
 from ..order import counter_rng as keyed
-from .arguments import check_known, integer, normalisation
-from .array_cache import cached, entry_key, fingerprint, save_array, split_facts
+from .arguments import integer, normalisation, refuse_unknown_arguments
+from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -54,13 +54,13 @@ _NOISE = 0.5  # times -128..127
 _GLARE = 200.0  # brightest middle of a distractor
 
 
-def describe(args: dict[str, Any]) -> DataFacts:
+def describe(args: dict[str, Any]) -> DatasetInfo:
     """The data set ``digits``, drawn into the cache on the first call.
 
     Args:
         args: ``seed`` (0), ``train`` (60000) and ``val`` (10000) samples, ``mean``, ``std``.
     """
-    check_known("digits", args, ("seed", "train", "val", "mean", "std"))
+    refuse_unknown_arguments("digits", args, ("seed", "train", "val", "mean", "std"))
     seed = integer(args, "seed", 0, least=0)
     lengths: dict[Split, int] = {
         "train": integer(args, "train", 60_000, least=1),
@@ -68,11 +68,11 @@ def describe(args: dict[str, Any]) -> DataFacts:
     }
     mean, std = normalisation(args, 1)
     entry = cached(_key(seed, lengths), lambda folder: _build(folder, seed, lengths))
-    return DataFacts(
+    return DatasetInfo(
         name="digits",
         kind="arrays",
-        train=split_facts(entry, "train", CLASSES),
-        val=split_facts(entry, "val", CLASSES),
+        train=array_split_info(entry, "train", CLASSES),
+        val=array_split_info(entry, "val", CLASSES),
         input_shape=(1, SIDE, SIDE),
         input_dtype="uint8",
         classes=CLASSES,
@@ -137,13 +137,13 @@ def draw(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Int
     labels = np.empty(len(indices), np.int64)
     for start in range(0, len(indices), _CHUNK):
         part = slice(start, start + _CHUNK)
-        plan = geometry(seed, split, indices[part])
+        plan = sample_geometry(seed, split, indices[part])
         labels[part] = plan.labels
         images[part] = _render(plan, _noise(seed, split, indices[part]))
     return images, labels
 
 
-def geometry(seed: int, split: Split, indices: Ints) -> Geometry:
+def sample_geometry(seed: int, split: Split, indices: Ints) -> Geometry:
     """The keyed parameters of samples, before any font is involved."""
     columns = np.arange(32, dtype=np.uint64)[:, None]
     counters = indices.astype(np.uint64)[None, :] * np.uint64(32) + columns
@@ -160,11 +160,11 @@ def geometry(seed: int, split: Split, indices: Ints) -> Geometry:
         ink=np.float32(255) - u[11] * np.float32(_FADE),
         paper=u[12] * np.float32(_PAPER),
         noise=u[13] * np.float32(_NOISE),
-        blobs=_blobs(s[14:22].reshape(2, 4, -1)),
+        blobs=_blob_profile(s[14:22].reshape(2, 4, -1)),
     )
 
 
-def _blobs(s: Floats) -> Floats:
+def _blob_profile(s: Floats) -> Floats:
     place = s[:, :2] * np.float32(SIDE / 2)
     radius = np.float32(2) + s[:, 2:3]
     brightness = (s[:, 3:4] + np.float32(1)) * np.float32(_GLARE / 2)
@@ -225,13 +225,13 @@ def _sample(x: Floats, y: Floats, glyphs: Ints) -> Floats:
     column, row = np.floor(x), np.floor(y)
     at = (row * np.float32(_ATLAS) + column).astype(np.int64) + glyphs[:, None] * (_ATLAS * _ATLAS)
     flat = atlas().reshape(-1)
-    upper = _between(flat[at], flat[at + 1], x - column)
+    upper = _interpolate(flat[at], flat[at + 1], x - column)
     at += _ATLAS
-    lower = _between(flat[at], flat[at + 1], x - column)
-    return _between(upper, lower, y - row)
+    lower = _interpolate(flat[at], flat[at + 1], x - column)
+    return _interpolate(upper, lower, y - row)
 
 
-def _between(a: Floats, b: Floats, fraction: Floats) -> Floats:
+def _interpolate(a: Floats, b: Floats, fraction: Floats) -> Floats:
     return a + (b - a) * fraction
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
 
 
@@ -32,7 +32,7 @@ def probe(path: Path) -> tuple[str, tuple[int, int]]:
     except DamagedError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise _image_error(path, error) from error
 
 
 def load(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
@@ -50,11 +50,11 @@ def load(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArr
     try:
         with _open(path) as image:
             _check_size(path, image, None if resize else size)
-            pixels = np.array(_fit(image, mode, size), dtype=np.uint8)
+            pixels = np.array(_convert_and_resize(image, mode, size), dtype=np.uint8)
     except DamagedError:
         raise
     except Exception as error:  # decoders raise whatever the bytes make them raise
-        raise _unreadable(path, error) from error
+        raise _image_error(path, error) from error
     return np.ascontiguousarray(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1))
 
 
@@ -74,15 +74,15 @@ def _open(path: Path) -> Image.Image:
 
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise DamagedError(
-            f"{path} claims {width} x {height} pixels", f"at most {MOST_PIXELS // 10**6} million are allowed"
+            f"{path} claims {width} x {height} pixels", f"at most {MAX_PIXELS // 10**6} million are allowed"
         )
     if image.mode.startswith(("I", "F")):
         raise DamagedError(f"{path} has more than 8 bits per channel", "convert it to 8 bits")
 
 
-def _fit(image: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:
+def _convert_and_resize(image: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:
     from PIL import Image
 
     if image.mode == "P" and "transparency" in image.info:
@@ -104,7 +104,7 @@ def _check_size(path: Path, image: Image.Image, size: tuple[int, int] | None) ->
     )
 
 
-def _unreadable(path: Path, error: Exception) -> DamagedError:
+def _image_error(path: Path, error: Exception) -> DamagedError:
     reason = str(error).replace(str(path), "").strip() or type(error).__name__
     return DamagedError(
         f"{path} is no readable image: {reason}",

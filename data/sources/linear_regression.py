@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DataFacts
+from ..config import DatasetInfo
 from ..order import counter_rng as keyed
-from .arguments import check_known, integer
-from .array_cache import cached, entry_key, fingerprint, save_array, split_facts
+from .arguments import integer, refuse_unknown_arguments
+from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 
 WEIGHTS = (0.3, 4.0, 0.2, 2.5, 18.0)
 BIAS = 17.0
@@ -35,19 +35,19 @@ def draw(rows: int, seed: int) -> tuple[Floats, Floats]:
     return x, y.astype(np.float32)[:, None]
 
 
-def describe(args: dict[str, Any]) -> DataFacts:
+def describe(args: dict[str, Any]) -> DatasetInfo:
     """The data set ``tensors``, without a validation split of its own.
 
     Args:
         args: ``rows`` (20) and ``seed`` (0).
     """
-    check_known("tensors", args, ("rows", "seed"))
+    refuse_unknown_arguments("tensors", args, ("rows", "seed"))
     rows, seed = integer(args, "rows", 20, least=1), integer(args, "seed", 0, least=0)
     entry = cached(entry_key("tensors", _VERSION, rows, seed), lambda folder: _build(folder, rows, seed))
-    return DataFacts(
+    return DatasetInfo(
         name="tensors",
         kind="arrays",
-        train=split_facts(entry, "train", None),
+        train=array_split_info(entry, "train", None),
         val=None,
         input_shape=(len(WEIGHTS),),
         input_dtype="float32",

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..common import DamagedError
-from ..config import DataConfig, DataFacts, SplitFacts
+from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..order import Indices
 from . import user_dataset as user
 from .array_cache import load_array
@@ -19,7 +19,7 @@ from .splits import ArraySplit, MapSplit
 Which = Literal["train", "val"]
 
 
-class ImageFiles(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class CsvImageDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """The images of ``csv_images``: a sample is uint8 [C, H, W] and an int64 class index of shape [].
 
     Args:
@@ -29,7 +29,7 @@ class ImageFiles(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         resize: make images of another size fit, instead of refusing them.
     """
 
-    def __init__(self, split: SplitFacts, facts: DataFacts, table: str, *, resize: bool) -> None:
+    def __init__(self, split: SplitInfo, facts: DatasetInfo, table: str, *, resize: bool) -> None:
         self._paths, self._offsets, self._targets = (
             load_array(split.files[role]) for role in ("paths", "offsets", "y")
         )
@@ -52,7 +52,7 @@ class ImageFiles(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(image), torch.tensor(int(self._targets[row]))
 
 
-def open_split(facts: DataFacts, which: Which, config: DataConfig, base: Path) -> ArraySplit | MapSplit:
+def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ArraySplit | MapSplit:
     """Opens one split in this process; nothing is downloaded, checked or split here.
 
     Args:
@@ -74,14 +74,14 @@ def open_split(facts: DataFacts, which: Which, config: DataConfig, base: Path) -
     if facts.kind == "images":
         source = "val" if which == "val" and subset is None else "train"
         table = str(config.args.get(f"{source}_csv"))
-        images = ImageFiles(split, facts, table, resize=config.args.get("size") is not None)
+        images = CsvImageDataset(split, facts, table, resize=config.args.get("size") is not None)
         return MapSplit(images, subset)
     x, y = (torch.from_numpy(load_array(split.files[role])) for role in ("x", "y"))
     return ArraySplit(x, y, subset)
 
 
 def _open_user(
-    rows: int, split: SplitFacts, subset: Indices | None, which: Which, config: DataConfig, base: Path
+    rows: int, split: SplitInfo, subset: Indices | None, which: Which, config: DataConfig, base: Path
 ) -> ArraySplit | MapSplit:
     # A split-off validation set lies in the user's train.
     data = user.call(config, base)[which if subset is None else "train"]

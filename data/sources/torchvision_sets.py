@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import DamagedError, MachineError
-from ..config import DataConfig, DataFacts
-from .arguments import check_known, normalisation
-from .array_cache import cached, entry_key, fingerprint, save_array, split_facts
+from ..config import DataConfig, DatasetInfo
+from .arguments import normalisation, refuse_unknown_arguments
+from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 
 _VERSION = 1
 _TIMEOUT = 30.0  # seconds without a byte; torchvision itself would wait for ever
@@ -62,7 +62,7 @@ def data_root(config: DataConfig, base: Path) -> tuple[Path, str]:
     return Path.home() / ".cache" / "lockstep" / "data", "the default"
 
 
-def describe(config: DataConfig, base: Path) -> DataFacts:
+def describe(config: DataConfig, base: Path) -> DatasetInfo:
     """A data set of torchvision's, downloaded if it is not there, as arrays in the cache.
 
     Args:
@@ -73,19 +73,19 @@ def describe(config: DataConfig, base: Path) -> DataFacts:
         MachineError: the files are not there and cannot be downloaded.
         DamagedError: a file is not what it should be.
     """
-    source = SOURCES[config.use]
-    check_known(config.use, config.args, ("mean", "std"))
+    source = TORCHVISION_SOURCES[config.use]
+    refuse_unknown_arguments(config.use, config.args, ("mean", "std"))
     mean, std = normalisation(config.args, source.shape[0])
     root, origin = data_root(config, base)
     if _missing(source, root):
         _fetch(source, root, origin)
     _check_readable(source, root)
     entry = cached(_key(source, root), lambda folder: _build(source, root, folder))
-    return DataFacts(
+    return DatasetInfo(
         name=config.use,
         kind="arrays",
-        train=split_facts(entry, "train", _CLASSES),
-        val=split_facts(entry, "val", _CLASSES),
+        train=array_split_info(entry, "train", _CLASSES),
+        val=array_split_info(entry, "val", _CLASSES),
         input_shape=source.shape,
         input_dtype="uint8",
         classes=_CLASSES,
@@ -155,7 +155,7 @@ def _fetch(source: Source, root: Path, origin: str) -> None:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except (RuntimeError, OSError, HTTPException, TarError, EOFError) as error:
-        raise _unavailable(source, root, origin, error) from error
+        raise _download_error(source, root, origin, error) from error
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _download(source: Source, root: Path, partial: Path) -> None:
             (partial / archive).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / archive, partial / archive)
     sys.stderr.write(f"downloading {source.cls} to {root}\n")
-    with _impatient():
+    with _socket_timeout():
         getattr(torchvision.datasets, source.cls)(str(partial), download=True)
     _verify(source, partial)
     for name in source.files:
@@ -184,7 +184,7 @@ def _download(source: Source, root: Path, partial: Path) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def _socket_timeout() -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)
     try:
@@ -193,7 +193,7 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _unavailable(source: Source, root: Path, origin: str, error: Exception) -> MachineError:
+def _download_error(source: Source, root: Path, origin: str, error: Exception) -> MachineError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     missing = "".join(f"\n  {name}" for name in _missing(source, root))
     return MachineError(
@@ -250,7 +250,7 @@ def _mnist(cls: str, class_names: tuple[str, ...]) -> Source:
 _CIFAR = "cifar-10-batches-py"
 _CIFAR_FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
 
-SOURCES = {
+TORCHVISION_SOURCES = {
     "mnist": _mnist("MNIST", tuple(str(digit) for digit in range(10))),
     "fashion_mnist": _mnist(
         "FashionMNIST",

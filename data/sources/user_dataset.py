@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common import LockstepError, TrainingError, load_callable, place_of, raised
-from ..config import DataConfig, DataFacts, SplitFacts
+from ..common import LockstepError, TrainingError, load_callable, raised, user_location
+from ..config import DataConfig, DatasetInfo, SplitInfo
 from .array_cache import class_counts, fingerprint
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Tensors:
 
 
 _LOOKED_AT = 8  # samples beside the first and the last: reading one may be slow
-_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
+_MAX_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
 Splits = Mapping[str, Any]
 """``train`` and perhaps ``val``: ``Tensors`` or a map-style data set."""
 
@@ -55,18 +55,18 @@ def call(config: DataConfig, base: Path) -> Splits:
     key = json.dumps([config.use, config.args, str(base)], sort_keys=True, default=repr)
     if key not in _called:
         function = load_callable(config.use, base)
-        result = _guarded(config.use, partial(function, **config.args))
+        result = _run_user_code(config.use, partial(function, **config.args))
         _called[key] = {name: _split(config.use, name, split) for name, split in _items(config.use, result)}
     return _called[key]
 
 
-def describe(config: DataConfig, base: Path) -> DataFacts:
+def describe(config: DataConfig, base: Path) -> DatasetInfo:
     """What is known of a user's data; shapes and classes as far as the first sample shows them."""
     splits = call(config, base)
     train = splits["train"]
-    x, y = _guarded(config.use, partial(_first, train))
+    x, y = _run_user_code(config.use, partial(_first, train))
     classes = _classes(splits)
-    return DataFacts(
+    return DatasetInfo(
         name=config.use,
         kind="user",
         train=_facts(config.use, train, classes),
@@ -84,7 +84,7 @@ def describe(config: DataConfig, base: Path) -> DataFacts:
     )
 
 
-def _guarded(use: str, work: partial[Any]) -> Any:
+def _run_user_code(use: str, work: partial[Any]) -> Any:
     try:
         return work()
     except (LockstepError, KeyboardInterrupt):
@@ -93,29 +93,29 @@ def _guarded(use: str, work: partial[Any]) -> Any:
         raise raised(f"{use} raised", error) from error
 
 
-def _broken(use: str, what: str) -> TrainingError:
+def _contract_error(use: str, what: str) -> TrainingError:
     return TrainingError(f"{use} {what}", _CONTRACT)
 
 
 def _items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
-        raise _broken(use, f"returned {type(result).__name__}, not a dict")
+        raise _contract_error(use, f"returned {type(result).__name__}, not a dict")
     unknown = [key for key in result if key not in ("train", "val")]
     if unknown:
-        raise _broken(use, f"returned the unknown key {unknown[0]!r}")
+        raise _contract_error(use, f"returned the unknown key {unknown[0]!r}")
     if result.get("train") is None:
-        raise _broken(use, 'returned nothing for "train"')
+        raise _contract_error(use, 'returned nothing for "train"')
     return [(name, split) for name, split in result.items() if split is not None]
 
 
 def _split(use: str, name: str, split: Any) -> Any:
     split = _as_tensors(use, name, split)
     if not isinstance(split, Tensors) and not (hasattr(split, "__len__") and hasattr(split, "__getitem__")):
-        raise _broken(
+        raise _contract_error(
             use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
         )
-    if _guarded(use, partial(len, split)) == 0:
-        raise _broken(use, f"returned no samples for {name!r}")
+    if _run_user_code(use, partial(len, split)) == 0:
+        raise _contract_error(use, f"returned no samples for {name!r}")
     return split
 
 
@@ -128,12 +128,12 @@ def _as_tensors(use: str, name: str, split: Any) -> Any:
         return split
     if len(pair) != 2 or not all(isinstance(part, torch.Tensor) and part.ndim for part in pair):  # noqa: PLR2004
         kinds = ", ".join(type(part).__name__ for part in pair[:3])
-        raise _broken(
+        raise _contract_error(
             use, f"returned ({kinds}) for {name!r}, not a pair of tensors with a row for each sample"
         )
     x, y = (part.detach().cpu() for part in pair)
     if len(x) != len(y):
-        raise _broken(use, f"returned {len(x)} inputs and {len(y)} targets for {name!r}")
+        raise _contract_error(use, f"returned {len(x)} inputs and {len(y)} targets for {name!r}")
     return Tensors(x, y)
 
 
@@ -171,9 +171,9 @@ def _classes(splits: Splits) -> int | None:
     return largest + 1
 
 
-def _facts(use: str, split: Any, classes: int | None) -> SplitFacts:
+def _facts(use: str, split: Any, classes: int | None) -> SplitInfo:
     counts = class_counts(split.y.numpy(), classes) if isinstance(split, Tensors) else None
-    return SplitFacts(len(split), {}, contents=contents(use, split), class_counts=counts)
+    return SplitInfo(len(split), {}, contents=contents(use, split), class_counts=counts)
 
 
 def contents(use: str, split: Any) -> str:
@@ -186,18 +186,21 @@ def _digest(use: str, split: Any) -> list[Any]:
 
     They count unless a second look at them differs.
     """
-    if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _HASHED_BYTES:
+    if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
         return [len(split), _sample_hash(Tensors(split.x[None], split.y[None]), 0)]
     ends = (0, len(split) - 1)
     between = sorted(random.Random(len(split)).sample(range(len(split)), min(_LOOKED_AT, len(split))))  # noqa: S311
     looks = [
-        [*(_end_hash(use, split, row) for row in ends), *(_hash_between(split, row) for row in between)]
+        [
+            *(_boundary_sample_hash(use, split, row) for row in ends),
+            *(_inner_sample_hash(split, row) for row in between),
+        ]
         for _ in range(2)
     ]
     return [len(split), looks[0] if looks[0] == looks[1] else None]
 
 
-def _hash_between(split: Any, row: int) -> str:
+def _inner_sample_hash(split: Any, row: int) -> str:
     """One that cannot be read is named when it is trained on, with its number."""
     try:
         return _sample_hash(split, row)
@@ -205,7 +208,7 @@ def _hash_between(split: Any, row: int) -> str:
         return ""
 
 
-def _end_hash(use: str, split: Any, row: int) -> str:
+def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
     """The hash of the first or the last sample.
 
     Raises:
@@ -219,7 +222,7 @@ def _end_hash(use: str, split: Any, row: int) -> str:
         what = f"{type(error).__name__}: {error}"
         raise TrainingError(
             f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
-            f"at {place_of(error)}",
+            f"at {user_location(error)}",
             "make __len__ tell the truth",
         ) from error
     except (LockstepError, KeyboardInterrupt):
@@ -232,12 +235,12 @@ def _sample_hash(split: Any, row: int) -> str:
     with _fixed_randomness():
         sample = [split.x[row], split.y[row]] if isinstance(split, Tensors) else split[row]
     digest = hashlib.sha256()
-    for part in _parts(sample):
+    for part in _sample_bytes(sample):
         digest.update(part)
     return digest.hexdigest()
 
 
-def _parts(value: Any) -> Iterator[bytes]:
+def _sample_bytes(value: Any) -> Iterator[bytes]:
     """Bytes that stand for a sample; what has no bytes of its own stands with its type."""
     import torch
 
@@ -245,7 +248,7 @@ def _parts(value: Any) -> Iterator[bytes]:
         value = [item for key in sorted(value, key=str) for item in (key, value[key])]
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _parts(item)
+            yield from _sample_bytes(item)
     elif isinstance(value, torch.Tensor):
         yield f"{value.dtype}{tuple(value.shape)}".encode()
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -22,11 +22,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..process import OUT_OF_THE_WAY
+from ..process import LOWEST_PRIVATE_DESCRIPTOR
 from ..process import process_tree as family
 from . import training_rank
-from .event_loop import Multiplex
-from .rank_process import adopt, detach, show_as
+from .event_loop import EventLoop
+from .rank_process import apply_rank_environment, detach, show_as
 from .script_rank import STATUS, report, run_program
 
 _FRESH = (
@@ -107,7 +107,7 @@ class Agent:
         self._ranks: dict[int, int] = {}
         self._engine = -1
         self._pid = os.getpid()
-        self._multiplex = Multiplex()
+        self._multiplex = EventLoop()
 
     def serve(self) -> NoReturn:
         """Start, watch and report, until the supervisor kills this process or is gone."""
@@ -137,7 +137,7 @@ class Agent:
     def _end_all(self) -> NoReturn:
         """The supervisor is gone: nobody else is left to end what was started."""
         mark = os.environ.get(family.MARK, "")
-        family.end_all(lambda: family.descendants(os.getpid()) | family.marked(mark))
+        family.kill_processes(lambda: family.descendants(os.getpid()) | family.processes_with_mark(mark))
         os._exit(1)
 
     def _hear_engine(self) -> None:
@@ -183,16 +183,16 @@ class Agent:
     def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
         from .elastic_engine import run_engine
 
-        self._multiplex.forsake()
+        self._multiplex.close_in_child()
         os.set_inheritable(self._listen_fd, False)  # noqa: FBT003 - its only form
         return lambda: run_engine(self._order, self._listen_fd, theirs)
 
     def _be_rank(self, streams: list[int], environment: Mapping[str, str]) -> Callable[[], int]:
         order = self._order
-        self._multiplex.forsake()
+        self._multiplex.close_in_child()
         self._socket.detach()
         status = detach(self._pid, streams, self._status_fd)
-        adopt(environment)
+        apply_rank_environment(environment)
         attempt = Path(order["attempt_dir"])
         if order["program"]:
             show_as([sys.executable, "-u", *order["program"]])
@@ -205,7 +205,7 @@ class Agent:
         module = "script_rank" if order["program"] else "training_rank"
         rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
         command = [sys.executable, "-u", "-c", _FRESH.format(module=module), *rest]
-        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
         child = subprocess.Popen(
             command,
             stdin=streams[0],

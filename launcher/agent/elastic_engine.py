@@ -26,7 +26,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousIn
 _POLL_SECONDS = 0.05
 
 
-class Meeting(RendezvousHandler):
+class LeaderStoreRendezvous(RendezvousHandler):
     """The nodes' rendezvous: for each round a store on a socket of node 0, the first of which its supervisor has bound.
 
     Torch's own store would listen on every interface, on a port that another program may have taken meanwhile. A
@@ -103,7 +103,7 @@ class Meeting(RendezvousHandler):
         return True
 
 
-class Engine(SimpleElasticAgent):
+class ForkingElasticAgent(SimpleElasticAgent):
     """Elastic's agent, with ranks that are started by the process that has imported torch.
 
     It never ends a rank by itself, nor calls an end one: that is the supervisor's to decide, who also knows of the
@@ -178,7 +178,7 @@ class Engine(SimpleElasticAgent):
 
 def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> int:
     """Be the engine until the ranks have ended."""
-    handler = Meeting(order, listen_fd)
+    handler = LeaderStoreRendezvous(order, listen_fd)
     spec = WorkerSpec(
         role="default",
         local_world_size=order["processes"],
@@ -189,5 +189,5 @@ def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> i
         monitor_interval=_POLL_SECONDS,
         local_addr=order["address"],
     )
-    Engine(spec, order["attempt_dir"], agent).run()
+    ForkingElasticAgent(spec, order["attempt_dir"], agent).run()
     return 0

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 
-class Multiplex:
+class EventLoop:
     """Calls back when something can be read, and when a child has ended."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Multiplex:
             for key, _ in self._selector.select():
                 key.data()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: none of this is its own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import die_with_parent
-from ..process import OUT_OF_THE_WAY
+from ..process import LOWEST_PRIVATE_DESCRIPTOR
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
 _ARG_START = 45  # in /proc/self/stat after the name, and the end of the arguments follows
@@ -51,7 +51,7 @@ def detach(parent: int, streams: Sequence[int], status: int) -> int:
     ):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kept = fcntl.fcntl(status, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+    kept = fcntl.fcntl(status, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
     for target, source in enumerate(streams):
         os.dup2(source, target)
     _close_all_but({0, 1, 2, kept})
@@ -65,7 +65,7 @@ def _close_all_but(kept: set[int]) -> None:
                 os.close(number)
 
 
-def adopt(environment: Mapping[str, str]) -> None:
+def apply_rank_environment(environment: Mapping[str, str]) -> None:
     """Take a rank's environment, and randomness of its own."""
     os.environ.update(environment)
     multiprocessing.current_process().authkey = os.urandom(32)
@@ -99,6 +99,6 @@ def show_as(argv: Sequence[str]) -> None:
         )
 
 
-def room_for(argv: Sequence[str]) -> int:
+def argv_bytes(argv: Sequence[str]) -> int:
     """Bytes that ``show_as`` needs."""
     return sum(len(os.fsencode(part)) + 1 for part in argv)

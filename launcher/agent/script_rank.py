@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from ...data.common import is_of_people, let_in, place_of
+from ...data.common import is_user_code, let_in, user_location
 from ..machine import bind_rank
-from ..process import answer_requests
+from ..process import install_stack_handler
 from .rank_process import show_as
 
 STATUS = "LOCKSTEP_STATUS_FD"
@@ -40,7 +40,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     let_in()  # a program has these signals to itself
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
-    answer_requests(attempt, rank)
+    install_stack_handler(attempt, rank)
     try:
         return _run(program, attempt, rank, status_fd)
     except (SystemExit, KeyboardInterrupt):
@@ -152,9 +152,11 @@ def record(error: BaseException, attempt: Path, rank: int) -> None:
 def _place(chain: list[BaseException]) -> str:
     """The first of the user's in the chain of an error, where it began; else a library's."""
     places = [
-        place for place in map(place_of, reversed(chain)) if place and not place.startswith(f"{__file__}:")
+        place
+        for place in map(user_location, reversed(chain))
+        if place and not place.startswith(f"{__file__}:")
     ]
-    return next((place for place in places if is_of_people(place.rpartition(":")[0])), "".join(places[:1]))
+    return next((place for place in places if is_user_code(place.rpartition(":")[0])), "".join(places[:1]))
 
 
 def _chain(error: BaseException) -> list[BaseException]:

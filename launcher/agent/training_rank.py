@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import STOPPED, leave_to_supervisor
+from ...data.common import STOPPED, ignore_stop_signals
 from ..machine import bind_rank
-from ..process import answer_requests
+from ..process import install_stack_handler
 from .script_rank import STATUS, report
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:
     """Work as the worker that ``argv`` describes; the exit status."""
-    leave_to_supervisor()
+    ignore_stop_signals()
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
     if attempt := os.environ.get("LOCKSTEP_ATTEMPT_DIR"):
-        answer_requests(Path(attempt), rank)
+        install_stack_handler(Path(attempt), rank)
     if "--check" in argv:
         status = importlib.import_module("lockstep.training.check.run_checks").main(list(argv), worker.main)
     else:

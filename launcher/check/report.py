@@ -14,7 +14,7 @@ _WIDTH = 110
 _NAME = 17  # columns of a check's name
 
 
-class CheckTable:
+class CheckReport:
     """Collects findings.
 
     Args:
@@ -37,7 +37,7 @@ class CheckTable:
         """Take it in, and show it."""
         self.findings.append(finding)
         if not self._as_json:
-            put(lines_of(finding))
+            put(finding_lines(finding))
 
     def conclude(self, failure: LockstepError | None) -> int:
         """Say how it went; the exit status.
@@ -71,7 +71,7 @@ class CheckTable:
         }
 
 
-def lines_of(finding: Finding) -> list[str]:
+def finding_lines(finding: Finding) -> list[str]:
     """A finding for people: what, then where and what to do, each on lines of their own."""
     head = f"{finding.verdict}  {finding.check:<{_NAME}}"
     lines = _wrapped(finding.what, head)

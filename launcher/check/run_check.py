@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import LockstepError, RankLostError, TrainingError
-from ...data.config import SplitFacts
+from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
 from ..console import card, say
 from ..machine import World, reserved
-from ..train import Attempt, Request, find_weights
-from .report import CheckTable
-from .trial_runs import CheckRuns, ask
+from ..train import Attempt, Request, find_initial_weights
+from .report import CheckReport
+from .trial_runs import TrialRuns, ask
 from .verdicts import (
     CHECKPOINT,
     KILLED_AFTER,
     STEPS,
-    Comparison,
+    ComparisonConditions,
     judge_evaluation,
     judge_resume,
     judge_steps,
@@ -40,7 +40,7 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
     """Look, step, kill and resume; the exit status: 1 where the user's code breaks exactness."""
     unsaid = request.cpu is None and request.gpus is None
     cpu = _PROCESSES if unsaid else request.cpu
-    table = CheckTable(as_json=request.json)
+    table = CheckReport(as_json=request.json)
     failure: LockstepError | None = None
     with (
         reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
@@ -90,7 +90,7 @@ class Check:
         folder: Path,
         resolved: ResolvedConfig,
         world: World,
-        table: CheckTable,
+        table: CheckReport,
         hang_timeout: float,
     ) -> None:
         self._folder = folder
@@ -99,8 +99,8 @@ class Check:
         self._one = replace(world, processes=1, gpus=world.gpus[:1])
         self._table = table
         self._hang_timeout = hang_timeout
-        self._runs: CheckRuns
-        self._val: SplitFacts | None = None
+        self._runs: TrialRuns
+        self._val: SplitInfo | None = None
 
     def run(self) -> None:
         """Everything, in the order in which one mistake hides another."""
@@ -119,7 +119,7 @@ class Check:
             what = "nothing was trained, killed and resumed: correct what failed first"
             self._table.add(Finding("steps", "NOTE", what))
             return
-        self._under = Comparison(count, look["precision"], look["stilled"], self._cause())
+        self._under = ComparisonConditions(count, look["precision"], look["stilled"], self._cause())
         if count > 1:
             self._compare(look)
         else:
@@ -139,8 +139,8 @@ class Check:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))
                 return None
-            weights = find_weights(self._resolved)
-            self._runs = CheckRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
+            weights = find_initial_weights(self._resolved)
+            self._runs = TrialRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
             self._val = facts.val
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}

@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...data.common import LockstepError, error_from_json, write_json
-from ...data.config import DataFacts
+from ...data.config import DatasetInfo
 from ...training.config import RunConfig, RunSpec, WeightsFile
-from ...training.rank import take_over
+from ...training.rank import take_ownership
 from ..failures import Ending
-from ..hang import Inquiry, Lookout
+from ..hang import HangCoordinator, RankMonitor
 from ..machine import World
-from ..supervisor import next_attempt
+from ..supervisor import next_attempt_folder
 from ..train import Attempt, Look
 
 
 @dataclass(frozen=True)
-class CheckRuns:
+class TrialRuns:
     """Starts them, one run after the other."""
 
     folder: Path
     base: Path
     """The folder that the config's relative paths start from."""
-    facts: DataFacts
+    facts: DatasetInfo
     device: Literal["cpu", "gpu"]
     weights: tuple[WeightsFile, ...] = ()
     """What the model starts from."""
@@ -47,7 +47,7 @@ class CheckRuns:
         Raises:
             LockstepError: a rank failed.
         """
-        with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
+        with Attempt(next_attempt_folder(spec.parent, "attempt"), world) as attempt:
             return ask(attempt, spec, world, self._look(attempt, world), **task)
 
     def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
@@ -57,15 +57,15 @@ class CheckRuns:
             path = spec.parent / "die.json"
             write_json(path, {"task": "die", "steps": kill_after})
             argv += ["--check", str(path)]
-        with Attempt(next_attempt(spec.parent, "attempt"), world) as attempt:
-            take_over(spec.parent, attempt.folder.name)
+        with Attempt(next_attempt_folder(spec.parent, "attempt"), world) as attempt:
+            take_ownership(spec.parent, attempt.folder.name)
             look = self._look(attempt, world)
             return _told(attempt.folder, attempt.run(argv, _nothing, fenced=True, look=look))
 
     def _look(self, attempt: Attempt, world: World) -> Look:
         """The ranks of a check do not say how far they are: they are judged as any program's."""
-        lookout = Lookout(attempt.folder, self.hang_timeout, world.processes)
-        return Inquiry(lookout, world.size, training=False).tick
+        lookout = RankMonitor(attempt.folder, self.hang_timeout, world.processes)
+        return HangCoordinator(lookout, world.size, training=False).tick
 
 
 def _unwatched(_: Ending) -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...data.config import DataFacts
-from ...data.order import Batches, micro_sizes
+from ...data.config import DatasetInfo
+from ...data.order import EpochBatches, micro_batch_sizes
 from ...training.check import Finding
 from ...training.config import CheckpointConfig, RunConfig
 
@@ -27,7 +27,7 @@ _REPRODUCIBLE = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonConditions:
     """Under which conditions numbers were compared."""
 
     processes: int
@@ -50,7 +50,7 @@ class Comparison:
         return f"in {precision}" + (f", {self.stilled}" if self.stilled else "")
 
 
-def small(config: RunConfig, facts: DataFacts, processes: int) -> RunConfig:
+def small(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
     """The run, shortened to a few small steps with one checkpoint between them."""
     n = facts.train.length
     size = batch_size(n, config.data.batch_size, config.data.max_micro_batch, processes)
@@ -62,7 +62,7 @@ def small(config: RunConfig, facts: DataFacts, processes: int) -> RunConfig:
     return config.model_copy(update={"data": data, "train": train, "checkpoint": checkpoint})
 
 
-def without_validation(facts: DataFacts) -> DataFacts:
+def without_validation(facts: DatasetInfo) -> DatasetInfo:
     """For a validation that takes too long; one split off a user's own set stays, as their lengths are checked."""
     if facts.val is None or (facts.kind == "user" and facts.val.subset is not None):
         return facts
@@ -79,14 +79,14 @@ def batch_size(n: int, asked: int, limit: int | None, processes: int) -> int:
 
 
 def _has_single(n: int, size: int, limit: int | None, processes: int) -> bool:
-    batches = Batches(n, size)
+    batches = EpochBatches(n, size)
     parts = [
         batches.shard(step, rank, processes) for step in (0, batches.steps - 1) for rank in range(processes)
     ]
-    return any(1 in micro_sizes(stop - start, limit) for start, stop in parts)
+    return any(1 in micro_batch_sizes(stop - start, limit) for start, stop in parts)
 
 
-def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Comparison) -> Finding:
+def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: ComparisonConditions) -> Finding:
     """N processes against one: the gradients of the first step, the weights after the last.
 
     Weights are judged in fp64 only: Adam makes a whole step of a gradient's rounding.
@@ -112,7 +112,7 @@ def _worst(parameter: dict[str, Any]) -> str:
 
 
 def judge_evaluation(
-    one: dict[str, float], many: dict[str, float], length: int, under: Comparison
+    one: dict[str, float], many: dict[str, float], length: int, under: ComparisonConditions
 ) -> Finding:
     """Every validation sample once, and the same metrics."""
     for name, value in one.items():
@@ -132,7 +132,7 @@ def _agree(one: float, other: float, limit: float) -> bool:
     return (math.isnan(one) and math.isnan(other)) or abs(one - other) <= limit * max(1.0, abs(one))
 
 
-def judge_resume(difference: dict[str, Any] | None, under: Comparison) -> Finding:
+def judge_resume(difference: dict[str, Any] | None, under: ComparisonConditions) -> Finding:
     """A resumed run that did not end as the uninterrupted one.
 
     Args:

@@ -9,8 +9,8 @@ import typer
 import typer.core
 
 from ...data.common import UsageError
-from ..console import documented, guarded
-from ..options import Nodes, Supervision
+from ..console import json_errors, run_with_error_card
+from ..options import Nodes, SupervisionOptions
 from . import run_commands as cli_runs
 from . import sandbox_commands as cli_slurm
 from . import submit_command as cli_submit
@@ -94,16 +94,16 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from ..config import resolve
     from ..console import say
-    from ..train import Request, config_of
+    from ..train import Request, read_run_config
     from ..train import training_run as local
 
-    with documented(json=json):
+    with json_errors(json=json):
         source, settings = split_config(config, overrides)
         own = source is None and resume not in ("auto", "never")
-        resolved = config_of(resume, settings) if own else resolve(source, settings)
+        resolved = read_run_config(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
-        patience = Supervision(hang_timeout, max_restarts)
+        patience = SupervisionOptions(hang_timeout, max_restarts)
         request = Request(gpus, cpu, json, name, resume, where, patience)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
@@ -144,15 +144,15 @@ def run(
     grace: GraceOption = 10.0,
 ) -> None:
     """Start any torchrun-style program, unchanged; its own exit status is passed on."""
-    from ..script import Program
+    from ..script import ScriptRequest
     from ..script import debug as debug_here
     from ..script import run as run_it
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
     where = Nodes(nodes, node_rank, rendezvous, node_timeout)
-    patience = Supervision(hang_timeout, max_restarts, grace)
-    command = Program(program, gpus, cpu, name, start, where, patience)
+    patience = SupervisionOptions(hang_timeout, max_restarts, grace)
+    command = ScriptRequest(program, gpus, cpu, name, start, where, patience)
     raise typer.Exit(debug_here(command) if debug else run_it(command))
 
 
@@ -179,24 +179,24 @@ def resume(
     """Train a run on, on as many processes as there are now; `train.epochs=N` extends it."""
     from ..runs import ANY_RUN, find_run
     from ..slurm import read_job
-    from ..submit import refuse_unbegun, resume_there
+    from ..submit import refuse_never_started, resubmit_run
     from ..sweep import refuse_sweep
-    from ..train import Request, config_of
+    from ..train import Request, read_run_config
     from ..train import training_run as local
 
-    with documented(json=json):
+    with json_errors(json=json):
         folder = find_run(run, ANY_RUN)
         refuse_sweep(folder)
         job = read_job(folder)
         if job is not None and not (here or gpus or cpu):
             said = [*(overrides or []), *given(ctx, _OF_A_LOCAL_RUN)]
-            raise typer.Exit(resume_there(folder, job, said, as_json=json))
+            raise typer.Exit(resubmit_run(folder, job, said, as_json=json))
         if job is not None:
-            refuse_unbegun(folder, job)
+            refuse_never_started(folder, job)
         where = Nodes(nodes, node_rank, rendezvous, node_timeout)
-        patience = Supervision(hang_timeout, max_restarts)
+        patience = SupervisionOptions(hang_timeout, max_restarts)
         request = Request(gpus, cpu, json, None, run, where, patience)
-        raise typer.Exit(local.train(config_of(run, overrides or []), request))
+        raise typer.Exit(local.train(read_run_config(run, overrides or []), request))
 
 
 @app.command("eval")
@@ -215,8 +215,8 @@ def evaluate(
     from ..train import Request
     from ..train import evaluate as evaluate_run
 
-    with documented(json=json):
-        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=Supervision(hang_timeout))
+    with json_errors(json=json):
+        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(evaluate_run(run, request, checkpoint))
 
 
@@ -235,9 +235,9 @@ def check(
     from ..config import resolve
     from ..train import Request
 
-    with documented(json=json):
+    with json_errors(json=json):
         resolved = resolve(*split_config(config, overrides))
-        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=Supervision(hang_timeout))
+        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(checked(resolved, request))
 
 
@@ -253,7 +253,7 @@ def show(
     from ..commands import show as look
     from ..config import resolve
 
-    with documented(json=json):
+    with json_errors(json=json):
         raise typer.Exit(look.show(resolve(*split_config(config, overrides)), out, as_json=json))
 
 
@@ -275,16 +275,18 @@ def sweep(
     slurm: dict[str, Any],
 ) -> None:
     """Train a grid of settings, a run for each point, and print a table of the results."""
-    from ..sweep import SweepRequest, existing, is_of_slurm, sweep_here, sweep_there
+    from ..sweep import SweepRequest, existing, is_submitted_sweep, run_local_sweep, submit_sweep
 
-    with documented(json=json):
+    with json_errors(json=json):
         hang_timeout = 600.0 if slurm["hang_timeout"] is None else slurm["hang_timeout"]
-        patience = Supervision(hang_timeout, slurm["max_restarts"] or 0)
+        patience = SupervisionOptions(hang_timeout, slurm["max_restarts"] or 0)
         what = split_config(config, settings)
         job = {"submit": submit, "cluster": slurm.pop("cluster"), "slurm": slurm, "at_once": at_once}
         request = SweepRequest(*what, gpus, cpu, name, patience, retry, sort, dry_run, json, **job)
         found = existing(request)
-        raise typer.Exit((sweep_there if is_of_slurm(found, request) else sweep_here)(found, request))
+        raise typer.Exit(
+            (submit_sweep if is_submitted_sweep(found, request) else run_local_sweep)(found, request)
+        )
 
 
 app.add_typer(cli_runs.app)
@@ -306,4 +308,4 @@ def version(
 
 def main() -> None:
     """The console command: every error that is meant for people becomes a card and an exit status."""
-    guarded(app)
+    run_with_error_card(app)

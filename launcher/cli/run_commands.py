@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..console import documented
+from ..console import json_errors
 from .options import JsonOption, RunArgument, SortOption
 
 app = typer.Typer()
@@ -29,7 +29,7 @@ def status(
     """Say how a run or sweep is doing, or list all runs, newest first."""
     from ..commands import status as board
 
-    with documented(json=json):
+    with json_errors(json=json):
         raise typer.Exit(board.show(run, watch=watch, as_json=json, sort=sort))
 
 

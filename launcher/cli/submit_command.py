@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from ..console import documented
+from ..console import json_errors
 from .options import JsonOption, first_positional, split_config
 from .slurm_options import with_job_options
 
@@ -58,7 +58,7 @@ def submit(
     from ..submit import SubmitRequest
     from ..submit import submit as send
 
-    with documented(json=json):
+    with json_errors(json=json):
         program, config = _program_or_config(what or [])
         resolved = None if program else resolve(*config)
         cluster = slurm.pop("cluster")

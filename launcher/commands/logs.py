@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW, Merger, merged, put, ranks_in_words, say
+from ..console import WINDOW, LineMerger, merged, put, ranks_in_words, say
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -18,10 +18,10 @@ from ..runs import (
     ask,
     attempts,
     find_run,
-    is_slurm,
+    is_submitted,
     is_sweep,
+    merge_job_status,
     read_status,
-    with_jobs,
     without_attempt,
     words,
 )
@@ -52,7 +52,7 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
         raise UsageError(
             f"{folder.name} is a sweep: its points have the logs", f"`launch logs {folder.name}-000`"
         )
-    if is_slurm(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
+    if is_submitted(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
         _show_jobs(folder, follow=follow)
         if not attempts(folder):
             return 0
@@ -91,7 +91,7 @@ def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
 
 def _show_jobs(folder: Path, *, follow: bool) -> None:
     """What jobs and nodes wrote, for as long as there is no rank: set-up lines, and why nothing started."""
-    tails: dict[Path, _Tail] = {}
+    remote_log_tails: dict[Path, _Tail] = {}
     told = ""
     looked = -_QUEUE_SECONDS
     while not attempts(folder):
@@ -99,19 +99,19 @@ def _show_jobs(folder: Path, *, follow: bool) -> None:
         if time.monotonic() - looked > _QUEUE_SECONDS:
             answer = ask([folder])
             looked = time.monotonic()
-            found = with_jobs(read_status(folder), answer)
+            found = merge_job_status(read_status(folder), answer)
             over = over or found.is_over
             if (now := "; ".join(words(found))) != told:
                 say([f"{folder.name} is {found.status}: {now}"])
                 told = now
         for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
-            tail = tails.get(path) or tails.setdefault(path, _Tail(path))
+            tail = remote_log_tails.get(path) or remote_log_tails.setdefault(path, _Tail(path))
             if not put(_marked(path, tail.more(rest=over))):
                 over = True
         if over:
             break
         time.sleep(_EVERY_SECONDS)
-    for tail in tails.values():
+    for tail in remote_log_tails.values():
         tail.close()
 
 
@@ -186,7 +186,7 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
                 return 0
         running = _goes_on(folder)
         while running and not _later(folder, number):
-            waits = is_slurm(folder) and not is_held(folder / LOCK)
+            waits = is_submitted(folder) and not is_held(folder / LOCK)
             time.sleep(_QUEUE_SECONDS if waits else _EVERY_SECONDS)
             running = _goes_on(folder)
         if not (later := _later(folder, number)):
@@ -198,41 +198,41 @@ def _goes_on(folder: Path) -> bool:
     """Whether a launcher has the run, or SLURM a job that will take it up again."""
     if is_held(folder / LOCK):
         return True
-    return is_slurm(folder) and not with_jobs(read_status(folder), ask([folder])).is_over
+    return is_submitted(folder) and not merge_job_status(read_status(folder), ask([folder])).is_over
 
 
 def _later(folder: Path, number: int | None) -> list[int]:
     return [other for other in attempts(folder) if other > (number or 0)]
 
 
-def _show_more(merger: Merger, tails: dict[int, _Tail], *, over: bool) -> bool:
+def _show_more(merger: LineMerger, remote_log_tails: dict[int, _Tail], *, over: bool) -> bool:
     """What the files have got; a line waits until the next look, so that other ranks can join it."""
-    for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in tails.items()}):
-        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(tails)):
+    for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in remote_log_tails.items()}):
+        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(remote_log_tails)):
             return False
-    return _put(merger, 0 if over or len(tails) == 1 else merger.fresh, len(tails))
+    return _put(merger, 0 if over or len(remote_log_tails) == 1 else merger.fresh, len(remote_log_tails))
 
 
-def _put(merger: Merger, keep: int, of: int) -> bool:
+def _put(merger: LineMerger, keep: int, of: int) -> bool:
     shown = [_shown(text, ranks, of) for text, ranks in merger.ready(keep)]
     return not shown or put(shown)
 
 
 def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
     """Show one attempt as it grows, until there is a later one or the run is over; whether somebody reads on."""
-    tails: dict[int, _Tail] = {}
-    merger = Merger()
+    remote_log_tails: dict[int, _Tail] = {}
+    merger = LineMerger()
     try:
         while True:
             over = not is_held(folder / LOCK) or attempts(folder)[-1] > number  # looked at before the files
             for other, path in _logs(folder / f"attempt-{number}").items():
-                if other not in tails and rank in (None, other):
-                    tails[other] = _Tail(path)
-            if not _show_more(merger, tails, over=over):
+                if other not in remote_log_tails and rank in (None, other):
+                    remote_log_tails[other] = _Tail(path)
+            if not _show_more(merger, remote_log_tails, over=over):
                 return False
             if over:
                 return True
             time.sleep(_EVERY_SECONDS)
     finally:
-        for tail in tails.values():
+        for tail in remote_log_tails.values():
             tail.close()

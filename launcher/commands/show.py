@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import RankLostError, error_from_json
-from ...data.config import DataFacts
+from ...data.config import DatasetInfo
 from ..config import ResolvedConfig
 from ..console import put, put_json
-from ..train import Preparation
+from ..train import DataPreparation
 
 _BAR = 40  # characters of the longest bar
 
 
 def show(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
     """Draw and print; the exit status."""
-    facts = Preparation(resolved.config.data, resolved.base).wait()
+    facts = DataPreparation(resolved.config.data, resolved.base).wait()
     path = (out or Path(f"{resolved.name}-samples.png")).resolve()
     question = {
         "data": resolved.config.data.model_dump(mode="json"),
@@ -54,7 +54,7 @@ def _ask(question: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _describe(facts: DataFacts) -> dict[str, Any]:
+def _describe(facts: DatasetInfo) -> dict[str, Any]:
     return {
         "data": facts.name,
         "train_samples": facts.train.length,
@@ -67,7 +67,7 @@ def _describe(facts: DataFacts) -> dict[str, Any]:
     }
 
 
-def _lines(facts: DataFacts, document: dict[str, Any]) -> list[str]:
+def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     shape = " x ".join(map(str, facts.input_shape or ())) or "unknown shape"
     val = f"{document['val_samples']:,} for validation"
     lines = [f"{facts.name}: {facts.train.length:,} training samples, {val}, input {shape}"]
@@ -80,6 +80,6 @@ def _lines(facts: DataFacts, document: dict[str, Any]) -> list[str]:
     return [*lines, f"picture: {document['picture']}"] if document.get("picture") else lines
 
 
-def plain_name(facts: DataFacts, label: int) -> str:
+def plain_name(facts: DatasetInfo, label: int) -> str:
     """The class's name, or its number where it has none."""
     return facts.class_names[label] if facts.class_names else str(label)

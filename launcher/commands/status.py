@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from ..console import figure, put, put_json, redraw
-from ..process import Owner
+from ..process import LockOwner
 from ..runs import (
     ANY_RUN,
     Status,
     all_runs,
     ask,
     attempts,
-    brief,
     find_run,
     is_sweep,
+    job_summary,
+    merge_job_status,
     read_status,
     runs_root,
     since,
     statuses,
-    with_jobs,
     words,
 )
 from ..slurm import newest_log
 from ..sweep import (
     Point,
     Sweep,
-    aligned,
+    align_columns,
     all_sweeps,
     lines,
     overall,
@@ -86,7 +86,7 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
 
 
 def _one(folder: Path) -> _View:
-    status = with_jobs(read_status(folder), ask([folder], accounts=True))
+    status = merge_job_status(read_status(folder), ask([folder], accounts=True))
     return status.to_json(), details(status), status.is_over
 
 
@@ -103,7 +103,7 @@ def _sweep(folder: Path, sort: str | None) -> _View:
 def _all(root: Path) -> _View:
     found = all_runs(root)
     answer = ask(run.folder for run in found)
-    known = {run.folder: with_jobs(run, answer) for run in found}
+    known = {run.folder: merge_job_status(run, answer) for run in found}
     sweeps = [(sweep, points_of(sweep, known)) for sweep in all_sweeps(root)]
     points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
     runs = [run for folder, run in known.items() if folder not in points]
@@ -134,7 +134,7 @@ def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[Point]]]) -> list[str]:
         rows.append(
             [sweep.folder.name, overall(points), f"{done} of {len(points)}", " ".join(sweep.labels.values())]
         )
-    return aligned(rows, left={0, 1, 2, 3}) if rows else []
+    return align_columns(rows, left={0, 1, 2, 3}) if rows else []
 
 
 def _table(runs: Sequence[Status]) -> list[str]:
@@ -147,9 +147,9 @@ def _table(runs: Sequence[Status]) -> list[str]:
         for run in runs
     ]
     if any(run.slurm for run in runs):
-        for row, job in zip(rows, ["SLURM", *map(brief, runs)], strict=True):
+        for row, job in zip(rows, ["SLURM", *map(job_summary, runs)], strict=True):
             row.append(job)
-    return aligned(rows, left={0, 1, 4, 6})
+    return align_columns(rows, left={0, 1, 4, 6})
 
 
 def _gave_up(runs: Sequence[Status]) -> list[str]:
@@ -192,11 +192,11 @@ def details(status: Status) -> list[str]:
         shown.append(f"its last job's log: {log}")
     if numbers := attempts(status.folder):
         shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
-    if status.can_go_on:
+    if status.is_resumable:
         anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
         shown.append(f"go on with `launch resume {status.folder.name}`{anew}")
     return shown
 
 
-def _started(owner: Owner) -> str:
+def _started(owner: LockOwner) -> str:
     return time.strftime(", since %Y-%m-%d %H:%M:%S", time.localtime(owner.time))

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...data.common import LockstepError, MachineError, UsageError
 from ...training.checkpoint import list_checkpoints, step_of
 from ..console import say
-from ..process import Owner, is_held, read_owner, start_of
+from ..process import LockOwner, is_held, process_start_time, read_owner
 from ..runs import (
     ANY_RUN,
     LOCK,
@@ -20,14 +20,14 @@ from ..runs import (
     ask,
     find_run,
     has_stopped,
-    is_slurm,
+    is_submitted,
     is_sweep,
     live_jobs,
+    merge_job_status,
     read_status,
     though,
     until,
     waits,
-    with_jobs,
     write_request,
 )
 from ..runs import slurm_jobs as job_ask
@@ -52,7 +52,7 @@ def cancel(name: str, grace: float) -> int:
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
         return sweep_ask.cancel(sweep)
-    if is_slurm(folder) and _cancel_jobs(folder):
+    if is_submitted(folder) and _cancel_jobs(folder):
         return 0
     if not is_held(folder / LOCK):
         return _say_over(folder)
@@ -79,7 +79,7 @@ def stop(name: str, wait: float) -> int:
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
         return sweep_ask.stop(sweep, wait)
-    if is_slurm(folder):
+    if is_submitted(folder):
         return _stop_jobs(folder, wait)
     if not is_held(folder / LOCK):
         return _say_over(folder)
@@ -116,7 +116,7 @@ def _runs(folder: Path) -> bool:
 
 def _look(folder: Path) -> Status:
     """How a run stands, as ``launch status`` says it."""
-    return with_jobs(read_status(folder), ask([folder]))
+    return merge_job_status(read_status(folder), ask([folder]))
 
 
 def _cancel_jobs(folder: Path) -> bool:
@@ -137,7 +137,7 @@ def _say_stopped(folder: Path) -> int:
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
-    say([f"{words}; go on with `launch resume {folder.name}`" if status.can_go_on else words])
+    say([f"{words}; go on with `launch resume {folder.name}`" if status.is_resumable else words])
     return 0
 
 
@@ -199,13 +199,13 @@ def _newest(folder: Path) -> int:
     return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=-1)
 
 
-def _owner(folder: Path) -> Owner:
+def _owner(folder: Path) -> LockOwner:
     """The process that has the run, if it may be signalled from here.
 
     Raises:
         MachineError: it runs elsewhere, or it cannot be told which process it is.
     """
-    found: list[Owner] = []
+    found: list[LockOwner] = []
 
     def told() -> bool:
         found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
@@ -224,7 +224,7 @@ def _owner(folder: Path) -> Owner:
     )
 
 
-def _end(owner: Owner, grace: float) -> bool:
+def _end(owner: LockOwner, grace: float) -> bool:
     """SIGTERM, and SIGKILL where that does not help within ``grace`` seconds; whether it did.
 
     By pidfd: the number is checked against the start time after the process was opened, so no other can be hit.
@@ -261,17 +261,17 @@ def _family(pid: int) -> Iterator[tuple[int, int]]:
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (thread / "children").read_text().split()):
-                yield child, start_of(child)
+                yield child, process_start_time(child)
                 yield from _family(child)
 
 
 def _is_gone(pid: int, start: int) -> bool:
     """Wait for the end of a process that has lost its launcher, which it owes; kill it where it does not come."""
-    if until(lambda: start_of(pid) != start, _GONE_SECONDS):
+    if until(lambda: process_start_time(pid) != start, _GONE_SECONDS):
         return True
     with suppress(OSError):
         process = os.pidfd_open(pid)
-        if start_of(pid) == start:
+        if process_start_time(pid) == start:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         os.close(process)
-    return until(lambda: start_of(pid) != start, _GONE_SECONDS)
+    return until(lambda: process_start_time(pid) != start, _GONE_SECONDS)

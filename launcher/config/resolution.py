@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ... import configs
-from ...data.common import UsageError, did_you_mean
-from ...training.config import FOREIGN_KEYS, RunConfig
-from .error_messages import dotted, unknown_key, wrong_value
+from ...data.common import UsageError, closest_name
+from ...training.config import UNSUPPORTED_KEYS, RunConfig
+from .error_messages import dotted, wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
+from .unknown_keys import unknown_key
 from .yaml_file import (
     KeyPath,
     format_value,
@@ -65,7 +66,7 @@ class _Override:
 
 
 @dataclass
-class _Draft:
+class _PartialConfig:
     """A config that is being put together, and all that is wrong with it."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -126,7 +127,7 @@ def _find(name: str) -> tuple[Path, str, bool]:
     if not (path.suffix in _SUFFIXES or "/" in name or _is_file(path)):
         raise _unknown_recipe(name, packaged)
     if not _exists(path):
-        near = did_you_mean(path.name, _neighbours(path))
+        near = closest_name(path.name, _neighbours(path))
         hint = f"did you mean {path.parent / near}? " if near else ""
         raise UsageError(f"{printable(name)}: there is no such file", hint + _choices(packaged))
     return path.absolute(), name, False
@@ -147,7 +148,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _unknown_recipe(name: str, packaged: dict[str, Path]) -> UsageError:
-    near = did_you_mean(name, [*packaged, *_neighbours(Path(name))])
+    near = closest_name(name, [*packaged, *_neighbours(Path(name))])
     hint = f"did you mean {quoted(near)}? " if near else ""
     return UsageError(f"unknown config {quoted(name)}", hint + _choices(packaged))
 
@@ -163,7 +164,7 @@ def _neighbours(path: Path) -> list[str]:
         return []
 
 
-def _from_file(source: Path, shown: str) -> _Draft:
+def _from_file(source: Path, shown: str) -> _PartialConfig:
     file = read_yaml(source, shown)
 
     def origin(line: int) -> _Origin:
@@ -171,17 +172,17 @@ def _from_file(source: Path, shown: str) -> _Draft:
 
     origins: dict[KeyPath, _Origin] = {(): origin(1)}
     origins |= {path: origin(line) for path, line in file.lines.items()}
-    return _Draft(file.values, origins, [(origin(line), message) for line, message in file.problems])
+    return _PartialConfig(file.values, origins, [(origin(line), message) for line, message in file.problems])
 
 
-def _override(draft: _Draft, arguments: Sequence[str]) -> None:
+def _override(draft: _PartialConfig, arguments: Sequence[str]) -> None:
     overrides = [found for index, text in enumerate(arguments) if (found := _parse(draft, index, text))]
     _drop_orphans(draft, overrides)
     for override in overrides:
         _apply(draft, override)
 
 
-def _parse(draft: _Draft, index: int, text: str) -> _Override | None:
+def _parse(draft: _PartialConfig, index: int, text: str) -> _Override | None:
     key, equals, raw = (part.strip() for part in text.partition("="))
     path = tuple(key.split("."))
     value, problems = parse_value(raw, len(path))
@@ -197,7 +198,7 @@ def _parse(draft: _Draft, index: int, text: str) -> _Override | None:
     return None if problems else _Override(path, value, origin)
 
 
-def _drop_orphans(draft: _Draft, overrides: Sequence[_Override]) -> None:
+def _drop_orphans(draft: _PartialConfig, overrides: Sequence[_Override]) -> None:
     """Takes from the file what belonged to a thing that the command line replaces by another."""
     chosen = {override.path[0]: override.value for override in overrides if override.path[1:] == ("use",)}
     defaults = LaunchConfig().model_dump()
@@ -206,11 +207,11 @@ def _drop_orphans(draft: _Draft, overrides: Sequence[_Override]) -> None:
         if section not in _OWNERS or not isinstance(given, dict) or not isinstance(use, str):
             continue
         if use != given.get("use", defaults[section]["use"]):
-            for key in FOREIGN_KEYS.get(use, ()) if section == "optimizer" else ("args",):
+            for key in UNSUPPORTED_KEYS.get(use, ()) if section == "optimizer" else ("args",):
                 _drop(draft, (section, key), use)
 
 
-def _drop(draft: _Draft, path: tuple[str, str], use: str) -> None:
+def _drop(draft: _PartialConfig, path: tuple[str, str], use: str) -> None:
     section, key = path
     if draft.values[section].pop(key, None):
         where = _place(draft, path).short
@@ -219,7 +220,7 @@ def _drop(draft: _Draft, path: tuple[str, str], use: str) -> None:
     _forget(draft, path)
 
 
-def _apply(draft: _Draft, override: _Override) -> None:
+def _apply(draft: _PartialConfig, override: _Override) -> None:
     *outer, last = override.path
     node = draft.values
     for depth, key in enumerate(outer, start=1):
@@ -236,11 +237,11 @@ def _apply(draft: _Draft, override: _Override) -> None:
     draft.origins |= dict.fromkeys(_paths(override.value, override.path), override.origin)
 
 
-def _forget(draft: _Draft, path: KeyPath) -> None:
+def _forget(draft: _PartialConfig, path: KeyPath) -> None:
     draft.origins = {known: origin for known, origin in draft.origins.items() if known[: len(path)] != path}
 
 
-def _refuse_values(draft: _Draft) -> None:
+def _refuse_values(draft: _PartialConfig) -> None:
     """Refuses what no key may hold, whatever it is called."""
     for path in _secrets(draft.values, ()):
         advice = "a config is kept with its run; set it in the environment instead"
@@ -250,7 +251,7 @@ def _refuse_values(draft: _Draft) -> None:
             _complain(draft, path, f"{dotted(path)} = {value}: must be a finite number")
 
 
-def _validate(draft: _Draft) -> LaunchConfig:
+def _validate(draft: _PartialConfig) -> LaunchConfig:
     try:
         # In JSON pydantic is strict about numbers and text and yet takes a list for a tuple.
         config = LaunchConfig.model_validate_json(json.dumps(draft.values), strict=True)
@@ -263,7 +264,7 @@ def _validate(draft: _Draft) -> LaunchConfig:
     return config
 
 
-def _translate(draft: _Draft, found: Any, *, guess: bool) -> None:
+def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:
     path: KeyPath = found["loc"]
     if found["type"] != "extra_forbidden":
         _complain(draft, path, wrong_value(path, found))
@@ -272,7 +273,7 @@ def _translate(draft: _Draft, found: Any, *, guess: bool) -> None:
     _complain(draft, path, unknown_key(max(path, asked, key=len), guess=guess))
 
 
-def _complain(draft: _Draft, path: KeyPath, message: str) -> None:
+def _complain(draft: _PartialConfig, path: KeyPath, message: str) -> None:
     """Adds a problem, unless the value or what it stands in was complained about before."""
     if any(path[:depth] in draft.judged for depth in range(1, len(path) + 1)):
         return
@@ -280,13 +281,13 @@ def _complain(draft: _Draft, path: KeyPath, message: str) -> None:
     draft.problems.append((_place(draft, path), message))
 
 
-def _place(draft: _Draft, path: KeyPath) -> _Origin:
+def _place(draft: _PartialConfig, path: KeyPath) -> _Origin:
     """The origin of a value, else of what it stands in."""
     around = (path[:depth] for depth in range(len(path), -1, -1))
     return next(draft.origins[known] for known in around if known in draft.origins)
 
 
-def _short(draft: _Draft, path: KeyPath) -> str:
+def _short(draft: _PartialConfig, path: KeyPath) -> str:
     origin = draft.origins.get(path)
     return origin.short if origin else "default"
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .console import put_json as put_json
     from .console import redraw as redraw
     from .console import say as say
-    from .error_boundary import documented as documented
-    from .error_boundary import guarded as guarded
+    from .error_boundary import json_errors as json_errors
+    from .error_boundary import run_with_error_card as run_with_error_card
     from .line_merger import WINDOW as WINDOW
-    from .line_merger import Merger as Merger
+    from .line_merger import LineMerger as LineMerger
     from .line_merger import merged as merged
     from .line_merger import ranks_in_words as ranks_in_words
     from .line_merger import spans as spans

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import FrameType
 
 from ...data.common import LockstepError, MachineError, UsageError, full_disk
-from ..process import be_private
+from ..process import set_private_umask
 
 _STDERR = 2
 
 
-def guarded(command: Callable[[], object]) -> None:
+def run_with_error_card(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process as it ended."""
-    be_private()
+    set_private_umask()
     _hold_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
@@ -66,7 +66,7 @@ def _hold_standard_streams() -> None:
 
 
 @contextmanager
-def documented(*, json: bool) -> Iterator[None]:
+def json_errors(*, json: bool) -> Iterator[None]:
     """With ``--json`` a refusal, too, is one document on stdout, in the form of a failed run's outcome."""
     try:
         yield

@@ -16,7 +16,7 @@ class _Line:
 
 
 @dataclass
-class _Same:
+class _TextQueue:
     """Lines of one text. What a rank has written of those that wait are the first ones, without a gap."""
 
     waiting: deque[_Line] = field(default_factory=deque)
@@ -32,7 +32,7 @@ class _Same:
         return self.waiting[position] if position < len(self.waiting) else None
 
 
-class Merger:
+class LineMerger:
     """Takes lines of each rank in their order, and gives them out in the order in which they first came.
 
     A rank's line joins the first line of the same text that waits and that this rank has not written; two equal
@@ -41,13 +41,13 @@ class Merger:
 
     def __init__(self) -> None:
         self._waiting: deque[_Line] = deque()
-        self._by_text: dict[str, _Same] = {}
+        self._by_text: dict[str, _TextQueue] = {}
         self.fresh = 0
         """Lines that wait since the last call of ``ready``."""
 
     def feed(self, rank: int, text: str) -> None:
         """One line of a rank, without its end."""
-        same = self._by_text.setdefault(text, _Same())
+        same = self._by_text.setdefault(text, _TextQueue())
         line = same.next_of(rank)
         if line is None:
             line = _Line(text)
@@ -83,7 +83,7 @@ class Merger:
 
 def merged(streams: Mapping[int, Iterable[str]]) -> Iterator[tuple[str, list[int]]]:
     """The lines of files that are complete, each with its ranks."""
-    merger = Merger()
+    merger = LineMerger()
     for _ in merger.feed_in_turns(streams):
         yield from merger.ready()
     yield from merger.ready(keep=0)

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 from ..console import say
-from ..runs import note_stop, take_request
-from .supervisor_page import RankPage
+from ..runs import record_stop_reason, take_request
+from .supervisor_page import SupervisorPage
 
 
-class Steering(RankPage):
+class HorizonControl(SupervisorPage):
     """The supervisor's side of the page that it shares with the ranks of this node.
 
     Args:
@@ -23,7 +23,7 @@ class Steering(RankPage):
     def __init__(self, folder: Path, ranks: int, every_minutes: float | None) -> None:
         super().__init__(ranks)
         self._folder = folder
-        self._early: list[int] = []
+        self._early_signals: list[int] = []
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
 
@@ -34,7 +34,7 @@ class Steering(RankPage):
         SLURM sends it at the end of a grace, must not cost. An interrupt still ends this process.
         """
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, lambda number, _: self._early.append(number))
+            signal.signal(number, lambda number, _: self._early_signals.append(number))
 
     @property
     def stopping(self) -> bool:
@@ -43,13 +43,13 @@ class Steering(RankPage):
 
     def tick(self) -> None:
         """Let the ranks go on, or do what was asked; called many times a second."""
-        while self._early:
-            self.signalled(self._early.pop())
+        while self._early_signals:
+            self.signalled(self._early_signals.pop())
         request = take_request(self._folder)
         if request is not None and request.what == "stop":
             self.stop(request.by)
         elif request is not None or self._is_due():
-            self._horizon.ask_for_checkpoint()
+            self._horizon.request_checkpoint()
         self._horizon.extend()
 
     def words(self) -> tuple[int, int, bool]:
@@ -74,7 +74,7 @@ class Steering(RankPage):
         """
         if self._horizon.stopping:
             return number != signal.SIGINT
-        note_stop(self._folder, signal.Signals(number).name)
+        record_stop_reason(self._folder, signal.Signals(number).name)
         self.stop(signal.Signals(number).name)
         return True
 

@@ -6,24 +6,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runs import note_stop
-from .horizon_control import Steering
-from .time_limit import LIMIT, Deadline
+from ..runs import record_stop_reason
+from .horizon_control import HorizonControl
+from .time_limit import LIMIT, TimeLimitWatch
 
 
 @dataclass(frozen=True)
-class Submitted:
+class JobContext:
     """A run that ``launch submit`` has laid out."""
 
     folder: Path
     wandb_id: str
     """Minted at submission: every attempt of every job is the same W&B run."""
-    deadline: Deadline
+    deadline: TimeLimitWatch
 
-    def tick(self, steering: Steering) -> None:
+    def tick(self, steering: HorizonControl) -> None:
         """Stop a training in time."""
         self.deadline.pace.see(time.monotonic(), steering.steps)
         if not steering.stopping and self.deadline.is_due:
             left = self.deadline.seconds_left or 0.0
-            note_stop(self.folder, LIMIT)
+            record_stop_reason(self.folder, LIMIT)
             steering.stop(f"{LIMIT}, in {left:.0f} s")

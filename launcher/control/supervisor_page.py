@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...training.rank import Horizon, Page
+from ...training.rank import ControlPage, Horizon
 
 
-class RankPage:
+class SupervisorPage:
     """The launcher's side.
 
     Args:
@@ -21,10 +21,10 @@ class RankPage:
 
     def _open(self) -> None:
         self._memory = os.memfd_create("lockstep-control")
-        self._page = Page(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
+        self._page = ControlPage(Path(f"/proc/self/fd/{self._memory}"), self._ranks)
         self._horizon = Horizon(self._page)
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """A page for the next attempt's ranks, which may be behind what this one's have done."""
         self.close()
         self._open()

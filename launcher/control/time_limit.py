@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from ...training.tracking import EventTail
+from ...training.tracking import EventLogTail
 from ..runs import write_request
 from ..slurm import SlurmError
 from ..slurm import client as slurm_client
@@ -32,7 +32,7 @@ _KEPT = 512
 _RARE = 0.99
 
 
-class Pace:
+class StepPace:
     """Seconds per step, from how the steps come in."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def margin(step: float, checkpoint: float, kill_wait: float, whole: float) -> fl
     return min(wanted, _LARGEST_SHARE * whole)
 
 
-class Deadline:
+class TimeLimitWatch:
     """The clock of one attempt.
 
     Args:
@@ -79,13 +79,13 @@ class Deadline:
     """
 
     def __init__(self, job: str, folder: Path, grace: float | None = None) -> None:
-        self.pace = Pace()
+        self.pace = StepPace()
         self._job = job
         self._started = time.time()
         self._grace = grace
         self._folder = folder
         self._told = False
-        self._record = EventTail(folder / "metrics.jsonl")
+        self._record = EventLogTail(folder / "metrics.jsonl")
         self._checkpoints: deque[float] = deque(maxlen=_KEPT)
         self._end: float | None = None
         self._kill_wait = 0.0

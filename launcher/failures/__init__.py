@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .attempt_end import Ending as Ending
     from .attempt_end import memory_kills as memory_kills
     from .root_cause import InterruptedRunError as InterruptedRunError
-    from .root_cause import cause_known as cause_known
-    from .root_cause import diagnose as diagnose
+    from .root_cause import diagnose_failure as diagnose_failure
+    from .root_cause import is_root_cause_known as is_root_cause_known
 else:
     __getattr__ = lazy_exports(__name__)

@@ -26,11 +26,11 @@ class Ending:
     agent_status: int | None = None
     signal: int | None = None
     """The signal that asked the supervisor to end everything at once."""
-    overdue: bool = False
+    grace_exceeded: bool = False
     """Whether ranks that were asked to end had not when their grace was over."""
     accounts: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What ranks of other nodes have written about their failure, in this node's time."""
-    tails: dict[int, str] = field(default_factory=dict)
+    remote_log_tails: dict[int, str] = field(default_factory=dict)
     """The ends of their logs."""
     hosts: dict[int, str] = field(default_factory=dict)
     """Where the ranks of other nodes run."""

@@ -71,7 +71,7 @@ _HINTS = (
 )
 
 
-def is_abort(kind: str, message: str) -> bool:
+def is_peer_abort(kind: str, message: str) -> bool:
     """Whether an error only says that a peer was gone.
 
     Args:
@@ -93,27 +93,27 @@ def is_timeout(message: str) -> bool:
 
 def is_killed_worker(account: Mapping[str, Any]) -> bool:
     """Whether a worker of torch's DataLoader was killed, or died in a way that it could not tell."""
-    texts = [message.lower() for _, message in links_of(account)]
-    return is_loader(account) or any(words in text for words in _KILLED_WORKER for text in texts)
+    texts = [message.lower() for _, message in exception_chain(account)]
+    return is_dataloader_failure(account) or any(words in text for words in _KILLED_WORKER for text in texts)
 
 
-def links_of(account: Mapping[str, Any]) -> list[tuple[str, str]]:
+def exception_chain(account: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Class and message of a rank's error and of those that it came from."""
     return [(kind, text) for kind, text in account.get("chain") or [[account["type"], account["message"]]]]
 
 
-def is_loader(account: Mapping[str, Any]) -> bool:
+def is_dataloader_failure(account: Mapping[str, Any]) -> bool:
     """Whether a batch broke off on its way from a worker of torch's DataLoader: it died while it sent it."""
     return account["type"] in _BROKEN_OFF and "torch/multiprocessing/reductions.py" in account.get(
         "traceback", ""
     )
 
 
-def is_memory(account: Mapping[str, Any]) -> bool:
+def is_out_of_memory(account: Mapping[str, Any]) -> bool:
     """Whether a rank's account tells of memory that could not be had, on the GPU or of the process."""
     return any(
         kind in _MEMORY_KINDS or any(words in message.lower() for words in _NO_MEMORY)
-        for kind, message in links_of(account)
+        for kind, message in exception_chain(account)
     )
 
 

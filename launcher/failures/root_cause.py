@@ -10,17 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import HangError, LockstepError, MemoryLimitError, RankLostError, error_from_json, is_full
+from ...data.common import (
+    HangError,
+    LockstepError,
+    MemoryLimitError,
+    RankLostError,
+    error_from_json,
+    is_disk_full,
+)
 from .attempt_end import Ending, memory_kills_at
 from .error_patterns import (
+    exception_chain,
     hint_for,
-    is_abort,
+    is_dataloader_failure,
     is_killed_worker,
-    is_loader,
-    is_memory,
+    is_out_of_memory,
+    is_peer_abort,
     is_timeout,
     kind_of,
-    links_of,
 )
 
 _SIGNALLED = 128
@@ -40,7 +47,7 @@ class InterruptedRunError(LockstepError):
 
 
 @dataclass(frozen=True)
-class Failure:
+class RankFailure:
     """How one rank ended before its work was done."""
 
     rank: int
@@ -53,7 +60,9 @@ class Failure:
     """2: of itself. 1: another's end is among its reasons. 0: it only noticed that another rank was gone."""
 
 
-def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = False) -> LockstepError | None:
+def diagnose_failure(
+    attempt: Path, ending: Ending, world_size: int, *, script: bool = False
+) -> LockstepError | None:
     """The cause of a bad end, None where every rank was done.
 
     Args:
@@ -74,14 +83,14 @@ def diagnose(attempt: Path, ending: Ending, world_size: int, *, script: bool = F
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(ending, failures, world_size)):
         return _left(*left, attempt, ending, world_size)
-    told = _vanished if cause.account is None else _raised
+    told = _died_without_record_error if cause.account is None else _raised
     error = told(cause, attempt, ending, world_size)
     if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
         error.exit_status = cause.status >> 8
     return _with_others(error, cause, failures, world_size)
 
 
-def cause_known(attempt: Path) -> Callable[[Ending], bool]:
+def is_root_cause_known(attempt: Path) -> Callable[[Ending], bool]:
     """Whether more than victims have ended so far; the supervisor waits for the cause a little longer."""
 
     def known(ending: Ending) -> bool:
@@ -94,13 +103,13 @@ def cause_known(attempt: Path) -> Callable[[Ending], bool]:
 _SURE = 2
 
 
-def _cause(failures: list[Failure]) -> Failure:
+def _cause(failures: list[RankFailure]) -> RankFailure:
     return min(failures, key=lambda failure: (-failure.certainty, failure.time_ns))
 
 
-def _failures(attempt: Path, ending: Ending) -> list[Failure]:
+def _failures(attempt: Path, ending: Ending) -> list[RankFailure]:
     """Every rank's failure so far, one each."""
-    written = {int(account["rank"]): account for account in _accounts(attempt)}
+    written = {int(account["rank"]): account for account in _error_records(attempt)}
     # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
     accounts = {rank: found for rank, found in written.items() if rank not in ending.hosts} | ending.accounts
     found = []
@@ -108,12 +117,12 @@ def _failures(attempt: Path, ending: Ending) -> list[Failure]:
         account, status = accounts.get(rank), ending.lost.get(rank)
         time_ns = int(account["time_ns"]) if account else ending.stamps.get(rank, 0)
         certainty = _certainty(account) if account else _certainty_of_status(attempt, ending, rank)
-        found.append(Failure(rank, time_ns, account, status, certainty))
+        found.append(RankFailure(rank, time_ns, account, status, certainty))
     order = list(ending.lost)
     return sorted(found, key=lambda failure: order.index(failure.rank) if failure.rank in order else -1)
 
 
-def _accounts(attempt: Path) -> list[dict[str, Any]]:
+def _error_records(attempt: Path) -> list[dict[str, Any]]:
     """What the ranks wrote before they ended."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in attempt.glob("error-*.json")]
 
@@ -122,7 +131,7 @@ def _certainty(account: dict[str, Any]) -> int:
     """Whether a rank failed of itself, or noticed that another one was gone."""
     if account["ours"]:
         return _SURE
-    aborts = [is_abort(kind, message) for kind, message in links_of(account)]
+    aborts = [is_peer_abort(kind, message) for kind, message in exception_chain(account)]
     return 0 if all(aborts) or aborts[-1] else 1 if any(aborts) else _SURE
 
 
@@ -130,8 +139,8 @@ def _certainty_of_status(attempt: Path, ending: Ending, rank: int) -> int:
     """NCCL's watchdog aborts a process whose peer is gone: the log tells it from an abort of the rank's own."""
     status = ending.lost.get(rank)
     if status is not None and status & 0x7F == signal.SIGABRT:
-        tail = ending.tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
-        return 0 if is_abort("", tail) else _SURE
+        tail = ending.remote_log_tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
+        return 0 if is_peer_abort("", tail) else _SURE
     return _SURE
 
 
@@ -145,7 +154,7 @@ def _tail(path: Path) -> str:
 
 
 def _who_left(
-    ending: Ending, failures: list[Failure], world_size: int
+    ending: Ending, failures: list[RankFailure], world_size: int
 ) -> tuple[int, str, type[LockstepError]] | None:
     """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
     early = sorted(ending.done, key=lambda rank: (rank not in ending.silent, ending.stamps.get(rank, 0)))
@@ -156,7 +165,9 @@ def _who_left(
     busy = set(range(world_size)) - {failure.rank for failure in failures}
     if len(busy) != 1:
         return None
-    if any(is_timeout(text) for found in failures if found.account for _, text in links_of(found.account)):
+    if any(
+        is_timeout(text) for found in failures if found.account for _, text in exception_chain(found.account)
+    ):
         return busy.pop(), "did not come to a collective within the time limit of the others", HangError
     return (
         busy.pop(),
@@ -202,19 +213,19 @@ def _not_started(attempt: Path, ending: Ending) -> LockstepError:
     return RankLostError("the ranks could not be started", f"see {attempt / 'agent.log'}")
 
 
-def _raised(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
+def _raised(cause: RankFailure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
     account = cause.account or {}
     known = error_from_json(account)
     known.exit_status = int(account["exit_status"])
     if account["ours"]:
         return known
     killed = is_killed_worker(account) and memory_kills_at(ending, cause.rank) > 0
-    if killed or is_memory(account):
+    if killed or is_out_of_memory(account):
         known.exit_status = MemoryLimitError.exit_status
     if killed:
         known.hint = f"its control group was out of memory: {_LESS_MEMORY}"
     known.hint = known.hint or hint_for(
-        "DataLoader worker" if is_loader(account) else account["type"], known.message
+        "DataLoader worker" if is_dataloader_failure(account) else account["type"], known.message
     )
     who = f"rank {cause.rank} of {world_size}"
     where = f"\nat {account['where']}" if account["where"] else ""
@@ -230,7 +241,9 @@ def _short(message: str) -> str:
     return "\n".join([*lines[: _LINES - 2], "…", lines[-1]] if len(lines) > _LINES else lines)
 
 
-def _vanished(cause: Failure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
+def _died_without_record_error(
+    cause: RankFailure, attempt: Path, ending: Ending, world_size: int
+) -> LockstepError:
     who, status = f"rank {cause.rank} of {world_size}", cause.status
     if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(ending, cause.rank):
         return MemoryLimitError(
@@ -239,7 +252,7 @@ def _vanished(cause: Failure, attempt: Path, ending: Ending, world_size: int) ->
         )
     number = 0 if status is None else status & 0x7F
     hint = hint_for(signal.Signals(number).name if number else "", "")
-    if is_full(attempt):
+    if is_disk_full(attempt):
         hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(
         f"{who} {_how(status)} before its work was done{_pid(cause.rank, ending)}",
@@ -258,7 +271,7 @@ def _how(status: int | None) -> str:
 
 
 def _with_others(
-    error: LockstepError, cause: Failure, failures: list[Failure], world_size: int
+    error: LockstepError, cause: RankFailure, failures: list[RankFailure], world_size: int
 ) -> LockstepError:
     """Say how many others went with it; they are counted, not quoted."""
     same = [

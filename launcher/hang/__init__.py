@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .coordinator import Inquiry as Inquiry
-    from .follower_monitor import Witness as Witness
-    from .rank_monitor import Lookout as Lookout
+    from .coordinator import HangCoordinator as HangCoordinator
+    from .follower_monitor import FollowerRankMonitor as FollowerRankMonitor
+    from .rank_monitor import RankMonitor as RankMonitor
 else:
     __getattr__ = lazy_exports(__name__)

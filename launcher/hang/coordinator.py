@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from ..failures import Ending
-from ..nodes import Leader
-from .rank_evidence import Evidence
-from .rank_monitor import Lookout, Standing
+from ..nodes import LeaderPeers
+from .rank_evidence import RankEvidence
+from .rank_monitor import Activity, RankMonitor
 from .report import hang_error, warning
 from .verdict import Verdict, judge_program, judge_training
 
 _ANSWER_SECONDS = 10.0  # of another node; one that takes longer is lost, or is asked again
 
 
-class Inquiry:
+class HangCoordinator:
     """Node 0's, or that of the only node; of one attempt.
 
     Args:
@@ -33,45 +33,45 @@ class Inquiry:
 
     def __init__(
         self,
-        lookout: Lookout,
+        lookout: RankMonitor,
         world_size: int,
         *,
         training: bool,
         warn: Callable[[str], None] = lambda _: None,
-        leader: Leader | None = None,
+        leader: LeaderPeers | None = None,
     ) -> None:
-        self._lookout = lookout
+        self._rank_monitor = lookout
         self._world_size = world_size
         self._judge = judge_training if training else judge_program
         self._possible = training or world_size > 1  # a program's one rank waits for nobody
         self._warn = warn
         self._warned: list[tuple[int, str]] = []
         self._leader = leader
-        self._others: dict[int, Standing] = {}
+        self._others: dict[int, Activity] = {}
         self._number = 0
         self._asked: float | None = None
-        self._found: dict[int, list[Evidence]] = {}
+        self._evidence_by_node: dict[int, list[RankEvidence]] = {}
         self._next = 0.0
         if leader is not None:
-            leader.on_inquiry = self._hear
+            leader.on_rank_evidence = self._hear
 
     def tick(self, ending: Ending) -> None:
         """Look, and put a hang that is certain into ``ending``."""
-        self._lookout.tick(ending)
+        self._rank_monitor.tick(ending)
         if self._asked is not None:
             self._collect(ending)
-        elif self._lookout.now >= self._next and self._is_suspicious():
+        elif self._rank_monitor.now >= self._next and self._is_suspicious():
             self._ask()
 
     def _hear(self, node: int, message: dict[str, Any]) -> None:
         """What another node says."""
-        if message["attempt"] != self._lookout.attempt.name:
+        if message["attempt"] != self._rank_monitor.attempt.name:
             return
         if message["kind"] == "standing":
             self._others[node] = message["standing"]
         elif message["number"] == self._number:
-            found = (Evidence.from_json(document) for document in message["ranks"])
-            self._found[node] = [replace(evidence, host=message["host"]) for evidence in found]
+            found = (RankEvidence.from_json(document) for document in message["ranks"])
+            self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
 
     @property
     def _nodes(self) -> int:
@@ -80,34 +80,36 @@ class Inquiry:
     def _is_suspicious(self) -> bool:
         """Whether it is worth asking for stacks, on every node."""
         all_said = len(self._others) == self._nodes - 1
-        standing = {self._lookout.standing, *self._others.values()}
+        standing = {self._rank_monitor.standing, *self._others.values()}
         return self._possible and all_said and "still" in standing and "moving" not in standing
 
     def _ask(self) -> None:
-        self._asked, self._found = self._lookout.now, {}
+        self._asked, self._evidence_by_node = self._rank_monitor.now, {}
         self._number += 1
         if self._leader is not None:
             self._leader.tell("look", number=self._number)
-        self._lookout.ask()
+        self._rank_monitor.ask()
 
     def _collect(self, ending: Ending) -> None:
         """Judge when all have answered; where one has not in time, ask again later."""
-        if (own := self._lookout.answer()) is not None:
-            self._found[0] = own
-        late = self._lookout.now - (self._asked or 0.0) > _ANSWER_SECONDS
-        if len(self._found) < self._nodes and not late:
+        if (own := self._rank_monitor.answer()) is not None:
+            self._evidence_by_node[0] = own
+        late = self._rank_monitor.now - (self._asked or 0.0) > _ANSWER_SECONDS
+        if len(self._evidence_by_node) < self._nodes and not late:
             return
         self._asked = None
         # A program is certain at its second look; before this it would not be, and a third comes late.
-        self._next = self._lookout.now + self._lookout.timeout / 2
-        ranks = sorted((rank for found in self._found.values() for rank in found), key=lambda rank: rank.rank)
+        self._next = self._rank_monitor.now + self._rank_monitor.timeout / 2
+        ranks = sorted(
+            (rank for found in self._evidence_by_node.values() for rank in found), key=lambda rank: rank.rank
+        )
         if len(ranks) == self._world_size:
-            self._act(self._judge(ranks, self._lookout.timeout), ending)
+            self._report(self._judge(ranks, self._rank_monitor.timeout), ending)
 
-    def _act(self, verdict: Verdict | None, ending: Ending) -> None:
+    def _report(self, verdict: Verdict | None, ending: Ending) -> None:
         if verdict is None:
             return
-        timeout = self._lookout.timeout
+        timeout = self._rank_monitor.timeout
         if verdict.certain:
             ending.hang = hang_error(verdict, self._world_size, timeout)
         elif (about := [(rank.rank, rank.place) for rank in verdict.culprits]) != self._warned:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..failures import Ending
-from ..nodes import Follower
-from .rank_monitor import Lookout, Standing
+from ..nodes import FollowerPeers
+from .rank_monitor import Activity, RankMonitor
 
 
-class Witness:
+class FollowerRankMonitor:
     """Says when its ranks have come to a standstill, and what they are at when node 0 asks.
 
     Args:
@@ -17,16 +17,16 @@ class Witness:
         follower: to node 0.
     """
 
-    def __init__(self, lookout: Lookout, follower: Follower) -> None:
-        self._lookout = lookout
+    def __init__(self, lookout: RankMonitor, follower: FollowerPeers) -> None:
+        self._rank_monitor = lookout
         self._follower = follower
-        self._said: Standing | None = None
+        self._said: Activity | None = None
         self._number: int | None = None
         follower.commands["look"] = self._ask
 
     def tick(self, ending: Ending) -> None:
         """Look, and tell node 0 what is news to it."""
-        lookout = self._lookout
+        lookout = self._rank_monitor
         lookout.tick(ending)
         if lookout.standing != self._said:
             self._said = lookout.standing
@@ -37,7 +37,7 @@ class Witness:
 
     def _ask(self, message: dict[str, Any]) -> None:
         self._number = message["number"]
-        self._lookout.ask()
+        self._rank_monitor.ask()
 
     def _tell(self, kind: str, **values: Any) -> None:
-        self._follower.tell(kind, attempt=self._lookout.attempt.name, **values)
+        self._follower.tell(kind, attempt=self._rank_monitor.attempt.name, **values)

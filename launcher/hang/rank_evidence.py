@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ...data.common import Frame, is_of_people, place_in
+from ...data.common import StackFrame, is_user_code, user_frame
 
 _STOPPED, _TRACED = "T", "t"  # states: by a signal, by a debugger
 _GROUP = ("/torch/distributed/", "/torch/nn/parallel/distributed.py")
@@ -21,7 +21,7 @@ _DEBUGGERS = ("/pdb.py", "/bdb.py", "/cmd.py", "/code.py", "/IPython/", "/ipdb/"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RankEvidence:
     """One rank."""
 
     rank: int
@@ -34,7 +34,7 @@ class Evidence:
     """Seconds since the rank or a process below it used a processor, or data moved, or since it ended."""
     device: bool = False
     """It has a GPU open: waiting for that, too, uses a processor."""
-    stack: Sequence[Frame] = ()
+    stack: Sequence[StackFrame] = ()
     """Of the thread that counts, the innermost frame first; empty where it could not be had."""
     source: str = ""
     """The text of the innermost line, where that is the user's."""
@@ -74,17 +74,17 @@ class Evidence:
     @property
     def place(self) -> str:
         """``FILE:LINE`` of the user's, else of a library's or ours; empty where no stack could be had."""
-        found = place_in(self.stack)
+        found = user_frame(self.stack)
         return "" if found is None else f"{found[0]}:{found[1]}"
 
     @property
-    def attended(self) -> bool:
+    def under_debugger(self) -> bool:
         """A person is at it: by a debugger, or at a prompt."""
         at_prompt = bool(_PROMPT.search(self.source))
         return self.state == _TRACED or at_prompt or any(_has(f, _DEBUGGERS) for f in self.stack)
 
 
-def operation(stack: Sequence[Frame], source: str, *, device: bool) -> str:
+def operation(stack: Sequence[StackFrame], source: str, *, device: bool) -> str:
     """What a thread waits in, if it waits for other ranks.
 
     Args:
@@ -105,22 +105,22 @@ def operation(stack: Sequence[Frame], source: str, *, device: bool) -> str:
     return found[0][1:-1] if found else ""
 
 
-def _has(frame: Frame, parts: Sequence[str]) -> bool:
+def _has(frame: StackFrame, parts: Sequence[str]) -> bool:
     return any(part in frame[0] for part in parts)
 
 
-def _outermost(stack: Sequence[Frame]) -> str:
+def _outermost(stack: Sequence[StackFrame]) -> str:
     """The function of torch's that was called: those it calls in turn say less."""
     name = stack[0][2]
     for frame in stack:
-        if is_of_people(frame[0]):
+        if is_user_code(frame[0]):
             break
         if _has(frame, _GROUP) and frame[2] != "wrapper":
             name = frame[2] if frame[2] != "__init__" else "DistributedDataParallel"
     return name
 
 
-def telling(threads: Sequence[Sequence[Frame]]) -> Sequence[Frame]:
+def relevant_thread(threads: Sequence[Sequence[StackFrame]]) -> Sequence[StackFrame]:
     """Of a process's threads the main one, unless that waits for one that is in a collective."""
     if not threads:
         return ()

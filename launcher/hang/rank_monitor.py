@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...data.common import Frame
+from ...data.common import StackFrame
 from ..failures import Ending
-from ..process import Dump, stack_file, tidy
+from ..process import StackDump, remove_unused_dumps, stack_file
 from ..process import proc_stats as proc
 from ..process import process_tree as family
-from .rank_evidence import Evidence, telling
+from .rank_evidence import RankEvidence, relevant_thread
 
 Progress = Callable[[int], tuple[int, str, int]]
 """Local rank to (steps done, phase, a stamp that changes with each sign of life)."""
-Standing = Literal["moving", "perhaps", "still"]
+Activity = Literal["moving", "perhaps", "still"]
 """Of a node's ranks: one of them moves, and there is no hang; nothing speaks against one; something speaks for one."""
 _LONGEST_TICK = 1.0
 """More between two ticks is time that this process itself was stopped, or the whole machine."""
@@ -30,17 +30,17 @@ _AWAKE_CAP = 0.25
 
 
 @dataclass
-class _Rank:
+class _RankHistory:
     """What is remembered of a rank from one look to the next; times are the lookout's own."""
 
     process: family.Process
-    use: proc.Use
-    active: float
+    use: proc.ResourceUse
+    active_at: float
     moved: float
     said: tuple[int, str, int] | None = None
     base: int | None = None
     """Steps that were done when it had started."""
-    stack: Sequence[Frame] = ()
+    stack: Sequence[StackFrame] = ()
     source: str = ""
     place: tuple[str, str] | None = None
     since: float = 0.0
@@ -52,7 +52,7 @@ class _Rank:
         return self.said is not None and self.said[1] == "waiting"
 
 
-class Lookout:
+class RankMonitor:
     """One attempt's.
 
     Args:
@@ -70,25 +70,25 @@ class Lookout:
         self._every = min(max(timeout / 16, 0.25), 2.0)
         self.now = 0.0
         """In seconds, in which this process was awake."""
-        self.standing: Standing = "moving"
+        self.standing: Activity = "moving"
         self._processes = processes
         self._progress = progress
-        self._ranks: dict[int, _Rank] = {}
+        self._ranks: dict[int, _RankHistory] = {}
         self._left: dict[int, float] = {}
         self._ticked: float | None = None
         self._sampled = 0.0
-        self._dumps: dict[int, Dump] | None = None
+        self._dumps: dict[int, StackDump] | None = None
 
     def tick(self, ending: Ending) -> None:
         """See how far the ranks are, and now and then what they use."""
         if not self.timeout or len(ending.pids) < self._processes:
             return
         slept = self._advance()
-        self._meet(ending)
+        self._register_ranks(ending)
         self._hear()
         if self._dumps is None and (slept or self.now - self._sampled >= self._every):
             self._sample(counts=not slept)
-            self.standing = self._stands()
+            self.standing = self._activity_now()
 
     def ask(self) -> None:
         """Have the ranks write their stacks."""
@@ -97,21 +97,21 @@ class Lookout:
         for rank, known in self._ranks.items():
             if rank not in self._left:
                 title = f"rank {rank}, pid {known.process.pid}, state {known.state}: {quiet}"
-                self._dumps[rank] = Dump(known.process, stack_file(self.attempt, rank), title)
+                self._dumps[rank] = StackDump(known.process, stack_file(self.attempt, rank), title)
 
-    def answer(self) -> list[Evidence] | None:
+    def answer(self) -> list[RankEvidence] | None:
         """What is known of each rank, once those that were asked have answered."""
         if self._dumps is None or not all(dump.is_ready() for dump in self._dumps.values()):
             return None
         for rank, dump in self._dumps.items():
-            self._note(rank, telling(dump.threads()))
+            self._note(rank, relevant_thread(dump.threads()))
         self._dumps = None
         self._sample(counts=False)  # the answers themselves are no sign of life
-        return [self._of(rank) for rank in sorted({*self._ranks, *self._left})]
+        return [self._evidence_of(rank) for rank in sorted({*self._ranks, *self._left})]
 
     def close(self) -> None:
         """Remove what was never written to."""
-        tidy(self.attempt)
+        remove_unused_dumps(self.attempt)
 
     def _advance(self) -> bool:
         """Count the time since the last tick; where this process was stopped meanwhile, hardly any."""
@@ -122,12 +122,12 @@ class Lookout:
         self.now += _AWAKE_CAP if slept else passed
         return slept
 
-    def _meet(self, ending: Ending) -> None:
+    def _register_ranks(self, ending: Ending) -> None:
         for rank, pid in ending.pids.items():
             if rank in ending.stamps:
                 self._left.setdefault(rank, self.now)
             elif rank not in self._ranks and (process := family.process_of(pid)) is not None:
-                self._ranks[rank] = _Rank(process, proc.use(pid), self.now, self.now)
+                self._ranks[rank] = _RankHistory(process, proc.use(pid), self.now, self.now)
 
     def _hear(self) -> None:
         """How far the ranks are; of a program only what they use tells."""
@@ -150,13 +150,13 @@ class Lookout:
             known.state = proc.state(known.process)
             used = proc.use(known.process.pid)
             if counts and proc.is_active(known.use, used):
-                known.active = self.now
+                known.active_at = self.now
             known.use = used
 
-    def _is_device(self, known: _Rank) -> bool:
+    def _is_device(self, known: _RankHistory) -> bool:
         return proc.has_open(known.process.pid, "/dev/nvidia*")
 
-    def _stands(self) -> Standing:
+    def _activity_now(self) -> Activity:
         """Whether it is worth asking for stacks."""
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
         if self._progress is not None:
@@ -164,36 +164,36 @@ class Lookout:
             return (
                 "moving" if any(silent < self.timeout for silent in quiet) else "still" if here else "perhaps"
             )
-        still = [known for known in here if self.now - known.active >= self.timeout / 2]
+        still = [known for known in here if self.now - known.active_at >= self.timeout / 2]
         if not all(known in still or self._is_device(known) for known in here):
             return "moving"
         return "still" if still else "perhaps"
 
     def _quiet(self) -> float:
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
-        since = [known.active if self._progress is None else known.moved for known in here]
+        since = [known.active_at if self._progress is None else known.moved for known in here]
         return self.now - max(since, default=self.now)
 
-    def _note(self, rank: int, stack: Sequence[Frame]) -> None:
+    def _note(self, rank: int, stack: Sequence[StackFrame]) -> None:
         known = self._ranks[rank]
         known.stack = stack
         known.source = linecache.getline(stack[0][0], stack[0][1]).strip() if stack else ""
-        found = Evidence(rank, stack=stack, source=known.source, device=self._is_device(known))
+        found = RankEvidence(rank, stack=stack, source=known.source, device=self._is_device(known))
         place = found.operation, found.place
         if place != known.place or not stack:
             known.place, known.since = place, self.now
 
-    def _of(self, rank: int) -> Evidence:
+    def _evidence_of(self, rank: int) -> RankEvidence:
         known = self._ranks.get(rank)
         if rank in self._left or known is None:
             pid = None if known is None else known.process.pid
-            return Evidence(rank, pid, left=True, idle=self.now - self._left.get(rank, self.now))
+            return RankEvidence(rank, pid, left=True, idle=self.now - self._left.get(rank, self.now))
         step, phase, _ = known.said or (None, None, 0)
-        return Evidence(
+        return RankEvidence(
             rank,
             known.process.pid,
             known.state,
-            idle=self.now - known.active,
+            idle=self.now - known.active_at,
             device=self._is_device(known),
             stack=known.stack,
             source=known.source,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import spans
-from .rank_evidence import Evidence
+from .rank_evidence import RankEvidence
 from .verdict import Verdict
 
 _SHOWN = 3
@@ -38,16 +38,16 @@ def warning(verdict: Verdict, timeout: float) -> str:
     return f"{words}: nothing has moved for {verdict.seconds:.0f} s, and after {timeout:g} s this is a hang"
 
 
-def _culprit(rank: Evidence, world_size: int) -> str:
+def _culprit(rank: RankEvidence, world_size: int) -> str:
     pid = "" if rank.pid is None else f" (pid {rank.pid}{_on(rank)})"
     return f"rank {rank.rank} of {world_size} hangs: it {_doing(rank)}{_progress(rank)}{pid}"
 
 
-def _on(rank: Evidence) -> str:
+def _on(rank: RankEvidence) -> str:
     return f" on {rank.host}" if rank.host else ""
 
 
-def _doing(rank: Evidence) -> str:
+def _doing(rank: RankEvidence) -> str:
     at = f" at {_short(rank.place)}" if rank.place else ""
     if rank.left:
         return "has ended with status 0"
@@ -58,7 +58,7 @@ def _doing(rank: Evidence) -> str:
     return f"does not go on{at}"
 
 
-def _progress(rank: Evidence) -> str:
+def _progress(rank: RankEvidence) -> str:
     if rank.phase is None:
         return ""
     steps = "" if rank.phase == "starting" else f", after {rank.step:,} steps"

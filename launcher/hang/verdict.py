@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from .rank_evidence import Evidence
+from .rank_evidence import RankEvidence
 
 PATIENCE = 3
 """Times the timeout for a rank that starts, does its first step, writes a checkpoint, ends or computes."""
-_PATIENT = ("starting", "checkpoint", "ending")
+_SLOW_PHASES = ("starting", "checkpoint", "ending")
 _WARNED_AT = 0.5
 _STILL_SHARE = 0.4  # of the timeout, between two looks that are half of it apart
 _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
@@ -25,16 +25,16 @@ _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
 class Verdict:
     """Ranks that the others wait for."""
 
-    culprits: Sequence[Evidence]
+    culprits: Sequence[RankEvidence]
     """Empty where it cannot be told: all wait for each other."""
-    waiting: Sequence[Evidence]
+    waiting: Sequence[RankEvidence]
     seconds: float
     """Without progress."""
     certain: bool = True
     """Else it is a warning: there is time left."""
 
 
-def judge_training(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
+def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | None:
     """Whether a training hangs.
 
     Args:
@@ -42,7 +42,7 @@ def judge_training(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
         timeout: seconds without progress.
     """
     present = [rank for rank in ranks if not rank.left and rank.phase != "waiting"]
-    if not present or any(rank.silent < timeout or rank.attended for rank in present):
+    if not present or any(rank.silent < timeout or rank.under_debugger for rank in present):
         return None
     waiting = [rank for rank in present if _waits(rank, present, timeout)]
     others = [rank for rank in present if rank not in waiting]
@@ -52,7 +52,7 @@ def judge_training(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
     return _verdict(_of_training(others, waiting, ranks), ranks, seconds)
 
 
-def _waits(rank: Evidence, present: Sequence[Evidence], timeout: float) -> bool:
+def _waits(rank: RankEvidence, present: Sequence[RankEvidence], timeout: float) -> bool:
     """For other ranks; one with a GPU does it with a processor at 100 %, and in any call once its queue is full."""
     if rank.stopped:
         return False
@@ -63,15 +63,15 @@ def _waits(rank: Evidence, present: Sequence[Evidence], timeout: float) -> bool:
     return bool(rank.operation) and not _is_busy(rank, timeout)
 
 
-def _is_busy(rank: Evidence, timeout: float) -> bool:
+def _is_busy(rank: RankEvidence, timeout: float) -> bool:
     return rank.idle < min(_BUSY_SHARE * timeout, _BUSY_SECONDS)
 
 
-def _may_go_on(rank: Evidence, timeout: float) -> bool:
+def _may_go_on(rank: RankEvidence, timeout: float) -> bool:
     """Whether a rank that waits for nobody may still be at its work."""
     if rank.stopped:
         return False
-    patient = rank.phase in _PATIENT or rank.fresh
+    patient = rank.phase in _SLOW_PHASES or rank.fresh
     if patient and rank.idle < timeout:
         return True  # it was compiling, tokenising or writing not long ago
     slow = patient or _is_busy(rank, timeout)
@@ -79,8 +79,8 @@ def _may_go_on(rank: Evidence, timeout: float) -> bool:
 
 
 def _of_training(
-    others: Sequence[Evidence], waiting: Sequence[Evidence], ranks: Sequence[Evidence]
-) -> Sequence[Evidence]:
+    others: Sequence[RankEvidence], waiting: Sequence[RankEvidence], ranks: Sequence[RankEvidence]
+) -> Sequence[RankEvidence]:
     """Whose fault: of a process that is stopped, else of one that waits for nobody, else of the odd one."""
     if stopped := [rank for rank in others if rank.stopped]:
         return stopped
@@ -96,18 +96,18 @@ def _of_training(
     return _odd(waiting, lambda rank: rank.phase) or _odd(waiting, _where)
 
 
-def _where(rank: Evidence) -> tuple[str, str]:
+def _where(rank: RankEvidence) -> tuple[str, str]:
     return rank.operation, rank.place
 
 
-def _odd(ranks: Sequence[Evidence], key: Callable[[Evidence], Hashable]) -> list[Evidence]:
+def _odd(ranks: Sequence[RankEvidence], key: Callable[[RankEvidence], Hashable]) -> list[RankEvidence]:
     """Those that are somewhere else than most are; none where there is no such majority."""
     (most, count), *_ = Counter(map(key, ranks)).most_common(1)
     others = [rank for rank in ranks if key(rank) != most]
     return others if len(others) < count else []
 
 
-def judge_program(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
+def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | None:
     """Whether the ranks of any program hang: a warning at half of the timeout.
 
     Args:
@@ -117,7 +117,7 @@ def judge_program(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
     half = _WARNED_AT * timeout
     waiting = [rank for rank in ranks if _is_inside(rank, half)]
     others = [rank for rank in ranks if rank not in waiting]
-    if not waiting or any(rank.attended or not _is_stuck(rank, half) for rank in others):
+    if not waiting or any(rank.under_debugger or not _is_stuck(rank, half) for rank in others):
         return None
     culprits = _of_program(others, waiting)
     apart = len({_where(rank) for rank in waiting}) > 1
@@ -128,20 +128,20 @@ def judge_program(ranks: Sequence[Evidence], timeout: float) -> Verdict | None:
     return _verdict(culprits, ranks, seconds, certain=stayed and seconds >= timeout)
 
 
-def _is_inside(rank: Evidence, half: float) -> bool:
+def _is_inside(rank: RankEvidence, half: float) -> bool:
     """Inside a collective, and not because it has just come there."""
     if rank.left or rank.stopped or not rank.operation:
         return False
     return rank.device or rank.idle >= half
 
 
-def _is_stuck(rank: Evidence, half: float) -> bool:
+def _is_stuck(rank: RankEvidence, half: float) -> bool:
     """It cannot come, or shows no sign of it. A rank whose stack could not be had gets the benefit of the doubt."""
     known = rank.left or rank.stopped or rank.state == "D" or bool(rank.stack)
     return known and rank.idle >= half
 
 
-def _of_program(others: Sequence[Evidence], waiting: Sequence[Evidence]) -> Sequence[Evidence]:
+def _of_program(others: Sequence[RankEvidence], waiting: Sequence[RankEvidence]) -> Sequence[RankEvidence]:
     """One that left may have been free to; one that is there and does nothing is the likelier cause."""
     stopped = [rank for rank in others if rank.stopped]
     there = [rank for rank in others if not rank.left]
@@ -149,7 +149,7 @@ def _of_program(others: Sequence[Evidence], waiting: Sequence[Evidence]) -> Sequ
 
 
 def _verdict(
-    culprits: Sequence[Evidence], ranks: Sequence[Evidence], seconds: float, *, certain: bool = True
+    culprits: Sequence[RankEvidence], ranks: Sequence[RankEvidence], seconds: float, *, certain: bool = True
 ) -> Verdict:
     waiting = [rank for rank in ranks if rank not in culprits and not rank.left]
     return Verdict(culprits, waiting, seconds, certain)

@@ -16,26 +16,34 @@ from types import FrameType
 from typing import Any
 
 from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, write_json
-from ..console import best_effort, guarded, say
+from ..console import best_effort, run_with_error_card, say
 from ..runs import error_in, failing, read_outcome, write_request
 from ..slurm import (
     JobSpec,
     SlurmError,
     SlurmSilentError,
     Start,
+    current_job_start,
     details_of,
     is_active,
     note_job,
     read_job,
     read_jobs,
     state_of,
-    this_start,
 )
 from ..slurm import client as slurm_client
-from .chained_job import Successor
-from .continuation_policy import End, Verdict, decide, ends, last_verdict, lost_to, unsettled
-from .end_cause import Began, newest_step, of_slurm, why
-from .retry import insist
+from .chained_job import ChainedJob
+from .continuation_policy import (
+    End,
+    Verdict,
+    attempts_without_end,
+    cause_from_job_state,
+    decide,
+    ends,
+    last_decision,
+)
+from .end_cause import AttemptStart, cause_from_slurm, newest_step, why
+from .retry import retry_while_silent
 from .srun_step import start_step
 
 _POLL_SECONDS = 0.1
@@ -44,11 +52,11 @@ _WISHES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 def main(argv: list[str]) -> None:
     """Live the job of the run in ``argv[0]``, and end with the run's status."""
-    guarded(lambda: sys.exit(_live(Path(argv[0]).resolve())))
+    run_with_error_card(lambda: sys.exit(_live(Path(argv[0]).resolve())))
 
 
 def _live(folder: Path) -> int:
-    job, start = read_job(folder), this_start()
+    job, start = read_job(folder), current_job_start()
     if job is None or start is None:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
@@ -70,11 +78,11 @@ class Batch:
         self._job = job
         self._start = start
         self._signals: list[int] = []
-        self._heard: set[int] = set()
-        self._next = Successor(folder, job, start)
+        self._agent_order_pipe: set[int] = set()
+        self._next = ChainedJob(folder, job, start)
         self._known: dict[str, str] = {}
         """What SLURM said of this job when it last answered."""
-        self._began = Began(start.restart, 0, time.time())
+        self._began = AttemptStart(start.restart, 0, time.time())
         self._error: LockstepError | None = None
         """What a node said that failed before there was an outcome."""
 
@@ -85,7 +93,7 @@ class Batch:
         self._begin()
         if self._is_over():
             return 0
-        self._began = Began(self._start.restart, newest_step(self._folder), time.time())
+        self._began = AttemptStart(self._start.restart, newest_step(self._folder), time.time())
         facts = {"step": self._began.step, "node": os.environ.get("SLURMD_NODENAME", "")}
         note_job(self._folder, "started", self._start.job, restart=self._start.restart, **facts)
         if self._job.how == "chain":
@@ -95,14 +103,21 @@ class Batch:
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
         self._error = self._quote(status)
-        end = why(self._folder, self._job, status, self._began, heard=self._heard, details=self._details())
+        end = why(
+            self._folder,
+            self._job,
+            status,
+            self._began,
+            heard=self._agent_order_pipe,
+            details=self._details(),
+        )
         return self._conclude(end, decide(end, self._earlier(), self._job))
 
     def _begin(self) -> None:
         """Wait for SLURM to answer, without which no step starts, and put the job log in order."""
         try:
-            insist(self._ask)
-            insist(self._settle)
+            retry_while_silent(self._ask)
+            retry_while_silent(self._settle)
         except SlurmSilentError as error:
             self._note("not started", message=error.message)
             self._tell(Verdict("give up", "SLURM's controller did not answer when the job started"))
@@ -125,7 +140,7 @@ class Batch:
 
     def _settle(self) -> None:
         """Write down the ends of starts that could not do it themselves, as SLURM tells of them."""
-        for lost in unsettled(read_jobs(self._folder)):
+        for lost in attempts_without_end(read_jobs(self._folder)):
             job, restart = str(lost["job"]), int(lost.get("restart", 0))
             if job != self._start.job and is_active(job, self._folder):
                 raise UsageError(
@@ -135,7 +150,7 @@ class Batch:
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
                 gained = True  # nobody can say
-            end = End("requeued" if job == self._start.job else lost_to(state), -1, gained)
+            end = End("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
             verdict = decide(end, self._earlier(), self._job)
             facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained, "state": state}
             note_job(
@@ -153,7 +168,7 @@ class Batch:
 
     def _is_over(self) -> bool:
         """Whether there is nothing left to do for this start: said, and noted."""
-        verdict = self._inherited()
+        verdict = self._earlier_decision()
         if verdict is None and (read_outcome(self._folder) or {}).get("status") == "done":
             verdict = Verdict("finish", "it is done")
         if verdict is None:
@@ -165,18 +180,18 @@ class Batch:
         self._next.cancel()
         return True
 
-    def _inherited(self) -> Verdict | None:
+    def _earlier_decision(self) -> Verdict | None:
         """What an earlier start has decided for this one; a job that a person has submitted is bound by nothing."""
         events = read_jobs(self._folder)
         mine = [e for e in events if e.get("event") == "submitted" and e.get("job") == self._start.job]
         follows = self._start.restart > 0 or any(event.get("after") for event in mine)
-        verdict = last_verdict(events) if follows else None
+        verdict = last_decision(events) if follows else None
         return verdict if verdict is not None and verdict.is_last else None
 
     def _chain(self) -> None:
         """See to it now that a job goes on after this one: after a node is lost there is nobody who could."""
         try:
-            insist(self._next.find)
+            retry_while_silent(self._next.find)
             if self._next.number is None:
                 self._next.submit()
         except SlurmSilentError as error:  # it is tried again at the end
@@ -210,8 +225,8 @@ class Batch:
     def _pass_on(self, number: int) -> None:
         """A signal becomes a wish in the run folder, which node 0's supervisor takes."""
         name = signal.Signals(number).name
-        if number not in self._heard:
-            self._heard.add(number)
+        if number not in self._agent_order_pipe:
+            self._agent_order_pipe.add(number)
             self._note("signal", signal=name)
             with best_effort():
                 write_request(self._folder, "stop", f"{name} to the batch script")
@@ -271,19 +286,19 @@ class Batch:
         before = read_outcome(self._folder)
         self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on"))
         try:
-            found = insist(lambda: self._continue(verdict)) if silent else verdict
+            found = retry_while_silent(lambda: self._continue(verdict)) if silent else verdict
             if not found.is_last and self._next.number is None:
-                insist(self._requeue)
+                retry_while_silent(self._requeue)
         except SlurmError as error:
             found = _refused(verdict, error.message, silent=isinstance(error, SlurmSilentError))
         if found.action == "give up":
             self._note("not continued", **_decided(found))
             say([f"{self._job.run}: {found.action}: {found.reason}"])
         else:
-            self._take_back(before)
+            self._restore_outcome(before)
         return found
 
-    def _take_back(self, outcome: dict[str, Any] | None) -> None:
+    def _restore_outcome(self, outcome: dict[str, Any] | None) -> None:
         path = self._folder / "outcome.json"
         with best_effort():
             path.unlink(missing_ok=True) if outcome is None else write_json(path, outcome)
@@ -295,7 +310,9 @@ class Batch:
         except SlurmSilentError:
             raise
         except SlurmError:
-            if of_slurm(self._ask(), self._start.restart) != "requeued":  # by a call that got no answer
+            if (
+                cause_from_slurm(self._ask(), self._start.restart) != "requeued"
+            ):  # by a call that got no answer
                 raise
 
     def _tell(self, verdict: Verdict) -> None:

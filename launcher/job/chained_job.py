@@ -10,15 +10,15 @@ from ... import slurm as package
 from ..console import best_effort, say
 from ..slurm import (
     JobSpec,
+    PendingSubmission,
     SlurmError,
     SlurmSilentError,
     Start,
-    Wish,
     details_of,
     names,
-    note_found,
     note_job,
     read_jobs,
+    record_found_jobs,
     state_of,
     unanswered,
 )
@@ -32,7 +32,7 @@ wants no job of the run at all."""
 _NOTED_SECONDS = 5.0  # between a job's cancellation by `launch stop` and the line about it in the job log
 
 
-class Successor:
+class ChainedJob:
     """Of one start of one job.
 
     Args:
@@ -57,7 +57,7 @@ class Successor:
             SlurmError: SLURM could not be asked.
         """
         if wishes := unanswered([self._folder]):
-            note_found(wishes, slurm_client.folders(names(wishes)))
+            record_found_jobs(wishes, slurm_client.folders(names(wishes)))
         after = [
             str(event["job"])
             for event in read_jobs(self._folder)
@@ -139,9 +139,9 @@ class Successor:
             say([f"warning: {error.message}"])
             return False
 
-    def _wish(self) -> Wish:
+    def _wish(self) -> PendingSubmission:
         facts = {"how": "chain", "after": self._start.job}
-        return Wish(self._folder, self._folder.name, self._folder, facts=facts)
+        return PendingSubmission(self._folder, self._folder.name, self._folder, facts=facts)
 
     def _options(self) -> list[str]:
         options = [option for option in self._job.sbatch if not _is_of_the_first(option)]

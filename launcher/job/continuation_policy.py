@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..slurm import JobSpec
 
-Cause = Literal[
+EndCause = Literal[
     "done",
     "asked",
     "cancelled",
@@ -41,7 +41,7 @@ SHORT_SECONDS = 60.0
 class End:
     """How one attempt ended."""
 
-    cause: Cause
+    cause: EndCause
     exit_code: int
     gained: bool
     """Whether the newest checkpoint is newer than at the attempt's start."""
@@ -148,7 +148,7 @@ def is_withdrawn(events: Sequence[Mapping[str, Any]], job: str) -> bool:
     )
 
 
-def unsettled(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def attempts_without_end(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Attempts that began and of whose end nothing was written, oldest first."""
     over = {_key(event) for event in events if event.get("event") == "ended"}
     return [event for event in events if event.get("event") == "started" and _key(event) not in over]
@@ -158,17 +158,17 @@ def _key(event: Mapping[str, Any]) -> tuple[str, int]:
     return str(event.get("job")), int(event.get("restart", 0))
 
 
-def lost_to(state: str) -> Cause:
+def cause_from_job_state(state: str) -> EndCause:
     """Why an attempt ended that wrote nothing about it, by the state that SLURM gives its job.
 
     Args:
         state: ``JobState`` of ``scontrol show job``; empty where SLURM does not know the job any more.
     """
-    causes: dict[str, Cause] = {"CANCELLED": "cancelled", "PREEMPTED": "preempted", "TIMEOUT": "limit"}
+    causes: dict[str, EndCause] = {"CANCELLED": "cancelled", "PREEMPTED": "preempted", "TIMEOUT": "limit"}
     return causes.get(state.split("+", maxsplit=1)[0], "lost")
 
 
-def last_verdict(events: Sequence[Mapping[str, Any]]) -> Verdict | None:
+def last_decision(events: Sequence[Mapping[str, Any]]) -> Verdict | None:
     """What the newest attempt that has ended decided; None before the first."""
     told = [event for event in events if event.get("event") == "ended" and event.get("action")]
     return Verdict(told[-1]["action"], str(told[-1].get("reason", ""))) if told else None

@@ -12,9 +12,9 @@ from pathlib import Path
 from ...data.common import STOPPED
 from ...training.checkpoint import list_checkpoints, step_of
 from ..control import LIMIT
-from ..runs import read_outcome, stopped_by
+from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
-from .continuation_policy import SHORT_SECONDS, Cause, End
+from .continuation_policy import SHORT_SECONDS, End, EndCause
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 _NOT_ITS_DOING = ("preempted", "requeued", "lost")
@@ -23,7 +23,7 @@ _SIGNALLED = {128 + number for number in (signal.SIGTERM, signal.SIGUSR1, signal
 
 
 @dataclass(frozen=True)
-class Began:
+class AttemptStart:
     """What was when an attempt began."""
 
     restart: int
@@ -38,7 +38,7 @@ def why(
     folder: Path,
     job: JobSpec,
     status: int,
-    began: Began,
+    began: AttemptStart,
     *,
     heard: AbstractSet[int],
     details: Mapping[str, str],
@@ -53,19 +53,21 @@ def why(
         heard: signals that reached the batch script.
         details: of the job, as SLURM tells now.
     """
-    cause = _cause(folder, job, status, heard, of_slurm(details, began.restart))
+    cause = _cause(folder, job, status, heard, cause_from_slurm(details, began.restart))
     if job.kind == "train":
         return End(cause, status, newest_step(folder) > began.step)
     return End(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
 
 
-def _cause(folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slurm: Cause | None) -> Cause:
+def _cause(
+    folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slurm: EndCause | None
+) -> EndCause:
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "done" and outcome.get("exit_code") == status:
         return "done"
     if slurm is not None:
         return slurm
-    by = stopped_by(folder)
+    by = read_stop_reason(folder)
     if outcome.get("status") == "stopped" and by is not None:
         return _stopped(by)
     if status == STOPPED:
@@ -75,7 +77,7 @@ def _cause(folder: Path, job: JobSpec, status: int, heard: AbstractSet[int], slu
     return "refused" if job.kind == "train" and status in _REFUSALS else "crashed"
 
 
-def of_slurm(details: Mapping[str, str], restart: int) -> Cause | None:
+def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | None:
     """What SLURM itself has done to the job; None where it only runs.
 
     While a job ends, its state is COMPLETING, whatever ended it. What tells (measured with 22.05): a requeue, also
@@ -98,7 +100,7 @@ def of_slurm(details: Mapping[str, str], restart: int) -> Cause | None:
     return "cancelled" if state in ("CANCELLED", "COMPLETING") else None
 
 
-def _stopped(by: str) -> Cause:
+def _stopped(by: str) -> EndCause:
     """A stop by its origin: the clock, SLURM's warning before the time limit, another signal, or a person."""
     if by == LIMIT or by.startswith("SIGUSR1"):
         return "limit"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..config import resolve
-from ..console import guarded, say
-from ..control import Deadline, Submitted
+from ..console import run_with_error_card, say
+from ..control import JobContext, TimeLimitWatch
 from ..machine import read_machine
 from ..options import Nodes
-from ..script import Program
+from ..script import ScriptRequest
 from ..script import run as run_script
-from ..slurm import JobSpec, read_job, scrubbed, this_start
+from ..slurm import JobSpec, current_job_start, read_job, scrubbed
 from ..train import Request
 from ..train import training_run as local
 from .allocation_check import verify
@@ -27,7 +27,7 @@ from .allocation_check import verify
 
 def main(argv: list[str]) -> None:
     """Supervise this node's part of the run in ``argv[0]``, and end with the status of the run."""
-    guarded(lambda: sys.exit(serve(Path(argv[0]))))
+    run_with_error_card(lambda: sys.exit(serve(Path(argv[0]))))
 
 
 def serve(folder: Path) -> int:
@@ -36,7 +36,7 @@ def serve(folder: Path) -> int:
     Raises:
         MachineError: this node has less than the job asked for.
     """
-    job, start = read_job(folder), this_start()
+    job, start = read_job(folder), current_job_start()
     if job is None or start is None:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
@@ -55,9 +55,9 @@ def serve(folder: Path) -> int:
 
 def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     resolved = replace(resolve(str(folder / "config.yaml"), []), name=folder.name, base=Path(job.base))
-    deadline = Deadline(number, folder)
+    deadline = TimeLimitWatch(number, folder)
     deadline.start()
-    submitted = Submitted(folder, job.wandb_id, deadline)
+    submitted = JobContext(folder, job.wandb_id, deadline)
     request = Request(
         job.gpus,
         job.cpu,
@@ -74,11 +74,11 @@ def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
 
 
 def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
-    deadline = Deadline(number, folder, job.supervision.grace)
+    deadline = TimeLimitWatch(number, folder, job.supervision.grace)
     deadline.start()
     try:
         return run_script(
-            Program(
+            ScriptRequest(
                 job.program,
                 job.gpus,
                 job.cpu,

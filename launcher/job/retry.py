@@ -17,7 +17,7 @@ _LONGEST_SECONDS = 30.0
 T = TypeVar("T")
 
 
-def insist(ask: Callable[[], T]) -> T:
+def retry_while_silent(ask: Callable[[], T]) -> T:
     """What ``ask`` gives, as soon as SLURM answers; what SLURM refuses is not asked again.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..process import Owner, boot_id, myself, read_owner, take, write_owner
+from ..process import LockOwner, boot_id, current_owner, read_owner, take, write_owner
 
 _FOLDERS = ("/run/lock", "/tmp")  # noqa: S108 - the same for every user is the point; files are opened with care
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -81,7 +81,7 @@ class GpuLocks:
                 os.close(descriptor)
                 return _words(owner)
             if _is_at(path, descriptor):
-                write_owner(descriptor, myself(what))
+                write_owner(descriptor, current_owner(what))
                 self._held[gpu] = descriptor
                 return ""
             os.close(descriptor)  # removed meanwhile, as a cleaner of old files may do
@@ -90,7 +90,7 @@ class GpuLocks:
     def name(self, what: str) -> None:
         """Say what the GPUs are held for, now that it has a name."""
         for descriptor in self._held.values():
-            write_owner(descriptor, myself(what))
+            write_owner(descriptor, current_owner(what))
 
     def release(self) -> None:
         """Give them back."""
@@ -98,7 +98,7 @@ class GpuLocks:
             os.close(self._held.popitem()[1])
 
 
-def _words(owner: Owner | None) -> str:
+def _words(owner: LockOwner | None) -> str:
     if owner is None:
         return "held by another launch"
     lives = (

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from ...data.common import MachineError
 from ..console import say
 from .gpu_locks import GpuLocks, lock_folder
-from .gpu_selection import Wanted, use_of, want_gpus
+from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpus
 from .machine import Machine, read_machine
-from .placement import world_on
+from .placement import layout_on
 from .process_layout import World
 
 _HINT = "wait for it, take others with --gpus N or --gpus idle, or train on the processor with --cpu N"
@@ -51,20 +51,22 @@ def reserved(
         MachineError: there are no such GPUs, or another launch has them.
     """
     machine = read_machine()
-    wanted = want_gpus(machine, gpus, cpu)
+    wanted = select_gpus(machine, gpus, cpu)
     if not wanted.candidates:
-        yield Reservation(world_on(machine, (), cpu), None)
+        yield Reservation(layout_on(machine, (), cpu), None)
         return
     locks = GpuLocks()
     try:
         chosen = _take_or_warn(locks, machine, wanted, what if keep else None)
         _tell_users(machine, chosen)
-        yield Reservation(world_on(machine, chosen, cpu), locks)
+        yield Reservation(layout_on(machine, chosen, cpu), locks)
     finally:
         locks.release()
 
 
-def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
+def _take_or_warn(
+    locks: GpuLocks, machine: Machine, wanted: GpuCandidates, what: str | None
+) -> tuple[str, ...]:
     """Where locks cannot be used, as in a container that is read-only, people are told, and get their GPUs."""
     try:
         return _take(locks, machine, wanted, what)
@@ -75,7 +77,7 @@ def _take_or_warn(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str |
         return wanted.candidates[: wanted.count]
 
 
-def _take(locks: GpuLocks, machine: Machine, wanted: Wanted, what: str | None) -> tuple[str, ...]:
+def _take(locks: GpuLocks, machine: Machine, wanted: GpuCandidates, what: str | None) -> tuple[str, ...]:
     """Lock as many as are needed, in the order of preference; without ``what`` only for this launch's turn."""
     taken: list[str] = []
     held: dict[str, str] = {}
@@ -110,5 +112,5 @@ def _tell_users(machine: Machine, gpus: tuple[str, ...]) -> None:
     """A GPU that was named or counted, not asked to be idle, may be in use by something that takes no lock."""
     for gpu in gpus:
         device = machine.device(gpu)
-        if device is not None and device.pids and (use := use_of(device)):
+        if device is not None and device.pids and (use := describe_gpu_users(device)):
             say([f"note: GPU {gpu} is {use}, too"])

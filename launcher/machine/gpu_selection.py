@@ -14,7 +14,7 @@ _IDLE_BYTES = 100 * 2**20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GpuCandidates:
     """The GPUs that would do for a request."""
 
     candidates: tuple[str, ...]
@@ -24,7 +24,7 @@ class Wanted:
     asked: str
 
 
-def want_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> Wanted:
+def select_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> GpuCandidates:
     """Which GPUs a request means; none for the processor.
 
     Raises:
@@ -36,7 +36,7 @@ def want_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> Wanted:
     if cpu is not None and cpu < 1:
         raise UsageError(f"--cpu {cpu}: at least one process is needed", "use --cpu 1 or more")
     if cpu is not None or (gpus is None and not machine.gpus):
-        return Wanted((), 0, "")
+        return GpuCandidates((), 0, "")
     asked = "all" if gpus is None else gpus.strip()
     if asked == "all":
         return _first_gpus(machine, len(machine.gpus) or 1, asked)
@@ -53,7 +53,7 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _first_gpus(machine: Machine, count: int, asked: str) -> Wanted:
+def _first_gpus(machine: Machine, count: int, asked: str) -> GpuCandidates:
     if count == 0:
         raise UsageError(
             f"--gpus {asked}: at least one GPU is needed",
@@ -61,7 +61,7 @@ def _first_gpus(machine: Machine, count: int, asked: str) -> Wanted:
         )
     if count > len(machine.gpus):
         raise _too_few(machine, asked)
-    return Wanted(machine.gpus, count, asked)
+    return GpuCandidates(machine.gpus, count, asked)
 
 
 def _too_few(machine: Machine, asked: str) -> MachineError:
@@ -72,10 +72,10 @@ def _too_few(machine: Machine, asked: str) -> MachineError:
     )
 
 
-def _idle_gpus(machine: Machine, count: int | None, asked: str) -> Wanted:
+def _idle_gpus(machine: Machine, count: int | None, asked: str) -> GpuCandidates:
     """Those that nobody uses, by what the driver says."""
     _first_gpus(machine, 1 if count is None else count, asked)
-    users = {gpu: use_of(machine.device(gpu)) for gpu in machine.gpus}
+    users = {gpu: describe_gpu_users(machine.device(gpu)) for gpu in machine.gpus}
     idle = tuple(gpu for gpu in machine.gpus if not users[gpu])
     if len(idle) < (count or 1):
         raise MachineError(
@@ -84,10 +84,10 @@ def _idle_gpus(machine: Machine, count: int | None, asked: str) -> Wanted:
             + "\n".join(f"GPU {gpu}: {use}" for gpu, use in users.items() if use),
             "wait for them, or name the GPUs that are to be shared, such as --gpus 0",
         )
-    return Wanted(idle, count, asked)
+    return GpuCandidates(idle, count, asked)
 
 
-def _listed_gpus(machine: Machine, asked: str) -> Wanted:
+def _listed_gpus(machine: Machine, asked: str) -> GpuCandidates:
     names = [part.strip() for part in asked.split(",") if part.strip()]
     if not names or not all(_is_number(name) or name.startswith(("GPU-", "MIG-")) for name in names):
         raise UsageError(
@@ -99,7 +99,7 @@ def _listed_gpus(machine: Machine, asked: str) -> Wanted:
         raise UsageError(
             f"--gpus {asked}: a GPU is listed twice", "list each GPU once: one process runs on each"
         )
-    return Wanted(found, len(found), asked)
+    return GpuCandidates(found, len(found), asked)
 
 
 def _visible(machine: Machine, name: str, asked: str) -> str:
@@ -125,7 +125,7 @@ def _fits(machine: Machine, gpu: str, name: str) -> bool:
     return any(full.lower().startswith(name.lower()) for full in (gpu, device.uuid if device else ""))
 
 
-def use_of(device: Device | None) -> str:
+def describe_gpu_users(device: Device | None) -> str:
     """Who uses a GPU, in words; empty where nobody does. What the driver does not tell counts as used."""
     if device is None or device.pids is None:
         return "the driver does not say who uses it"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .gpu_selection import want_gpus
+from .gpu_selection import select_gpus
 from .machine import Machine
 from .numa import share_cpus, spread_ranks
 from .process_layout import World
 
 
-def choose_world(machine: Machine, gpus: str | None, cpu: int | None) -> World:
+def choose_layout(machine: Machine, gpus: str | None, cpu: int | None) -> World:
     """The processes that were asked for, or an error; never silently fewer. Without regard to other launches.
 
     Args:
@@ -20,11 +20,11 @@ def choose_world(machine: Machine, gpus: str | None, cpu: int | None) -> World:
         UsageError: the request makes no sense.
         MachineError: the machine has no such GPUs.
     """
-    wanted = want_gpus(machine, gpus, cpu)
-    return world_on(machine, wanted.candidates[: wanted.count], cpu)
+    wanted = select_gpus(machine, gpus, cpu)
+    return layout_on(machine, wanted.candidates[: wanted.count], cpu)
 
 
-def world_on(machine: Machine, gpus: tuple[str, ...], cpu: int | None) -> World:
+def layout_on(machine: Machine, gpus: tuple[str, ...], cpu: int | None) -> World:
     """One process on each of ``gpus``; without any, ``cpu`` processes or one."""
     processes = cpu or len(gpus) or 1
     threads = max(1, machine.cores // processes)

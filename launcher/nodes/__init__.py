@@ -7,14 +7,14 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .follower import following as following
     from .follower import seen as seen
-    from .follower_page import Followed as Followed
-    from .leader import Lead as Lead
-    from .leader import led as led
+    from .follower_page import FollowerPage as FollowerPage
+    from .leader import LeaderSession as LeaderSession
+    from .leader import lead_nodes as lead_nodes
     from .network_interfaces import interface_of as interface_of
-    from .peers import Alone as Alone
-    from .peers import Follower as Follower
-    from .peers import Leader as Leader
+    from .peers import FollowerPeers as FollowerPeers
+    from .peers import LeaderPeers as LeaderPeers
+    from .peers import SingleNode as SingleNode
     from .rendezvous import awaited as awaited
-    from .rendezvous import key_of_user as key_of_user
+    from .rendezvous import rendezvous_key as rendezvous_key
 else:
     __getattr__ = lazy_exports(__name__)

@@ -14,11 +14,11 @@ from ..console import card, say
 from ..failures import Ending, InterruptedRunError
 from ..machine import World
 from ..options import Nodes
-from .follower_page import Followed
+from .follower_page import FollowerPage
 from .leader import about
-from .node_layout import Layout
-from .peer_link import Link
-from .peers import Follower
+from .node_layout import NodeLayout
+from .peer_link import PeerLink
+from .peers import FollowerPeers
 from .rendezvous import awaited, ended, join
 
 _FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
@@ -36,14 +36,14 @@ class Node:
         world: of this node.
     """
 
-    def __init__(self, link: Link, layout: Layout, nodes: Nodes, world: World) -> None:
+    def __init__(self, link: PeerLink, layout: NodeLayout, nodes: Nodes, world: World) -> None:
         self.link = link
         self.layout = layout
         self.world = replace(world, nodes=layout.processes, node=nodes.rank)
-        self.others = Follower(link, layout, nodes.rank, nodes.timeout)
+        self.others = FollowerPeers(link, layout, nodes.rank, nodes.timeout)
         self._told = 0.0
 
-    def tell_progress(self, page: Followed, attempt: Path) -> None:
+    def send_progress(self, page: FollowerPage, attempt: Path) -> None:
         """Many times a second, where there is some."""
         if time.monotonic() - self._told > _PROGRESS_SECONDS:
             self._told = time.monotonic()
@@ -62,14 +62,14 @@ class Node:
 
     def conclude(self, ending: Ending) -> int:
         """What node 0 says of the end, or that it is gone; the exit status."""
-        error, status = self._word(ending)
+        error, status = self._final_word_of_leader(ending)
         if error is not None:
             card(error)
         elif status:
             say([f"ended as node 0 did, with status {status}"])
         return status
 
-    def _word(self, ending: Ending) -> tuple[LockstepError | None, int]:
+    def _final_word_of_leader(self, ending: Ending) -> tuple[LockstepError | None, int]:
         if ending.signal is not None:
             interrupted = InterruptedRunError(ending.signal)
             return interrupted, interrupted.exit_status

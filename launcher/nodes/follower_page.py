@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...training.rank import PHASES
-from ..control import RankPage
+from ..control import SupervisorPage
 
 
-class Followed(RankPage):
+class FollowerPage(SupervisorPage):
     """The page of this node's ranks, as node 0 wants it.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
 from ..machine import World
 from ..options import Nodes
-from .peers import Leader
+from .peers import LeaderPeers
 from .rendezvous import gather, refuse
 
 
@@ -21,7 +21,7 @@ def about(kind: str, world: World) -> dict[str, Any]:
     return {"kind": kind, "version": sys.modules["lockstep"].__dict__["__version__"], "device": world.device}
 
 
-class Lead:
+class LeaderSession:
     """Node 0's supervisor side, or nothing at all where there is one node.
 
     Args:
@@ -29,7 +29,7 @@ class Lead:
         leader: None where there is one node.
     """
 
-    def __init__(self, world: World, leader: Leader | None) -> None:
+    def __init__(self, world: World, leader: LeaderPeers | None) -> None:
         self.world = world
         self.leader = leader
 
@@ -58,7 +58,9 @@ class Lead:
 
 
 @contextmanager
-def led(nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool) -> Iterator[Lead]:
+def lead_nodes(
+    nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool
+) -> Iterator[LeaderSession]:
     """Meet the other nodes; whatever ends the block unforeseen is told to them.
 
     Args:
@@ -69,7 +71,7 @@ def led(nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool) ->
         shared: whether all have to see the same run folder.
     """
     if nodes.count == 1:
-        yield Lead(world, None)
+        yield LeaderSession(world, None)
         return
     links, layout = gather(nodes, folder, about(kind, world), world.processes)
     if shared and not layout.shared:
@@ -80,9 +82,9 @@ def led(nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool) ->
         for link in links.values():
             refuse(link, error)
         raise error
-    leader = Leader(links, layout, nodes.timeout)
+    leader = LeaderPeers(links, layout, nodes.timeout)
     leader.tell("layout", **asdict(layout))
-    lead = Lead(replace(world, nodes=layout.processes, node=0), leader)
+    lead = LeaderSession(replace(world, nodes=layout.processes, node=0), leader)
     try:
         yield lead
     except LockstepError as error:

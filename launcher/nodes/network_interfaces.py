@@ -49,7 +49,7 @@ def interface_of(address: str) -> str | None:
     return next((name for name, own in addresses() if own == address), None)
 
 
-def outward() -> list[str]:
+def reachable_addresses() -> list[str]:
     """Addresses that other machines may reach, and for programs on this one the loopback's, last."""
     every = [address for _, address in addresses()]
     loopback = [address for address in every if ipaddress.ip_address(address).is_loopback]

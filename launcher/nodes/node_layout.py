@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Layout:
+class NodeLayout:
     """What the nodes have agreed on."""
 
     run: str

@@ -27,7 +27,7 @@ class LinkError(Exception):
     """The other side does not know the secret, or is no node of a launch."""
 
 
-class Link:
+class PeerLink:
     """An open link; never blocks. One thread reads; any may send.
 
     Args:
@@ -44,7 +44,7 @@ class Link:
         self._end = end
         self._out, self._in = bytearray(), bytearray()
         self._sent = self._received = 0
-        self._heard = time.monotonic()
+        self._agent_order_pipe = time.monotonic()
         self._unread: list[dict[str, Any]] = []
         self._sending = threading.RLock()
         self.closed = ""
@@ -58,7 +58,7 @@ class Link:
     @property
     def silence(self) -> float:
         """Seconds since the other side's last word."""
-        return time.monotonic() - self._heard
+        return time.monotonic() - self._agent_order_pipe
 
     def send(self, kind: str, **values: Any) -> None:
         """Say something; what the network does not take yet goes with the next call."""
@@ -99,7 +99,7 @@ class Link:
         unread, self._unread = self._unread, []
         return unread + self._lines()
 
-    def put_back(self, messages: list[dict[str, Any]]) -> None:
+    def unread(self, messages: list[dict[str, Any]]) -> None:
         """Have the next call of ``receive`` return these, first of all."""
         self._unread = messages + self._unread
 
@@ -117,7 +117,7 @@ class Link:
             self._received += 1
             found.append(json.loads(text))
         if found:
-            self._heard = time.monotonic()
+            self._agent_order_pipe = time.monotonic()
         return found
 
     def _code(self, end: int, number: int, line: bytes) -> bytes:
@@ -133,7 +133,7 @@ class Link:
         self._close("it was closed")
 
 
-def offer(connection: socket.socket, secret: bytes) -> Link:
+def handshake_as_leader(connection: socket.socket, secret: bytes) -> PeerLink:
     """Node 0's part of the handshake.
 
     Raises:
@@ -149,10 +149,10 @@ def offer(connection: socket.socket, secret: bytes) -> Link:
         _say(connection, proof=_proof(secret, b"first", mine, theirs))
     except (OSError, ValueError, KeyError) as error:
         raise LinkError(f"no node of this launch: {error}") from error
-    return Link(connection, _proof(secret, b"link", mine, theirs).encode(), 0)
+    return PeerLink(connection, _proof(secret, b"link", mine, theirs).encode(), 0)
 
 
-def answer(connection: socket.socket, secret: bytes) -> Link:
+def answer(connection: socket.socket, secret: bytes) -> PeerLink:
     """The other nodes' part of the handshake.
 
     Raises:
@@ -166,7 +166,7 @@ def answer(connection: socket.socket, secret: bytes) -> Link:
         _prove(str(_hear(connection)["proof"]), secret, b"first", theirs, mine)
     except (OSError, ValueError, KeyError) as error:
         raise LinkError(f"what answers there is not node 0 of this launch: {error}") from error
-    return Link(connection, _proof(secret, b"link", theirs, mine).encode(), 1)
+    return PeerLink(connection, _proof(secret, b"link", theirs, mine).encode(), 1)
 
 
 def _proof(secret: bytes, role: bytes, first: str, second: str) -> str:

@@ -16,15 +16,15 @@ from typing import Any, Protocol
 
 from ...data.common import RankLostError
 from ..failures import Ending
-from .node_layout import Layout
-from .peer_link import Link
+from .node_layout import NodeLayout
+from .peer_link import PeerLink
 
-_PULSE_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 _TAIL_BYTES = 8192
 Told = Callable[[dict[str, Any]], None]
 
 
-class Supervised(Protocol):
+class RankController(Protocol):
     """What the other nodes may ask of a supervisor."""
 
     ending: Ending
@@ -39,7 +39,7 @@ class Supervised(Protocol):
         """Take what another node says of its ranks."""
 
 
-class Alone:
+class SingleNode:
     """There are no other nodes."""
 
     decides = True
@@ -57,11 +57,11 @@ class Alone:
         """Ranks whose ends this node has to know of, with ``processes`` of its own."""
         return processes
 
-    def links(self) -> Iterator[Link]:
+    def links(self) -> Iterator[PeerLink]:
         """To wait for."""
         return iter(())
 
-    def poll(self, supervisor: Supervised) -> None:
+    def poll(self, supervisor: RankController) -> None:
         """Take what the others have said."""
 
     def pass_on(self, message: Mapping[str, Any], attempt: Path) -> None:
@@ -71,16 +71,16 @@ class Alone:
         """Say something to all others."""
 
 
-class _Pulse:
+class _Heartbeat:
     """A word every second from a thread of its own: reading a large checkpoint must not look like a lost node."""
 
-    def __init__(self, links: Callable[[], Iterator[Link]]) -> None:
+    def __init__(self, links: Callable[[], Iterator[PeerLink]]) -> None:
         self._links = links
         self._over = threading.Event()
         threading.Thread(target=self._beat, name="pulse", daemon=True).start()
 
     def _beat(self) -> None:
-        while not self._over.wait(_PULSE_SECONDS):
+        while not self._over.wait(_HEARTBEAT_SECONDS):
             for link in self._links():
                 link.send("ping", sent=time.time_ns())
 
@@ -88,7 +88,7 @@ class _Pulse:
         self._over.set()
 
 
-class Leader(Alone):
+class LeaderPeers(SingleNode):
     """Node 0's side.
 
     Args:
@@ -97,18 +97,18 @@ class Leader(Alone):
         timeout: seconds of silence after which a node counts as lost.
     """
 
-    def __init__(self, links: dict[int, Link], layout: Layout, timeout: float) -> None:
+    def __init__(self, links: dict[int, PeerLink], layout: NodeLayout, timeout: float) -> None:
         self._links = links
         self._layout = layout
         self._timeout = timeout
-        self._pulse = _Pulse(self.links)
+        self._heartbeat = _Heartbeat(self.links)
         self.address = layout.address
         self.nodes = len(layout.processes)
         self.on_progress: Callable[[int, list[list[int]]], None] = lambda _, __: None
         """Told of the first rank and (step, phase, milliseconds since its last word) of each rank of a node."""
         self.on_stop: Callable[[str], None] = lambda _: None
         """Told that another node was asked to stop, and by whom."""
-        self.on_inquiry: Callable[[int, dict[str, Any]], None] = lambda _, __: None
+        self.on_rank_evidence: Callable[[int, dict[str, Any]], None] = lambda _, __: None
         """Told of what a node says about ranks that stand still."""
         self._replies: dict[int, dict[str, Any]] = {}
         self._shared: tuple[int, int, bool] | None = None
@@ -118,7 +118,7 @@ class Leader(Alone):
         """All ranks."""
         return sum(self._layout.processes)
 
-    def links(self) -> Iterator[Link]:
+    def links(self) -> Iterator[PeerLink]:
         """That are open."""
         return iter([link for link in self._links.values() if not link.closed])
 
@@ -128,7 +128,7 @@ class Leader(Alone):
         for link in self.links():
             link.send(kind, **values)
 
-    def poll(self, supervisor: Supervised) -> None:
+    def poll(self, supervisor: RankController) -> None:
         """Take what the others say; a node that is gone ends the attempt."""
         for node, link in self._links.items():
             for message in link.receive():
@@ -136,7 +136,7 @@ class Leader(Alone):
             if why := self._lost(link):
                 supervisor.ending.lost_node = supervisor.ending.lost_node or self._words(node, why)
 
-    def _lost(self, link: Link) -> str:
+    def _lost(self, link: PeerLink) -> str:
         if link.closed:
             return link.closed
         return f"no word from it for {self._timeout:g} s" if link.silence > self._timeout else ""
@@ -146,7 +146,7 @@ class Leader(Alone):
         which = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
         return f"node {node} ({self._layout.hosts[node]}, {which}) was lost: {why}"
 
-    def _hear(self, node: int, message: dict[str, Any], supervisor: Supervised) -> None:
+    def _hear(self, node: int, message: dict[str, Any], supervisor: RankController) -> None:
         kind = message["kind"]
         if kind == "rank":
             supervisor.hear({**message["message"], "host": self._layout.hosts[node]})
@@ -154,7 +154,7 @@ class Leader(Alone):
             if message["attempt"] == self._attempt:  # not of the one before
                 self.on_progress(self._layout.ranks_of(node)[0], message["ranks"])
         elif kind in ("standing", "evidence"):
-            self.on_inquiry(node, {**message, "host": self._layout.hosts[node]})
+            self.on_rank_evidence(node, {**message, "host": self._layout.hosts[node]})
         elif kind == "stop":
             self.on_stop(f"{message['by']} on node {node}")
         else:
@@ -191,12 +191,12 @@ class Leader(Alone):
 
     def close(self) -> None:
         """End the links, after what is still to be said."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         for link in self._links.values():
             link.close()
 
 
-class Follower(Alone):
+class FollowerPeers(SingleNode):
     """Another node's side.
 
     Args:
@@ -208,13 +208,13 @@ class Follower(Alone):
 
     decides = False
 
-    def __init__(self, link: Link, layout: Layout, node: int, timeout: float) -> None:
+    def __init__(self, link: PeerLink, layout: NodeLayout, node: int, timeout: float) -> None:
         self._link = link
         self._own = link.own
         self._timeout = timeout
         self._asked = False
-        self._best: tuple[int, int] | None = None
-        self._pulse = _Pulse(self.links)
+        self._best_clock_sample: tuple[int, int] | None = None
+        self._heartbeat = _Heartbeat(self.links)
         self.address = layout.address
         self.node, self.nodes = node, len(layout.processes)
         self.commands: dict[str, Told] = {}
@@ -225,7 +225,7 @@ class Follower(Alone):
         """This node's end of the link."""
         return self._own
 
-    def links(self) -> Iterator[Link]:
+    def links(self) -> Iterator[PeerLink]:
         """To node 0, while it is open."""
         return iter([] if self._link.closed else [self._link])
 
@@ -233,7 +233,7 @@ class Follower(Alone):
         """Say something to node 0."""
         self._link.send(kind, **values)
 
-    def poll(self, supervisor: Supervised) -> None:
+    def poll(self, supervisor: RankController) -> None:
         """Do what node 0 says; without it everything ends here."""
         for message in self._link.receive():
             self._obey(message, supervisor)
@@ -243,7 +243,7 @@ class Follower(Alone):
         if why and supervisor.ending.told is None:
             supervisor.ending.told = {"lost": why}
 
-    def _obey(self, message: dict[str, Any], supervisor: Supervised) -> None:
+    def _obey(self, message: dict[str, Any], supervisor: RankController) -> None:
         kind = message["kind"]
         if kind == "ping":
             return
@@ -262,13 +262,13 @@ class Follower(Alone):
     def _measure(self, sent: int, now: int) -> None:
         """How far node 0's clock is ahead of this one's: as the quickest answer tells it."""
         took = time.time_ns() - sent
-        if self._best is None or took < self._best[0]:
-            self._best = took, now - (sent + took // 2)
+        if self._best_clock_sample is None or took < self._best_clock_sample[0]:
+            self._best_clock_sample = took, now - (sent + took // 2)
 
     @property
     def offset(self) -> int:
         """Nanoseconds that node 0's clock is ahead of this one's."""
-        return self._best[1] if self._best else 0
+        return self._best_clock_sample[1] if self._best_clock_sample else 0
 
     def signalled(self, number: int) -> bool:
         """A signal asks to stop, which node 0 decides; False for a second interrupt, which ends this node at once."""
@@ -301,5 +301,5 @@ class Follower(Alone):
 
     def close(self) -> None:
         """End the link."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         self._link.close()

@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError, MachineError, UsageError, error_from_json, in_place_of
+from ...data.common import LockstepError, MachineError, UsageError, atomic_replacement, error_from_json
 from ..console import say
 from ..options import Nodes
 from ..process import boot_id
-from .network_interfaces import addresses, outward
-from .node_layout import Layout
-from .peer_link import Link, LinkError, answer, offer
+from .network_interfaces import addresses, reachable_addresses
+from .node_layout import NodeLayout
+from .peer_link import LinkError, PeerLink, answer, handshake_as_leader
 
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0
@@ -33,23 +33,23 @@ _STEP_SECONDS = 0.02
 _IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link
 
 
-def key_of_user() -> bytes | None:
+def rendezvous_key() -> bytes | None:
     """The secret that people have set; None where they have not."""
     key = os.environ.get("LOCKSTEP_KEY", "")
     return key.encode() if key else None
 
 
 @contextmanager
-def meeting_place(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
+def open_rendezvous(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
     """Node 0's listening sockets, the secret, and the word that shows that a node sees the same run folder."""
-    secret = key_of_user() or secrets.token_hex(16).encode()
+    secret = rendezvous_key() or secrets.token_hex(16).encode()
     listening, word = _listen(nodes), secrets.token_hex(8)
     try:
         places = [listener.getsockname()[:2] for listener in listening]
         document = {"places": places, "word": word, "boot": boot_id()}
-        if key_of_user() is None:
+        if rendezvous_key() is None:
             document["secret"] = secret.decode()
-        with in_place_of(folder / _FILE, folder / f"{_FILE}.{os.getpid()}") as temporary:
+        with atomic_replacement(folder / _FILE, folder / f"{_FILE}.{os.getpid()}") as temporary:
             temporary.touch(0o600)
             temporary.write_text(json.dumps(document), encoding="utf-8")
         yield listening, secret, word
@@ -63,7 +63,7 @@ def meeting_place(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.sock
 def _listen(nodes: Nodes) -> list[socket.socket]:
     """On the address that was given alone; else, until the others have come, on each of this machine's."""
     if not nodes.rendezvous:
-        return [_bound(host, 0) for host in outward()]
+        return [_bound(host, 0) for host in reachable_addresses()]
     host, port = nodes.address()
     try:
         return [_bound(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0], port)]
@@ -91,7 +91,7 @@ def _bound(host: str | int, port: int) -> socket.socket:
 
 def gather(
     nodes: Nodes, folder: Path, about: dict[str, Any], processes: int
-) -> tuple[dict[int, Link], Layout]:
+) -> tuple[dict[int, PeerLink], NodeLayout]:
     """Node 0: wait for the others; the links to them, and what all have agreed on.
 
     Args:
@@ -103,10 +103,10 @@ def gather(
     Raises:
         MachineError: one has not come in time, or one cannot reach another.
     """
-    links: dict[int, Link] = {}
+    links: dict[int, PeerLink] = {}
     come: dict[int, dict[str, Any]] = {}
-    with meeting_place(nodes, folder) as (listening, secret, word):
-        patience = _Patience(lambda: _missing(nodes, links, listening))
+    with open_rendezvous(nodes, folder) as (listening, secret, word):
+        patience = _WaitNotice(lambda: _missing(nodes, links, listening))
         while len(links) < nodes.count - 1:
             for listener in listening:
                 with suppress(BlockingIOError):
@@ -117,7 +117,7 @@ def gather(
                 say([f"note: node {node} ({come[node]['host']}) went away again: {links.pop(node).closed}"])
             patience.wait()
     address = links[1].own
-    layout = Layout(
+    layout = NodeLayout(
         folder.name,
         (processes, *(int(come[node]["processes"]) for node in range(1, nodes.count))),
         address,
@@ -128,7 +128,7 @@ def gather(
     return links, layout
 
 
-def _missing(nodes: Nodes, links: dict[int, Link], listening: list[socket.socket]) -> str:
+def _missing(nodes: Nodes, links: dict[int, PeerLink], listening: list[socket.socket]) -> str:
     missing = [node for node in range(1, nodes.count) if node not in links]
     names = f"node{'s' * (len(missing) != 1)} {', '.join(map(str, missing))} of {nodes.count}"
     return f"{names}, which can reach this one at {', '.join(map(_place, listening))}"
@@ -139,7 +139,7 @@ def _place(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _Patience:
+class _WaitNotice:
     """Waiting for another node: says after a moment for whom, and gives up after ten minutes."""
 
     def __init__(self, whom: Callable[[], str]) -> None:
@@ -160,11 +160,11 @@ class _Patience:
         time.sleep(_STEP_SECONDS)
 
 
-def _greeted(connection: socket.socket, secret: bytes) -> Link | None:
+def _greeted(connection: socket.socket, secret: bytes) -> PeerLink | None:
     peer = connection.getpeername()[0]
     _keep_alive(connection)
     try:
-        return offer(connection, secret)
+        return handshake_as_leader(connection, secret)
     except LinkError as error:
         say([f"note: somebody at {peer} was turned away: {error}"])
         connection.close()
@@ -183,10 +183,10 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _admit(
-    link: Link,
+    link: PeerLink,
     nodes: Nodes,
     about: dict[str, Any],
-    links: dict[int, Link],
+    links: dict[int, PeerLink],
     come: dict[int, dict[str, Any]],
 ) -> None:
     hello = _next(link, "hello", _REACH_SECONDS)
@@ -206,14 +206,14 @@ def _admit(
 
 
 def _see_whether_all_are_reached(
-    links: dict[int, Link], layout: Layout, come: dict[int, dict[str, Any]]
+    links: dict[int, PeerLink], layout: NodeLayout, come: dict[int, dict[str, Any]]
 ) -> None:
     """Every node tries every other one: a firewall between two of them would otherwise show as a hang."""
     with _bound(layout.address, 0) as own:
         places = {0: own.getsockname()[:2], **{node: come[node]["probe"] for node in come}}
         for node, link in links.items():
             link.send("reach", places={str(n): place for n, place in places.items() if n != node})
-        failed = {0: unreached({str(n): place for n, place in places.items() if n != 0})}
+        failed = {0: unreachable_addresses({str(n): place for n, place in places.items() if n != 0})}
         for node, link in links.items():
             reply = _next(link, "reached", 2 * _REACH_SECONDS)
             failed[node] = reply["failed"] if reply else [[0, layout.address, "it did not answer"]]
@@ -229,13 +229,13 @@ def _see_whether_all_are_reached(
             raise error
 
 
-def refuse(link: Link, error: LockstepError) -> None:
+def refuse(link: PeerLink, error: LockstepError) -> None:
     """Tell another node why it is over, and end the link."""
     link.send("end", error=error.to_json(), exit_code=error.exit_status)
     link.close()
 
 
-def unreached(places: dict[str, Any]) -> list[list[Any]]:
+def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
     """(node, place, reason) of those of ``places`` that no connection can be made to."""
 
     def reach(item: tuple[str, Any]) -> list[Any] | None:
@@ -250,7 +250,7 @@ def unreached(places: dict[str, Any]) -> list[list[Any]]:
         return [row for row in pool.map(reach, places.items()) if row is not None]
 
 
-def _next(link: Link, kind: str, seconds: float) -> dict[str, Any] | None:
+def _next(link: PeerLink, kind: str, seconds: float) -> dict[str, Any] | None:
     """The next message, if it is of this kind and comes in time."""
     deadline = time.monotonic() + seconds
     while not link.closed and time.monotonic() < deadline:
@@ -260,19 +260,19 @@ def _next(link: Link, kind: str, seconds: float) -> dict[str, Any] | None:
     return None
 
 
-def _taken(link: Link, *kinds: str) -> dict[str, Any] | None:
+def _taken(link: PeerLink, *kinds: str) -> dict[str, Any] | None:
     """The first message of these kinds, if there is one; what came behind it stays unread."""
     messages = link.receive()
     for number, message in enumerate(messages):
         if message["kind"] in kinds:
-            link.put_back(messages[number + 1 :])
+            link.unread(messages[number + 1 :])
             return message
     return None
 
 
 def join(
     nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], processes: int
-) -> tuple[Link, Layout]:
+) -> tuple[PeerLink, NodeLayout]:
     """Another node: find node 0, and tell it of this one; the link to it, and what all have agreed on.
 
     Args:
@@ -285,7 +285,7 @@ def join(
         MachineError: node 0 cannot be reached.
         LockstepError: node 0 has refused this node, or another one cannot be reached.
     """
-    link, word = _found(nodes, find)
+    link, word = _evidence_by_node(nodes, find)
     with _bound(link.own, 0) as probe:
         link.send(
             "hello",
@@ -298,13 +298,13 @@ def join(
             probe=probe.getsockname()[:2],
         )
         reach = awaited(link, "reach")
-        link.send("reached", failed=unreached(reach["places"]))
+        link.send("reached", failed=unreachable_addresses(reach["places"]))
         told = awaited(link, "layout")  # until then others may still try to reach this node
     processes_of_all, hosts = tuple(told["processes"]), tuple(told["hosts"])
-    return link, Layout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
+    return link, NodeLayout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
 
 
-def awaited(link: Link, kind: str) -> dict[str, Any]:
+def awaited(link: PeerLink, kind: str) -> dict[str, Any]:
     """The next message of this kind, however long it takes; what ends the launch is raised.
 
     Raises:
@@ -328,14 +328,14 @@ def ended(message: dict[str, Any]) -> LockstepError:
     return error
 
 
-def _found(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[Link, str]:
+def _evidence_by_node(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
     """A link to node 0, tried again until it is there, and the word in the run folder, if that is seen."""
     why = "it has not said yet where it is"
-    patience = _Patience(lambda: f"node 0 of {nodes.count}: {why}")
+    patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
     while True:
         folder = find()
         document = _read(folder) if folder else {}
-        secret = key_of_user() or str(document.get("secret", "")).encode()
+        secret = rendezvous_key() or str(document.get("secret", "")).encode()
         places = [nodes.address()] if nodes.rendezvous else _places(document)
         if not secret:
             places = []

@@ -6,6 +6,6 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .multi_node import Nodes as Nodes
-    from .supervision import Supervision as Supervision
+    from .supervision import SupervisionOptions as SupervisionOptions
 else:
     __getattr__ = lazy_exports(__name__)

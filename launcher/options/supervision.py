@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Supervision:
+class SupervisionOptions:
     """What ``launch train`` and ``launch run`` let people choose about the supervision of their ranks."""
 
     hang_timeout: float = 600.0

@@ -21,7 +21,7 @@ _START_FIELD = 19  # starttime, counted from the state, which follows the name's
 
 
 @dataclass(frozen=True)
-class Owner:
+class LockOwner:
     """A process that holds a lock, in a way that another one with the same number cannot be taken for it."""
 
     pid: int
@@ -46,13 +46,15 @@ class Owner:
     @property
     def is_here(self) -> bool:
         """Whether it runs on this machine, under this number: it may be signalled."""
-        return self.boot == boot_id() and self.start > 0 and start_of(self.pid) == self.start
+        return self.boot == boot_id() and self.start > 0 and process_start_time(self.pid) == self.start
 
 
-def myself(what: str = "") -> Owner:
+def current_owner(what: str = "") -> LockOwner:
     """This process."""
     pid = os.getpid()
-    return Owner(pid, start_of(pid), boot_id(), platform.node(), user_name(os.getuid()), time.time(), what)
+    return LockOwner(
+        pid, process_start_time(pid), boot_id(), platform.node(), user_name(os.getuid()), time.time(), what
+    )
 
 
 def boot_id() -> str:
@@ -63,7 +65,7 @@ def boot_id() -> str:
         return platform.node()
 
 
-def start_of(pid: int) -> int:
+def process_start_time(pid: int) -> int:
     """The start time of a process that still runs; 0 without one."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
@@ -109,14 +111,14 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def write_owner(descriptor: int, owner: Owner) -> None:
+def write_owner(descriptor: int, owner: LockOwner) -> None:
     """Say in a locked file who has it; a reader sees the old record or the new one."""
     record = (json.dumps(asdict(owner)) + "\n").encode()[:_RECORD_BYTES]
     os.pwrite(descriptor, record, 0)
     os.truncate(descriptor, len(record))
 
 
-def read_owner(file: int | Path) -> Owner | None:
+def read_owner(file: int | Path) -> LockOwner | None:
     """Who a locked file, open or by its path, says has it; None where it does not say.
 
     Anyone may have written it where it is shared: good for words, and for a signal only after ``is_here``.
@@ -131,11 +133,11 @@ def read_owner(file: int | Path) -> Owner | None:
     return None
 
 
-def _parse(document: dict[str, Any]) -> Owner:
+def _parse(document: dict[str, Any]) -> LockOwner:
     document = {"start_of_job": "", **document}
     kinds = {"pid": int, "start": int, "boot": str, "host": str, "user": str, "time": float, "what": str}
     kinds |= {"start_of_job": str}
-    return Owner(**{name: kind(document[name]) for name, kind in kinds.items()})
+    return LockOwner(**{name: kind(document[name]) for name, kind in kinds.items()})
 
 
 def process_name(pid: int) -> str:

@@ -43,7 +43,7 @@ class Turns:
 
 
 @dataclass(frozen=True)
-class Use:
+class ResourceUse:
     """What a rank and all below it have used so far."""
 
     at: float
@@ -66,10 +66,10 @@ def state(process: family.Process) -> str:
     return fields[0]
 
 
-def use(root: int) -> Use:
+def use(root: int) -> ResourceUse:
     """What ``root`` and its descendants have used."""
     pids = [root, *(process.pid for process in family.descendants(root))]
-    return Use(
+    return ResourceUse(
         time.monotonic(),
         {pid: _seconds(pid) for pid in pids},
         {thread: turns for pid in pids for thread, turns in _turns(pid)},
@@ -78,7 +78,7 @@ def use(root: int) -> Use:
     )
 
 
-def is_active(before: Use, now: Use) -> bool:
+def is_active(before: ResourceUse, now: ResourceUse) -> bool:
     """Whether it did anything worth the name between the two: computed, wanted to, or moved data."""
     span = max(now.at - before.at, 1e-3)
     switches = now.switches - before.switches
@@ -94,7 +94,7 @@ def _growth(before: dict[int, float] | dict[int, int], now: dict[int, float] | d
     return sum(max(0, value - before.get(pid, 0)) for pid, value in now.items())
 
 
-def _queued(before: Use, now: Use) -> float:
+def _queued(before: ResourceUse, now: ResourceUse) -> float:
     """Seconds in the queue for a processor: on a loaded machine a rank that computes may get next to nothing.
 
     Of a main thread all of them; of others only where they compute once they run. Some look round ten times a second,
@@ -150,13 +150,13 @@ def _switches(pid: int) -> int:
     return int(_rows(pid, "status").get("voluntary_ctxt_switches", 0))
 
 
-def catches(process: family.Process, number: int) -> bool:
+def has_signal_handler(process: family.Process, number: int) -> bool:
     """Whether it has a handler for this signal, which would kill it otherwise."""
     caught = _rows(process.pid, "status").get("SigCgt", "0")
     return state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
 
 
-def pauses(pid: int) -> bool:
+def waits_for_signal(pid: int) -> bool:
     """Whether its main thread waits for a signal, any signal."""
     return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
 

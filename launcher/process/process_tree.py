@@ -90,7 +90,7 @@ def _children(pid: int) -> list[int]:
     return [child for child in _all_pids() if (_stat(child) or ("", ""))[1] == str(pid)]
 
 
-def marked(mark: str) -> set[Process]:
+def processes_with_mark(mark: str) -> set[Process]:
     """Living processes that were started with this mark, except the one that asks."""
     wanted = f"{MARK}={mark}".encode()
     found = set()
@@ -116,7 +116,7 @@ def kill(process: Process, number: signal.Signals = signal.SIGKILL) -> None:
             os.close(descriptor)
 
 
-def end_all(find: Callable[[], Iterable[Process]]) -> set[Process]:
+def kill_processes(find: Callable[[], Iterable[Process]]) -> set[Process]:
     """Kill what ``find`` finds until it finds nothing; what is killed here may have had children meanwhile.
 
     Nothing is nothing twice over: who has just lost its parent may be seen neither below that one, which is dead

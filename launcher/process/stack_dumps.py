@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import Frame
+from ...data.common import StackFrame
 from . import proc_stats as proc
 from . import process_tree as family
 
@@ -33,16 +33,16 @@ def stack_file(attempt: Path, rank: int) -> Path:
     return attempt / f"stack-{rank}.txt"
 
 
-def answer_requests(attempt: Path, rank: int) -> None:
+def install_stack_handler(attempt: Path, rank: int) -> None:
     """In a rank: write the stacks of all threads whenever somebody asks for them."""
     with suppress(OSError):  # a disk that is full must not keep a rank from starting
         low = os.open(stack_file(attempt, rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
         os.close(low)
         faulthandler.register(SIGNAL, file=high, all_threads=True)
 
 
-def tidy(attempt: Path) -> None:
+def remove_unused_dumps(attempt: Path) -> None:
     """Remove the files of ranks that were never asked."""
     for path in attempt.glob("stack-*.txt"):
         with suppress(OSError):
@@ -50,7 +50,7 @@ def tidy(attempt: Path) -> None:
                 path.unlink()
 
 
-class Dump:
+class StackDump:
     """One rank's answer, as far as it has come.
 
     Args:
@@ -86,7 +86,7 @@ class Dump:
         settled = size > self._start and now - self._grew > _SETTLED_SECONDS
         return settled or now - self._began > _PATIENCE_SECONDS
 
-    def threads(self) -> list[list[Frame]]:
+    def threads(self) -> list[list[StackFrame]]:
         """Each thread's frames, the innermost first; the main thread is the last. None where it did not answer."""
         with suppress(OSError), self._path.open("rb") as file:
             file.seek(self._start)
@@ -94,9 +94,9 @@ class Dump:
         return []
 
 
-def parse(lines: Sequence[str]) -> list[list[Frame]]:
+def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
     """The threads of one dump of faulthandler's."""
-    threads: list[list[Frame]] = []
+    threads: list[list[StackFrame]] = []
     for line in lines:
         if _THREAD.match(line):
             threads.append([])
@@ -109,8 +109,8 @@ def _can_answer(process: family.Process, path: Path) -> bool:
     """Not one that is stopped, that has become another program, or that has closed what it was to write to."""
     return (
         proc.state(process) not in ("", proc.STOPPED, proc.TRACED)
-        and proc.catches(process, SIGNAL)
-        and not proc.pauses(process.pid)
+        and proc.has_signal_handler(process, SIGNAL)
+        and not proc.waits_for_signal(process.pid)
         and proc.has_open(process.pid, str(path))
     )
 
@@ -130,5 +130,5 @@ def _send(process: family.Process) -> None:
             os.close(descriptor)
 
 
-OUT_OF_THE_WAY = 100
+LOWEST_PRIVATE_DESCRIPTOR = 100
 """Numbers from here on are the launcher's: the script's first file is number 3, as in a fresh process."""

@@ -8,11 +8,11 @@ _PRIVATE = 0o077
 _theirs: list[int] = []
 
 
-def be_private() -> None:
+def set_private_umask() -> None:
     """From now on this process makes files for its user alone."""
     _theirs[:] = [os.umask(_PRIVATE)]
 
 
-def of_the_user() -> int:
+def user_umask() -> int:
     """The mask that this process was started with."""
     return _theirs[0] if _theirs else _PRIVATE

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from .run_status import attempts as attempts
     from .run_status import read_status as read_status
     from .run_status import since as since
-    from .slurm_jobs import check_here as check_here
-    from .slurm_jobs import refuse_live as refuse_live
+    from .slurm_jobs import refuse_if_queued as refuse_if_queued
+    from .slurm_jobs import refuse_live_jobs as refuse_live_jobs
     from .slurm_status import ask as ask
     from .slurm_status import asked as asked
-    from .slurm_status import brief as brief
-    from .slurm_status import is_slurm as is_slurm
+    from .slurm_status import is_submitted as is_submitted
     from .slurm_status import is_waiting as is_waiting
+    from .slurm_status import job_summary as job_summary
     from .slurm_status import live_jobs as live_jobs
+    from .slurm_status import merge_job_status as merge_job_status
     from .slurm_status import statuses as statuses
-    from .slurm_status import with_jobs as with_jobs
     from .slurm_status import words as words
-    from .stop_requests import note_stop as note_stop
-    from .stop_requests import stopped_by as stopped_by
+    from .stop_requests import read_stop_reason as read_stop_reason
+    from .stop_requests import record_stop_reason as record_stop_reason
     from .stop_requests import take_request as take_request
     from .stop_requests import waits as waits
     from .stop_requests import write_request as write_request

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError, UsageError, did_you_mean
+from ...data.common import DamagedError, UsageError, closest_name
 from ..process import is_held
 
 LOCK = ".lock"
@@ -105,7 +105,7 @@ def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
         if is_run(folder, marks):
             return folder
     known = sorted({path.parent.name for mark in marks for path in runs_root().glob(f"*/{mark}")})
-    guess = did_you_mean(name, known)
+    guess = closest_name(name, known)
     raise UsageError(
         f"{name}: there is no such run in {runs_root()}" + (f"; did you mean {guess}?" if guess else ""),
         "give a run's name or the path of its folder" + (f"; the latest is {known[-1]}" if known else ""),

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import RankLostError, UsageError, in_place_of, naming
+from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
 from ..console import say
-from ..process import Owner, myself, read_owner, take, write_owner
-from ..slurm import Start, is_active, parse_start, this_start
+from ..process import LockOwner, current_owner, read_owner, take, write_owner
+from ..slurm import Start, current_job_start, is_active, parse_start
 from .run_folder import LOCK
-from .stop_requests import drop_requests
+from .stop_requests import clear_requests
 
 _LOOK_SECONDS = 2.0
 _TRIES = 10
@@ -36,7 +36,7 @@ class Hold:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self._looked = time.monotonic()
+        self._last_check = time.monotonic()
 
     def check(self) -> None:
         """Go on only while the lock is the run's; a new start of the same SLURM job may have replaced it.
@@ -56,8 +56,8 @@ class Hold:
         Raises:
             RankLostError: as ``check``.
         """
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._last_check > _LOOK_SECONDS:
+            self._last_check = time.monotonic()
             self.check()
 
 
@@ -71,17 +71,17 @@ def held(folder: Path) -> Iterator[Hold]:
     path = folder / LOCK
     descriptor = _acquire(path)
     try:
-        with naming(path):
-            write_owner(descriptor, _me(folder))
-        drop_requests(folder)
+        with file_named_in_errors(path):
+            write_owner(descriptor, _current_owner(folder))
+        clear_requests(folder)
         yield Hold(path, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _me(folder: Path) -> Owner:
-    start = this_start()
-    return replace(myself(folder.name), start_of_job=str(start) if start else "")
+def _current_owner(folder: Path) -> LockOwner:
+    start = current_job_start()
+    return replace(current_owner(folder.name), start_of_job=str(start) if start else "")
 
 
 def _acquire(path: Path) -> int:
@@ -95,7 +95,7 @@ def _acquire(path: Path) -> int:
         os.close(descriptor)
         if taken:
             continue
-        if owner is None or not _was_given_up(owner, this_start()):
+        if owner is None or not _was_given_up(owner, current_job_start()):
             break
         say([f"note: {owner} lives on, though SLURM has given it up: the run is taken over from it"])
         return _replace(path)
@@ -115,7 +115,7 @@ def _take(descriptor: int) -> bool:
     return not lives and take(descriptor, _LOOK_SECONDS)
 
 
-def _was_given_up(owner: Owner, mine: Start | None) -> bool:
+def _was_given_up(owner: LockOwner, mine: Start | None) -> bool:
     """Whether SLURM itself says that the holder's time is over: its job was started again, or has ended."""
     theirs = parse_start(owner.start_of_job)
     if mine is None or theirs is None:
@@ -131,8 +131,8 @@ def _replace(path: Path) -> int:
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     if not take(descriptor):
         raise UsageError(f"{temporary}: another process has this file locked", "start the run again")
-    with in_place_of(path, temporary):
-        write_owner(descriptor, _me(path.parent))
+    with atomic_replacement(path, temporary):
+        write_owner(descriptor, _current_owner(path.parent))
     return descriptor
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..process import Owner, is_held, read_owner
+from ..process import LockOwner, is_held, read_owner
 from .run_folder import LOCK, is_run, is_sweep
 from .stop_requests import is_stopping
 
@@ -28,7 +28,7 @@ class Status:
     folder: Path
     status: str
     """``running``, ``stopping``, ``done``, ``failed`` or ``stopped``; jobs that wait for a node are ``queued``."""
-    owner: Owner | None
+    owner: LockOwner | None
     """The launcher that holds it; None where none does, or it does not say who it is."""
     outcome: Mapping[str, Any]
     """Empty while there is none."""
@@ -54,7 +54,7 @@ class Status:
         return self.is_over and self.status != "stopped" and not self.outcome
 
     @property
-    def can_go_on(self) -> bool:
+    def is_resumable(self) -> bool:
         """Whether ``launch resume`` would take it up."""
         begun_or_sent = any((self.folder / name).is_file() for name in ("spec.json", "job.json"))
         return self.status in ("failed", "stopped") and begun_or_sent
@@ -73,7 +73,7 @@ class Status:
             "kind": "run" if (self.folder / "run.json").is_file() else "train",
             "status": self.status,
             "interrupted": self.was_interrupted,
-            "resumable": self.can_go_on,
+            "resumable": self.is_resumable,
             "epoch": self.epoch,
             "step": self.step,
             "metrics": dict(self.metrics),

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...data.common import UsageError
 from ..console import best_effort, say
 from ..slurm import note_job
-from .slurm_status import asked, is_slurm, is_waiting, live_jobs
+from .slurm_status import asked, is_submitted, is_waiting, live_jobs
 
 
 def withdraw(folder: Path, *, why: str) -> list[str]:
@@ -52,7 +52,7 @@ def cancel(folder: Path) -> bool:
     return bool(jobs)
 
 
-def refuse_live(folder: Path, otherwise: str) -> None:
+def refuse_live_jobs(folder: Path, otherwise: str) -> None:
     """Go on only where SLURM has no job of a run.
 
     Args:
@@ -70,19 +70,19 @@ def refuse_live(folder: Path, otherwise: str) -> None:
         )
 
 
-def check_here(folder: Path) -> None:
+def refuse_if_queued(folder: Path) -> None:
     """Before a run is trained on this machine: one that was submitted may still be SLURM's.
 
     Raises:
         UsageError: a job of it waits or runs.
         MachineError: SLURM does not answer.
     """
-    if not is_slurm(folder) or not (folder / "spec.json").is_file():
+    if not is_submitted(folder) or not (folder / "spec.json").is_file():
         return
     from ..slurm import has_slurm
 
     if has_slurm():
-        refuse_live(folder, "or let SLURM go on with it")
+        refuse_live_jobs(folder, "or let SLURM go on with it")
         say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now goes on here"])
     else:
         say([f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"])

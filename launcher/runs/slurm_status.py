@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.common import LockstepError, MachineError
-from ..slurm import JOB, is_job, is_of, names, note_found, read_jobs, unanswered
+from ..slurm import JOB, is_job, is_job_of_run, names, read_jobs, record_found_jobs, unanswered
 from .run_folder import is_run
 from .run_status import Status, read_status
 
@@ -61,15 +61,15 @@ class Answer:
     def of(self, run: Path, job: str) -> Job | None:
         """A run's job; None where the queue has forgotten it, or gave its number to another's."""
         found = self.jobs.get(job)
-        return found if found is not None and is_of(run, job, found.workdir) else None
+        return found if found is not None and is_job_of_run(run, job, found.workdir) else None
 
     def account(self, run: Path, job: str) -> str:
         """The state of a run's job that the queue has forgotten; empty where it is not told."""
         found = self.accounts.get(job)
-        return found.state if found is not None and is_of(run, job, found.workdir) else ""
+        return found.state if found is not None and is_job_of_run(run, job, found.workdir) else ""
 
 
-def is_slurm(folder: Path) -> bool:
+def is_submitted(folder: Path) -> bool:
     """Whether a run was submitted."""
     return (folder / JOB).is_file()
 
@@ -84,7 +84,7 @@ def jobs_of(folder: Path) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _spare(folder: Path) -> set[str]:
+def _cancelled_chained_jobs(folder: Path) -> set[str]:
     """Jobs that waited behind another, were not needed, and were withdrawn: they say nothing about the run."""
     told: dict[str, set[str]] = {}
     for event in read_jobs(folder):
@@ -103,7 +103,7 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
         accounts: ask sacct, too, for jobs that the queue does not know any more.
         timeout: seconds.
     """
-    runs = [folder for folder in folders if is_slurm(folder)]
+    runs = [folder for folder in folders if is_submitted(folder)]
     try:
         _find_sent(runs, timeout)
         ids = [(run, job) for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
@@ -126,7 +126,7 @@ def _find_sent(runs: list[Path], timeout: float) -> None:
     if wishes := unanswered(runs):
         from ..slurm import client as slurm_client
 
-        note_found(wishes, slurm_client.folders(names(wishes), timeout))
+        record_found_jobs(wishes, slurm_client.folders(names(wishes), timeout))
 
 
 def _queue(ids: list[str], timeout: float) -> dict[str, Job]:
@@ -156,14 +156,14 @@ def statuses(folders: Iterable[Path], *, accounts: bool = False) -> tuple[dict[P
     """Those of these that are runs, as their folders and SLURM say; and why SLURM could not be asked."""
     found = [read_status(folder) for folder in folders if is_run(folder)]
     answer = ask((run.folder for run in found), accounts=accounts)
-    return {run.folder: with_jobs(run, answer) for run in found}, answer.problem
+    return {run.folder: merge_job_status(run, answer) for run in found}, answer.problem
 
 
-def with_jobs(found: Status, answer: Answer) -> Status:
+def merge_job_status(found: Status, answer: Answer) -> Status:
     """The status of a run in the light of what SLURM says; unchanged for one that was not submitted."""
-    if not is_slurm(found.folder):
+    if not is_submitted(found.folder):
         return found
-    spare = _spare(found.folder)
+    spare = _cancelled_chained_jobs(found.folder)
     ids = [job for job in jobs_of(found.folder) if job not in spare]
     queued = [job for number in ids if (job := answer.of(found.folder, number)) is not None]
     current = _current(queued)
@@ -274,7 +274,7 @@ def words(found: Status) -> list[str]:
     return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
 
 
-def brief(found: Status) -> str:
+def job_summary(found: Status) -> str:
     """``12 PENDING (Resources)``, ``12 FAILED, gave up``; a ! where SLURM and the run disagree."""
     facts = found.slurm
     if not facts:

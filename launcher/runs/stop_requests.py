@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...data.common import write_json
-from ..process import myself
+from ..process import current_owner
 
 What = Literal["stop", "checkpoint"]
 _ASKED = "request.json"
@@ -42,7 +42,7 @@ def write_request(folder: Path, what: What, by: str = "") -> Request:
     waiting = _read(folder / _ASKED)
     if waiting is not None and waiting.what == "stop":
         return waiting
-    me = myself()
+    me = current_owner()
     request = Request(what, time.time(), by or f"{me.user} on {me.host} (process {me.pid})")
     write_json(folder / _ASKED, asdict(request))
     return request
@@ -65,7 +65,7 @@ def waits(folder: Path) -> bool:
     return (folder / _ASKED).exists()
 
 
-def note_stop(folder: Path, by: str) -> None:
+def record_stop_reason(folder: Path, by: str) -> None:
     """Tell ``launch status`` that the run is stopping for a reason that was no file: a signal, a time limit."""
     write_json(folder / _TAKEN, asdict(Request("stop", time.time(), by)))
 
@@ -76,13 +76,13 @@ def is_stopping(folder: Path) -> bool:
     return any(request is not None and request.what == "stop" for request in requests)
 
 
-def stopped_by(folder: Path) -> str | None:
+def read_stop_reason(folder: Path) -> str | None:
     """Who or what made the last attempt stop; None where nothing did."""
     taken = _read(folder / _TAKEN)
     return taken.by if taken is not None and taken.what == "stop" else None
 
 
-def drop_requests(folder: Path) -> None:
+def clear_requests(folder: Path) -> None:
     """Forget what was asked of an attempt that is over: the next one must not stop at once."""
     for name in (_ASKED, _TAKEN):
         (folder / name).unlink(missing_ok=True)

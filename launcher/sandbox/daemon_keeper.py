@@ -18,7 +18,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ...data.common import write_json
-from ..process import Process, become_subreaper, boot_id, descendants, end_all, process_of, reap, start_of
+from ..process import (
+    Process,
+    become_subreaper,
+    boot_id,
+    descendants,
+    kill_processes,
+    process_of,
+    process_start_time,
+    reap,
+)
 from ..slurm import CONF, RECORD, Record
 from .slurm_conf import NODES, write_files
 
@@ -55,7 +64,7 @@ class _Keeper:
     def __init__(self, folder: Path, uid: int) -> None:
         self._folder = folder
         self._children: list[subprocess.Popen[bytes]] = []
-        me = Process(os.getpid(), start_of(os.getpid()))
+        me = Process(os.getpid(), process_start_time(os.getpid()))
         self._record = Record(folder, boot_id(), uid, me)
         self._write()
 
@@ -74,7 +83,7 @@ class _Keeper:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         self._children.append(child)
-        daemons = {**self._record.daemons, name: Process(child.pid, start_of(child.pid))}
+        daemons = {**self._record.daemons, name: Process(child.pid, process_start_time(child.pid))}
         self._record = replace(self._record, daemons=daemons)
         self._write()
         if name == "munged":
@@ -96,7 +105,9 @@ class _Keeper:
 
 def _keep(keeper: _Keeper, guardian: Process | None, wake: int, seen: list[int]) -> None:
     """Until SIGTERM, or until the process that the sandbox was started for is gone."""
-    while signal.SIGTERM not in seen and (guardian is None or start_of(guardian.pid) == guardian.started):
+    while signal.SIGTERM not in seen and (
+        guardian is None or process_start_time(guardian.pid) == guardian.started
+    ):
         select.select([wake], [], [], _LOOK_SECONDS)
         while select.select([wake], [], [], 0)[0]:
             os.read(wake, 1024)
@@ -139,7 +150,7 @@ def _run(
         keeper.start()
         _keep(keeper, guardian, reader, seen)
     finally:
-        end_all(lambda: descendants(os.getpid()))
+        kill_processes(lambda: descendants(os.getpid()))
     shutil.rmtree(folder, ignore_errors=True)
 
 

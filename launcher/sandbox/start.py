@@ -13,8 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import MachineError, UsageError
-from ..process import Process, descendants, end_all, is_held, start_of, take
-from ..slurm import CONF, Answer, Record, SlurmError, clean_environment, read_record, run_tool, sandboxed
+from ..process import Process, descendants, is_held, kill_processes, process_start_time, take
+from ..slurm import (
+    CONF,
+    Answer,
+    Record,
+    SlurmError,
+    clean_environment,
+    read_record,
+    run_tool,
+    sandbox_processes,
+)
 from .daemon_keeper import MODULE, SBIN, commands, output_of
 from .slurm_conf import NODES
 
@@ -32,7 +41,7 @@ _BETWEEN_SECONDS = 0.1
 _TAIL_LINES = 12
 
 
-def why_not() -> str:
+def why_unavailable() -> str:
     """Why no sandbox can be started on this machine; empty where it can."""
     if os.geteuid() != 0:
         return "a SLURM has to be started by root"
@@ -75,7 +84,7 @@ def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
 
 
 def _refuse(folder: Path) -> None:
-    reason = why_not()
+    reason = why_unavailable()
     if reason:
         hint = "use sudo" if os.geteuid() else "apt-get install slurm-wlm munge"
         raise MachineError(f"the sandbox cannot be started: {reason}", hint)
@@ -118,7 +127,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> None:
-    watched = [] if guardian is None else [str(guardian), str(start_of(guardian))]
+    watched = [] if guardian is None else [str(guardian), str(process_start_time(guardian))]
     with output_of(folder, "keeper").open("wb") as output:
         done = subprocess.run(
             [sys.executable, "-P", "-m", MODULE, str(folder), str(uid), *watched],
@@ -219,7 +228,7 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
         _cancel_jobs(folder, patience)
     if record is not None:
         _end_keeper(record)
-    left = end_all(lambda: _family(folder))
+    left = kill_processes(lambda: _family(folder))
     shutil.rmtree(folder, ignore_errors=True)
     if left:
         numbers = ", ".join(str(process.pid) for process in sorted(left, key=lambda process: process.pid))
@@ -252,7 +261,7 @@ def _family(folder: Path) -> set[Process]:
     """What a sandbox without a keeper has left: found by its record, its files and its jobs' environment."""
     record = read_record(folder)
     roots = set(record.living().values()) if record else set()
-    roots |= {*_daemons_in(folder), *sandboxed(folder)}
+    roots |= {*_daemons_in(folder), *sandbox_processes(folder)}
     return roots | {process for root in roots for process in descendants(root.pid)}
 
 
@@ -264,4 +273,4 @@ def _daemons_in(folder: Path) -> Iterable[Process]:
                 continue
             opened = [str(link.readlink()) for link in (path / "fd").iterdir()]
             if any(name.startswith(f"{folder}/") for name in opened):
-                yield Process(int(path.name), start_of(int(path.name)))
+                yield Process(int(path.name), process_start_time(int(path.name)))

@@ -13,21 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import LockstepError, UsageError, write_json
-from ..agent import room_for
+from ..agent import argv_bytes
 from ..console import card, say
-from ..failures import cause_known
-from ..hang import Lookout, Witness
+from ..failures import is_root_cause_known
+from ..hang import FollowerRankMonitor, RankMonitor
 from ..machine import Reservation, World, reserved
-from ..nodes import Lead, awaited, following, key_of_user, led, seen
-from ..options import Nodes, Supervision
-from ..process import of_the_user, tidy
+from ..nodes import LeaderSession, awaited, following, lead_nodes, rendezvous_key, seen
+from ..options import Nodes, SupervisionOptions
+from ..process import remove_unused_dumps, user_umask
 from ..runs import Hold, create_run, held, program_stem, runs_root
-from ..supervisor import Job, Outputs, Supervisor, View, modules_for, next_attempt, order_of, visible_gpus
+from ..supervisor import (
+    Job,
+    LiveView,
+    RankOutputs,
+    Supervisor,
+    agent_order,
+    modules_to_preimport,
+    next_attempt_folder,
+    visible_gpus,
+)
 from .supervise import Script, StoppedScriptError
 
 
 @dataclass(frozen=True)
-class Program:
+class ScriptRequest:
     """What ``launch run`` was asked to run.
 
     Args:
@@ -41,7 +50,7 @@ class Program:
     name: str | None = None
     start: str = "fork"
     nodes: Nodes = field(default_factory=Nodes)
-    supervision: Supervision = field(default_factory=Supervision)
+    supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
     folder: Path | None = None
     """Of the run, where ``launch submit`` has made it; else it is made here."""
 
@@ -51,7 +60,7 @@ class Program:
         return program_stem(self.argv)
 
 
-def run(program: Program) -> int:
+def run(program: ScriptRequest) -> int:
     """Run it to its end; the exit status."""
     source = _source(program)
     program.nodes.check()
@@ -63,11 +72,11 @@ def run(program: Program) -> int:
         reservation.name(folder.name)
         with (
             held(folder) as hold,
-            led(program.nodes, folder, "run", reservation.world, shared=False) as lead,
+            lead_nodes(program.nodes, folder, "run", reservation.world, shared=False) as lead,
         ):
             write_json(folder / "run.json", _describe(program, lead.world))
             say(_summary(folder, program, lead.world))
-            attempt = next_attempt(folder, "attempt")
+            attempt = next_attempt_folder(folder, "attempt")
             failure = _attempts(attempt, program, source, reservation.descriptors, hold, lead)
             hold.check()
             write_json(folder / "outcome.json", _outcome(folder, lead.world, failure))
@@ -79,9 +88,9 @@ def run(program: Program) -> int:
     return 0 if failure is None else failure.exit_status
 
 
-def _refuse_strangers(program: Program) -> None:
+def _refuse_strangers(program: ScriptRequest) -> None:
     """Nodes know each other by a secret."""
-    if program.nodes.count == 1 or program.folder is not None or key_of_user() is not None:
+    if program.nodes.count == 1 or program.folder is not None or rendezvous_key() is not None:
         if not program.nodes.rendezvous and program.name is None and program.nodes.count > 1:
             raise UsageError("--nodes: where do they meet?", "say --rendezvous HOST:PORT on every node")
         return
@@ -92,7 +101,7 @@ def _refuse_strangers(program: Program) -> None:
         )
 
 
-def _follow(program: Program, reservation: Reservation, source: str) -> int:
+def _follow(program: ScriptRequest, reservation: Reservation, source: str) -> int:
     """Run it as another node than node 0, which decides everything; the exit status."""
     named = program.folder or runs_root() / (program.name or "")
     nodes = program.nodes
@@ -107,12 +116,12 @@ def _follow(program: Program, reservation: Reservation, source: str) -> int:
             attempt.mkdir(mode=0o700)
             write_json(folder / "run.json", _describe(program, node.world))
         job, order, view = _job(attempt, program, node.world, source, reservation.descriptors)
-        supervisor = Supervisor(job, cause_known(attempt), owed=False, others=node.others)
+        supervisor = Supervisor(job, is_root_cause_known(attempt), owed=False, others=node.others)
         supervisor.on_signal = node.others.signalled
 
         def watch_over(attempt: Path) -> None:
-            lookout = Lookout(attempt, program.supervision.hang_timeout, node.world.processes)
-            supervisor.on_look = Witness(lookout, node.others).tick
+            lookout = RankMonitor(attempt, program.supervision.hang_timeout, node.world.processes)
+            supervisor.on_idle_check = FollowerRankMonitor(lookout, node.others).tick
 
         def again(told: dict[str, Any]) -> None:
             watch_over(folder / told["attempt"])
@@ -127,18 +136,18 @@ def _follow(program: Program, reservation: Reservation, source: str) -> int:
             supervisor.cancel()
             view.close()
             for used in folder.glob("attempt-*"):
-                tidy(used)
+                remove_unused_dumps(used)
         return node.conclude(ending)
 
 
-def _turn(supervisor: Supervisor, view: View, attempt: Path) -> None:
+def _turn(supervisor: Supervisor, view: LiveView, attempt: Path) -> None:
     """Node 0 starts the ranks again."""
     attempt.mkdir(mode=0o700, exist_ok=True)
     view.turn()
-    supervisor.restart({"attempt_dir": str(attempt), "environment": {}}, cause_known(attempt))
+    supervisor.restart({"attempt_dir": str(attempt), "environment": {}}, is_root_cause_known(attempt))
 
 
-def debug(program: Program) -> int:
+def debug(program: ScriptRequest) -> int:
     """One process on this very terminal, where ``breakpoint()`` works; this process becomes it.
 
     Raises:
@@ -158,7 +167,7 @@ def debug(program: Program) -> int:
     os.execv(sys.executable, [sys.executable, "-u", *program.argv])  # noqa: S606 - no shell is wanted
 
 
-def _source(program: Program) -> str:
+def _source(program: ScriptRequest) -> str:
     """The program's own text, as far as it can be told without running it; empty where it cannot.
 
     Raises:
@@ -201,7 +210,7 @@ def _module(words: list[str]) -> Path | None:
 
 
 def _attempts(
-    folder: Path, program: Program, source: str, keep: tuple[int, ...], hold: Hold, lead: Lead
+    folder: Path, program: ScriptRequest, source: str, keep: tuple[int, ...], hold: Hold, lead: LeaderSession
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
     job, order, view = _job(folder, program, lead.world, source, keep)
@@ -210,27 +219,27 @@ def _attempts(
 
 
 def _job(
-    folder: Path, program: Program, world: World, source: str, keep: tuple[int, ...]
-) -> tuple[Job, dict[str, Any], View]:
+    folder: Path, program: ScriptRequest, world: World, source: str, keep: tuple[int, ...]
+) -> tuple[Job, dict[str, Any], LiveView]:
     """What the agent of this node is started for and told, and what shows people what its ranks print."""
-    view = View()
-    outputs = Outputs(folder, world.processes, view, world.first)
+    view = LiveView()
+    outputs = RankOutputs(folder, world.processes, view, world.first)
     streams = [[0, *outputs.streams(rank)] for rank in range(world.processes)]
     job = Job(
         threads=world.threads,
         environment=_environment(world),
-        modules=modules_for(source),
+        modules=modules_to_preimport(source),
         log=folder / (f"agent-{world.node}.log" if world.node else "agent.log"),
-        room=room_for([sys.executable, "-u", *program.argv]),
+        room=argv_bytes([sys.executable, "-u", *program.argv]),
         stdin=True,
         keep=keep,
         outputs=outputs,
     )
-    order = order_of(folder, world, {}) | {
+    order = agent_order(folder, world, {}) | {
         "program": program.argv,
         "streams": streams,
         "start": program.start,
-        "umask": of_the_user(),
+        "umask": user_umask(),
     }
     return job, order, view
 
@@ -241,7 +250,7 @@ def _environment(world: World) -> dict[str, str]:
     return {**visible_gpus(world), **{name: os.environ[name] for name in names if os.environ.get(name)}}
 
 
-def _describe(program: Program, world: World) -> dict[str, Any]:
+def _describe(program: ScriptRequest, world: World) -> dict[str, Any]:
     """``run.json``: what was started, in place of a trained run's spec."""
     return {
         "schema_version": 1,
@@ -258,7 +267,7 @@ def _describe(program: Program, world: World) -> dict[str, Any]:
     }
 
 
-def _summary(folder: Path, program: Program, world: World) -> list[str]:
+def _summary(folder: Path, program: ScriptRequest, world: World) -> list[str]:
     kind = "GPU" if world.gpus else "CPU"
     processes = f"{world.size} {kind} process{'es' * (world.size != 1)}"
     processes += f" on {len(world.nodes)} nodes" if world.nodes else ""

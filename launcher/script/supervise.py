@@ -9,13 +9,13 @@ from typing import Any
 
 from ...data.common import STOPPED, LockstepError
 from ..console import say
-from ..failures import Ending, cause_known, diagnose
-from ..hang import Inquiry, Lookout
-from ..nodes import Leader
-from ..options import Supervision
-from ..process import tidy
-from ..runs import note_stop, take_request
-from ..supervisor import Job, Known, Restarts, Supervisor, View
+from ..failures import Ending, diagnose_failure, is_root_cause_known
+from ..hang import HangCoordinator, RankMonitor
+from ..nodes import LeaderPeers
+from ..options import SupervisionOptions
+from ..process import remove_unused_dumps
+from ..runs import record_stop_reason, take_request
+from ..supervisor import Job, Known, LiveView, Restarts, Supervisor
 
 _SIGNALLED = 128
 
@@ -31,9 +31,11 @@ class StoppedScriptError(LockstepError):
     def __init__(self, by: str, number: int, ending: Ending) -> None:
         left = {rank: status >> 8 for rank, status in _exited(ending).items()}
         own = {**dict.fromkeys(ending.done, 0), **left}
-        how = "killed after its grace" if ending.overdue else "it ended"
+        how = "killed after its grace" if ending.grace_exceeded else "it ended"
         super().__init__(f"stopped ({by}): {how}")
-        self.exit_status = own[min(own)] or STOPPED if own and not ending.overdue else _SIGNALLED + number
+        self.exit_status = (
+            own[min(own)] or STOPPED if own and not ending.grace_exceeded else _SIGNALLED + number
+        )
         self.message += f"; exit status {self.exit_status}"
 
 
@@ -57,18 +59,18 @@ class Script:
         self,
         attempt: Path,
         job: Job,
-        supervision: Supervision,
-        view: View,
+        supervision: SupervisionOptions,
+        view: LiveView,
         also: Callable[[], None] = lambda: None,
-        leader: Leader | None = None,
+        leader: LeaderPeers | None = None,
     ) -> None:
-        self._also = also
+        self._on_tick = also
         self._attempt = attempt
         self._view = view
         self._grace = supervision.grace
         self._asked: tuple[str, int] | None = None
         """By whom and with which signal it was to end."""
-        self._supervisor = Supervisor(job, cause_known(attempt), owed=False, others=leader)
+        self._supervisor = Supervisor(job, is_root_cause_known(attempt), owed=False, others=leader)
         if leader is not None:
             leader.on_stop = lambda by: self._stop(by, signal.SIGTERM)
         self._leader = leader
@@ -83,8 +85,8 @@ class Script:
         )
         self._processes = self._here = 0
         self._hang_timeout = supervision.hang_timeout
-        self._supervisor.on_look = self._look
-        self._inquiry: Inquiry | None = None
+        self._supervisor.on_idle_check = self._look
+        self._inquiry: HangCoordinator | None = None
 
     def run(self, order: dict[str, Any], processes: int) -> LockstepError | None:
         """Let the ranks work, ``processes`` on all nodes; None where all ended well, else why not."""
@@ -96,7 +98,7 @@ class Script:
         finally:
             self._supervisor.cancel()
             self._view.close()
-            tidy(self._attempt)
+            remove_unused_dumps(self._attempt)
         return self._diagnose(ending)
 
     def _signalled(self, number: int) -> bool:
@@ -104,7 +106,7 @@ class Script:
         name = signal.Signals(number).name
         if self._asked is not None:
             return number != signal.SIGINT
-        note_stop(self._attempt.parent, name)
+        record_stop_reason(self._attempt.parent, name)
         self._stop(name, number)
         return True
 
@@ -116,7 +118,7 @@ class Script:
             self._supervisor.ask_to_end(self._grace)
 
     def _tick(self) -> None:
-        self._also()
+        self._on_tick()
         request = take_request(self._attempt.parent)
         if request is not None and request.what == "stop":
             self._stop(request.by, signal.SIGTERM)
@@ -126,25 +128,25 @@ class Script:
         failure = self._diagnose(ending)
         if failure is None or self._restarts.next(failure) is None:
             return None
-        return {"attempt_dir": str(self._attempt), "environment": {}}, cause_known(self._attempt)
+        return {"attempt_dir": str(self._attempt), "environment": {}}, is_root_cause_known(self._attempt)
 
     def _look(self, ending: Ending) -> None:
         """For hangs; ranks that were asked to end may take their grace."""
         if self._asked is None:
-            self._inquiry = self._inquiry or self._inquire()
+            self._inquiry = self._inquiry or self._new_hang_coordinator()
             self._inquiry.tick(ending)
 
-    def _inquire(self) -> Inquiry:
-        lookout = Lookout(self._attempt, self._hang_timeout, self._here)
+    def _new_hang_coordinator(self) -> HangCoordinator:
+        lookout = RankMonitor(self._attempt, self._hang_timeout, self._here)
         warn = self._supervisor.notes.append
-        return Inquiry(lookout, self._processes, training=False, warn=warn, leader=self._leader)
+        return HangCoordinator(lookout, self._processes, training=False, warn=warn, leader=self._leader)
 
     def _turn(self, attempt: Path) -> None:
-        tidy(self._attempt)
+        remove_unused_dumps(self._attempt)
         self._attempt, self._inquiry = attempt, None
         self._view.turn()
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
         if self._asked is not None and ending.signal is None and ending.agent_status is None:
             return StoppedScriptError(*self._asked, ending)
-        return diagnose(self._attempt, ending, self._processes, script=True)
+        return diagnose_failure(self._attempt, ending, self._processes, script=True)

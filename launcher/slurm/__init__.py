@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from .client import clean_environment as clean_environment
     from .client import has_slurm as has_slurm
     from .current_job import Start as Start
+    from .current_job import current_job_start as current_job_start
     from .current_job import details_of as details_of
     from .current_job import is_active as is_active
     from .current_job import parse_start as parse_start
     from .current_job import scrubbed as scrubbed
     from .current_job import state_of as state_of
-    from .current_job import this_start as this_start
     from .exported_environment import for_the_job as for_the_job
-    from .exported_environment import withheld as withheld
-    from .job_identity import is_of as is_of
+    from .exported_environment import withheld_variables as withheld_variables
+    from .job_identity import is_job_of_run as is_job_of_run
     from .job_log import FOLDER as FOLDER
     from .job_log import is_job as is_job
     from .job_log import newest_log as newest_log
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from .job_spec import JobSpec as JobSpec
     from .job_spec import read_job as read_job
     from .job_spec import write_job as write_job
-    from .node_resources import Need as Need
-    from .node_resources import why_to_wait as why_to_wait
-    from .option_types import seconds_of as seconds_of
+    from .node_resources import NodeRequirements as NodeRequirements
+    from .node_resources import explain_queue_wait as explain_queue_wait
+    from .option_types import time_limit_seconds as time_limit_seconds
     from .options import SlurmConfig as SlurmConfig
-    from .pending_submissions import Wish as Wish
+    from .pending_submissions import PendingSubmission as PendingSubmission
     from .pending_submissions import names as names
-    from .pending_submissions import note_found as note_found
+    from .pending_submissions import record_found_jobs as record_found_jobs
     from .pending_submissions import unanswered as unanswered
     from .sandbox_registry import CONF as CONF
     from .sandbox_registry import RECORD as RECORD
     from .sandbox_registry import Record as Record
     from .sandbox_registry import place as place
     from .sandbox_registry import read_record as read_record
-    from .sandbox_registry import sandboxed as sandboxed
-    from .secrets import is_token as is_token
-    from .secrets import secret_option as secret_option
+    from .sandbox_registry import sandbox_processes as sandbox_processes
+    from .secrets import find_secret_option as find_secret_option
+    from .secrets import looks_like_token as looks_like_token
     from .tool_call import Answer as Answer
     from .tool_call import SlurmError as SlurmError
     from .tool_call import SlurmSilentError as SlurmSilentError

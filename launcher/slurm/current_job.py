@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import client as slurm_client
-from .job_identity import is_of
+from .job_identity import is_job_of_run
 
 _KEPT = (
     "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID",
@@ -44,7 +44,7 @@ class Start:
         return f"{self.job}.{self.restart}"
 
 
-def this_start(environment: Mapping[str, str] = os.environ) -> Start | None:
+def current_job_start(environment: Mapping[str, str] = os.environ) -> Start | None:
     """The start of the job that this process belongs to; None outside one."""
     job = environment.get("SLURM_JOB_ID")
     if not job:
@@ -80,7 +80,7 @@ def details_of(run: Path, job: str) -> dict[str, str] | None:
         SlurmError: SLURM could not be asked.
     """
     found = slurm_client.details(job)
-    return found if found is not None and is_of(run, job, found.get("WorkDir", "")) else None
+    return found if found is not None and is_job_of_run(run, job, found.get("WorkDir", "")) else None
 
 
 def is_active(job: str, run: Path | None = None) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .secrets import has_user, is_secret_name
+from .secrets import has_credentials_in_url, is_secret_name
 
 _NAMES = frozenset(
     (
@@ -39,12 +39,12 @@ def for_the_job(environment: Mapping[str, str], also: Iterable[str] = ()) -> dic
         also: names that the user wants to travel, too.
     """
     chosen = _chosen(environment, also)
-    return {name: value for name, value in chosen.items() if not has_user(name, value)}
+    return {name: value for name, value in chosen.items() if not has_credentials_in_url(name, value)}
 
 
-def withheld(environment: Mapping[str, str], also: Iterable[str] = ()) -> list[str]:
+def withheld_variables(environment: Mapping[str, str], also: Iterable[str] = ()) -> list[str]:
     """Names of what would travel, were it not for the user in an address."""
-    return [name for name, value in _chosen(environment, also).items() if has_user(name, value)]
+    return [name for name, value in _chosen(environment, also).items() if has_credentials_in_url(name, value)]
 
 
 def _chosen(environment: Mapping[str, str], also: Iterable[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ _KEY = re.compile(r"\s[A-Z][\w/:.]*=.*", re.DOTALL)
 """In a path, what scontrol's answer cannot be told from its next key."""
 
 
-def is_of(run: Path, job: str, workdir: str) -> bool:
+def is_job_of_run(run: Path, job: str, workdir: str) -> bool:
     """Whether a job whose number the run knows is the run's.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...data.common import DamagedError, write_json
-from ..options import Supervision
+from ..options import SupervisionOptions
 
 JOB = "job.json"
 SCHEMA_VERSION = 1
@@ -39,7 +39,7 @@ class JobSpec:
     """Where the command was given; the program's working directory."""
     base: str = ""
     """Of ``train``: the folder that the config's relative paths start from. The config is ``config.yaml`` beside."""
-    supervision: Supervision = field(default_factory=Supervision)
+    supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
     container: dict[str, str] = field(default_factory=dict)
     """``image``, ``mounts``, ``runtime`` (pyxis or apptainer); empty without one."""
     modules: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ def read_job(folder: Path) -> JobSpec | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         version = document.pop("schema_version")
-        return JobSpec(**{**document, "supervision": Supervision(**document["supervision"])})
+        return JobSpec(**{**document, "supervision": SupervisionOptions(**document["supervision"])})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

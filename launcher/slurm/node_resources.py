@@ -31,7 +31,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Need:
+class NodeRequirements:
     """What a job asks of a partition; all but ``nodes`` on each node."""
 
     partitions: Sequence[Mapping[str, str]] = field(default=())
@@ -66,7 +66,7 @@ def parse_nodes(text: str) -> list[Node]:
     ]
 
 
-def why_to_wait(nodes: Sequence[Node], words: str) -> str:
+def explain_queue_wait(nodes: Sequence[Node], words: str) -> str:
     """Why a job that would fit may not start soon.
 
     Args:

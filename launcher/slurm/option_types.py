@@ -75,7 +75,7 @@ def _mail(value: str) -> str:
     return ",".join(types)
 
 
-def other_option(name: str) -> str:
+def check_sbatch_option(name: str) -> str:
     """What is wrong with an option of sbatch that somebody wants to add, or nothing.
 
     sbatch takes any beginning of a name for the whole, so that ``outp`` would be ``output``.
@@ -91,7 +91,7 @@ def other_option(name: str) -> str:
 
 def _others(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
-        if problem := other_option(name):
+        if problem := check_sbatch_option(name):
             raise ValueError(f"{name[:60]!r} {problem}")
         if value is False or not isinstance(value, (str, int)):
             raise ValueError(f"{name} must be text, a whole number, or true for an option without a value")
@@ -120,10 +120,12 @@ Constraint = Annotated[
 Gres = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.:,/-]*", "resources such as gpu:2 or nvme:1,license:3")
 ]
-Hosts = Annotated[
+NodeList = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.,\[\]-]*", "host names such as node7 or node[1-3,9]")
 ]
-Mail = Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.+%-]*(@[A-Za-z0-9.-]+)?", "one e-mail address")]
+MailAddress = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.+%-]*(@[A-Za-z0-9.-]+)?", "one e-mail address")
+]
 Image = Annotated[
     str,
     _matching(
@@ -131,7 +133,7 @@ Image = Annotated[
         "an absolute path or an address such as docker://nvcr.io#nvidia/pytorch:25.01-py3, without spaces",
     ),
 ]
-Mount = Annotated[
+ContainerMount = Annotated[
     str, _matching(r"/[A-Za-z0-9_./@+=-]*:/[A-Za-z0-9_./@+=-]*(:(ro|rw))?", "/outside:/inside[:ro]")
 ]
 Module = Annotated[
@@ -152,10 +154,10 @@ def _gpus(value: str | int) -> str | int:
 Gpus = Annotated[str | int, AfterValidator(_gpus)]
 Memory = Annotated[str, AfterValidator(_memory)]
 MailTypes = Annotated[str, AfterValidator(_mail)]
-OtherOptions = Annotated[dict[str, Any], AfterValidator(_others)]
+SbatchOptions = Annotated[dict[str, Any], AfterValidator(_others)]
 
 
-def normal_time(text: str) -> str:
+def normalise_time_limit(text: str) -> str:
     """``D-HH:MM:SS`` or ``HH:MM:SS``, or ``UNLIMITED``.
 
     Raises:
@@ -171,7 +173,7 @@ def normal_time(text: str) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-def seconds_of(normal: str) -> int | None:
+def time_limit_seconds(normal: str) -> int | None:
     """Seconds of a limit in its normal form; None for no limit."""
     return None if normal == UNLIMITED else _seconds_in(normal)
 

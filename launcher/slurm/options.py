@@ -6,27 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from ...data.config import Section
+from ...data.config import ConfigSection
 from .option_types import (
     Constraint,
+    ContainerMount,
     Gpus,
     Gres,
-    Hosts,
     Image,
-    Mail,
+    MailAddress,
     MailTypes,
     Memory,
     Module,
-    Mount,
     Name,
     Names,
-    OtherOptions,
-    normal_time,
+    NodeList,
+    SbatchOptions,
+    normalise_time_limit,
 )
 from .secrets import Line, Variable
 
 
-class SlurmConfig(Section):
+class SlurmConfig(ConfigSection):
     """The ``slurm:`` section, and a profile of ``clusters.yaml``; what is unset is left to the site."""
 
     nodes: int | None = Field(default=None, ge=1, le=100_000)
@@ -34,7 +34,7 @@ class SlurmConfig(Section):
     """Per node; ``a100:4`` names the kind."""
     cpu: int | None = Field(default=None, ge=1, le=10_000)
     """CPU processes per node, instead of GPUs."""
-    time: Annotated[str, AfterValidator(normal_time)] | None = None
+    time: Annotated[str, AfterValidator(normalise_time_limit)] | None = None
     """``4:00:00``, ``90min``, ``2h``, ``1-12:00:00``."""
     partition: Names | None = None
     account: Name | None = None
@@ -45,13 +45,13 @@ class SlurmConfig(Section):
     """Per node, with its unit."""
     constraint: Constraint | None = None
     gres: Gres | None = None
-    exclude: Hosts | None = None
+    exclude: NodeList | None = None
     reservation: Names | None = None
-    mail_user: Mail | None = None
+    mail_user: MailAddress | None = None
     mail_type: MailTypes | None = None
     container: Image | None = None
     """An image that the processes run in."""
-    container_mounts: tuple[Mount, ...] | None = None
+    container_mounts: tuple[ContainerMount, ...] | None = None
     container_runtime: Literal["pyxis", "apptainer"] | None = None
     modules: tuple[Module, ...] | None = None
     """Environment modules to load, in order."""
@@ -59,7 +59,7 @@ class SlurmConfig(Section):
     """Your own shell lines, run on the first node before the launcher starts."""
     env: tuple[Variable, ...] | None = None
     """Further environment variables that travel with the job, by name."""
-    sbatch: OtherOptions | None = None
+    sbatch: SbatchOptions | None = None
     """Any other option of sbatch, such as ``{nice: 100, exclusive: true}``."""
     continuation: Literal["auto", "requeue", "chain", "none"] | None = None
     """How a job that was stopped goes on."""

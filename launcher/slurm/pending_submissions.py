@@ -20,7 +20,7 @@ _ANSWERS = ("submitted", "started", "refused")
 
 
 @dataclass(frozen=True)
-class Wish:
+class PendingSubmission:
     """One run's part of what is sent."""
 
     run: Path
@@ -58,7 +58,7 @@ def names(wishes: Mapping[Path, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(str(wish["name"]) for wish in wishes.values()))
 
 
-def note_found(wishes: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, str]) -> None:
+def record_found_jobs(wishes: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, str]) -> None:
     """Note the jobs that SLURM has after all.
 
     Args:

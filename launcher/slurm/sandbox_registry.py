@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..process import Process, boot_id, start_of
+from ..process import Process, boot_id, process_start_time
 
 RECORD = "sandbox.json"
 _PLACE = (
@@ -49,7 +49,8 @@ class Record:
         return {
             name: process
             for name, process in every.items()
-            if process.started > 0 and start_of(process.pid) == process.started  # 0: it had ended at once
+            if process.started > 0
+            and process_start_time(process.pid) == process.started  # 0: it had ended at once
         }
 
 
@@ -84,7 +85,7 @@ def running() -> Record | None:
     return record if "slurmctld" in record.living() else None
 
 
-def sandboxed(folder: Path) -> Iterator[Process]:
+def sandbox_processes(folder: Path) -> Iterator[Process]:
     """Processes of jobs that say in their environment that they are of this sandbox."""
     wanted = f"SLURM_CONF={folder / CONF}".encode()
     for path in Path("/proc").glob("[0-9]*"):
@@ -92,7 +93,7 @@ def sandboxed(folder: Path) -> Iterator[Process]:
             have = (path / "environ").read_bytes().split(b"\0")
             # SLURMD_NODENAME is set by a node alone: a user's shell in which SLURM_CONF is exported has none.
             if wanted in have and any(entry.startswith(b"SLURMD_NODENAME=") for entry in have):
-                yield Process(int(path.name), start_of(int(path.name)))
+                yield Process(int(path.name), process_start_time(int(path.name)))
 
 
 CONF = "slurm.conf"

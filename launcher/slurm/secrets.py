@@ -50,24 +50,24 @@ def is_secret_name(name: str) -> bool:
     return _NAME.search(name) is not None
 
 
-def has_user(name: str, value: str) -> bool:
+def has_credentials_in_url(name: str, value: str) -> bool:
     """Whether a variable holds an address with a user part, which may be a password, or a token all by itself."""
     is_proxy = name.lower().endswith("_proxy") and name.lower() != "no_proxy"
     return _ANY_USER.search(value) is not None or (is_proxy and _PROXY_USER.match(value) is not None)
 
 
-def secret_option(argument: str) -> str:
+def find_secret_option(argument: str) -> str:
     """The name of an option of a program's that sounds like a secret; empty for all others."""
     found = re.match(_OPTION, argument, re.IGNORECASE)
     return found[0] if found else ""
 
 
-def is_token(text: str) -> bool:
+def looks_like_token(text: str) -> bool:
     """Whether it holds what looks like nothing but a token."""
     return _TOKEN.search(text) is not None
 
 
-def secret_in_line(line: str) -> str:
+def find_secret(line: str) -> str:
     """What of a line of shell is a secret written out, and what to write instead; empty where there is none."""
     read = _SUBSTITUTION.sub(_READ, _SUBSTITUTION.sub(_READ, line))
     if found := next(_written_out(line, read), None):
@@ -86,7 +86,7 @@ def _written_out(line: str, read: str) -> Iterator[tuple[str, str]]:
     if any(_is_literal(word) for word in words if not word.startswith(("-", "http"))):
         yield "the key of wandb login", 'wandb login "$(cat FILE)"'
     yield from _read_or_sent(read)
-    if is_token(line):
+    if looks_like_token(line):
         yield "a token", '"$(cat FILE)"'
 
 
@@ -123,7 +123,7 @@ def _line(value: str) -> str:
         raise ValueError("must be one line of shell without control characters")
     if value.rstrip().endswith("\\"):
         raise ValueError("must be a whole command: the backslash at its end would swallow the next line")
-    if secret := secret_in_line(value):
+    if secret := find_secret(value):
         raise ValueError(secret)
     return value
 

@@ -6,20 +6,20 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .cluster_profiles import flag as flag
-    from .dry_run import listing_of as listing_of
+    from .dry_run import dry_run_listing as dry_run_listing
     from .job_plan import JobPlan as JobPlan
     from .job_plan import check_setup as check_setup
     from .job_plan import plan_job as plan_job
-    from .resubmit import refuse_unbegun as refuse_unbegun
-    from .resubmit import resume_there as resume_there
+    from .resubmit import refuse_never_started as refuse_never_started
+    from .resubmit import resubmit_run as resubmit_run
     from .sbatch_arguments import SCRIPT as SCRIPT
     from .sbatch_arguments import sbatch_options as sbatch_options
     from .sbatch_arguments import tasks_of as tasks_of
-    from .scheduler import Laid as Laid
-    from .scheduler import Outlook as Outlook
-    from .scheduler import laid_out as laid_out
+    from .scheduler import NewFolders as NewFolders
+    from .scheduler import SubmissionForecast as SubmissionForecast
+    from .scheduler import discard_unless_sent as discard_unless_sent
+    from .scheduler import forecast_submission as forecast_submission
     from .scheduler import send as send
-    from .scheduler import try_out as try_out
     from .scheduler import when as when
     from .submission import Submission as Submission
     from .submission import compose as compose

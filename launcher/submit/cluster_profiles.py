@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...data.common import UsageError, did_you_mean
+from ...data.common import UsageError, closest_name
 from ..config import KeyPath, YamlFile, dotted, kind_of, listing, printable, read_yaml, wrong_value
 from ..slurm import SlurmConfig
-from .option_layers import Layer
+from .option_layers import OptionLayer
 
 DEFAULT = "default"
 """The profile for clusters that have none of their own name."""
@@ -30,10 +30,10 @@ class Profile:
     """Key to its line in the file."""
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> OptionLayer:
         """With the profile and the line that each value is from."""
         whence = {key: f"cluster {self.name}, clusters.yaml:{self.lines.get(key, 1)}" for key in self.values}
-        return Layer(self.values, whence)
+        return OptionLayer(self.values, whence)
 
 
 def clusters_file() -> Path:
@@ -60,7 +60,7 @@ def find_profile(wanted: str | None, cluster: str | None) -> Profile:
     file = read_yaml(path)
     _refuse(path, file)
     if wanted is not None and wanted not in file.values:
-        close = did_you_mean(wanted, file.values)
+        close = closest_name(wanted, file.values)
         raise UsageError(
             f"--cluster {printable(wanted)}: {path} has no profile of this name"
             + (f"; did you mean {close}?" if close else ""),
@@ -84,7 +84,7 @@ def _refuse(path: Path, file: YamlFile) -> None:
         raise UsageError(listing(f"{path}:{line}: {message}" for line, message in sorted(problems)))
 
 
-def command_line(said: dict[str, Any]) -> Layer:
+def command_line(said: dict[str, Any]) -> OptionLayer:
     """The options of the command line, which are keys of the ``slurm:`` section; None where nothing was said.
 
     Raises:
@@ -95,7 +95,7 @@ def command_line(said: dict[str, Any]) -> Layer:
     if wrong:
         problems = (f"--{flag(str(path[0]))}{text.removeprefix(str(path[0]))}" for path, text in wrong)
         raise UsageError(listing(problems), "`launch submit --help` has every option")
-    return Layer(given, {key: f"--{flag(key)}" for key in given})
+    return OptionLayer(given, {key: f"--{flag(key)}" for key in given})
 
 
 def flag(key: str) -> str:
@@ -129,7 +129,7 @@ def mistakes(values: dict[str, Any], above: KeyPath = ()) -> list[tuple[KeyPath,
 
 
 def _unknown(path: KeyPath) -> str:
-    close = did_you_mean(str(path[-1]), SlurmConfig.model_fields)
+    close = closest_name(str(path[-1]), SlurmConfig.model_fields)
     hint = f"; did you mean {close}?" if close else "; there is " + ", ".join(SlurmConfig.model_fields)
     return f'unknown key "{dotted(path)}"{hint}'
 

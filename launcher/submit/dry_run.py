@@ -10,7 +10,7 @@ from typing import Any
 _WIDEST = 32  # a longer value pushes its own origin aside, not everybody's
 
 
-def listing_of(document: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
+def dry_run_listing(document: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
     """What ``--dry-run`` prints: the command, the script, the files of the run folder, the origins.
 
     Args:

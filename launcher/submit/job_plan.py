@@ -9,13 +9,13 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.common import UsageError, did_you_mean
+from ...data.common import UsageError, closest_name
 from ..config import ResolvedConfig, printable
-from ..slurm import Need, SlurmConfig, seconds_of, withheld
+from ..slurm import NodeRequirements, SlurmConfig, time_limit_seconds, withheld_variables
 from .cluster_profiles import command_line, find_profile
-from .option_layers import JobOptions, Layer, job_options
+from .option_layers import JobOptions, OptionLayer, job_options
 from .sbatch_arguments import How
-from .scheduler import Cluster, ask_cluster, cpus_and_gpus
+from .scheduler import Cluster, cpus_and_gpus, query_cluster
 
 _WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 
@@ -30,7 +30,7 @@ class JobPlan:
     how: How
     requeue: bool
     """Whether SLURM itself puts the job back into the queue."""
-    need: Need
+    need: NodeRequirements
     notes: list[str]
     """What people should know."""
 
@@ -50,9 +50,9 @@ def plan_job(
         UsageError: something that was asked for is wrong.
         MachineError: SLURM does not answer.
     """
-    layers = [of_config(resolved), command_line(said)]
+    layers = [slurm_layer(resolved), command_line(said)]
     find_profile(profile, None)  # a mistake in it is found without SLURM, too
-    cluster = ask_cluster()
+    cluster = query_cluster()
     options = job_options([find_profile(profile, cluster.name).layer, *layers])
     _check_partitions(options, cluster)
     how, requeue = continuation(options.slurm, cluster, at_once)
@@ -66,25 +66,27 @@ def plan_job(
 def _withheld(slurm: SlurmConfig) -> list[str]:
     return [
         f"{name} does not travel: there is a user in its address, which SLURM would store"
-        for name in withheld(os.environ, slurm.env or ())
+        for name in withheld_variables(os.environ, slurm.env or ())
     ]
 
 
-def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> Need:
+def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> NodeRequirements:
     gpus = int(str(slurm.gpus or 0).rpartition(":")[2])
-    return Need(cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or "")
+    return NodeRequirements(
+        cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or ""
+    )
 
 
-def of_config(resolved: ResolvedConfig | None) -> Layer:
+def slurm_layer(resolved: ResolvedConfig | None) -> OptionLayer:
     """The config's ``slurm:`` section; of a mapping the origin is that of its first entry."""
     if resolved is None:
-        return Layer({}, {})
+        return OptionLayer({}, {})
     section = resolved.slurm.model_dump(mode="json")
     places: dict[str, str] = {}
     for path, where in resolved.origins.items():
         if path.startswith("slurm."):
             places.setdefault(path.split(".")[1], f"config {where}")
-    return Layer(section, places)
+    return OptionLayer(section, places)
 
 
 def continuation(slurm: SlurmConfig, cluster: Cluster, at_once: int | None = None) -> tuple[How, bool]:
@@ -133,10 +135,14 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
 
 def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
     """A time limit that SLURM takes and then waits with for ever, where a site has not set EnforcePartLimits."""
-    wanted = seconds_of(slurm.time) if slurm.time else 0
+    wanted = time_limit_seconds(slurm.time) if slurm.time else 0
     for part in cluster.chosen(slurm.partition):
         longest = part.get("MaxTime", "")
-        if wanted is not None and re.fullmatch(r"[0-9:-]+", longest) and wanted > (seconds_of(longest) or 0):
+        if (
+            wanted is not None
+            and re.fullmatch(r"[0-9:-]+", longest)
+            and wanted > (time_limit_seconds(longest) or 0)
+        ):
             name = part["PartitionName"]
             return [f"partition {name} has a limit of {longest}: with {slurm.time} the job may wait for ever"]
     return []
@@ -145,7 +151,7 @@ def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
 def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
     for name in (options.slurm.partition or "").split(","):
         if name and name not in cluster.partitions:
-            close = did_you_mean(name, cluster.partitions)
+            close = closest_name(name, cluster.partitions)
             raise UsageError(
                 f"partition {name} ({options.origins['partition']}): {cluster.name or 'this cluster'} has none of"
                 f" this name" + (f"; did you mean {close}?" if close else ""),

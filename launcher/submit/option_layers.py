@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...data.common import UsageError
-from ..options import Supervision
+from ..options import SupervisionOptions
 from ..slurm import SlurmConfig
 
 _DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}
@@ -15,7 +15,7 @@ _EITHER = ("gpus", "cpu")  # a job has one of them: the one that was said last
 
 
 @dataclass(frozen=True)
-class Layer:
+class OptionLayer:
     """One source: keys of the ``slurm:`` section, and where each was said."""
 
     values: dict[str, Any]
@@ -29,10 +29,10 @@ class JobOptions:
     slurm: SlurmConfig
     origins: dict[str, str]
     """Key of the ``slurm:`` section to where its value came from."""
-    supervision: Supervision = field(default_factory=Supervision)
+    supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
 
 
-def job_options(layers: Sequence[Layer]) -> JobOptions:
+def job_options(layers: Sequence[OptionLayer]) -> JobOptions:
     """Put the sources together; each has been checked by itself.
 
     Raises:
@@ -40,13 +40,13 @@ def job_options(layers: Sequence[Layer]) -> JobOptions:
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in (Layer(_DEFAULTS, dict.fromkeys(_DEFAULTS, "default")), *layers):
+    for layer in (OptionLayer(_DEFAULTS, dict.fromkeys(_DEFAULTS, "default")), *layers):
         _lay(values, origins, layer)
     slurm = SlurmConfig.model_validate(values)
     return JobOptions(slurm, origins, _supervision(slurm))
 
 
-def _lay(values: dict[str, Any], origins: dict[str, str], layer: Layer) -> None:
+def _lay(values: dict[str, Any], origins: dict[str, str], layer: OptionLayer) -> None:
     """Put a layer over those before it."""
     given = {key: value for key, value in layer.values.items() if value is not None}
     if all(key in given for key in _EITHER):
@@ -65,6 +65,6 @@ def _lay(values: dict[str, Any], origins: dict[str, str], layer: Layer) -> None:
         origins[key] = f"{origins[key]}; {layer.origins[key]}" if both else layer.origins[key]
 
 
-def _supervision(slurm: SlurmConfig) -> Supervision:
+def _supervision(slurm: SlurmConfig) -> SupervisionOptions:
     given = {key: getattr(slurm, key) for key in ("hang_timeout", "max_restarts", "grace")}
-    return Supervision(**{key: value for key, value in given.items() if value is not None})
+    return SupervisionOptions(**{key: value for key, value in given.items() if value is not None})

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..console import put_json, say
-from ..runs import read_outcome, refuse_live
-from ..slurm import JobSpec, Need, Wish
+from ..runs import read_outcome, refuse_live_jobs
+from ..slurm import JobSpec, NodeRequirements, PendingSubmission
 from .sbatch_arguments import SCRIPT
-from .scheduler import Laid, send, try_out, when
+from .scheduler import NewFolders, forecast_submission, send, when
 from .submit_lock import submitting
 
 
-def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bool) -> int:
+def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bool) -> int:
     """Send a run that is over once more, with the very options it was submitted with; the exit status.
 
     Args:
@@ -35,12 +35,12 @@ def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
             f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
         )
     arguments = [*job.sbatch, str(SCRIPT), job.python, str(folder)]
-    wish = Wish(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
+    wish = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
     with submitting(folder):
         _refuse_done(folder, job)
-        refuse_live(folder, "or let it go on by itself")
+        refuse_live_jobs(folder, "or let it go on by itself")
         expected = _expected(arguments, job)
-        number = send(arguments, job.env, Laid(), [wish])
+        number = send(arguments, job.env, NewFolders(), [wish])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
         put_json({"schema_version": 1, **facts, "expected_start": expected})
@@ -51,11 +51,11 @@ def resume_there(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
 def _expected(arguments: Sequence[str], job: JobSpec) -> str:
     """When SLURM expects to start it; what only has to wait is not told from what never fits, so sbatch decides."""
     with suppress(UsageError):
-        return try_out(arguments, job.env, Need()).start
+        return forecast_submission(arguments, job.env, NodeRequirements()).start
     return ""
 
 
-def refuse_unbegun(folder: Path, job: JobSpec) -> None:
+def refuse_never_started(folder: Path, job: JobSpec) -> None:
     """Only what has begun can go on here.
 
     Raises:

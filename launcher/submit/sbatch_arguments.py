@@ -9,7 +9,7 @@ from typing import Literal
 from ... import slurm as package
 from ...data.common import UsageError
 from ..config import printable
-from ..slurm import FOLDER, SlurmConfig, seconds_of
+from ..slurm import FOLDER, SlurmConfig, time_limit_seconds
 
 SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
 """Constant: what differs between jobs is in its two arguments and in the run folder."""
@@ -59,7 +59,7 @@ def warning(slurm: SlurmConfig) -> int:
 
     The supervisor's own clock stops a training in time; this is the net below it. A program gets its ``grace`` of it.
     """
-    limit = seconds_of(slurm.time) if slurm.time else None
+    limit = time_limit_seconds(slurm.time) if slurm.time else None
     wanted = max(_WARNING, round(slurm.grace or 0) + _WARNING // 2)
     return wanted if limit is None else max(_SHORT, min(wanted, limit // 5))
 

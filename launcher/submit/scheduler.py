@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, UsageError
-from ..slurm import Need, SlurmError, SlurmSilentError, Wish, why_to_wait
+from ..slurm import NodeRequirements, PendingSubmission, SlurmError, SlurmSilentError, explain_queue_wait
 from ..slurm import client as slurm_client
 
 _NO_PLACE = "Requested node configuration is not available"
@@ -44,7 +44,7 @@ class Cluster:
         return [self.partitions[name] for name in names.split(",") if name in self.partitions]
 
 
-def ask_cluster() -> Cluster:
+def query_cluster() -> Cluster:
     """Look at the cluster that this machine submits to.
 
     Raises:
@@ -69,7 +69,7 @@ def cpus_and_gpus(partition: str) -> tuple[int, int]:
 
 
 @dataclass
-class Laid:
+class NewFolders:
     """What was laid out for a job that is yet to be sent."""
 
     folders: list[Path] = field(default_factory=list)
@@ -77,9 +77,9 @@ class Laid:
 
 
 @contextmanager
-def laid_out() -> Iterator[Laid]:
+def discard_unless_sent() -> Iterator[NewFolders]:
     """New folders, gone again with their names free unless a job was sent that needs them."""
-    laid = Laid()
+    laid = NewFolders()
     try:
         yield laid
     finally:
@@ -88,7 +88,7 @@ def laid_out() -> Iterator[Laid]:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class SubmissionForecast:
     """What SLURM says of a job that is not sent yet."""
 
     start: str = ""
@@ -109,7 +109,9 @@ class Outlook:
         return f"nothing was sent; SLURM would take it{when(self.start)}"
 
 
-def try_out(arguments: Sequence[str], also: Iterable[str], need: Need) -> Outlook:
+def forecast_submission(
+    arguments: Sequence[str], also: Iterable[str], need: NodeRequirements
+) -> SubmissionForecast:
     """What SLURM thinks of a job.
 
     ``--test-only`` has the same words for a job that has to wait for nodes which are drained, down or reserved as for
@@ -125,17 +127,17 @@ def try_out(arguments: Sequence[str], also: Iterable[str], need: Need) -> Outloo
         nodes = slurm_client.nodes(*need.names) if _NO_PLACE in str(refused) and need.names else []
         if not need.fits(nodes):
             raise refused from error
-        return Outlook(waits_for=why_to_wait(nodes, _NO_PLACE))
+        return SubmissionForecast(waits_for=explain_queue_wait(nodes, _NO_PLACE))
     found = re.search(r"to start at (\S+)", answer)
-    return Outlook(start=found[1] if found else "")
+    return SubmissionForecast(start=found[1] if found else "")
 
 
 def send(
     arguments: Sequence[str],
     also: Iterable[str],
-    laid: Laid,
-    wishes: Sequence[Wish],
-    need: Need | None = None,
+    laid: NewFolders,
+    wishes: Sequence[PendingSubmission],
+    need: NodeRequirements | None = None,
 ) -> int:
     """Submit a job, and note that before anything else can happen; its number."""
     with undisturbed():
@@ -144,7 +146,7 @@ def send(
         try:
             job = slurm_client.submit(arguments, also=also)
         except SlurmError as error:
-            refused = refusal(error, need or Need())
+            refused = refusal(error, need or NodeRequirements())
             laid.is_kept = refused is error  # the job may be there all the same
             for wish in [] if laid.is_kept else wishes:
                 wish.refused()
@@ -170,7 +172,7 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def refusal(error: SlurmError, need: Need) -> LockstepError:
+def refusal(error: SlurmError, need: NodeRequirements) -> LockstepError:
     """What sbatch said, and what to do about it; silence stays what it is.
 
     Args:
@@ -187,7 +189,7 @@ def refusal(error: SlurmError, need: Need) -> LockstepError:
     return UsageError(f"SLURM refuses the job: {words}", _advice(words.lower(), need))
 
 
-def _advice(words: str, need: Need) -> str:
+def _advice(words: str, need: NodeRequirements) -> str:
     partition = next(iter(need.partitions), None)
     if "node configuration" in words or "node count" in words:
         return _size_of(partition)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..slurm import FOLDER, JOB, JobSpec, Wish, for_the_job, slurm_folder, write_job
+from ..slurm import FOLDER, JOB, JobSpec, PendingSubmission, for_the_job, slurm_folder, write_job
 from .option_layers import JobOptions
 from .sbatch_arguments import SCRIPT, How, refuse_path, sbatch_options
 
@@ -68,9 +68,9 @@ class Submission:
             (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_job(self.folder, self.job)
 
-    def wish(self) -> Wish:
+    def wish(self) -> PendingSubmission:
         """What the job log says of it, before and after."""
-        return Wish(self.folder, self.folder.name, self.folder, facts={"how": self.job.how})
+        return PendingSubmission(self.folder, self.folder.name, self.folder, facts={"how": self.job.how})
 
     def to_json(self) -> dict[str, Any]:
         """For ``--dry-run --json``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..console import say
-from ..process import myself, read_owner, take, write_owner
+from ..process import current_owner, read_owner, take, write_owner
 from ..slurm import slurm_folder
 
 _LOCK = "submit.lock"
@@ -40,7 +40,7 @@ def submitting(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[No
         _wait(folder, descriptor, patience)
         if not path.exists():
             raise _gone(folder)
-        write_owner(descriptor, myself(folder.name))
+        write_owner(descriptor, current_owner(folder.name))
         yield
     finally:
         os.close(descriptor)

@@ -12,10 +12,10 @@ from ...data.common import UsageError
 from ..config import ResolvedConfig, printable, to_yaml
 from ..console import put, put_json, say
 from ..runs import LOCK, create_run, held, program_stem, safe_stem
-from ..slurm import is_token, secret_option
-from .dry_run import listing_of
+from ..slurm import find_secret_option, looks_like_token
+from .dry_run import dry_run_listing
 from .job_plan import JobPlan, check_setup, plan_job
-from .scheduler import Outlook, laid_out, send, try_out, when
+from .scheduler import SubmissionForecast, discard_unless_sent, forecast_submission, send, when
 from .submission import Submission, compose
 
 
@@ -45,12 +45,12 @@ def submit(request: SubmitRequest) -> int:
     _check_program(request.program)
     plan = plan_job(request.resolved, request.slurm, request.cluster)
     notes = [*plan.notes, *_told(request.program)]
-    with laid_out() as laid:
+    with discard_unless_sent() as laid:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
         laid.folders.append(create_run(request.name, stem))
         with _prepared(laid.folders[0]):
             submission = _compose(laid.folders[0], request, plan)
-            outlook = try_out(submission.arguments, submission.job.env, plan.need)
+            outlook = forecast_submission(submission.arguments, submission.job.env, plan.need)
             notes += outlook.notes
             if request.dry_run:
                 _show(submission, request, outlook, notes)
@@ -80,7 +80,7 @@ def _check_program(program: list[str]) -> None:
     if program and not program[0].startswith("-m") and not Path(program[0]).exists():
         about = f"{printable(program[0])}: there is no such script"
         raise UsageError(about, "launch submit [OPTIONS] SCRIPT [ARGS]")
-    if any(map(is_token, program[1:])):
+    if any(map(looks_like_token, program[1:])):
         raise UsageError(
             "an argument of the program is a token, which the run folder would keep",
             "write it into a file of yours, and let the program read that",
@@ -89,7 +89,7 @@ def _check_program(program: list[str]) -> None:
 
 def _told(program: list[str]) -> list[str]:
     """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
-    names = dict.fromkeys(name for argument in program[1:] if (name := secret_option(argument)))
+    names = dict.fromkeys(name for argument in program[1:] if (name := find_secret_option(argument)))
     return [
         f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
     ]
@@ -110,18 +110,20 @@ def _compose(folder: Path, request: SubmitRequest, plan: JobPlan) -> Submission:
     return submission
 
 
-def _show(submission: Submission, request: SubmitRequest, outlook: Outlook, notes: list[str]) -> None:
+def _show(
+    submission: Submission, request: SubmitRequest, outlook: SubmissionForecast, notes: list[str]
+) -> None:
     if request.json:
         facts = {"status": "planned", "expected_start": outlook.start}
         put_json({"schema_version": 1, **facts, **submission.to_json()})
         return
-    put(listing_of(submission.to_json(), submission.values))
+    put(dry_run_listing(submission.to_json(), submission.values))
     say(f"note: {note}" for note in notes)
     say([outlook.verdict])
 
 
 def _tell(
-    submission: Submission, request: SubmitRequest, job: int, outlook: Outlook, notes: list[str]
+    submission: Submission, request: SubmitRequest, job: int, outlook: SubmissionForecast, notes: list[str]
 ) -> None:
     run = submission.folder.name
     if request.json:

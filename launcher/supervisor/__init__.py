@@ -6,12 +6,12 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .agent_orders import Job as Job
-    from .agent_orders import modules_for as modules_for
-    from .agent_orders import next_attempt as next_attempt
-    from .agent_orders import order_of as order_of
+    from .agent_orders import agent_order as agent_order
+    from .agent_orders import modules_to_preimport as modules_to_preimport
+    from .agent_orders import next_attempt_folder as next_attempt_folder
     from .agent_orders import visible_gpus as visible_gpus
-    from .live_view import View as View
-    from .rank_outputs import Outputs as Outputs
+    from .live_view import LiveView as LiveView
+    from .rank_outputs import RankOutputs as RankOutputs
     from .restarts import Restarts as Restarts
     from .supervisor import Known as Known
     from .supervisor import Supervisor as Supervisor

@@ -7,7 +7,7 @@ import os
 import sys
 
 _HIGH = 200
-ENTRY = (
+AGENT_CODE = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
     b"import linecache; linecache.cache[__file__] = (0, None, [], __file__); del __file__; "

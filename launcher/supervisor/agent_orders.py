@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import CPUS, World, to_variable
-from .rank_outputs import Outputs
+from .rank_outputs import RankOutputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     """Whether ranks read this process's stdin; else there is nothing for them to read."""
     keep: Sequence[int] = ()
     """Open files that the agent inherits."""
-    outputs: Outputs | None = None
+    outputs: RankOutputs | None = None
     """Where the ranks print; without it each to its log, unseen."""
 
 
@@ -42,7 +42,7 @@ def visible_gpus(world: World) -> dict[str, str]:
     }
 
 
-def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[str, Any]:
+def agent_order(folder: Path, world: World, environment: dict[str, str]) -> dict[str, Any]:
     """What the agent is told, but for what the ranks run."""
     return {
         "run": folder.parent.name,
@@ -58,7 +58,7 @@ def order_of(folder: Path, world: World, environment: dict[str, str]) -> dict[st
     }
 
 
-def next_attempt(folder: Path, kind: str) -> Path:
+def next_attempt_folder(folder: Path, kind: str) -> Path:
     """``KIND-K`` with the first K that is free."""
     number = 1
     while (folder / f"{kind}-{number}").exists():
@@ -66,7 +66,7 @@ def next_attempt(folder: Path, kind: str) -> Path:
     return folder / f"{kind}-{number}"
 
 
-def modules_for(source: str) -> Sequence[str]:
+def modules_to_preimport(source: str) -> Sequence[str]:
     """What is worth importing before the fork: torch, and what the program's own text says it uses."""
     modules = ["torch", "torch.distributed"]
     if any(

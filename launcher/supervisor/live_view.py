@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..console import Merger, plain, spans
+from ..console import LineMerger, plain, spans
 from .rank_outputs import ERR, OUT
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
@@ -23,7 +23,7 @@ _LINE_BYTES = 2000
 _RETRY_SECONDS = 0.01
 
 
-class View:
+class LiveView:
     """Feeds a terminal. Not for several threads."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class View:
         self._waiting = 0
         self._left_out = 0
         self._partial: dict[tuple[int, int], bytes] = {}
-        self._merger = Merger()
+        self._merger = LineMerger()
         self._fresh: deque[tuple[float, int]] = deque()
         """How many lines began to wait at which time."""
         self._in_line = False

@@ -15,14 +15,14 @@ _CHUNK = 2**16
 _F_SETPIPE_SZ = 1031
 
 
-class Watcher(Protocol):
+class OutputWatcher(Protocol):
     """Sees what ranks print, as it comes."""
 
     def feed(self, rank: int, stream: int, data: bytes) -> None:
         """Some bytes of a rank's stdout (1) or stderr (2)."""
 
 
-class Outputs:
+class RankOutputs:
     """A pipe for each stream of each rank; what comes is written to ``rank-R.log`` and shown.
 
     Args:
@@ -32,7 +32,7 @@ class Outputs:
         first: of these ranks.
     """
 
-    def __init__(self, folder: Path, ranks: int, watcher: Watcher, first: int = 0) -> None:
+    def __init__(self, folder: Path, ranks: int, watcher: OutputWatcher, first: int = 0) -> None:
         self._watcher = watcher
         self._first = first
         self._files: list[BinaryIO] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...data.common import DamagedError, LockstepError, MachineError, UsageError
 from ..console import say
-from .agent_orders import next_attempt
+from .agent_orders import next_attempt_folder
 
 _LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_status)
 """Of ``launch train``: the settings, this machine or the data are wrong, and will be at the next start."""
@@ -49,7 +49,7 @@ class Restarts:
         if self._used == self.limit or lasts or self._stopping():
             return None
         self._used += 1
-        attempt = next_attempt(self._folder, "attempt")
+        attempt = next_attempt_folder(self._folder, "attempt")
         cause = failure.message.partition("\n")[0]
         try:
             where = self._prepare(attempt)

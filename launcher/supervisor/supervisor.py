@@ -23,9 +23,9 @@ from typing import Any
 
 from ...data.common import held_back
 from ..failures import Ending, memory_kills
-from ..nodes import Alone, interface_of
+from ..nodes import SingleNode, interface_of
 from ..process import process_tree as family
-from .agent_command import ENTRY, command, readable, thread_environment
+from .agent_command import AGENT_CODE, command, readable, thread_environment
 from .agent_orders import Job
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -52,12 +52,12 @@ class Supervisor:
         others: the other nodes of the launch.
     """
 
-    def __init__(self, job: Job, known: Known, *, owed: bool, others: Alone | None = None) -> None:
+    def __init__(self, job: Job, known: Known, *, owed: bool, others: SingleNode | None = None) -> None:
         family.become_subreaper()
         family.spare(child.pid for child in family.descendants(os.getpid()))
         self._known = known
-        self._owed = owed
-        self._others = others or Alone()
+        self._requires_done_message = owed
+        self._others = others or SingleNode()
         self._attempt = job.log.parent
         self._outputs = job.outputs
         self._mark = secrets.token_hex(8)
@@ -65,16 +65,16 @@ class Supervisor:
         self._socket = self._bound()
         self.port = int(self._socket.getsockname()[1])
         self._status, self._told = os.pipe()
-        self._heard, self._order = os.pipe()
+        self._agent_order_pipe, self._order = os.pipe()
         self._agent = self._start(job)
-        for descriptor in (self._told, self._heard):
+        for descriptor in (self._told, self._agent_order_pipe):
             os.close(descriptor)
         self._socket.close()
         if job.outputs is not None:
             job.outputs.release()
         self._buffer = b""
         self._seen: set[family.Process] = set()
-        self._looked = 0.0
+        self._last_check = 0.0
         self._count = -1
         self._engine = -1
         self._all_done: float | None = None
@@ -82,7 +82,7 @@ class Supervisor:
         self.ending = Ending()
         self.on_signal: Callable[[int], bool] = lambda _: False
         """Told of each signal; False where there is nothing gentler than to end everything."""
-        self.on_look: Callable[[Ending], None] = lambda _: None
+        self.on_idle_check: Callable[[Ending], None] = lambda _: None
         """Called now and then while nothing is wrong; on node 0 it may put a hang into the ending, which ends all."""
         self._signals: list[int] = []
         self.notes: list[str] = []
@@ -96,7 +96,7 @@ class Supervisor:
         )
 
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
-        ours = (self._heard, self._told, self._socket.fileno())
+        ours = (self._agent_order_pipe, self._told, self._socket.fileno())
         environment = {
             **thread_environment(job.threads),
             **job.environment,
@@ -105,7 +105,7 @@ class Supervisor:
         }
         if name := interface_of(self._others.address if self._others.decides else self._others.own):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
-        code = readable(ENTRY)
+        code = readable(AGENT_CODE)
         with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
                 command(f"/dev/fd/{code}", job.room),
@@ -187,13 +187,15 @@ class Supervisor:
             return
         mine = family.process_of(self._agent.pid)
         self._look()
-        family.end_all(self._below_agent)
+        family.kill_processes(self._below_agent)
         if mine is not None:
             family.kill(mine)
         if self._agent.returncode is None:
             self._agent.wait()
         strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
-        family.end_all(lambda: family.marked(self._mark) | {p for p in self._seen if p.is_alive} | strays())
+        family.kill_processes(
+            lambda: family.processes_with_mark(self._mark) | {p for p in self._seen if p.is_alive} | strays()
+        )
         os.close(self._order)
         self._order = -1
 
@@ -237,7 +239,7 @@ class Supervisor:
     def _goes_on(self, again: Again, tick: Callable[[], None]) -> bool:
         """After a failure: end the attempt, and begin the next one if there is to be one."""
         ending = self.ending
-        if ending.signal is not None or ending.agent_status is not None or self._is_well():
+        if ending.signal is not None or ending.agent_status is not None or self._is_healthy():
             return False
         if ending.lost_node or not self._others.decides:
             return False
@@ -250,7 +252,7 @@ class Supervisor:
         self.restart(*following)
         return True
 
-    def _is_well(self) -> bool:
+    def _is_healthy(self) -> bool:
         return len(self.ending.done) == self._count and not self.ending.lost
 
     def _loop(self, selector: selectors.BaseSelector, tick: Callable[[], None]) -> None:
@@ -263,7 +265,7 @@ class Supervisor:
             tick()
             self._look()
             if not self._others.decides:
-                self.on_look(self.ending)
+                self.on_idle_check(self.ending)
             if self.ending.told is not None or (self._others.decides and self._is_over()):
                 return
 
@@ -273,10 +275,10 @@ class Supervisor:
         if self._all_ended():
             return True
         if self._deadline is not None and not ending.lost_node:
-            ending.overdue = time.monotonic() > self._deadline
-            return ending.overdue
+            ending.grace_exceeded = time.monotonic() > self._deadline
+            return ending.grace_exceeded
         if not ending.lost and not ending.lost_node:
-            self.on_look(ending)
+            self.on_idle_check(ending)
             return ending.hang is not None
         self._began = self._began or time.monotonic()
         known = ending.lost_node or self._known(ending)
@@ -285,16 +287,16 @@ class Supervisor:
     def _all_ended(self) -> bool:
         """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
         ended = len(self.ending.stamps)
-        if self._owed and len(self.ending.done) == self._count:
+        if self._requires_done_message and len(self.ending.done) == self._count:
             self._all_done = self._all_done or time.monotonic()
             return ended == self._count or time.monotonic() - self._all_done > _END_SECONDS
         return ended == self._count
 
     def _look(self) -> None:
         """Remember the run's processes: if the agent dies, what it had started can no longer be found below it."""
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
+        if time.monotonic() - self._last_check > _LOOK_SECONDS:
             self._seen = {p for p in self._seen if p.is_alive} | family.descendants(self._agent.pid)
-            self._looked = time.monotonic()
+            self._last_check = time.monotonic()
 
     def _agent_ended(self, selector: selectors.BaseSelector, descriptor: int) -> None:
         self._read_status(selector, self._status)
@@ -331,7 +333,7 @@ class Supervisor:
         if "account" in message:
             ending.accounts[rank] = message["account"]
         if "tail" in message:
-            ending.tails[rank] = message["tail"]
+            ending.remote_log_tails[rank] = message["tail"]
         ending.kills_elsewhere[rank] = message.get("memory_kills", 0)
         if message["kind"] != "started":
             self._message(message)
@@ -358,12 +360,14 @@ class Supervisor:
     def _rank_ended(self, rank: int, status: int) -> None:
         self.ending.stamps[rank] = time.time_ns()
         said = rank in self.ending.done
-        if status == 0 and not self._owed:
+        if status == 0 and not self._requires_done_message:
             self.ending.done.add(rank)
             if not said:
                 self.ending.silent.add(rank)
                 self.notes.append(f"rank {rank} ended with status 0, but not as Python ends (os._exit?)")
-        elif not said or (status and not self._owed):  # what is done stays done, however its process ends
+        elif not said or (
+            status and not self._requires_done_message
+        ):  # what is done stays done, however its process ends
             self.ending.done.discard(rank)
             self.ending.lost[rank] = status
 

@@ -6,12 +6,12 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import stop_sweep as stop_sweep
-    from .job_array import is_of_slurm as is_of_slurm
-    from .job_array import sweep_there as sweep_there
-    from .local_sweep import sweep_here as sweep_here
+    from .job_array import is_submitted_sweep as is_submitted_sweep
+    from .job_array import submit_sweep as submit_sweep
+    from .local_sweep import run_local_sweep as run_local_sweep
     from .request import SweepRequest as SweepRequest
     from .request import existing as existing
-    from .results import aligned as aligned
+    from .results import align_columns as align_columns
     from .results import lines as lines
     from .results import results_of as results_of
     from .results import to_json as to_json

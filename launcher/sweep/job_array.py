@@ -16,30 +16,30 @@ from ...data.common import MachineError, UsageError
 from ..config import ResolvedConfig, to_yaml
 from ..console import put, put_json, say
 from ..runs import create_run, statuses
-from ..slurm import Wish, note_job, read_job
+from ..slurm import PendingSubmission, note_job, read_job
 from ..submit import (
     SCRIPT,
     JobPlan,
-    Laid,
-    Outlook,
+    NewFolders,
     Submission,
+    SubmissionForecast,
     check_setup,
     compose,
+    discard_unless_sent,
+    dry_run_listing,
     flag,
-    laid_out,
-    listing_of,
+    forecast_submission,
     plan_job,
     sbatch_options,
     send,
     submitting,
     tasks_of,
-    try_out,
     when,
 )
 from .grid import parse_grid
 from .point_configs import resolve_all, resolve_point
 from .request import SweepRequest, create, planned, tell
-from .results import aligned, exit_code, results_of
+from .results import align_columns, exit_code, results_of
 from .run_points import is_due
 from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
 
@@ -69,11 +69,11 @@ class Array:
         return next(iter(self.points.values()))
 
     @property
-    def wishes(self) -> list[Wish]:
+    def wishes(self) -> list[PendingSubmission]:
         """What the job logs of the points say, before and after it is sent."""
         sweep = self.sweep.folder
         return [
-            Wish(made.folder, sweep.name, sweep, index, {"how": made.job.how})
+            PendingSubmission(made.folder, sweep.name, sweep, index, {"how": made.job.how})
             for index, made in self.points.items()
         ]
 
@@ -95,7 +95,7 @@ class Array:
         }
 
 
-def is_of_slurm(found: Sweep | None, request: SweepRequest) -> bool:
+def is_submitted_sweep(found: Sweep | None, request: SweepRequest) -> bool:
     """Whether SLURM has the sweep, or is to have it.
 
     Raises:
@@ -114,7 +114,7 @@ def is_of_slurm(found: Sweep | None, request: SweepRequest) -> bool:
     return False
 
 
-def sweep_there(found: Sweep | None, request: SweepRequest) -> int:
+def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
     """Submit the points that are due, or print the table of a sweep that was submitted; the exit status.
 
     Args:
@@ -143,7 +143,7 @@ def _look(found: Sweep, request: SweepRequest) -> int:
 
 def _submit(found: Sweep | None, request: SweepRequest) -> int:
     """Send the points that are due, or show what would be sent."""
-    with _sweep(found, request) as here, laid_out() as laid:
+    with _sweep(found, request) as here, discard_unless_sent() as laid:
         before = here if found is not None else None
         is_only_planned = found is None and request.dry_run
         laid.folders += [here.folder] if found is None and not is_only_planned else []
@@ -156,7 +156,7 @@ def _submit(found: Sweep | None, request: SweepRequest) -> int:
         launch = _launch(before, request)
         plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
         array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
-        outlook = try_out(array.arguments, array.first.job.env, plan.need)
+        outlook = forecast_submission(array.arguments, array.first.job.env, plan.need)
         plan.notes.extend(outlook.notes)
         if request.dry_run:
             _show(array, outlook, as_json=request.json)
@@ -250,7 +250,7 @@ def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) ->
     return replace(made, job=replace(made.job, wandb_id=before.wandb_id, folder=before.folder))
 
 
-def _fill(array: Array, laid: Laid) -> None:
+def _fill(array: Array, laid: NewFolders) -> None:
     for submission in array.points.values():
         if not submission.folder.exists():
             laid.folders.append(create_run(submission.folder.name, ""))
@@ -258,7 +258,7 @@ def _fill(array: Array, laid: Laid) -> None:
     write_sweep(array.sweep)
 
 
-def _show(array: Array, outlook: Outlook, *, as_json: bool) -> None:
+def _show(array: Array, outlook: SubmissionForecast, *, as_json: bool) -> None:
     document = array.to_json()
     if as_json:
         put_json({"schema_version": 1, "status": "planned", "expected_start": outlook.start, **document})
@@ -266,8 +266,8 @@ def _show(array: Array, outlook: Outlook, *, as_json: bool) -> None:
     sweep, first = array.sweep, array.first
     put(["# The points; the folder of each is filled as that of the first, below"])
     rows = [[made.folder.name, *sweep.points[index].values()] for index, made in array.points.items()]
-    put([*aligned([["point", *sweep.labels.values()], *rows], left={0}), ""])
-    put(listing_of({**document, "files": first.files}, first.values))
+    put([*align_columns([["point", *sweep.labels.values()], *rows], left={0}), ""])
+    put(dry_run_listing({**document, "files": first.files}, first.values))
     say(f"note: {note}" for note in array.plan.notes)
     say([outlook.verdict])
 

@@ -7,12 +7,12 @@ from typing import Any
 from ..console import put, put_json, say
 from ..runs import is_sweep
 from .request import SweepRequest, create, planned, tell
-from .results import aligned, exit_code, results_of, write_results
+from .results import align_columns, exit_code, results_of, write_results
 from .run_points import is_due, run_points
 from .sweep_folder import Sweep, points_of
 
 
-def sweep_here(found: Sweep | None, request: SweepRequest) -> int:
+def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:
     """Train every point that is due on this machine, one after the other; the exit status.
 
     Args:
@@ -62,6 +62,6 @@ def _show_plan(sweep: Sweep, request: SweepRequest) -> int:
     rows_shown = [
         [sweep.run(index).name, *values.values(), states[index]] for index, values in enumerate(sweep.points)
     ]
-    put(aligned([head, *rows_shown], left={0, len(head) - 1}))
+    put(align_columns([head, *rows_shown], left={0, len(head) - 1}))
     say([f"nothing was started; {sum(due)} of {len(due)} points would be"])
     return 0

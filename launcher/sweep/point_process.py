@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..console import documented, guarded
-from ..options import Supervision
+from ..console import json_errors, run_with_error_card
+from ..options import SupervisionOptions
 from ..train import Request
 from ..train import training_run as local
 from .point_configs import resolve_point
@@ -23,20 +23,20 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """``python -m lockstep.launcher.sweep.point_process SWEEP INDEX PARENT``."""
     folder, index, parent = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    guarded(lambda: _train(folder, index, parent))
+    run_with_error_card(lambda: _train(folder, index, parent))
 
 
 def _train(folder: Path, index: int, parent: int) -> None:
     _end_with(parent)
     sweep = read_sweep(folder)
     launch: dict[str, Any] = json.loads(sys.argv[4])
-    with documented(json=True):
+    with json_errors(json=True):
         request = Request(
             gpus=launch["gpus"],
             cpu=launch["cpu"],
             json=True,
             name=sweep.run(index).name,
-            supervision=Supervision(**launch["supervision"]),
+            supervision=SupervisionOptions(**launch["supervision"]),
         )
         sys.exit(local.train(resolve_point(sweep, index), request))
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...data.common import UsageError, write_text
 from ..config import ResolvedConfig
 from ..console import put, put_json
-from ..options import Supervision
+from ..options import SupervisionOptions
 from ..runs import create_run, is_sweep, runs_root
 from .grid import Grid, parse_grid
 from .point_configs import resolve_all
@@ -30,7 +30,7 @@ class SweepRequest:
     cpu: int | None = None
     """As ``launch train`` takes them, or as ``launch submit`` does."""
     name: str | None = None
-    supervision: Supervision = field(default_factory=Supervision)
+    supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
     retry: bool = False
     sort: str | None = None
     dry_run: bool = False

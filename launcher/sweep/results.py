@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, did_you_mean, write_text
+from ...data.common import UsageError, closest_name, write_text
 from ..console import figure
-from ..runs import Status, brief
+from ..runs import Status, job_summary
 from .sweep_folder import Point, Sweep, overall, points_of
 
 RESULTS = "results.csv"
@@ -78,7 +78,7 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        Row(point, values, *_best(events, metrics[0] if metrics else ""))
+        Row(point, values, *_best_clock_sample(events, metrics[0] if metrics else ""))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
@@ -107,7 +107,7 @@ def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
     return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
 
 
-def _best(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+def _best_clock_sample(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
     """The best value of a metric and its epoch, counted from 1."""
     best: tuple[float | None, int | None] = None, None
     for event in epochs:
@@ -131,7 +131,7 @@ def _sorted(sweep: Sweep, rows: list[Row], metrics: list[str], sort: str | None)
     keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
     if sort not in keys:
         known = ["point", *metrics, *sweep.labels.values()]
-        near = did_you_mean(sort or "", known)
+        near = closest_name(sort or "", known)
         raise UsageError(
             f"--sort {sort}: no such column" + (f"; did you mean {near}?" if near else ""),
             f"sort by one of {', '.join(known)}",
@@ -164,7 +164,7 @@ def lines(results: Results) -> list[str]:
     head += [f"best {results.main.partition('/')[2]}", "at epoch"] if results.main else []
     head += ["SLURM"] if sweep.slurm else []
     words = {0, 1 + len(sweep.axes)} | ({len(head) - 1} if sweep.slurm else set())
-    table = aligned([head, *(_cells(results, row) for row in results.rows)], left=words)
+    table = align_columns([head, *(_cells(results, row) for row in results.rows)], left=words)
     return [*table, *_failures(results.points), *_verdict(results)]
 
 
@@ -178,11 +178,11 @@ def _cells(results: Results, row: Row) -> list[str]:
         best = "" if row.best is None else figure(results.main, row.best)
         cells += [best, "" if row.epoch is None else str(row.epoch)]
     if results.sweep.slurm:
-        cells += [brief(point.found) if point.found else ""]
+        cells += [job_summary(point.found) if point.found else ""]
     return cells
 
 
-def aligned(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
     """Columns as wide as they need to be; numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -38,7 +38,7 @@ def run_points(sweep: Sweep, launch: dict[str, Any], ended: Callable[[], None], 
     Returns:
         The exit status where the sweep was interrupted; None where it went through.
     """
-    with held(sweep.folder), _Runner(sweep, launch).listening() as runner:
+    with held(sweep.folder), _PointRunner(sweep, launch).listening() as runner:
         for point in points_of(sweep):
             if runner.stopped:
                 break
@@ -51,7 +51,7 @@ def run_points(sweep: Sweep, launch: dict[str, Any], ended: Callable[[], None], 
         return runner.exit_status
 
 
-class _Runner:
+class _PointRunner:
     """Launches points, and passes on to the present one what asks the sweep to stop."""
 
     def __init__(self, sweep: Sweep, launch: dict[str, Any]) -> None:
@@ -74,9 +74,9 @@ class _Runner:
         return 75 if self.stopped else None
 
     @contextmanager
-    def listening(self) -> Iterator[_Runner]:
+    def listening(self) -> Iterator[_PointRunner]:
         """Take signals, until the block is left; nothing that was launched outlives it."""
-        before = {number: signal.signal(number, self._heard) for number in _STOPS}
+        before = {number: signal.signal(number, self._agent_order_pipe) for number in _STOPS}
         try:
             yield self
         finally:
@@ -86,7 +86,7 @@ class _Runner:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
+    def _agent_order_pipe(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
         self._pass_on(number)
 

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from . import training_run as training_run
     from .attempt import Attempt as Attempt
     from .attempt import Look as Look
-    from .data_preparation import Preparation as Preparation
+    from .data_preparation import DataPreparation as DataPreparation
     from .evaluation import evaluate as evaluate
-    from .initial_weights import find_weights as find_weights
-    from .resume import config_of as config_of
+    from .initial_weights import find_initial_weights as find_initial_weights
+    from .run_config import read_run_config as read_run_config
     from .train_request import Request as Request
 else:
     __getattr__ = lazy_exports(__name__)

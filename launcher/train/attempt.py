@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...data.common import LockstepError
-from ...data.config import DataConfig, DataFacts
-from ..control import RankPage
-from ..failures import Ending, cause_known, diagnose
+from ...data.config import DataConfig, DatasetInfo
+from ..control import SupervisorPage
+from ..failures import Ending, diagnose_failure, is_root_cause_known
 from ..machine import World
-from ..nodes import Alone, Followed, Follower
-from ..process import tidy
-from ..supervisor import Job, Known, Restarts, Supervisor, order_of, visible_gpus
-from .data_preparation import SAME_HASHES, Preparation
+from ..nodes import FollowerPage, FollowerPeers, SingleNode
+from ..process import remove_unused_dumps
+from ..supervisor import Job, Known, Restarts, Supervisor, agent_order, visible_gpus
+from .data_preparation import SAME_HASHES, DataPreparation
 
 Look = Callable[[Ending], None]
 """May put a hang into the ending."""
@@ -35,7 +35,7 @@ class Attempt:
     """
 
     def __init__(
-        self, folder: Path, world: World, keep: tuple[int, ...] = (), others: Alone | None = None
+        self, folder: Path, world: World, keep: tuple[int, ...] = (), others: SingleNode | None = None
     ) -> None:
         if world.node == 0:
             folder.mkdir(mode=0o700)
@@ -44,7 +44,7 @@ class Attempt:
         environment = {**visible_gpus(world), **SAME_HASHES}
         log = folder / (f"agent-{world.node}.log" if world.node else "agent.log")
         job = Job(world.threads, environment, _MODULES, log, keep=keep)
-        self._supervisor = Supervisor(job, cause_known(folder), owed=True, others=others)
+        self._supervisor = Supervisor(job, is_root_cause_known(folder), owed=True, others=others)
 
     def __enter__(self) -> Self:
         return self
@@ -52,9 +52,9 @@ class Attempt:
     def __exit__(self, *_: object) -> None:
         self._supervisor.cancel()
 
-    def prepare(self, config: DataConfig, base: Path) -> DataFacts:
+    def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
         """The data's facts, while the agent imports torch."""
-        return Preparation(config, base).wait()
+        return DataPreparation(config, base).wait()
 
     def run(
         self,
@@ -62,7 +62,7 @@ class Attempt:
         tick: Callable[[], None],
         *,
         fenced: bool,
-        page: RankPage | None = None,
+        page: SupervisorPage | None = None,
         signalled: Callable[[int], bool] | None = None,
         restarts: Restarts | None = None,
         look: Look = lambda _: None,
@@ -80,9 +80,9 @@ class Attempt:
         """
         if signalled is not None:
             self._supervisor.on_signal = signalled
-        order = order_of(self.folder, self._world, self._environment(page, fenced=fenced))
+        order = agent_order(self.folder, self._world, self._environment(page, fenced=fenced))
         limit = restarts.limit if restarts else 0
-        self._supervisor.on_look = look
+        self._supervisor.on_idle_check = look
         self._supervisor.go(order | {"argv": argv, "max_restarts": limit})
 
         def again(ending: Ending) -> tuple[dict[str, Any], Known] | None:
@@ -90,23 +90,23 @@ class Attempt:
             folder = restarts.next(failure) if restarts and failure else None
             if folder is None:
                 return None
-            tidy(self.folder)
+            remove_unused_dumps(self.folder)
             self.folder = folder
             environment = self._environment(page, fenced=fenced)
-            return {"attempt_dir": str(folder), "environment": environment}, cause_known(folder)
+            return {"attempt_dir": str(folder), "environment": environment}, is_root_cause_known(folder)
 
         try:
             return self._diagnose(self._supervisor.watch(tick, again if limit else None))
         finally:
-            tidy(self.folder)
+            remove_unused_dumps(self.folder)
 
     def follow(
         self,
         argv: list[str],
         tick: Callable[[], None],
-        page: Followed,
+        page: FollowerPage,
         go: dict[str, Any],
-        others: Follower,
+        others: FollowerPeers,
         look: Callable[[Path], Look],
     ) -> Ending:
         """Another node's ranks: work until node 0 says that it is over.
@@ -123,22 +123,22 @@ class Attempt:
 
         def again(message: dict[str, Any]) -> None:
             self.folder = self.folder.with_name(message["attempt"])
-            page.renew()
+            page.reset()
             environment = self._environment(page, fenced=True)
             order = {"attempt_dir": str(self.folder), "environment": environment}
-            self._supervisor.on_look = look(self.folder)
-            self._supervisor.restart(order, cause_known(self.folder))
+            self._supervisor.on_idle_check = look(self.folder)
+            self._supervisor.restart(order, is_root_cause_known(self.folder))
 
         others.commands |= {"restart": again, "horizon": page.obey}
-        self._supervisor.on_look = look(self.folder)
-        order = order_of(self.folder, self._world, self._environment(page, fenced=True))
+        self._supervisor.on_idle_check = look(self.folder)
+        order = agent_order(self.folder, self._world, self._environment(page, fenced=True))
         self._supervisor.go(order | {"argv": argv, "port": go["port"], "max_restarts": go["max_restarts"]})
         try:
             return self._supervisor.watch(tick)
         finally:
-            tidy(self.folder)
+            remove_unused_dumps(self.folder)
 
-    def _environment(self, page: RankPage | None, *, fenced: bool) -> dict[str, str]:
+    def _environment(self, page: SupervisorPage | None, *, fenced: bool) -> dict[str, str]:
         return {
             "LOCKSTEP_ATTEMPT_DIR": str(self.folder),
             "LOCKSTEP_DEVICE": self._world.device,  # of this attempt; an evaluation may differ from its run
@@ -147,4 +147,4 @@ class Attempt:
         }
 
     def _diagnose(self, ending: Ending) -> LockstepError | None:
-        return diagnose(self.folder, ending, self._world.size)
+        return diagnose_failure(self.folder, ending, self._world.size)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import RankLostError, error_from_json
-from ...data.config import DataConfig, DataFacts
+from ...data.config import DataConfig, DatasetInfo
 
 SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 """For every process of a run: a set's order must not differ between ranks, nor between training and evaluation."""
 
 
-class Preparation:
+class DataPreparation:
     """A started preparation; ``wait`` brings its result."""
 
     def __init__(self, config: DataConfig, base: Path) -> None:
@@ -30,7 +30,7 @@ class Preparation:
         )
         self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
 
-    def wait(self) -> DataFacts:
+    def wait(self) -> DatasetInfo:
         """The facts, once downloads and checks are through.
 
         Raises:
@@ -42,7 +42,7 @@ class Preparation:
             self._child.kill()
             self._child.wait()
             raise
-        return DataFacts.from_json(self._answer(output)["facts"])
+        return DatasetInfo.from_json(self._answer(output)["facts"])
 
     def _answer(self, output: str) -> dict[str, Any]:
         try:

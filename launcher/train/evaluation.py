@@ -7,30 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import LockstepError, write_json
-from ...data.config import DataFacts
+from ...data.config import DatasetInfo
 from ...training.config import RunSpec, read_spec
 from ..console import put, put_json, say
-from ..control import RankPage
-from ..hang import Inquiry, Lookout
+from ..control import SupervisorPage
+from ..hang import HangCoordinator, RankMonitor
 from ..machine import World, reserved
 from ..runs import find_run
-from ..supervisor import next_attempt
+from ..supervisor import next_attempt_folder
 from .attempt import Attempt
-from .resume import chosen_step, refuse_other_data
+from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import Request
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; the exit status."""
     folder = find_run(name)
-    step = None if checkpoint is None else chosen_step(folder, checkpoint)
+    step = None if checkpoint is None else resolve_checkpoint_step(folder, checkpoint)
     spec = read_spec(folder / "spec.json")
     unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if unsaid else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     with (
         reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
-        Attempt(next_attempt(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
+        Attempt(next_attempt_folder(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
     ):
         _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))
         failure = _watched(attempt, argv, reservation.world, request.supervision.hang_timeout)
@@ -48,16 +48,16 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
 
 def _watched(attempt: Attempt, argv: list[str], world: World, hang_timeout: float) -> LockstepError | None:
     """An evaluation, whose ranks say at each batch that they live."""
-    page = RankPage(world.processes)
-    lookout = Lookout(attempt.folder, hang_timeout, world.processes, page.said)
-    look = Inquiry(lookout, world.size, training=True).tick
+    page = SupervisorPage(world.processes)
+    lookout = RankMonitor(attempt.folder, hang_timeout, world.processes, page.said)
+    look = HangCoordinator(lookout, world.size, training=True).tick
     try:
         return attempt.run(argv, lambda: None, fenced=False, page=page, look=look)
     finally:
         page.close()
 
 
-def _renew(folder: Path, spec: RunSpec, facts: DataFacts) -> None:
+def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
     """The data's files may have moved since, as when a cache was cleared; its contents may not."""
     refuse_other_data(spec.facts, facts)
     if facts != spec.facts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ...data.common import DamagedError, UsageError, did_you_mean
-from ...training.checkpoint import newest_whole, verify
+from ...data.common import DamagedError, UsageError, closest_name
+from ...training.checkpoint import newest_intact, verify
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root
@@ -15,7 +15,7 @@ _WEIGHTS = ("model.safetensors", "ema.safetensors")  # of a checkpoint; the late
 _PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
-def find_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
+def find_initial_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
     """The files that ``model.weights`` names; none where it is unset.
 
     Raises:
@@ -47,7 +47,7 @@ def _files(asked: str, base: Path) -> list[Path]:
         )
     if not path.is_file():
         known = sorted(spec.parent.name for spec in runs_root().glob("*/spec.json"))
-        near = did_you_mean(asked, known)
+        near = closest_name(asked, known)
         raise UsageError(
             f"model.weights: {asked} is no run in {runs_root()} and no file in {base}"
             + (f"; did you mean {near}?" if near else ""),
@@ -57,7 +57,7 @@ def _files(asked: str, base: Path) -> list[Path]:
 
 
 def _of_run(run: Path) -> list[Path]:
-    return _of_checkpoint(newest_whole(run / "checkpoints")[0])
+    return _of_checkpoint(newest_intact(run / "checkpoints")[0])
 
 
 def _of_checkpoint(path: Path) -> list[Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...data.config import DataFacts
+from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
-    from ...data.order import Batches
+    from ...data.order import EpochBatches
     from ...training.config import RunConfig
 
 
@@ -19,15 +19,15 @@ class LaunchPlan:
 
     run: str
     config: RunConfig
-    facts: DataFacts
+    facts: DatasetInfo
     world: World
 
     @property
-    def batches(self) -> Batches:
+    def batches(self) -> EpochBatches:
         """How an epoch is cut."""
-        from ...data.order import Batches
+        from ...data.order import EpochBatches
 
-        return Batches(self.facts.train.length, self.config.data.batch_size)
+        return EpochBatches(self.facts.train.length, self.config.data.batch_size)
 
     @property
     def steps(self) -> int:
@@ -42,7 +42,7 @@ class LaunchPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as ``--dry-run --json`` prints it."""
-        from ...data.order import micro_sizes
+        from ...data.order import micro_batch_sizes
 
         last = self.batches.steps - 1
         return {
@@ -63,10 +63,10 @@ class LaunchPlan:
             "last_batch": self.batches.size(last),
             "last_shares": self.shares(last),
             "micro_batches": [
-                micro_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
+                micro_batch_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
             ],
             "samples_per_epoch": [
-                self.batches.rank_samples(rank, self.world.size) for rank in range(self.world.size)
+                self.batches.samples_of_rank(rank, self.world.size) for rank in range(self.world.size)
             ],
         }
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.common import DamagedError, UsageError
-from ...data.config import DataFacts
-from ...training.checkpoint import list_checkpoints, newest_whole, read_state, step_of
-from ...training.components import Patience
-from ...training.config import EXTENDABLE, RunConfig, RunSpec, differences, flat, identity, read_spec
+from ...data.config import DatasetInfo
+from ...training.checkpoint import list_checkpoints, newest_intact, read_state, step_of
+from ...training.components import EarlyStopping
+from ...training.config import EXTENDABLE_KEYS, RunConfig, RunSpec, differences, flat, identity, read_spec
 from ...training.tracking import read_events, rewind, rows_logged
-from ..config import ResolvedConfig, resolve
+from ..config import ResolvedConfig
 from ..console import say
 from ..process import is_held
 from ..runs import LOCK, create_run, find_run, read_outcome, runs_root
@@ -20,7 +20,7 @@ from .plan import LaunchPlan
 
 
 @dataclass(frozen=True)
-class Place:
+class RunTarget:
     """A run's folder, and what it was before."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Point:
     """Epochs that have their row in the record."""
 
 
-def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place:
+def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> RunTarget:
     """A new folder, or that of the run that goes on.
 
     Args:
@@ -52,26 +52,26 @@ def find_place(resolved: ResolvedConfig, name: str | None, resume: str) -> Place
     elif resume == "auto" and name is not None and (runs_root() / name / "spec.json").is_file():
         folder = runs_root() / name
     else:
-        return Place(create_run(name, resolved.name), None)
+        return RunTarget(create_run(name, resolved.name), None)
     before = read_spec(folder / "spec.json")
     if (
         name is not None
         and _is_unused(folder)
         and differences(identity(before.config), identity(resolved.config))
     ):
-        _make_way(folder)
-        return Place(create_run(name, resolved.name), None)
+        _clear_unused_run(folder)
+        return RunTarget(create_run(name, resolved.name), None)
     _refuse_identity(folder.name, before.config, resolved.config)
-    return Place(folder, before)
+    return RunTarget(folder, before)
 
 
-def submitted_place(folder: Path, resolved: ResolvedConfig) -> Place:
+def submitted_run_target(folder: Path, resolved: ResolvedConfig) -> RunTarget:
     """The folder that was laid out when the run was submitted; after its first attempt it is a run that goes on."""
     if not (folder / "spec.json").is_file():
-        return Place(folder, None)
+        return RunTarget(folder, None)
     before = read_spec(folder / "spec.json")
     _refuse_identity(folder.name, before.config, resolved.config)
-    return Place(folder, before)
+    return RunTarget(folder, before)
 
 
 def _is_unused(folder: Path) -> bool:
@@ -81,7 +81,7 @@ def _is_unused(folder: Path) -> bool:
     return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
 
 
-def _make_way(folder: Path) -> None:
+def _clear_unused_run(folder: Path) -> None:
     """Free the name of an unused run; where its ranks came as far as a record, steps may have been done: it is kept."""
     note = (
         f"note: {folder.name} has neither a checkpoint nor a logged step: with other settings it begins anew"
@@ -97,13 +97,6 @@ def _make_way(folder: Path) -> None:
     say([f"{note}; what was done before is kept as {kept.name}"])
 
 
-def config_of(run: str, overrides: list[str]) -> ResolvedConfig:
-    """A run's own config with ``overrides``."""
-    folder = find_run(run)
-    resolved = resolve(str(folder / "config.yaml"), overrides)
-    return replace(resolved, name=folder.name, base=read_spec(folder / "spec.json").base)
-
-
 def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
     """Settings that say which run it is stay; some may be extended; the rest is free."""
     if rows := differences(identity(before), identity(now)):
@@ -113,14 +106,14 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
         )
     old, new = flat(before), flat(now)
     for key in sorted(old.keys() | new.keys()):
-        if key.startswith(EXTENDABLE) and old.get(key) != new.get(key):
+        if key.startswith(EXTENDABLE_KEYS) and old.get(key) != new.get(key):
             follows = (
                 "" if now.schedule.use == "constant" else f"; the {now.schedule.use} schedule follows it"
             )
             say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 
-def find_point(folder: Path, steps: int) -> Point | None:
+def find_resume_point(folder: Path, steps: int) -> Point | None:
     """The newest whole checkpoint; damaged ones are named and passed over. None where none was written yet.
 
     Args:
@@ -130,13 +123,13 @@ def find_point(folder: Path, steps: int) -> Point | None:
     checkpoints = folder / "checkpoints"
     if not list_checkpoints(checkpoints):
         return None
-    path, damaged = newest_whole(checkpoints)
+    path, damaged = newest_intact(checkpoints)
     say(f"warning: passed over: {error.message}" for error in damaged)
     state = read_state(path)
     return Point(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
 
 
-def chosen_step(folder: Path, checkpoint: str) -> int:
+def resolve_checkpoint_step(folder: Path, checkpoint: str) -> int:
     """The step that ``--checkpoint`` names.
 
     Raises:
@@ -146,7 +139,7 @@ def chosen_step(folder: Path, checkpoint: str) -> int:
         return int(checkpoint)
     if checkpoint != "best":
         raise UsageError(f"--checkpoint {checkpoint}: neither a step nor `best`", "use one of these")
-    ranked = read_state(newest_whole(folder / "checkpoints")[0])["ranking"]["entries"]
+    ranked = read_state(newest_intact(folder / "checkpoints")[0])["ranking"]["entries"]
     if not ranked:
         raise UsageError(
             f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or nothing was validated",
@@ -155,7 +148,7 @@ def chosen_step(folder: Path, checkpoint: str) -> int:
     return int(ranked[0]["step"])
 
 
-def refuse_finished(place: Place, plan: LaunchPlan) -> None:
+def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
     """Stop before anything is touched.
 
     Raises:
@@ -176,7 +169,7 @@ def refuse_finished(place: Place, plan: LaunchPlan) -> None:
 def _refuse_trained(folder: Path, status: str, steps: int) -> None:
     """Nothing is left where a whole checkpoint has all steps; what only a damaged one has is trained anew."""
     try:
-        newest = newest_whole(folder / "checkpoints")[0]
+        newest = newest_intact(folder / "checkpoints")[0]
     except DamagedError:
         return  # told where the run is to go on
     name, done = folder.name, step_of(newest)
@@ -205,13 +198,13 @@ def _is_pending(path: Path) -> bool:
 def _has_lost_patience(newest: list[Path], config: RunConfig) -> bool:
     try:
         return any(
-            Patience(**read_state(path)["patience"]).is_over(config.train.early_stop) for path in newest
+            EarlyStopping(**read_state(path)["patience"]).is_over(config.train.early_stop) for path in newest
         )
     except (DamagedError, KeyError, TypeError):
         return False
 
 
-def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
+def go_on(place: RunTarget, facts: DatasetInfo, point: Point | None) -> None:
     """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
 
     Raises:
@@ -220,7 +213,7 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     if place.before is None:
         return
     refuse_other_data(place.before.facts, facts)
-    rewind_to(place.folder, point)
+    rewind_run(place.folder, point)
     where = (
         f"step {point.step:,}, in epoch {point.epoch + 1}"
         if point
@@ -229,7 +222,7 @@ def go_on(place: Place, facts: DataFacts, point: Point | None) -> None:
     say([f"{place.folder.name} goes on from {where}"])
 
 
-def rewind_to(folder: Path, point: Point | None) -> None:
+def rewind_run(folder: Path, point: Point | None) -> None:
     """Leave nothing of what the attempt before did after its last checkpoint."""
     step, rows = (point.step, point.rows) if point else (-1, 0)
     if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
@@ -237,7 +230,7 @@ def rewind_to(folder: Path, point: Point | None) -> None:
     (folder / "outcome.json").unlink(missing_ok=True)
 
 
-def refuse_other_data(before: DataFacts, now: DataFacts) -> None:
+def refuse_other_data(before: DatasetInfo, now: DatasetInfo) -> None:
     """Go on only with the data that the run was started with.
 
     Raises:

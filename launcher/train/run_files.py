@@ -19,7 +19,7 @@ from .plan import LaunchPlan
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")
 
 
-def run_spec(
+def build_run_spec(
     plan: LaunchPlan, base: Path, before: RunSpec | None, weights: tuple[WeightsFile, ...] = ()
 ) -> RunSpec:
     """What the ranks are told; a run that goes on keeps its W&B id, and the weights that it started from."""
@@ -28,7 +28,7 @@ def run_spec(
     return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, secrets.token_hex(4), weights)
 
 
-def fill_run(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:
+def write_run_files(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: str) -> None:
     """Write ``config.yaml``, ``manifest.json`` and, last, ``spec.json``: with it the folder is a run."""
     write_text(folder / "config.yaml", config_yaml)
     write_json(folder / "manifest.json", _manifest(plan))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import LockstepError, RankLostError
-from ...training.rank import take_over
+from ...training.rank import take_ownership
 from ..console import EpochTable
-from ..control import Steering, Submitted
+from ..control import HorizonControl, JobContext
 from ..failures import Ending
-from ..hang import Inquiry, Lookout
-from ..nodes import Leader
-from ..options import Supervision
+from ..hang import HangCoordinator, RankMonitor
+from ..nodes import LeaderPeers
+from ..options import SupervisionOptions
 from ..runs import Hold
 from ..supervisor import Restarts
 from .attempt import Attempt
 from .plan import LaunchPlan
-from .resume import find_point, rewind_to
-from .wandb_feeders import Feeding
+from .resume import find_resume_point, rewind_run
+from .wandb_feeders import TrackerFeeders
 
 
 class Course:
@@ -34,31 +34,31 @@ class Course:
 
     def __init__(
         self,
-        steering: Steering,
+        steering: HorizonControl,
         plan: LaunchPlan,
-        supervision: Supervision,
+        supervision: SupervisionOptions,
         rows: EpochTable,
-        feed: Feeding,
+        feed: TrackerFeeders,
         hold: Hold,
     ) -> None:
-        self._steering = steering
+        self._horizon_control = steering
         self._plan = plan
         self._supervision = supervision
         self._rows = rows
-        self._feed = feed
+        self._tracker_feeders = feed
         self._hold = hold
-        self.leader: Leader | None = None
+        self.leader: LeaderPeers | None = None
         """To the other nodes."""
-        self.submitted: Submitted | None = None
+        self.submitted: JobContext | None = None
         """Of a SLURM job."""
 
     def run(self, attempt: Attempt) -> LockstepError | None:
         """Train; None when all ranks are done, else why not."""
-        steering, self._folder = self._steering, attempt.folder.parent
+        steering, self._folder = self._horizon_control, attempt.folder.parent
         steering.listen()
         if self.leader is not None:
             self.leader.on_progress, self.leader.on_stop = steering.note, steering.stop
-        self._watch_over(attempt.folder)
+        self._start_rank_monitor(attempt.folder)
         restarts = Restarts(
             self._folder,
             self._supervision.max_restarts,
@@ -82,11 +82,11 @@ class Course:
         finally:
             steering.close()
 
-    def _watch_over(self, attempt: Path) -> None:
+    def _start_rank_monitor(self, attempt: Path) -> None:
         """For hangs."""
         world, timeout = self._plan.world, self._supervision.hang_timeout
-        lookout = Lookout(attempt, timeout, world.processes, self._steering.said)
-        self._inquiry = Inquiry(lookout, world.size, training=True, leader=self.leader)
+        lookout = RankMonitor(attempt, timeout, world.processes, self._horizon_control.said)
+        self._inquiry = HangCoordinator(lookout, world.size, training=True, leader=self.leader)
 
     def _look(self, ending: Ending) -> None:
         self._inquiry.tick(ending)
@@ -94,23 +94,23 @@ class Course:
     def _tick(self) -> None:
         self._hold.tick()
         if self.submitted is not None:
-            self.submitted.tick(self._steering)
-        self._steering.tick()
+            self.submitted.tick(self._horizon_control)
+        self._horizon_control.tick()
         if self.leader is not None:
-            self.leader.share(self._steering.words())
+            self.leader.share(self._horizon_control.words())
         self._rows.update()
 
     def _prepare(self, following: Path) -> str:
         """Make the run ready for another attempt; where that goes on from."""
         self._hold.check()
-        point = find_point(self._folder, self._plan.steps)
-        take_over(self._folder, following.name)
-        self._feed.leave()
-        rewind_to(self._folder, point)
+        point = find_resume_point(self._folder, self._plan.steps)
+        take_ownership(self._folder, following.name)
+        self._tracker_feeders.leave()
+        rewind_run(self._folder, point)
         self._rows.turn()
-        self._steering.renew()
+        self._horizon_control.reset()
         return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
 
     def _begin(self, following: Path) -> None:
-        self._feed.start(following)
-        self._watch_over(following)
+        self._tracker_feeders.start(following)
+        self._start_rank_monitor(following)

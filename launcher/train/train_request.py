@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..control import Submitted
-from ..options import Nodes, Supervision
+from ..control import JobContext
+from ..options import Nodes, SupervisionOptions
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class Request:
     name: str | None = None
     resume: str = "auto"
     nodes: Nodes = field(default_factory=Nodes)
-    supervision: Supervision = field(default_factory=Supervision)
-    submitted: Submitted | None = None
+    supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
+    submitted: JobContext | None = None
     """Of a SLURM job."""

@@ -9,34 +9,41 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import LockstepError, RankLostError, UsageError, write_json
-from ...training.rank import take_over
+from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, card, put, put_json, say
-from ..control import Steering
-from ..hang import Lookout, Witness
+from ..control import HorizonControl
+from ..hang import FollowerRankMonitor, RankMonitor
 from ..machine import Reservation, World, reserved
-from ..nodes import Followed, Lead, awaited, following, led, seen
-from ..runs import Hold, check_here, find_run, held, read_outcome, runs_root
-from ..supervisor import next_attempt
+from ..nodes import FollowerPage, LeaderSession, awaited, following, lead_nodes, seen
+from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
+from ..supervisor import next_attempt_folder
 from .attempt import Attempt, Look
-from .data_preparation import Preparation
-from .initial_weights import find_weights
+from .data_preparation import DataPreparation
+from .initial_weights import find_initial_weights
 from .plan import LaunchPlan, summary, table
-from .resume import Place, find_place, find_point, go_on, refuse_finished, submitted_place
-from .run_files import fill_run, run_spec
+from .resume import (
+    RunTarget,
+    find_resume_point,
+    find_run_target,
+    go_on,
+    refuse_finished,
+    submitted_run_target,
+)
+from .run_files import build_run_spec, write_run_files
 from .supervise import Course
 from .train_request import Request
-from .wandb_feeders import Feeding
+from .wandb_feeders import TrackerFeeders
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
     """Print the plan and start nothing."""
     with reserved(request.gpus, request.cpu, keep=False) as reservation:
         world = reservation.world
-    facts = Preparation(resolved.config.data, resolved.base).wait()
+    facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
     if request.json:
-        spec = run_spec(plan, resolved.base, None).to_json()
+        spec = build_run_spec(plan, resolved.base, None).to_json()
         put_json({"schema_version": 1, "status": "planned", "plan": plan.to_json(), "spec": spec})
     else:
         put([*summary(plan), *table(plan), "", *to_yaml(resolved).splitlines()])
@@ -60,13 +67,13 @@ def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation
     with following(
         request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
     ) as node:
-        node.prepared(lambda: Preparation(resolved.config.data, resolved.base).wait().fingerprint)
+        node.prepared(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
-        page = Followed(node.world.processes)
+        page = FollowerPage(node.world.processes)
 
         def look(attempt: Path) -> Look:
-            lookout = Lookout(attempt, request.supervision.hang_timeout, node.world.processes, page.said)
-            return Witness(lookout, node.others).tick
+            lookout = RankMonitor(attempt, request.supervision.hang_timeout, node.world.processes, page.said)
+            return FollowerRankMonitor(lookout, node.others).tick
 
         attempt = seen(folder / go["attempt"])
         try:
@@ -74,7 +81,7 @@ def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation
                 argv = [str(folder / "spec.json")]
                 ending = ranks.follow(
                     argv,
-                    lambda: node.tell_progress(page, ranks.folder),
+                    lambda: node.send_progress(page, ranks.folder),
                     page,
                     go,
                     node.others,
@@ -103,7 +110,7 @@ def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservati
     try:
         with (
             held(place.folder) as hold,
-            led(request.nodes, place.folder, "train", world, shared=True) as lead,
+            lead_nodes(request.nodes, place.folder, "train", world, shared=True) as lead,
         ):
             failure = _train(place, resolved, request, reservation, hold, lead)
             status = _conclude(place.folder, failure, request)
@@ -114,40 +121,42 @@ def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservati
             shutil.rmtree(place.folder)  # nothing was started: the name is free again
 
 
-def _place(resolved: ResolvedConfig, request: Request) -> Place:
+def _place(resolved: ResolvedConfig, request: Request) -> RunTarget:
     if request.submitted is None:
-        check_here(_seen_place(request))
-        return find_place(resolved, request.name, request.resume)
-    return submitted_place(request.submitted.folder, resolved)
+        refuse_if_queued(_seen_place(request))
+        return find_run_target(resolved, request.name, request.resume)
+    return submitted_run_target(request.submitted.folder, resolved)
 
 
 def _train(
-    place: Place,
+    place: RunTarget,
     resolved: ResolvedConfig,
     request: Request,
     reservation: Reservation,
     hold: Hold,
-    lead: Lead,
+    lead: LeaderSession,
 ) -> LockstepError | None:
     folder, world = place.folder, lead.world
-    weights = () if place.before else find_weights(resolved)
-    with Attempt(next_attempt(folder, "attempt"), world, reservation.descriptors, lead.leader) as attempt:
+    weights = () if place.before else find_initial_weights(resolved)
+    with Attempt(
+        next_attempt_folder(folder, "attempt"), world, reservation.descriptors, lead.leader
+    ) as attempt:
         hold.check()
-        take_over(
+        take_ownership(
             folder, attempt.folder.name
         )  # before the checkpoint is looked for: no other attempt adds one
         facts = attempt.prepare(resolved.config.data, resolved.base)
         lead.agree(facts.fingerprint)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        go_on(place, facts, find_point(folder, plan.steps) if place.before else None)
-        spec = run_spec(plan, resolved.base, place.before, weights)
+        go_on(place, facts, find_resume_point(folder, plan.steps) if place.before else None)
+        spec = build_run_spec(plan, resolved.base, place.before, weights)
         if request.submitted is not None:
             spec = replace(spec, wandb_id=request.submitted.wandb_id)
         hold.check()
-        fill_run(folder, plan, spec, to_yaml(resolved))
+        write_run_files(folder, plan, spec, to_yaml(resolved))
         say(summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
-        feed = Feeding(spec, folder)
+        feed = TrackerFeeders(spec, folder)
         feed.start(attempt.folder)
         failure = _course(attempt, plan, request, rows, feed, hold, lead)
         rows.close()
@@ -161,12 +170,12 @@ def _course(
     plan: LaunchPlan,
     request: Request,
     rows: EpochTable,
-    feed: Feeding,
+    feed: TrackerFeeders,
     hold: Hold,
-    lead: Lead,
+    lead: LeaderSession,
 ) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop."""
-    steering = Steering(attempt.folder.parent, plan.world.size, plan.config.checkpoint.every_minutes)
+    steering = HorizonControl(attempt.folder.parent, plan.world.size, plan.config.checkpoint.every_minutes)
     course = Course(steering, plan, request.supervision, rows, feed, hold)
     course.leader, course.submitted = lead.leader, request.submitted
     return course.run(attempt)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ...data.common import LockstepError
 from ...training.config import RunSpec
-from ...training.tracking import finish_feeder, leave_feeder, start_feeder
+from ...training.tracking import detach_feeder, finish_feeder, start_feeder
 from ..console import say
 from ..process import process_tree as family
 
 
-class Feeding:
+class TrackerFeeders:
     """Starts and ends them; where W&B is disabled there are none.
 
     Args:
@@ -36,7 +36,7 @@ class Feeding:
 
     def leave(self) -> None:
         """The attempt has failed and another one follows: nobody waits for this feeder but the next one."""
-        leave_feeder(self._feeder, 1)
+        detach_feeder(self._feeder, 1)
         self._left.append(self._feeder)
 
     def finish(self, failure: LockstepError | None) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from lockstep.data.common.errors import MachineError, UsageError, error_from_json
 from lockstep.data.config.data_config import DataConfig
-from lockstep.data.config.dataset_info import DataFacts
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.opening import ArraySplit, open_split
@@ -26,7 +26,7 @@ def config(val_size: int | None = None, **args) -> DataConfig:
 
 def test_own_validation_split(tmp_path: Path) -> None:
     facts = prepare(config(), tmp_path)
-    assert DataFacts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+    assert DatasetInfo.from_json(json.loads(json.dumps(facts.to_json()))) == facts
     train, val = (open_split(facts, which, config(), tmp_path) for which in ("train", "val"))
     assert isinstance(train, ArraySplit)
     assert (train.x.shape, train.y.shape, train.subset) == ((101, 1, 28, 28), (101,), None)
@@ -108,7 +108,7 @@ def test_the_child_answers_with_facts(tmp_path: Path) -> None:
     done = ask({"args": SMALL, "val_size": 7}, tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
-    facts = DataFacts.from_json(json.loads(done.stdout)["facts"])
+    facts = DatasetInfo.from_json(json.loads(done.stdout)["facts"])
     assert facts == prepare(config(val_size=7), tmp_path)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lockstep.launcher.nodes.rendezvous import unreached
+from lockstep.launcher.nodes.rendezvous import unreachable_addresses
 from tests.helpers.fault_launch import HANG_TIMEOUT, cases
 from tests.helpers.launch import WATCHDOG, Launch, free_port, outcome_of, run_folder
 from tests.helpers.node_launch import NodeLaunch, start_two_nodes
@@ -180,7 +180,7 @@ def test_a_node_that_cannot_be_reached_is_named_with_its_address_and_port(
     assert hosts[0].end()[0] == 128 + signal.SIGTERM
     with socket.create_server(("127.0.0.1", 0)) as open_one:
         places = {"2": open_one.getsockname()[:2], "3": ("127.0.0.1", port)}
-        assert unreached(places) == [[3, f"127.0.0.1:{port}", "Connection refused"]]
+        assert unreachable_addresses(places) == [[3, f"127.0.0.1:{port}", "Connection refused"]]
 
 
 def test_somebody_without_the_secret_is_turned_away(hosts: list[NodeLaunch], tmp_path: Path) -> None:

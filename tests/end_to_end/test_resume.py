@@ -265,20 +265,20 @@ def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killab
 
 def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:
     from lockstep.data.common.errors import RankLostError
-    from lockstep.training.checkpoint.storage import Snapshot, write_checkpoint
-    from lockstep.training.rank.fencing_token import Fence, take_over
+    from lockstep.training.checkpoint.storage import CheckpointContents, write_checkpoint
+    from lockstep.training.rank.fencing_token import FencingToken, take_ownership
     from lockstep.training.tracking.event_log import EventLog
 
-    take_over(tmp_path, "attempt-1")
-    fence = Fence(tmp_path, "attempt-1")
+    take_ownership(tmp_path, "attempt-1")
+    fence = FencingToken(tmp_path, "attempt-1")
     log = EventLog(tmp_path / "metrics.jsonl", fence.check)
     log.write("step", step=1)
     log.close()
     log = EventLog(tmp_path / "metrics.jsonl", fence.check)
-    take_over(tmp_path, "attempt-2")
+    take_ownership(tmp_path, "attempt-2")
     with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
         log.write("step", step=2)
-    snapshot = Snapshot({"w": torch.ones(2)}, {}, {"step": 3}, {})
+    snapshot = CheckpointContents({"w": torch.ones(2)}, {}, {"step": 3}, {})
     with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
         write_checkpoint(tmp_path / "checkpoints", snapshot, fence.check)
     assert list((tmp_path / "checkpoints").iterdir()) == []

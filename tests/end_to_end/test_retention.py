@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lockstep.training.checkpoint.manifest import list_checkpoints, newest_whole, step_of
+from lockstep.training.checkpoint.manifest import list_checkpoints, newest_intact, step_of
 from tests.helpers.launch import Launch, run_folder
 
 NOISY = ["optimizer.lr=2.5", "data.args={n: 101, m: 61}"]  # so that the best epoch is not the last one
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(launch: Lau
             file.write(b"x")
     often = ("train.max_steps=50", "checkpoint.every_steps=1", "checkpoint.keep_last=1")
     assert launch("resume", "run", *often, cwd=own, env={"KILL_AT": "8"}).status == 4
-    assert 20 < step_of(newest_whole(checkpoints)[0]) < 28
+    assert 20 < step_of(newest_intact(checkpoints)[0]) < 28
     resumed = launch("resume", "run", *often, cwd=own)
     assert resumed.status == 0, resumed.err
     assert [step_of(path) for path in list_checkpoints(checkpoints)] == [50]

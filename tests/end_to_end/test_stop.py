@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.training.checkpoint.manifest import newest_whole, read_state
+from lockstep.training.checkpoint.manifest import newest_intact, read_state
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
 from tests.helpers.run_records import DIGESTS
 
@@ -49,7 +49,7 @@ def _check_stopped(launch: Launch, own: Path, name: str, whole: dict[str, Any]) 
     """A whole checkpoint where it stopped, and from there the end that it would have had."""
     outcome = outcome_of(name)
     assert (outcome["status"], outcome["exit_code"]) == ("stopped", 75)
-    state = read_state(newest_whole(run_folder(name) / "checkpoints")[0])
+    state = read_state(newest_intact(run_folder(name) / "checkpoints")[0])
     assert state["step"] == outcome["steps"]
     resumed = launch("resume", name, "--cpu", "2", "--json", cwd=own)
     assert resumed.status == 0, resumed.err

@@ -21,7 +21,7 @@ from lockstep.data.order.sample_order import EpochOrder
 from lockstep.data.sources.digits import draw
 from lockstep.training.components.models import build_model
 from lockstep.training.config.run_spec import read_spec
-from lockstep.training.session.step_seeding import seed_start
+from lockstep.training.session.step_seeding import seed_initialisation
 from tests.helpers.launch import Launch
 
 REAL_MNIST = os.environ.get("LOCKSTEP_TEST_MNIST")
@@ -65,7 +65,7 @@ def _epochs(document: dict[str, Any]) -> list[dict[str, Any]]:
 def _start(document: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The weights that the run began with."""
     spec = read_spec(Path(document["run_dir"], "spec.json"))
-    seed_start(spec.config.train.seed)
+    seed_initialisation(spec.config.train.seed)
     return build_model(spec.config.model, spec.facts, spec.base).state_dict()
 
 

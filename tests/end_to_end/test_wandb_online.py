@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.tracking.event_log import rewind
-from lockstep.training.tracking.feeder import _last_number
+from lockstep.training.tracking.feeder import _last_row_step
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_command, run_folder
 from tests.helpers.wandb_server import Bucket, WandbServer
 
@@ -118,7 +118,7 @@ def write(run: Path, *rows: str) -> None:
 def run(tmp_path: Path) -> Path:
     """A run folder as far as the feeder looks at it."""
     config = RunConfig.model_validate({"wandb": {"mode": "auto"}})
-    facts = DataFacts("own", "user", SplitFacts(9, {}), None, (7,), None, 2, None, (), None, None)
+    facts = DatasetInfo("own", "user", SplitInfo(9, {}), None, (7,), None, 2, None, (), None, None)
     spec = RunSpec("w", config, tmp_path, facts, "cpu", "1d1d1d1d")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "spec.json").write_text(json.dumps(spec.to_json()))
@@ -127,7 +127,7 @@ def run(tmp_path: Path) -> Path:
 
 def start(run: Path, server: WandbServer, mode: str = "online") -> subprocess.Popen[str]:
     """A feeder, as ``start_feeder`` starts it; told what is kept by what is there now."""
-    kept = str(_last_number(run))
+    kept = str(_last_row_step(run))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run), kept],
         stdin=subprocess.PIPE,

@@ -21,11 +21,11 @@ import torch
 
 from lockstep.data.common.atomic_files import write_json as launcher_json
 from lockstep.data.common.errors import DamagedError, MachineError
-from lockstep.training.checkpoint.manifest import _sealed, list_checkpoints
+from lockstep.training.checkpoint.manifest import _with_checksum, list_checkpoints
 from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
 from lockstep.training.rank.error_report import known
 from lockstep.training.rank.error_report import write_json as rank_json
-from lockstep.training.rank.fencing_token import take_over
+from lockstep.training.rank.fencing_token import take_ownership
 from lockstep.training.tracking.event_log import read_events, rewind
 from tests.helpers.launch import Launch, job_server
 from tests.helpers.programs.checkpoint_writer import snapshot, writer
@@ -217,7 +217,7 @@ def test_what_is_written_by_way_of_a_temporary_file_leaves_none_on_a_full_disk(s
     for write, name in (
         (lambda: launcher_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
         (lambda: rank_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
-        (lambda: take_over(disk, "attempt-2"), "owner"),
+        (lambda: take_ownership(disk, "attempt-2"), "owner"),
         (lambda: rewind(disk / "metrics.jsonl", 5, 0, anew=True), ".metrics.jsonl.tmp"),
     ):
         with pytest.raises(OSError, match="No space left on device") as caught:
@@ -302,7 +302,7 @@ def _reseal(path: Path) -> None:
     for name, entry in manifest["files"].items():
         content = (path / name).read_bytes()
         entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (path / "manifest.json").write_text(_sealed(manifest))
+    (path / "manifest.json").write_text(_with_checksum(manifest))
 
 
 @pytest.mark.parametrize("resealed", [False, True])

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lockstep.training.checkpoint.manifest import newest_whole, read_state
+from lockstep.training.checkpoint.manifest import newest_intact, read_state
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
 from tests.helpers.run_records import DIGESTS
 from tests.helpers.wandb_records import logged_rows
@@ -117,7 +117,7 @@ def test_sigterm_to_every_process_ends_in_a_checkpoint(launch: Launch, own: Path
             continue
         assert (status, "error: " in err) == (75, False), err
         assert len(reached) >= 2, reached
-        state = read_state(newest_whole(run_folder(name) / "checkpoints")[0])
+        state = read_state(newest_intact(run_folder(name) / "checkpoints")[0])
         assert state["step"] == outcome_of(name)["steps"]
         resumed = launch("resume", name, "--cpu", "2", "--json", cwd=own)
         assert resumed.status == 0, resumed.err

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.runs.stop_requests import is_stopping
-from lockstep.training.checkpoint.manifest import list_checkpoints, newest_whole
+from lockstep.training.checkpoint.manifest import list_checkpoints, newest_intact
 from tests.helpers.fault_launch import HANG_TIMEOUT, WORLD, FaultyLaunch, cases, check_outcome, cleaned_up
 from tests.helpers.launch import Launch, outcome_of, run_folder
 from tests.helpers.paths import PROGRAMS
@@ -76,7 +76,7 @@ def _check_checkpoints() -> None:
     """Each is whole: a fault may come before the first one is, and none may come of it."""
     folder = run_folder("faulty") / "checkpoints"
     for _ in list_checkpoints(folder)[:1]:
-        assert newest_whole(folder)[1] == []
+        assert newest_intact(folder)[1] == []
 
 
 def _check_resumed(launch: Launch, own: Path, data: str) -> None:

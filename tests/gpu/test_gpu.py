@@ -13,8 +13,8 @@ import torch
 from lockstep.data.loading.augment import Augmentation
 from lockstep.training.config.run_spec import read_spec
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.build import open_session, open_training
-from lockstep.training.session.step_seeding import StepRandomness
+from lockstep.training.session.build import build_session, build_training
+from lockstep.training.session.step_seeding import StepSeeder
 from tests.helpers.launch import Launch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -58,9 +58,9 @@ def test_a_run_of_the_gpu_is_evaluated_on_the_processor(launch: Launch) -> None:
 def test_a_step_does_not_wait_for_the_gpu(launch: Launch, tmp_path: Path, precision: str) -> None:
     planned = launch("train", *SMALL, f"train.precision={precision}", "--gpus", "1", "--dry-run", "--json")
     (tmp_path / "spec.json").write_text(json.dumps(planned.document["spec"]))
-    session = open_session(read_spec(tmp_path / "spec.json"), Group(0, 0, 1, torch.device("cuda", 0)))
-    training = open_training(session)
-    randomness = StepRandomness(0, 0, session.group.device)
+    session = build_session(read_spec(tmp_path / "spec.json"), Group(0, 0, 1, torch.device("cuda", 0)))
+    training = build_training(session)
+    randomness = StepSeeder(0, 0, session.group.device)
     batches = list(session.train_feed.fetch(session.train_work(0, 0)))[:8]
     torch.cuda.set_sync_debug_mode("error")
     try:

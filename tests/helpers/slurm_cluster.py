@@ -197,7 +197,7 @@ def recorded_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
 
 def start_cluster(work: Path) -> Cluster:
     """A cluster of one's own, which ends with this process at the latest; end it with ``sandbox.down(folder)``."""
-    reason = sandbox.why_not()
+    reason = sandbox.why_unavailable()
     if reason:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lockstep.launcher.process.file_lock import start_of
+from lockstep.launcher.process.file_lock import process_start_time
 from lockstep.launcher.sandbox import start as sandbox
 from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
 
@@ -157,7 +157,7 @@ def test_what_is_left_of_a_killed_one_is_ended_too(tmp_path: Path, killed: list[
 
 
 def test_a_cluster_ends_with_the_process_that_it_is_for(tmp_path: Path) -> None:
-    reason = sandbox.why_not()
+    reason = sandbox.why_unavailable()
     if reason:
         pytest.skip(reason)
     guardian = subprocess.Popen(["sleep", "600"])
@@ -178,7 +178,7 @@ def test_only_its_own_processes_are_ever_ended(tmp_path: Path) -> None:
     folder = own.folder
     folder.mkdir()
     (folder / sandbox.LOCK).touch()
-    for boot, started in ((record["boot"], 1), ("another", start_of(bystander.pid))):
+    for boot, started in ((record["boot"], 1), ("another", process_start_time(bystander.pid))):
         stranger = {"pid": bystander.pid, "started": started}
         forged = {**record, "boot": boot, "keeper": stranger, "daemons": {"n1": stranger}}
         (folder / "sandbox.json").write_text(json.dumps(forged))

@@ -22,7 +22,7 @@ from tests.helpers.slurm_cluster import wait_until
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the sandbox of this test is: of a short path."""
-    reason = sandbox.why_not()
+    reason = sandbox.why_unavailable()
     if reason:
         pytest.skip(reason)
     parent = Path(tempfile.mkdtemp(prefix="sandbox-", dir="/tmp"))
@@ -109,7 +109,7 @@ def test_without_slurm_it_names_the_packages(
 ) -> None:
     monkeypatch.setattr(sandbox, "SBIN", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert sandbox.why_not() == "Debian's munge and slurm-wlm are not installed"
+    assert sandbox.why_unavailable() == "Debian's munge and slurm-wlm are not installed"
 
 
 def test_without_root_it_says_so(place: Path) -> None:

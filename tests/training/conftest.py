@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.rank.process_group import Group
 
 
@@ -13,12 +13,12 @@ def alone() -> Group:
 
 
 @pytest.fixture
-def pictures() -> DataFacts:
+def pictures() -> DatasetInfo:
     """Grey images of 12 x 10 in three classes."""
-    return DataFacts(
+    return DatasetInfo(
         name="pictures",
         kind="arrays",
-        train=SplitFacts(5, {}),
+        train=SplitInfo(5, {}),
         val=None,
         input_shape=(1, 12, 10),
         input_dtype="uint8",

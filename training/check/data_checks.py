@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from ...data.common import LockstepError, place_of_code
-from ...data.loading import Normalise, Work, open_feed
+from ...data.common import LockstepError, definition_location
+from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
 from ...data.sources import ArraySplit, MapSplit, open_split
 from ..config import RunSpec
@@ -19,7 +19,7 @@ from .finding import Finding
 _READ = 6  # samples of each split that are read three times
 _LOOKED_AT = 64  # samples whose labels are looked at, where they cannot be known without reading
 _WORKERS = 2
-_KEYED = (
+_SEEDING_HINT = (
     "draw from torch's, NumPy's or Python's global generators (torch.rand, np.random.rand, random.random):"
     " they are keyed by (seed, epoch, sample); not from default_rng(), SystemRandom or the time"
 )
@@ -64,26 +64,26 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             continue
-        rows = _some_rows(len(split), seed, _READ)
+        rows = _sampled_rows(len(split), seed, _READ)
         looked_at += len(rows)
-        if found := _first_different(split, rows, seed):
+        if found := _first_irreproducible(split, rows, seed):
             row, part, reader = found
             what = f"{part} of {name} sample {row} differs when it is read {reader}"
-            where = place_of_code(type(split.dataset).__getitem__)
-            return Finding("samples", "FAIL", f"{spec.config.data.use}: {what}", where, _KEYED)
+            where = definition_location(type(split.dataset).__getitem__)
+            return Finding("samples", "FAIL", f"{spec.config.data.use}: {what}", where, _SEEDING_HINT)
     if not looked_at:
         return Finding("samples", "PASS", "held whole as tensors: nothing is drawn when they are read")
     what = f"{looked_at} samples read twice and by {_WORKERS} workers: equal to the bit"
     return Finding("samples", "PASS", what)
 
 
-def _some_rows(length: int, seed: int, count: int) -> list[int]:
+def _sampled_rows(length: int, seed: int, count: int) -> list[int]:
     """The first samples of epoch 0, and the ends of the data set."""
     first = EpochOrder(length, seed, 0).indices(0, min(length, count)).tolist()
     return list(dict.fromkeys([*first, 0, length - 1]))
 
 
-def _first_different(split: MapSplit, rows: list[int], seed: int) -> tuple[int, str, str] | None:
+def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[int, str, str] | None:
     """(the data set's row, part of the sample, how it was read) of the first sample that is not reproducible."""
     before = read(split, rows, seed, workers=0)
     again = read(split, rows[::-1], seed, workers=0)[::-1]
@@ -97,7 +97,7 @@ def _first_different(split: MapSplit, rows: list[int], seed: int) -> tuple[int, 
 
 def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Sample]:
     """Samples of epoch 0 as batches of one, read as training reads them."""
-    plain = Normalise(torch.float64, None, None)
+    plain = Normalisation(torch.float64, None, None)
     feed = open_feed(split, plain, torch.device("cpu"), workers=workers, classes=None, seed=seed)
     work = Work(np.array(rows, np.int64), [1] * len(rows))
     return list(next(iter(feed.fetch(iter([work])))).micro)
@@ -132,7 +132,7 @@ def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
         if isinstance(split, ArraySplit):
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
-            samples = read(split, _some_rows(len(split), seed, _LOOKED_AT), seed, workers=0)
+            samples = read(split, _sampled_rows(len(split), seed, _LOOKED_AT), seed, workers=0)
             targets = [target for _, target in samples if isinstance(target, torch.Tensor)]
             if len(targets) < len(samples) or len({target.shape for target in targets}) > 1:
                 return []
@@ -162,10 +162,10 @@ def check_labels(labels: list[Labels], scores: int | None) -> Finding:
         what = f"{told}; the model has {scores} outputs, so that a label is 0 to {scores - 1}"
         advice = "correct the labels, or give the model as many outputs as there are classes"
         return Finding("labels", "FAIL", what, "", advice)
-    return _judge_classes(labels, told, scores)
+    return _check_missing_classes(labels, told, scores)
 
 
-def _judge_classes(labels: list[Labels], told: str, scores: int) -> Finding:
+def _check_missing_classes(labels: list[Labels], told: str, scores: int) -> Finding:
     """Classes without a sample to learn from are worth a word, where all labels are known."""
     train = next(label for label in labels if label.split == "train")
     missing = sorted(set(range(scores)) - set(train.values.unique().tolist()))

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ...data.common import LockstepError, TrainingError, place_of, place_of_code
-from ..components import Loss, Metric, count, samples_in, total
+from ...data.common import LockstepError, TrainingError, definition_location, user_location
+from ..components import Loss, Metric, batch_size_of, count, total
 from .finding import Finding
 
-PARTS = (1, 2)  # samples of the first parts of a batch; the rest is the third
+FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _COARSE = 3e-2  # of the half types
 _LOSS_ADVICE = (
@@ -34,21 +34,21 @@ class Cut:
     @property
     def size(self) -> int:
         """Samples of the whole batch."""
-        return samples_in(self.target)
+        return batch_size_of(self.target)
 
     @property
     def sizes(self) -> str:
         """Samples of the parts, in words."""
-        *first, last = [str(samples_in(target)) for target in self.targets]
+        *first, last = [str(batch_size_of(target)) for target in self.targets]
         return f"{', '.join(first)} and {last}"
 
 
-def cut_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any, list[Any]]]:
+def split_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any, list[Any]]]:
     """The model's output and what another model might say: some mistakes hide where all outputs are alike."""
     if not has_rows(output, sum(sizes)):
         return []
     generator = torch.Generator().manual_seed(0)
-    candidates = [output, tree_map(lambda leaf: _shaken(leaf, generator), output)]
+    candidates = [output, tree_map(lambda leaf: _perturbed(leaf, generator), output)]
     if right := _right_scores(output, target):
         candidates.append(right[0])
     return [(candidate, split(candidate, sizes)) for candidate in candidates]
@@ -73,7 +73,7 @@ def _rows(value: Any, start: int, stop: int) -> Any:
     )
 
 
-def _shaken(leaf: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _perturbed(leaf: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Every number times 0.5 to 1, so that a probability stays one; zeros become 0 to 0.5."""
     if not leaf.is_floating_point():
         return leaf
@@ -93,7 +93,7 @@ def _right_scores(output: Any, target: Any) -> list[torch.Tensor]:
 
 def check_loss(loss: Loss, cut: Cut) -> Finding:
     """Whether the loss of a batch is the losses of its parts."""
-    name = place_of_code(loss)
+    name = definition_location(loss)
     try:
         for output, parts in cut.outputs:
             if wrong := _loss_mistake(loss, cut, output, parts):
@@ -116,7 +116,7 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
         return "the loss gives another value for the same output and target on a second call"
     pieces = [loss(part, target) for part, target in zip(parts, cut.targets, strict=True)]
     summed, weight = total(whole, cut.size)
-    totals = [total(piece, samples_in(target)) for piece, target in zip(pieces, cut.targets, strict=True)]
+    totals = [total(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)]
     if weight is None and all(isinstance(piece, torch.Tensor) for piece in pieces):
         return _sample_mistake(whole, torch.cat(pieces), cut)
     if weight is None or any(part is None for _, part in totals):
@@ -159,7 +159,7 @@ def _sum_mistake(
     if not _close(counts[0], counts[1], tolerance):
         return (
             f"{who} has the {'weight' if who == 'the loss' else 'count'} {counts[0]:g} for {cut.size} samples,"
-            f" but {_listed(counts[1])} for its parts of {cut.sizes}: {_mean_of(counts)}"
+            f" but {_listed(counts[1])} for its parts of {cut.sizes}: {_count_mistake(counts)}"
         )
     if not _close(whole, parts, tolerance):
         return (
@@ -169,7 +169,7 @@ def _sum_mistake(
     return None
 
 
-def _mean_of(counts: tuple[float, list[float]]) -> str:
+def _count_mistake(counts: tuple[float, list[float]]) -> str:
     return "one mean, whatever the samples" if {counts[0], *counts[1]} == {1.0} else "they do not add up"
 
 
@@ -195,7 +195,7 @@ def check_metrics(metrics: dict[str, Metric], cut: Cut) -> Iterator[Finding]:
 
 
 def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
-    moved, where = False, place_of_code(metric)
+    moved, where = False, definition_location(metric)
     try:
         for output, parts in cut.outputs:
             value, counted = count(metric(output, cut.target), name)
@@ -203,7 +203,7 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
                 count(metric(part, target), name) for part, target in zip(parts, cut.targets, strict=True)
             ]
             moved = moved or float(value) != 0
-            sums = (value.to(_least_exact(output)), [part for part, _ in pairs])
+            sums = (value.to(_lowest_precision(output)), [part for part, _ in pairs])
             counts = (float(counted), [float(part) for _, part in pairs])
             if wrong := _sum_mistake("it", cut, sums, counts):
                 return Finding(f"metric {name}", "FAIL", wrong, where, _METRIC_ADVICE)
@@ -221,7 +221,7 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
     return Finding(f"metric {name}", "PASS", what)
 
 
-def _least_exact(output: Any) -> torch.dtype:
+def _lowest_precision(output: Any) -> torch.dtype:
     """The type that the metric computed with."""
     kinds = [leaf.dtype for leaf in tree_leaves(output) if leaf.is_floating_point()]
     return min(kinds, key=lambda kind: kind.itemsize) if kinds else torch.float64
@@ -230,4 +230,4 @@ def _least_exact(output: Any) -> torch.dtype:
 def _raised(check: str, error: Exception) -> Finding:
     """Some part of a batch was too small for it, or it is simply wrong."""
     what = f"{type(error).__name__}: {error}"
-    return Finding(check, "FAIL", what, place_of(error), "correct the code at that line", blocks=True)
+    return Finding(check, "FAIL", what, user_location(error), "correct the code at that line", blocks=True)

@@ -12,24 +12,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
-from ...data.order import Batches
-from ..components import Schedule, build_optimizer, samples_in
+from ...data.order import EpochBatches
+from ..components import LRSchedule, batch_size_of, build_optimizer
 from ..components import batch_norm as batchnorm
 from ..config import RunConfig
-from ..session import StepRandomness, buffers_restored
+from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
-from .tensor_recorder import Recorder, first_difference, module_place
+from .tensor_recorder import Recorder, first_difference, module_location
 
-_LOOKS = 4  # forwards that must be equal
+_REPEATS = 4  # forwards that must be equal
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _COARSE = 3e-2  # of the half types
-_SEEDED = (
+_MODEL_SEEDING_HINT = (
     "draw from torch's global generator, which is seeded by (seed, step, rank): torch.rand, nn.Dropout;"
     " keep no state in the model but parameters and buffers"
 )
 
 
-def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
+def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
     """In evaluation a sample's output must not depend on the batch it is in.
 
     Args:
@@ -37,15 +37,15 @@ def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
         x: a batch.
         parts: the same samples in smaller batches.
     """
-    sizes = [samples_in(part) for part in parts]
+    sizes = [batch_size_of(part) for part in parts]
     with mode(model, training=False), torch.no_grad():
         whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
-        if wrong := _lost_rows(whole, pieces, sizes):
+        if wrong := _batch_dimension_mistake(whole, pieces, sizes):
             advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
-            return Finding("model", "FAIL", wrong, module_place(model, "")[1], advice, blocks=True)
-        if _alike(whole, pieces):
-            return _note_world(model)
-        who, where = module_place(model, _first_mixing(model, x, parts))
+            return Finding("model", "FAIL", wrong, module_location(model, "")[1], advice, blocks=True)
+        if _is_close_by_rows(whole, pieces):
+            return _world_size_finding(model)
+        who, where = module_location(model, _first_mixing(model, x, parts))
     what = f"in evaluation the output of a sample depends on the batch that it is in, first in {who}"
     advice = (
         "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
@@ -53,7 +53,7 @@ def check_mixing(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
     return Finding("model", "FAIL", what, where, advice)
 
 
-def _lost_rows(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
+def _batch_dimension_mistake(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
     """What is wrong where some parts' outputs, but not all, have a row for each sample."""
     for number, leaf in enumerate(whole):
         lengths = [_rows(piece[number]) for piece in pieces if number < len(piece)]
@@ -78,12 +78,12 @@ def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
     whole, *pieces = recorders
     for number, mark in enumerate(whole.marks):
         others = [piece.values[number] for piece in pieces if number < len(piece.values)]
-        if len(others) == len(pieces) and not _alike(whole.values[number], others):
+        if len(others) == len(pieces) and not _is_close_by_rows(whole.values[number], others):
             return mark.name
     return ""
 
 
-def _alike(whole: list[Any], pieces: list[list[Any]]) -> bool:
+def _is_close_by_rows(whole: list[Any], pieces: list[list[Any]]) -> bool:
     """Whether tensors of a batch are those of its parts, one after the other; what has no rows is passed over."""
     for number, leaf in enumerate(whole):
         others = [piece[number] for piece in pieces if number < len(piece)]
@@ -103,7 +103,7 @@ def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
     return bool(((whole - pieces).abs() <= tolerance * scale).all())
 
 
-def _note_world(model: nn.Module) -> Finding:
+def _world_size_finding(model: nn.Module) -> Finding:
     depends = batchnorm.depends_on_world(model)
     if not depends:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
@@ -133,7 +133,7 @@ def stilled(model: nn.Module, how: str) -> Iterator[None]:
         yield
 
 
-def check_randomness(model: nn.Module, x: Any, draws: StepRandomness) -> tuple[Finding, str]:
+def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Finding, str]:
     """The same input, weights and seed must give the same output, whatever else was drawn.
 
     Args:
@@ -159,24 +159,28 @@ def check_randomness(model: nn.Module, x: Any, draws: StepRandomness) -> tuple[F
     return Finding("randomness", "PASS", what), "modules"
 
 
-def _not_reproducible(model: nn.Module, x: Any, draws: StepRandomness) -> Finding | None:
+def _not_reproducible(model: nn.Module, x: Any, draws: StepSeeder) -> Finding | None:
     first = _recorded(model, x, draws, 0)
     for generator, name in first.draws.items():
-        who, where = module_place(model, name)
+        who, where = module_location(model, name)
         return Finding(
-            "randomness", "FAIL", f"{who} draws from {generator}, which no step seeds", where, _SEEDED
+            "randomness",
+            "FAIL",
+            f"{who} draws from {generator}, which no step seeds",
+            where,
+            _MODEL_SEEDING_HINT,
         )
-    for _ in range(_LOOKS - 1):
+    for _ in range(_REPEATS - 1):
         if differs := first_difference(first.marks, _recorded(model, x, draws, 0).marks):
-            who, where = module_place(model, differs.name)
+            who, where = module_location(model, differs.name)
             what = f"{who} gives another output for the same input, weights and seed"
-            return Finding("randomness", "FAIL", what, where, _SEEDED)
+            return Finding("randomness", "FAIL", what, where, _MODEL_SEEDING_HINT)
     return None
 
 
-def _recorded(model: nn.Module, x: Any, draws: StepRandomness, step: int) -> Recorder:
+def _recorded(model: nn.Module, x: Any, draws: StepSeeder, step: int) -> Recorder:
     draws.reseed(step)
-    with Recorder(model) as recorder, buffers_restored(model), torch.no_grad():
+    with Recorder(model) as recorder, preserved_buffers(model), torch.no_grad():
         model(x)
     return recorder
 
@@ -190,7 +194,7 @@ def check_unused(unused: list[str]) -> Finding:
     return Finding("parameters", "NOTE", f"the loss does not reach {shown}", "", advice)
 
 
-def check_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
+def check_learning_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
     """The learning rate of each group of parameters over the run.
 
     Args:
@@ -198,11 +202,11 @@ def check_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
         model: whose parameters are grouped.
         samples: in the training set.
     """
-    steps = config.train.epochs * Batches(samples, config.data.batch_size).steps
+    steps = config.train.epochs * EpochBatches(samples, config.data.batch_size).steps
     steps = min(steps, config.train.max_steps or steps)
     optimizer = build_optimizer(config.optimizer, model)
-    schedule = Schedule(config.schedule, optimizer, steps)
-    at = sorted({0, steps // 2, steps - 1, _highest(schedule, optimizer, steps)})
+    schedule = LRSchedule(config.schedule, optimizer, steps)
+    at = sorted({0, steps // 2, steps - 1, _peak_step(schedule, optimizer, steps)})
     columns = [_rates_at(schedule, optimizer, step) for step in at]
     rows = [
         {
@@ -219,12 +223,12 @@ def check_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
     return Finding("learning rate", "PASS", what, rows=rows)
 
 
-def _rates_at(schedule: Schedule, optimizer: torch.optim.Optimizer, step: int) -> list[float]:
+def _rates_at(schedule: LRSchedule, optimizer: torch.optim.Optimizer, step: int) -> list[float]:
     schedule.set(step)
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
-def _highest(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> int:
+def _peak_step(schedule: LRSchedule, optimizer: torch.optim.Optimizer, steps: int) -> int:
     """The end of a warm-up, as near as a thousand looks find it."""
     looks = range(0, steps, max(1, steps // 1000))
     rate: Callable[[int], float] = lambda step: max(_rates_at(schedule, optimizer, step))  # noqa: E731

@@ -19,16 +19,22 @@ from torch import nn
 
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
-from ..checkpoint import start_from
+from ..checkpoint import load_initial_weights
 from ..components import batch_norm as batchnorm
 from ..config import Precision, RunSpec, read_spec
-from ..rank import Group, join, reported, tune_host, write_json
-from ..session import Session, StepRandomness, open_session, open_training
+from ..rank import Group, join, reported, tune_cpu_and_allocator, write_json
+from ..session import Session, StepSeeder, build_session, build_training
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
-from .loss_checks import PARTS, Cut, check_loss, check_metrics, cut_outputs, has_rows, split
-from .model_checks import check_mixing, check_randomness, check_rates, check_unused, mode
-from .trial_steps import StepsTask, die_after, run_steps
+from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, check_metrics, has_rows, split, split_outputs
+from .model_checks import (
+    check_learning_rates,
+    check_randomness,
+    check_sample_independence,
+    check_unused,
+    mode,
+)
+from .trial_steps import StepsTask, kill_after_steps, run_steps
 
 _LOOKED_AT = 12  # samples of the batch that is cut into parts
 _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set
@@ -44,7 +50,7 @@ def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
     path, task_path = Path(argv[0]), Path(argv[2])
     task = json.loads(task_path.read_text(encoding="utf-8"))
     if task["task"] == "die":
-        die_after(task["steps"], path.parent / "checkpoints")
+        kill_after_steps(task["steps"], path.parent / "checkpoints")
         return train(argv[:1])
     rank = int(os.environ.get("RANK", "0"))
     work = partial(_run, path, task, task_path, rank)
@@ -53,15 +59,15 @@ def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
 
 def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
     spec = read_spec(spec_path)
-    tune_host()
+    tune_cpu_and_allocator()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     group = join(gpu=os.environ["LOCKSTEP_DEVICE"] == "gpu")
     if task["task"] == "probe":
         result = probe(spec, group, task["world_size"])
     else:
-        session = open_session(spec, group)
-        start_from(session, spec.weights)
-        result = run_steps(open_training(session), _steps_task(task))
+        session = build_session(spec, group)
+        load_initial_weights(session, spec.weights)
+        result = run_steps(build_training(session), _steps_task(task))
     write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
     group.close()
     return 0
@@ -103,7 +109,7 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
         return _result(Look(findings))
     findings.append(check_samples(splits, spec))
     labels = read_labels(splits, spec.config.train.seed)
-    look = _look_in_fp64(spec, group, labels, world_size) or _look(
+    look = _probe_model_in_fp64(spec, group, labels, world_size) or _look(
         spec, group, labels, world_size, spec.config.train.precision
     )
     look.findings = findings + look.findings
@@ -121,7 +127,7 @@ def _result(look: Look) -> dict[str, Any]:
     }
 
 
-def _look_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
+def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
     """None where the user's code computes in no such numbers."""
     try:
         look = _look(spec, group, labels, world_size, "fp64")
@@ -131,19 +137,19 @@ def _look_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size:
 
 
 def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
-    session = open_session(_in_process(spec, precision), group)
-    start_from(session, spec.weights)
-    batchnorm.refuse_single_samples(
+    session = build_session(_single_process_spec(spec, precision), group)
+    load_initial_weights(session, spec.weights)
+    batchnorm.refuse_single_sample_batches(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )
-    batch = _Batch(session)
+    batch = _ProbeBatch(session)
     findings = [check_labels(labels, batch.scores)]
     if findings[0].verdict == "FAIL":
         return Look([replace(findings[0], blocks=True)], precision)
     findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
-    findings.append(check_mixing(session.model, batch.x, batch.parts))
-    draws = StepRandomness(spec.config.train.seed, 0, group.device)
+    findings.append(check_sample_independence(session.model, batch.x, batch.parts))
+    draws = StepSeeder(spec.config.train.seed, 0, group.device)
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
@@ -151,32 +157,32 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
     look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
-        findings.append(check_unused(open_training(session).unused))
-        findings.append(check_rates(spec.config, session.model, spec.facts.train.length))
+        findings.append(check_unused(build_training(session).unused))
+        findings.append(check_learning_rates(spec.config, session.model, spec.facts.train.length))
     return look
 
 
-def _in_process(spec: RunSpec, precision: Precision) -> RunSpec:
+def _single_process_spec(spec: RunSpec, precision: Precision) -> RunSpec:
     config = spec.config
     data = config.data.model_copy(update={"workers": 0})
     train = config.train.model_copy(update={"precision": precision})
     return replace(spec, config=config.model_copy(update={"data": data, "train": train}))
 
 
-class _Batch:
+class _ProbeBatch:
     """The first samples of epoch 0, whole and in parts, and what the model says to them."""
 
     def __init__(self, session: Session) -> None:
         order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
         indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
-        sizes = part_sizes(indices.size)
+        sizes = split_sizes(indices.size)
         ((self.x, target),) = _fetch(session, indices, [indices.size])
         output = self._forward(session, self.x)
         pieces = list(zip(split(self.x, sizes), split(target, sizes), strict=True))
         if not all(has_rows(value, indices.size) for value in (self.x, target)):
             pieces = _fetch(session, indices, sizes)
         self.parts = [x for x, _ in pieces]
-        outputs = cut_outputs(output, target, sizes) or [
+        outputs = split_outputs(output, target, sizes) or [
             (output, [self._forward(session, x) for x in self.parts])
         ]
         self.evaluation_seconds = _evaluation_seconds(
@@ -192,7 +198,7 @@ class _Batch:
             with mode(model, training=False), torch.no_grad():
                 return model(x)
         except Exception:
-            open_training(session)  # says better why they do not fit
+            build_training(session)  # says better why they do not fit
             raise
 
 
@@ -206,9 +212,9 @@ def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[]
     return (time.monotonic() - started) / indices.size * session.spec.facts.val.length
 
 
-def part_sizes(samples: int) -> list[int]:
+def split_sizes(samples: int) -> list[int]:
     """Unequal parts of a batch, as other numbers of processes would have them."""
-    sizes = list(PARTS) if samples > sum(PARTS) else [1] * (samples > 1)
+    sizes = list(FIRST_PART_SIZES) if samples > sum(FIRST_PART_SIZES) else [1] * (samples > 1)
     return [*sizes, samples - sum(sizes)]
 
 

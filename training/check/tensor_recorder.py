@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ...data.common import place_of_code
+from ...data.common import definition_location
 
 _FOREIGN: dict[str, Callable[[], Any]] = {
     "Python's random": random.getstate,
@@ -24,7 +24,7 @@ _FOREIGN: dict[str, Callable[[], Any]] = {
 
 
 @dataclass(frozen=True)
-class Mark:
+class TensorHash:
     """One thing that happened in a step."""
 
     step: int
@@ -53,7 +53,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._handles: list[Any] = []
         self._open: list[str] = []
         self._states: dict[str, str] = {}
-        self.marks: list[Mark] = []
+        self.marks: list[TensorHash] = []
         self.values: list[list[Any]] = []
         """Of each mark, where they are kept."""
         self.draws: dict[str, str] = {}
@@ -76,7 +76,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def note(self, kind: str, name: str, values: Any) -> None:
         """Add a mark."""
         leaves = tree_leaves(values)
-        self.marks.append(Mark(self.step, kind, name, _hash(leaves)))
+        self.marks.append(TensorHash(self.step, kind, name, _hash(leaves)))
         if self._keep:
             self.values.append([x.clone() if isinstance(x, torch.Tensor) else x for x in leaves])
 
@@ -119,7 +119,7 @@ def _hash(values: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def first_difference(one: list[Mark], other: list[Mark]) -> Mark | None:
+def first_difference(one: list[TensorHash], other: list[TensorHash]) -> TensorHash | None:
     """The first mark of ``other`` that ``one`` has not; None where they are equal."""
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
@@ -128,8 +128,8 @@ def first_difference(one: list[Mark], other: list[Mark]) -> Mark | None:
     return None if len(one) == len(other) else longer[min(len(one), len(other))]
 
 
-def module_place(model: nn.Module, name: str) -> tuple[str, str]:
+def module_location(model: nn.Module, name: str) -> tuple[str, str]:
     """(a module in words, where the user's code of its forward begins)."""
     module = model.get_submodule(name)
     said = f"{type(module).__name__} ({name or 'the whole model'})"
-    return said, place_of_code(type(module).forward)
+    return said, definition_location(type(module).forward)

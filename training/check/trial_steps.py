@@ -18,15 +18,15 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_map
 
-from ...data.loading import Fetched
+from ...data.loading import StepBatch
 from ..checkpoint import list_checkpoints, newest_checkpoint, restore
 from ..loop import evaluate
-from ..session import StepRandomness, Training
+from ..session import StepSeeder, Training
 from .model_checks import stilled
-from .tensor_recorder import Mark, Recorder, first_difference, module_place
+from .tensor_recorder import Recorder, TensorHash, first_difference, module_location
 
-_FLOOR = 1e-3  # of the largest entry of all: what is smaller is rounding
-_PATIENCE = 120  # seconds for a checkpoint that is under way
+_RELATIVE_FLOOR = 1e-3  # of the largest entry of all: what is smaller is rounding
+_CHECKPOINT_TIMEOUT = 120  # seconds for a checkpoint that is under way
 Tensors = dict[str, torch.Tensor]
 
 
@@ -84,7 +84,7 @@ def _take(training: Training, task: StepsTask, recorder: Recorder | None) -> Ten
     """The steps; the gradients of the first of them."""
     session, kept = training.session, Tensors()
     config = session.spec.config
-    draws = StepRandomness(config.train.seed, session.group.rank, session.group.device)
+    draws = StepSeeder(config.train.seed, session.group.rank, session.group.device)
     step = task.first
     while step < task.last:
         epoch, at = divmod(step, session.batches.steps)
@@ -122,7 +122,9 @@ def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
     Entries far below the largest of all parameters are rounding themselves: there the difference counts
     against a thousandth of that one.
     """
-    floor = _FLOOR * max((float(t.double().abs().max()) for t in one.values() if t.numel()), default=0.0)
+    floor = _RELATIVE_FLOOR * max(
+        (float(t.double().abs().max()) for t in one.values() if t.numel()), default=0.0
+    )
     found: dict[str, Any] = {"name": "", "difference": 0.0, "relative": 0.0}
     for name in sorted(one.keys() | other.keys()):
         if name not in one or name not in other:
@@ -148,22 +150,22 @@ def _recorded(training: Training, task: StepsTask) -> dict[str, Any]:
     (task.out / path).write_text(json.dumps([mark.to_json() for mark in recorder.marks]), encoding="utf-8")
     if task.against is None:
         return {}
-    before = [Mark(**mark) for mark in json.loads((task.against / path).read_text(encoding="utf-8"))]
+    before = [TensorHash(**mark) for mark in json.loads((task.against / path).read_text(encoding="utf-8"))]
     differs = first_difference([mark for mark in before if mark.step >= task.first], recorder.marks)
     if differs is None:
         return {"difference": None}
-    who, where = _who(session.model, differs)
+    who, where = _describe_mark(session.model, differs)
     return {"difference": {"step": differs.step, "kind": differs.kind, "who": who, "where": where}}
 
 
-def _who(model: nn.Module, mark: Mark) -> tuple[str, str]:
+def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
     """What a mark stands for, and where in the user's code that is."""
     if mark.kind in ("enter", "leave"):
-        return module_place(model, mark.name)
+        return module_location(model, mark.name)
     return mark.name, ""
 
 
-def _note_samples(recorder: Recorder, fetched: Fetched) -> None:
+def _note_samples(recorder: Recorder, fetched: StepBatch) -> None:
     """One mark for each input and target."""
     at = 0
     for size, (x, y) in zip(fetched.work.micro, fetched.micro, strict=True):
@@ -185,7 +187,7 @@ def _note_gradients(recorder: Recorder, model: nn.Module) -> None:
             recorder.note("gradient", f"the gradient of {name}", parameter.grad)
 
 
-def die_after(steps: int, checkpoints: Path) -> None:
+def kill_after_steps(steps: int, checkpoints: Path) -> None:
     """Kill this rank as a machine would, after so many optimizer steps and with a checkpoint on the disk."""
     taken = 0
 
@@ -201,7 +203,7 @@ def die_after(steps: int, checkpoints: Path) -> None:
 
 def _wait_for(checkpoints: Path) -> None:
     """Writing may go on in the background."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _CHECKPOINT_TIMEOUT
     while time.monotonic() < deadline:
         with suppress(OSError):
             if list_checkpoints(checkpoints):

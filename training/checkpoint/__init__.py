@@ -6,24 +6,24 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import rank_buffers as rank_buffers
-    from .background_writer import Writer as Writer
-    from .background_writer import let_finish as let_finish
+    from .background_writer import CheckpointWriter as CheckpointWriter
+    from .background_writer import wait_for_checkpoint as wait_for_checkpoint
     from .manifest import checkpoint_path as checkpoint_path
     from .manifest import list_checkpoints as list_checkpoints
-    from .manifest import newest_whole as newest_whole
+    from .manifest import newest_intact as newest_intact
     from .manifest import read_manifest as read_manifest
     from .manifest import read_state as read_state
     from .manifest import step_of as step_of
     from .manifest import verify as verify
     from .state import Progress as Progress
-    from .state import Resumed as Resumed
+    from .state import ResumedState as ResumedState
     from .state import describe as describe
+    from .state import load_initial_weights as load_initial_weights
     from .state import load_weights as load_weights
     from .state import model_tensors as model_tensors
     from .state import optimizer_tensors as optimizer_tensors
     from .state import restore as restore
-    from .state import start_from as start_from
-    from .storage import Snapshot as Snapshot
+    from .storage import CheckpointContents as CheckpointContents
     from .storage import Tensors as Tensors
     from .storage import load_checkpoint as load_checkpoint
     from .storage import newest_checkpoint as newest_checkpoint

@@ -17,20 +17,27 @@ from ...data.common import LockstepError, MachineError, TrainingError
 from ..tracking import EventLog
 from .manifest import checkpoint_path, list_checkpoints, step_of
 from .retention import superseded
-from .storage import Snapshot, Tensors, remove_checkpoint, remove_leftovers, temporary_path, write_checkpoint
+from .storage import (
+    CheckpointContents,
+    Tensors,
+    remove_checkpoint,
+    remove_leftovers,
+    temporary_path,
+    write_checkpoint,
+)
 
 _THREAD = "checkpoint"
 _NICENESS = 10  # the steps need the processors more
 
 
-def let_finish() -> None:
+def wait_for_checkpoint() -> None:
     """Wait for a checkpoint that is being written: the error that ends this process says nothing against it."""
     for thread in threading.enumerate():
         if thread.name == _THREAD:
             thread.join()
 
 
-class Writer:
+class CheckpointWriter:
     """One checkpoint at a time: one that comes while another is being written waits for it.
 
     Args:
@@ -47,7 +54,7 @@ class Writer:
         self._events = events
         self._fence = fence
         self._keep_last = keep_last
-        self._staging = _Staging()
+        self._staging = _HostStaging()
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
         """Why the last one could not be written; None where it could."""
@@ -68,7 +75,7 @@ class Writer:
             there = {step_of(path) for path in list_checkpoints(self._folder)}
             self._damaged = {one for one in there if step is not None and one > step}
 
-    def write(self, snapshot: Snapshot, best: set[int]) -> None:
+    def write(self, snapshot: CheckpointContents, best: set[int]) -> None:
         """Start writing; returns as soon as the tensors may change again.
 
         Args:
@@ -110,7 +117,7 @@ class Writer:
         if self._lost is not None:
             raise self._lost
 
-    def _write(self, snapshot: Snapshot, best: set[int], ready: torch.cuda.Event | None) -> None:
+    def _write(self, snapshot: CheckpointContents, best: set[int], ready: torch.cuda.Event | None) -> None:
         """On the thread: nothing that goes wrong here may be lost, and only a lost run ends the training."""
         step = snapshot.state["step"]
         if threading.current_thread() is not threading.main_thread():
@@ -132,7 +139,7 @@ class Writer:
                 "it is none of the disk's errors: please report it",
             )
 
-    def _commit(self, step: int, snapshot: Snapshot) -> None:
+    def _commit(self, step: int, snapshot: CheckpointContents) -> None:
         started = time.monotonic()
         path = temporary_path(self._folder, step)
         self._events.write("checkpoint_started", step=step, bytes=snapshot.nbytes, path=str(path))
@@ -160,13 +167,13 @@ class Writer:
         self._warned = True
 
 
-class _Staging:
+class _HostStaging:
     """Memory on the host, kept from one checkpoint to the next: fresh pages cost three times the copy."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], torch.Tensor] = {}
 
-    def copy(self, snapshot: Snapshot) -> tuple[Snapshot, torch.cuda.Event | None]:
+    def copy(self, snapshot: CheckpointContents) -> tuple[CheckpointContents, torch.cuda.Event | None]:
         """The snapshot on the host, and what to wait for before it is read, where it comes from a GPU."""
         parts = {stem: self._part(stem, tensors) for stem, tensors in snapshot.parts.items()}
         on_gpu = any(tensor.is_cuda for part in snapshot.parts.values() for tensor in part.values())

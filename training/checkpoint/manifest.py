@@ -14,9 +14,9 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _PREFIX = "step_"
 _STEP = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
-_NAMED = 8  # damaged checkpoints; of more their number
-_ABOUT = ("step", "world_size", "config_sha256", "data_fingerprint")
-_NEEDED = {"model.safetensors", "optimizer.safetensors", "state.json"}
+_MAX_NAMED = 8  # damaged checkpoints; of more their number
+_MANIFEST_STATE_KEYS = ("step", "world_size", "config_sha256", "data_fingerprint")
+_REQUIRED_FILES = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -47,10 +47,10 @@ def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[s
     """
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        **{key: state.get(key) for key in _ABOUT},
+        **{key: state.get(key) for key in _MANIFEST_STATE_KEYS},
         "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
     }
-    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+    (folder / MANIFEST).write_text(_with_checksum(manifest), encoding="utf-8")
 
 
 def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
     return {**entry, "tensors": layout[path.name]} if path.name in layout else entry
 
 
-def _sealed(manifest: dict[str, Any]) -> str:
+def _with_checksum(manifest: dict[str, Any]) -> str:
     """The manifest's text with a hash of itself, so that no byte of it can change unseen."""
     seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return json.dumps({**manifest, "sha256": seal}, indent=1) + "\n"
@@ -74,7 +74,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         text = (path / MANIFEST).read_bytes().decode()
         manifest: dict[str, Any] = json.loads(text)
         version = manifest["schema_version"]
-        whole = _sealed({key: value for key, value in manifest.items() if key != "sha256"}) == text
+        whole = _with_checksum({key: value for key, value in manifest.items() if key != "sha256"}) == text
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path / MANIFEST, f"cannot be read ({error})") from error
     if not whole:
@@ -91,7 +91,7 @@ def verify(path: Path) -> set[str]:
         DamagedError: a file is missing or is not what the manifest says.
     """
     files = read_manifest(path)["files"]
-    if missing := _NEEDED - set(files):
+    if missing := _REQUIRED_FILES - set(files):
         raise _damaged(path / MANIFEST, f"does not list {', '.join(sorted(missing))}")
     for name, entry in files.items():
         file = path / name
@@ -102,7 +102,7 @@ def verify(path: Path) -> set[str]:
     return set(files)
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether ``verify`` finds nothing wrong."""
     try:
         verify(path)
@@ -126,7 +126,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def newest_whole(folder: Path, step: int | None = None) -> tuple[Path, list[DamagedError]]:
+def newest_intact(folder: Path, step: int | None = None) -> tuple[Path, list[DamagedError]]:
     """The newest whole checkpoint in ``folder``, or the one of ``step``, and the damaged ones passed over.
 
     Raises:
@@ -153,8 +153,8 @@ def newest_whole(folder: Path, step: int | None = None) -> tuple[Path, list[Dama
 
 
 def _all_damaged(folder: Path, damaged: list[DamagedError]) -> DamagedError:
-    rows = [f"  {error.message}" for error in damaged[:_NAMED]]
-    rows += [f"  and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
+    rows = [f"  {error.message}" for error in damaged[:_MAX_NAMED]]
+    rows += [f"  and {len(damaged) - _MAX_NAMED} more"] if len(damaged) > _MAX_NAMED else []
     return DamagedError(
         f"{folder}: no checkpoint is whole\n" + "\n".join(rows),
         "bring the files of one back from a copy; or move them all away, and the run begins at its first step",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..components import batch_norm as batchnorm
-from ..components import give_own_memory
+from ..components import materialise_expanded_buffers
 from ..rank import Group
 from .storage import Tensors
 
@@ -41,7 +41,7 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     Returns:
         Names that could not be: another number of ranks has rank 0's, or the average of running statistics.
     """
-    give_own_memory(model)
+    materialise_expanded_buffers(model)
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
             model.get_buffer(name).copy_(rows[group.rank])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..components import signed
+from ..components import oriented
 from ..config import CheckpointConfig
 from ..tracking import plain
 
 
 @dataclass
-class Ranking:
+class BestCheckpoints:
     """The best evaluations so far, best first."""
 
     monitor: str = ""
@@ -26,7 +26,7 @@ class Ranking:
             return False
         entry = {"step": step, "value": plain(metrics[config.monitor])}
         everyone = [*(e for e in self.entries if e["step"] != step), entry]
-        everyone.sort(key=lambda e: signed(config, e["value"]), reverse=True)  # stable: of equals the older
+        everyone.sort(key=lambda e: oriented(config, e["value"]), reverse=True)  # stable: of equals the older
         self.entries = everyone[: config.keep_best]
         return entry in self.entries
 

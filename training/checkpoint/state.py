@@ -12,14 +12,14 @@ from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import Patience, give_own_memory
+from ..components import EarlyStopping, materialise_expanded_buffers
 from ..components import batch_norm as batchnorm
 from ..config import WeightsFile, differences, identity, identity_sha256
-from ..session import Account, Session, Training, materialise
+from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
 from . import rank_buffers as buffers
-from .retention import Ranking
-from .storage import Snapshot, Tensors, read_weights
+from .retention import BestCheckpoints
+from .storage import CheckpointContents, Tensors, read_weights
 
 STATE_VERSION = 2
 
@@ -40,8 +40,8 @@ class Progress:
     """Of the last epoch."""
     pending: bool = False
     """Whether the evaluation that follows these steps is still to be done: a stop came in between."""
-    patience: Patience = field(default_factory=Patience)
-    ranking: Ranking = field(default_factory=Ranking)
+    patience: EarlyStopping = field(default_factory=EarlyStopping)
+    ranking: BestCheckpoints = field(default_factory=BestCheckpoints)
 
     @property
     def mean_loss(self) -> float:
@@ -50,7 +50,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumedState:
     """What a checkpoint brings besides tensors."""
 
     progress: Progress
@@ -90,11 +90,11 @@ def describe(
         "data_fingerprint": session.spec.facts.fingerprint,
         "config": identity(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
-        **_circumstances(training),
+        **_numerical_environment(training),
     }
 
 
-def _circumstances(training: Training) -> dict[str, Any]:
+def _numerical_environment(training: Training) -> dict[str, Any]:
     """What the last bits of a sum depend on."""
     session = training.session
     return {
@@ -108,14 +108,14 @@ def _circumstances(training: Training) -> dict[str, Any]:
     }
 
 
-def restore(training: Training, snapshot: Snapshot) -> Resumed:
+def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     """Put a checkpoint's tensors into the model and the optimizer; what remains is returned.
 
     Raises:
         UsageError: it belongs to other data, another model or another order.
     """
     state = snapshot.state
-    _refuse_foreign(training, state)
+    _refuse_incompatible(training, state)
     load_weights(training.session.model, snapshot.model, "the checkpoint")
     lost = buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
     _load_optimizer(training, snapshot.optimizer)
@@ -130,12 +130,12 @@ def restore(training: Training, snapshot: Snapshot) -> Resumed:
         weight=state["weight"],
         metrics=state["metrics"],
         pending=state["pending"],
-        patience=Patience(**state["patience"]),
-        ranking=Ranking(**state["ranking"]),
+        patience=EarlyStopping(**state["patience"]),
+        ranking=BestCheckpoints(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
     _reuse_threads(training, state)
-    return Resumed(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
+    return ResumedState(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
         torch.set_num_threads(state["threads"])
 
 
-def _refuse_foreign(training: Training, state: dict[str, Any]) -> None:
+def _refuse_incompatible(training: Training, state: dict[str, Any]) -> None:
     session = training.session
     if state.get("schema_version") != STATE_VERSION:
         raise UsageError(
@@ -184,8 +184,8 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
     Raises:
         UsageError: its names, shapes or types are not the model's.
     """
-    own = {name: _kind(tensor, exact=exact) for name, tensor in model.state_dict().items()}
-    there = {name: _kind(tensor, exact=exact) for name, tensor in saved.items()}
+    own = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in model.state_dict().items()}
+    there = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in saved.items()}
     if own != there:
         names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
         rows = [
@@ -194,17 +194,17 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
         raise UsageError(
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
-    give_own_memory(model)
+    materialise_expanded_buffers(model)
     model.load_state_dict(saved)
 
 
-def _kind(tensor: torch.Tensor, *, exact: bool) -> str:
+def _shape_and_dtype(tensor: torch.Tensor, *, exact: bool) -> str:
     if tensor.is_floating_point() and not exact:
         return str(tuple(tensor.shape))
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def start_from(session: Session, files: tuple[WeightsFile, ...]) -> None:
+def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> None:
     """Put the weights of an earlier run into a model that is not trained yet.
 
     Raises:
@@ -215,7 +215,7 @@ def start_from(session: Session, files: tuple[WeightsFile, ...]) -> None:
     for file in files:
         weights |= read_weights(Path(file.path), file.sha256)
     if files:
-        materialise(session, weights)
+        materialise_lazy_modules(session, weights)
         load_weights(session.model, weights, str(Path(files[0].path)), exact=False)
 
 
@@ -245,7 +245,7 @@ def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
-    here = _circumstances(training)
+    here = _numerical_environment(training)
     notes = [
         f"{key} was {state[key]} and is {value}: the last bits may differ"
         for key, value in here.items()

@@ -20,16 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...data.common import DamagedError
-from .manifest import checkpoint_path, is_whole, newest_whole, read_state, verify, write_manifest
+from .manifest import checkpoint_path, is_intact, newest_intact, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
-_SPARE = 2**16  # bytes beside the tensors: state, manifest, headers
+_OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers
 _REQUIRED = ("model", "optimizer")
 _OPTIONAL = ("rank_buffers", "ema")  # a file only where there is something in it
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CheckpointContents:
     """Everything that a checkpoint holds."""
 
     model: Tensors
@@ -60,7 +60,9 @@ class Snapshot:
         return {**self.model, **self.ema}
 
 
-def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None] | None = None) -> Path:
+def write_checkpoint(
+    folder: Path, snapshot: CheckpointContents, fence: Callable[[], None] | None = None
+) -> Path:
     """Write ``step_XXXXXXXX`` into ``folder``: temporary folder, fsync of all, rename, fsync of the parent.
 
     Args:
@@ -77,10 +79,10 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, fence: Callable[[], None]
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = checkpoint_path(folder, snapshot.state["step"])
-    there = final.exists() and is_whole(final)
+    there = final.exists() and is_intact(final)
     if there and read_state(final).get("pending") == snapshot.state.get("pending"):
         return final
-    _require_room(folder, snapshot.nbytes + _SPARE)
+    _require_free_space(folder, snapshot.nbytes + _OVERHEAD_BYTES)
     temporary = temporary_path(folder, snapshot.state["step"])
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -137,7 +139,7 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _require_room(folder: Path, needed: int) -> None:
+def _require_free_space(folder: Path, needed: int) -> None:
     """Refuse before anything is written what the file system says it has no room for."""
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -145,11 +147,11 @@ def _require_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, message)
 
 
-def _write_files(folder: Path, snapshot: Snapshot) -> None:
+def _write_files(folder: Path, snapshot: CheckpointContents) -> None:
     folder.mkdir()
     layout: dict[str, dict[str, str]] = {}
     for stem, tensors in snapshot.parts.items():
-        on_host = _separate(tensors)
+        on_host = _unshared_on_host(tensors)
         save_file(on_host, folder / f"{stem}.safetensors")
         layout[f"{stem}.safetensors"] = {
             name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
@@ -161,7 +163,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
         _sync(path)
 
 
-def _separate(tensors: Tensors) -> Tensors:
+def _unshared_on_host(tensors: Tensors) -> Tensors:
     """Contiguous on the host, none sharing memory with another, as tied weights do: safetensors refuses that."""
     seen: set[int] = set()
     separate: Tensors = {}
@@ -181,7 +183,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_checkpoint(path: Path) -> Snapshot:
+def read_checkpoint(path: Path) -> CheckpointContents:
     """The verified contents of one checkpoint.
 
     Raises:
@@ -190,14 +192,16 @@ def read_checkpoint(path: Path) -> Snapshot:
     return load_checkpoint(path, verify(path))
 
 
-def load_checkpoint(path: Path, files: set[str]) -> Snapshot:
+def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
     """The contents of a checkpoint that ``verify`` has just found to consist of ``files``."""
 
     def part(stem: str) -> Tensors:
         name = f"{stem}.safetensors"
         return _load(path / name) if name in files else {}
 
-    return Snapshot(**{stem: part(stem) for stem in (*_REQUIRED, *_OPTIONAL)}, state=read_state(path))
+    return CheckpointContents(
+        **{stem: part(stem) for stem in (*_REQUIRED, *_OPTIONAL)}, state=read_state(path)
+    )
 
 
 def _load(file: Path) -> Tensors:
@@ -227,14 +231,16 @@ def read_weights(file: Path, sha256: str) -> Tensors:
     return _load(file)
 
 
-def newest_checkpoint(folder: Path, step: int | None = None) -> tuple[Path, Snapshot, list[DamagedError]]:
+def newest_checkpoint(
+    folder: Path, step: int | None = None
+) -> tuple[Path, CheckpointContents, list[DamagedError]]:
     """The newest whole checkpoint, or the one of ``step``, its contents, and the damaged ones passed over.
 
     Raises:
         UsageError: there is none.
         DamagedError: the only ones are damaged, or the one that was asked for is.
     """
-    path, damaged = newest_whole(folder, step)
+    path, damaged = newest_intact(folder, step)
     return path, read_checkpoint(path), damaged
 
 

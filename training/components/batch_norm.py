@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from ...data.common import UsageError
-from ...data.order import Batches, micro_sizes
+from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 
 
@@ -25,14 +25,14 @@ def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def mixes_samples(model: nn.Module) -> bool:
+def has_batch_norm(model: nn.Module) -> bool:
     """Whether the model has a batch norm, whose result depends on how a global batch is cut."""
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def depends_on_world(model: nn.Module) -> list[str]:
     """What in the model makes its result depend on the number of processes, as far as its modules tell."""
-    found = ["batch norm"] if mixes_samples(model) else []
+    found = ["batch norm"] if has_batch_norm(model) else []
     dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
     return [*found, "dropout"] if dropouts else found
 
@@ -53,19 +53,21 @@ def averaged(model: nn.Module, group: Group) -> Iterator[None]:
                 buffer.copy_(own)
 
 
-def refuse_single_samples(model: nn.Module, batches: Batches, world_size: int, limit: int | None) -> None:
+def refuse_single_sample_batches(
+    model: nn.Module, batches: EpochBatches, world_size: int, limit: int | None
+) -> None:
     """Batch norm over one sample has no variance.
 
     Raises:
         UsageError: some rank's micro-batch would be one sample.
     """
-    if not mixes_samples(model):
+    if not has_batch_norm(model):
         return
     sizes = {
         size
         for step in {0, batches.steps - 1}
         for rank in range(world_size)
-        for size in micro_sizes(_share(batches, step, rank, world_size), limit)
+        for size in micro_batch_sizes(_rank_batch_size(batches, step, rank, world_size), limit)
     }
     if 1 in sizes:
         raise UsageError(
@@ -75,6 +77,6 @@ def refuse_single_samples(model: nn.Module, batches: Batches, world_size: int, l
         )
 
 
-def _share(batches: Batches, step: int, rank: int, world_size: int) -> int:
+def _rank_batch_size(batches: EpochBatches, step: int, rank: int, world_size: int) -> int:
     start, stop = batches.shard(step, rank, world_size)
     return stop - start

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...data.common import UsageError, did_you_mean
+from ...data.common import UsageError, closest_name
 from ..config import EarlyStopConfig, MonitorConfig
 
 _LOWER = ("loss", "error")
 
 
-def signed(config: MonitorConfig, value: float | None) -> float:
+def oriented(config: MonitorConfig, value: float | None) -> float:
     """``value`` so that more is better; what is no number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
@@ -19,14 +19,14 @@ def signed(config: MonitorConfig, value: float | None) -> float:
     return -value if lower else value
 
 
-def refuse_unknown(config: MonitorConfig, key: str, names: list[str]) -> None:
+def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None:
     """A monitored metric has to be one that this run measures.
 
     Raises:
         UsageError: it is not, which nobody would notice before the end.
     """
     if config.monitor not in names:
-        near = did_you_mean(config.monitor, names)
+        near = closest_name(config.monitor, names)
         raise UsageError(
             f"{key}.monitor: {config.monitor} is not measured" + (f"; did you mean {near}?" if near else ""),
             f"this run measures {', '.join(names)}",
@@ -34,7 +34,7 @@ def refuse_unknown(config: MonitorConfig, key: str, names: list[str]) -> None:
 
 
 @dataclass
-class Patience:
+class EarlyStopping:
     """How long the monitored metric has not improved."""
 
     monitor: str = ""
@@ -47,8 +47,8 @@ class Patience:
         if self.monitor != config.monitor:
             self.monitor, self.best, self.stalled = config.monitor, None, 0
         value = metrics.get(config.monitor)
-        reached = -math.inf if self.best is None else signed(config, self.best) + config.min_delta
-        if signed(config, value) > reached:
+        reached = -math.inf if self.best is None else oriented(config, self.best) + config.min_delta
+        if oriented(config, value) > reached:
             self.best, self.stalled = value, 0
         else:
             self.stalled += 1

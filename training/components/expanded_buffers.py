@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 
-def give_own_memory(model: nn.Module) -> None:
+def materialise_expanded_buffers(model: nn.Module) -> None:
     """Write out buffers made by ``expand``: nothing can be copied to where many elements are one place in memory."""
     written: dict[int, torch.Tensor] = {}  # one buffer of two modules stays one
     for module in model.modules():

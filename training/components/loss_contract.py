@@ -34,7 +34,7 @@ def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]
     )
 
 
-def samples_in(target: Any) -> int:
+def batch_size_of(target: Any) -> int:
     """Samples of a batch of targets: a tensor, or nested ones."""
     return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
 

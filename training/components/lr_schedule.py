@@ -9,7 +9,7 @@ import torch
 from ..config import ScheduleConfig
 
 
-class Schedule:
+class LRSchedule:
     """Sets the learning rate of every group before a step.
 
     Args:

@@ -39,7 +39,7 @@ def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
     return (output - target.to(output.dtype)).abs().reshape(len(output), -1).mean(1).sum(), target.shape[0]
 
 
-_RESERVED = ("loss", "count")
+_RESERVED_NAMES = ("loss", "count")
 
 
 _METRICS: dict[str, Metric] = {"accuracy": accuracy, "mae": mae}
@@ -53,7 +53,7 @@ def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {}
     for name in names:
         short = name.rpartition(":")[2]
-        if short in metrics or short in _RESERVED:
+        if short in metrics or short in _RESERVED_NAMES:
             raise UsageError(
                 f"metrics: {name} would be logged as val/{short}, which is taken",
                 "give the function another name",

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
-from ...data.common import TrainingError, UsageError, did_you_mean, load_callable
-from ...data.config import DataFacts
+from ...data.common import TrainingError, UsageError, closest_name, load_callable
+from ...data.config import DatasetInfo
 from ..config import ModelConfig
 
 
@@ -63,7 +63,7 @@ def cnn(
 _BUILT_IN: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "cnn": cnn}
 
 
-def build_model(config: ModelConfig, facts: DataFacts, base: Path) -> nn.Module:
+def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Module:
     """The model that ``model:`` describes, on the CPU in fp32.
 
     Raises:
@@ -71,12 +71,12 @@ def build_model(config: ModelConfig, facts: DataFacts, base: Path) -> nn.Module:
         TrainingError: the user's callable raised or returned no module.
     """
     if config.use in _BUILT_IN:
-        return _built_in(config, facts)
+        return _build_built_in(config, facts)
     if config.use.startswith("torchvision."):
-        return _from_torchvision(config, facts)
+        return _build_torchvision(config, facts)
     if ":" not in config.use:
         names = [*_BUILT_IN, "torchvision.resnet18"]
-        guess = did_you_mean(config.use, names)
+        guess = closest_name(config.use, names)
         raise UsageError(
             f"model.use = {config.use}: there is no such model"
             + (f"; did you mean {guess}?" if guess else ""),
@@ -90,7 +90,7 @@ def build_model(config: ModelConfig, facts: DataFacts, base: Path) -> nn.Module:
     return model
 
 
-def _built_in(config: ModelConfig, facts: DataFacts) -> nn.Module:
+def _build_built_in(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
     if facts.input_shape is None:
         raise UsageError(
             f"model {config.use} learns its input size from the data set, but {facts.name} does not tell it",
@@ -98,15 +98,15 @@ def _built_in(config: ModelConfig, facts: DataFacts) -> nn.Module:
         )
     outputs = facts.classes if facts.classes is not None else prod(facts.target_shape or (1,))
     given = {"inputs": facts.input_shape, "outputs": outputs}
-    return _checked(_BUILT_IN[config.use], config, given)
+    return _build_checked(_BUILT_IN[config.use], config, given)
 
 
-def _from_torchvision(config: ModelConfig, facts: DataFacts) -> nn.Module:
+def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
     from torchvision import models
 
     name = config.use.removeprefix("torchvision.")
     if name not in models.list_models():
-        guess = did_you_mean(name, models.list_models())
+        guess = closest_name(name, models.list_models())
         raise UsageError(
             f"model.use = {config.use}: torchvision has no such model"
             + (f"; did you mean torchvision.{guess}?" if guess else ""),
@@ -114,10 +114,10 @@ def _from_torchvision(config: ModelConfig, facts: DataFacts) -> nn.Module:
         )
     given: dict[str, Any] = {} if facts.classes is None else {"num_classes": facts.classes}
     model = call(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
-    return _with_channels(model, facts)
+    return _adapt_input_channels(model, facts)
 
 
-def _with_channels(model: nn.Module, facts: DataFacts) -> nn.Module:
+def _adapt_input_channels(model: nn.Module, facts: DatasetInfo) -> nn.Module:
     """Replace the first convolution where the images have another number of channels than its three."""
     channels = facts.input_shape[0] if facts.input_shape and len(facts.input_shape) == 3 else None  # noqa: PLR2004
     for name, module in model.named_modules():
@@ -140,11 +140,11 @@ def _convolution_like(module: nn.Conv2d, channels: int) -> nn.Conv2d:
     )
 
 
-def _checked(build: Callable[..., nn.Module], config: ModelConfig, given: dict[str, Any]) -> nn.Module:
+def _build_checked(build: Callable[..., nn.Module], config: ModelConfig, given: dict[str, Any]) -> nn.Module:
     known = [key for key in inspect.signature(build).parameters if key not in given]
     for key in config.args:
         if key not in known:
-            guess = did_you_mean(key, known)
+            guess = closest_name(key, known)
             raise UsageError(
                 f"model.args.{key}: {config.use} has no such argument"
                 + (f"; did you mean {guess}?" if guess else ""),
@@ -171,7 +171,7 @@ def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: 
     return function(**args)
 
 
-def can_hold(dtype: torch.dtype) -> bool:
+def is_storable_dtype(dtype: torch.dtype) -> bool:
     """Whether a safetensors file can hold a tensor of this type."""
     try:
         save({"": torch.empty(0, dtype=dtype)})
@@ -189,7 +189,7 @@ def _refuse_extra_state(model: nn.Module) -> None:
             "make it a buffer, or leave it out of the state: get_extra_state cannot be checkpointed",
         )
     for name, value in model.state_dict().items():
-        if not can_hold(value.dtype):
+        if not is_storable_dtype(value.dtype):
             raise TrainingError(
                 f"{name} of the model is {value.dtype}, which a checkpoint's file format does not have",
                 "keep it as another type (a complex one by torch.view_as_real), or out of the state: persistent=False",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...data.common import TrainingError, UsageError
-from ..config import GroupConfig, OptimizerConfig
+from ..config import OptimizerConfig, ParameterGroupConfig
 
 _KINDS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -33,7 +33,7 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
 
 def _groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
     rest: dict[str, Any] = {"params": []}
-    groups = [{"params": [], **_settings(group)} for group in config.groups]
+    groups = [{"params": [], **_group_overrides(group)} for group in config.groups]
     for name, parameter in trainable(model):
         chosen = next((i for i, group in enumerate(config.groups) if re.search(group.match, name)), None)
         (rest if chosen is None else groups[chosen])["params"].append(parameter)
@@ -47,7 +47,7 @@ def _groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
     return ([rest] if rest["params"] else []) + groups
 
 
-def _settings(group: GroupConfig) -> dict[str, Any]:
+def _group_overrides(group: ParameterGroupConfig) -> dict[str, Any]:
     return {key: value for key in ("lr", "weight_decay") if (value := getattr(group, key)) is not None}
 
 

@@ -17,7 +17,7 @@ _FULL = {"fp32": torch.float32, "fp64": torch.float64}
 
 
 @dataclass(frozen=True)
-class Numerics:
+class MixedPrecision:
     """The precision of a run on its device."""
 
     name: Literal["fp32", "bf16", "fp16", "fp64"]
@@ -49,7 +49,7 @@ class Numerics:
         return model
 
 
-def choose(precision: Precision, device: torch.device) -> Numerics:
+def choose(precision: Precision, device: torch.device) -> MixedPrecision:
     """The numerics for ``precision``; ``auto`` is bf16 on GPUs that have it natively, else fp32.
 
     Raises:
@@ -57,16 +57,16 @@ def choose(precision: Precision, device: torch.device) -> Numerics:
     """
     native_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
-        return Numerics("bf16" if native_bf16 else "fp32", device)
+        return MixedPrecision("bf16" if native_bf16 else "fp32", device)
     if precision == "bf16" and device.type == "cuda" and not native_bf16:
         raise MachineError(
             f"train.precision=bf16, but {torch.cuda.get_device_name(device)} has no bf16 arithmetic",
             "use train.precision=fp16 or fp32",
         )
-    return Numerics(precision, device)
+    return MixedPrecision(precision, device)
 
 
-def _full(value: Any) -> Any:
+def _to_fp32(value: Any) -> Any:
     half = isinstance(value, torch.Tensor) and value.dtype == torch.float16
     return value.float() if half else value
 
@@ -76,6 +76,6 @@ def _autocast(forward: Any, device_type: str) -> Any:
     def casted(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast(device_type, torch.float16):
             output = forward(*args, **kwargs)
-        return tree_map(_full, output)
+        return tree_map(_to_fp32, output)
 
     return casted

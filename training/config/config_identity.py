@@ -8,8 +8,8 @@ from typing import Any
 
 from .run_config import RunConfig
 
-FREE = ("log.", "checkpoint.", "wandb.", "data.workers", "data.root", "data.max_micro_batch")
-EXTENDABLE = ("train.epochs", "train.max_steps", "train.early_stop")
+MUTABLE_KEYS = ("log.", "checkpoint.", "wandb.", "data.workers", "data.root", "data.max_micro_batch")
+EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
@@ -19,7 +19,11 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that stay the same for as long as the run lives."""
-    return {key: value for key, value in flat(config).items() if not key.startswith((*FREE, *EXTENDABLE))}
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
+    }
 
 
 def identity_sha256(config: RunConfig) -> str:

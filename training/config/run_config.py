@@ -11,12 +11,12 @@ from pydantic import (
     field_validator,
 )
 
-from ...data.config import DataConfig, Section
+from ...data.config import ConfigSection, DataConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-FOREIGN_KEYS = {
+UNSUPPORTED_KEYS = {
     "sgd": ("betas", "eps"),
     "adam": ("momentum", "nesterov"),
     "adamw": ("momentum", "nesterov"),
@@ -24,7 +24,7 @@ FOREIGN_KEYS = {
 """Keys of the ``optimizer:`` section that an optimizer does not have."""
 
 
-class ModelConfig(Section):
+class ModelConfig(ConfigSection):
     """The ``model:`` section."""
 
     use: str = Field(default="mlp", min_length=1)
@@ -34,7 +34,7 @@ class ModelConfig(Section):
     """Start from these instead of at random: a run, a checkpoint's folder or a ``.safetensors`` file."""
 
 
-class LossConfig(Section):
+class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
@@ -42,7 +42,7 @@ class LossConfig(Section):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
-class GroupConfig(Section):
+class ParameterGroupConfig(ConfigSection):
     """Settings for the parameters whose name a pattern finds; the first match wins."""
 
     match: str
@@ -59,7 +59,7 @@ class GroupConfig(Section):
         return value
 
 
-class OptimizerConfig(Section):
+class OptimizerConfig(ConfigSection):
     """The ``optimizer:`` section."""
 
     use: Literal["sgd", "adam", "adamw"] = "adam"
@@ -73,15 +73,15 @@ class OptimizerConfig(Section):
     """Adam and AdamW only."""
     eps: float | None = Field(default=None, gt=0)
     """Adam and AdamW only."""
-    groups: tuple[GroupConfig, ...] = ()
+    groups: tuple[ParameterGroupConfig, ...] = ()
 
     # Validators of fields, not of the whole: those run only once every field is right, so that
     # their findings would appear one correction later than the rest, and without a line.
     @field_validator("momentum", "nesterov", "betas", "eps")
     @classmethod
-    def _belongs_to_the_optimizer(cls, value: Any, info: ValidationInfo) -> Any:
+    def _optimizer_has_key(cls, value: Any, info: ValidationInfo) -> Any:
         use = info.data.get("use")
-        if value is not None and info.field_name in FOREIGN_KEYS.get(str(use), ()):
+        if value is not None and info.field_name in UNSUPPORTED_KEYS.get(str(use), ()):
             raise ValueError(f"{use} has no {info.field_name}")
         return value
 
@@ -93,7 +93,7 @@ class OptimizerConfig(Section):
         return value
 
 
-class ScheduleConfig(Section):
+class ScheduleConfig(ConfigSection):
     """The ``schedule:`` section: the learning rate as a function of the step."""
 
     use: Literal["constant", "cosine"] = "constant"
@@ -101,7 +101,7 @@ class ScheduleConfig(Section):
     """Where the cosine ends."""
 
 
-class EmaConfig(Section):
+class EmaConfig(ConfigSection):
     """``train.ema``: an exponential moving average of the parameters, which evaluation then uses."""
 
     decay: float = Field(default=0.999, gt=0, lt=1)
@@ -109,7 +109,7 @@ class EmaConfig(Section):
     every_steps: int = Field(default=1, gt=0)
 
 
-class MonitorConfig(Section):
+class MonitorConfig(ConfigSection):
     """What a decision looks at: a metric of the validation, and which way is better."""
 
     monitor: str = Field(default="val/loss", min_length=1)
@@ -126,7 +126,7 @@ class EarlyStopConfig(MonitorConfig):
     """What counts as an improvement must be more than this."""
 
 
-class TrainConfig(Section):
+class TrainConfig(ConfigSection):
     """The ``train:`` section."""
 
     epochs: int = Field(default=5, gt=0)
@@ -140,7 +140,7 @@ class TrainConfig(Section):
     early_stop: EarlyStopConfig | None = None
 
 
-class LogConfig(Section):
+class LogConfig(ConfigSection):
     """The ``log:`` section."""
 
     every_steps: int = Field(default=50, gt=0)
@@ -159,7 +159,7 @@ class CheckpointConfig(MonitorConfig):
     """Beside them, the best by ``monitor``, each written at the epoch's end that made it one of the best."""
 
 
-class WandbConfig(Section):
+class WandbConfig(ConfigSection):
     """The ``wandb:`` section."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -168,7 +168,7 @@ class WandbConfig(Section):
     entity: str | None = None
 
 
-class RunConfig(Section):
+class RunConfig(ConfigSection):
     """A whole config."""
 
     data: DataConfig = Field(default_factory=DataConfig)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...data.common import DamagedError, UsageError
-from ...data.config import DataFacts
+from ...data.config import DatasetInfo
 from .run_config import RunConfig
 
 SCHEMA_VERSION = 1
@@ -34,7 +34,7 @@ class RunSpec:
     config: RunConfig
     base: Path
     """The folder that the config's relative paths start from."""
-    facts: DataFacts
+    facts: DatasetInfo
     device: Literal["cpu", "gpu"]
     wandb_id: str
     """One for the whole run, however often it is started."""
@@ -78,7 +78,7 @@ def read_spec(path: Path) -> RunSpec:
         run=document["run"],
         config=RunConfig.model_validate(config),
         base=Path(document["base"]),
-        facts=DataFacts.from_json(document["data"]),
+        facts=DatasetInfo.from_json(document["data"]),
         device=document["device"],
         wandb_id=document["wandb_id"],
         weights=tuple(WeightsFile(**file) for file in document.get("weights", ())),

@@ -6,6 +6,6 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
-    from .train_loop import Loop as Loop
+    from .train_loop import TrainLoop as TrainLoop
 else:
     __getattr__ = lazy_exports(__name__)

@@ -9,7 +9,7 @@ import torch
 
 from ...data.common import DamagedError
 from ..components import batch_norm as batchnorm
-from ..components import count, samples_in, total
+from ..components import batch_size_of, count, total
 from ..session import Session
 
 
@@ -72,7 +72,7 @@ def _sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, 
 
 def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
     output = session.model(x)
-    samples = samples_in(y)
+    samples = batch_size_of(y)
     summed, weight = total(session.loss(output, y), samples)
     row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
     for name, metric in session.metrics.items():

@@ -69,7 +69,7 @@ class LossMeter:
         readings.append(self._read())
         return [reading for reading in readings if reading is not None]
 
-    def catch_up(self) -> Reading | None:
+    def read_pending(self) -> Reading | None:
         """The interval whose sum is under way, read now: a checkpoint must not lose it."""
         return self._read()
 
@@ -81,19 +81,19 @@ class LossMeter:
         Raises:
             TrainingError: a loss among them is not a number: its weights are not worth a checkpoint.
         """
-        losses = self._everyone(self._losses)
+        losses = self._gather_rows(self._losses)
         together = zip(*losses["rows"], strict=True) if losses else ()
         for number, row in enumerate(together):
             if not all(map(math.isfinite, row)):
-                raise _not_a_number(step - len(self._losses) + number)
+                raise _non_finite_error(step - len(self._losses) + number)
         samples = torch.tensor(self._samples, device=self._group.device)
         return {
             "losses": losses,
-            "weights": self._everyone(self._weights),
+            "weights": self._gather_rows(self._weights),
             "samples": self._group.gather(samples).tolist(),
         }
 
-    def _everyone(self, values: list[torch.Tensor]) -> dict[str, Any] | None:
+    def _gather_rows(self, values: list[torch.Tensor]) -> dict[str, Any] | None:
         if not values:
             return None
         rows = self._group.gather(torch.stack(values).double()).tolist()
@@ -123,7 +123,9 @@ class LossMeter:
         else:  # filled on the device: a copy from the host would make the step wait
             weight = torch.full_like(parts[0], self._samples)
         values = torch.stack([parts.sum(), weight])
-        started = _Pending(step - len(parts) + 1, step, parts, values, self._group.sum_later(values))
+        started = _Pending(
+            step - len(parts) + 1, step, parts, values, self._group.all_reduce_sum_async(values)
+        )
         if values.is_cuda:
             self._copy_to_host(started)
         self._losses, self._weights, self._samples = [], [], 0
@@ -157,10 +159,10 @@ class LossMeter:
         """All ranks see the same sum, so all of them come here and may ask which step was first."""
         bad = (~pending.parts.isfinite()).nonzero()
         first = pending.first + int(bad[0]) if len(bad) else pending.last + 1
-        raise _not_a_number(int(self._group.minimum(pending.values.new_tensor(first))) - 1)
+        raise _non_finite_error(int(self._group.minimum(pending.values.new_tensor(first))) - 1)
 
 
-def _not_a_number(step: int) -> TrainingError:
+def _non_finite_error(step: int) -> TrainingError:
     return TrainingError(
         f"the training loss is not a number at step {step} of the run, counted from 0",
         "lower optimizer.lr, look at the samples with `launch show`, check a loss of your own for 0/0 and log(0)",

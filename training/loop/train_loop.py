@@ -12,11 +12,11 @@ import torch
 
 from ...data.common import STOPPED, TrainingError, UsageError
 from ..checkpoint import (
+    CheckpointContents,
+    CheckpointWriter,
     Progress,
-    Resumed,
-    Snapshot,
+    ResumedState,
     Tensors,
-    Writer,
     describe,
     model_tensors,
     optimizer_tensors,
@@ -24,16 +24,16 @@ from ..checkpoint import (
 )
 from ..checkpoint import rank_buffers as buffers
 from ..components import batch_norm as batchnorm
-from ..components import refuse_unknown
+from ..components import refuse_unmeasured
 from ..config import CheckpointConfig
-from ..rank import Control, Fence
-from ..session import Account, Ledger, StepRandomness, Training
+from ..rank import FencingToken, RankControl
+from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
 from .evaluation import evaluate
 from .loss_meter import LossMeter, Reading
 
 
-class Loop:
+class TrainLoop:
     """Runs a training to its end, or to where it is told to stop.
 
     Args:
@@ -50,9 +50,9 @@ class Loop:
         training: Training,
         folder: Path,
         events: EventLog,
-        resumed: Resumed | None = None,
-        fence: Fence | None = None,
-        control: Control | None = None,
+        resumed: ResumedState | None = None,
+        fence: FencingToken | None = None,
+        control: RankControl | None = None,
     ) -> None:
         session = training.session
         self._training = training
@@ -60,10 +60,10 @@ class Loop:
         self._config = session.spec.config
         self._events = events
         self._resumed = resumed
-        self._control = control or Control(None, 0)
-        self._randomness = StepRandomness(self._config.train.seed, session.group.rank, session.group.device)
+        self._control = control or RankControl(None, 0)
+        self._randomness = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
         account = resumed.account if resumed else Account()
-        self._ledger = Ledger(account, session.batches, self._config.train.seed, session.group)
+        self._ledger = SampleAudit(account, session.batches, self._config.train.seed, session.group)
         self.progress = resumed.progress if resumed else Progress()
         self._settled = self.progress.epoch_step
         self._written = self.progress.step if resumed and not self.progress.pending else None
@@ -71,8 +71,10 @@ class Loop:
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         if resumed:
             self._meter.restore(resumed.meter)
-        fence = fence or Fence(folder, None)
-        self._writer = Writer(folder / "checkpoints", events, fence.check, self._config.checkpoint.keep_last)
+        fence = fence or FencingToken(folder, None)
+        self._writer = CheckpointWriter(
+            folder / "checkpoints", events, fence.check, self._config.checkpoint.keep_last
+        )
 
     def run(self) -> dict[str, Any]:
         """Train to the end; the result's values as ``launch train --json`` prints them."""
@@ -81,16 +83,16 @@ class Loop:
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while not self._stopped and not self._is_over():
-            self._epoch()
+            self._run_epoch()
         self._control.enter("ending")
         if self._has_lost_patience():
             self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
-        self._checkpoint()
+        self._save_checkpoint()
         self._writer.finish()
         return self._result(time.monotonic() - started)
 
     def _start(self) -> None:
-        self._refuse_impossible()
+        self._check_settings()
         if self._session.group.rank == 0:
             self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
@@ -107,7 +109,7 @@ class Loop:
             notes=self._resumed.notes if self._resumed else [],
         )
 
-    def _refuse_impossible(self) -> None:
+    def _check_settings(self) -> None:
         """What is never measured can neither end a run nor rank its checkpoints; nor is a clock read in a rank."""
         if self._config.checkpoint.every_minutes and not self._control.supervised:
             raise UsageError(
@@ -119,9 +121,9 @@ class Loop:
         names = ["train/loss", *measured]
         asked = self._config.checkpoint
         if self._config.train.early_stop is not None:
-            refuse_unknown(self._config.train.early_stop, "train.early_stop", names)
+            refuse_unmeasured(self._config.train.early_stop, "train.early_stop", names)
         if asked.monitor != CheckpointConfig().monitor or (validated and asked.keep_best):
-            refuse_unknown(asked, "checkpoint", names)
+            refuse_unmeasured(asked, "checkpoint", names)
 
     def _is_over(self) -> bool:
         progress = self.progress
@@ -131,7 +133,7 @@ class Loop:
     def _has_lost_patience(self) -> bool:
         return self.progress.patience.is_over(self._config.train.early_stop)
 
-    def _epoch(self) -> None:
+    def _run_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
         first = progress.epoch_step
@@ -160,7 +162,7 @@ class Loop:
             train_seconds=trained - started,
             val_seconds=time.monotonic() - trained,
         )
-        self._turn_epoch()
+        self._finish_epoch()
 
     def _evaluate(self) -> dict[str, float] | None:
         """With the average of the weights, where there is one; None where a stop came in between."""
@@ -175,7 +177,7 @@ class Loop:
         self._control.touch()
         return self._control.stopping
 
-    def _turn_epoch(self) -> None:
+    def _finish_epoch(self) -> None:
         """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""
         progress, asked = self.progress, self._config.checkpoint
         if progress.epoch_step < self._session.batches.steps:
@@ -189,7 +191,7 @@ class Loop:
         by_epoch = asked.every_epochs and progress.epoch % asked.every_epochs == 0
         by_step = asked.every_steps and progress.step % asked.every_steps == 0
         if by_epoch or by_step or is_best:
-            self._checkpoint()
+            self._save_checkpoint()
 
     def _train_epoch(self) -> None:
         """The steps of the epoch that are left, up to the run's last one or to where it stops."""
@@ -221,8 +223,8 @@ class Loop:
         step, every = self.progress.step, self._config.checkpoint.every_steps
         if not self._control.may_start(step):
             return False
-        if (every and step and step % every == 0) or self._control.wants_checkpoint(step):
-            self._checkpoint()
+        if (every and step and step % every == 0) or self._control.is_checkpoint_due(step):
+            self._save_checkpoint()
         return True
 
     def _count(self, reading: Reading) -> None:
@@ -238,33 +240,35 @@ class Loop:
             self._ledger.settle(self.progress.epoch, self._settled, self.progress.epoch_step)
             self._settled = self.progress.epoch_step
 
-    def _checkpoint(self) -> None:
+    def _save_checkpoint(self) -> None:
         """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
         progress, session = self.progress, self._session
         if self._written == progress.step:
             return
         before = self._control.enter("checkpoint")
         self._written = progress.step
-        if reading := self._meter.catch_up():
+        if reading := self._meter.read_pending():
             self._count(reading)
         self._settle()
         meter = self._meter.state(progress.step)
-        self._refuse_not_a_number()
+        self._refuse_non_finite()
         rank_buffers = buffers.gathered(session.model, session.group)
         with batchnorm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._ledger.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
-                snapshot = Snapshot(model, optimizer, state, rank_buffers, self._training.ema.tensors())
+                snapshot = CheckpointContents(
+                    model, optimizer, state, rank_buffers, self._training.ema.tensors()
+                )
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
 
-    def _refuse_not_a_number(self) -> None:
+    def _refuse_non_finite(self) -> None:
         """A finite loss can have a gradient that is not: no later loss would tell of the last step's.
 
         The weights are the same on every rank, and so is the decision.
         """
-        if (name := _not_finite(model_tensors(self._training))) is not None:
+        if (name := _first_non_finite(model_tensors(self._training))) is not None:
             raise TrainingError(
                 f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
                 "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
@@ -276,7 +280,7 @@ class Loop:
             model = model_tensors(self._training)
             hashes = {
                 "weights_sha256": tensors_sha256(model),
-                "state_sha256": tensors_sha256({**model, **self._beside_the_model()}),
+                "state_sha256": tensors_sha256({**model, **self._other_tensors()}),
             }
         return {
             **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
@@ -292,12 +296,12 @@ class Loop:
             "seconds": round(seconds, 3),
         }
 
-    def _beside_the_model(self) -> Tensors:
+    def _other_tensors(self) -> Tensors:
         ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
         return {**optimizer_tensors(self._training), **ema}
 
 
-def _not_finite(tensors: Tensors) -> str | None:
+def _first_non_finite(tensors: Tensors) -> str | None:
     """The first tensor with a value that is no finite number.
 
     By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.

@@ -6,14 +6,14 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .control_page import PHASES as PHASES
-    from .control_page import Control as Control
+    from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon
-    from .control_page import Page as Page
+    from .control_page import RankControl as RankControl
     from .error_report import reported as reported
     from .error_report import write_json as write_json
-    from .fencing_token import Fence as Fence
-    from .fencing_token import take_over as take_over
-    from .host_tuning import tune_host as tune_host
+    from .fencing_token import FencingToken as FencingToken
+    from .fencing_token import take_ownership as take_ownership
+    from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
     from .process_group import Group as Group
     from .process_group import join as join
 else:

@@ -18,12 +18,12 @@ _HORIZON, _FINAL, _CHECKPOINT_AT = 0, 1, 2
 _FIRST_RANK, _RANK_WORDS = 16, 8
 _STEP, _PHASE, _TIME = 0, 1, 2
 _WAIT_SECONDS = 0.001
-ENDLESS = 2**63
+NO_HORIZON = 2**63
 PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
 """What a rank is doing; the page holds the index."""
 
 
-class Page:
+class ControlPage:
     """The words themselves, all zero at first; 64-bit stores, so that a reader sees the old or the new value.
 
     Args:
@@ -49,7 +49,7 @@ class Page:
         self._map.close()
 
 
-class Control:
+class RankControl:
     """A rank's side of the page; without a page there is no horizon and nobody to tell.
 
     Args:
@@ -57,18 +57,18 @@ class Control:
         local_rank: which of its ranks this is.
     """
 
-    def __init__(self, page: Page | None, local_rank: int) -> None:
+    def __init__(self, page: ControlPage | None, local_rank: int) -> None:
         self._words = memoryview(bytearray(8 * _FIRST_RANK * 2)).cast("Q") if page is None else page.words
         self._own = _FIRST_RANK + _RANK_WORDS * (0 if page is None else local_rank)
         self.supervised = page is not None
         if page is None:
-            self._words[_HORIZON] = ENDLESS
+            self._words[_HORIZON] = NO_HORIZON
 
     @classmethod
     def from_environment(cls, local_rank: int) -> Self:
         """The page that ``LOCKSTEP_CONTROL`` names; none where the supervisor is somebody else's."""
         path = os.environ.get("LOCKSTEP_CONTROL")
-        return cls(Page(Path(path), local_rank + 1) if path else None, local_rank)
+        return cls(ControlPage(Path(path), local_rank + 1) if path else None, local_rank)
 
     def may_start(self, step: int) -> bool:
         """Report ``step`` steps as done, and whether the next one may start; waits for the supervisor's word."""
@@ -97,7 +97,7 @@ class Control:
         """Give a sign of life, where no step is done and no phase changes."""
         self._words[self._own + _TIME] = time.monotonic_ns()
 
-    def wants_checkpoint(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         """Whether one is asked for at ``step``; asked after ``may_start``, all ranks get the same answer."""
         return bool(step) and self._words[_CHECKPOINT_AT] == step
 
@@ -121,10 +121,10 @@ class Horizon:
         page: of this node.
     """
 
-    AHEAD_SECONDS = 0.5
+    LOOKAHEAD_SECONDS = 0.5
     """Of steps that ranks may do without a word; a stop takes so long at the most, or two steps."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: ControlPage) -> None:
         self._page = page
         self._words = page.words
         self._last: tuple[float, int] | None = None
@@ -171,10 +171,10 @@ class Horizon:
             return
         done = max(self.steps(), default=0)
         self._measure(done)
-        ahead = max(2, int(self._rate * self.AHEAD_SECONDS))
-        self.extend_to(done + ahead)
+        ahead = max(2, int(self._rate * self.LOOKAHEAD_SECONDS))
+        self.raise_horizon(done + ahead)
 
-    def extend_to(self, step: int) -> None:
+    def raise_horizon(self, step: int) -> None:
         """Let ranks start every step below ``step``; the horizon never comes nearer."""
         if not self._words[_FINAL] and step > self._words[_HORIZON]:
             self._words[_HORIZON] = step
@@ -184,7 +184,7 @@ class Horizon:
         now = time.monotonic()
         if self._last is None or done < self._last[1]:
             self._last = now, done
-        elif now - self._last[0] > self.AHEAD_SECONDS:
+        elif now - self._last[0] > self.LOOKAHEAD_SECONDS:
             self._rate = (done - self._last[1]) / (now - self._last[0])
             self._last = now, done
 
@@ -198,7 +198,7 @@ class Horizon:
         """Whether ``stop`` was called."""
         return bool(self._words[_FINAL])
 
-    def ask_for_checkpoint(self) -> int:
+    def request_checkpoint(self) -> int:
         """Have every rank take part in a checkpoint at the present horizon, which none of them has passed.
 
         Asked again before all have passed the last one, it is that one: it must not be moved under a slow rank.

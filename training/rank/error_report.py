@@ -18,9 +18,9 @@ from ...data.common import (
     MemoryLimitError,
     RankLostError,
     TrainingError,
+    atomic_replacement,
     full_disk,
-    in_place_of,
-    place_of,
+    user_location,
 )
 
 
@@ -39,16 +39,16 @@ def reported(
         try:
             return work()
         finally:
-            _leave_workers_alone()
+            _reset_sigchld()
     except BaseException as error:  # noqa: BLE001 - whatever the user's code did is reported, not lost
-        _leave_workers_alone()  # the first time, another worker's end may have come in between
+        _reset_sigchld()  # the first time, another worker's end may have come in between
         status = report(error, attempt, rank)
         if after is not None:
             after()
         return status
 
 
-def _leave_workers_alone() -> None:
+def _reset_sigchld() -> None:
     """The end of a loader's worker raises in torch's handler, wherever this process is: even in a report of it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -84,7 +84,7 @@ def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[s
         "time_ns": time.time_ns(),
         "type": type(error).__name__,
         "ours": isinstance(error, LockstepError),
-        "where": place_of(error),
+        "where": user_location(error),
         "exit_status": failure.exit_status,
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -92,7 +92,7 @@ def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[s
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Whole or not at all."""
-    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_replacement(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")
         file.flush()

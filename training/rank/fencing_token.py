@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...data.common import RankLostError, in_place_of
+from ...data.common import RankLostError, atomic_replacement
 
 _NAME = "owner"
 
 
-class Fence:
+class FencingToken:
     """Compares this process's token with the run folder's.
 
     Args:
@@ -38,7 +38,7 @@ class Fence:
             )
 
 
-def take_over(folder: Path, token: str) -> None:
+def take_ownership(folder: Path, token: str) -> None:
     """Make ``token`` the run's owner; whole, so that a reader sees the old one or the new one."""
-    with in_place_of(folder / _NAME, folder / f".{_NAME}.{os.getpid()}") as temporary:
+    with atomic_replacement(folder / _NAME, folder / f".{_NAME}.{os.getpid()}") as temporary:
         temporary.write_text(token + "\n", encoding="utf-8")

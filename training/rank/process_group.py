@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from ...data.common import MachineError
 
-_ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+_TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Group:
             dist.all_reduce(values)
         return values
 
-    def sum_later(self, values: torch.Tensor) -> Any:
+    def all_reduce_sum_async(self, values: torch.Tensor) -> Any:
         """Start summing ``values`` in place; ``wait()`` on what is returned before they are read."""
         return dist.all_reduce(values, async_op=True) if self.world_size > 1 else None
 
@@ -68,7 +68,7 @@ def join(*, gpu: bool) -> Group:
         dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
     else:
         # With RANK set, Accelerate puts even one process into a group and DDP around its model.
-        for key in _ENVIRONMENT:
+        for key in _TORCHRUN_VARIABLES:
             os.environ.pop(key, None)
     return Group(rank, local_rank, world_size, device)
 

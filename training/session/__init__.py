@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .build import open_session as open_session
-    from .build import open_training as open_training
-    from .build import prepare_evaluation as prepare_evaluation
-    from .first_batch import materialise as materialise
+    from .build import build_session as build_session
+    from .build import build_training as build_training
+    from .build import wrap_for_evaluation as wrap_for_evaluation
+    from .first_batch import materialise_lazy_modules as materialise_lazy_modules
     from .sample_audit import Account as Account
-    from .sample_audit import Ledger as Ledger
+    from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session
     from .session import Training as Training
-    from .step_seeding import StepRandomness as StepRandomness
-    from .train_step import buffers_restored as buffers_restored
+    from .step_seeding import StepSeeder as StepSeeder
+    from .train_step import preserved_buffers as preserved_buffers
 else:
     __getattr__ = lazy_exports(__name__)

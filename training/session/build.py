@@ -11,13 +11,13 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...data.common import LockstepError, TrainingError, place_of
-from ...data.loading import Feed, augmentation, normalise_for, open_feed
-from ...data.order import Batches
+from ...data.common import LockstepError, TrainingError, user_location
+from ...data.loading import Feed, augmentation, build_normalisation, open_feed
+from ...data.order import EpochBatches
 from ...data.sources import open_split
 from ..components import (
     Ema,
-    Schedule,
+    LRSchedule,
     _refuse_extra_state,
     build_loss,
     build_metrics,
@@ -25,21 +25,21 @@ from ..components import (
     build_optimizer,
     choose,
     count,
-    give_own_memory,
+    materialise_expanded_buffers,
     trainable,
 )
 from ..components import batch_norm as batchnorm
 from ..config import RunSpec
 from ..rank import Group
-from .first_batch import LOOKED_AT, first_samples
+from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .session import Session, Training
-from .step_seeding import seed_start
-from .train_step import Stepper, buffers_restored, warm_up
+from .step_seeding import seed_initialisation
+from .train_step import TrainStep, preserved_buffers, warm_up_ddp
 
 _SHARED_FLOPS = 2e8
 
 
-def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Session:
+def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Session:
     """Build the model and open the data.
 
     Args:
@@ -50,13 +50,13 @@ def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sessi
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose(config.train.precision, group.device)
-    seed_start(config.train.seed)
+    seed_initialisation(config.train.seed)
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
-    give_own_memory(model)
-    batches = Batches(spec.facts.train.length, config.data.batch_size)
+    materialise_expanded_buffers(model)
+    batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     known = config.loss.use == "cross_entropy" and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
-    normalise = normalise_for(spec.facts, numerics.dtype, group.device)
+    normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
 
     spare = (
         torch.get_num_threads() > 1
@@ -88,19 +88,19 @@ def open_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sessi
     )
 
 
-def open_training(session: Session) -> Training:
+def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config, session.group
-    batchnorm.refuse_single_samples(
+    batchnorm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     session.model.train()
-    x, y = first_samples(session)
-    unused = _check_contract(session, x, y)
+    x, y = first_batch(session)
+    unused = _check_first_batch(session, x, y)
     optimizer = build_optimizer(config.optimizer, session.model)
-    wrapped = _wrap(session, unused=bool(unused))
+    wrapped = _wrap_with_accelerate(session, unused=bool(unused))
     if group.world_size > 1:
-        warm_up(wrapped, session.loss, x, y)
+        warm_up_ddp(wrapped, session.loss, x, y)
     optimizer.zero_grad(set_to_none=True)
     steps = config.train.epochs * session.batches.steps
     steps = min(steps, config.train.max_steps or steps)
@@ -108,15 +108,15 @@ def open_training(session: Session) -> Training:
         session=session,
         optimizer=optimizer,
         names={id(parameter): name for name, parameter in trainable(session.model)},
-        schedule=Schedule(config.schedule, optimizer, steps),
-        stepper=Stepper(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
+        schedule=LRSchedule(config.schedule, optimizer, steps),
+        stepper=TrainStep(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
     )
 
 
-def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
+def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
     """Run one sample through model and loss; the names of parameters that get no gradient.
 
     Raises:
@@ -125,11 +125,11 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     parameters = trainable(session.model)
     _refuse_extra_state(session.model)
     try:
-        with buffers_restored(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with preserved_buffers(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
-        _choose_threads(session, counter.get_total_flops() / LOOKED_AT)
+        _choose_threads(session, counter.get_total_flops() / FIRST_BATCH_SAMPLES)
         _check_classes(session, output)
-        warm_up(session.model, session.loss, x, y)
+        warm_up_ddp(session.model, session.loss, x, y)
         for name, metric in session.metrics.items():
             count(metric(output, y), name)
     except LockstepError:
@@ -137,7 +137,7 @@ def _check_contract(session: Session, x: Any, y: Any) -> list[str]:
     except (RuntimeError, ValueError, IndexError) as error:
         raise TrainingError(
             f"model and data do not fit: {type(error).__name__}: {error}\n"
-            f"at {place_of(error)}\n"
+            f"at {user_location(error)}\n"
             f"the first batch is {_shape(x)} with targets {_shape(y)}",
             "make the model accept this input and the loss this target; `launch show` tells the shapes",
         ) from error
@@ -195,12 +195,12 @@ def _shape(value: Any) -> str:
     return type(value).__name__
 
 
-def prepare_evaluation(session: Session) -> None:
+def wrap_for_evaluation(session: Session) -> None:
     """Give a model that will not be trained the autocast that it was trained with."""
-    _wrap(session, unused=False, evaluation=True)
+    _wrap_with_accelerate(session, unused=False, evaluation=True)
 
 
-def _wrap(session: Session, *, unused: bool, evaluation: bool = False) -> nn.Module:
+def _wrap_with_accelerate(session: Session, *, unused: bool, evaluation: bool = False) -> nn.Module:
     """Mixed precision and DDP, both by Accelerate, which adopts the process group that is already there."""
     threads = torch.get_num_threads()
     handler = DistributedDataParallelKwargs(

@@ -11,21 +11,21 @@ from torch.nn.parameter import is_lazy
 from ...data.loading import Work
 from ...data.order import EpochOrder
 from .session import Session
-from .train_step import buffers_restored
+from .train_step import preserved_buffers
 
-LOOKED_AT = 2
+FIRST_BATCH_SAMPLES = 2
 """Samples that the contract is checked on."""
 
 
-def first_samples(session: Session) -> tuple[Any, Any]:
+def first_batch(session: Session) -> tuple[Any, Any]:
     """The first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
     n = session.batches.n
-    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, LOOKED_AT))
-    indices = np.resize(whole, LOOKED_AT)
+    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, FIRST_BATCH_SAMPLES))
+    indices = np.resize(whole, FIRST_BATCH_SAMPLES)
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 
 
-def materialise(session: Session, saved: dict[str, torch.Tensor]) -> None:
+def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -> None:
     """Have a model make what it makes in its first forward pass, as lazy layers do, so that it can take ``saved``.
 
     A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.
@@ -33,7 +33,7 @@ def materialise(session: Session, saved: dict[str, torch.Tensor]) -> None:
     own = session.model.state_dict()
     if own.keys() == saved.keys() and not any(map(is_lazy, own.values())):
         return
-    x, _ = first_samples(session)
+    x, _ = first_batch(session)
     session.model.train()
-    with buffers_restored(session.model), torch.no_grad():
+    with preserved_buffers(session.model), torch.no_grad():
         session.model(x)

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from ...data.common import DamagedError
-from ...data.loading import Fetched
-from ...data.order import Batches, chain, consumed, from_limbs, planned_share, to_limbs
+from ...data.loading import StepBatch
+from ...data.order import EpochBatches, chain, consumed, from_limbs, planned_digest_share, to_limbs
 from ..rank import Group
 
-_BURST = 256  # steps; what is pending keeps parts of the order alive, so it must not grow with the epoch
+_HASH_EVERY_STEPS = (
+    256  # steps; what is pending keeps parts of the order alive, so it must not grow with the epoch
+)
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Account:
     """Samples that each rank trained on."""
 
 
-class Ledger:
+class SampleAudit:
     """Records every step of one rank.
 
     Args:
@@ -36,21 +38,21 @@ class Ledger:
         group: the ranks; all of them settle at the same steps.
     """
 
-    def __init__(self, account: Account, batches: Batches, seed: int, group: Group) -> None:
+    def __init__(self, account: Account, batches: EpochBatches, seed: int, group: Group) -> None:
         self.account = account
         self._batches = batches
         self._seed = seed
         self._group = group
         self._chain = bytes.fromhex(account.order_sha256)
-        self._pending: list[tuple[int, int, Fetched]] = []
+        self._pending: list[tuple[int, int, StepBatch]] = []
         self._digest = self._samples = 0
         account.ranks.extend([0] * (group.world_size - len(account.ranks)))
 
-    def record(self, epoch_step: int, run_step: int, fetched: Fetched) -> None:
+    def record(self, epoch_step: int, run_step: int, fetched: StepBatch) -> None:
         """Note a step that was trained on; steps are counted from 0. Hashed in bursts, on a warm cache."""
         fetched.micro = ()  # the batch itself need not live on
         self._pending.append((epoch_step, run_step, fetched))
-        if len(self._pending) == _BURST:
+        if len(self._pending) == _HASH_EVERY_STEPS:
             self._hash()
 
     def settle(self, epoch: int, first: int, last: int) -> None:
@@ -77,7 +79,7 @@ class Ledger:
         """This rank's share of computing what must have been consumed."""
         batches, group = self._batches, self._group
         span = batches.span(first)[0], batches.span(last - 1)[1]
-        return planned_share(
+        return planned_digest_share(
             batches.n, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
         )
 

@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import Batches, EpochOrder, micro_sizes, shard
-from ..components import Ema, Loss, Metric, Numerics, Schedule
+from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
+from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision
 from ..components import batch_norm as batchnorm
 from ..config import RunSpec
 from ..rank import Group
-from .train_step import Stepper
+from .train_step import TrainStep
 
-_EVAL_FACTOR = 4  # evaluation keeps no activations: batches of four times the training share fit as well
+_EVAL_BATCH_FACTOR = (
+    4  # evaluation keeps no activations: batches of four times the training share fit as well
+)
 
 
 @dataclass
@@ -26,12 +28,12 @@ class Session:
 
     spec: RunSpec
     group: Group
-    numerics: Numerics
+    numerics: MixedPrecision
     model: nn.Module
     """The model itself, autocast included; what evaluation runs and checkpoints hold."""
     loss: Loss
     metrics: dict[str, Metric]
-    batches: Batches
+    batches: EpochBatches
     train_feed: Feed
     val_feed: Feed | None
 
@@ -40,7 +42,7 @@ class Session:
         order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
-        cuts = {length: self._cut(length) for length in (size, self.batches.n - full * size) if length}
+        cuts = {length: self._rank_share(length) for length in (size, self.batches.n - full * size) if length}
         for step in range(first, self.batches.steps):
             start = step * size
             whole = order.indices(start, start + size if step < full else self.batches.n)
@@ -49,25 +51,27 @@ class Session:
             if micro:
                 yield Work(whole[begin:end], micro, epoch, start + begin, record)
             else:
-                stand_in = np.resize(whole[:1], self.stand_in_size)
+                stand_in = np.resize(whole[:1], self.dummy_batch_size)
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
 
-    def _cut(self, size: int) -> tuple[int, int, list[int]]:
+    def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """This rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
-        return begin, end, micro_sizes(end - begin, self.spec.config.data.max_micro_batch)
+        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
 
     @property
-    def stand_in_size(self) -> int:
+    def dummy_batch_size(self) -> int:
         """One sample; under batch norm the same one twice, as one alone has no variance."""
-        return 2 if batchnorm.mixes_samples(self.model) else 1
+        return 2 if batchnorm.has_batch_norm(self.model) else 1
 
     def val_work(self) -> Iterator[Work]:
         """This rank's part of the validation set, in order, without padding."""
         facts = self.spec.facts.val
         begin, end = shard(0, facts.length if facts else 0, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
-        size = min(_EVAL_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_FACTOR * share)
+        size = min(
+            _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
+        )
         for start in range(begin, end, size):
             indices = np.arange(start, min(start + size, end), dtype=np.int64)
             yield Work(indices, [indices.size], 0, start)
@@ -81,8 +85,8 @@ class Training:
     optimizer: torch.optim.Optimizer
     names: dict[int, str]
     """Name of each trainable parameter by ``id``."""
-    schedule: Schedule
-    stepper: Stepper
+    schedule: LRSchedule
+    stepper: TrainStep
     ema: Ema
     steps: int
     """Optimizer steps of the whole run."""

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from ...data.loading import Fetched
-from ..components import Loss, give_own_memory, samples_in, total
+from ...data.loading import StepBatch
+from ..components import Loss, batch_size_of, materialise_expanded_buffers, total
 from ..rank import Group
 
 
-class Stepper:
+class TrainStep:
     """Runs steps on one model; holds nothing that a resumed run would have to restore but the scaler.
 
     Args:
@@ -43,7 +43,7 @@ class Stepper:
         self._seeds: dict[float, torch.Tensor] = {}
         self.scaler = scaler
 
-    def run(self, batch: Fetched, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
 
         Args:
@@ -57,21 +57,21 @@ class Stepper:
         for parameter in self._parameters:  # what zero_grad does, in 1.4 µs instead of 12.4
             parameter.grad = None
         if samples == 0:
-            summed, weight = self._stand_in(batch)
+            summed, weight = self._dummy_step(batch)
         elif len(batch.micro) == 1:
             summed, weight = self._backward(*batch.micro[0], size, None)
         else:
             summed, weight = self._accumulate(batch, size)
         if weight is not None:
             self._divide(weight)
-        self._update()
+        self._optimizer_step()
         return summed, weight
 
     def _backward(
         self, x: Any, y: Any, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        summed, weight = total(self._loss(self._model(x), y), samples_in(y))
+        summed, weight = total(self._loss(self._model(x), y), batch_size_of(y))
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
         root.backward(self._seed(scale, root))
@@ -85,24 +85,24 @@ class Stepper:
             self._seeds[scale] = torch.full_like(root, scale)
         return self._seeds[scale]
 
-    def _accumulate(self, batch: Fetched, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _accumulate(self, batch: StepBatch, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         weight: torch.Tensor | None = None
         parts = []
         for number, (x, y) in enumerate(batch.micro, 1):
-            with self._local(last=number == len(batch.micro)):
+            with self._without_all_reduce(last=number == len(batch.micro)):
                 summed, weight = self._backward(x, y, size, weight)
             parts.append(summed)
         return torch.stack(parts).sum(), weight
 
-    def _local(self, *, last: bool) -> AbstractContextManager[None]:
+    def _without_all_reduce(self, *, last: bool) -> AbstractContextManager[None]:
         """Gradients cross ranks with the last micro-batch only."""
         if last or not isinstance(self._model, DistributedDataParallel):
             return nullcontext()
         return self._model.no_sync()
 
-    def _stand_in(self, batch: Fetched) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A rank without a sample takes part in the collectives with a gradient of zero."""
-        with buffers_restored(self._model):
+        with preserved_buffers(self._model):
             return self._backward(*batch.micro[0], 1, None, zero=True)
 
     def _divide(self, weight: torch.Tensor) -> None:
@@ -114,7 +114,7 @@ class Stepper:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 
-    def _update(self) -> None:
+    def _optimizer_step(self) -> None:
         if self.scaler is None:
             self._optimizer.step()
         else:
@@ -123,9 +123,9 @@ class Stepper:
 
 
 @contextmanager
-def buffers_restored(model: nn.Module) -> Iterator[None]:
+def preserved_buffers(model: nn.Module) -> Iterator[None]:
     """Leave the model's buffers as they were: what runs inside teaches it nothing."""
-    give_own_memory(model)
+    materialise_expanded_buffers(model)
     kept = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
@@ -137,15 +137,17 @@ def buffers_restored(model: nn.Module) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for module, name, buffer, value in kept:
-                if _is_alike(getattr(module, name, None), value):  # else it was made to fit what came in
+                if _same_shape_and_dtype(
+                    getattr(module, name, None), value
+                ):  # else it was made to fit what came in
                     setattr(module, name, buffer.copy_(value))  # the model may have put a new tensor there
 
 
-def _is_alike(one: torch.Tensor | None, other: torch.Tensor) -> bool:
+def _same_shape_and_dtype(one: torch.Tensor | None, other: torch.Tensor) -> bool:
     return one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def warm_up(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
+def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     """One backward of weight 0 before the first step, after which no gradient, buffer or draw is left.
 
     DDP lays out its buckets anew after its first backward. A resumed run would otherwise sum its first
@@ -154,8 +156,8 @@ def warm_up(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     Returns:
         The model's output, detached, for checks.
     """
-    with buffers_restored(model):
+    with preserved_buffers(model):
         output = model(x)
-        summed, _ = total(loss(output, y), samples_in(y))
+        summed, _ = total(loss(output, y), batch_size_of(y))
         (summed * 0).backward()
     return output

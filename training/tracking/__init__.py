@@ -7,13 +7,13 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import feeder as feeder
     from .event_log import EventLog as EventLog
-    from .event_log import EventTail as EventTail
+    from .event_log import EventLogTail as EventLogTail
     from .event_log import plain as plain
     from .event_log import read_events as read_events
     from .event_log import rewind as rewind
     from .event_log import rows_logged as rows_logged
+    from .feeder import detach_feeder as detach_feeder
     from .feeder import finish_feeder as finish_feeder
-    from .feeder import leave_feeder as leave_feeder
     from .feeder import start_feeder as start_feeder
 else:
     __getattr__ = lazy_exports(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
 
-from ...data.common import naming
+from ...data.common import file_named_in_errors
 
 
 class EventLog:
@@ -85,8 +85,8 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
         return 0
     shorter = path.with_name(f".{path.name}.tmp")
     try:
-        with naming(shorter):
-            lost = _copy(path, shorter, step, epoch)
+        with file_named_in_errors(shorter):
+            lost = _copy_until(path, shorter, step, epoch)
     except OSError:
         shorter.unlink(missing_ok=True)
         raise
@@ -97,13 +97,13 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     return lost
 
 
-def _copy(path: Path, shorter: Path, step: int, epoch: int) -> int:
+def _copy_until(path: Path, shorter: Path, step: int, epoch: int) -> int:
     """The record up to a checkpoint; how many of its lines cannot be read."""
     lost = 0
     with path.open("rb") as file, shorter.open("wb") as copy:
         for line in file:
             event = _parsed(line)
-            if not line.endswith(b"\n") or (event and _is_later(event, step, epoch)):
+            if not line.endswith(b"\n") or (event and _is_after(event, step, epoch)):
                 break
             copy.write(line if event else b"")
             lost += not event
@@ -121,7 +121,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) and "event" in event else {}
 
 
-def _is_later(event: dict[str, Any], step: int, epoch: int) -> bool:
+def _is_after(event: dict[str, Any], step: int, epoch: int) -> bool:
     kind = event["event"]
     over = kind in ("end", "early_stop")  # said anew, where it is still true
     return bool(over or event.get("step", 0) > step or (kind == "epoch" and event["epoch"] >= epoch))
@@ -137,7 +137,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-class EventTail:
+class EventLogTail:
     """Reads what a record has got since it was last read, also from the beginning of one that took its place."""
 
     def __init__(self, path: Path) -> None:

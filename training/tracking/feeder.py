@@ -34,9 +34,9 @@ Mode = Literal["online", "offline", "disabled"]
 _POLL_SECONDS = 0.2
 _FELL_BACK = 3  # exit status
 _FINISH_SECONDS = 60.0  # at most this long for W&B; the local record is complete long before
-_LIVES = 20  # of W&B's service, which SLURM's preemption ends twice
-_LOGGED = ("epoch", "step")
-_SENT = "wandb.sent"  # in the run folder: W&B has rows of this run
+_MAX_RESTARTS = 20  # of W&B's service, which SLURM's preemption ends twice
+_TRACKED_EVENTS = ("epoch", "step")
+_SENT_MARKER = "wandb.sent"  # in the run folder: W&B has rows of this run
 
 
 def choose_mode(config: WandbConfig) -> Mode:
@@ -71,7 +71,7 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
                 "-m",
                 "lockstep.training.tracking.feeder",
                 str(folder),
-                str(_last_number(folder)),
+                str(_last_row_step(folder)),
             ],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -81,7 +81,7 @@ def start_feeder(spec: RunSpec, folder: Path, log: Path) -> subprocess.Popen[byt
     return None
 
 
-def leave_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> None:
+def detach_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> None:
     """Tell the feeder that the record is complete, and let it finish alone; the next one waits until it has."""
     if feeder is not None and feeder.stdin is not None and not feeder.stdin.closed:
         with suppress(OSError):
@@ -93,7 +93,7 @@ def finish_feeder(feeder: subprocess.Popen[bytes] | None, status: int) -> str | 
     """Tell the feeder that the record is complete, and wait for it; a warning where W&B did not take it all."""
     if feeder is None:
         return None
-    leave_feeder(feeder, status)
+    detach_feeder(feeder, status)
     try:
         ended = feeder.wait(_FINISH_SECONDS)
     except subprocess.TimeoutExpired:
@@ -117,14 +117,14 @@ def main(argv: list[str]) -> int:
         0, or ``_FELL_BACK`` where it went offline instead of online.
     """
     folder, kept = Path(argv[0]), int(argv[1]) if argv[1:] else sys.maxsize
-    lives = int(argv[2]) if argv[2:] else _LIVES
+    lives = int(argv[2]) if argv[2:] else _MAX_RESTARTS
     if not argv[2:]:
         os.nice(10)  # the ranks need the processors more
     import wandb  # noqa: F401 - imported while the ranks still start
 
-    with _alone(folder):
+    with _feeder_lock(folder):
         _set_aside_offline(folder)
-        feed = _Feed(folder, kept)
+        feed = WandbTracker(folder, kept)
         feed.told = int(argv[3]) if argv[3:] else None if argv[1:] else _outcome(folder)
         try:
             _follow(feed)
@@ -134,13 +134,13 @@ def main(argv: list[str]) -> int:
             feed.take()
             feed.finish()
         except Exception:
-            if not lives or _has_service():
+            if not lives or _is_service_alive():
                 raise
             _begin_again(folder, kept, lives - 1, feed.told)
     return _FELL_BACK if feed.fell_back else 0
 
 
-def _has_service() -> bool:
+def _is_service_alive() -> bool:
     """Whether the process lives that W&B's library has started, and talks to."""
     children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
     about = [Path(f"/proc/{pid}/stat") for pids in children for pid in pids]
@@ -161,7 +161,7 @@ def _begin_again(folder: Path, kept: int, lives: int, told: int | None) -> NoRet
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
 
-def _follow(feed: _Feed) -> None:
+def _follow(feed: WandbTracker) -> None:
     """Feed what the run logs until it ends and says how."""
     os.set_blocking(0, False)
     while feed.told is None:
@@ -177,7 +177,7 @@ def _outcome(folder: Path) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _feeder_lock(folder: Path) -> Iterator[None]:
     """Wait for an earlier attempt's feeder, which may outlive its launcher: two at once would count the same rows."""
     with (folder / "wandb.lock").open("w") as lock:
         with suppress(OSError):  # a file system without locks
@@ -189,7 +189,7 @@ def _set_aside_offline(folder: Path) -> None:
     """The whole record is sent or written again: what is superseded must not be synced as well."""
     for old in sorted((folder / "wandb").glob("offline-run-*")):
         if any(old.glob("*.synced")):
-            (folder / _SENT).touch()
+            (folder / _SENT_MARKER).touch()
         aside = folder / "wandb-superseded"
         aside.mkdir(exist_ok=True)
         number = sum(1 for _ in aside.iterdir())  # two of the same second have the same name
@@ -201,10 +201,10 @@ def _number(event: dict[str, Any]) -> int:
     return 2 * int(event["step"]) + int(event["event"] == "epoch")
 
 
-def _last_number(folder: Path) -> int:
+def _last_row_step(folder: Path) -> int:
     """The largest number in the record; -1 where there is none."""
     events = read_events(folder / "metrics.jsonl")
-    return max((_number(event) for event in events if event["event"] in _LOGGED), default=-1)
+    return max((_number(event) for event in events if event["event"] in _TRACKED_EVENTS), default=-1)
 
 
 def _told() -> int | None:
@@ -216,12 +216,12 @@ def _told() -> int | None:
     return int(text) if text.strip().isdigit() else 1
 
 
-class _Feed:
+class WandbTracker:
     """The W&B run, begun with the first event, so that a run that never started leaves none."""
 
     def __init__(self, folder: Path, kept: int) -> None:
         self._folder = folder
-        self._kept = kept
+        self._last_kept_row = kept
         self._file: TextIO | None = None
         self._pending = ""
         self._run: Any = None
@@ -249,7 +249,7 @@ class _Feed:
     def _log(self, event: dict[str, Any]) -> None:
         if self._run is None:
             self._begin(read_spec(self._folder / "spec.json"))
-        if event["event"] in _LOGGED and _number(event) >= self._next:
+        if event["event"] in _TRACKED_EVENTS and _number(event) >= self._next:
             values = {key: value for key, value in event.items() if key not in ("time", "event")}
             self._run.log(values, step=_number(event), commit=True)
 
@@ -277,12 +277,14 @@ class _Feed:
         import wandb
 
         run = _start(spec, self._folder, "online")
-        (self._folder / _SENT).touch()
-        if self._kept < 0 or run.starting_step <= self._kept + 1:
+        (self._folder / _SENT_MARKER).touch()
+        if self._last_kept_row < 0 or run.starting_step <= self._last_kept_row + 1:
             return run
         run.finish()
         try:
-            return _start(spec, self._folder, "online", resume_from=f"{spec.wandb_id}?_step={self._kept}")
+            return _start(
+                spec, self._folder, "online", resume_from=f"{spec.wandb_id}?_step={self._last_kept_row}"
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, the run can go on without
             sys.stderr.write(f"W&B keeps what was logged after the checkpoint: {error}\n")
             wandb.teardown()
@@ -290,7 +292,7 @@ class _Feed:
 
     def _offline(self, spec: RunSpec) -> Any:
         """A record of its own; not where W&B has rows already: `wandb sync` would append them all once more."""
-        if (self._folder / _SENT).exists():
+        if (self._folder / _SENT_MARKER).exists():
             sys.exit("W&B has a part of this run: the rest is not recorded offline, but can be sent later")
         return _start(spec, self._folder, "offline")
 

@@ -13,13 +13,13 @@ from torch.utils.data import Dataset
 
 from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.data.config.data_config import AugmentConfig, DataConfig
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.loading import resident_feed as batches
 from lockstep.data.loading.augment import Augmentation, augmentation, check_augment
 from lockstep.data.loading.feed import Work
 from lockstep.data.loading.feeds import open_feed
-from lockstep.data.loading.normalise import Normalise
-from lockstep.data.order.sample_order import Batches, EpochOrder, Indices, micro_sizes
+from lockstep.data.loading.normalise import Normalisation
+from lockstep.data.order.sample_order import EpochBatches, EpochOrder, Indices, micro_batch_sizes
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
@@ -55,12 +55,12 @@ def by_hand(image: torch.Tensor, augment: Augmentation, epoch: int, index: int) 
 
 
 def work(rank: int, world: int, limit: int | None, epoch: int, first: int = 0) -> Iterator[Work]:
-    cut, order = Batches(N, 8), EpochOrder(N, 7, epoch)
+    cut, order = EpochBatches(N, 8), EpochOrder(N, 7, epoch)
     for step in range(first, cut.steps):
         start, stop = cut.shard(step, rank, world)
         mine = order.indices(start, stop)
         if mine.size:
-            yield Work(mine, micro_sizes(mine.size, limit), epoch, start)
+            yield Work(mine, micro_batch_sizes(mine.size, limit), epoch, start)
 
 
 def read(
@@ -76,7 +76,7 @@ def read(
     """What every rank of a world got for each index, as it is stored."""
     feed = open_feed(
         split,
-        Normalise(torch.float32, None, None),
+        Normalisation(torch.float32, None, None),
         CPU,
         workers=workers,
         classes=None,
@@ -151,7 +151,7 @@ def test_the_size_of_a_gather_does_not_show(
 
 def test_steps_of_two_epochs_in_one_gather_keep_their_own_keys() -> None:
     feed = open_feed(
-        ARRAYS, Normalise(torch.float32, None, None), CPU, workers=0, classes=None, seed=5, augment=BOTH
+        ARRAYS, Normalisation(torch.float32, None, None), CPU, workers=0, classes=None, seed=5, augment=BOTH
     )
     both = [Work(np.arange(4, dtype=np.int64), [4], epoch) for epoch in (0, 1)]
     for batch in feed.fetch(iter(both)):
@@ -223,7 +223,7 @@ def test_what_is_padded_was_zero_before_it_was_normalised() -> None:
     mean, std = torch.tensor([0.25]).view(1, 1, 1), torch.tensor([0.5]).view(1, 1, 1)
     feed = open_feed(
         white,
-        Normalise(torch.float32, mean, std),
+        Normalisation(torch.float32, mean, std),
         CPU,
         workers=0,
         classes=None,
@@ -252,8 +252,8 @@ def test_nothing_asked_is_nothing_done() -> None:
     assert augmentation(AugmentConfig(crop=1), 3) == Augmentation(1, flip=False, seed=3)
 
 
-def facts(shape: tuple[int, ...] | None) -> DataFacts:
-    return DataFacts("own", "user", SplitFacts(9, {}), None, shape, None, None, None, None, None, None)
+def facts(shape: tuple[int, ...] | None) -> DatasetInfo:
+    return DatasetInfo("own", "user", SplitInfo(9, {}), None, shape, None, None, None, None, None, None)
 
 
 @pytest.mark.parametrize(

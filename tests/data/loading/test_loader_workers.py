@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from lockstep.data.common.errors import MachineError
 from lockstep.data.loading.feed import Work
 from lockstep.data.loading.loader_feed import LoaderFeed
-from lockstep.data.loading.loader_workers import begin_worker
-from lockstep.data.loading.normalise import Normalise
+from lockstep.data.loading.loader_workers import init_loader_worker
+from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.sources.splits import MapSplit
 
 N = 24
@@ -46,7 +46,7 @@ class Worded(Rows):
 
 
 def open_loader(dataset: Dataset[Any]) -> LoaderFeed:
-    normalise = Normalise(torch.float32, None, None)
+    normalise = Normalisation(torch.float32, None, None)
     return LoaderFeed(MapSplit(dataset, None), normalise, CPU, workers=2, classes=N, seed=0)
 
 
@@ -89,7 +89,7 @@ def test_a_worker_that_cannot_even_say_so_ends(capfd: pytest.CaptureFixture[str]
         num_workers=1,
         collate_fn=as_it_is,
         multiprocessing_context="fork",
-        worker_init_fn=partial(begin_worker, failed=lambda _: Unsendable()),
+        worker_init_fn=partial(init_loader_worker, failed=lambda _: Unsendable()),
     )
     with pytest.raises(RuntimeError, match="exited unexpectedly"):
         list(loader)

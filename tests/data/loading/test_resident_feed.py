@@ -11,21 +11,21 @@ import torch
 from torch.utils.data import Dataset
 
 from lockstep.data.common.errors import DamagedError, TrainingError
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.loading import resident_feed as batches
-from lockstep.data.loading.feed import Feed, Fetched, Work
+from lockstep.data.loading.feed import Feed, StepBatch, Work
 from lockstep.data.loading.feeds import open_feed
 from lockstep.data.loading.loader_feed import LoaderFeed
-from lockstep.data.loading.normalise import Normalise, normalise_for
+from lockstep.data.loading.normalise import Normalisation, build_normalisation
 from lockstep.data.loading.resident_feed import ResidentFeed
-from lockstep.data.order.sample_order import Batches, EpochOrder, Indices, micro_sizes
+from lockstep.data.order.sample_order import EpochBatches, EpochOrder, Indices, micro_batch_sizes
 from lockstep.data.sources.opening import ArraySplit, MapSplit
 
 # torch says so where a machine has one core; that is no reason for a test to fail
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 CPU = torch.device("cpu")
-PLAIN = Normalise(torch.float32, None, None)
+PLAIN = Normalisation(torch.float32, None, None)
 N, CLASSES = 41, 5
 Rank = tuple[int, int]
 """(rank, world size)."""
@@ -53,12 +53,12 @@ def work(
     n: int, g: int, rank: Rank = (0, 1), *, limit: int | None = None, epoch: int = 0, first: int = 0
 ) -> Iterator[Work]:
     """What a rank does in an epoch, stand-ins included."""
-    cut, order = Batches(n, g), EpochOrder(n, 7, epoch)
+    cut, order = EpochBatches(n, g), EpochOrder(n, 7, epoch)
     for step in range(first, cut.steps):
         start, stop = cut.shard(step, *rank)
         mine = order.indices(start, stop)
         if mine.size:
-            yield Work(mine, micro_sizes(mine.size, limit), epoch, start)
+            yield Work(mine, micro_batch_sizes(mine.size, limit), epoch, start)
         else:
             whole = order.indices(*cut.span(step))
             yield Work(whole[:1], [1], epoch, start, stand_in=True)
@@ -75,7 +75,7 @@ def resident(
     return ResidentFeed(ArraySplit(x, y, subset), PLAIN, CPU, classes=CLASSES, ahead=ahead)
 
 
-def assert_same(some: Sequence[Fetched], others: Sequence[Fetched]) -> None:
+def assert_same(some: Sequence[StepBatch], others: Sequence[StepBatch]) -> None:
     assert len(some) == len(others)
     for one, other in zip(some, others, strict=True):
         assert np.array_equal(one.indices, other.indices)
@@ -197,11 +197,11 @@ def test_arrays_are_resident_and_others_are_loaded() -> None:
 # --- normalisation
 
 
-def facts(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> DataFacts:
-    return DataFacts(
+def facts(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> DatasetInfo:
+    return DatasetInfo(
         name="test",
         kind="arrays",
-        train=SplitFacts(N, {}),
+        train=SplitInfo(N, {}),
         val=None,
         input_shape=(len(mean or (0,)), 4, 3),
         input_dtype="uint8",
@@ -223,7 +223,7 @@ def test_images_are_normalised_as_torchvision_does(mean: tuple[float, ...], std:
     reference = Compose([ToTensor(), Normalize(mean, std)])
     expected = torch.stack([reference(image.permute(1, 2, 0).numpy()) for image in x])
     feed = ResidentFeed(
-        ArraySplit(x, y, None), normalise_for(facts(mean, std), torch.float32, CPU), CPU, classes=None
+        ArraySplit(x, y, None), build_normalisation(facts(mean, std), torch.float32, CPU), CPU, classes=None
     )
     [batch] = feed.fetch(iter([Work(np.arange(N), [N])]))
     assert torch.equal(batch.micro[0][0], expected)
@@ -234,7 +234,7 @@ def test_images_without_a_mean_are_scaled_as_by_to_tensor() -> None:
 
     image = arrays()[0][0]
     expected = ToTensor()(image.permute(1, 2, 0).numpy())
-    assert torch.equal(normalise_for(facts(None, None), torch.float32, CPU)(image[None])[0], expected)
+    assert torch.equal(build_normalisation(facts(None, None), torch.float32, CPU)(image[None])[0], expected)
 
 
 def test_stored_data_is_never_written_to() -> None:
@@ -247,7 +247,7 @@ def test_stored_data_is_never_written_to() -> None:
 
 
 def test_floats_take_the_models_type_and_integers_keep_their_own() -> None:
-    double = Normalise(torch.float64, None, None)
+    double = Normalisation(torch.float64, None, None)
     assert double(torch.ones(2, dtype=torch.uint8)).tolist() == [1 / 255] * 2
     assert double(torch.ones(2)).dtype == torch.float64
     assert PLAIN(torch.ones(2, dtype=torch.float64)).dtype == torch.float32
@@ -274,7 +274,7 @@ def drawn(
     """What each sample of the rank drew."""
     feed = LoaderFeed(
         MapSplit(Augmented(), None),
-        Normalise(torch.float64, None, None),
+        Normalisation(torch.float64, None, None),
         CPU,
         workers=workers,
         classes=None,

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lockstep.data.order.sample_digest import chain, consumed, from_limbs, planned, planned_share, to_limbs
-from lockstep.data.order.sample_order import Batches, Indices, permute
+from lockstep.data.order.sample_digest import (
+    chain,
+    consumed,
+    from_limbs,
+    planned,
+    planned_digest_share,
+    to_limbs,
+)
+from lockstep.data.order.sample_order import EpochBatches, Indices, permute
 
 property_test = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -85,7 +92,7 @@ def test_who_fetched_what_in_which_pieces_and_order_does_not_matter(cuts: list[i
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 9, 50])
 def test_the_ranks_digests_sum_to_the_plans(world_size: int) -> None:
-    batches, indices = Batches(N, G), fetched()
+    batches, indices = EpochBatches(N, G), fetched()
     limbs = np.zeros(4, np.int64)
     for rank in range(world_size):
         for step in range(batches.steps):
@@ -124,7 +131,7 @@ def test_a_plan_longer_than_one_chunk_is_what_is_consumed() -> None:
 @property_test
 def test_the_shares_of_a_plan_sum_to_it(n: int, g: int, w: int, a: int, b: int) -> None:
     span = min(a, b, n), min(max(a, b), n)
-    shares = [planned_share(n, SEED, EPOCH, g, span, rank, w) for rank in range(w)]
+    shares = [planned_digest_share(n, SEED, EPOCH, g, span, rank, w) for rank in range(w)]
     assert sum(shares) % 2**128 == planned(n, SEED, EPOCH, g, span)
 
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.data.order import sample_order as order
-from lockstep.data.order.sample_order import Batches, EpochOrder, Indices, micro_sizes, permute, shard
+from lockstep.data.order.sample_order import (
+    EpochBatches,
+    EpochOrder,
+    Indices,
+    micro_batch_sizes,
+    permute,
+    shard,
+)
 
 POWERS = [2**k + d for k in range(1, 17) for d in (-1, 0, 1)]
 SIZES = sorted({1, 2, 3, 4, 5, 17, 1000, 60_000, 1_000_003, *POWERS})
@@ -140,7 +147,7 @@ def test_a_trillion_samples_are_reached_at_random_in_range_and_distinct(n: int) 
 # --- who owns which
 
 
-def owned(batches: Batches, rank: int, world_size: int) -> Iterator[int]:
+def owned(batches: EpochBatches, rank: int, world_size: int) -> Iterator[int]:
     for step in range(batches.steps):
         yield from range(*batches.shard(step, rank, world_size))
 
@@ -160,17 +167,17 @@ def test_shards_are_contiguous_disjoint_complete_and_equal_to_within_one(a: int,
 @pytest.mark.parametrize("world_size", range(1, 10))
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 7, 31, 97, 1000])
 def test_the_ranks_together_own_every_position_once(batch_size: int, world_size: int) -> None:
-    batches = Batches(97, batch_size)
+    batches = EpochBatches(97, batch_size)
     ranks = [list(owned(batches, rank, world_size)) for rank in range(world_size)]
     assert sorted(position for rank in ranks for position in rank) == list(range(97))
     for rank, positions in enumerate(ranks):
-        assert batches.rank_samples(rank, world_size) == len(positions)
+        assert batches.samples_of_rank(rank, world_size) == len(positions)
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 9))
 @property_test
 def test_the_ranks_together_train_on_the_data_set_in_the_global_order(n: int, g: int, w: int) -> None:
-    batches, epoch = Batches(n, g), EpochOrder(n, 11, 4)
+    batches, epoch = EpochBatches(n, g), EpochOrder(n, 11, 4)
     seen = [
         epoch.indices(*batches.shard(step, rank, w)) for step in range(batches.steps) for rank in range(w)
     ]
@@ -181,13 +188,13 @@ def test_the_ranks_together_train_on_the_data_set_in_the_global_order(n: int, g:
 @property_test
 def test_rank_samples_is_what_counting_gives(n: int, g: int, w: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(0, w - 1))
-    assert Batches(n, g).rank_samples(rank, w) == sum(1 for _ in owned(Batches(n, g), rank, w))
+    assert EpochBatches(n, g).samples_of_rank(rank, w) == sum(1 for _ in owned(EpochBatches(n, g), rank, w))
 
 
 @given(st.integers(1, 5000), st.integers(1, 700))
 @property_test
 def test_only_the_last_batch_is_short_and_none_is_empty(n: int, g: int) -> None:
-    batches = Batches(n, g)
+    batches = EpochBatches(n, g)
     sizes = [batches.size(step) for step in range(batches.steps)]
     assert sum(sizes) == n
     assert all(size == g for size in sizes[:-1])
@@ -198,7 +205,7 @@ def test_only_the_last_batch_is_short_and_none_is_empty(n: int, g: int) -> None:
 @given(st.integers(0, 3000), st.one_of(st.none(), st.integers(1, 500)))
 @property_test
 def test_micro_batches_are_as_few_and_equal_as_the_limit_allows(samples: int, limit: int | None) -> None:
-    sizes = micro_sizes(samples, limit)
+    sizes = micro_batch_sizes(samples, limit)
     assert sum(sizes) == samples
     if not samples:
         assert sizes == []

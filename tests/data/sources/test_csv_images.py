@@ -8,7 +8,7 @@ import pytest
 
 from lockstep.data.common.errors import DamagedError, LockstepError, UsageError
 from lockstep.data.config.data_config import DataConfig
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.opening import MapSplit, open_split
@@ -29,7 +29,7 @@ def config(**args) -> DataConfig:
     return DataConfig(use="csv_images", args={"root": "images", "train_csv": "train.csv"} | args)
 
 
-def paths(split: SplitFacts) -> list[str]:
+def paths(split: SplitInfo) -> list[str]:
     blob, offsets = (load_array(split.files[role]) for role in ("paths", "offsets"))
     assert (blob.dtype, offsets.dtype) == (np.uint8, np.int64)
     return [blob[a:b].tobytes().decode() for a, b in pairwise(offsets)]
@@ -37,7 +37,7 @@ def paths(split: SplitFacts) -> list[str]:
 
 def test_a_good_one(base: Path) -> None:
     facts = prepare(config(), base)
-    assert DataFacts.from_json(facts.to_json()) == facts
+    assert DatasetInfo.from_json(facts.to_json()) == facts
     assert (facts.kind, facts.input_shape, facts.input_dtype) == ("images", (1, 5, 7), "uint8")
     assert facts.class_names == ("cat", "cow", "dog")
     assert facts.train.class_counts == (2, 1, 1)

@@ -12,7 +12,7 @@ from lockstep.data.sources import digits
 
 
 def geometry_hash(seed: int, split: digits.Split, indices: list[int]) -> str:
-    plan = digits.geometry(seed, split, np.array(indices, np.int64))
+    plan = digits.sample_geometry(seed, split, np.array(indices, np.int64))
     digest = hashlib.sha256()
     for field in fields(plan):
         digest.update(np.ascontiguousarray(getattr(plan, field.name)).tobytes())
@@ -36,7 +36,7 @@ def test_golden_geometry() -> None:
 
 def test_golden_noise_and_labels() -> None:
     indices = np.arange(20, dtype=np.int64)
-    assert digits.geometry(0, "train", indices).labels.tolist() == [
+    assert digits.sample_geometry(0, "train", indices).labels.tolist() == [
         5,
         6,
         2,
@@ -67,7 +67,7 @@ def test_golden_noise_and_labels() -> None:
 
 def test_golden_source_points() -> None:
     """Only + - * / on float32, so these bytes are the same on every machine."""
-    plan = digits.geometry(0, "train", np.arange(50, dtype=np.int64))
+    plan = digits.sample_geometry(0, "train", np.arange(50, dtype=np.int64))
     x, y = digits._source_points(plan)
     assert x.dtype == y.dtype == np.float32
     assert (
@@ -85,7 +85,7 @@ def test_a_sample_depends_on_its_index_alone() -> None:
 
 
 def test_labels_are_balanced_and_not_sorted() -> None:
-    labels = digits.geometry(0, "train", np.arange(1000, dtype=np.int64)).labels
+    labels = digits.sample_geometry(0, "train", np.arange(1000, dtype=np.int64)).labels
     assert np.bincount(labels).tolist() == [100] * 10
     assert len({tuple(run) for run in labels.reshape(-1, 10).tolist()}) > 95
 

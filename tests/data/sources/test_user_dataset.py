@@ -9,7 +9,7 @@ import torch
 
 from lockstep.data.common.errors import DamagedError, TrainingError, UsageError
 from lockstep.data.config.data_config import DataConfig
-from lockstep.data.config.dataset_info import DataFacts
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import user_dataset as user
 from lockstep.data.sources.opening import ArraySplit, MapSplit, open_split
@@ -104,7 +104,7 @@ def config(name: str, val_size: int | None = None, **args) -> DataConfig:
 @pytest.mark.parametrize("name", ["tensors", "dataset"])
 def test_tensors(base: Path, name: str) -> None:
     facts = prepare(config(name), base)
-    assert DataFacts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+    assert DatasetInfo.from_json(json.loads(json.dumps(facts.to_json()))) == facts
     assert (facts.kind, facts.train.length, facts.classes) == ("user", 10, 3)
     assert (facts.input_shape, facts.input_dtype, facts.target_shape) == ((2,), "float32", ())
     assert facts.train.class_counts == (4, 3, 3)

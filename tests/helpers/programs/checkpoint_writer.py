@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 
-from lockstep.training.checkpoint.background_writer import Writer
-from lockstep.training.checkpoint.storage import Snapshot
+from lockstep.training.checkpoint.background_writer import CheckpointWriter
+from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.tracking.event_log import EventLog
 
 
-def snapshot(step: int) -> Snapshot:
+def snapshot(step: int) -> CheckpointContents:
     """A checkpoint in which every value tells its step."""
-    return Snapshot(
+    return CheckpointContents(
         model={"weight": torch.full((200, 100), float(step)), "bias": torch.full((3,), float(step))},
         optimizer={"weight/exp_avg": torch.full((200, 100), -float(step))},
         state={"step": step, "epoch": 0},
@@ -42,11 +42,11 @@ def snapshot(step: int) -> Snapshot:
 
 
 @contextmanager
-def writer(folder: Path) -> Iterator[Writer]:
+def writer(folder: Path) -> Iterator[CheckpointWriter]:
     """Keeps the newest only, which is the most that can be lost."""
     events = EventLog(folder / "metrics.jsonl")
     try:
-        yield Writer(folder / "checkpoints", events, lambda: None, keep_last=1)
+        yield CheckpointWriter(folder / "checkpoints", events, lambda: None, keep_last=1)
     finally:
         events.close()
 

@@ -25,10 +25,10 @@ from lockstep.training import worker
 from lockstep.training.checkpoint import storage as checkpoint
 from lockstep.training.loop import evaluation as evaluate
 from lockstep.training.session import build
-from lockstep.training.session.step_seeding import StepRandomness
+from lockstep.training.session.step_seeding import StepSeeder
 
 KILL_POINTS: dict[str, tuple[Any, str]] = {
-    "step": (StepRandomness, "reseed"),
+    "step": (StepSeeder, "reseed"),
     "evaluation": (evaluate, "_row"),
     "checkpoint": (checkpoint, "_sync"),
     "pruning": (checkpoint, "remove_checkpoint"),

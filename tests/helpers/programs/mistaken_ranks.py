@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 import torch._dynamo  # DDP imports it in every rank otherwise
 
-from lockstep.data.loading.feed import Fetched, Work
-from lockstep.data.order.sample_order import Batches, EpochOrder, micro_sizes, shard
+from lockstep.data.loading.feed import StepBatch, Work
+from lockstep.data.order.sample_order import EpochBatches, EpochOrder, micro_batch_sizes, shard
 from lockstep.training import worker
 from lockstep.training.loop import evaluation as evaluate
 from lockstep.training.session import session
-from lockstep.training.session.sample_audit import Ledger
+from lockstep.training.session.sample_audit import SampleAudit
 from lockstep.training.session.session import Session
-from lockstep.training.session.train_step import Stepper
+from lockstep.training.session.train_step import TrainStep
 
 
 def no_mistake() -> None:
@@ -81,48 +81,48 @@ def padded_shards_uncounted() -> None:
 
 def local_batch() -> None:
     """Each rank divides by its own part of the batch, and DDP takes the mean: right only for equal parts."""
-    original = Stepper.run
+    original = TrainStep.run
 
-    def run(self: Stepper, batch: Fetched, size: int, samples: int) -> Any:
+    def run(self: TrainStep, batch: StepBatch, size: int, samples: int) -> Any:
         return original(self, batch, samples * self._group.world_size, samples)
 
-    Stepper.run = run
+    TrainStep.run = run
 
 
 def ddp_mean() -> None:
     """DDP's mean over the ranks is not undone: the gradient is too small by the number of processes."""
-    original = Stepper.run
+    original = TrainStep.run
 
-    def run(self: Stepper, batch: Fetched, size: int, samples: int) -> Any:
+    def run(self: TrainStep, batch: StepBatch, size: int, samples: int) -> Any:
         return original(self, batch, size * self._group.world_size, samples)
 
-    Stepper.run = run
+    TrainStep.run = run
 
 
 def mean_of_micro_means() -> None:
     """Accumulation divides each micro-batch's mean by their number, as if they were all of one size."""
 
-    def accumulate(self: Stepper, batch: Fetched, size: int) -> Any:
+    def accumulate(self: TrainStep, batch: StepBatch, size: int) -> Any:
         samples, parts = sum(len(y) for _, y in batch.micro), []
         for number, (x, y) in enumerate(batch.micro, 1):
-            with self._local(last=number == len(batch.micro)):
+            with self._without_all_reduce(last=number == len(batch.micro)):
                 wrong = size * len(y) * len(batch.micro) / samples
                 parts.append(self._backward(x, y, wrong, None)[0])
         return torch.stack(parts).sum(), None
 
-    Stepper._accumulate = accumulate
+    TrainStep._accumulate = accumulate
 
 
 def divided_by_micro_batches() -> None:
     """Accumulation divides by the number of micro-batches what was divided by the whole batch already."""
-    original = Stepper._accumulate
-    Stepper._accumulate = lambda self, batch, size: original(self, batch, size * len(batch.micro))
+    original = TrainStep._accumulate
+    TrainStep._accumulate = lambda self, batch, size: original(self, batch, size * len(batch.micro))
 
 
 def last_micro_batch() -> None:
     """Accumulation forgets its last micro-batch."""
-    original = Stepper._accumulate
-    Stepper._accumulate = lambda self, batch, size: original(
+    original = TrainStep._accumulate
+    TrainStep._accumulate = lambda self, batch, size: original(
         self, replace(batch, micro=batch.micro[:-1]), size
     )
 
@@ -135,7 +135,7 @@ def whole_batch() -> None:
         for step in range(first, self.batches.steps):
             start, stop = self.batches.span(step)
             whole = order.indices(start, stop)
-            sizes = micro_sizes(whole.size, self.spec.config.data.max_micro_batch)
+            sizes = micro_batch_sizes(whole.size, self.spec.config.data.max_micro_batch)
             yield Work(whole, sizes, epoch, start, whole if self.group.rank == 0 else None)
 
     Session.train_work = train_work
@@ -153,7 +153,7 @@ def rank_order() -> None:
 
 def dropped_tail() -> None:
     """What is left over after the last full batch is dropped."""
-    Batches.steps = property(lambda self: self.n // self.batch_size)
+    EpochBatches.steps = property(lambda self: self.n // self.batch_size)
 
 
 def unaudited(mistake: Callable[[], None]) -> Callable[[], None]:
@@ -161,7 +161,7 @@ def unaudited(mistake: Callable[[], None]) -> Callable[[], None]:
 
     def plant() -> None:
         mistake()
-        Ledger._plan = lambda self, *_: self._digest
+        SampleAudit._plan = lambda self, *_: self._digest
 
     return plant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockstep.launcher.check.report import CheckTable, lines_of
+from lockstep.launcher.check.report import CheckReport, finding_lines
 from lockstep.training.check.finding import Finding
 
 
@@ -17,15 +17,15 @@ def test_lines_are_aligned_and_none_is_too_long() -> None:
         Finding("learning rate", "PASS", "adam", rows=[row]),
     ]
     for finding in findings:
-        first, *rest = lines_of(finding)
+        first, *rest = finding_lines(finding)
         assert first.startswith(f"{finding.verdict}  {finding.check}  ") or " " * 4 in first
         assert all(line.startswith(" " * 25) for line in rest)
         assert all(len(line) <= 110 for line in [first, *rest])
-    assert "step 1,235" in lines_of(findings[2])[1]
+    assert "step 1,235" in finding_lines(findings[2])[1]
 
 
 def test_only_a_failure_changes_the_status(capsys: pytest.CaptureFixture[str]) -> None:
-    table = CheckTable(as_json=False)
+    table = CheckReport(as_json=False)
     table.add(Finding("a", "NOTE", "what"))
     assert table.conclude(None) == 0
     assert "done: nothing failed; 1 checks, 1 to note" in capsys.readouterr().err

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
-from lockstep.data.order.sample_order import Batches
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
+from lockstep.data.order.sample_order import EpochBatches
 from lockstep.launcher.check.verdicts import (
     CHECKPOINT,
     KILLED_AFTER,
     STEPS,
-    Comparison,
+    ComparisonConditions,
     batch_size,
     judge_evaluation,
     judge_resume,
@@ -25,7 +25,7 @@ from lockstep.launcher.check.verdicts import (
 from lockstep.training.check.finding import Finding, finding_from_json
 from lockstep.training.config.run_config import RunConfig
 
-EXACT = Comparison(3, "fp64", "", "")
+EXACT = ComparisonConditions(3, "fp64", "", "")
 NOTHING = {"name": "", "difference": 0.0, "relative": 0.0}
 
 
@@ -85,22 +85,22 @@ def test_steps_are_small_and_shared_unequally(n: int, processes: int, limit: int
     size = batch_size(n, 64, limit, processes)
     assert 1 <= size <= min(64, n)
     if n >= 20 and processes > 1 and limit is None:
-        batches = Batches(n, size)
+        batches = EpochBatches(n, size)
         spans = [batches.shard(at, r, processes) for at in (0, batches.steps - 1) for r in range(processes)]
         assert 1 not in [stop - start for start, stop in spans]
     assert batch_size(n, 4, limit, processes) <= 4
 
 
-def _facts(kind: Any, subset: str | None) -> DataFacts:
-    val = SplitFacts(4, {}, subset=subset)
-    train = SplitFacts(20, {}, subset=subset)
-    return DataFacts("d", kind, train, val, None, None, None, None, None, None, None)
+def _facts(kind: Any, subset: str | None) -> DatasetInfo:
+    val = SplitInfo(4, {}, subset=subset)
+    train = SplitInfo(20, {}, subset=subset)
+    return DatasetInfo("d", kind, train, val, None, None, None, None, None, None, None)
 
 
 def test_a_run_becomes_six_steps_with_one_checkpoint_before_the_kill() -> None:
     config = small(RunConfig(), _facts("user", None), 2)
     assert config.train.max_steps == STEPS
-    assert config.train.epochs * Batches(20, config.data.batch_size).steps >= STEPS
+    assert config.train.epochs * EpochBatches(20, config.data.batch_size).steps >= STEPS
     assert (config.checkpoint.every_steps, config.checkpoint.every_epochs) == (CHECKPOINT, None)
     assert CHECKPOINT < KILLED_AFTER < STEPS
 

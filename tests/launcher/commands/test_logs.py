@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.commands import logs
-from lockstep.launcher.console.line_merger import WINDOW, Merger, merged, ranks_in_words
+from lockstep.launcher.console.line_merger import WINDOW, LineMerger, merged, ranks_in_words
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.slurm.job_log import note_job
 from tests.helpers.launch import LAUNCH, WATCHDOG
@@ -110,7 +110,7 @@ def test_lines_that_are_far_apart_are_shown_apart() -> None:
 def test_every_line_of_every_rank_is_there_as_often_as_it_was_written(
     lines: dict[int, list[str]], keep: int
 ) -> None:
-    merger, shown = Merger(), []
+    merger, shown = LineMerger(), []
     for _ in merger.feed_in_turns(lines):
         shown += merger.ready(keep)
     shown += merger.ready(0)

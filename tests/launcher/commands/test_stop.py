@@ -16,7 +16,7 @@ import pytest
 
 from lockstep.data.common.errors import LockstepError, MachineError, UsageError
 from lockstep.launcher.commands import stop as ask
-from lockstep.launcher.process.file_lock import myself, write_owner
+from lockstep.launcher.process.file_lock import current_owner, write_owner
 from lockstep.launcher.runs.run_status import read_status
 from lockstep.launcher.runs.slurm_status import Answer
 from lockstep.launcher.slurm import client as slurm_client
@@ -92,7 +92,7 @@ def test_only_a_process_that_is_known_to_be_the_holder_is_signalled(
             os.truncate(descriptor, 0)
         else:
             changed = {"start": {"start": 1}, "boot": {"boot": "another", "host": "node7"}}[other]
-            write_owner(descriptor, replace(myself(), **changed))
+            write_owner(descriptor, replace(current_owner(), **changed))
         os.close(descriptor)
         with pytest.raises(MachineError) as caught:
             ask.cancel("first", 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import UsageError
-from lockstep.data.common.suggest import did_you_mean
+from lockstep.data.common.suggest import closest_name
 from lockstep.launcher.config.resolution import recipes, resolve, to_yaml
 from lockstep.training.config.run_config import RunConfig
 
@@ -290,11 +290,11 @@ def test_any_override_is_taken_or_refused_in_printable_words(text):
 
 
 def test_did_you_mean():
-    assert did_you_mean("nmae", ["name", "size"]) == "name"
-    assert did_you_mean("Batch-Size", ["batch_size"]) == "batch_size"
-    assert did_you_mean("qqq", ["name", "size"]) is None
-    assert did_you_mean("n" * 10**6, ["n" * 10**6]) is None
-    assert did_you_mean("", []) is None
+    assert closest_name("nmae", ["name", "size"]) == "name"
+    assert closest_name("Batch-Size", ["batch_size"]) == "batch_size"
+    assert closest_name("qqq", ["name", "size"]) is None
+    assert closest_name("n" * 10**6, ["n" * 10**6]) is None
+    assert closest_name("", []) is None
 
 
 def test_reading_a_config_needs_no_torch():

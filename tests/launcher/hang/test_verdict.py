@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lockstep.launcher.hang.rank_evidence import Evidence
+from lockstep.launcher.hang.rank_evidence import RankEvidence
 from lockstep.launcher.hang.report import hang_error
 from lockstep.launcher.hang.verdict import judge_program, judge_training
 from lockstep.launcher.process.stack_dumps import parse
@@ -18,15 +18,15 @@ IN_REDUCE = [(f"{TORCH}/distributed/distributed_c10d.py", 9, "all_reduce"), ("/u
 IN_BARRIER = [(f"{TORCH}/distributed/distributed_c10d.py", 8, "barrier"), ("/u/train.py", 30, "main")]
 IN_BACKWARD = [(f"{TORCH}/autograd/graph.py", 8, "_engine_run_backward"), ("/u/train.py", 44, "main")]
 IN_SLEEP = [("/u/train.py", 12, "load"), ("/u/train.py", 40, "main")]
-WAITS = Evidence(0, 1, "S", idle=700, stack=IN_REDUCE, still=300, step=5, phase="training", silent=700)
+WAITS = RankEvidence(0, 1, "S", idle=700, stack=IN_REDUCE, still=300, step=5, phase="training", silent=700)
 STUCK = replace(WAITS, stack=IN_SLEEP)
 STOPPED = replace(WAITS, stack=(), state="T")
-LEFT = Evidence(0, left=True, idle=700)
+LEFT = RankEvidence(0, left=True, idle=700)
 BUSY = replace(STUCK, idle=1)
 SPINS = replace(WAITS, idle=0, device=True)
 
 
-def world(*ranks: Evidence) -> list[Evidence]:
+def world(*ranks: RankEvidence) -> list[RankEvidence]:
     return [replace(rank, rank=number) for number, rank in enumerate(ranks)]
 
 
@@ -107,7 +107,7 @@ def test_the_card_is_short_and_says_who_waits_where() -> None:
 
 
 def test_evidence_travels_as_json() -> None:
-    assert Evidence.from_json(json.loads(json.dumps(WAITS.to_json()))) == WAITS
+    assert RankEvidence.from_json(json.loads(json.dumps(WAITS.to_json()))) == WAITS
 
 
 def test_a_dump_is_read_thread_by_thread() -> None:

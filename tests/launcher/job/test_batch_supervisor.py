@@ -14,7 +14,7 @@ import pytest
 
 from lockstep.launcher.job import batch_supervisor as batch
 from lockstep.launcher.job import chained_job as successor
-from lockstep.launcher.job import retry as insist
+from lockstep.launcher.job import retry as retry_while_silent
 from lockstep.launcher.job.batch_supervisor import Batch
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.slurm import client as slurm_client
@@ -95,7 +95,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     for name in ("details", "submit", "folders", "requeue", "cancel"):
         monkeypatch.setattr(slurm_client, name, getattr(made, name))
     monkeypatch.setattr(batch, "_WISHES", ())
-    monkeypatch.setattr(insist, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(retry_while_silent, "_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(successor, "_NOTED_SECONDS", 0.0)
     return made
 
@@ -247,7 +247,7 @@ def test_a_job_is_submitted_once_when_slurm_answers_again(
 def test_the_end_is_noted_before_a_long_silence_and_what_it_would_leave_behind(
     slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(insist, "_SECONDS", -1.0)
+    monkeypatch.setattr(retry_while_silent, "_SECONDS", -1.0)
     seen: list[str] = []
     folder = runs_root() / "r"
     real = slurm.requeue
@@ -281,7 +281,7 @@ def test_a_start_waits_for_a_silent_controller(slurm: Slurm, live: Live) -> None
 def test_a_start_that_gets_no_answer_at_all_says_so(
     slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(insist, "_SECONDS", -1.0)
+    monkeypatch.setattr(retry_while_silent, "_SECONDS", -1.0)
     slurm.silent = 9
     with pytest.raises(SlurmSilentError):
         live()

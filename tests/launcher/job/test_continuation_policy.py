@@ -10,14 +10,14 @@ import pytest
 
 from lockstep.launcher.job.continuation_policy import (
     End,
+    attempts_without_end,
+    cause_from_job_state,
     decide,
     describe,
     ends,
-    last_verdict,
-    lost_to,
-    unsettled,
+    last_decision,
 )
-from lockstep.launcher.job.end_cause import Began, of_slurm, why
+from lockstep.launcher.job.end_cause import AttemptStart, cause_from_slurm, why
 from lockstep.launcher.slurm.job_spec import JobSpec
 
 GAINED, LIMIT = End("preempted", 75, gained=True), End("limit", 75, gained=True)
@@ -89,8 +89,8 @@ def test_the_job_log_tells_of_ends_since_somebody_submitted_the_run() -> None:
         {"event": "started", "job": "2", "restart": 0, "step": 5},
     ]
     assert ends(events) == [LIMIT]
-    assert unsettled(events) == [events[-1]]
-    found = last_verdict(events)
+    assert attempts_without_end(events) == [events[-1]]
+    found = last_decision(events)
     assert found is not None
     assert (found.action, found.is_last) == ("continue", False)
     assert ends([*events, {"event": "submitted", "job": "3"}]) == []
@@ -106,7 +106,7 @@ def test_the_job_log_tells_of_ends_since_somebody_submitted_the_run() -> None:
     ],
 )  # fmt: skip
 def test_an_attempt_that_said_nothing(state: str, cause: str) -> None:
-    assert lost_to(state) == cause
+    assert cause_from_job_state(state) == cause
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_attempt_that_said_nothing(state: str, cause: str) -> None:
     ],
 )
 def test_what_slurm_did(details: dict[str, str], cause: str | None) -> None:
-    assert of_slurm(details, 2) == cause
+    assert cause_from_slurm(details, 2) == cause
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_what_slurm_did(details: dict[str, str], cause: str | None) -> None:
 def test_a_script_that_slurm_ended_early_is_not_blamed(
     tmp_path: Path, details: dict[str, str], seconds: float, *, gained: bool
 ) -> None:
-    began = Began(2, 0, time.time() - seconds)
+    began = AttemptStart(2, 0, time.time() - seconds)
     end = why(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
     assert end.gained is gained

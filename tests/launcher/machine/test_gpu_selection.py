@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lockstep.data.common.errors import MachineError, UsageError
-from lockstep.launcher.machine.gpu_selection import use_of, want_gpus
+from lockstep.launcher.machine.gpu_selection import describe_gpu_users, select_gpus
 from lockstep.launcher.machine.machine import Machine
 from lockstep.launcher.machine.nvml import Device
 
@@ -44,9 +44,9 @@ def test_gpus_are_counted_listed_named_or_idle(
     """Positions are those among the visible ones; names are handed on as CUDA_VISIBLE_DEVICES has them."""
     if candidates is None:
         with pytest.raises(UsageError):
-            want_gpus(SERVER, asked, None)
+            select_gpus(SERVER, asked, None)
         return
-    wanted = want_gpus(SERVER, asked, None)
+    wanted = select_gpus(SERVER, asked, None)
     assert (wanted.candidates, wanted.count) == (candidates, count)
 
 
@@ -55,20 +55,20 @@ def test_gpus_are_counted_listed_named_or_idle(
 )
 def test_what_makes_no_sense_is_refused(asked: str) -> None:
     with pytest.raises(UsageError, match="--gpus"):
-        want_gpus(SERVER, asked, None)
+        select_gpus(SERVER, asked, None)
 
 
 @pytest.mark.parametrize("asked", ["GPU-44", "GPU-", "idle:3", "idle:4", "0,3"])
 def test_what_is_not_there_is_refused(asked: str) -> None:
     with pytest.raises(MachineError, match=f"--gpus {asked}"):
-        want_gpus(SERVER, asked, None)
+        select_gpus(SERVER, asked, None)
     with pytest.raises(MachineError, match="no GPU"):
-        want_gpus(LAPTOP, asked, None)
+        select_gpus(LAPTOP, asked, None)
 
 
 def test_who_keeps_a_gpu_from_being_idle_is_named() -> None:
     with pytest.raises(MachineError) as caught:
-        want_gpus(SERVER, "idle:3", None)
+        select_gpus(SERVER, "idle:3", None)
     first, second = caught.value.message.split("\n")
     assert first == "--gpus idle:3: 2 of 3 GPUs are idle"
     assert second.startswith(f"GPU 0: used by process {os.getpid()} (")
@@ -88,7 +88,7 @@ def test_who_keeps_a_gpu_from_being_idle_is_named() -> None:
 def test_a_gpu_is_idle_only_where_the_driver_says_so(
     pids: tuple[int, ...] | None, used: int | None, words: str
 ) -> None:
-    use = use_of(Device(0, "GPU-aa", "", pids, used))
+    use = describe_gpu_users(Device(0, "GPU-aa", "", pids, used))
     assert bool(use) == bool(words)
     assert words in use
-    assert use_of(None)
+    assert describe_gpu_users(None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lockstep.launcher.process import process_tree as family
-from lockstep.launcher.process.process_tree import Process, descendants, end_all, process_of, spare
+from lockstep.launcher.process.process_tree import Process, descendants, kill_processes, process_of, spare
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_what_one_look_has_missed_the_next_one_finds(children: list[subprocess.P
         found = {process for child in children if (process := process_of(child.pid)) is not None}
         return found if looks > 1 else set()
 
-    assert end_all(find) == set()
+    assert kill_processes(find) == set()
     assert [process_of(child.pid) for child in children] == [None, None]
 
 

@@ -9,24 +9,24 @@ import pytest
 
 from lockstep.data.common.atomic_files import write_json
 from lockstep.data.common.errors import DamagedError, UsageError
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.machine.machine import Machine
-from lockstep.launcher.machine.placement import choose_world
+from lockstep.launcher.machine.placement import choose_layout
 from lockstep.launcher.runs.run_folder import create_run, find_run, read_outcome, runs_root
 from lockstep.launcher.train.plan import LaunchPlan
-from lockstep.launcher.train.run_files import fill_run, run_spec
+from lockstep.launcher.train.run_files import build_run_spec, write_run_files
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import read_spec
 
-FACTS = DataFacts(
-    "x", "user", SplitFacts(7, {}), None, (2,), "float32", None, None, (), None, None, None, "f"
+FACTS = DatasetInfo(
+    "x", "user", SplitInfo(7, {}), None, (2,), "float32", None, None, (), None, None, None, "f"
 )
 
 
 def _fill(folder: Path, config: RunConfig | None = None) -> None:
-    world = choose_world(Machine(2, (), "here"), None, 1)
+    world = choose_layout(Machine(2, (), "here"), None, 1)
     plan = LaunchPlan(folder.name, config or RunConfig(), FACTS, world)
-    fill_run(folder, plan, run_spec(plan, folder.parent, None), "data: {}\n")
+    write_run_files(folder, plan, build_run_spec(plan, folder.parent, None), "data: {}\n")
 
 
 def test_runs_lie_where_the_environment_says_else_in_the_folder_of_the_command(

@@ -18,7 +18,7 @@ from lockstep.launcher.commands import status as board
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_lock import held
 from lockstep.launcher.runs.run_status import age, all_runs, read_status
-from lockstep.launcher.runs.stop_requests import note_stop, write_request
+from lockstep.launcher.runs.stop_requests import record_stop_reason, write_request
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 from tests.helpers.run_folders import locked_by_another, make_run, step_event
 
@@ -147,7 +147,7 @@ def test_a_run_that_was_asked_to_stop_is_stopping_and_the_next_attempt_is_not() 
         assert read_status(folder).status == "stopping"
     with held(folder):
         assert read_status(folder).status == "running"
-        note_stop(folder, "SIGTERM")
+        record_stop_reason(folder, "SIGTERM")
         assert read_status(folder).status == "stopping"
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_run_is_not_listed_and_a_script_and_one_being_prepared_are(tm
             "script": "done",
         }
     assert read_status(runs_root() / "script").to_json()["kind"] == "run"
-    assert not read_status(runs_root() / "script").can_go_on
+    assert not read_status(runs_root() / "script").is_resumable
     assert all_runs(tmp_path / "nowhere") == []
 
 

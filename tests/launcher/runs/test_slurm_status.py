@@ -14,7 +14,7 @@ from lockstep.launcher.runs import slurm_status as job_state
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_lock import held
 from lockstep.launcher.runs.run_status import read_status
-from lockstep.launcher.runs.slurm_status import Answer, ask, brief, with_jobs, words
+from lockstep.launcher.runs.slurm_status import Answer, ask, job_summary, merge_job_status, words
 from lockstep.launcher.slurm.client import Job
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
@@ -70,7 +70,7 @@ SILENT = Answer(problem="no answer in 5 s")
 def test_slurm_and_the_run_are_reconciled(
     outcome: str | None, answer: Answer, status: str, disagreement: str | None
 ) -> None:
-    found = with_jobs(read_status(submitted_run("r", "1", "2", outcome=outcome)), answer)
+    found = merge_job_status(read_status(submitted_run("r", "1", "2", outcome=outcome)), answer)
     assert (found.status, found.slurm["disagreement"]) == (status, disagreement)
     assert (disagreement or "job") in "\n".join(words(found))
 
@@ -81,10 +81,10 @@ def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys:
     if by != "scancel":
         note_job(folder, "cancelled", "1", why="launch stop")
     answers = {"launch, forgotten": queue_answer(), "launch, silent": SILENT}
-    found = with_jobs(read_status(folder), answers.get(by, queue_answer("CANCELLED")))
+    found = merge_job_status(read_status(folder), answers.get(by, queue_answer("CANCELLED")))
     assert (found.status, found.slurm["disagreement"]) == ("stopped", None)
-    assert (found.was_interrupted, found.can_go_on, found.is_over) == (False, True, True)
-    assert "!" not in brief(found)
+    assert (found.was_interrupted, found.is_resumable, found.is_over) == (False, True, True)
+    assert "!" not in job_summary(found)
     shown = board.details(found)
     assert shown[0] == "r: stopped before it began"
     assert shown[-1] == "go on with `launch resume r`"
@@ -110,21 +110,21 @@ def test_a_job_that_began_or_still_lives_was_not_withdrawn(event: str, answer: A
     else:
         note_job(folder, event, "1")
         note_job(folder, "submitted", "2") if len(answer.jobs) > 1 else None
-    assert with_jobs(read_status(folder), answer).status == status
+    assert merge_job_status(read_status(folder), answer).status == status
 
 
 def test_a_run_whose_lock_is_held_runs_and_slurm_may_not_know_it() -> None:
     folder = submitted_run("r", "1")
     with held(folder):
-        assert with_jobs(read_status(folder), queue_answer("RUNNING")).slurm["disagreement"] is None
-        gone = with_jobs(read_status(folder), queue_answer())
-        silent = with_jobs(read_status(folder), SILENT)
+        assert merge_job_status(read_status(folder), queue_answer("RUNNING")).slurm["disagreement"] is None
+        gone = merge_job_status(read_status(folder), queue_answer())
+        silent = merge_job_status(read_status(folder), SILENT)
     assert (gone.status, silent.status) == ("running", "running")
     assert gone.slurm["disagreement"] == "SLURM: no job 1; yet a process holds the run"
 
 
 def test_what_waits_behind_a_job_is_told() -> None:
-    found = with_jobs(
+    found = merge_job_status(
         read_status(submitted_run("r", "1", "2")), queue_answer("RUNNING", "PENDING", reason="Dependency")
     )
     assert (found.slurm["job"], found.slurm["next"]) == ("1", "2")
@@ -135,14 +135,14 @@ def test_a_chained_job_that_was_not_needed_says_nothing_of_the_run() -> None:
     folder = submitted_run("x", "1", outcome="done")
     note_job(folder, "submitted", "2", after="1")
     note_job(folder, "cancelled", "2")
-    found = with_jobs(read_status(folder), queue_answer("COMPLETED", "CANCELLED"))
+    found = merge_job_status(read_status(folder), queue_answer("COMPLETED", "CANCELLED"))
     assert (found.slurm["job"], found.slurm["disagreement"]) == ("1", None)
 
 
 def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None:
     folder = submitted_run("r", "1")
     note_job(folder, "started", "1")
-    assert with_jobs(read_status(folder), SILENT).status == "running"
+    assert merge_job_status(read_status(folder), SILENT).status == "running"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch:
     runs = [submitted_run("a", "1"), submitted_run("b", "2")]
     with (runs[1] / "slurm" / "jobs.jsonl").open("a") as log:
         log.write(line + "\n")
-    told = [with_jobs(read_status(run), ask(runs)) for run in runs]
+    told = [merge_job_status(read_status(run), ask(runs)) for run in runs]
     assert [found.status for found in told] == ["queued", "failed"]
     assert told[1].slurm["jobs"] == ["2"]
     assert asked[0] == ["1", "2"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.runs.stop_requests import (
-    drop_requests,
+    clear_requests,
     is_stopping,
-    note_stop,
+    record_stop_reason,
     take_request,
     waits,
     write_request,
@@ -30,7 +30,7 @@ def test_a_request_is_taken_once_and_stays_on_record(tmp_path: Path) -> None:
     assert before <= taken.time <= time.time()
     assert "process" in taken.by
     assert (take_request(tmp_path), waits(tmp_path), is_stopping(tmp_path)) == (None, False, True)
-    drop_requests(tmp_path)
+    clear_requests(tmp_path)
     assert (is_stopping(tmp_path), list(tmp_path.iterdir())) == (False, [])
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_request_is_none_and_is_out_of_the_way(tmp_path: Path, text: 
 
 
 def test_a_stop_by_signal_is_noted(tmp_path: Path) -> None:
-    note_stop(tmp_path, "SIGTERM")
+    record_stop_reason(tmp_path, "SIGTERM")
     assert is_stopping(tmp_path)
     assert take_request(tmp_path) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockstep.launcher.slurm.node_resources import Need, Node, parse_nodes, why_to_wait
+from lockstep.launcher.slurm.node_resources import Node, NodeRequirements, explain_queue_wait, parse_nodes
 
 SAID = """\
 low|n1|8|24105|gpu:2|drained*|disk x|y
@@ -42,14 +42,14 @@ def test_sinfo_s_lines_are_nodes() -> None:
     ],
 )
 def test_a_job_fits_by_what_the_nodes_have_whatever_their_state(partitions, asked, fits):
-    need = Need([{"PartitionName": name} for name in partitions.split()], **asked)
+    need = NodeRequirements([{"PartitionName": name} for name in partitions.split()], **asked)
     assert need.fits(NODES) is fits
 
 
 def test_who_waits_is_told_for_what() -> None:
     begin, end = "SLURM sees no place for the job at the moment (w): ", "; it may have to wait"
-    assert why_to_wait(NODES, "w") == f"{begin}n1 is drained (disk x|y){end}"
-    assert why_to_wait(NODES[1:], "w") == f"{begin}nodes may be reserved{end}"
+    assert explain_queue_wait(NODES, "w") == f"{begin}n1 is drained (disk x|y){end}"
+    assert explain_queue_wait(NODES[1:], "w") == f"{begin}nodes may be reserved{end}"
     down = [Node("low", f"n{number}", 1, 1, 0, "down", "none") for number in range(5)]
     named = "n0 is down, n1 is down, n2 is down and 2 more"
-    assert why_to_wait([*down, *down], "w") == f"{begin}{named}{end}"
+    assert explain_queue_wait([*down, *down], "w") == f"{begin}{named}{end}"

@@ -8,8 +8,8 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.resolution import resolve
-from lockstep.launcher.slurm.exported_environment import for_the_job, withheld
-from lockstep.launcher.slurm.secrets import is_secret_name, is_token, secret_option
+from lockstep.launcher.slurm.exported_environment import for_the_job, withheld_variables
+from lockstep.launcher.slurm.secrets import find_secret_option, is_secret_name, looks_like_token
 
 NAMES = (
     "WANDB_API_KEY", "APIKEY", "HF_TOKEN", "GITHUB_PAT", "MYSQL_PWD", "PWD_OF_ME", "PGPASSWORD", "PGPASS", "DB_PASSWD",
@@ -56,14 +56,14 @@ PLAIN_VALUES = {
 def test_an_address_with_any_user_stays_and_is_named(name, values):
     for value in values:
         assert for_the_job({name: value}, ["MINE"]) == {}
-        assert withheld({name: value, "OTHER": value}, ["MINE"]) == [name]
+        assert withheld_variables({name: value, "OTHER": value}, ["MINE"]) == [name]
 
 
 @pytest.mark.parametrize(("name", "values"), PLAIN_VALUES.items())
 def test_another_value_travels(name, values):
     for value in values:
         assert for_the_job({name: value}, ["MINE"]) == {name: value}
-        assert withheld({name: value}, ["MINE"]) == []
+        assert withheld_variables({name: value}, ["MINE"]) == []
 
 
 HF = "hf_" + "aB3" * 8
@@ -130,7 +130,7 @@ def test_another_set_up_line_is_taken(line):
     ["--api-key", "--hf-token=x", "--token", "-token=x", "--db-password", "--client_secret", "--pwd"],
 )
 def test_an_argument_that_sounds_like_a_secret(argument):
-    assert secret_option(argument) == argument.partition("=")[0]
+    assert find_secret_option(argument) == argument.partition("=")[0]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_an_argument_that_sounds_like_a_secret(argument):
     ],
 )
 def test_another_argument(argument):
-    assert secret_option(argument) == ""
+    assert find_secret_option(argument) == ""
 
 
 def test_a_token_is_known_by_its_form():
-    assert is_token(HF)
-    assert is_token("--x=ghp_" + "a1" * 18)
-    assert not is_token("hf_internal")
-    assert not is_token("task-abcdefghijklmnopqrstuvwxyz")
-    assert not is_token("0123456789abcdef0123456789abcdef01234567")
+    assert looks_like_token(HF)
+    assert looks_like_token("--x=ghp_" + "a1" * 18)
+    assert not looks_like_token("hf_internal")
+    assert not looks_like_token("task-abcdefghijklmnopqrstuvwxyz")
+    assert not looks_like_token("0123456789abcdef0123456789abcdef01234567")

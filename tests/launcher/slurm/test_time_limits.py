@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.launcher.slurm.option_types import normal_time, seconds_of
+from lockstep.launcher.slurm.option_types import normalise_time_limit, time_limit_seconds
 
 TIMES = {
     "4:00:00": "04:00:00", "90min": "01:30:00", "2h": "02:00:00", "1-12:00:00": "1-12:00:00", "1d12h": "1-12:00:00",
@@ -17,8 +17,8 @@ TIMES = {
 
 @pytest.mark.parametrize(("text", "normal"), TIMES.items())
 def test_time_limits_have_one_form(text, normal):
-    assert normal_time(text) == normal
-    assert normal_time(normal) == normal
+    assert normalise_time_limit(text) == normal
+    assert normalise_time_limit(normal) == normal
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ def test_time_limits_have_one_form(text, normal):
 )
 def test_times_that_are_none_or_mean_two_things_are_refused(text):
     with pytest.raises(ValueError, match=r"must|minutes and seconds"):
-        normal_time(text)
+        normalise_time_limit(text)
 
 
 @given(st.integers(1, 3_000 * 86_400))
 def test_every_limit_keeps_its_length(seconds):
-    assert seconds_of(normal_time(f"{seconds}s")) == seconds
+    assert time_limit_seconds(normalise_time_limit(f"{seconds}s")) == seconds

@@ -7,7 +7,7 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.resolution import resolve
 from lockstep.launcher.submit.cluster_profiles import command_line, find_profile
-from lockstep.launcher.submit.option_layers import Layer, job_options
+from lockstep.launcher.submit.option_layers import OptionLayer, job_options
 from tests.helpers.job_options import options_of, write_profiles
 
 
@@ -19,9 +19,9 @@ def test_later_wins_and_every_option_knows_who_said_so(tmp_path, monkeypatch):
     )
     (tmp_path / "c.yaml").write_text("slurm: {time: 2h, account: you, sbatch: {exclusive: true}}\n")
     resolved = resolve(str(tmp_path / "c.yaml"), ["slurm.qos=high"])
-    from lockstep.launcher.submit.job_plan import of_config
+    from lockstep.launcher.submit.job_plan import slurm_layer
 
-    layers = [find_profile(None, "big").layer, of_config(resolved), command_line({"time": "3h", "cpu": 2})]
+    layers = [find_profile(None, "big").layer, slurm_layer(resolved), command_line({"time": "3h", "cpu": 2})]
     options = job_options(layers)
     assert options.slurm.model_dump() == {
         "nodes": 1, "cpu": 2, "time": "03:00:00", "partition": "b", "account": "you", "qos": "high",
@@ -37,6 +37,6 @@ def test_later_wins_and_every_option_knows_who_said_so(tmp_path, monkeypatch):
 def test_gpus_and_cpu_exclude_each_other_within_a_source_and_replace_each_other_across():
     with pytest.raises(UsageError, match="not both"):
         options_of(gpus="2", cpu=2)
-    options = job_options([Layer({"gpus": 2}, {"gpus": "p"}), Layer({"cpu": 3}, {"cpu": "c"})])
+    options = job_options([OptionLayer({"gpus": 2}, {"gpus": "p"}), OptionLayer({"cpu": 3}, {"cpu": "c"})])
     assert (options.slurm.gpus, options.slurm.cpu) == (None, 3)
     assert "gpus" not in options.origins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.slurm.node_resources import Need
+from lockstep.launcher.slurm.node_resources import NodeRequirements
 from lockstep.launcher.slurm.tool_call import Answer, SlurmSilentError
 from lockstep.launcher.submit.scheduler import refusal
 
@@ -28,17 +28,17 @@ REFUSAL = (
 @pytest.mark.parametrize("said", SILENCE)
 def test_silence_is_no_refusal(said):
     error = Answer(("sbatch", "x"), 1, "", said).error()
-    assert refusal(error, Need()) is error
+    assert refusal(error, NodeRequirements()) is error
 
 
 def test_no_answer_is_no_refusal():
     error = SlurmSilentError("sbatch x\nno answer in 60 s")
-    assert refusal(error, Need()) is error
+    assert refusal(error, NodeRequirements()) is error
 
 
 @pytest.mark.parametrize("said", REFUSAL)
 def test_a_refusal_is_told_in_the_site_s_own_words(said):
-    told = refusal(Answer(("sbatch", "x"), 1, "", said).error(), Need())
+    told = refusal(Answer(("sbatch", "x"), 1, "", said).error(), NodeRequirements())
     assert isinstance(told, UsageError)
     assert told.message.startswith("SLURM refuses the job: ")
     assert told.message.endswith(said.rpartition(": ")[2])

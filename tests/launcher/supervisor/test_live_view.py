@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockstep.launcher.supervisor.live_view import View
+from lockstep.launcher.supervisor.live_view import LiveView
 from lockstep.launcher.supervisor.rank_outputs import ERR, OUT
 
 TRACEBACK = b"first\nTraceback\n\nDuring\n\nTraceback\nlast"
@@ -13,7 +13,7 @@ TRACEBACK = b"first\nTraceback\n\nDuring\n\nTraceback\nlast"
 def test_equal_lines_stand_there_once_and_every_rank_keeps_its_order(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    view = View()
+    view = LiveView()
     for rank in (1, 2, 3):
         view.feed(rank, ERR, TRACEBACK + b" of 2" * (rank == 2) + b"\n")
     view.close()
@@ -27,7 +27,7 @@ def test_equal_lines_stand_there_once_and_every_rank_keeps_its_order(
 def test_rank_0_is_shown_byte_for_byte_and_others_cannot_touch_the_terminal(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    view = View()
+    view = LiveView()
     view.feed(0, OUT, b"\xff caf\xe9 \x1b[31mred")
     view.feed(0, ERR, b"warned\n")
     view.feed(1, OUT, b"10 %\r20 %\rall \xe9 \x1b[2J\r\n")
@@ -41,7 +41,7 @@ def test_rank_0_is_shown_byte_for_byte_and_others_cannot_touch_the_terminal(
 
 
 def test_a_flood_of_equal_lines_is_complete(capfd: pytest.CaptureFixture[str]) -> None:
-    view = View()
+    view = LiveView()
     for _ in range(20):
         for rank in (1, 2):
             view.feed(rank, OUT, b"again\n" * 1000)

@@ -15,7 +15,7 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.process.file_lock import read_owner
 from lockstep.launcher.runs.run_folder import LOCK, runs_root
-from lockstep.launcher.sweep.job_array import is_of_slurm, sweep_there
+from lockstep.launcher.sweep.job_array import is_submitted_sweep, submit_sweep
 from lockstep.launcher.sweep.request import SweepRequest, create
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 
@@ -32,18 +32,20 @@ from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 def test_an_option_of_slurm_needs_a_submission(said: dict[str, Any], words: str) -> None:
     asked = ("own.yaml", ["train.seed=0..1"])
     with pytest.raises(UsageError, match=words):
-        is_of_slurm(None, SweepRequest(*asked, **said))
-    assert is_of_slurm(None, SweepRequest(*asked, **said, submit=True))
-    assert not is_of_slurm(None, SweepRequest(*asked, slurm={"hang_timeout": 9.0, "sbatch": {}, "mem": None}))
+        is_submitted_sweep(None, SweepRequest(*asked, **said))
+    assert is_submitted_sweep(None, SweepRequest(*asked, **said, submit=True))
+    assert not is_submitted_sweep(
+        None, SweepRequest(*asked, slurm={"hang_timeout": 9.0, "sbatch": {}, "mem": None})
+    )
 
 
 def test_what_a_job_asks_for_cannot_vary_and_a_sweep_stays_where_it_began(own: Path) -> None:
     request = SweepRequest(str(own / "own.yaml"), ["slurm.time=1h,2h"], submit=True)
     with pytest.raises(UsageError, match=r"slurm\.time varies"):
-        sweep_there(None, request)
+        submit_sweep(None, request)
     here = create(SweepRequest(str(own / "own.yaml"), ["train.seed=0..1"], name="s"))
     with pytest.raises(UsageError, match="trained on this machine"):
-        is_of_slurm(here, SweepRequest("s", [], submit=True))
+        is_submitted_sweep(here, SweepRequest("s", [], submit=True))
 
 
 FRAIL = """

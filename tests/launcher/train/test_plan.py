@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import LockstepError, MachineError, UsageError
-from lockstep.data.config.dataset_info import DataFacts, SplitFacts
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.machine.machine import Machine
-from lockstep.launcher.machine.placement import choose_world
+from lockstep.launcher.machine.placement import choose_layout
 from lockstep.launcher.train.plan import LaunchPlan, summary, table
 from lockstep.training.config.run_config import RunConfig
 
 LAPTOP = Machine(cores=8, gpus=(), hostname="laptop")
 SERVER = Machine(cores=16, gpus=("4", "GPU-abc", "7"), hostname="server")
-FACTS = DataFacts(
+FACTS = DatasetInfo(
     name="pictures",
     kind="arrays",
-    train=SplitFacts(1009, {}),
-    val=SplitFacts(211, {}),
+    train=SplitInfo(1009, {}),
+    val=SplitInfo(211, {}),
     input_shape=(1, 8, 8),
     input_dtype="uint8",
     classes=3,
@@ -33,14 +33,14 @@ FACTS = DataFacts(
 
 def _plan(cpu: int = 2, machine: Machine = LAPTOP, n: int = 1009, **data: object) -> LaunchPlan:
     config = RunConfig.model_validate({"data": {"batch_size": 31, **data}, "train": {"epochs": 2}})
-    facts = replace(FACTS, train=SplitFacts(n, {}))
-    return LaunchPlan("first", config, facts, choose_world(machine, None, cpu))
+    facts = replace(FACTS, train=SplitInfo(n, {}))
+    return LaunchPlan("first", config, facts, choose_layout(machine, None, cpu))
 
 
 def test_with_neither_option_it_is_every_gpu_else_one_cpu_process() -> None:
-    world = choose_world(SERVER, None, None)
+    world = choose_layout(SERVER, None, None)
     assert (world.device, world.processes, world.gpus, world.threads) == ("gpu", 3, SERVER.gpus, 5)
-    world = choose_world(LAPTOP, None, None)
+    world = choose_layout(LAPTOP, None, None)
     assert (world.device, world.processes, world.gpus, world.threads) == ("cpu", 1, (), 8)
 
 
@@ -56,13 +56,13 @@ def test_with_neither_option_it_is_every_gpu_else_one_cpu_process() -> None:
     ],
 )
 def test_gpus_are_counted_or_listed_among_those_that_are_visible(asked: str, gpus: tuple[str, ...]) -> None:
-    assert choose_world(SERVER, asked, None).gpus == gpus
+    assert choose_layout(SERVER, asked, None).gpus == gpus
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "1.5", "", ",", "a", "0;1", "0,0", "1,01", "²"])
 def test_gpus_that_make_no_sense_are_refused(asked: str) -> None:
     with pytest.raises(UsageError):
-        choose_world(SERVER, asked, None)
+        choose_layout(SERVER, asked, None)
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def test_gpus_that_make_no_sense_are_refused(asked: str) -> None:
 )
 def test_gpus_that_are_not_there_are_refused(machine: Machine, asked: str) -> None:
     with pytest.raises(MachineError, match="this machine has") as caught:
-        choose_world(machine, asked, None)
+        choose_layout(machine, asked, None)
     assert "--cpu" in caught.value.hint
 
 
 @pytest.mark.parametrize("cpu", [0, -3])
 def test_fewer_than_one_process_is_refused(cpu: int) -> None:
     with pytest.raises(UsageError, match=f"--cpu {cpu}"):
-        choose_world(LAPTOP, None, cpu)
+        choose_layout(LAPTOP, None, cpu)
 
 
 def test_both_options_at_once_are_refused() -> None:
     with pytest.raises(UsageError, match="exclude"):
-        choose_world(SERVER, "1", 1)
+        choose_layout(SERVER, "1", 1)
 
 
 @given(
@@ -96,7 +96,7 @@ def test_it_is_what_was_asked_for_or_an_error(
 ) -> None:
     machine = Machine(cores, tuple(map(str, range(gpus))), "any")
     try:
-        world = choose_world(machine, asked, cpu)
+        world = choose_layout(machine, asked, cpu)
     except LockstepError:
         return
     assert world.processes == (cpu or len(world.gpus) or 1)
@@ -150,7 +150,7 @@ def test_many_shares_are_counted_instead_of_listed() -> None:
 
 
 def test_gpus_are_named_and_threads_are_not() -> None:
-    plan = replace(_plan(), world=choose_world(SERVER, "2", None))
+    plan = replace(_plan(), world=choose_layout(SERVER, "2", None))
     (line,) = summary(plan)
     assert "first: 2 GPU processes, pictures" in line
     assert [row[6:].split("  ")[0].strip() for row in table(plan)[1:3]] == ["gpu 4", "gpu GPU-abc"]

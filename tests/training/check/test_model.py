@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from lockstep.training.check.loss_checks import split
-from lockstep.training.check.model_checks import check_mixing, check_randomness, check_unused
-from lockstep.training.session.step_seeding import StepRandomness
+from lockstep.training.check.model_checks import check_randomness, check_sample_independence, check_unused
+from lockstep.training.session.step_seeding import StepSeeder
 
 SIZES = [1, 2, 9]  # of the parts into which the samples are cut
 
@@ -46,7 +46,7 @@ class Inline(nn.Module):
 def test_mixing_samples_in_evaluation_is_seen_and_named(model: nn.Module, who: str | None) -> None:
     x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     model.train()
-    found = check_mixing(model, x, split(x, [2, 3, 7]))
+    found = check_sample_independence(model, x, split(x, [2, 3, 7]))
     assert (found.verdict == "FAIL") == (who is not None)
     assert who is None or found.what.endswith(who)
     assert all(module.training for module in model.modules())
@@ -64,7 +64,7 @@ class Wide(Squeezing):
 
 @pytest.mark.parametrize("model", [Squeezing(), Wide()])
 def test_an_output_that_loses_the_batch_of_one_is_seen(model: nn.Module) -> None:
-    found = check_mixing(model, torch.ones(12, 4), [torch.ones(size, 4) for size in SIZES])
+    found = check_sample_independence(model, torch.ones(12, 4), [torch.ones(size, 4) for size in SIZES])
     assert found.verdict == "FAIL"
     assert "its output for 1 of 12 samples has not 1 rows" in found.what
     assert "squeeze" in found.advice
@@ -123,7 +123,7 @@ RANDOM: dict[str, tuple[nn.Module, str, str, str]] = {
 @pytest.mark.parametrize("name", RANDOM)
 def test_what_no_step_seeds_is_seen_and_named(name: str) -> None:
     layer, verdict, words, still = RANDOM[name]
-    draws = StepRandomness(0, 0, torch.device("cpu"))
+    draws = StepSeeder(0, 0, torch.device("cpu"))
     found, stilled = check_randomness(_random_model(layer), torch.ones(2, 4), draws)
     assert (found.verdict, stilled) == (verdict, still)
     assert words in found.what
@@ -139,7 +139,7 @@ def test_a_draw_between_modules_is_their_parents() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.second(self.first(x) * random.SystemRandom().random())
 
-    found, _ = check_randomness(Net(), torch.ones(2, 4), StepRandomness(0, 0, torch.device("cpu")))
+    found, _ = check_randomness(Net(), torch.ones(2, 4), StepSeeder(0, 0, torch.device("cpu")))
     assert "Net (the whole model) gives another output" in found.what
 
 

@@ -11,7 +11,7 @@ import torch
 from lockstep.data.common.errors import TrainingError
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
-from lockstep.training.check.run_checks import part_sizes, probe
+from lockstep.training.check.run_checks import probe, split_sizes
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.rank.process_group import Group
 from tests.helpers.check_mistakes import MISTAKES, write_project
@@ -110,6 +110,6 @@ def test_the_learning_rates_are_those_of_the_whole_run(folder: Path, alone: Grou
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 4, 12])
 def test_parts_are_the_whole(samples: int) -> None:
-    sizes = part_sizes(samples)
+    sizes = split_sizes(samples)
     assert sum(sizes) == samples
     assert min(sizes) >= 1

@@ -7,8 +7,8 @@ import torch
 
 from lockstep.data.common.errors import TrainingError
 from lockstep.training.checkpoint import background_writer as writer
-from lockstep.training.checkpoint.background_writer import Writer
-from lockstep.training.checkpoint.storage import Snapshot
+from lockstep.training.checkpoint.background_writer import CheckpointWriter
+from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.tracking.event_log import EventLog
 
 
@@ -20,8 +20,8 @@ def test_an_error_that_nobody_foresaw_is_not_lost_with_its_thread(
 
     monkeypatch.setattr(writer, "write_checkpoint", fail)
     events = EventLog(tmp_path / "metrics.jsonl", lambda: None)
-    writing = Writer(tmp_path, events, lambda: None, None)
-    writing.write(Snapshot({"w": torch.ones(2)}, {}, {"step": 3}), set())
+    writing = CheckpointWriter(tmp_path, events, lambda: None, None)
+    writing.write(CheckpointContents({"w": torch.ones(2)}, {}, {"step": 3}), set())
     with pytest.raises(TrainingError, match="the checkpoint of step 3 cannot be written: KeyError"):
         writing.finish()
     events.close()

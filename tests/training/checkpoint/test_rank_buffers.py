@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lockstep.training.checkpoint.rank_buffers import gathered, restore
-from lockstep.training.components.expanded_buffers import give_own_memory
+from lockstep.training.components.expanded_buffers import materialise_expanded_buffers
 from lockstep.training.rank.process_group import Group
 
 
@@ -96,7 +96,7 @@ def test_an_expanded_buffer_gets_memory_of_its_own_and_stays_one_for_all_who_sha
     for layer in model[:2]:
         layer.register_buffer("shared", shared)
         layer.register_buffer("plain", plain)
-    give_own_memory(model)
+    materialise_expanded_buffers(model)
     assert model[0].shared is model[1].shared
     assert torch.equal(model[0].shared, shared)
     assert model[0].shared.is_contiguous()

@@ -7,20 +7,20 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.training.checkpoint.retention import Ranking, superseded
+from lockstep.training.checkpoint.retention import BestCheckpoints, superseded
 from lockstep.training.config.run_config import CheckpointConfig
 
 
 def test_the_best_are_kept_the_older_of_equals() -> None:
-    config, ranking = CheckpointConfig(keep_best=2), Ranking()
+    config, ranking = CheckpointConfig(keep_best=2), BestCheckpoints()
     kept = [
         ranking.update(config, step, {"val/loss": loss})
         for step, loss in enumerate([3.0, 2.0, 2.0, 2.0, 1.0, math.nan])
     ]
     assert kept == [True, True, True, False, True, False]
     assert ranking.steps == {4, 1}
-    assert not Ranking().update(CheckpointConfig(keep_best=0), 1, {"val/loss": 1.0})
-    assert not Ranking().update(CheckpointConfig(), 1, {"train/loss": 1.0})
+    assert not BestCheckpoints().update(CheckpointConfig(keep_best=0), 1, {"val/loss": 1.0})
+    assert not BestCheckpoints().update(CheckpointConfig(), 1, {"train/loss": 1.0})
 
 
 @given(

@@ -13,7 +13,7 @@ from lockstep.training.checkpoint import manifest
 from lockstep.training.checkpoint import storage as checkpoint
 from lockstep.training.checkpoint.manifest import list_checkpoints
 from lockstep.training.checkpoint.storage import (
-    Snapshot,
+    CheckpointContents,
     newest_checkpoint,
     read_checkpoint,
     remove_checkpoint,
@@ -25,8 +25,8 @@ from lockstep.training.checkpoint.storage import (
 FILES = ("model.safetensors", "optimizer.safetensors", "rank_buffers.safetensors", "state.json")
 
 
-def _snapshot(step: int = 3, value: float = 1.0) -> Snapshot:
-    return Snapshot(
+def _snapshot(step: int = 3, value: float = 1.0) -> CheckpointContents:
+    return CheckpointContents(
         model={"weight": torch.full((2, 3), value), "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)},
         optimizer={"weight/step": torch.tensor(7.0)},
         state={"step": step, "epoch": 1},
@@ -34,13 +34,13 @@ def _snapshot(step: int = 3, value: float = 1.0) -> Snapshot:
     )
 
 
-def _pending(step: int, *, pending: bool) -> Snapshot:
+def _pending(step: int, *, pending: bool) -> CheckpointContents:
     """Before its evaluation, and after it: then the checkpoint is written once more."""
     snapshot = _snapshot(step)
     return replace(snapshot, state={**snapshot.state, "pending": pending})
 
 
-def _equal(one: Snapshot, other: Snapshot) -> bool:
+def _equal(one: CheckpointContents, other: CheckpointContents) -> bool:
     parts = [
         (one.model, other.model),
         (one.optimizer, other.optimizer),
@@ -61,20 +61,22 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 
 def test_without_batch_norm_there_is_no_file_for_it(tmp_path: Path) -> None:
     snapshot = _snapshot()
-    path = write_checkpoint(tmp_path, Snapshot(snapshot.model, snapshot.optimizer, snapshot.state, {}))
+    path = write_checkpoint(
+        tmp_path, CheckpointContents(snapshot.model, snapshot.optimizer, snapshot.state, {})
+    )
     assert not (path / "rank_buffers.safetensors").exists()
     assert read_checkpoint(path).rank_buffers == {}
 
 
 def test_an_optimizer_without_state_is_a_checkpoint_as_well(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, Snapshot(_snapshot().model, {}, {"step": 0}, {}))
+    path = write_checkpoint(tmp_path, CheckpointContents(_snapshot().model, {}, {"step": 0}, {}))
     assert read_checkpoint(path).optimizer == {}
 
 
 def test_tied_and_strided_tensors_are_written_whole(tmp_path: Path) -> None:
     weight = torch.arange(6.0).reshape(2, 3)
     model = {"in": weight, "out": weight, "turned": weight.T, "row": weight[1]}
-    path = write_checkpoint(tmp_path, Snapshot(model, {}, {"step": 1}, {}))
+    path = write_checkpoint(tmp_path, CheckpointContents(model, {}, {"step": 1}, {}))
     read = read_checkpoint(path).model
     assert all(torch.equal(read[name], tensor) for name, tensor in model.items())
 
@@ -246,8 +248,8 @@ def test_a_hash_tells_minus_zero_and_bf16_apart() -> None:
 def test_one_that_waited_for_its_evaluation_is_replaced_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, able: bool
 ) -> None:
-    def snapshot(value: float, *, pending: bool) -> Snapshot:
-        return Snapshot({"w": torch.tensor(value)}, {}, {"step": 3, "epoch": 1, "pending": pending})
+    def snapshot(value: float, *, pending: bool) -> CheckpointContents:
+        return CheckpointContents({"w": torch.tensor(value)}, {}, {"step": 3, "epoch": 1, "pending": pending})
 
     if not able:
         monkeypatch.setattr(checkpoint, "_exchange", lambda one, other: None)

@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lockstep.data.common.errors import UsageError
-from lockstep.data.order.sample_order import Batches, micro_sizes
-from lockstep.training.components.batch_norm import averaged, mixes_samples, refuse_single_samples, statistics
+from lockstep.data.order.sample_order import EpochBatches, micro_batch_sizes
+from lockstep.training.components.batch_norm import (
+    averaged,
+    has_batch_norm,
+    refuse_single_sample_batches,
+    statistics,
+)
 from lockstep.training.rank.process_group import Group
 
 OTHERS = torch.tensor([10.0, 20.0])
@@ -42,9 +47,9 @@ def test_statistics_are_named_as_the_model_names_them() -> None:
 
 
 def test_only_batch_norm_mixes_samples() -> None:
-    assert mixes_samples(_model())
-    assert mixes_samples(nn.SyncBatchNorm(2))
-    assert not mixes_samples(nn.Sequential(nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.InstanceNorm1d(2)))
+    assert has_batch_norm(_model())
+    assert has_batch_norm(nn.SyncBatchNorm(2))
+    assert not has_batch_norm(nn.Sequential(nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.InstanceNorm1d(2)))
 
 
 def test_inside_statistics_are_the_mean_and_afterwards_each_ranks_own(pair: Group) -> None:
@@ -85,13 +90,13 @@ def test_one_rank_has_nothing_to_average_or_to_gather(alone: Group) -> None:
 def test_refused_is_exactly_what_has_a_micro_batch_of_one(
     n: int, batch_size: int, world_size: int, limit: int | None
 ) -> None:
-    batches = Batches(n, batch_size)
+    batches = EpochBatches(n, batch_size)
     shards = [batches.shard(s, r, world_size) for s in range(batches.steps) for r in range(world_size)]
-    single = any(1 in micro_sizes(stop - start, limit) for start, stop in shards)
+    single = any(1 in micro_batch_sizes(stop - start, limit) for start, stop in shards)
     try:
-        refuse_single_samples(_model(), batches, world_size, limit)
+        refuse_single_sample_batches(_model(), batches, world_size, limit)
     except UsageError:
         assert single
     else:
         assert not single
-    refuse_single_samples(nn.Linear(2, 2), batches, world_size, limit)
+    refuse_single_sample_batches(nn.Linear(2, 2), batches, world_size, limit)

@@ -6,15 +6,15 @@ from dataclasses import asdict
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.training.checkpoint.retention import Ranking
-from lockstep.training.components.early_stopping import Patience, refuse_unknown, signed
+from lockstep.training.checkpoint.retention import BestCheckpoints
+from lockstep.training.components.early_stopping import EarlyStopping, oriented, refuse_unmeasured
 from lockstep.training.config.run_config import CheckpointConfig, EarlyStopConfig
 
 LOSS = EarlyStopConfig(patience=2)
 
 
-def _after(config: EarlyStopConfig, values: list[float]) -> Patience:
-    patience = Patience()
+def _after(config: EarlyStopConfig, values: list[float]) -> EarlyStopping:
+    patience = EarlyStopping()
     for value in values:
         patience.update(config, {config.monitor: value})
     return patience
@@ -32,7 +32,7 @@ def _after(config: EarlyStopConfig, values: list[float]) -> Patience:
 )
 def test_which_way_is_better(name: str, mode: str, *, lower: bool) -> None:
     config = EarlyStopConfig.model_validate({"monitor": name, "mode": mode})
-    assert (signed(config, 1.0) > signed(config, 2.0)) is lower
+    assert (oriented(config, 1.0) > oriented(config, 2.0)) is lower
 
 
 def test_patience_counts_epochs_without_a_gain() -> None:
@@ -51,7 +51,7 @@ def test_a_gain_is_more_than_min_delta() -> None:
 
 def test_what_is_no_number_is_no_gain() -> None:
     assert _after(LOSS, [math.nan, math.nan]).is_over(LOSS)
-    assert _after(LOSS, [math.nan, 3.0]) == Patience("val/loss", 3.0, 0)
+    assert _after(LOSS, [math.nan, 3.0]) == EarlyStopping("val/loss", 3.0, 0)
 
 
 def test_patience_for_another_metric_begins_anew() -> None:
@@ -59,20 +59,20 @@ def test_patience_for_another_metric_begins_anew() -> None:
     other = EarlyStopConfig(monitor="val/accuracy", patience=2)
     assert not patience.is_over(other)
     patience.update(other, {"val/accuracy": 0.5})
-    assert patience == Patience("val/accuracy", 0.5, 0)
+    assert patience == EarlyStopping("val/accuracy", 0.5, 0)
 
 
 def test_patience_and_ranking_survive_the_state_file() -> None:
     patience = _after(LOSS, [3, 2, 2.5])
-    assert Patience(**asdict(patience)) == patience
-    ranking = Ranking()
+    assert EarlyStopping(**asdict(patience)) == patience
+    ranking = BestCheckpoints()
     ranking.update(CheckpointConfig(), 10, {"val/loss": 1.0})
-    assert Ranking(**asdict(ranking)) == ranking
+    assert BestCheckpoints(**asdict(ranking)) == ranking
 
 
 def test_a_metric_that_is_not_measured_is_named() -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_unknown(
+        refuse_unmeasured(
             EarlyStopConfig(monitor="val/acuracy"), "train.early_stop", ["train/loss", "val/accuracy"]
         )
     assert "train.early_stop.monitor: val/acuracy is not measured; did you mean val/accuracy?" in str(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lockstep.training.checkpoint.storage import Snapshot
+from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.components.ema import Ema, decay
 from lockstep.training.components.optimizer import trainable
 from lockstep.training.config.run_config import EmaConfig
@@ -112,5 +112,5 @@ def test_a_weight_with_two_names_has_its_average_by_both() -> None:
     assert not torch.equal(average["0.weight"], model[0].weight)
     with ema.applied():
         shown = {name: value.clone() for name, value in model.state_dict().items()}
-    weights = Snapshot(dict(model.state_dict()), {}, {}, {}, average).weights
+    weights = CheckpointContents(dict(model.state_dict()), {}, {}, {}, average).weights
     assert all(torch.equal(weights[name], value) for name, value in shown.items())

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import TrainingError, UsageError
-from lockstep.data.config.dataset_info import DataFacts
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.training.components import batch_norm as batchnorm
 from lockstep.training.components.models import build_model
 from lockstep.training.components.optimizer import trainable
 from lockstep.training.config.run_config import ModelConfig
 
 
-def _build(facts: DataFacts, use: str, base: Path = Path(), **args: Any) -> nn.Module:
+def _build(facts: DatasetInfo, use: str, base: Path = Path(), **args: Any) -> nn.Module:
     return build_model(ModelConfig(use=use, args=args), facts, base)
 
 
@@ -30,26 +30,28 @@ def _build(facts: DataFacts, use: str, base: Path = Path(), **args: Any) -> nn.M
         ("cnn", {"channels": [2, 3, 4, 5, 6]}),
     ],
 )
-def test_a_built_in_model_takes_its_sizes_from_the_data_set(pictures: DataFacts, use: str, args: Any) -> None:
+def test_a_built_in_model_takes_its_sizes_from_the_data_set(
+    pictures: DatasetInfo, use: str, args: Any
+) -> None:
     model = _build(pictures, use, **args)
     assert model(torch.rand(4, 1, 12, 10)).shape == (4, 3)
-    assert not batchnorm.mixes_samples(model)
+    assert not batchnorm.has_batch_norm(model)
 
 
-def test_a_built_in_model_treats_every_sample_alone(pictures: DataFacts) -> None:
+def test_a_built_in_model_treats_every_sample_alone(pictures: DatasetInfo) -> None:
     torch.manual_seed(0)
     model = _build(pictures, "cnn").double()
     x = torch.rand(5, 1, 12, 10, dtype=torch.float64)
     torch.testing.assert_close(model(x)[2:3], model(x[2:3]), rtol=0, atol=1e-14)
 
 
-def test_a_regression_has_one_output_for_each_component_of_its_target(pictures: DataFacts) -> None:
+def test_a_regression_has_one_output_for_each_component_of_its_target(pictures: DatasetInfo) -> None:
     facts = replace(pictures, input_shape=(5,), classes=None, target_shape=(2,))
     assert _build(facts, "linear")(torch.rand(3, 5)).shape == (3, 2)
     assert _build(replace(facts, target_shape=()), "mlp")(torch.rand(3, 5)).shape == (3, 1)
 
 
-def test_the_tutorials_mlp_is_784_128_10(pictures: DataFacts) -> None:
+def test_the_tutorials_mlp_is_784_128_10(pictures: DatasetInfo) -> None:
     model = _build(replace(pictures, input_shape=(1, 28, 28), classes=10), "mlp")
     assert [tuple(p.shape) for p in model.parameters()] == [(128, 784), (128,), (10, 128), (10,)]
 
@@ -69,29 +71,31 @@ def test_the_tutorials_mlp_is_784_128_10(pictures: DataFacts) -> None:
     ],
 )
 def test_what_cannot_be_built_is_a_usage_error(
-    pictures: DataFacts, tmp_path: Path, use: str, args: Any, words: str
+    pictures: DatasetInfo, tmp_path: Path, use: str, args: Any, words: str
 ) -> None:
     (tmp_path / "mine.py").write_text("def build(width): ...\n")
     with pytest.raises(UsageError, match=words):
         _build(pictures, use, tmp_path, **args)
 
 
-def test_a_cnn_needs_images_and_a_built_in_model_a_described_input(pictures: DataFacts) -> None:
+def test_a_cnn_needs_images_and_a_built_in_model_a_described_input(pictures: DatasetInfo) -> None:
     with pytest.raises(UsageError, match="needs images"):
         _build(replace(pictures, input_shape=(7,)), "cnn")
     with pytest.raises(UsageError, match="does not tell it"):
         _build(replace(pictures, input_shape=None), "mlp")
 
 
-def test_torchvisions_models_get_the_classes_and_channels_of_the_data_set(pictures: DataFacts) -> None:
+def test_torchvisions_models_get_the_classes_and_channels_of_the_data_set(pictures: DatasetInfo) -> None:
     model = _build(replace(pictures, input_shape=(1, 64, 64)), "torchvision.resnet18")
     assert model(torch.rand(2, 1, 64, 64)).shape == (2, 3)
-    assert batchnorm.mixes_samples(model)
+    assert batchnorm.has_batch_norm(model)
     colour = _build(replace(pictures, input_shape=(3, 64, 64)), "torchvision.resnet18", num_classes=7)
     assert colour(torch.rand(2, 3, 64, 64)).shape == (2, 7)
 
 
-def test_a_users_callable_is_called_with_the_args_of_the_config(pictures: DataFacts, tmp_path: Path) -> None:
+def test_a_users_callable_is_called_with_the_args_of_the_config(
+    pictures: DatasetInfo, tmp_path: Path
+) -> None:
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef build(width): return nn.Linear(width, 1)\ndef wrong(): return 3\n"
     )

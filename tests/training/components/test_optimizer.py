@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import UsageError
-from lockstep.training.components.lr_schedule import Schedule, learning_rate
+from lockstep.training.components.lr_schedule import LRSchedule, learning_rate
 from lockstep.training.components.optimizer import build_optimizer
 from lockstep.training.config.run_config import OptimizerConfig, ScheduleConfig
 
@@ -91,7 +91,7 @@ def test_the_learning_rate_never_rises_above_its_peak_for_a_floor_above_it() -> 
 def test_a_schedule_sets_each_group_from_its_own_peak_whatever_step_came_before() -> None:
     groups = [{"match": "bias$", "lr": 0.5}]
     optimizer = build_optimizer(_config(lr=1.0, groups=groups), _model())
-    schedule = Schedule(ScheduleConfig(use="cosine"), optimizer, 10)
+    schedule = LRSchedule(ScheduleConfig(use="cosine"), optimizer, 10)
     for step in (7, 5, 0, 5):
         schedule.set(step)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.25])
@@ -99,6 +99,6 @@ def test_a_schedule_sets_each_group_from_its_own_peak_whatever_step_came_before(
 
 def test_a_constant_schedule_leaves_the_groups_alone() -> None:
     optimizer = build_optimizer(_config(lr=0.7), _model())
-    Schedule(ScheduleConfig(), optimizer, 10).set(9)
+    LRSchedule(ScheduleConfig(), optimizer, 10).set(9)
     assert optimizer.param_groups[0]["lr"] == 0.7
     assert learning_rate(ScheduleConfig(), 0.7, 9, 10) == 0.7

@@ -10,36 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.training.rank.control_page import ENDLESS, Control, Horizon, Page
+from lockstep.training.rank.control_page import NO_HORIZON, ControlPage, Horizon, RankControl
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Page:
-    return Page(tmp_path / "page", 3)
+def page(tmp_path: Path) -> ControlPage:
+    return ControlPage(tmp_path / "page", 3)
 
 
 def test_without_a_supervisor_there_is_no_horizon() -> None:
-    control = Control(None, 0)
+    control = RankControl(None, 0)
     assert not control.supervised
-    assert all(control.may_start(step) for step in (0, 1, 10**12, ENDLESS - 1))
+    assert all(control.may_start(step) for step in (0, 1, 10**12, NO_HORIZON - 1))
     assert not control.stopping
-    assert not control.wants_checkpoint(5)
+    assert not control.is_checkpoint_due(5)
 
 
-def test_a_rank_goes_as_far_as_the_horizon_and_ends_there(page: Page) -> None:
-    control, horizon = Control(page, 1), Horizon(page)
-    horizon.extend_to(3)
+def test_a_rank_goes_as_far_as_the_horizon_and_ends_there(page: ControlPage) -> None:
+    control, horizon = RankControl(page, 1), Horizon(page)
+    horizon.raise_horizon(3)
     assert [control.may_start(step) for step in range(3)] == [True] * 3
     assert horizon.stop() == 3
     assert not control.may_start(3)
-    horizon.extend_to(10)
+    horizon.raise_horizon(10)
     assert not control.may_start(3), "a final horizon is final"
     assert control.stopping
 
 
-def test_progress_and_phase_are_seen(page: Page) -> None:
-    control, horizon = Control(page, 2), Horizon(page)
-    horizon.extend_to(8)
+def test_progress_and_phase_are_seen(page: ControlPage) -> None:
+    control, horizon = RankControl(page, 2), Horizon(page)
+    horizon.raise_horizon(8)
     control.may_start(7)
     assert control.enter("evaluation") == "starting"
     step, phase, silent = horizon.progress(2)
@@ -51,27 +51,27 @@ def test_progress_and_phase_are_seen(page: Page) -> None:
 
 
 def test_another_process_sees_the_same_page(tmp_path: Path) -> None:
-    page = Page(tmp_path / "page", 1)
-    Horizon(page).extend_to(5)
+    page = ControlPage(tmp_path / "page", 1)
+    Horizon(page).raise_horizon(5)
     if (pid := os.fork()) == 0:
-        own = Control(Page(tmp_path / "page", 1), 0)
+        own = RankControl(ControlPage(tmp_path / "page", 1), 0)
         os._exit(0 if own.may_start(4) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert Horizon(page).steps() == [4]
 
 
-def test_the_horizon_never_comes_nearer(page: Page) -> None:
+def test_the_horizon_never_comes_nearer(page: ControlPage) -> None:
     horizon = Horizon(page)
-    horizon.extend_to(9)
-    horizon.extend_to(4)
+    horizon.raise_horizon(9)
+    horizon.raise_horizon(4)
     assert horizon.value == 9
 
 
-def _run(control: Control, ended: dict[int, int], asked: dict[int, list[int]], rank: int) -> None:
+def _run(control: RankControl, ended: dict[int, int], asked: dict[int, list[int]], rank: int) -> None:
     """A rank that is now and then slow."""
     draw, step = random.Random(rank), 0
     while control.may_start(step):
-        if control.wants_checkpoint(step):
+        if control.is_checkpoint_due(step):
             asked[rank].append(step)
         if draw.random() < 0.02:
             time.sleep(0.001)
@@ -80,12 +80,12 @@ def _run(control: Control, ended: dict[int, int], asked: dict[int, list[int]], r
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_all_ranks_stop_at_one_step_and_take_the_same_checkpoints(page: Page, seed: int) -> None:
+def test_all_ranks_stop_at_one_step_and_take_the_same_checkpoints(page: ControlPage, seed: int) -> None:
     draw, horizon = random.Random(seed), Horizon(page)
     ended: dict[int, int] = {}
     asked: dict[int, list[int]] = {rank: [] for rank in range(3)}
     ranks = [
-        threading.Thread(target=_run, args=(Control(page, rank), ended, asked, rank)) for rank in range(3)
+        threading.Thread(target=_run, args=(RankControl(page, rank), ended, asked, rank)) for rank in range(3)
     ]
     for rank in ranks:
         rank.start()
@@ -94,7 +94,7 @@ def test_all_ranks_stop_at_one_step_and_take_the_same_checkpoints(page: Page, se
         horizon.extend()
         time.sleep(draw.uniform(0, 0.004))
         if draw.random() < 0.5:
-            wanted.append(horizon.ask_for_checkpoint())
+            wanted.append(horizon.request_checkpoint())
     last = horizon.stop()
     for rank in ranks:
         rank.join(60)

@@ -15,7 +15,7 @@ from lockstep.data.prepare import prepare
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.rank.process_group import join
-from lockstep.training.session.build import open_session
+from lockstep.training.session.build import build_session
 from lockstep.training.session.session import Session
 
 PICTURES = """
@@ -41,7 +41,7 @@ def _opened(folder: Path, *, training: bool = True, **data: Any) -> Session:
         {"data": {"use": "./own.py:data", **data}, "train": {"precision": "fp64"}, "model": {"use": "linear"}}
     )
     facts = prepare(config.data, folder)
-    return open_session(
+    return build_session(
         RunSpec("run", config, folder, facts, "cpu", "id"), join(gpu=False), training=training
     )
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lockstep.data.order.seeding import mix
-from lockstep.training.session.step_seeding import StepRandomness, seed_start
+from lockstep.training.session.step_seeding import StepSeeder, seed_initialisation
 
 CPU = torch.device("cpu")
 GOLDEN = {  # a change here changes what every earlier run would have drawn
@@ -20,7 +20,7 @@ GOLDEN = {  # a change here changes what every earlier run would have drawn
 
 
 def _dropped(seed: int, step: int, rank: int) -> list[float]:
-    StepRandomness(seed, rank, CPU).reseed(step)
+    StepSeeder(seed, rank, CPU).reseed(step)
     return functional.dropout(torch.ones(64), 0.5).tolist()
 
 
@@ -55,10 +55,10 @@ def test_the_start_seeds_every_generator_that_user_code_may_draw_from() -> None:
     def draw() -> tuple[float, float, float]:
         return float(torch.rand(())), random.random(), float(np.random.rand())  # noqa: NPY002
 
-    seed_start(5)
+    seed_initialisation(5)
     first = draw()
-    seed_start(6)
+    seed_initialisation(6)
     other = draw()
-    seed_start(5)
+    seed_initialisation(5)
     assert draw() == first
     assert all(a != b for a, b in zip(first, other, strict=True))

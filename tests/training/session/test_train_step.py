@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lockstep.data.loading.feed import Fetched, Work
+from lockstep.data.loading.feed import StepBatch, Work
 from lockstep.training.components.loss_contract import Loss
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.train_step import Stepper, buffers_restored, warm_up
+from lockstep.training.session.train_step import TrainStep, preserved_buffers, warm_up_ddp
 
 ROWS = 13
 
@@ -28,12 +28,12 @@ def _data() -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.randint(0, 2, (ROWS,), generator=generator)
 
 
-def _fetched(sizes: Sequence[int]) -> Fetched:
+def _fetched(sizes: Sequence[int]) -> StepBatch:
     x, y = _data()
     rows = sum(sizes)
     micro = list(zip(x[:rows].split(list(sizes)), y[:rows].split(list(sizes)), strict=True))
     indices = np.arange(rows, dtype=np.int64)
-    return Fetched(micro, indices, Work(indices, sizes))
+    return StepBatch(micro, indices, Work(indices, sizes))
 
 
 def _per_sample(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -45,9 +45,9 @@ def _weighted(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
     return (_per_sample(output, target) * weights).sum(), weights.sum()
 
 
-def _stepper(model: nn.Module, loss: Loss, group: Group, **settings: Any) -> Stepper:
+def _stepper(model: nn.Module, loss: Loss, group: Group, **settings: Any) -> TrainStep:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    return Stepper(model, loss, optimizer, group, settings.get("scaler"))
+    return TrainStep(model, loss, optimizer, group, settings.get("scaler"))
 
 
 def _gradients(model: nn.Module) -> list[torch.Tensor]:
@@ -110,7 +110,7 @@ def test_the_mean_over_ranks_that_ddp_takes_is_undone(alone: Group) -> None:
 def test_each_step_starts_from_no_gradient(alone: Group) -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    stepper = Stepper(model, _per_sample, optimizer, alone, None)
+    stepper = TrainStep(model, _per_sample, optimizer, alone, None)
     stepper.run(_fetched([13]), 13, 13)
     first = _gradients(model)
     stepper.run(_fetched([13]), 13, 13)
@@ -140,7 +140,7 @@ def test_a_stand_in_teaches_nothing(alone: Group, loss: Loss) -> None:
     before = _buffers(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    stepper = Stepper(model, loss, optimizer, alone, None)
+    stepper = TrainStep(model, loss, optimizer, alone, None)
     if loss is _weighted:  # alone, the weight of the whole batch would be 0; elsewhere are others
         stepper._divide = lambda weight: None  # type: ignore[method-assign]
     summed, weight = stepper.run(_fetched([2]), 5, 0)
@@ -162,7 +162,7 @@ def test_buffers_are_restored_when_what_runs_inside_raises() -> None:
     model = Counting()
 
     def fail() -> None:
-        with buffers_restored(model):
+        with preserved_buffers(model):
             model(torch.rand(4, 3))
             raise KeyError
 
@@ -190,7 +190,7 @@ class Replacing(nn.Module):
 def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
     model = Replacing()
     for _ in range(2):
-        with buffers_restored(model):
+        with preserved_buffers(model):
             model(torch.rand(4, 5))
         assert float(model.count) == 0
         assert torch.equal(model.wide, torch.zeros(3))
@@ -201,7 +201,7 @@ def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
 def test_a_warm_up_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:
     model = Counting().double()
     x, y = _data()
-    output = warm_up(model, _per_sample, x, y)
+    output = warm_up_ddp(model, _per_sample, x, y)
     assert output.shape == (13, 2)
     assert float(model.calls) == 0
     assert all(bool((parameter.grad == 0).all()) for parameter in model.parameters())

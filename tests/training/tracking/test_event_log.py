@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.training.tracking.event_log import EventLog, EventTail, read_events, rewind, rows_logged
+from lockstep.training.tracking.event_log import EventLog, EventLogTail, read_events, rewind, rows_logged
 
 
 def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_a_power_cut_left_of_a_record_is_dropped_and_counted(tmp_path: Path
         whole[0] + b"\0" * 40 + b"\n" + whole[1] + b'{"event": "st\n' + b"7\n" + b"".join(whole[2:])
     )
     assert [event["step"] for event in read_events(path)] == [1, 2, 3, 4, 5]
-    assert [event["step"] for event in EventTail(path).read()] == [1, 2, 3, 4, 5]
+    assert [event["step"] for event in EventLogTail(path).read()] == [1, 2, 3, 4, 5]
     assert rewind(path, 3, 0) == 3
     assert path.read_bytes() == b"".join(whole[:3])
     assert rewind(path, 3, 0) == 0

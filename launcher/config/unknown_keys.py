@@ -1,0 +1,100 @@
+"""Errors about keys that a config does not have, and which key was meant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, get_args
+
+from ...data.common import closest_name
+from ...data.config import ConfigSection
+from .error_messages import dotted
+from .launch_config import LaunchConfig
+from .yaml_file import KeyPath, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The names that other tools have for the same thing.
+_ALIASES = {
+    "name": "use",
+    "type": "use",
+    "learning_rate": "lr",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "num_workers": "workers",
+    "random_seed": "seed",
+    "dtype": "precision",
+    "amp": "precision",
+    "mixed_precision": "precision",
+}
+
+
+def unknown_key(path: KeyPath, *, guess: bool = True) -> str:
+    """That there is no such key, and, with ``guess``, which one was meant or could be."""
+    message = f'unknown key "{dotted(path)}"'
+    key = str(path[-1])
+    if "." in key:
+        outer, _, inner = key.partition(".")
+        return f"{message}: dots do not nest in a file; write {printable(outer)}: {{{printable(inner)}: ...}}"
+    if not guess:
+        return message
+    if meant := _meant(path):
+        return f'{message}; did you mean "{meant}"?'
+    inside = path[:-1]
+    while _section(inside) is None:
+        inside = inside[:-1]
+    keys = ", ".join(_keys(inside)) or "no keys"
+    return f"{message}; {dotted(inside) or 'a config'} has {keys}"
+
+
+def _section(path: KeyPath) -> type[ConfigSection] | None:
+    section: type[ConfigSection] | None = LaunchConfig
+    for part in path:
+        section = _inner(section, part)
+    return section
+
+
+def _keys(path: KeyPath) -> list[str]:
+    section = _section(path)
+    return list(section.model_fields) if section else []
+
+
+def _meant(path: KeyPath) -> str | None:
+    inside, key = path[:-1], str(path[-1])
+    keys = _keys(inside)
+    key = _ALIASES.get(key, key)
+    if key in keys:
+        return dotted((*inside, key))
+    namesakes = [known for known in _schema() if known.rpartition(".")[2] == key]
+    if len(namesakes) == 1:
+        return namesakes[0]
+    close = closest_name(key, keys)
+    if close:
+        return dotted((*inside, close))
+    whole = closest_name(dotted(path), _schema()) if inside else None
+    return whole or _close_elsewhere(key)
+
+
+def _close_elsewhere(key: str) -> str | None:
+    """A key of another section, if its name is close and belongs to one section only."""
+    owners = defaultdict(list)
+    for known in _schema():
+        owners[known.rpartition(".")[2]].append(known)
+    close = closest_name(key, owners)
+    return owners[close][0] if close and len(owners[close]) == 1 else None
+
+
+def _schema() -> Iterator[str]:
+    """Every key that a config may have, ``train`` and ``train.epochs``."""
+    for name in LaunchConfig.model_fields:
+        yield name
+        yield from (f"{name}.{key}" for key in _keys((name,)))
+
+
+def _inner(section: type[ConfigSection] | None, part: str | int) -> type[ConfigSection] | None:
+    """The section that a key of a section holds, itself or as items of a list; an index stays where it is."""
+    if section is None or isinstance(part, int):
+        return section
+    field = section.model_fields.get(part)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigSection)), None)
