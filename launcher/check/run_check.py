@@ -17,7 +17,8 @@ from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
 from ..console import card, say
 from ..machine import World, reserved
-from ..train import Attempt, Request, find_initial_weights
+from ..options import SupervisionOptions
+from ..train import DataPreparation, Request, find_initial_weights, launch_worker
 from .report import CheckReport
 from .trial_runs import TrialRuns, ask
 from .verdicts import (
@@ -132,9 +133,10 @@ class Check:
         folder = self._folder / "look"
         folder.mkdir()
         config, base = self._resolved.config, self._resolved.base
-        with Attempt(folder / "attempt-1", self._one) as attempt:
+        options = SupervisionOptions(self._hang_timeout)
+        with launch_worker(folder / "attempt-1", self._one, options) as launch:
             try:
-                facts = attempt.prepare(config.data, base)
+                facts = DataPreparation(config.data, base).wait()
             except TrainingError as error:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))
@@ -145,7 +147,7 @@ class Check:
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
             spec = self._runs.spec("look", config)
-            return ask(attempt, spec, self._one, task="probe", world_size=self._world.processes)[0]
+            return ask(launch, spec, task="probe", world_size=self._world.processes)[0]
 
     def _compare(self, look: dict[str, Any]) -> None:
         """The same steps by one process and by several."""

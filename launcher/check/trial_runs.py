@@ -11,11 +11,10 @@ from ...data.common import LockstepError, error_from_json, write_json
 from ...data.config import DatasetInfo
 from ...training.config import RunConfig, RunSpec, WeightsFile
 from ...training.rank import take_ownership
-from ..failures import Ending
-from ..hang import HangCoordinator, RankMonitor
 from ..machine import World
-from ..supervisor import next_attempt_folder
-from ..train import Attempt, Look
+from ..options import SupervisionOptions
+from ..supervisor import Launch, next_attempt_folder
+from ..train import WorkerWorkload, launch_worker
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class TrialRuns:
         Raises:
             LockstepError: a rank failed.
         """
-        with Attempt(next_attempt_folder(spec.parent, "attempt"), world) as attempt:
-            return ask(attempt, spec, world, self._look(attempt, world), **task)
+        with self.launch(next_attempt_folder(spec.parent, "attempt"), world) as launch:
+            return ask(launch, spec, **task)
 
     def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
         """The run by the real worker, from where it stands; why it ended, None where it is done."""
@@ -57,44 +56,34 @@ class TrialRuns:
             path = spec.parent / "die.json"
             write_json(path, {"task": "die", "steps": kill_after})
             argv += ["--check", str(path)]
-        with Attempt(next_attempt_folder(spec.parent, "attempt"), world) as attempt:
-            take_ownership(spec.parent, attempt.folder.name)
-            look = self._look(attempt, world)
-            return _told(attempt.folder, attempt.run(argv, _nothing, fenced=True, look=look))
+        attempt = next_attempt_folder(spec.parent, "attempt")
+        with self.launch(attempt, world) as launch:
+            take_ownership(spec.parent, attempt.name)
+            return _as_told_by_rank(attempt, launch.run(WorkerWorkload(argv, world, fenced=True)))
 
-    def _look(self, attempt: Attempt, world: World) -> Look:
-        """The ranks of a check do not say how far they are: they are judged as any program's."""
-        lookout = RankMonitor(attempt.folder, self.hang_timeout, world.processes)
-        return HangCoordinator(lookout, world.size, training=False).tick
-
-
-def _unwatched(_: Ending) -> None:
-    """One rank waits for nobody."""
+    def launch(self, attempt: Path, world: World) -> Launch:
+        """Start the agent of ranks that do not say how far they are: hangs are judged as any program's."""
+        return launch_worker(attempt, world, SupervisionOptions(self.hang_timeout))
 
 
-def ask(
-    attempt: Attempt, spec: Path, world: World, look: Look = _unwatched, **task: Any
-) -> list[dict[str, Any]]:
-    """Let the ranks of ``attempt`` do a task; what each of them answers.
+def ask(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:
+    """Let the ranks of ``launch`` do a task; what each of them answers.
 
     Raises:
         LockstepError: a rank failed.
     """
-    path = attempt.folder / "task.json"
-    write_json(path, {"out": str(attempt.folder / "out"), **task})
+    attempt, world = launch.attempt, launch.world
+    path = attempt / "task.json"
+    write_json(path, {"out": str(attempt / "out"), **task})
     argv = [str(spec), "--check", str(path)]
-    failure = _told(attempt.folder, attempt.run(argv, _nothing, fenced=False, look=look))
+    failure = _as_told_by_rank(attempt, launch.run(WorkerWorkload(argv, world, fenced=False)))
     if failure is not None:
         raise failure
-    answers = [attempt.folder / f"task-{rank}.json" for rank in range(world.processes)]
+    answers = [attempt / f"task-{rank}.json" for rank in range(world.processes)]
     return [json.loads(answer.read_text(encoding="utf-8")) for answer in answers]
 
 
-def _nothing() -> None:
-    """There is no progress to show."""
-
-
-def _told(attempt: Path, failure: LockstepError | None) -> LockstepError | None:
+def _as_told_by_rank(attempt: Path, failure: LockstepError | None) -> LockstepError | None:
     """The failure as its rank told it: the log that it would name is about to be removed."""
     if failure is None:
         return None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .attempt_end import Ending as Ending
+    from .attempt_end import AttemptEnd as AttemptEnd
     from .attempt_end import memory_kills as memory_kills
     from .root_cause import InterruptedRunError as InterruptedRunError
     from .root_cause import diagnose_failure as diagnose_failure

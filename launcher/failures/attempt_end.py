@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,45 +11,44 @@ from typing import Any
 from ...data.common import HangError
 
 
-@dataclass
-class Ending:
-    """Filled while the ranks run; read by the diagnosis."""
+@dataclass(frozen=True)
+class AttemptEnd:
+    """How the ranks of an attempt have ended so far; the supervisor alone makes one."""
 
-    done: set[int] = field(default_factory=set)
-    """Ranks that said so, or, where none is owed, ended with status 0."""
-    lost: dict[int, int | None] = field(default_factory=dict)
+    done: frozenset[int] = frozenset()
+    """Ranks that reported to be done or, where no report is required, ended with status 0."""
+    lost: Mapping[int, int | None] = field(default_factory=dict)
     """Rank to wait status, in the order of their ends, for ranks that ended before they were done."""
-    stamps: dict[int, int] = field(default_factory=dict)
+    stamps: Mapping[int, int] = field(default_factory=dict)
     """Nanoseconds since 1970 at which a rank's end was seen."""
-    silent: set[int] = field(default_factory=set)
+    silent: frozenset[int] = frozenset()
     """Ranks that ended with status 0 without the interpreter's own end, as ``os._exit(0)`` does."""
-    pids: dict[int, int] = field(default_factory=dict)
+    pids: Mapping[int, int] = field(default_factory=dict)
     agent_status: int | None = None
     signal: int | None = None
     """The signal that asked the supervisor to end everything at once."""
     grace_exceeded: bool = False
     """Whether ranks that were asked to end had not when their grace was over."""
-    accounts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    accounts: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     """What ranks of other nodes have written about their failure, in this node's time."""
-    remote_log_tails: dict[int, str] = field(default_factory=dict)
-    """The ends of their logs."""
-    hosts: dict[int, str] = field(default_factory=dict)
+    remote_log_tails: Mapping[int, str] = field(default_factory=dict)
+    """The last bytes of their logs."""
+    hosts: Mapping[int, str] = field(default_factory=dict)
     """Where the ranks of other nodes run."""
     lost_node: str = ""
-    """Which other node is gone, in words; empty while all are there."""
-    told: dict[str, Any] | None = None
-    """What node 0 has said of the end, on another node; or that it is lost."""
+    """Which other node was lost, in words; empty while all are there."""
+    leader_message: Mapping[str, Any] | None = None
+    """On a node that follows: what node 0 has said of the end, or ``{"lost": why}``."""
     hang: HangError | None = None
-    """Ranks that wait for one that does not come; found by ``launcher/lookout.py``."""
     memory_kills: int = 0
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
-    kills_elsewhere: dict[int, int] = field(default_factory=dict)
-    """The same of another node, as of the end of each of its ranks."""
+    remote_memory_kills: Mapping[int, int] = field(default_factory=dict)
+    """The same on the node of each rank elsewhere, as of that rank's end."""
 
 
-def memory_kills_at(ending: Ending, rank: int) -> int:
+def memory_kills_at(end: AttemptEnd, rank: int) -> int:
     """How many processes were killed for want of memory on the node of a rank."""
-    return ending.kills_elsewhere.get(rank, 0) if rank in ending.hosts else ending.memory_kills
+    return end.remote_memory_kills.get(rank, 0) if rank in end.hosts else end.memory_kills
 
 
 def memory_kills() -> int:

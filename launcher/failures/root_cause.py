@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ...data.common import (
     error_from_json,
     is_disk_full,
 )
-from .attempt_end import Ending, memory_kills_at
+from .attempt_end import AttemptEnd, memory_kills_at
 from .error_patterns import (
     exception_chain,
     hint_for,
@@ -61,43 +60,39 @@ class RankFailure:
 
 
 def diagnose_failure(
-    attempt: Path, ending: Ending, world_size: int, *, script: bool = False
+    attempt: Path, end: AttemptEnd, world_size: int, *, script: bool = False
 ) -> LockstepError | None:
     """The cause of a bad end, None where every rank was done.
 
     Args:
         attempt: the folder with the ranks' logs and error files.
-        ending: what the supervisor saw.
+        end: what the supervisor saw.
         world_size: ranks that were started.
         script: the ranks run a user's program, whose exit status is passed on.
     """
-    if ending.hang is not None or (len(ending.done) == world_size and not ending.lost):
-        return ending.hang
-    if ending.signal is not None:
-        return InterruptedRunError(ending.signal)
-    failures = _failures(attempt, ending)
-    if ending.lost_node and (not failures or _cause(failures).certainty < _SURE):
-        return _node_lost(ending.lost_node)
+    if end.hang is not None or (len(end.done) == world_size and not end.lost):
+        return end.hang
+    if end.signal is not None:
+        return InterruptedRunError(end.signal)
+    failures = _failures(attempt, end)
+    if end.lost_node and (not failures or _cause(failures).certainty < _SURE):
+        return _node_lost(end.lost_node)
     if not failures:
-        return _not_started(attempt, ending)
+        return _not_started(attempt, end)
     cause = _cause(failures)
-    if cause.certainty == 0 and (left := _who_left(ending, failures, world_size)):
-        return _left(*left, attempt, ending, world_size)
+    if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
+        return _left(*left, attempt, end, world_size)
     told = _died_without_record_error if cause.account is None else _raised
-    error = told(cause, attempt, ending, world_size)
+    error = told(cause, attempt, end, world_size)
     if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
         error.exit_status = cause.status >> 8
     return _with_others(error, cause, failures, world_size)
 
 
-def is_root_cause_known(attempt: Path) -> Callable[[Ending], bool]:
-    """Whether more than victims have ended so far; the supervisor waits for the cause a little longer."""
-
-    def known(ending: Ending) -> bool:
-        failures = _failures(attempt, ending)
-        return bool(failures) and _cause(failures).certainty == _SURE
-
-    return known
+def is_root_cause_known(attempt: Path, end: AttemptEnd) -> bool:
+    """Tell whether more than victims have ended so far; the supervisor waits for the cause a little longer."""
+    failures = _failures(attempt, end)
+    return bool(failures) and _cause(failures).certainty == _SURE
 
 
 _SURE = 2
@@ -107,18 +102,18 @@ def _cause(failures: list[RankFailure]) -> RankFailure:
     return min(failures, key=lambda failure: (-failure.certainty, failure.time_ns))
 
 
-def _failures(attempt: Path, ending: Ending) -> list[RankFailure]:
+def _failures(attempt: Path, end: AttemptEnd) -> list[RankFailure]:
     """Every rank's failure so far, one each."""
     written = {int(account["rank"]): account for account in _error_records(attempt)}
     # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
-    accounts = {rank: found for rank, found in written.items() if rank not in ending.hosts} | ending.accounts
+    accounts = {rank: found for rank, found in written.items() if rank not in end.hosts} | dict(end.accounts)
     found = []
-    for rank in accounts.keys() | ending.lost.keys():
-        account, status = accounts.get(rank), ending.lost.get(rank)
-        time_ns = int(account["time_ns"]) if account else ending.stamps.get(rank, 0)
-        certainty = _certainty(account) if account else _certainty_of_status(attempt, ending, rank)
+    for rank in accounts.keys() | end.lost.keys():
+        account, status = accounts.get(rank), end.lost.get(rank)
+        time_ns = int(account["time_ns"]) if account else end.stamps.get(rank, 0)
+        certainty = _certainty(account) if account else _certainty_of_status(attempt, end, rank)
         found.append(RankFailure(rank, time_ns, account, status, certainty))
-    order = list(ending.lost)
+    order = list(end.lost)
     return sorted(found, key=lambda failure: order.index(failure.rank) if failure.rank in order else -1)
 
 
@@ -135,11 +130,11 @@ def _certainty(account: dict[str, Any]) -> int:
     return 0 if all(aborts) or aborts[-1] else 1 if any(aborts) else _SURE
 
 
-def _certainty_of_status(attempt: Path, ending: Ending, rank: int) -> int:
+def _certainty_of_status(attempt: Path, end: AttemptEnd, rank: int) -> int:
     """NCCL's watchdog aborts a process whose peer is gone: the log tells it from an abort of the rank's own."""
-    status = ending.lost.get(rank)
+    status = end.lost.get(rank)
     if status is not None and status & 0x7F == signal.SIGABRT:
-        tail = ending.remote_log_tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
+        tail = end.remote_log_tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
         return 0 if is_peer_abort("", tail) else _SURE
     return _SURE
 
@@ -154,13 +149,13 @@ def _tail(path: Path) -> str:
 
 
 def _who_left(
-    ending: Ending, failures: list[RankFailure], world_size: int
+    end: AttemptEnd, failures: list[RankFailure], world_size: int
 ) -> tuple[int, str, type[LockstepError]] | None:
     """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
-    early = sorted(ending.done, key=lambda rank: (rank not in ending.silent, ending.stamps.get(rank, 0)))
+    early = sorted(end.done, key=lambda rank: (rank not in end.silent, end.stamps.get(rank, 0)))
     if early:
         rank = early[0]
-        how = "by os._exit or the like" if rank in ending.silent else "at the end of its script"
+        how = "by os._exit or the like" if rank in end.silent else "at the end of its script"
         return rank, f"ended with status 0, {how}, while other ranks waited for it", RankLostError
     busy = set(range(world_size)) - {failure.rank for failure in failures}
     if len(busy) != 1:
@@ -177,11 +172,11 @@ def _who_left(
 
 
 def _left(
-    rank: int, how: str, kind: type[LockstepError], attempt: Path, ending: Ending, world_size: int
+    rank: int, how: str, kind: type[LockstepError], attempt: Path, end: AttemptEnd, world_size: int
 ) -> LockstepError:
     rest = f"{_others(world_size - 1)}; exit status {kind.exit_status}"
     return kind(
-        f"rank {rank} of {world_size} {how}{_pid(rank, ending)}\n{rest}",
+        f"rank {rank} of {world_size} {how}{_pid(rank, end)}\n{rest}",
         _log("every rank has to take part to the end", attempt, rank),
     )
 
@@ -191,10 +186,10 @@ def _node_lost(words: str) -> LockstepError:
     return RankLostError(f"{words}; exit status {_LOST}", hint)
 
 
-def _pid(rank: int, ending: Ending) -> str:
-    if rank in ending.hosts:
-        return f" (on {ending.hosts[rank]})"
-    return f" (pid {ending.pids[rank]})" if rank in ending.pids else ""
+def _pid(rank: int, end: AttemptEnd) -> str:
+    if rank in end.hosts:
+        return f" (on {end.hosts[rank]})"
+    return f" (pid {end.pids[rank]})" if rank in end.pids else ""
 
 
 def _log(hint: str, attempt: Path, rank: int) -> str:
@@ -202,9 +197,9 @@ def _log(hint: str, attempt: Path, rank: int) -> str:
     return f"{hint}; {log}" if hint else log
 
 
-def _not_started(attempt: Path, ending: Ending) -> LockstepError:
+def _not_started(attempt: Path, end: AttemptEnd) -> LockstepError:
     """No rank said anything: it was the agent."""
-    status = ending.agent_status
+    status = end.agent_status
     if status is not None and status < 0:
         name = signal.Signals(-status).name
         return RankLostError(
@@ -213,13 +208,13 @@ def _not_started(attempt: Path, ending: Ending) -> LockstepError:
     return RankLostError("the ranks could not be started", f"see {attempt / 'agent.log'}")
 
 
-def _raised(cause: RankFailure, attempt: Path, ending: Ending, world_size: int) -> LockstepError:
+def _raised(cause: RankFailure, attempt: Path, end: AttemptEnd, world_size: int) -> LockstepError:
     account = cause.account or {}
     known = error_from_json(account)
     known.exit_status = int(account["exit_status"])
     if account["ours"]:
         return known
-    killed = is_killed_worker(account) and memory_kills_at(ending, cause.rank) > 0
+    killed = is_killed_worker(account) and memory_kills_at(end, cause.rank) > 0
     if killed or is_out_of_memory(account):
         known.exit_status = MemoryLimitError.exit_status
     if killed:
@@ -229,7 +224,7 @@ def _raised(cause: RankFailure, attempt: Path, ending: Ending, world_size: int) 
     )
     who = f"rank {cause.rank} of {world_size}"
     where = f"\nat {account['where']}" if account["where"] else ""
-    known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, ending)}"
+    known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, end)}"
     log = attempt / f"rank-{cause.rank}.log"
     known.hint = f"{known.hint}; the traceback is in {log}" if known.hint else f"the traceback is in {log}"
     return known
@@ -242,12 +237,12 @@ def _short(message: str) -> str:
 
 
 def _died_without_record_error(
-    cause: RankFailure, attempt: Path, ending: Ending, world_size: int
+    cause: RankFailure, attempt: Path, end: AttemptEnd, world_size: int
 ) -> LockstepError:
     who, status = f"rank {cause.rank} of {world_size}", cause.status
-    if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(ending, cause.rank):
+    if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(end, cause.rank):
         return MemoryLimitError(
-            f"{who} was killed by SIGKILL: its control group was out of memory{_pid(cause.rank, ending)}",
+            f"{who} was killed by SIGKILL: its control group was out of memory{_pid(cause.rank, end)}",
             _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F
@@ -255,7 +250,7 @@ def _died_without_record_error(
     if is_disk_full(attempt):
         hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(
-        f"{who} {_how(status)} before its work was done{_pid(cause.rank, ending)}",
+        f"{who} {_how(status)} before its work was done{_pid(cause.rank, end)}",
         _log(hint, attempt, cause.rank),
     )
 

@@ -6,12 +6,12 @@ ask for what they are at; the answers travel as plain values over the link that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..failures import Ending
-from ..nodes import LeaderPeers
+from ...data.common import HangError
+from ..nodes import SingleNode
 from .rank_evidence import RankEvidence
 from .rank_monitor import Activity, RankMonitor
 from .report import hang_error, warning
@@ -24,47 +24,51 @@ class HangCoordinator:
     """Node 0's, or that of the only node; of one attempt.
 
     Args:
-        lookout: over this node's ranks.
+        rank_monitor: of this node's ranks.
         world_size: ranks in all.
+        peers: the other nodes.
         training: whether the ranks say how far they are.
         warn: is told of what may become a hang.
-        leader: to the other nodes.
     """
 
     def __init__(
         self,
-        lookout: RankMonitor,
+        rank_monitor: RankMonitor,
         world_size: int,
+        peers: SingleNode,
         *,
         training: bool,
-        warn: Callable[[str], None] = lambda _: None,
-        leader: LeaderPeers | None = None,
+        warn: Callable[[str], None],
     ) -> None:
-        self._rank_monitor = lookout
+        self._rank_monitor = rank_monitor
         self._world_size = world_size
+        self._peers = peers
         self._judge = judge_training if training else judge_program
         self._possible = training or world_size > 1  # a program's one rank waits for nobody
         self._warn = warn
         self._warned: list[tuple[int, str]] = []
-        self._leader = leader
         self._others: dict[int, Activity] = {}
         self._number = 0
         self._asked: float | None = None
         self._evidence_by_node: dict[int, list[RankEvidence]] = {}
         self._next = 0.0
-        if leader is not None:
-            leader.on_rank_evidence = self._hear
 
-    def tick(self, ending: Ending) -> None:
-        """Look, and put a hang that is certain into ``ending``."""
-        self._rank_monitor.tick(ending)
+    def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> HangError | None:
+        """Look at the ranks, and judge them where nothing moves; the hang, once it is certain.
+
+        Args:
+            pids: rank to process of this node's ranks that have started.
+            ended: ranks that have ended since.
+        """
+        self._rank_monitor.tick(pids, ended)
         if self._asked is not None:
-            self._collect(ending)
-        elif self._rank_monitor.now >= self._next and self._is_suspicious():
+            return self._collect()
+        if self._rank_monitor.now >= self._next and self._is_suspicious():
             self._ask()
+        return None
 
-    def _hear(self, node: int, message: dict[str, Any]) -> None:
-        """What another node says."""
+    def hear(self, node: int, message: dict[str, Any]) -> None:
+        """Take what another node says of its ranks."""
         if message["attempt"] != self._rank_monitor.attempt.name:
             return
         if message["kind"] == "standing":
@@ -73,45 +77,44 @@ class HangCoordinator:
             found = (RankEvidence.from_json(document) for document in message["ranks"])
             self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
 
-    @property
-    def _nodes(self) -> int:
-        return self._leader.nodes if self._leader else 1
-
     def _is_suspicious(self) -> bool:
         """Whether it is worth asking for stacks, on every node."""
-        all_said = len(self._others) == self._nodes - 1
+        all_said = len(self._others) == self._peers.nodes - 1
         standing = {self._rank_monitor.standing, *self._others.values()}
         return self._possible and all_said and "still" in standing and "moving" not in standing
 
     def _ask(self) -> None:
         self._asked, self._evidence_by_node = self._rank_monitor.now, {}
         self._number += 1
-        if self._leader is not None:
-            self._leader.tell("look", number=self._number)
+        self._peers.tell("look", number=self._number)
         self._rank_monitor.ask()
 
-    def _collect(self, ending: Ending) -> None:
+    def _collect(self) -> HangError | None:
         """Judge when all have answered; where one has not in time, ask again later."""
         if (own := self._rank_monitor.answer()) is not None:
             self._evidence_by_node[0] = own
         late = self._rank_monitor.now - (self._asked or 0.0) > _ANSWER_SECONDS
-        if len(self._evidence_by_node) < self._nodes and not late:
-            return
+        if len(self._evidence_by_node) < self._peers.nodes and not late:
+            return None
         self._asked = None
         # A program is certain at its second look; before this it would not be, and a third comes late.
         self._next = self._rank_monitor.now + self._rank_monitor.timeout / 2
         ranks = sorted(
             (rank for found in self._evidence_by_node.values() for rank in found), key=lambda rank: rank.rank
         )
-        if len(ranks) == self._world_size:
-            self._report(self._judge(ranks, self._rank_monitor.timeout), ending)
+        if len(ranks) != self._world_size:
+            return None
+        return self._conclude(self._judge(ranks, self._rank_monitor.timeout))
 
-    def _report(self, verdict: Verdict | None, ending: Ending) -> None:
+    def _conclude(self, verdict: Verdict | None) -> HangError | None:
+        """The error of a certain hang; a warning, once, of what may become one."""
         if verdict is None:
-            return
+            return None
         timeout = self._rank_monitor.timeout
         if verdict.certain:
-            ending.hang = hang_error(verdict, self._world_size, timeout)
-        elif (about := [(rank.rank, rank.place) for rank in verdict.culprits]) != self._warned:
-            self._warned = about
+            return hang_error(verdict, self._world_size, timeout)
+        culprits = [(rank.rank, rank.place) for rank in verdict.culprits]
+        if culprits != self._warned:
+            self._warned = culprits
             self._warn(warning(verdict, timeout))
+        return None

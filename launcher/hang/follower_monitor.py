@@ -1,43 +1,48 @@
-"""A node other than node 0: it watches its ranks for node 0, which judges (``launcher/inquiry.py``)."""
+"""A node other than node 0 watches its ranks for node 0, which judges (``coordinator.py``)."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any
 
-from ..failures import Ending
 from ..nodes import FollowerPeers
 from .rank_monitor import Activity, RankMonitor
 
 
 class FollowerRankMonitor:
-    """Says when its ranks have come to a standstill, and what they are at when node 0 asks.
+    """Tells node 0 when this node's ranks have come to a standstill, and what they are at when it asks.
 
     Args:
-        lookout: over this node's ranks.
-        follower: to node 0.
+        rank_monitor: of this node's ranks.
+        peers: the way to node 0.
     """
 
-    def __init__(self, lookout: RankMonitor, follower: FollowerPeers) -> None:
-        self._rank_monitor = lookout
-        self._follower = follower
-        self._said: Activity | None = None
-        self._number: int | None = None
-        follower.commands["look"] = self._ask
+    def __init__(self, rank_monitor: RankMonitor, peers: FollowerPeers) -> None:
+        self._rank_monitor = rank_monitor
+        self._peers = peers
+        self._reported: Activity | None = None
+        self._question: int | None = None
 
-    def tick(self, ending: Ending) -> None:
-        """Look, and tell node 0 what is news to it."""
-        lookout = self._rank_monitor
-        lookout.tick(ending)
-        if lookout.standing != self._said:
-            self._said = lookout.standing
-            self._tell("standing", standing=self._said)
-        if self._number is not None and (ranks := lookout.answer()) is not None:
-            self._tell("evidence", number=self._number, ranks=[rank.to_json() for rank in ranks])
-            self._number = None
+    def tick(self, pids: Mapping[int, int], ended: Container[int]) -> None:
+        """Look at the ranks, and tell node 0 what it does not know yet.
 
-    def _ask(self, message: dict[str, Any]) -> None:
-        self._number = message["number"]
+        Args:
+            pids: rank to process of this node's ranks that have started.
+            ended: ranks that have ended since.
+        """
+        monitor = self._rank_monitor
+        monitor.tick(pids, ended)
+        if monitor.standing != self._reported:
+            self._reported = monitor.standing
+            self._send("standing", standing=self._reported)
+        if self._question is not None and (ranks := monitor.answer()) is not None:
+            self._send("evidence", number=self._question, ranks=[rank.to_json() for rank in ranks])
+            self._question = None
+
+    def ask(self, number: int) -> None:
+        """Have the ranks write their stacks for question ``number`` of node 0."""
+        self._question = number
         self._rank_monitor.ask()
 
-    def _tell(self, kind: str, **values: Any) -> None:
-        self._follower.tell(kind, attempt=self._rank_monitor.attempt.name, **values)
+    def _send(self, kind: str, **values: Any) -> None:
+        self._peers.tell(kind, attempt=self._rank_monitor.attempt.name, **values)

@@ -1,4 +1,4 @@
-"""Looks out for hangs on one node: gathers what is known of each of its ranks, for ``launcher/inquiry.py`` to judge.
+"""Watches one node's ranks for hangs: gathers what is known of each, for ``coordinator.py`` to judge.
 
 Called by the supervisor many times a second. Progress costs a few words of shared memory; what ranks use is read
 from /proc every now and then; stacks are asked for only when nothing moves.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import linecache
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...data.common import StackFrame
-from ..failures import Ending
 from ..process import StackDump, remove_unused_dumps, stack_file
 from ..process import proc_stats as proc
 from ..process import process_tree as family
@@ -31,7 +30,7 @@ _AWAKE_CAP = 0.25
 
 @dataclass
 class _RankHistory:
-    """What is remembered of a rank from one look to the next; times are the lookout's own."""
+    """What is remembered of a rank from one look to the next; times are the monitor's own."""
 
     process: family.Process
     use: proc.ResourceUse
@@ -79,12 +78,17 @@ class RankMonitor:
         self._sampled = 0.0
         self._dumps: dict[int, StackDump] | None = None
 
-    def tick(self, ending: Ending) -> None:
-        """See how far the ranks are, and now and then what they use."""
-        if not self.timeout or len(ending.pids) < self._processes:
+    def tick(self, pids: Mapping[int, int], ended: Container[int]) -> None:
+        """See how far the ranks are, and now and then what they use.
+
+        Args:
+            pids: rank to process of this node's ranks that have started.
+            ended: ranks that have ended since.
+        """
+        if not self.timeout or len(pids) < self._processes:
             return
         slept = self._advance()
-        self._register_ranks(ending)
+        self._register_ranks(pids, ended)
         self._hear()
         if self._dumps is None and (slept or self.now - self._sampled >= self._every):
             self._sample(counts=not slept)
@@ -122,9 +126,9 @@ class RankMonitor:
         self.now += _AWAKE_CAP if slept else passed
         return slept
 
-    def _register_ranks(self, ending: Ending) -> None:
-        for rank, pid in ending.pids.items():
-            if rank in ending.stamps:
+    def _register_ranks(self, pids: Mapping[int, int], ended: Container[int]) -> None:
+        for rank, pid in pids.items():
+            if rank in ended:
                 self._left.setdefault(rank, self.now)
             elif rank not in self._ranks and (process := family.process_of(pid)) is not None:
                 self._ranks[rank] = _RankHistory(process, proc.use(pid), self.now, self.now)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...data.common import LockstepError, RankLostError
 from ..console import card, say
-from ..failures import Ending, InterruptedRunError
+from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
 from ..options import Nodes
 from .follower_page import FollowerPage
@@ -40,7 +40,7 @@ class Node:
         self.link = link
         self.layout = layout
         self.world = replace(world, nodes=layout.processes, node=nodes.rank)
-        self.others = FollowerPeers(link, layout, nodes.rank, nodes.timeout)
+        self.peers = FollowerPeers(link, layout, nodes.rank, nodes.timeout)
         self._told = 0.0
 
     def send_progress(self, page: FollowerPage, attempt: Path) -> None:
@@ -48,32 +48,32 @@ class Node:
         if time.monotonic() - self._told > _PROGRESS_SECONDS:
             self._told = time.monotonic()
             if (rows := page.news()) is not None:
-                self.others.tell("progress", ranks=rows, attempt=attempt.name)
+                self.peers.tell("progress", ranks=rows, attempt=attempt.name)
 
     def prepared(self, fingerprint: Callable[[], str]) -> None:
         """Prepare the data when node 0 says so, and tell it what it is."""
         awaited(self.link, "prepare")
         host = socket.gethostname()
         try:
-            self.others.tell("prepared", host=host, fingerprint=fingerprint())
+            self.peers.tell("prepared", host=host, fingerprint=fingerprint())
         except LockstepError as error:
-            self.others.tell("prepared", host=host, error=error.message)
+            self.peers.tell("prepared", host=host, error=error.message)
             raise
 
-    def conclude(self, ending: Ending) -> int:
+    def conclude(self, end: AttemptEnd) -> int:
         """What node 0 says of the end, or that it is gone; the exit status."""
-        error, status = self._final_word_of_leader(ending)
+        error, status = self._final_word_of_leader(end)
         if error is not None:
             card(error)
         elif status:
             say([f"ended as node 0 did, with status {status}"])
         return status
 
-    def _final_word_of_leader(self, ending: Ending) -> tuple[LockstepError | None, int]:
-        if ending.signal is not None:
-            interrupted = InterruptedRunError(ending.signal)
+    def _final_word_of_leader(self, end: AttemptEnd) -> tuple[LockstepError | None, int]:
+        if end.signal is not None:
+            interrupted = InterruptedRunError(end.signal)
             return interrupted, interrupted.exit_status
-        told = ending.told or {"kind": "agent"}
+        told = dict(end.leader_message or {}) or {"kind": "agent"}
         deadline = time.monotonic() + _LAST_WORD_SECONDS
         while told.get("kind") == "kill" and time.monotonic() < deadline:
             told = next((m for m in self.link.receive() if m["kind"] == "end"), told)
@@ -109,7 +109,7 @@ def following(nodes: Nodes, find: Callable[[], Path | None], kind: str, world: W
     try:
         yield node
     finally:
-        node.others.close()
+        node.peers.close()
 
 
 def seen(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
 from ..machine import World
 from ..options import Nodes
-from .peers import LeaderPeers
+from .peers import LeaderPeers, SingleNode
 from .rendezvous import gather, refuse
 
 
@@ -22,16 +22,16 @@ def about(kind: str, world: World) -> dict[str, Any]:
 
 
 class LeaderSession:
-    """Node 0's supervisor side, or nothing at all where there is one node.
+    """What node 0 and the others tell each other before the ranks start and after they have ended.
 
     Args:
         world: of this node; of all nodes once they have met.
-        leader: None where there is one node.
+        peers: the other nodes, if there are any.
     """
 
-    def __init__(self, world: World, leader: LeaderPeers | None) -> None:
+    def __init__(self, world: World, peers: SingleNode) -> None:
         self.world = world
-        self.leader = leader
+        self.peers = peers
 
     def agree(self, fingerprint: str) -> None:
         """Have every node prepare its data, now that downloads are through, and see that it is the same.
@@ -39,10 +39,10 @@ class LeaderSession:
         Raises:
             LockstepError: one cannot, or has other data.
         """
-        if self.leader is None:
+        if not isinstance(self.peers, LeaderPeers):
             return
-        self.leader.tell("prepare")
-        for node, reply in (self.leader.ask("prepared") or {}).items():
+        self.peers.tell("prepare")
+        for node, reply in self.peers.ask("prepared").items():
             if "error" in reply:
                 raise DamagedError(f"node {node} ({reply['host']}): {reply['error']}", "see its own words")
             if reply["fingerprint"] != fingerprint:
@@ -53,8 +53,7 @@ class LeaderSession:
 
     def end(self, failure: LockstepError | None, status: int) -> None:
         """Tell the others how it ended."""
-        if self.leader is not None:
-            self.leader.tell("end", error=None if failure is None else failure.to_json(), exit_code=status)
+        self.peers.tell("end", error=None if failure is None else failure.to_json(), exit_code=status)
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def lead_nodes(
         shared: whether all have to see the same run folder.
     """
     if nodes.count == 1:
-        yield LeaderSession(world, None)
+        yield LeaderSession(world, SingleNode())
         return
     links, layout = gather(nodes, folder, about(kind, world), world.processes)
     if shared and not layout.shared:

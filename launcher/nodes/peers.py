@@ -1,4 +1,4 @@
-"""The other nodes, as a node's supervisor knows them: nobody, those that follow it, or the one that it follows.
+"""The other nodes, as a node's supervisor knows them: none, those that follow it, or the one that it follows.
 
 Node 0 decides every end. The others tell it how their ranks end, and end them when it says so or when it is gone.
 """
@@ -12,31 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...data.common import RankLostError
-from ..failures import Ending
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
 
 _HEARTBEAT_SECONDS = 1.0
 _TAIL_BYTES = 8192
-Told = Callable[[dict[str, Any]], None]
-
-
-class RankController(Protocol):
-    """What the other nodes may ask of a supervisor."""
-
-    ending: Ending
-
-    def end_ranks(self) -> bool:
-        """Kill the ranks of this node."""
-
-    def ask_to_end(self, grace: float) -> None:
-        """SIGTERM to the ranks of this node."""
-
-    def hear(self, message: dict[str, Any]) -> None:
-        """Take what another node says of its ranks."""
+Message = dict[str, Any]
+"""What one node tells another; ``kind`` says what about."""
 
 
 class SingleNode:
@@ -47,6 +32,10 @@ class SingleNode:
     address = "127.0.0.1"
     """Of node 0, where the store of the ranks listens."""
     node, nodes = 0, 1
+    lost_node = ""
+    """Which node was lost, in words; empty while all are there."""
+    leader_message: Message | None = None
+    """What node 0 has said of the end, on a node that follows it."""
 
     @property
     def own(self) -> str:
@@ -54,21 +43,28 @@ class SingleNode:
         return self.address
 
     def total(self, processes: int) -> int:
-        """Ranks whose ends this node has to know of, with ``processes`` of its own."""
+        """Count the ranks whose ends this node has to know of, with ``processes`` of its own."""
         return processes
 
     def links(self) -> Iterator[PeerLink]:
-        """To wait for."""
+        """Yield the open links, to wait for."""
         return iter(())
 
-    def poll(self, supervisor: RankController) -> None:
-        """Take what the others have said."""
+    def receive(self) -> Iterator[tuple[int, Message]]:
+        """Yield what the others have said since the last call, each with the node that said it."""
+        return iter(())
 
-    def pass_on(self, message: Mapping[str, Any], attempt: Path) -> None:
-        """Tell the others how a rank of this node is doing."""
+    def report_rank(self, message: Mapping[str, Any], attempt: Path) -> None:
+        """Tell node 0 how a rank of this node is doing; nobody where this is node 0."""
 
     def tell(self, kind: str, **values: Any) -> None:
         """Say something to all others."""
+
+    def share_horizon(self, horizon: tuple[int, int, bool]) -> None:
+        """Tell the others how far their ranks may go, if that has changed."""
+
+    def close(self) -> None:
+        """End the links."""
 
 
 class _Heartbeat:
@@ -89,7 +85,7 @@ class _Heartbeat:
 
 
 class LeaderPeers(SingleNode):
-    """Node 0's side.
+    """The nodes that follow this one, which is node 0.
 
     Args:
         links: node to its link.
@@ -104,22 +100,15 @@ class LeaderPeers(SingleNode):
         self._heartbeat = _Heartbeat(self.links)
         self.address = layout.address
         self.nodes = len(layout.processes)
-        self.on_progress: Callable[[int, list[list[int]]], None] = lambda _, __: None
-        """Told of the first rank and (step, phase, milliseconds since its last word) of each rank of a node."""
-        self.on_stop: Callable[[str], None] = lambda _: None
-        """Told that another node was asked to stop, and by whom."""
-        self.on_rank_evidence: Callable[[int, dict[str, Any]], None] = lambda _, __: None
-        """Told of what a node says about ranks that stand still."""
-        self._replies: dict[int, dict[str, Any]] = {}
         self._shared: tuple[int, int, bool] | None = None
         self._attempt = ""
 
     def total(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
-        """All ranks."""
+        """Count all ranks."""
         return sum(self._layout.processes)
 
     def links(self) -> Iterator[PeerLink]:
-        """That are open."""
+        """Yield the open links."""
         return iter([link for link in self._links.values() if not link.closed])
 
     def tell(self, kind: str, **values: Any) -> None:
@@ -128,66 +117,53 @@ class LeaderPeers(SingleNode):
         for link in self.links():
             link.send(kind, **values)
 
-    def poll(self, supervisor: RankController) -> None:
-        """Take what the others say; a node that is gone ends the attempt."""
+    def receive(self) -> Iterator[tuple[int, Message]]:
+        """Yield what the others have said; notice which of them is gone."""
         for node, link in self._links.items():
             for message in link.receive():
-                self._hear(node, message, supervisor)
-            if why := self._lost(link):
-                supervisor.ending.lost_node = supervisor.ending.lost_node or self._words(node, why)
+                if message["kind"] == "ping":
+                    link.send("pong", sent=message["sent"], now=time.time_ns())
+                elif (
+                    message["kind"] != "progress" or message["attempt"] == self._attempt
+                ):  # not of the one before
+                    yield node, {**message, "host": self._layout.hosts[node]}
+            if why := self._why_lost(link):
+                self.lost_node = self.lost_node or self._lost_in_words(node, why)
 
-    def _lost(self, link: PeerLink) -> str:
+    def first_rank(self, node: int) -> int:
+        """Return the lowest rank of a node."""
+        return self._layout.ranks_of(node)[0]
+
+    def _why_lost(self, link: PeerLink) -> str:
         if link.closed:
             return link.closed
         return f"no word from it for {self._timeout:g} s" if link.silence > self._timeout else ""
 
-    def _words(self, node: int, why: str) -> str:
+    def _lost_in_words(self, node: int, why: str) -> str:
         ranks = self._layout.ranks_of(node)
         which = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
         return f"node {node} ({self._layout.hosts[node]}, {which}) was lost: {why}"
 
-    def _hear(self, node: int, message: dict[str, Any], supervisor: RankController) -> None:
-        kind = message["kind"]
-        if kind == "rank":
-            supervisor.hear({**message["message"], "host": self._layout.hosts[node]})
-        elif kind == "progress":
-            if message["attempt"] == self._attempt:  # not of the one before
-                self.on_progress(self._layout.ranks_of(node)[0], message["ranks"])
-        elif kind in ("standing", "evidence"):
-            self.on_rank_evidence(node, {**message, "host": self._layout.hosts[node]})
-        elif kind == "stop":
-            self.on_stop(f"{message['by']} on node {node}")
-        else:
-            self._answer(node, message)
-
-    def _answer(self, node: int, message: dict[str, Any]) -> None:
-        if message["kind"] == "ping":
-            self._links[node].send("pong", sent=message["sent"], now=time.time_ns())
-        else:
-            self._replies[node] = message
-
-    def ask(self, kind: str) -> dict[int, dict[str, Any]]:
+    def ask(self, kind: str) -> dict[int, Message]:
         """Wait until every other node has answered with ``kind``, before the ranks have started.
 
         Raises:
             RankLostError: one is gone instead.
         """
-        while any(self._replies.get(node, {}).get("kind") != kind for node in self._links):
-            for node, link in self._links.items():
-                for message in link.receive():
-                    self._answer(node, message)
-                if why := self._lost(link):
-                    raise RankLostError(self._words(node, why), "look at that machine and the network")
+        replies: dict[int, Message] = {}
+        while len(replies) < len(self._links):
+            replies |= {node: message for node, message in self.receive() if message["kind"] == kind}
+            if self.lost_node:
+                raise RankLostError(self.lost_node, "look at that machine and the network")
             time.sleep(0.01)
-        found, self._replies = self._replies, {}
-        return found
+        return replies
 
-    def share(self, words: tuple[int, int, bool]) -> None:
+    def share_horizon(self, horizon: tuple[int, int, bool]) -> None:
         """Tell the others how far their ranks may go, if that has changed."""
-        if words != self._shared:
-            self._shared = words
-            horizon, checkpoint_at, final = words
-            self.tell("horizon", horizon=horizon, checkpoint_at=checkpoint_at, final=final)
+        if horizon != self._shared:
+            self._shared = horizon
+            step, checkpoint_at, final = horizon
+            self.tell("horizon", horizon=step, checkpoint_at=checkpoint_at, final=final)
 
     def close(self) -> None:
         """End the links, after what is still to be said."""
@@ -197,7 +173,7 @@ class LeaderPeers(SingleNode):
 
 
 class FollowerPeers(SingleNode):
-    """Another node's side.
+    """Node 0, as a node that follows it knows it.
 
     Args:
         link: to node 0.
@@ -212,13 +188,11 @@ class FollowerPeers(SingleNode):
         self._link = link
         self._own = link.own
         self._timeout = timeout
-        self._asked = False
+        self._asked_to_stop = False
         self._best_clock_sample: tuple[int, int] | None = None
         self._heartbeat = _Heartbeat(self.links)
         self.address = layout.address
         self.node, self.nodes = node, len(layout.processes)
-        self.commands: dict[str, Told] = {}
-        """What to do about what node 0 says, by kind."""
 
     @property
     def own(self) -> str:
@@ -226,41 +200,31 @@ class FollowerPeers(SingleNode):
         return self._own
 
     def links(self) -> Iterator[PeerLink]:
-        """To node 0, while it is open."""
+        """Yield the link to node 0, while it is open."""
         return iter([] if self._link.closed else [self._link])
 
     def tell(self, kind: str, **values: Any) -> None:
         """Say something to node 0."""
         self._link.send(kind, **values)
 
-    def poll(self, supervisor: RankController) -> None:
-        """Do what node 0 says; without it everything ends here."""
+    def receive(self) -> Iterator[tuple[int, Message]]:
+        """Yield what node 0 orders; notice its word about the end, and that it is gone."""
         for message in self._link.receive():
-            self._obey(message, supervisor)
+            kind = message["kind"]
+            if kind == "pong":
+                self._measure(message["sent"], message["now"])
+            elif kind == "end" or (kind == "kill" and self.leader_message is None):
+                self.leader_message = message
+            elif kind not in ("ping", "kill"):
+                yield 0, message
         why = self._link.closed
         if not why and self._link.silence > self._timeout:
             why = f"no word from it for {self._timeout:g} s"
-        if why and supervisor.ending.told is None:
-            supervisor.ending.told = {"lost": why}
-
-    def _obey(self, message: dict[str, Any], supervisor: RankController) -> None:
-        kind = message["kind"]
-        if kind == "ping":
-            return
-        if kind == "pong":
-            self._measure(message["sent"], message["now"])
-        elif kind in ("kill", "end"):
-            if supervisor.ending.told is None or kind == "end":
-                supervisor.ending.told = message
-        elif kind == "end_ranks":
-            supervisor.end_ranks()
-        elif kind == "terminate":
-            supervisor.ask_to_end(message["grace"])
-        elif kind in self.commands:
-            self.commands[kind](message)
+        if why and self.leader_message is None:
+            self.leader_message = {"lost": why}
 
     def _measure(self, sent: int, now: int) -> None:
-        """How far node 0's clock is ahead of this one's: as the quickest answer tells it."""
+        """Estimate how far node 0's clock is ahead of this one's: as the quickest answer tells it."""
         took = time.time_ns() - sent
         if self._best_clock_sample is None or took < self._best_clock_sample[0]:
             self._best_clock_sample = took, now - (sent + took // 2)
@@ -270,23 +234,23 @@ class FollowerPeers(SingleNode):
         """Nanoseconds that node 0's clock is ahead of this one's."""
         return self._best_clock_sample[1] if self._best_clock_sample else 0
 
-    def signalled(self, number: int) -> bool:
-        """A signal asks to stop, which node 0 decides; False for a second interrupt, which ends this node at once."""
-        if self._asked:
+    def pass_signal(self, number: int) -> bool:
+        """Ask node 0 to stop, which decides; False for a second interrupt, which ends this node at once."""
+        if self._asked_to_stop:
             return number != signal.SIGINT
-        self._asked = True
+        self._asked_to_stop = True
         self.tell("stop", by=signal.Signals(number).name)
         return True
 
-    def pass_on(self, message: Mapping[str, Any], attempt: Path) -> None:
+    def report_rank(self, message: Mapping[str, Any], attempt: Path) -> None:
         """Tell node 0 of a rank, with the rank's own account where it ended badly, in node 0's time."""
-        told = dict(message)
-        if told["kind"] == "ended":
-            told["time_ns"] = time.time_ns() + self.offset
-            if told["status"]:
-                told |= self._account(attempt, told["rank"])
-        if told["kind"] in ("started", "done", "ended"):
-            self._link.send("rank", message=told)
+        report = dict(message)
+        if report["kind"] == "ended":
+            report["time_ns"] = time.time_ns() + self.offset
+            if report["status"]:
+                report |= self._account(attempt, report["rank"])
+        if report["kind"] in ("started", "done", "ended"):
+            self._link.send("rank", message=report)
 
     def _account(self, attempt: Path, rank: int) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .agent_orders import Job as Job
-    from .agent_orders import agent_order as agent_order
+    from .agent_orders import AgentStart as AgentStart
     from .agent_orders import modules_to_preimport as modules_to_preimport
     from .agent_orders import next_attempt_folder as next_attempt_folder
     from .agent_orders import visible_gpus as visible_gpus
+    from .launch import Launch as Launch
     from .live_view import LiveView as LiveView
     from .rank_outputs import RankOutputs as RankOutputs
-    from .restarts import Restarts as Restarts
-    from .supervisor import Known as Known
-    from .supervisor import Supervisor as Supervisor
+    from .workload import Workload as Workload
 else:
     __getattr__ = lazy_exports(__name__)

@@ -1,4 +1,4 @@
-"""What the processes of an attempt are told: the agent when it is started, and when it may start the ranks."""
+"""What an agent is given when it is started, and what it is told when it may start the ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .rank_outputs import RankOutputs
 
 
 @dataclass(frozen=True)
-class Job:
-    """What an agent is started for."""
+class AgentStart:
+    """How an agent is started, before it is told what its ranks are to do."""
 
     threads: int
     """Per rank; has to be known before torch is imported."""
@@ -42,14 +42,14 @@ def visible_gpus(world: World) -> dict[str, str]:
     }
 
 
-def agent_order(folder: Path, world: World, environment: dict[str, str]) -> dict[str, Any]:
+def agent_order(folder: Path, world: World) -> dict[str, Any]:
     """What the agent is told, but for what the ranks run."""
     return {
         "run": folder.parent.name,
         "processes": world.processes,
         "max_restarts": 0,
         "attempt_dir": str(folder),
-        "environment": environment,
+        "environment": {},
         "start": "fork",
         "umask": 0o077,
         "program": None,

@@ -15,18 +15,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Container, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
-from ...data.common import held_back
-from ..failures import Ending, memory_kills
-from ..nodes import SingleNode, interface_of
+from ...data.common import HangError, held_back
+from ..failures import AttemptEnd
+from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree as family
 from .agent_command import AGENT_CODE, command, readable, thread_environment
-from .agent_orders import Job
+from .agent_orders import AgentStart
+from .attempt_record import AttemptRecord
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
@@ -36,83 +38,100 @@ _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _BETWEEN_SECONDS = 0.01
 
-Known = Callable[[Ending], bool]
-"""Whether the cause of a bad end is among the ends so far."""
-Again = Callable[[Ending], tuple[dict[str, Any], Known] | None]
-"""Asked after a bad end, when no rank is left: what the next attempt is told; None where there is to be none."""
+
+class Handler(Protocol):
+    """Decides what a supervisor of processes cannot know: it is asked while the ranks run."""
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether ranks that fail may be started once more."""
+
+    def tick(self) -> None:
+        """Do what is to be done many times a second."""
+
+    def note(self, text: str) -> None:
+        """Tell users something about the ranks."""
+
+    def on_signal(self, number: int) -> bool:
+        """Act on a signal; False where there is nothing gentler than to end everything."""
+
+    def on_message(self, node: int, message: dict[str, Any]) -> None:
+        """Act on what another node says, other than about its ranks and their end."""
+
+    def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> HangError | None:
+        """Look at ranks of which nothing bad is known."""
+
+    def is_cause_known(self, end: AttemptEnd) -> bool:
+        """Tell whether the cause of a bad end is among the ends so far."""
+
+    def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
+        """Decide after a bad end, when no rank is left: what the agent is told of the next attempt, None for none."""
 
 
 class Supervisor:
     """The processes of an attempt, and of those that follow it in place.
 
     Args:
-        job: what for.
-        known: of the first attempt.
-        owed: a rank that ends with status 0 and without "done" is lost.
-        others: the other nodes of the launch.
+        start: of the agent.
+        requires_done: a rank that ends with status 0 and without "done" is lost.
+        peers: the other nodes of the launch.
     """
 
-    def __init__(self, job: Job, known: Known, *, owed: bool, others: SingleNode | None = None) -> None:
+    def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
         family.become_subreaper()
         family.spare(child.pid for child in family.descendants(os.getpid()))
-        self._known = known
-        self._requires_done_message = owed
-        self._others = others or SingleNode()
-        self._attempt = job.log.parent
-        self._outputs = job.outputs
+        self._requires_done = requires_done
+        self._peers = peers
+        self._attempt = start.log.parent
+        self._outputs = start.outputs
         self._mark = secrets.token_hex(8)
-        self._memory_kills = memory_kills()
         self._socket = self._bound()
         self.port = int(self._socket.getsockname()[1])
-        self._status, self._told = os.pipe()
+        self._status, self._agent_status_pipe = os.pipe()
         self._agent_order_pipe, self._order = os.pipe()
-        self._agent = self._start(job)
-        for descriptor in (self._told, self._agent_order_pipe):
+        self._agent = self._start(start)
+        for descriptor in (self._agent_status_pipe, self._agent_order_pipe):
             os.close(descriptor)
         self._socket.close()
-        if job.outputs is not None:
-            job.outputs.release()
+        if start.outputs is not None:
+            start.outputs.release()
         self._buffer = b""
-        self._seen: set[family.Process] = set()
+        self._descendants: set[family.Process] = set()
         self._last_check = 0.0
-        self._count = -1
         self._engine = -1
-        self._all_done: float | None = None
+        self._count = -1
+        self._record = AttemptRecord(-1, requires_done=requires_done)
+        self._signal: int | None = None
         self._deadline: float | None = None
-        self.ending = Ending()
-        self.on_signal: Callable[[int], bool] = lambda _: False
-        """Told of each signal; False where there is nothing gentler than to end everything."""
-        self.on_idle_check: Callable[[Ending], None] = lambda _: None
-        """Called now and then while nothing is wrong; on node 0 it may put a hang into the ending, which ends all."""
+        self._all_done_since: float | None = None
+        self._lost_since: float | None = None
         self._signals: list[int] = []
-        self.notes: list[str] = []
-        """What people should know about the start; taken by whoever shows it."""
 
     def _bound(self) -> socket.socket:
         """Node 0's is the store's; the others' is not used."""
-        address = self._others.address if self._others.decides else "127.0.0.1"
+        address = self._peers.address if self._peers.decides else "127.0.0.1"
         return socket.create_server(
             (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
         )
 
-    def _start(self, job: Job) -> subprocess.Popen[bytes]:
-        ours = (self._agent_order_pipe, self._told, self._socket.fileno())
+    def _start(self, start: AgentStart) -> subprocess.Popen[bytes]:
+        ours = (self._agent_order_pipe, self._agent_status_pipe, self._socket.fileno())
         environment = {
-            **thread_environment(job.threads),
-            **job.environment,
+            **thread_environment(start.threads),
+            **start.environment,
             family.MARK: self._mark,
-            "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
+            "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
         }
-        if name := interface_of(self._others.address if self._others.decides else self._others.own):
+        if name := interface_of(self._peers.address if self._peers.decides else self._peers.own):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
         code = readable(AGENT_CODE)
-        with job.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
+        with start.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
-                command(f"/dev/fd/{code}", job.room),
-                stdin=None if job.stdin else subprocess.DEVNULL,
+                command(f"/dev/fd/{code}", start.room),
+                stdin=None if start.stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(code, *ours, *job.keep, *(job.outputs.writers if job.outputs else ())),
+                pass_fds=(code, *ours, *start.keep, *(start.outputs.writers if start.outputs else ())),
                 start_new_session=True,
                 env={**os.environ, **environment},
             )
@@ -121,30 +140,183 @@ class Supervisor:
 
     def go(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
-        self._count = self._others.total(int(order["processes"]))
-        self._attempt = Path(order["attempt_dir"])
-        if self._others.decides:
-            self._others.tell(
+        self._count = self._peers.total(int(order["processes"]))
+        self._begin(order)
+        if self._peers.decides:
+            self._peers.tell(
                 "go", attempt=self._attempt.name, port=self.port, max_restarts=order["max_restarts"]
             )
-        meeting = {"address": self._others.address, "node": self._others.node, "nodes": self._others.nodes}
-        self._tell({"port": self.port, **order, **meeting})
+        meeting = {"address": self._peers.address, "node": self._peers.node, "nodes": self._peers.nodes}
+        self._tell_agent({"port": self.port, **order, **meeting})
 
-    def _tell(self, order: dict[str, Any]) -> None:
+    def restart(self, order: dict[str, Any]) -> None:
+        """Let the agent start the ranks once more, when none is left.
+
+        Args:
+            order: what is different; ``attempt_dir`` at least.
+        """
+        self._begin(order)
+        if self._peers.decides:
+            self._peers.tell("restart", attempt=self._attempt.name)
+        if self._outputs is not None:
+            self._outputs.turn(self._attempt)
+        self._tell_agent(order)
+
+    def _begin(self, order: dict[str, Any]) -> None:
+        self._attempt = Path(order["attempt_dir"])
+        self._record = AttemptRecord(self._count, requires_done=self._requires_done)
+        self._all_done_since = self._lost_since = None
+
+    def _tell_agent(self, order: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):
             os.write(self._order, (json.dumps(order) + "\n").encode())
 
-    def end_ranks(self) -> bool:
+    def watch(self, handler: Handler) -> AttemptEnd:
+        """Wait for the end of the last attempt; afterwards no process is left."""
+        previous = {number: signal.signal(number, self._note_signal) for number in _STOPS}
+        try:
+            with selectors.DefaultSelector() as selector:
+                agent = self._register(selector)
+                end = self._watch_attempt(selector, handler)
+                while (order := self._next_attempt(end, handler)) is not None:
+                    self.restart(order)
+                    end = self._watch_attempt(selector, handler)
+                os.close(agent)
+        finally:
+            if self._peers.decides:
+                self._peers.tell("kill")
+            self.cancel()
+            os.close(self._status)
+            if self._outputs is not None:
+                self._outputs.drain()
+            for number, handle in previous.items():
+                signal.signal(number, handle)
+        handler.tick()
+        return replace(end, memory_kills=self._record.memory_kills)
+
+    def _register(self, selector: selectors.BaseSelector) -> int:
+        """Have a message wake the watch; the descriptor of the agent's process."""
+        selector.register(self._status, selectors.EVENT_READ)
+        agent = os.pidfd_open(self._agent.pid)
+        selector.register(agent, selectors.EVENT_READ)
+        for descriptor in self._outputs.readers() if self._outputs else ():
+            selector.register(descriptor, selectors.EVENT_READ, self._outputs)
+        for link in self._peers.links():
+            selector.register(link, selectors.EVENT_READ, link)
+        return agent
+
+    def _watch_attempt(self, selector: selectors.BaseSelector, handler: Handler) -> AttemptEnd:
+        """Wait until the attempt is over."""
+        self._lost_since = None
+        while True:
+            for key, _ in selector.select(_POLL_SECONDS):
+                self._serve(selector, key, handler)
+            self._read_status(handler)
+            self._take_signals(handler)
+            self._hear_peers(handler)
+            handler.tick()
+            self._remember_processes()
+            if (how := self._how_it_ended(handler)) is not None:
+                return self._record.end(**how)
+
+    def _serve(self, selector: selectors.BaseSelector, key: selectors.SelectorKey, handler: Handler) -> None:
+        """Take what ranks have printed, and the end of the agent; messages are read on every turn."""
+        if isinstance(key.data, PeerLink):
+            if key.data.closed:
+                with suppress(KeyError, ValueError):
+                    selector.unregister(key.fileobj)
+        elif key.data is not None:
+            if not key.data.read(key.fd):
+                selector.unregister(key.fd)
+        elif key.fd != self._status:
+            self._read_status(handler)
+            self._record.agent_status = self._agent.wait()
+            selector.unregister(key.fd)
+
+    def _read_status(self, handler: Handler) -> None:
+        """Take what the agent says of its ranks."""
+        os.set_blocking(self._status, False)
+        with suppress(BlockingIOError):
+            while chunk := os.read(self._status, 65_536):
+                self._buffer += chunk
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if message["kind"] == "ended":
+                message["memory_kills"] = self._record.memory_kills
+            elif message["kind"] == "engine":
+                self._engine = message["pid"]
+            if note := self._record.take(message):
+                handler.note(note)
+            if message["kind"] == "started" and self._deadline is not None:
+                self._terminate(message["pid"])  # it was asked for before this rank was there
+            self._peers.report_rank(message, self._attempt)
+
+    def _hear_peers(self, handler: Handler) -> None:
+        for node, message in self._peers.receive():
+            if message["kind"] == "rank":
+                if note := self._record.take_remote(message["message"], message["host"]):
+                    handler.note(note)
+            elif message["kind"] == "end_ranks":
+                self._end_ranks(handler)
+            elif message["kind"] == "terminate":
+                self.ask_to_end(message["grace"])
+            else:
+                handler.on_message(node, message)
+
+    def _how_it_ended(self, handler: Handler) -> dict[str, Any] | None:
+        """What ended the attempt, beside its ranks; None while it goes on."""
+        if self._record.agent_status is not None or self._signal is not None:
+            return {"signal": self._signal, "lost_node": self._peers.lost_node}
+        if not self._peers.decides:
+            handler.find_hang(self._record.pids, self._record.stamps)
+            message = self._peers.leader_message
+            return None if message is None else {"leader_message": message}
+        return self._how_node_0_ends_it(handler)
+
+    def _how_node_0_ends_it(self, handler: Handler) -> dict[str, Any] | None:
+        """As ``_how_it_ended``; where ranks are lost, their cause may still be awaited."""
+        record, lost_node = self._record, self._peers.lost_node
+        if self._all_ended():
+            return {"lost_node": lost_node}
+        if self._deadline is not None and not lost_node:
+            return {"grace_exceeded": True} if time.monotonic() > self._deadline else None
+        if not record.has_losses and not lost_node:
+            hang = handler.find_hang(record.pids, record.stamps)
+            return None if hang is None else {"hang": hang}
+        self._lost_since = self._lost_since or time.monotonic()
+        known = lost_node or handler.is_cause_known(record.end())
+        over = time.monotonic() - self._lost_since > (_GRACE_SECONDS if known else _CAUSE_SECONDS)
+        return {"lost_node": lost_node} if over else None
+
+    def _all_ended(self) -> bool:
+        """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
+        if self._requires_done and self._record.all_done:
+            self._all_done_since = self._all_done_since or time.monotonic()
+            return self._record.all_ended or time.monotonic() - self._all_done_since > _END_SECONDS
+        return self._record.all_ended
+
+    def _next_attempt(self, end: AttemptEnd, handler: Handler) -> dict[str, Any] | None:
+        """After a failure: end the attempt, and ask whether there is to be another."""
+        is_well = self._record.all_done and not end.lost
+        if end.signal is not None or end.agent_status is not None or is_well:
+            return None
+        if end.lost_node or not handler.may_restart or not self._end_ranks(handler):
+            return None
+        handler.tick()
+        return handler.next_attempt(replace(end, memory_kills=self._record.memory_kills))
+
+    def _end_ranks(self, handler: Handler) -> bool:
         """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""
         deadline = time.monotonic() + _END_SECONDS
-        if self._others.decides:
-            self._others.tell("end_ranks")
+        if self._peers.decides:
+            self._peers.tell("end_ranks")
         while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
-            self._read_status(None, self._status)
-            if self._others.decides:
-                self._others.poll(self)
+            self._read_status(handler)
+            if self._peers.decides:
+                self._hear_peers(handler)
             below = {process for process in self._below_agent() if process.pid != self._engine}
-            if not below and len(self.ending.stamps) == self._count:
+            if not below and self._record.all_ended:
                 return True
             for process in below:
                 family.kill(process)
@@ -154,10 +326,10 @@ class Supervisor:
     def ask_to_end(self, grace: float) -> None:
         """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
         self._deadline = time.monotonic() + grace
-        if self._others.decides:
-            self._others.tell("terminate", grace=grace)
-        for rank, pid in self.ending.pids.items():
-            if rank not in self.ending.stamps:
+        if self._peers.decides:
+            self._peers.tell("terminate", grace=grace)
+        for rank, pid in self._record.pids.items():
+            if rank not in self._record.stamps:
                 self._terminate(pid)
 
     def _terminate(self, pid: int) -> None:
@@ -165,28 +337,12 @@ class Supervisor:
         if rank is not None:
             family.kill(rank, signal.SIGTERM)
 
-    def restart(self, order: dict[str, Any], known: Known) -> None:
-        """Let the agent start the ranks once more, after ``end_ranks``.
-
-        Args:
-            order: what is different; ``attempt_dir`` at least.
-            known: of the new attempt.
-        """
-        self._known, self._all_done, self.ending = known, None, Ending()
-        self._attempt = Path(order["attempt_dir"])
-        self._memory_kills = memory_kills()
-        if self._others.decides:
-            self._others.tell("restart", attempt=self._attempt.name)
-        if self._outputs is not None:
-            self._outputs.turn(self._attempt)
-        self._tell(order)
-
     def cancel(self) -> None:
         """Kill whatever was started."""
         if self._order < 0:
             return
         mine = family.process_of(self._agent.pid)
-        self._look()
+        self._remember_processes()
         family.kill_processes(self._below_agent)
         if mine is not None:
             family.kill(mine)
@@ -194,7 +350,11 @@ class Supervisor:
             self._agent.wait()
         strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
         family.kill_processes(
-            lambda: family.processes_with_mark(self._mark) | {p for p in self._seen if p.is_alive} | strays()
+            lambda: (
+                family.processes_with_mark(self._mark)
+                | {p for p in self._descendants if p.is_alive}
+                | strays()
+            )
         )
         os.close(self._order)
         self._order = -1
@@ -202,181 +362,19 @@ class Supervisor:
     def _below_agent(self) -> set[family.Process]:
         return family.descendants(self._agent.pid)
 
-    def watch(self, tick: Callable[[], None], again: Again | None = None) -> Ending:
-        """Wait for the end, calling ``tick`` now and then; afterwards no process is left.
-
-        Args:
-            tick: called many times a second.
-            again: decides whether ranks that have failed are started once more; without it they are not.
-        """
-        previous = {number: signal.signal(number, self._stop) for number in _STOPS}
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._status, selectors.EVENT_READ, self._read_status)
-                agent = os.pidfd_open(self._agent.pid)
-                selector.register(agent, selectors.EVENT_READ, self._agent_ended)
-                for descriptor in self._outputs.readers() if self._outputs else ():
-                    selector.register(descriptor, selectors.EVENT_READ, self._read_output)
-                for link in self._others.links():
-                    selector.register(link, selectors.EVENT_READ, self._hear_others)
-                self._loop(selector, tick)
-                while again is not None and self._goes_on(again, tick):
-                    self._loop(selector, tick)
-                os.close(agent)
-        finally:
-            if self._others.decides:
-                self._others.tell("kill")
-            self.cancel()
-            os.close(self._status)
-            if self._outputs is not None:
-                self._outputs.drain()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        self.ending.memory_kills = memory_kills() - self._memory_kills
-        tick()
-        return self.ending
-
-    def _goes_on(self, again: Again, tick: Callable[[], None]) -> bool:
-        """After a failure: end the attempt, and begin the next one if there is to be one."""
-        ending = self.ending
-        if ending.signal is not None or ending.agent_status is not None or self._is_healthy():
-            return False
-        if ending.lost_node or not self._others.decides:
-            return False
-        if not self.end_ranks():
-            return False
-        ending.memory_kills = memory_kills() - self._memory_kills
-        tick()
-        if (following := again(ending)) is None:
-            return False
-        self.restart(*following)
-        return True
-
-    def _is_healthy(self) -> bool:
-        return len(self.ending.done) == self._count and not self.ending.lost
-
-    def _loop(self, selector: selectors.BaseSelector, tick: Callable[[], None]) -> None:
-        self._began: float | None = None
-        while self.ending.agent_status is None and self.ending.signal is None:
-            for key, _ in selector.select(_POLL_SECONDS):
-                key.data(selector, key.fd)
-            self._obey()
-            self._others.poll(self)
-            tick()
-            self._look()
-            if not self._others.decides:
-                self.on_idle_check(self.ending)
-            if self.ending.told is not None or (self._others.decides and self._is_over()):
-                return
-
-    def _is_over(self) -> bool:
-        """Whether the attempt is to end now; where ranks are lost, their cause may still be awaited."""
-        ending = self.ending
-        if self._all_ended():
-            return True
-        if self._deadline is not None and not ending.lost_node:
-            ending.grace_exceeded = time.monotonic() > self._deadline
-            return ending.grace_exceeded
-        if not ending.lost and not ending.lost_node:
-            self.on_idle_check(ending)
-            return ending.hang is not None
-        self._began = self._began or time.monotonic()
-        known = ending.lost_node or self._known(ending)
-        return time.monotonic() - self._began > (_GRACE_SECONDS if known else _CAUSE_SECONDS)
-
-    def _all_ended(self) -> bool:
-        """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
-        ended = len(self.ending.stamps)
-        if self._requires_done_message and len(self.ending.done) == self._count:
-            self._all_done = self._all_done or time.monotonic()
-            return ended == self._count or time.monotonic() - self._all_done > _END_SECONDS
-        return ended == self._count
-
-    def _look(self) -> None:
+    def _remember_processes(self) -> None:
         """Remember the run's processes: if the agent dies, what it had started can no longer be found below it."""
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
-            self._seen = {p for p in self._seen if p.is_alive} | family.descendants(self._agent.pid)
+            alive = {process for process in self._descendants if process.is_alive}
+            self._descendants = alive | family.descendants(self._agent.pid)
             self._last_check = time.monotonic()
 
-    def _agent_ended(self, selector: selectors.BaseSelector, descriptor: int) -> None:
-        self._read_status(selector, self._status)
-        self.ending.agent_status = self._agent.wait()
-        selector.unregister(descriptor)
-
-    def _hear_others(self, selector: selectors.BaseSelector, descriptor: int) -> None:
-        self._others.poll(self)
-        if all(link.fileno() != descriptor for link in self._others.links()):
-            with suppress(KeyError, ValueError):  # closed meanwhile
-                selector.unregister(descriptor)
-
-    def _read_output(self, selector: selectors.BaseSelector, descriptor: int) -> None:
-        if self._outputs is not None and not self._outputs.read(descriptor):
-            selector.unregister(descriptor)
-
-    def _read_status(self, _: selectors.BaseSelector | None, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        with suppress(BlockingIOError):
-            while chunk := os.read(descriptor, 65_536):
-                self._buffer += chunk
-        *lines, self._buffer = self._buffer.split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if message["kind"] == "ended":
-                message["memory_kills"] = memory_kills() - self._memory_kills
-            self._message(message)
-            self._others.pass_on(message, self._attempt)
-
-    def hear(self, message: dict[str, Any]) -> None:
-        """Take what another node says of one of its ranks."""
-        ending, rank = self.ending, int(message["rank"])
-        ending.hosts[rank] = str(message["host"])
-        if "account" in message:
-            ending.accounts[rank] = message["account"]
-        if "tail" in message:
-            ending.remote_log_tails[rank] = message["tail"]
-        ending.kills_elsewhere[rank] = message.get("memory_kills", 0)
-        if message["kind"] != "started":
-            self._message(message)
-            if message["kind"] == "ended":
-                ending.stamps[rank] = message["time_ns"]
-
-    def _message(self, message: dict[str, Any]) -> None:
-        ending, kind, rank = self.ending, message["kind"], message.get("rank", -1)
-        if kind == "started":
-            ending.pids[rank] = message["pid"]
-            if self._deadline is not None:  # it was asked for before this rank was there
-                self._terminate(message["pid"])
-            if message["fresh"] not in ("", "asked for"):
-                self.notes.append(f"rank {rank} is a fresh process, not a fork: {message['fresh']}")
-        elif kind == "done":
-            ending.done.add(rank)
-        elif kind == "ended":
-            self._rank_ended(rank, message["status"])
-        elif kind == "engine":
-            self._engine = message["pid"]
-        elif kind == "engine ended":
-            ending.agent_status = message["status"]
-
-    def _rank_ended(self, rank: int, status: int) -> None:
-        self.ending.stamps[rank] = time.time_ns()
-        said = rank in self.ending.done
-        if status == 0 and not self._requires_done_message:
-            self.ending.done.add(rank)
-            if not said:
-                self.ending.silent.add(rank)
-                self.notes.append(f"rank {rank} ended with status 0, but not as Python ends (os._exit?)")
-        elif not said or (
-            status and not self._requires_done_message
-        ):  # what is done stays done, however its process ends
-            self.ending.done.discard(rank)
-            self.ending.lost[rank] = status
-
-    def _stop(self, number: int, _: FrameType | None) -> None:
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
 
-    def _obey(self) -> None:
-        """Outside the handler, which only sets a flag."""
+    def _take_signals(self, handler: Handler) -> None:
+        """Act on signals outside of their handler, which only notes them."""
         while self._signals:
             number = self._signals.pop(0)
-            if not self.on_signal(number):
-                self.ending.signal = number
+            if not handler.on_signal(number):
+                self._signal = number

@@ -6,12 +6,12 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import training_run as training_run
-    from .attempt import Attempt as Attempt
-    from .attempt import Look as Look
     from .data_preparation import DataPreparation as DataPreparation
     from .evaluation import evaluate as evaluate
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_config import read_run_config as read_run_config
     from .train_request import Request as Request
+    from .worker_launch import WorkerWorkload as WorkerWorkload
+    from .worker_launch import launch_worker as launch_worker
 else:
     __getattr__ = lazy_exports(__name__)

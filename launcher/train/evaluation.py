@@ -6,18 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import LockstepError, write_json
+from ...data.common import write_json
 from ...data.config import DatasetInfo
 from ...training.config import RunSpec, read_spec
 from ..console import put, put_json, say
 from ..control import SupervisorPage
-from ..hang import HangCoordinator, RankMonitor
-from ..machine import World, reserved
+from ..machine import reserved
+from ..options import SupervisionOptions
 from ..runs import find_run
 from ..supervisor import next_attempt_folder
-from .attempt import Attempt
+from .data_preparation import DataPreparation
 from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import Request
+from .worker_launch import WorkerWorkload, launch_worker
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
@@ -28,15 +29,19 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if unsaid else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
+    attempt = next_attempt_folder(folder, "eval")
+    options = SupervisionOptions(request.supervision.hang_timeout)
     with (
         reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
-        Attempt(next_attempt_folder(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
+        launch_worker(attempt, reservation.world, options, reservation.descriptors) as launch,
     ):
-        _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))
-        failure = _watched(attempt, argv, reservation.world, request.supervision.hang_timeout)
+        world = reservation.world
+        _renew(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
+        page = SupervisorPage(world.processes)  # ranks say at each batch that they live
+        failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
     if failure is not None:
         raise failure
-    document = json.loads((attempt.folder / "eval.json").read_text(encoding="utf-8"))
+    document = json.loads((attempt / "eval.json").read_text(encoding="utf-8"))
     say(f"warning: passed over: {damaged}" for damaged in document["damaged"])
     if request.json:
         put_json(document)
@@ -44,17 +49,6 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
         put([f"{document['run']} {document['checkpoint']}"])
         put(f"{key}  {_figure(value)}" for key, value in document["metrics"].items())
     return 0
-
-
-def _watched(attempt: Attempt, argv: list[str], world: World, hang_timeout: float) -> LockstepError | None:
-    """An evaluation, whose ranks say at each batch that they live."""
-    page = SupervisorPage(world.processes)
-    lookout = RankMonitor(attempt.folder, hang_timeout, world.processes, page.said)
-    look = HangCoordinator(lookout, world.size, training=True).tick
-    try:
-        return attempt.run(argv, lambda: None, fenced=False, page=page, look=look)
-    finally:
-        page.close()
 
 
 def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:

@@ -12,13 +12,10 @@ from ...data.common import LockstepError, RankLostError, UsageError, write_json
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, card, put, put_json, say
-from ..control import HorizonControl
-from ..hang import FollowerRankMonitor, RankMonitor
 from ..machine import Reservation, World, reserved
-from ..nodes import FollowerPage, LeaderSession, awaited, following, lead_nodes, seen
+from ..nodes import LeaderSession, awaited, following, lead_nodes, seen
 from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
 from ..supervisor import next_attempt_folder
-from .attempt import Attempt, Look
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
 from .plan import LaunchPlan, summary, table
@@ -31,9 +28,10 @@ from .resume import (
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
-from .supervise import Course
 from .train_request import Request
+from .training import FollowingTraining, Training
 from .wandb_feeders import TrackerFeeders
+from .worker_launch import launch_worker
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
@@ -51,49 +49,34 @@ def dry_run(resolved: ResolvedConfig, request: Request) -> int:
 
 
 def train(resolved: ResolvedConfig, request: Request) -> int:
-    """Train a new run, or one that is there on; the exit status."""
+    """Train a new run, or resume one; the exit status."""
     request.nodes.check()
     if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
         raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
     with reserved(request.gpus, request.cpu) as reservation:
-        if not request.nodes.leads:
-            return _follow(resolved, request, reservation)
-        return _train_on(resolved, request, reservation)
+        if request.nodes.leads:
+            return _train_as_leader(resolved, request, reservation)
+        return _train_as_follower(resolved, request, reservation)
 
 
-def _follow(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
-    """Train as another node than node 0, which decides everything; the exit status."""
-    folder = _seen_place(request)
+def _train_as_follower(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    """Train on another node than node 0, which decides everything."""
+    folder = _folder_of(request)
     with following(
         request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
     ) as node:
         node.prepared(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
-        page = FollowerPage(node.world.processes)
-
-        def look(attempt: Path) -> Look:
-            lookout = RankMonitor(attempt, request.supervision.hang_timeout, node.world.processes, page.said)
-            return FollowerRankMonitor(lookout, node.others).tick
-
         attempt = seen(folder / go["attempt"])
-        try:
-            with Attempt(attempt, node.world, reservation.descriptors, node.others) as ranks:
-                argv = [str(folder / "spec.json")]
-                ending = ranks.follow(
-                    argv,
-                    lambda: node.send_progress(page, ranks.folder),
-                    page,
-                    go,
-                    node.others,
-                    look,
-                )
-            return node.conclude(ending)
-        finally:
-            page.close()
+        with launch_worker(
+            attempt, node.world, request.supervision, reservation.descriptors, node.peers
+        ) as launch:
+            end = launch.follow(FollowingTraining(folder, node.world, node.peers), go)
+        return node.conclude(end)
 
 
-def _seen_place(request: Request) -> Path:
-    """Where node 0 will have the run."""
+def _folder_of(request: Request) -> Path:
+    """Where node 0 has the run, or will have it."""
     if request.submitted is not None:
         return request.submitted.folder
     if request.resume not in ("auto", "never"):
@@ -101,84 +84,67 @@ def _seen_place(request: Request) -> Path:
     return runs_root() / (request.name or "")
 
 
-def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+def _train_as_leader(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+    """Train on node 0, or on the only node."""
     world = reservation.world
-    place = _place(resolved, request)
-    if place.before is not None:
-        refuse_finished(place, LaunchPlan(place.folder.name, resolved.config, place.before.facts, world))
-    reservation.name(place.folder.name)
+    if request.submitted is None:
+        refuse_if_queued(_folder_of(request))
+        target = find_run_target(resolved, request.name, request.resume)
+    else:
+        target = submitted_run_target(request.submitted.folder, resolved)
+    if target.before is not None:
+        refuse_finished(target, LaunchPlan(target.folder.name, resolved.config, target.before.facts, world))
+    reservation.name(target.folder.name)
     try:
         with (
-            held(place.folder) as hold,
-            lead_nodes(request.nodes, place.folder, "train", world, shared=True) as lead,
+            held(target.folder) as hold,
+            lead_nodes(request.nodes, target.folder, "train", world, shared=True) as session,
         ):
-            failure = _train(place, resolved, request, reservation, hold, lead)
-            status = _conclude(place.folder, failure, request)
-            lead.end(failure, status)
+            failure = _supervise(target, resolved, request, reservation.descriptors, hold, session)
+            status = _conclude(target.folder, failure, as_json=request.json)
+            session.end(failure, status)
             return status
     finally:
-        if request.submitted is None and not (place.folder / "spec.json").exists():
-            shutil.rmtree(place.folder)  # nothing was started: the name is free again
+        if request.submitted is None and not (target.folder / "spec.json").exists():
+            shutil.rmtree(target.folder)  # nothing was started: the name is free again
 
 
-def _place(resolved: ResolvedConfig, request: Request) -> RunTarget:
-    if request.submitted is None:
-        refuse_if_queued(_seen_place(request))
-        return find_run_target(resolved, request.name, request.resume)
-    return submitted_run_target(request.submitted.folder, resolved)
-
-
-def _train(
-    place: RunTarget,
+def _supervise(
+    target: RunTarget,
     resolved: ResolvedConfig,
     request: Request,
-    reservation: Reservation,
+    keep: tuple[int, ...],
     hold: Hold,
-    lead: LeaderSession,
+    session: LeaderSession,
 ) -> LockstepError | None:
-    folder, world = place.folder, lead.world
-    weights = () if place.before else find_initial_weights(resolved)
-    with Attempt(
-        next_attempt_folder(folder, "attempt"), world, reservation.descriptors, lead.leader
-    ) as attempt:
+    """Prepare the run while the agent starts, train, and see that there is an outcome."""
+    folder, world = target.folder, session.world
+    weights = () if target.before else find_initial_weights(resolved)
+    attempt = next_attempt_folder(folder, "attempt")
+    with launch_worker(attempt, world, request.supervision, keep, session.peers) as launch:
         hold.check()
-        take_ownership(
-            folder, attempt.folder.name
-        )  # before the checkpoint is looked for: no other attempt adds one
-        facts = attempt.prepare(resolved.config.data, resolved.base)
-        lead.agree(facts.fingerprint)
+        take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
+        facts = DataPreparation(resolved.config.data, resolved.base).wait()
+        session.agree(facts.fingerprint)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        go_on(place, facts, find_resume_point(folder, plan.steps) if place.before else None)
-        spec = build_run_spec(plan, resolved.base, place.before, weights)
+        go_on(target, facts, find_resume_point(folder, plan.steps) if target.before else None)
+        spec = build_run_spec(plan, resolved.base, target.before, weights)
         if request.submitted is not None:
             spec = replace(spec, wandb_id=request.submitted.wandb_id)
         hold.check()
         write_run_files(folder, plan, spec, to_yaml(resolved))
         say(summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
-        feed = TrackerFeeders(spec, folder)
-        feed.start(attempt.folder)
-        failure = _course(attempt, plan, request, rows, feed, hold, lead)
+        feeders = TrackerFeeders(spec, folder)
+        feeders.start(attempt)
+        try:
+            failure = launch.run(Training(folder, plan, hold, rows, feeders, request.submitted))
+        except RankLostError as error:  # the run is another's now
+            failure = error
         rows.close()
         failure = _record(folder, failure, world, hold)
-        feed.finish(failure)
+        feeders.finish(failure)
     return failure
-
-
-def _course(
-    attempt: Attempt,
-    plan: LaunchPlan,
-    request: Request,
-    rows: EpochTable,
-    feed: TrackerFeeders,
-    hold: Hold,
-    lead: LeaderSession,
-) -> LockstepError | None:
-    """Train to the end, or to where somebody wants it to stop."""
-    steering = HorizonControl(attempt.folder.parent, plan.world.size, plan.config.checkpoint.every_minutes)
-    course = Course(steering, plan, request.supervision, rows, feed, hold)
-    course.leader, course.submitted = lead.leader, request.submitted
-    return course.run(attempt)
 
 
 def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
@@ -206,9 +172,9 @@ def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hol
     return failure
 
 
-def _conclude(folder: Path, failure: LockstepError | None, request: Request) -> int:
+def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> int:
     """Tell how it ended; the card last."""
-    if request.json:
+    if as_json:
         put_json(read_outcome(folder) or {})
     if failure is not None:
         card(failure)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.launcher.failures.attempt_end import Ending
+from lockstep.launcher.failures.attempt_end import AttemptEnd
 from lockstep.launcher.failures.root_cause import diagnose_failure
 from tests.helpers.rank_errors import EXIT_3_STATUS, SIGKILL_STATUS, write_error, write_victim_error
 
@@ -76,7 +76,7 @@ def test_a_failure_is_told_by_its_kind(tmp_path: Path, name: str) -> None:
     kind, message, status, words = KINDS[name]
     write_error(tmp_path, 1, type=kind, message=f"{kind}: {message}", chain=[[kind, message]])
     write_victim_error(tmp_path, 0, time_ns=1)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
     assert error is not None
     assert error.message.startswith("rank 1 of 2")
     assert (error.exit_status, words in error.hint) == (status, True), error.hint
@@ -84,14 +84,14 @@ def test_a_failure_is_told_by_its_kind(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("here", [True, False])
 def test_memory_that_ran_out_is_that_of_the_node_of_the_rank(tmp_path: Path, *, here: bool) -> None:
-    elsewhere: dict[str, Any] = {"hosts": {1: "far"}, "kills_elsewhere": {1: 1}}
-    ending = Ending(lost={1: SIGKILL_STATUS}, **({"memory_kills": 1} if here else elsewhere))
+    elsewhere: dict[str, Any] = {"hosts": {1: "far"}, "remote_memory_kills": {1: 1}}
+    ending = AttemptEnd(lost={1: SIGKILL_STATUS}, **({"memory_kills": 1} if here else elsewhere))
     error = diagnose_failure(tmp_path, ending, 2)
     assert error is not None
     assert (error.exit_status, "its control group was out of memory" in error.message) == (7, True)
-    other = Ending(
+    other = AttemptEnd(
         lost={1: SIGKILL_STATUS},
-        **({"memory_kills": 1, "hosts": {1: "far"}} if here else {"kills_elsewhere": {1: 1}}),
+        **({"memory_kills": 1, "hosts": {1: "far"}} if here else {"remote_memory_kills": {1: 1}}),
     )
     error = diagnose_failure(tmp_path, other, 2)
     assert error is not None
@@ -105,7 +105,7 @@ def test_a_worker_that_was_killed_for_want_of_memory(tmp_path: Path) -> None:
         ["RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed. "],
     ]
     write_error(tmp_path, 0, type="RuntimeError", message=f"RuntimeError: {message}", chain=chain)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS}, memory_kills=1), 1)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS}, memory_kills=1), 1)
     assert error is not None
     assert (error.exit_status, "its control group was out of memory" in error.hint) == (7, True)
 
@@ -115,7 +115,7 @@ def test_nccl_ends_a_rank_whose_peer_is_gone_and_that_is_no_cause(tmp_path: Path
         "[rank0]: ncclRemoteError: A call failed possibly due to a network error\n"
     )
     write_error(tmp_path, 1, time_ns=5)
-    error = diagnose_failure(tmp_path, Ending(lost={0: int(signal.SIGABRT), 1: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: int(signal.SIGABRT), 1: EXIT_3_STATUS}), 2)
     assert error is not None
     assert error.message.startswith("rank 1 of 2: ValueError: broken")
 
@@ -126,12 +126,12 @@ def test_the_rank_that_others_waited_for_in_vain_is_named_not_those_that_gave_up
 ) -> None:
     for rank in (0, 2):
         write_error(tmp_path, rank, time_ns=rank, type="RuntimeError", message=f"RuntimeError: {words}")
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 3)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 3)
     assert error is not None
     assert error.message.startswith(
         "rank 1 of 3 did not come to a collective within the time limit of the others"
     )
     assert error.exit_status == 5
-    several = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 4)
+    several = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 4)
     assert several is not None
     assert "--hang-timeout" in several.hint

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher.failures.attempt_end import Ending
+from lockstep.launcher.failures.attempt_end import AttemptEnd
 from lockstep.launcher.failures.root_cause import diagnose_failure
 from tests.helpers.rank_errors import EXIT_3_STATUS, SIGKILL_STATUS, write_error, write_victim_error
 
 
 def test_where_every_rank_is_done_there_is_no_failure(tmp_path: Path) -> None:
-    assert diagnose_failure(tmp_path, Ending(done={0, 1}, agent_status=0), 2) is None
+    assert diagnose_failure(tmp_path, AttemptEnd(done={0, 1}, agent_status=0), 2) is None
 
 
 def test_the_rank_that_raised_is_named_with_its_place_and_log(tmp_path: Path) -> None:
     write_error(tmp_path, 1)
-    error = diagnose_failure(tmp_path, Ending(lost={1: EXIT_3_STATUS}), 3)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={1: EXIT_3_STATUS}), 3)
     assert error is not None
     assert error.message.startswith(
         "rank 1 of 3: ValueError: broken\nat model.py:7\n2 other ranks ended because of it"
@@ -29,7 +29,9 @@ def test_a_victim_is_not_the_cause_even_if_it_was_written_first(tmp_path: Path) 
     write_victim_error(tmp_path, 0, time_ns=1)
     write_error(tmp_path, 2, time_ns=2)
     write_victim_error(tmp_path, 1, time_ns=3)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 3)
+    error = diagnose_failure(
+        tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 3
+    )
     assert error is not None
     assert "rank 2 of 3: ValueError: broken" in error.message
 
@@ -38,7 +40,7 @@ def test_a_victim_is_not_the_cause_even_if_it_was_written_first(tmp_path: Path) 
 def test_errors_of_the_process_group_are_victims(tmp_path: Path, kind: str) -> None:
     write_error(tmp_path, 0, time_ns=1, type=kind, message=f"{kind}: something")
     write_error(tmp_path, 1, time_ns=2)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
     assert error is not None
     assert "rank 1 of 2" in error.message
 
@@ -46,14 +48,14 @@ def test_errors_of_the_process_group_are_victims(tmp_path: Path, kind: str) -> N
 def test_of_several_causes_the_first_is_told(tmp_path: Path) -> None:
     write_error(tmp_path, 0, time_ns=20, message="ValueError: second")
     write_error(tmp_path, 1, time_ns=10, message="ValueError: first")
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
     assert error is not None
     assert "first" in error.message
 
 
 def test_a_rank_that_vanished_is_the_cause_where_the_others_only_noticed(tmp_path: Path) -> None:
     write_victim_error(tmp_path, 0, time_ns=1)
-    error = diagnose_failure(tmp_path, Ending(lost={1: SIGKILL_STATUS, 0: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={1: SIGKILL_STATUS, 0: EXIT_3_STATUS}), 2)
     assert error is not None
     assert "rank 1 of 2 was killed by SIGKILL" in error.message
     assert error.exit_status == 4
@@ -70,7 +72,7 @@ def test_a_rank_that_vanished_is_the_cause_where_the_others_only_noticed(tmp_pat
     ],
 )
 def test_how_a_silent_rank_ended_is_said_in_words(tmp_path: Path, status: int | None, words: str) -> None:
-    error = diagnose_failure(tmp_path, Ending(done={1}, lost={0: status}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(done={1}, lost={0: status}), 2)
     assert error is not None
     assert f"rank 0 of 2 {words}" in error.message
 
@@ -78,7 +80,7 @@ def test_how_a_silent_rank_ended_is_said_in_words(tmp_path: Path, status: int | 
 def test_where_all_are_victims_the_first_of_them_is_told(tmp_path: Path) -> None:
     write_victim_error(tmp_path, 1, time_ns=1)
     write_victim_error(tmp_path, 0, time_ns=2)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 1: EXIT_3_STATUS}), 2)
     assert error is not None
     assert "rank 1 of 2" in error.message
 
@@ -87,14 +89,14 @@ def test_an_error_of_our_own_stands_as_it_is_with_its_status(tmp_path: Path) -> 
     write_error(
         tmp_path, 0, ours=True, kind="DamagedError", message="row 3: bad", hint="correct it", exit_status=6
     )
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS}), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS}), 2)
     assert error is not None
     assert (error.message, error.hint, error.exit_status) == ("row 3: bad", "correct it", 6)
 
 
 def test_out_of_memory_keeps_its_hint_and_its_status(tmp_path: Path) -> None:
     write_error(tmp_path, 0, kind="MemoryLimitError", hint="set data.max_micro_batch", exit_status=7)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS}), 1)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS}), 1)
     assert error is not None
     assert error.exit_status == 7
     assert error.hint.startswith("set data.max_micro_batch; the traceback is in ")
@@ -103,17 +105,17 @@ def test_out_of_memory_keeps_its_hint_and_its_status(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_command_is_no_failure_of_a_rank(tmp_path: Path, number: signal.Signals) -> None:
     write_error(tmp_path, 0)
-    error = diagnose_failure(tmp_path, Ending(lost={0: EXIT_3_STATUS}, signal=number), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS}, signal=number), 2)
     assert error is not None
     assert (error.message, error.exit_status) == (f"interrupted by {number.name}", 128 + number)
 
 
 def test_ranks_that_never_started_lead_to_the_agents_log(tmp_path: Path) -> None:
-    error = diagnose_failure(tmp_path, Ending(agent_status=1), 2)
+    error = diagnose_failure(tmp_path, AttemptEnd(agent_status=1), 2)
     assert error is not None
     assert "could not be started" in error.message
     assert str(tmp_path / "agent.log") in error.hint
 
 
 def test_a_rank_that_was_done_and_then_lost_another_is_not_a_success(tmp_path: Path) -> None:
-    assert diagnose_failure(tmp_path, Ending(done={0}, lost={}, agent_status=0), 2) is not None
+    assert diagnose_failure(tmp_path, AttemptEnd(done={0}, lost={}, agent_status=0), 2) is not None

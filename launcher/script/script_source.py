@@ -1,0 +1,53 @@
+"""The text of a script or module, as far as it can be told without running it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...data.common import UsageError
+
+
+def read_source(argv: list[str]) -> str:
+    """The program's own text, as far as it can be told without running it; empty where it cannot.
+
+    Raises:
+        UsageError: there is no such script or module, or it cannot be read.
+    """
+    path = _module(argv[1:]) if argv[0] == "-m" else _script(Path(argv[0]))
+    if path is None or path.is_dir():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "it has to be a file that you may read") from error
+
+
+def _script(path: Path) -> Path:
+    if not path.exists():
+        python = "leave `python` out: " if path.name.startswith("python") else ""
+        raise UsageError(f"{path}: there is no such script", f"{python}launch run [OPTIONS] SCRIPT [ARGS]")
+    if path.is_dir() and not (path / "__main__.py").exists():
+        raise UsageError(f"{path}: a folder without a __main__.py", "name the script in it")
+    return path / "__main__.py" if path.is_dir() else path
+
+
+def _module(words: list[str]) -> Path | None:
+    """The file of a module on the path or in this folder, None where that is not so simple; nothing is imported."""
+    if not words:
+        raise UsageError("-m: a module's name is missing", "launch run [OPTIONS] -m MODULE [ARGS]")
+    if words[0].endswith(".py") and Path(words[0]).is_file():
+        raise UsageError(f"-m {words[0]}: that is a script, not a module's name", f"launch run {words[0]}")
+    top = words[0].partition(".")[0]
+    with suppress(ValueError):  # it is loaded here, and says nothing of its origin
+        if not (PathFinder.find_spec(top, [str(Path.cwd())]) or find_spec(top)):
+            raise UsageError(f"-m {words[0]}: there is no such module", "look at PYTHONPATH")
+    for folder in (str(Path.cwd()), *sys.path):
+        base = Path(folder, *words[0].split("."))
+        for path in (base.with_suffix(".py"), base / "__main__.py"):
+            if path.is_file():
+                return path
+    return None

@@ -1,0 +1,129 @@
+"""A user's script as a workload: what its supervisor does while the ranks run it, and how they are asked to end."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from ...data.common import STOPPED, LockstepError
+from ..console import say
+from ..failures import AttemptEnd, diagnose_failure
+from ..machine import World
+from ..runs import Hold, record_stop_reason, take_request
+from ..supervisor import LiveView, Workload
+
+_SIGNALLED = 128
+
+
+class StoppedScriptError(LockstepError):
+    """A script ended because it was asked to, in whatever way it chose.
+
+    Its status is that of the lowest rank that ended by itself, because a script may say by it that it is to be
+    started again. 0 becomes 75: it would say that the work is done, and work that is begun once more costs less than
+    work that is left undone. Where all died of the signal, or had to be killed, the status is the signal's.
+    """
+
+    def __init__(self, by: str, number: int, end: AttemptEnd) -> None:
+        left = {rank: status >> 8 for rank, status in _exited(end).items()}
+        own = {**dict.fromkeys(end.done, 0), **left}
+        how = "killed after its grace" if end.grace_exceeded else "it ended"
+        super().__init__(f"stopped ({by}): {how}")
+        self.exit_status = own[min(own)] or STOPPED if own and not end.grace_exceeded else _SIGNALLED + number
+        self.message += f"; exit status {self.exit_status}"
+
+
+def _exited(end: AttemptEnd) -> dict[int, int]:
+    """Wait status of the ranks that ended badly, but by themselves."""
+    return {rank: status for rank, status in end.lost.items() if status is not None and not status & 0x7F}
+
+
+class Script(Workload):
+    """A user's script.
+
+    Args:
+        folder: of the run.
+        order: what the agent is told of every attempt.
+        view: shows what the ranks print.
+        grace: seconds that ranks which are asked to end may take for it.
+        hold: on the run folder; None on a node that follows node 0, which alone is asked to stop.
+    """
+
+    requires_done = False
+
+    def __init__(
+        self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, hold: Hold | None
+    ) -> None:
+        self._folder = folder
+        self._order = order
+        self._view = view
+        self._grace = grace
+        self._hold = hold
+        self._asked: tuple[str, int] | None = None
+        """By whom and with which signal it was to end."""
+        self._notes: list[str] = []
+
+    def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt is told the same
+        """Return the command line of the ranks, where they print, and how they are started."""
+        return self._order
+
+    @property
+    def seconds_to_end(self) -> float | None:
+        """The grace, once the ranks were asked to end."""
+        return None if self._asked is None else self._grace
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the ranks were asked to end."""
+        return self._asked is not None
+
+    def tick(self) -> None:
+        """Keep the run's lock, take requests to stop, and show what the ranks have printed."""
+        if self._hold is not None:
+            self._hold.tick()
+            request = take_request(self._folder)
+            if request is not None and request.what == "stop":
+                self.stop(request.by)
+        self._view.tick(self._notes)
+
+    def note(self, text: str) -> None:
+        """Show a note beside what the ranks print."""
+        self._notes.append(text)
+
+    def on_signal(self, number: int) -> bool:
+        """Ask the ranks to end; after that only an interrupt is news, and ends everything at once."""
+        name = signal.Signals(number).name
+        if self._asked is not None:
+            return number != signal.SIGINT
+        record_stop_reason(self._folder, name)
+        self._ask_to_end(name, number)
+        return True
+
+    def stop(self, by: str) -> None:
+        """Ask the ranks to end."""
+        self._ask_to_end(by, signal.SIGTERM)
+
+    def _ask_to_end(self, by: str, number: int) -> None:
+        if self._asked is None:
+            self._asked = by, number
+            then = f"SIGKILL in {self._grace:g} s; interrupt again to end at once"
+            say([f"stopping ({by}): SIGTERM to every rank, {then}"])
+
+    def may_pass(self, _: LockstepError) -> bool:
+        """A script's exit statuses mean what it likes: any failure may pass."""
+        return True
+
+    def begin_attempt(self, attempt: Path) -> None:
+        """Show the rest of what the ranks of the attempt before have printed."""
+        attempt.mkdir(mode=0o700, exist_ok=True)
+        self._view.turn()
+
+    def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
+        """Diagnose the end; ranks that were asked to end have ended in whatever way they chose."""
+        if self._asked is not None and end.signal is None and end.agent_status is None:
+            return StoppedScriptError(*self._asked, end)
+        return diagnose_failure(attempt, end, world.size, script=True)
+
+    def close(self) -> None:
+        """Show the rest of what the ranks have printed."""
+        self._view.close()

@@ -1,0 +1,120 @@
+"""What a supervisor has seen of an attempt so far; it alone writes here."""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+from typing import Any
+
+from ..failures import AttemptEnd, memory_kills
+
+
+class AttemptRecord:
+    """Turns the messages of an agent and of other nodes into the end of an attempt.
+
+    Args:
+        ranks: whose ends this node has to know of.
+        requires_done: a rank that ends with status 0 and without "done" is lost.
+    """
+
+    def __init__(self, ranks: int, *, requires_done: bool) -> None:
+        self._count = ranks
+        self._requires_done = requires_done
+        self._memory_kills = memory_kills()
+        self._done: set[int] = set()
+        self._silent: set[int] = set()
+        self._lost: dict[int, int | None] = {}
+        self._accounts: dict[int, dict[str, Any]] = {}
+        self._tails: dict[int, str] = {}
+        self._hosts: dict[int, str] = {}
+        self._remote_memory_kills: dict[int, int] = {}
+        self.pids: dict[int, int] = {}
+        """Of this node's ranks that have started."""
+        self.stamps: dict[int, int] = {}
+        """Rank to the time of its end."""
+        self.agent_status: int | None = None
+
+    @property
+    def memory_kills(self) -> int:
+        """How many processes the kernel has killed for want of memory since the attempt began."""
+        return memory_kills() - self._memory_kills
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every rank has done what was required of it."""
+        return len(self._done) == self._count
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether every rank that was started has ended."""
+        return len(self.stamps) == self._count
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether a rank has ended before it was done."""
+        return bool(self._lost)
+
+    def take(self, message: dict[str, Any]) -> str:
+        """Take what the agent says of one of this node's ranks; a note for users, or nothing."""
+        kind, rank = message["kind"], message.get("rank", -1)
+        if kind == "started":
+            self.pids[rank] = message["pid"]
+            if message["fresh"] not in ("", "asked for"):
+                return f"rank {rank} is a fresh process, not a fork: {message['fresh']}"
+        elif kind == "done":
+            self._done.add(rank)
+        elif kind == "ended":
+            return self._rank_ended(rank, message["status"])
+        elif kind == "engine ended":
+            self.agent_status = message["status"]
+        return ""
+
+    def take_remote(self, message: dict[str, Any], host: str) -> str:
+        """Take what another node says of one of its ranks; a note for users, or nothing."""
+        rank = int(message["rank"])
+        self._hosts[rank] = host
+        if "account" in message:
+            self._accounts[rank] = message["account"]
+        if "tail" in message:
+            self._tails[rank] = message["tail"]
+        self._remote_memory_kills[rank] = message.get("memory_kills", 0)
+        if message["kind"] == "started":
+            return ""
+        note = self.take(message)
+        if message["kind"] == "ended":
+            self.stamps[rank] = message["time_ns"]
+        return note
+
+    def _rank_ended(self, rank: int, status: int) -> str:
+        self.stamps[rank] = time.time_ns()
+        said = rank in self._done
+        if status == 0 and not self._requires_done:
+            self._done.add(rank)
+            if not said:
+                self._silent.add(rank)
+                return f"rank {rank} ended with status 0, but not as Python ends (os._exit?)"
+        elif not said or (status and not self._requires_done):  # what is done stays done
+            self._done.discard(rank)
+            self._lost[rank] = status
+        return ""
+
+    def end(self, **how: Any) -> AttemptEnd:
+        """Build the end of the attempt as it is known now.
+
+        Args:
+            how: what ended it, beside its ranks: fields of ``AttemptEnd``.
+        """
+        return AttemptEnd(
+            done=frozenset(self._done),
+            silent=frozenset(self._silent),
+            lost=MappingProxyType(dict(self._lost)),
+            stamps=MappingProxyType(dict(self.stamps)),
+            pids=MappingProxyType(dict(self.pids)),
+            accounts=MappingProxyType(dict(self._accounts)),
+            remote_log_tails=MappingProxyType(dict(self._tails)),
+            hosts=MappingProxyType(dict(self._hosts)),
+            remote_memory_kills=MappingProxyType(dict(self._remote_memory_kills)),
+            memory_kills=self.memory_kills,
+            agent_status=self.agent_status,
+            **how,
+        )

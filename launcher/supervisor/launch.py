@@ -1,0 +1,237 @@
+"""One supervised launch on this node, whatever it runs: from the agent's start to the end of the last attempt.
+
+Node 0, or the only node, decides: whether ranks hang, whether they are started again, and how it all ended. The other
+nodes run the same ``Workload`` and do what node 0 says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ...data.common import HangError, LockstepError
+from ..console import say
+from ..failures import AttemptEnd, is_root_cause_known
+from ..hang import FollowerRankMonitor, HangCoordinator, RankMonitor
+from ..machine import World
+from ..nodes import FollowerPeers, LeaderPeers, SingleNode
+from ..options import SupervisionOptions
+from ..process import remove_unused_dumps
+from .agent_orders import AgentStart, agent_order, next_attempt_folder
+from .supervisor import Supervisor
+from .workload import Workload
+
+
+class Launch:
+    """Starts the agent at once, which imports torch while its ranks' work is still being prepared.
+
+    Leaving it leaves no process behind.
+
+    Args:
+        attempt: folder of the first attempt, which is there.
+        start: of the agent.
+        world: the processes.
+        options: of the supervision.
+        peers: the other nodes.
+        requires_done: as the workload's.
+    """
+
+    def __init__(
+        self,
+        attempt: Path,
+        start: AgentStart,
+        world: World,
+        options: SupervisionOptions,
+        peers: SingleNode | None = None,
+        *,
+        requires_done: bool = True,
+    ) -> None:
+        self.attempt = attempt
+        self.world = world
+        self._options = options
+        self._peers = peers or SingleNode()
+        self._supervisor = Supervisor(start, self._peers, requires_done=requires_done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.cancel()
+
+    def run(self, workload: Workload) -> LockstepError | None:
+        """Let the ranks work, and start them again where they fail and may; None when all are done, else why not."""
+        handler = _Leading(self.attempt, workload, self.world, self._options, self._supervisor, self._peers)
+        end = self._watch(handler, workload, {"max_restarts": self._options.max_restarts})
+        return workload.failure(handler.attempt, end, self.world)
+
+    def follow(self, workload: Workload, go: Mapping[str, Any]) -> AttemptEnd:
+        """Let this node's ranks work until node 0 says that it is over.
+
+        Args:
+            workload: what they do.
+            go: node 0's word to start: where its store is, and how many restarts it may count.
+        """
+        if not isinstance(self._peers, FollowerPeers):
+            raise TypeError("node 0 follows nobody")
+        handler = _Following(self.attempt, workload, self.world, self._options, self._supervisor, self._peers)
+        return self._watch(handler, workload, {"port": go["port"], "max_restarts": go["max_restarts"]})
+
+    def _watch(self, handler: _Leading | _Following, workload: Workload, order: dict[str, Any]) -> AttemptEnd:
+        try:
+            self._supervisor.go(agent_order(self.attempt, self.world) | workload.order(self.attempt) | order)
+            return self._supervisor.watch(handler)
+        finally:
+            self._supervisor.cancel()
+            workload.close()
+            remove_unused_dumps(handler.attempt)
+
+
+class _Watching:
+    """What is the same on every node while the ranks of an attempt work."""
+
+    def __init__(
+        self,
+        attempt: Path,
+        workload: Workload,
+        world: World,
+        options: SupervisionOptions,
+        supervisor: Supervisor,
+    ) -> None:
+        self.attempt = attempt
+        self._workload = workload
+        self._world = world
+        self._options = options
+        self._supervisor = supervisor
+        self.note = workload.note
+
+    def _rank_monitor(self) -> RankMonitor:
+        timeout = self._options.hang_timeout
+        return RankMonitor(self.attempt, timeout, self._world.processes, self._workload.progress)
+
+    def _turn(self, attempt: Path) -> dict[str, Any]:
+        """Go over to another attempt; what the agent is told of it."""
+        remove_unused_dumps(self.attempt)
+        self.attempt = attempt
+        told = {"attempt_dir": str(attempt), "environment": {}}
+        return told | {key: value for key, value in self._workload.order(attempt).items() if key in told}
+
+    def is_cause_known(self, end: AttemptEnd) -> bool:
+        return is_root_cause_known(self.attempt, end)
+
+
+class _Leading(_Watching):
+    """Node 0, or the only node."""
+
+    def __init__(
+        self,
+        attempt: Path,
+        workload: Workload,
+        world: World,
+        options: SupervisionOptions,
+        supervisor: Supervisor,
+        peers: SingleNode,
+    ) -> None:
+        super().__init__(attempt, workload, world, options, supervisor)
+        self._peers = peers
+        self._restarts = 0
+        self._was_asked_to_end = False
+        self._hangs = self._watch_for_hangs()
+        self.on_signal = workload.on_signal
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether some are left of ``--max-restarts``."""
+        return self._restarts < self._options.max_restarts
+
+    def _watch_for_hangs(self) -> HangCoordinator:
+        return HangCoordinator(
+            self._rank_monitor(),
+            self._world.size,
+            self._peers,
+            training=self._workload.reports_progress,
+            warn=self._workload.note,
+        )
+
+    def tick(self) -> None:
+        workload = self._workload
+        workload.tick()
+        if workload.horizon is not None:
+            self._peers.share_horizon(workload.horizon)
+        if workload.seconds_to_end is not None and not self._was_asked_to_end:
+            self._was_asked_to_end = True
+            self._supervisor.ask_to_end(workload.seconds_to_end)
+
+    def on_message(self, node: int, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "progress" and isinstance(self._peers, LeaderPeers):
+            self._workload.on_progress(self._peers.first_rank(node), message["ranks"])
+        elif kind == "stop":
+            self._workload.stop(f"{message['by']} on node {node}")
+        elif kind in ("standing", "evidence"):
+            self._hangs.hear(node, message)
+
+    def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> HangError | None:
+        """As ``HangCoordinator.find_hang``; ranks that were asked to end may take their time for it."""
+        return None if self._was_asked_to_end else self._hangs.find_hang(pids, ended)
+
+    def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
+        """Start the ranks once more in place, where that may help."""
+        workload = self._workload
+        failure = workload.failure(self.attempt, end, self._world)
+        if failure is None or workload.is_stopping or not workload.may_pass(failure):
+            return None
+        attempt = next_attempt_folder(self.attempt.parent, "attempt")
+        try:
+            where = workload.prepare_restart(attempt)
+        except LockstepError as error:  # what is to be told in the end is why the ranks failed
+            say([f"no restart: {error.message}"])
+            return None
+        self._restarts += 1
+        attempt.mkdir(mode=0o700)
+        workload.begin_attempt(attempt)
+        cause = failure.message.partition("\n")[0]
+        say([f"{cause}: restart {self._restarts} of {self._options.max_restarts}{where}"])
+        order = self._turn(attempt)
+        self._hangs = self._watch_for_hangs()
+        return order
+
+
+class _Following(_Watching):
+    """A node other than node 0."""
+
+    may_restart = False
+
+    def __init__(
+        self,
+        attempt: Path,
+        workload: Workload,
+        world: World,
+        options: SupervisionOptions,
+        supervisor: Supervisor,
+        peers: FollowerPeers,
+    ) -> None:
+        super().__init__(attempt, workload, world, options, supervisor)
+        self._peers = peers
+        self._hangs = FollowerRankMonitor(self._rank_monitor(), peers)
+        self.tick = workload.tick
+        self.on_signal = peers.pass_signal
+
+    def on_message(self, _: int, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "horizon":
+            self._workload.on_horizon(message)
+        elif kind == "look":
+            self._hangs.ask(message["number"])
+        elif kind == "restart":
+            attempt = self.attempt.with_name(message["attempt"])
+            self._workload.begin_attempt(attempt)
+            order = self._turn(attempt)
+            self._hangs = FollowerRankMonitor(self._rank_monitor(), self._peers)
+            self._supervisor.restart(order)
+
+    def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> None:
+        self._hangs.tick(pids, ended)
+
+    def next_attempt(self, _: AttemptEnd) -> None:
+        """Node 0 decides."""

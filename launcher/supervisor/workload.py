@@ -1,0 +1,87 @@
+"""What a launch runs: a training, an evaluation, a trial of ``launch check``, a user's script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...data.common import DamagedError, LockstepError, MachineError, UsageError
+from ..failures import AttemptEnd, diagnose_failure
+from ..machine import World
+
+_LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_status)
+"""The settings, this machine or the data are wrong, and will be at the next start."""
+
+
+class Workload:
+    """What the ranks of a launch do: how they start, what they are told, and what counts as their end.
+
+    The defaults are those of ranks that nobody asks anything while they work.
+    """
+
+    requires_done = True
+    """Whether a rank has to report that it is done; else status 0 says so."""
+    reports_progress = False
+    """Whether the ranks say how far they are, so that a hang is judged as a training's."""
+
+    @property
+    def progress(self) -> Callable[[int], tuple[int, str, int]] | None:
+        """Local rank to (steps done, phase, a stamp that changes with each sign of life), where ranks report it."""
+        return None
+
+    @property
+    def horizon(self) -> tuple[int, int, bool] | None:
+        """What other nodes' ranks are to know of how far they may go."""
+        return None
+
+    @property
+    def seconds_to_end(self) -> float | None:
+        """Set once the ranks are to be asked to end: what is left of them after so many seconds is killed."""
+        return None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the ranks end soon because somebody wants it: then they are not started again."""
+        return False
+
+    def order(self, attempt: Path) -> dict[str, Any]:
+        """Return what the agent is told of an attempt, beside what every attempt is told."""
+        raise NotImplementedError
+
+    def tick(self) -> None:
+        """Do what is to be done many times a second while the ranks work."""
+
+    def note(self, text: str) -> None:
+        """Tell users something about the ranks."""
+
+    def on_signal(self, number: int) -> bool:  # noqa: ARG002 - of those who do act on it
+        """Act on a signal; False where there is nothing gentler than to end everything."""
+        return False
+
+    def stop(self, by: str) -> None:
+        """Stop the ranks, because another node was asked to."""
+
+    def on_horizon(self, message: dict[str, Any]) -> None:
+        """Take from node 0 how far the ranks of this node may go."""
+
+    def on_progress(self, first: int, rows: list[list[int]]) -> None:
+        """Take from another node how far its ranks are, from rank ``first`` on."""
+
+    def may_pass(self, failure: LockstepError) -> bool:
+        """Tell whether the same ranks, started again, may succeed."""
+        return failure.exit_status not in _LASTING
+
+    def prepare_restart(self, attempt: Path) -> str:  # noqa: ARG002 - of those who prepare something
+        """Make everything ready for another attempt, whose folder this will be; say from where it goes on."""
+        return ""
+
+    def begin_attempt(self, attempt: Path) -> None:
+        """Follow an attempt that begins in this folder after an earlier one has failed."""
+
+    def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
+        """Diagnose the end of an attempt; None where all is done."""
+        return diagnose_failure(attempt, end, world.size)
+
+    def close(self) -> None:
+        """Give back what was needed while the ranks worked."""
