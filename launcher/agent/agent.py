@@ -12,6 +12,8 @@ import fcntl
 import importlib
 import json
 import os
+import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +27,6 @@ from typing import Any, NoReturn
 from ..process import LOWEST_PRIVATE_DESCRIPTOR
 from ..process import process_tree as family
 from . import training_rank
-from .event_loop import EventLoop
 from .rank_process import apply_rank_environment, detach, show_as
 from .script_rank import STATUS, report, run_program
 
@@ -107,22 +108,22 @@ class Agent:
         self._ranks: dict[int, int] = {}
         self._engine = -1
         self._pid = os.getpid()
-        self._multiplex = EventLoop()
+        self._events = EventLoop()
 
     def serve(self) -> NoReturn:
         """Start, watch and report, until the supervisor kills this process or is gone."""
         os.environ.update(self._order["environment"])
         os.umask(self._order["umask"])
-        self._multiplex.on_child(self._reap)
-        self._multiplex.on_read(self._order_fd, self._hear_supervisor)
+        self._events.on_child(self._reap)
+        self._events.on_read(self._order_fd, self._hear_supervisor)
         mine, theirs = socket.socketpair()
         self._engine = self._fork(lambda: self._be_engine(theirs))
         theirs.close()
         os.close(self._listen_fd)
         report(self._status_fd, kind="engine", pid=self._engine)
         self._socket = mine
-        self._multiplex.on_read(mine.fileno(), self._hear_engine)
-        self._multiplex.run()
+        self._events.on_read(mine.fileno(), self._hear_engine)
+        self._events.run()
 
     def _hear_supervisor(self) -> None:
         """The next attempt, which the engine counts and starts."""
@@ -145,7 +146,7 @@ class Agent:
         with suppress(ConnectionResetError):  # it ended before it had read everything
             message = _read_line(self._socket.fileno())
         if not message:
-            self._multiplex.forget(self._socket.fileno())
+            self._events.forget(self._socket.fileno())
             return
         for local_rank, environment in json.loads(message)["start"].items():
             self._start(int(local_rank), environment)
@@ -183,13 +184,13 @@ class Agent:
     def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
         from .elastic_engine import run_engine
 
-        self._multiplex.close_in_child()
+        self._events.close_in_child()
         os.set_inheritable(self._listen_fd, False)  # noqa: FBT003 - its only form
         return lambda: run_engine(self._order, self._listen_fd, theirs)
 
     def _be_rank(self, streams: list[int], environment: Mapping[str, str]) -> Callable[[], int]:
         order = self._order
-        self._multiplex.close_in_child()
+        self._events.close_in_child()
         self._socket.detach()
         status = detach(self._pid, streams, self._status_fd)
         apply_rank_environment(environment)
@@ -226,6 +227,52 @@ class Agent:
                 report(self._status_fd, kind="ended", rank=rank, status=status)
             elif pid == self._engine:
                 report(self._status_fd, kind="engine ended", status=status)
+
+
+class EventLoop:
+    """Calls back when something can be read, and when a child has ended."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def on_read(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever the descriptor can be read or is at its end."""
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+
+    def forget(self, descriptor: int) -> None:
+        """No more callbacks for it."""
+        self._selector.unregister(descriptor)
+
+    def on_child(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after one or more children have ended."""
+        self._awake, end = os.pipe()
+        os.set_blocking(self._awake, False)
+        os.set_blocking(end, False)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._end = end
+
+        def drain() -> None:
+            with suppress(BlockingIOError):
+                while os.read(self._awake, 512):
+                    pass
+            callback()
+
+        self.on_read(self._awake, drain)
+
+    def run(self) -> NoReturn:
+        """For ever; a callback ends it by an exception."""
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def close_in_child(self) -> None:
+        """In a forked child: none of this is its own."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._selector.close()
+        for descriptor in (self._awake, self._end):
+            os.close(descriptor)
 
 
 def _unsafe(known: set[str]) -> str:

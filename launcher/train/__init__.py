@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_config import read_run_config as read_run_config
     from .train_request import Request as Request
-    from .worker_launch import WorkerWorkload as WorkerWorkload
-    from .worker_launch import launch_worker as launch_worker
+    from .workloads import WorkerWorkload as WorkerWorkload
+    from .workloads import launch_worker as launch_worker
 else:
     __getattr__ = lazy_exports(__name__)

@@ -18,7 +18,7 @@ from ..supervisor import next_attempt_folder
 from .data_preparation import DataPreparation
 from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import Request
-from .worker_launch import WorkerWorkload, launch_worker
+from .workloads import WorkerWorkload, launch_worker
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:

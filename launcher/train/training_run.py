@@ -29,9 +29,8 @@ from .resume import (
 )
 from .run_files import build_run_spec, write_run_files
 from .train_request import Request
-from .training import FollowingTraining, Training
 from .wandb_feeders import TrackerFeeders
-from .worker_launch import launch_worker
+from .workloads import FollowingTraining, Training, launch_worker
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
@@ -53,18 +52,19 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
     request.nodes.check()
     if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
         raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
-    with reserved(request.gpus, request.cpu) as reservation:
-        if request.nodes.leads:
-            return _train_as_leader(resolved, request, reservation)
-        return _train_as_follower(resolved, request, reservation)
+    as_this_node = _train_as_leader if request.nodes.leads else _train_as_follower
+    return as_this_node(resolved, request)
 
 
-def _train_as_follower(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+def _train_as_follower(resolved: ResolvedConfig, request: Request) -> int:
     """Train on another node than node 0, which decides everything."""
     folder = _folder_of(request)
-    with following(
-        request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
-    ) as node:
+    with (
+        reserved(request.gpus, request.cpu) as reservation,
+        following(
+            request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
+        ) as node,
+    ):
         node.prepared(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
         attempt = seen(folder / go["attempt"])
@@ -84,29 +84,38 @@ def _folder_of(request: Request) -> Path:
     return runs_root() / (request.name or "")
 
 
-def _train_as_leader(resolved: ResolvedConfig, request: Request, reservation: Reservation) -> int:
+def _train_as_leader(resolved: ResolvedConfig, request: Request) -> int:
     """Train on node 0, or on the only node."""
-    world = reservation.world
-    if request.submitted is None:
-        refuse_if_queued(_folder_of(request))
-        target = find_run_target(resolved, request.name, request.resume)
-    else:
-        target = submitted_run_target(request.submitted.folder, resolved)
-    if target.before is not None:
-        refuse_finished(target, LaunchPlan(target.folder.name, resolved.config, target.before.facts, world))
-    reservation.name(target.folder.name)
-    try:
-        with (
-            held(target.folder) as hold,
-            lead_nodes(request.nodes, target.folder, "train", world, shared=True) as session,
-        ):
-            failure = _supervise(target, resolved, request, reservation.descriptors, hold, session)
-            status = _conclude(target.folder, failure, as_json=request.json)
-            session.end(failure, status)
-            return status
-    finally:
-        if request.submitted is None and not (target.folder / "spec.json").exists():
-            shutil.rmtree(target.folder)  # nothing was started: the name is free again
+    expected = _folder_of(request)
+    with reserved(request.gpus, request.cpu) as reservation:
+        if request.submitted is None:
+            refuse_if_queued(expected)
+            target = find_run_target(resolved, request.name, request.resume)
+        else:
+            target = submitted_run_target(expected, resolved)
+        if target.before is not None:
+            name, facts = target.folder.name, target.before.facts
+            refuse_finished(target, LaunchPlan(name, resolved.config, facts, reservation.world))
+        reservation.name(target.folder.name)
+        try:
+            return _train_target(target, resolved, request, reservation)
+        finally:
+            if request.submitted is None and not (target.folder / "spec.json").exists():
+                shutil.rmtree(target.folder)  # nothing was started: the name is free again
+
+
+def _train_target(
+    target: RunTarget, resolved: ResolvedConfig, request: Request, reservation: Reservation
+) -> int:
+    """Train in a folder that this process holds, together with the other nodes."""
+    with (
+        held(target.folder) as hold,
+        lead_nodes(request.nodes, target.folder, "train", reservation.world, shared=True) as session,
+    ):
+        failure = _supervise(target, resolved, request, reservation.descriptors, hold, session)
+        status = _conclude(target.folder, failure, as_json=request.json)
+        session.end(failure, status)
+        return status
 
 
 def _supervise(

@@ -1,23 +1,93 @@
-"""A training as a workload: what its supervisor does while the ranks train, and between two attempts."""
+"""Workloads of ``training/worker.py``: its ranks train, evaluate, or do a task of ``launch check``."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...training.rank import take_ownership
 from ..console import EpochTable
-from ..control import HorizonControl, JobContext
+from ..control import HorizonControl, JobContext, SupervisorPage
 from ..machine import World
-from ..nodes import FollowerPage, FollowerPeers
+from ..nodes import FollowerPage, FollowerPeers, SingleNode
+from ..options import SupervisionOptions
 from ..runs import Hold
+from ..supervisor import AgentStart, Launch, Workload, visible_gpus
+from .data_preparation import SAME_HASHES
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
 from .wandb_feeders import TrackerFeeders
-from .worker_launch import WorkerWorkload
 
 _PROGRESS_SECONDS = 0.05
+_MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
+"""Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,
+not 2.2 s."""
+
+
+def launch_worker(
+    attempt: Path,
+    world: World,
+    options: SupervisionOptions,
+    keep: tuple[int, ...] = (),
+    peers: SingleNode | None = None,
+) -> Launch:
+    """Start the agent of ranks that run the worker.
+
+    Args:
+        attempt: folder of the attempt; node 0 makes it, and its name is the token that fences older attempts off.
+        world: the processes.
+        options: of the supervision.
+        keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
+            long as the agent does.
+        peers: the other nodes.
+    """
+    if world.node == 0:
+        attempt.mkdir(mode=0o700)
+    log = attempt / (f"agent-{world.node}.log" if world.node else "agent.log")
+    start = AgentStart(world.threads, {**visible_gpus(world), **SAME_HASHES}, _MODULES, log, keep=keep)
+    return Launch(attempt, start, world, options, peers)
+
+
+class WorkerWorkload(Workload):
+    """Ranks that run the worker.
+
+    Args:
+        argv: of the worker.
+        world: the processes.
+        fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
+        page: where the ranks say how far they are.
+    """
+
+    def __init__(
+        self, argv: list[str], world: World, *, fenced: bool, page: SupervisorPage | None = None
+    ) -> None:
+        self._argv = argv
+        self._device = world.device
+        self._fenced = fenced
+        self._page = page
+        self.reports_progress = page is not None
+
+    @property
+    def progress(self) -> Callable[[int], tuple[int, str, int]] | None:
+        """How far each rank of this node is, where it says so."""
+        return self._page.said if self._page is not None else None
+
+    def order(self, attempt: Path) -> dict[str, Any]:
+        """Return the worker's arguments and the environment of its ranks."""
+        environment = {
+            "LOCKSTEP_ATTEMPT_DIR": str(attempt),
+            "LOCKSTEP_DEVICE": self._device,  # of this attempt; an evaluation may differ from its run
+            **({"LOCKSTEP_TOKEN": attempt.name} if self._fenced else {}),
+            **(self._page.environment if self._page else {}),
+        }
+        return {"argv": self._argv, "environment": environment}
+
+    def close(self) -> None:
+        """Give the page back."""
+        if self._page is not None:
+            self._page.close()
 
 
 class Training(WorkerWorkload):
