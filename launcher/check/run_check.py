@@ -18,7 +18,8 @@ from ..config import ResolvedConfig
 from ..console import card, say
 from ..machine import World, reserved
 from ..options import SupervisionOptions
-from ..train import DataPreparation, Request, find_initial_weights, launch_worker
+from ..supervisor import Launch
+from ..train import DataPreparation, Request, find_initial_weights, worker_agent
 from .report import CheckReport
 from .trial_runs import TrialRuns, ask
 from .verdicts import (
@@ -134,7 +135,8 @@ class Check:
         folder.mkdir()
         config, base = self._resolved.config, self._resolved.base
         options = SupervisionOptions(self._hang_timeout)
-        with launch_worker(folder / "attempt-1", self._one, options) as launch:
+        attempt = folder / "attempt-1"
+        with Launch(attempt, worker_agent(attempt, self._one), self._one, options) as launch:
             try:
                 facts = DataPreparation(config.data, base).wait()
             except TrainingError as error:

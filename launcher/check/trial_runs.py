@@ -14,7 +14,7 @@ from ...training.rank import take_ownership
 from ..machine import World
 from ..options import SupervisionOptions
 from ..supervisor import Launch, next_attempt_folder
-from ..train import WorkerWorkload, launch_worker
+from ..train import WorkerWorkload, worker_agent
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TrialRuns:
 
     def launch(self, attempt: Path, world: World) -> Launch:
         """Start the agent of ranks that do not say how far they are: hangs are judged as any program's."""
-        return launch_worker(attempt, world, SupervisionOptions(self.hang_timeout))
+        return Launch(attempt, worker_agent(attempt, world), world, SupervisionOptions(self.hang_timeout))
 
 
 def ask(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:

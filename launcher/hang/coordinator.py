@@ -12,10 +12,10 @@ from typing import Any
 
 from ...data.common import HangError
 from ..nodes import SingleNode
-from .rank_evidence import RankEvidence
+from .rank_evidence import RankEvidence, Verdict
 from .rank_monitor import Activity, RankMonitor
 from .report import hang_error, warning
-from .verdict import Verdict, judge_program, judge_training
+from .verdict import judge_program, judge_training
 
 _ANSWER_SECONDS = 10.0  # of another node; one that takes longer is lost, or is asked again
 

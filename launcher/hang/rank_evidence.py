@@ -1,4 +1,4 @@
-"""What one node knows of each of its ranks when a hang is looked for: plain values that travel as JSON."""
+"""What is known of ranks when a hang is looked for, as plain values that travel as JSON, and what is judged of it."""
 
 from __future__ import annotations
 
@@ -129,3 +129,16 @@ def relevant_thread(threads: Sequence[Sequence[StackFrame]]) -> Sequence[StackFr
         inside = [thread for thread in threads if operation(thread, "", device=False)]
         return inside[0] if inside else main
     return main
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Ranks that the others wait for."""
+
+    culprits: Sequence[RankEvidence]
+    """Empty where it cannot be told: all wait for each other."""
+    waiting: Sequence[RankEvidence]
+    seconds: float
+    """Without progress."""
+    certain: bool = True
+    """Else it is a warning: there is time left."""

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import spans
-from .rank_evidence import RankEvidence
-from .verdict import Verdict
+from .rank_evidence import RankEvidence, Verdict
 
 _SHOWN = 3
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
-from .rank_evidence import RankEvidence
+from .rank_evidence import RankEvidence, Verdict
 
 PATIENCE = 3
 """Times the timeout for a rank that starts, does its first step, writes a checkpoint, ends or computes."""
@@ -19,19 +18,6 @@ _SLOW_PHASES = ("starting", "checkpoint", "ending")
 _WARNED_AT = 0.5
 _STILL_SHARE = 0.4  # of the timeout, between two looks that are half of it apart
 _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Ranks that the others wait for."""
-
-    culprits: Sequence[RankEvidence]
-    """Empty where it cannot be told: all wait for each other."""
-    waiting: Sequence[RankEvidence]
-    seconds: float
-    """Without progress."""
-    certain: bool = True
-    """Else it is a warning: there is time left."""
 
 
 def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | None:

@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     from .run_config import read_run_config as read_run_config
     from .train_request import Request as Request
     from .workloads import WorkerWorkload as WorkerWorkload
-    from .workloads import launch_worker as launch_worker
+    from .workloads import worker_agent as worker_agent
 else:
     __getattr__ = lazy_exports(__name__)

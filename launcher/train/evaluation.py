@@ -14,11 +14,11 @@ from ..control import SupervisorPage
 from ..machine import reserved
 from ..options import SupervisionOptions
 from ..runs import find_run
-from ..supervisor import next_attempt_folder
+from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import Request
-from .workloads import WorkerWorkload, launch_worker
+from .workloads import WorkerWorkload, worker_agent
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
@@ -31,14 +31,13 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     attempt = next_attempt_folder(folder, "eval")
     options = SupervisionOptions(request.supervision.hang_timeout)
-    with (
-        reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
-        launch_worker(attempt, reservation.world, options, reservation.descriptors) as launch,
-    ):
+    with reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
         world = reservation.world
-        _renew(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
-        page = SupervisorPage(world.processes)  # ranks say at each batch that they live
-        failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
+        agent = worker_agent(attempt, world, reservation.descriptors)
+        with Launch(attempt, agent, world, options) as launch:
+            _renew(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
+            page = SupervisorPage(world.processes)  # ranks say at each batch that they live
+            failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
     if failure is not None:
         raise failure
     document = json.loads((attempt / "eval.json").read_text(encoding="utf-8"))

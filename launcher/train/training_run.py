@@ -15,7 +15,7 @@ from ..console import EpochTable, card, put, put_json, say
 from ..machine import Reservation, World, reserved
 from ..nodes import LeaderSession, awaited, following, lead_nodes, seen
 from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
-from ..supervisor import next_attempt_folder
+from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
 from .plan import LaunchPlan, summary, table
@@ -30,7 +30,7 @@ from .resume import (
 from .run_files import build_run_spec, write_run_files
 from .train_request import Request
 from .wandb_feeders import TrackerFeeders
-from .workloads import FollowingTraining, Training, launch_worker
+from .workloads import FollowingTraining, Training, worker_agent
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
@@ -68,9 +68,8 @@ def _train_as_follower(resolved: ResolvedConfig, request: Request) -> int:
         node.prepared(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = awaited(node.link, "go")
         attempt = seen(folder / go["attempt"])
-        with launch_worker(
-            attempt, node.world, request.supervision, reservation.descriptors, node.peers
-        ) as launch:
+        agent = worker_agent(attempt, node.world, reservation.descriptors)
+        with Launch(attempt, agent, node.world, request.supervision, node.peers) as launch:
             end = launch.follow(FollowingTraining(folder, node.world, node.peers), go)
         return node.conclude(end)
 
@@ -130,7 +129,8 @@ def _supervise(
     folder, world = target.folder, session.world
     weights = () if target.before else find_initial_weights(resolved)
     attempt = next_attempt_folder(folder, "attempt")
-    with launch_worker(attempt, world, request.supervision, keep, session.peers) as launch:
+    agent = worker_agent(attempt, world, keep)
+    with Launch(attempt, agent, world, request.supervision, session.peers) as launch:
         hold.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         facts = DataPreparation(resolved.config.data, resolved.base).wait()

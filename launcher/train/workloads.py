@@ -11,10 +11,9 @@ from ...training.rank import take_ownership
 from ..console import EpochTable
 from ..control import HorizonControl, JobContext, SupervisorPage
 from ..machine import World
-from ..nodes import FollowerPage, FollowerPeers, SingleNode
-from ..options import SupervisionOptions
+from ..nodes import FollowerPage, FollowerPeers
 from ..runs import Hold
-from ..supervisor import AgentStart, Launch, Workload, visible_gpus
+from ..supervisor import AgentStart, Workload, visible_gpus
 from .data_preparation import SAME_HASHES
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
@@ -26,28 +25,19 @@ _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 not 2.2 s."""
 
 
-def launch_worker(
-    attempt: Path,
-    world: World,
-    options: SupervisionOptions,
-    keep: tuple[int, ...] = (),
-    peers: SingleNode | None = None,
-) -> Launch:
-    """Start the agent of ranks that run the worker.
+def worker_agent(attempt: Path, world: World, keep: tuple[int, ...] = ()) -> AgentStart:
+    """Make the folder of an attempt; how the agent of the worker's ranks is started in it.
 
     Args:
-        attempt: folder of the attempt; node 0 makes it, and its name is the token that fences older attempts off.
+        attempt: made by node 0; its name is the token that fences older attempts off.
         world: the processes.
-        options: of the supervision.
         keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
             long as the agent does.
-        peers: the other nodes.
     """
     if world.node == 0:
         attempt.mkdir(mode=0o700)
     log = attempt / (f"agent-{world.node}.log" if world.node else "agent.log")
-    start = AgentStart(world.threads, {**visible_gpus(world), **SAME_HASHES}, _MODULES, log, keep=keep)
-    return Launch(attempt, start, world, options, peers)
+    return AgentStart(world.threads, {**visible_gpus(world), **SAME_HASHES}, _MODULES, log, keep=keep)
 
 
 class WorkerWorkload(Workload):
