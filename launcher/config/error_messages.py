@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ...data.common import closest_name
-from .yaml_file import KeyPath, format_value, kind_of, plain_scalar, printable, quoted, shortened
+from .yaml_text import KeyPath, dotted, format_value, kind_of, plain_scalar, quoted, shortened
 
 _WORDS = {
     "int_type": "must be a whole number",
@@ -26,12 +26,6 @@ _WORDS = {
     "too_short": "must have at least {min_length} values, not {actual_length}",
     "string_too_short": "must not be empty",
 }
-
-
-def dotted(path: KeyPath) -> str:
-    """A path as people write it: ``optimizer.groups[0].lr``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
-    return "".join(parts).removeprefix(".")
 
 
 def wrong_value(path: KeyPath, error: Any) -> str:

@@ -17,21 +17,11 @@ from pydantic import ValidationError
 from ... import configs
 from ...data.common import UsageError, closest_name
 from ...training.config import UNSUPPORTED_KEYS, RunConfig
-from .error_messages import dotted, wrong_value
+from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
-from .yaml_file import (
-    KeyPath,
-    format_value,
-    key_problem,
-    kind_of,
-    listing,
-    parse_value,
-    printable,
-    quoted,
-    read_yaml,
-    shortened,
-)
+from .yaml_file import key_problem, listing, parse_value, read_yaml
+from .yaml_text import KeyPath, dotted, format_value, kind_of, printable, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -270,7 +260,7 @@ def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:
         _complain(draft, path, wrong_value(path, found))
         return
     asked = _place(draft, path).path  # of trian.epochs=5 pydantic sees only trian
-    _complain(draft, path, unknown_key(max(path, asked, key=len), guess=guess))
+    _complain(draft, path, unknown_key(LaunchConfig, max(path, asked, key=len), guess=guess))
 
 
 def _complain(draft: _PartialConfig, path: KeyPath, message: str) -> None:

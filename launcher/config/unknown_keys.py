@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from ...data.common import closest_name
 from ...data.config import ConfigSection
-from .error_messages import dotted
-from .launch_config import LaunchConfig
-from .yaml_file import KeyPath, printable
+from .yaml_text import KeyPath, dotted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +27,8 @@ _ALIASES = {
 }
 
 
-def unknown_key(path: KeyPath, *, guess: bool = True) -> str:
-    """That there is no such key, and, with ``guess``, which one was meant or could be."""
+def unknown_key(schema: type[ConfigSection], path: KeyPath, *, guess: bool = True) -> str:
+    """Say that a config of this schema has no such key, and, with ``guess``, which one was meant or could be."""
     message = f'unknown key "{dotted(path)}"'
     key = str(path[-1])
     if "." in key:
@@ -38,57 +36,57 @@ def unknown_key(path: KeyPath, *, guess: bool = True) -> str:
         return f"{message}: dots do not nest in a file; write {printable(outer)}: {{{printable(inner)}: ...}}"
     if not guess:
         return message
-    if meant := _meant(path):
+    if meant := _meant(schema, path):
         return f'{message}; did you mean "{meant}"?'
     inside = path[:-1]
-    while _section(inside) is None:
+    while _section(schema, inside) is None:
         inside = inside[:-1]
-    keys = ", ".join(_keys(inside)) or "no keys"
+    keys = ", ".join(_keys(schema, inside)) or "no keys"
     return f"{message}; {dotted(inside) or 'a config'} has {keys}"
 
 
-def _section(path: KeyPath) -> type[ConfigSection] | None:
-    section: type[ConfigSection] | None = LaunchConfig
+def _section(schema: type[ConfigSection], path: KeyPath) -> type[ConfigSection] | None:
+    section: type[ConfigSection] | None = schema
     for part in path:
         section = _inner(section, part)
     return section
 
 
-def _keys(path: KeyPath) -> list[str]:
-    section = _section(path)
+def _keys(schema: type[ConfigSection], path: KeyPath) -> list[str]:
+    section = _section(schema, path)
     return list(section.model_fields) if section else []
 
 
-def _meant(path: KeyPath) -> str | None:
+def _meant(schema: type[ConfigSection], path: KeyPath) -> str | None:
     inside, key = path[:-1], str(path[-1])
-    keys = _keys(inside)
+    keys = _keys(schema, inside)
     key = _ALIASES.get(key, key)
     if key in keys:
         return dotted((*inside, key))
-    namesakes = [known for known in _schema() if known.rpartition(".")[2] == key]
+    namesakes = [known for known in _every_key(schema) if known.rpartition(".")[2] == key]
     if len(namesakes) == 1:
         return namesakes[0]
     close = closest_name(key, keys)
     if close:
         return dotted((*inside, close))
-    whole = closest_name(dotted(path), _schema()) if inside else None
-    return whole or _close_elsewhere(key)
+    whole = closest_name(dotted(path), _every_key(schema)) if inside else None
+    return whole or _close_elsewhere(schema, key)
 
 
-def _close_elsewhere(key: str) -> str | None:
+def _close_elsewhere(schema: type[ConfigSection], key: str) -> str | None:
     """A key of another section, if its name is close and belongs to one section only."""
     owners = defaultdict(list)
-    for known in _schema():
+    for known in _every_key(schema):
         owners[known.rpartition(".")[2]].append(known)
     close = closest_name(key, owners)
     return owners[close][0] if close and len(owners[close]) == 1 else None
 
 
-def _schema() -> Iterator[str]:
+def _every_key(schema: type[ConfigSection]) -> Iterator[str]:
     """Every key that a config may have, ``train`` and ``train.epochs``."""
-    for name in LaunchConfig.model_fields:
+    for name in schema.model_fields:
         yield name
-        yield from (f"{name}.{key}" for key in _keys((name,)))
+        yield from (f"{name}.{key}" for key in _keys(schema, (name,)))
 
 
 def _inner(section: type[ConfigSection] | None, part: str | int) -> type[ConfigSection] | None:

@@ -11,12 +11,11 @@ from lockstep.launcher.config.yaml_file import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_PROBLEMS,
-    format_value,
     listing,
     parse_value,
-    quoted,
     read_yaml,
 )
+from lockstep.launcher.config.yaml_text import format_value, quoted
 
 
 @pytest.fixture
