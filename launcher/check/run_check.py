@@ -15,7 +15,7 @@ from ...data.common import LockstepError, RankLostError, TrainingError
 from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
-from ..console import card, say
+from ..console import print_failure_card, say
 from ..machine import World, reserved
 from ..train import Attempt, Request, find_initial_weights
 from .report import CheckReport
@@ -54,7 +54,7 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
             keep.append(f"{error.message}\n{error.hint}")
     status = table.conclude(failure)
     if failure is not None:
-        card(failure)
+        print_failure_card(failure)
     return status
 
 

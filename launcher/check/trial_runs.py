@@ -14,6 +14,7 @@ from ...training.rank import take_ownership
 from ..failures import Ending
 from ..hang import HangCoordinator, RankMonitor
 from ..machine import World
+from ..options import SupervisionOptions
 from ..supervisor import next_attempt_folder
 from ..train import Attempt, Look
 
@@ -29,7 +30,7 @@ class TrialRuns:
     device: Literal["cpu", "gpu"]
     weights: tuple[WeightsFile, ...] = ()
     """What the model starts from."""
-    hang_timeout: float = 600.0
+    hang_timeout: float = SupervisionOptions.hang_timeout
     """Seconds for which ranks may wait for one that does nothing."""
 
     def spec(self, name: str, config: RunConfig) -> Path:

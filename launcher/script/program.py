@@ -14,7 +14,7 @@ from typing import Any
 
 from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
-from ..console import card, say
+from ..console import print_failure_card, say
 from ..failures import is_root_cause_known
 from ..hang import FollowerRankMonitor, RankMonitor
 from ..machine import Reservation, World, reserved
@@ -84,7 +84,7 @@ def run(program: ScriptRequest) -> int:
     if isinstance(failure, StoppedScriptError):
         say([failure.message])
     elif failure is not None:
-        card(failure)
+        print_failure_card(failure)
     return 0 if failure is None else failure.exit_status
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...data.common import held_back
+from ...data.common import Process, descendants, held_back, process_of
 from ..failures import Ending, memory_kills
 from ..nodes import SingleNode, interface_of
 from ..process import process_tree as family
@@ -54,7 +54,7 @@ class Supervisor:
 
     def __init__(self, job: Job, known: Known, *, owed: bool, others: SingleNode | None = None) -> None:
         family.become_subreaper()
-        family.spare(child.pid for child in family.descendants(os.getpid()))
+        family.spare(child.pid for child in descendants(os.getpid()))
         self._known = known
         self._requires_done_message = owed
         self._others = others or SingleNode()
@@ -73,7 +73,7 @@ class Supervisor:
         if job.outputs is not None:
             job.outputs.release()
         self._buffer = b""
-        self._seen: set[family.Process] = set()
+        self._seen: set[Process] = set()
         self._last_check = 0.0
         self._count = -1
         self._engine = -1
@@ -139,7 +139,7 @@ class Supervisor:
         deadline = time.monotonic() + _END_SECONDS
         if self._others.decides:
             self._others.tell("end_ranks")
-        while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
+        while process_of(self._agent.pid) is not None and time.monotonic() < deadline:
             self._read_status(None, self._status)
             if self._others.decides:
                 self._others.poll(self)
@@ -161,7 +161,7 @@ class Supervisor:
                 self._terminate(pid)
 
     def _terminate(self, pid: int) -> None:
-        rank = family.process_of(pid)
+        rank = process_of(pid)
         if rank is not None:
             family.kill(rank, signal.SIGTERM)
 
@@ -185,7 +185,7 @@ class Supervisor:
         """Kill whatever was started."""
         if self._order < 0:
             return
-        mine = family.process_of(self._agent.pid)
+        mine = process_of(self._agent.pid)
         self._look()
         family.kill_processes(self._below_agent)
         if mine is not None:
@@ -199,8 +199,8 @@ class Supervisor:
         os.close(self._order)
         self._order = -1
 
-    def _below_agent(self) -> set[family.Process]:
-        return family.descendants(self._agent.pid)
+    def _below_agent(self) -> set[Process]:
+        return descendants(self._agent.pid)
 
     def watch(self, tick: Callable[[], None], again: Again | None = None) -> Ending:
         """Wait for the end, calling ``tick`` now and then; afterwards no process is left.
@@ -295,7 +295,7 @@ class Supervisor:
     def _look(self) -> None:
         """Remember the run's processes: if the agent dies, what it had started can no longer be found below it."""
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
-            self._seen = {p for p in self._seen if p.is_alive} | family.descendants(self._agent.pid)
+            self._seen = {p for p in self._seen if p.is_alive} | descendants(self._agent.pid)
             self._last_check = time.monotonic()
 
     def _agent_ended(self, selector: selectors.BaseSelector, descriptor: int) -> None:
