@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from .errors import error_from_json as error_from_json
     from .errors import error_of_status as error_of_status
     from .parent_death import die_with_parent as die_with_parent
+    from .processes import Process as Process
+    from .processes import all_pids as all_pids
+    from .processes import boot_id as boot_id
+    from .processes import children as children
+    from .processes import descendants as descendants
+    from .processes import process_name as process_name
+    from .processes import process_of as process_of
+    from .processes import process_start_time as process_start_time
+    from .processes import read_proc_stat as read_proc_stat
+    from .processes import user_name as user_name
     from .signals import held_back as held_back
     from .signals import ignore_stop_signals as ignore_stop_signals
     from .signals import let_in as let_in

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...data.common import descendants
 from ..process import LOWEST_PRIVATE_DESCRIPTOR
 from ..process import process_tree as family
 from . import training_rank
@@ -138,7 +139,7 @@ class Agent:
     def _end_all(self) -> NoReturn:
         """The supervisor is gone: nobody else is left to end what was started."""
         mark = os.environ.get(family.MARK, "")
-        family.kill_processes(lambda: family.descendants(os.getpid()) | family.processes_with_mark(mark))
+        family.kill_processes(lambda: descendants(os.getpid()) | family.processes_with_mark(mark))
         os._exit(1)
 
     def _hear_engine(self) -> None:

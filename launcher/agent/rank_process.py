@@ -19,11 +19,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import die_with_parent
+from ...data.common import die_with_parent, read_proc_stat
 from ..process import LOWEST_PRIVATE_DESCRIPTOR
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
-_ARG_START = 45  # in /proc/self/stat after the name, and the end of the arguments follows
 
 
 def detach(parent: int, streams: Sequence[int], status: int) -> int:
@@ -83,9 +82,11 @@ def show_as(argv: Sequence[str]) -> None:
     bytes of zero follow, which ``ps`` does not show.
     """
     sys.orig_argv[:] = argv
+    stat = read_proc_stat("self")
+    if stat is None:
+        return
     with suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = int(fields[_ARG_START]), int(fields[_ARG_START + 1])
+        start, end = stat.arguments
         text = b"".join(os.fsencode(part) + b"\0" for part in argv)[: end - start - 1]
         ctypes.memset(start, 0, end - start)
         ctypes.memmove(start, text, len(text))

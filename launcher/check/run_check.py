@@ -15,7 +15,7 @@ from ...data.common import LockstepError, RankLostError, TrainingError
 from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
-from ..console import card, say
+from ..console import print_failure_card, say
 from ..machine import World, reserved
 from ..options import SupervisionOptions
 from ..supervisor import Launch
@@ -56,7 +56,7 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
             keep.append(f"{error.message}\n{error.hint}")
     status = table.conclude(failure)
     if failure is not None:
-        card(failure)
+        print_failure_card(failure)
     return status
 
 

@@ -28,7 +28,7 @@ class TrialRuns:
     device: Literal["cpu", "gpu"]
     weights: tuple[WeightsFile, ...] = ()
     """What the model starts from."""
-    hang_timeout: float = 600.0
+    hang_timeout: float = SupervisionOptions.hang_timeout
     """Seconds for which ranks may wait for one that does nothing."""
 
     def spec(self, name: str, config: RunConfig) -> Path:

@@ -82,12 +82,12 @@ def train(
     resume: Annotated[
         str, typer.Option(metavar="auto|never|RUN", help="Go on with the run of that --name, or with RUN.")
     ] = "auto",
-    nodes: NodesOption = 1,
-    node_rank: NodeRankOption = 0,
-    rendezvous: RendezvousOption = "",
-    node_timeout: NodeTimeoutOption = 30.0,
-    hang_timeout: HangOption = 600.0,
-    max_restarts: RestartsOption = 0,
+    nodes: NodesOption = Nodes.count,
+    node_rank: NodeRankOption = Nodes.rank,
+    rendezvous: RendezvousOption = Nodes.rendezvous,
+    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -135,13 +135,13 @@ def run(
     start: Annotated[
         str, typer.Option(metavar="fork|exec", help="`exec`: a fresh process for each rank, no fork.")
     ] = "fork",
-    nodes: NodesOption = 1,
-    node_rank: NodeRankOption = 0,
-    rendezvous: RendezvousOption = "",
-    node_timeout: NodeTimeoutOption = 30.0,
-    hang_timeout: HangOption = 600.0,
-    max_restarts: RestartsOption = 0,
-    grace: GraceOption = 10.0,
+    nodes: NodesOption = Nodes.count,
+    node_rank: NodeRankOption = Nodes.rank,
+    rendezvous: RendezvousOption = Nodes.rendezvous,
+    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    max_restarts: RestartsOption = SupervisionOptions.max_restarts,
+    grace: GraceOption = SupervisionOptions.grace,
 ) -> None:
     """Start any torchrun-style program, unchanged; its own exit status is passed on."""
     from ..script import ScriptRequest
@@ -167,12 +167,12 @@ def resume(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
-    nodes: NodesOption = 1,
-    node_rank: NodeRankOption = 0,
-    rendezvous: RendezvousOption = "",
-    node_timeout: NodeTimeoutOption = 30.0,
-    hang_timeout: HangOption = 600.0,
-    max_restarts: RestartsOption = 0,
+    nodes: NodesOption = Nodes.count,
+    node_rank: NodeRankOption = Nodes.rank,
+    rendezvous: RendezvousOption = Nodes.rendezvous,
+    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     here: Annotated[bool, typer.Option("--local", help="Here, even if SLURM had it before.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -208,7 +208,7 @@ def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(metavar="STEP|best", help="This checkpoint, not the newest.")
     ] = None,
-    hang_timeout: HangOption = 600.0,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data."""
@@ -227,7 +227,7 @@ def check(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
-    hang_timeout: HangOption = 600.0,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     json: JsonOption = False,
 ) -> None:
     """Check in about a minute that your model and data are exact: N processes (2) against one, kill and resume."""
@@ -278,11 +278,12 @@ def sweep(
     from ..sweep import SweepRequest, existing, is_submitted_sweep, run_local_sweep, submit_sweep
 
     with json_errors(json=json):
-        hang_timeout = 600.0 if slurm["hang_timeout"] is None else slurm["hang_timeout"]
-        patience = SupervisionOptions(hang_timeout, slurm["max_restarts"] or 0)
+        chosen = {key: slurm[key] for key in ("hang_timeout", "max_restarts") if slurm[key] is not None}
         what = split_config(config, settings)
         job = {"submit": submit, "cluster": slurm.pop("cluster"), "slurm": slurm, "at_once": at_once}
-        request = SweepRequest(*what, gpus, cpu, name, patience, retry, sort, dry_run, json, **job)
+        request = SweepRequest(
+            *what, gpus, cpu, name, SupervisionOptions(**chosen), retry, sort, dry_run, json, **job
+        )
         found = existing(request)
         raise typer.Exit(
             (submit_sweep if is_submitted_sweep(found, request) else run_local_sweep)(found, request)

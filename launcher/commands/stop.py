@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import LockstepError, MachineError, UsageError
+from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
 from ...training.checkpoint import list_checkpoints, step_of
 from ..console import say
-from ..process import LockOwner, is_held, process_start_time, read_owner
+from ..process import LockOwner, is_held, kill, read_owner
 from ..runs import (
     ANY_RUN,
     LOCK,
@@ -57,9 +55,9 @@ def cancel(name: str, grace: float) -> int:
     if not is_held(folder / LOCK):
         return _say_over(folder)
     owner = _owner(folder)
-    family = list(_family(owner.pid))
+    below = descendants(owner.pid)
     how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
-    left = [pid for pid, start in family if not _is_gone(pid, start)]
+    left = [process.pid for process in below if not _is_gone(process)]
     if left or not until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
         raise MachineError(
             f"{folder.name}: process {owner.pid} was ended by {how}, but something of it lives on"
@@ -256,22 +254,9 @@ def _ends(process: int, wait: float) -> bool:
     return bool(select.select([process], [], [], wait)[0])
 
 
-def _family(pid: int) -> Iterator[tuple[int, int]]:
-    """(pid, start time) of every descendant."""
-    with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (thread / "children").read_text().split()):
-                yield child, process_start_time(child)
-                yield from _family(child)
-
-
-def _is_gone(pid: int, start: int) -> bool:
-    """Wait for the end of a process that has lost its launcher, which it owes; kill it where it does not come."""
-    if until(lambda: process_start_time(pid) != start, _GONE_SECONDS):
+def _is_gone(process: Process) -> bool:
+    """Wait until a process that has lost its launcher has ended, as it should; kill one that has not."""
+    if until(lambda: not process.is_alive, _GONE_SECONDS):
         return True
-    with suppress(OSError):
-        process = os.pidfd_open(pid)
-        if process_start_time(pid) == start:
-            signal.pidfd_send_signal(process, signal.SIGKILL)
-        os.close(process)
-    return until(lambda: process_start_time(pid) != start, _GONE_SECONDS)
+    kill(process)
+    return until(lambda: not process.is_alive, _GONE_SECONDS)

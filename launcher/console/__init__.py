@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .console import card as card
     from .console import plain as plain
     from .console import put as put
     from .console import put_json as put_json
@@ -13,6 +12,9 @@ if TYPE_CHECKING:
     from .console import say as say
     from .error_boundary import json_errors as json_errors
     from .error_boundary import run_with_error_card as run_with_error_card
+    from .failure_card import last_card as last_card
+    from .failure_card import print_failure_card as print_failure_card
+    from .failure_card import read_card as read_card
     from .line_merger import WINDOW as WINDOW
     from .line_merger import LineMerger as LineMerger
     from .line_merger import merged as merged

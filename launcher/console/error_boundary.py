@@ -25,15 +25,15 @@ def run_with_error_card(command: Callable[[], object]) -> None:
     try:
         command()
     except OSError as error:
-        from .console import card
+        from .failure_card import print_failure_card
 
         told = _told(error)
-        card(told)
+        print_failure_card(told)
         sys.exit(told.exit_status)
     except LockstepError as error:
-        from .console import card
+        from .failure_card import print_failure_card
 
-        card(error)
+        print_failure_card(error)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

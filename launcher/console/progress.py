@@ -9,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from .console import _HUGE, _LARGE, _write, say
+from .console import say, write
+
+_LARGE = 1000  # above it four decimals are noise
+_HUGE = 1e7  # above it a column would not hold it
 
 
 class EpochTable:
@@ -115,7 +118,7 @@ class EpochTable:
         seconds = event["train_seconds"] + event["val_seconds"]
         rate = event["samples_per_second"]
         speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
-        _write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{speed}")
+        write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{speed}")
 
 
 class _Bar:

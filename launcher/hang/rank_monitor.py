@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...data.common import StackFrame
-from ..process import StackDump, remove_unused_dumps, stack_file
-from ..process import proc_stats as proc
-from ..process import process_tree as family
+from ...data.common import Process, StackFrame, process_of
+from ..process import StackDump, proc_stats, remove_unused_dumps, stack_file
 from .rank_evidence import RankEvidence, relevant_thread
 
 Progress = Callable[[int], tuple[int, str, int]]
@@ -32,8 +30,8 @@ _AWAKE_CAP = 0.25
 class _RankHistory:
     """What is remembered of a rank from one look to the next; times are the monitor's own."""
 
-    process: family.Process
-    use: proc.ResourceUse
+    process: Process
+    use: proc_stats.ResourceUse
     active_at: float
     moved: float
     said: tuple[int, str, int] | None = None
@@ -130,8 +128,8 @@ class RankMonitor:
         for rank, pid in pids.items():
             if rank in ended:
                 self._left.setdefault(rank, self.now)
-            elif rank not in self._ranks and (process := family.process_of(pid)) is not None:
-                self._ranks[rank] = _RankHistory(process, proc.use(pid), self.now, self.now)
+            elif rank not in self._ranks and (process := process_of(pid)) is not None:
+                self._ranks[rank] = _RankHistory(process, proc_stats.use(pid), self.now, self.now)
 
     def _hear(self) -> None:
         """How far the ranks are; of a program only what they use tells."""
@@ -151,14 +149,14 @@ class RankMonitor:
         for rank, known in self._ranks.items():
             if rank in self._left:
                 continue
-            known.state = proc.state(known.process)
-            used = proc.use(known.process.pid)
-            if counts and proc.is_active(known.use, used):
+            known.state = proc_stats.state(known.process)
+            used = proc_stats.use(known.process.pid)
+            if counts and proc_stats.is_active(known.use, used):
                 known.active_at = self.now
             known.use = used
 
     def _is_device(self, known: _RankHistory) -> bool:
-        return proc.has_open(known.process.pid, "/dev/nvidia*")
+        return proc_stats.has_open(known.process.pid, "/dev/nvidia*")
 
     def _activity_now(self) -> Activity:
         """Whether it is worth asking for stacks."""

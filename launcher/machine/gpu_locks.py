@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..process import LockOwner, boot_id, current_owner, read_owner, take, write_owner
+from ...data.common import boot_id
+from ..process import LockOwner, current_owner, read_owner, take, write_owner
 
 _FOLDERS = ("/run/lock", "/tmp")  # noqa: S108 - the same for every user is the point; files are opened with care
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

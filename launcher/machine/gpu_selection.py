@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...data.common import MachineError, UsageError
-from ..process import process_name
+from ...data.common import MachineError, UsageError, process_name
 from .machine import Machine
 from .nvml import Device
 

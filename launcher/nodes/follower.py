@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import LockstepError, RankLostError
-from ..console import card, say
+from ..console import print_failure_card, say
 from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
 from ..options import Nodes
@@ -64,7 +64,7 @@ class Node:
         """What node 0 says of the end, or that it is gone; the exit status."""
         error, status = self._final_word_of_leader(end)
         if error is not None:
-            card(error)
+            print_failure_card(error)
         elif status:
             say([f"ended as node 0 did, with status {status}"])
         return status

@@ -17,10 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError, MachineError, UsageError, atomic_replacement, error_from_json
+from ...data.common import (
+    LockstepError,
+    MachineError,
+    UsageError,
+    atomic_replacement,
+    boot_id,
+    error_from_json,
+)
 from ..console import say
 from ..options import Nodes
-from ..process import boot_id
 from .network_interfaces import addresses, reachable_addresses
 from .node_layout import NodeLayout
 from .peer_link import LinkError, PeerLink, answer, handshake_as_leader

@@ -7,20 +7,15 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import proc_stats as proc_stats
     from . import process_tree as process_tree
-    from .file_lock import LockOwner as LockOwner
-    from .file_lock import boot_id as boot_id
-    from .file_lock import current_owner as current_owner
     from .file_lock import is_held as is_held
-    from .file_lock import process_name as process_name
-    from .file_lock import process_start_time as process_start_time
-    from .file_lock import read_owner as read_owner
     from .file_lock import take as take
-    from .file_lock import write_owner as write_owner
-    from .process_tree import Process as Process
+    from .lock_owner import LockOwner as LockOwner
+    from .lock_owner import current_owner as current_owner
+    from .lock_owner import read_owner as read_owner
+    from .lock_owner import write_owner as write_owner
     from .process_tree import become_subreaper as become_subreaper
-    from .process_tree import descendants as descendants
+    from .process_tree import kill as kill
     from .process_tree import kill_processes as kill_processes
-    from .process_tree import process_of as process_of
     from .process_tree import reap as reap
     from .stack_dumps import LOWEST_PRIVATE_DESCRIPTOR as LOWEST_PRIVATE_DESCRIPTOR
     from .stack_dumps import StackDump as StackDump

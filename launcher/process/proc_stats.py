@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import process_tree as family
+from ...data.common import Process, descendants, read_proc_stat
 
 STOPPED, TRACED = "T", "t"
 """States of ``/proc/PID/stat``: by a signal; by a debugger."""
@@ -58,17 +58,17 @@ class ResourceUse:
     """How often the rank's main thread has waited for something."""
 
 
-def state(process: family.Process) -> str:
+def state(process: Process) -> str:
     """The letter of its state; empty where it has ended."""
-    fields = _fields(process.pid)
-    if not fields or fields[0] in "ZX" or int(fields[19]) != process.started:
+    stat = read_proc_stat(process.pid)
+    if stat is None or stat.has_ended or stat.started != process.started:
         return _GONE
-    return fields[0]
+    return stat.state
 
 
 def use(root: int) -> ResourceUse:
     """What ``root`` and its descendants have used."""
-    pids = [root, *(process.pid for process in family.descendants(root))]
+    pids = [root, *(process.pid for process in descendants(root))]
     return ResourceUse(
         time.monotonic(),
         {pid: _seconds(pid) for pid in pids},
@@ -109,11 +109,6 @@ def _queued(before: ResourceUse, now: ResourceUse) -> float:
     return total / 1e9
 
 
-def _fields(pid: int) -> list[str]:
-    """Of ``/proc/PID/stat`` from the third, the state, on; none where there is no such process."""
-    return _text(pid, "stat").rpartition(")")[2].split()
-
-
 def _text(pid: int, name: str) -> str:
     try:
         return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
@@ -127,8 +122,8 @@ def _rows(pid: int, name: str) -> dict[str, str]:
 
 
 def _seconds(pid: int) -> float:
-    fields = _fields(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+    stat = read_proc_stat(pid)
+    return stat.cpu_ticks / _TICKS if stat is not None else 0.0
 
 
 def _turns(pid: int) -> list[tuple[int, Turns]]:
@@ -150,7 +145,7 @@ def _switches(pid: int) -> int:
     return int(_rows(pid, "status").get("voluntary_ctxt_switches", 0))
 
 
-def has_signal_handler(process: family.Process, number: int) -> bool:
+def has_signal_handler(process: Process, number: int) -> bool:
     """Whether it has a handler for this signal, which would kill it otherwise."""
     caught = _rows(process.pid, "status").get("SigCgt", "0")
     return state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
@@ -179,5 +174,5 @@ def describe(pid: int) -> list[str]:
     held = _text(pid, "wchan").strip()
     lines += [f"wchan: {held}"] if held not in ("", "0") else []
     lines += [f"kernel: {line}" for line in _text(pid, "stack").splitlines()]
-    below = sorted(process.pid for process in family.descendants(pid))
+    below = sorted(process.pid for process in descendants(pid))
     return [*lines, *(f"child {child}: {_rows(child, 'status').get('State', 'gone')}" for child in below)]

@@ -11,10 +11,11 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from ...data.common import Process, all_pids, descendants, process_of
 
 MARK = "LOCKSTEP_RUN_MARK"
 """In the environment of every process of a run, with a value that no other run has."""
@@ -24,37 +25,9 @@ _BETWEEN_SECONDS = 0.01
 _spared: set[Process] = set()
 
 
-@dataclass(frozen=True)
-class Process:
-    """One process, and not another one that was given the same number later."""
-
-    pid: int
-    started: int
-    """In clock ticks since the machine was started."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it has not ended."""
-        return process_of(self.pid) == self
-
-
 def become_subreaper() -> None:
     """Descendants that lose their parent become children of this process, not of init."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def process_of(pid: int) -> Process | None:
-    """The process that has this number now; None for none and for one that has ended."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] in "ZX" else Process(pid, int(fields[19]))
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of ``/proc/PID/stat`` from the third, the state, on."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
 
 
 def spare(pids: Iterable[int]) -> None:
@@ -67,45 +40,18 @@ def orphans() -> set[Process]:
     return descendants(os.getpid(), but=_spared)
 
 
-def descendants(root: int, but: Collection[Process] = ()) -> set[Process]:
-    """Living children of ``root``, their children, and so on, without ``root``, and without ``but`` and theirs."""
-    found, waiting, seen = set(), [root], {root, *(process.pid for process in but if process.is_alive)}
-    while waiting:
-        for pid in _children(waiting.pop()):
-            if pid not in seen:  # a number may be given out again while we read
-                seen.add(pid)
-                waiting.append(pid)
-                found.add(process_of(pid))
-    return {process for process in found if process is not None}
-
-
-def _children(pid: int) -> list[int]:
-    """Of all threads of a process; read from the kernel's own list where it keeps one, else from everyone's parent."""
-    try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
-    if lists or not _stat(pid):
-        return [int(child) for text in lists for child in text.split()]
-    return [child for child in _all_pids() if (_stat(child) or ("", ""))[1] == str(pid)]
-
-
 def processes_with_mark(mark: str) -> set[Process]:
     """Living processes that were started with this mark, except the one that asks."""
     wanted = f"{MARK}={mark}".encode()
     found = set()
-    for pid in _all_pids():
+    for pid in all_pids():
         with suppress(OSError):
             if pid != os.getpid() and wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 found.add(process_of(pid))
     return {process for process in found if process is not None}
 
 
-def _all_pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def kill(process: Process, number: signal.Signals = signal.SIGKILL) -> None:
+def kill(process: Process, number: int = signal.SIGKILL) -> None:
     """Kill this very process, or send it another signal, whoever has its number by now."""
     with suppress(OSError):
         descriptor = os.pidfd_open(process.pid)

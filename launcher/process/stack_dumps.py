@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import StackFrame
-from . import proc_stats as proc
-from . import process_tree as family
+from ...data.common import Process, StackFrame
+from . import proc_stats
+from .process_tree import kill
 
 SIGNAL = signal.SIGRTMAX - 3
 """One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""
@@ -59,16 +59,16 @@ class StackDump:
         title: a line that says when and why it was asked.
     """
 
-    def __init__(self, process: family.Process, path: Path, title: str) -> None:
+    def __init__(self, process: Process, path: Path, title: str) -> None:
         self._path = path
         self._began = self._grew = time.monotonic()
         able = _can_answer(process, path)
-        about = [] if able else ["it cannot say where it is:", *proc.describe(process.pid)]
+        about = [] if able else ["it cannot say where it is:", *proc_stats.describe(process.pid)]
         _append(path, [f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", *about])
         self._start = self._size = self._length()
         self._asked = able
         if able:
-            _send(process)
+            kill(process, SIGNAL)
 
     def _length(self) -> int:
         try:
@@ -105,29 +105,19 @@ def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
     return threads
 
 
-def _can_answer(process: family.Process, path: Path) -> bool:
+def _can_answer(process: Process, path: Path) -> bool:
     """Not one that is stopped, that has become another program, or that has closed what it was to write to."""
     return (
-        proc.state(process) not in ("", proc.STOPPED, proc.TRACED)
-        and proc.has_signal_handler(process, SIGNAL)
-        and not proc.waits_for_signal(process.pid)
-        and proc.has_open(process.pid, str(path))
+        proc_stats.state(process) not in ("", proc_stats.STOPPED, proc_stats.TRACED)
+        and proc_stats.has_signal_handler(process, SIGNAL)
+        and not proc_stats.waits_for_signal(process.pid)
+        and proc_stats.has_open(process.pid, str(path))
     )
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
     with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
-
-
-def _send(process: family.Process) -> None:
-    with suppress(OSError):
-        descriptor = os.pidfd_open(process.pid)
-        try:
-            if family.process_of(process.pid) == process:
-                signal.pidfd_send_signal(descriptor, SIGNAL)
-        finally:
-            os.close(descriptor)
 
 
 LOWEST_PRIVATE_DESCRIPTOR = 100

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.common import LockstepError, error_of_status
+from ..console import last_card, read_card
 from ..slurm import FOLDER, read_jobs
 from .run_status import attempts
 
@@ -25,9 +26,8 @@ class NodeLog:
 
     @property
     def card(self) -> list[str]:
-        """The last error with its hint, as ``console.card`` writes it; empty where there is none."""
-        starts = [number for number, line in enumerate(self.lines) if line.startswith("error: ")]
-        return self.lines[starts[-1] :] if starts else []
+        """The failure card at its end; empty where there is none."""
+        return last_card(self.lines)
 
 
 def node_logs(folder: Path, start: str) -> list[Path]:
@@ -64,13 +64,8 @@ def error_in(log: NodeLog, status: int) -> LockstepError | None:
         log: of the node.
         status: of the step, which says of which kind it is.
     """
-    message, hint = [line for line in log.card if not line.startswith("hint: ")], ""
-    if not message:
-        return None
-    hint = next((line.removeprefix("hint: ") for line in log.card if line.startswith("hint: ")), "")
-    first, *more = message
-    text = [first.removeprefix("error: "), *(line[2:] for line in more if line.startswith("  "))]
-    return error_of_status(status)("\n".join(text), hint)
+    message, hint = read_card(log.card)
+    return error_of_status(status)(message, hint) if message else None
 
 
 def _tail(path: Path) -> list[str]:

@@ -6,14 +6,15 @@ It works from any machine that sees the run folder, and needs no signal.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ...data.common import write_json
-from ..process import current_owner
+from ...data.common import user_name, write_json
 
 What = Literal["stop", "checkpoint"]
 _ASKED = "request.json"
@@ -42,8 +43,8 @@ def write_request(folder: Path, what: What, by: str = "") -> Request:
     waiting = _read(folder / _ASKED)
     if waiting is not None and waiting.what == "stop":
         return waiting
-    me = current_owner()
-    request = Request(what, time.time(), by or f"{me.user} on {me.host} (process {me.pid})")
+    me = f"{user_name(os.getuid())} on {platform.node()} (process {os.getpid()})"
+    request = Request(what, time.time(), by or me)
     write_json(folder / _ASKED, asdict(request))
     return request
 

@@ -17,17 +17,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ...data.common import write_json
-from ..process import (
-    Process,
-    become_subreaper,
-    boot_id,
-    descendants,
-    kill_processes,
-    process_of,
-    process_start_time,
-    reap,
-)
+from ...data.common import Process, boot_id, descendants, process_of, process_start_time, write_json
+from ..process import become_subreaper, kill_processes, reap
 from ..slurm import CONF, RECORD, Record
 from .slurm_conf import NODES, write_files
 

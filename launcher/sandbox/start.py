@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import MachineError, UsageError
-from ..process import Process, descendants, is_held, kill_processes, process_start_time, take
+from ...data.common import MachineError, Process, UsageError, descendants, process_start_time
+from ..process import is_held, kill_processes, take
 from ..slurm import (
     CONF,
     Answer,

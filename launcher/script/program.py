@@ -11,7 +11,7 @@ from typing import Any
 
 from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
-from ..console import card, say
+from ..console import print_failure_card, say
 from ..machine import Reservation, World, reserved
 from ..nodes import SingleNode, awaited, following, lead_nodes, rendezvous_key, seen
 from ..options import Nodes, SupervisionOptions
@@ -84,7 +84,7 @@ def run(request: ScriptRequest) -> int:
     if isinstance(failure, StoppedScriptError):
         say([failure.message])
     elif failure is not None:
-        card(failure)
+        print_failure_card(failure)
     return 0 if failure is None else failure.exit_status
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..process import Process, boot_id, process_start_time
+from ...data.common import Process, boot_id, process_start_time
 
 RECORD = "sandbox.json"
 _PLACE = (

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from ...data.common import HangError, held_back
+from ...data.common import HangError, Process, descendants, held_back, process_of
 from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree as family
@@ -79,7 +79,7 @@ class Supervisor:
 
     def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
         family.become_subreaper()
-        family.spare(child.pid for child in family.descendants(os.getpid()))
+        family.spare(child.pid for child in descendants(os.getpid()))
         self._requires_done = requires_done
         self._peers = peers
         self._attempt = start.log.parent
@@ -96,7 +96,7 @@ class Supervisor:
         if start.outputs is not None:
             start.outputs.release()
         self._buffer = b""
-        self._descendants: set[family.Process] = set()
+        self._descendants: set[Process] = set()
         self._last_check = 0.0
         self._engine = -1
         self._count = -1
@@ -311,7 +311,7 @@ class Supervisor:
         deadline = time.monotonic() + _END_SECONDS
         if self._peers.decides:
             self._peers.tell("end_ranks")
-        while family.process_of(self._agent.pid) is not None and time.monotonic() < deadline:
+        while process_of(self._agent.pid) is not None and time.monotonic() < deadline:
             self._read_status(handler)
             if self._peers.decides:
                 self._hear_peers(handler)
@@ -333,7 +333,7 @@ class Supervisor:
                 self._terminate(pid)
 
     def _terminate(self, pid: int) -> None:
-        rank = family.process_of(pid)
+        rank = process_of(pid)
         if rank is not None:
             family.kill(rank, signal.SIGTERM)
 
@@ -341,7 +341,7 @@ class Supervisor:
         """Kill whatever was started."""
         if self._order < 0:
             return
-        mine = family.process_of(self._agent.pid)
+        mine = process_of(self._agent.pid)
         self._remember_processes()
         family.kill_processes(self._below_agent)
         if mine is not None:
@@ -359,14 +359,14 @@ class Supervisor:
         os.close(self._order)
         self._order = -1
 
-    def _below_agent(self) -> set[family.Process]:
-        return family.descendants(self._agent.pid)
+    def _below_agent(self) -> set[Process]:
+        return descendants(self._agent.pid)
 
     def _remember_processes(self) -> None:
         """Remember the run's processes: if the agent dies, what it had started can no longer be found below it."""
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
             alive = {process for process in self._descendants if process.is_alive}
-            self._descendants = alive | family.descendants(self._agent.pid)
+            self._descendants = alive | descendants(self._agent.pid)
             self._last_check = time.monotonic()
 
     def _note_signal(self, number: int, _: FrameType | None) -> None:

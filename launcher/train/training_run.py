@@ -11,7 +11,7 @@ from pathlib import Path
 from ...data.common import LockstepError, RankLostError, UsageError, write_json
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
-from ..console import EpochTable, card, put, put_json, say
+from ..console import EpochTable, print_failure_card, put, put_json, say
 from ..machine import Reservation, World, reserved
 from ..nodes import LeaderSession, awaited, following, lead_nodes, seen
 from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
@@ -186,7 +186,7 @@ def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> 
     if as_json:
         put_json(read_outcome(folder) or {})
     if failure is not None:
-        card(failure)
+        print_failure_card(failure)
         return failure.exit_status
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "stopped":

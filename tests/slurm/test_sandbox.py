@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lockstep.launcher.process.file_lock import process_start_time
+from lockstep.data.common.processes import process_start_time
 from lockstep.launcher.sandbox import start as sandbox
 from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
 

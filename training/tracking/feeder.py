@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO
 from urllib.parse import urlsplit
 
-from ...data.common import held_back
+from ...data.common import children, held_back, process_of
 from ..config import RunSpec, WandbConfig, read_spec
 from .event_log import read_events
 
@@ -142,9 +142,7 @@ def main(argv: list[str]) -> int:
 
 def _is_service_alive() -> bool:
     """Whether the process lives that W&B's library has started, and talks to."""
-    children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    about = [Path(f"/proc/{pid}/stat") for pids in children for pid in pids]
-    return any(path.exists() and path.read_text().rpartition(")")[2].split()[0] not in "ZX" for path in about)
+    return any(process_of(child) is not None for child in children(os.getpid()))
 
 
 def _begin_again(folder: Path, kept: int, lives: int, told: int | None) -> NoReturn:

@@ -16,7 +16,7 @@ import pytest
 
 from lockstep.data.common.errors import LockstepError, MachineError, UsageError
 from lockstep.launcher.commands import stop as ask
-from lockstep.launcher.process.file_lock import current_owner, write_owner
+from lockstep.launcher.process.lock_owner import current_owner, write_owner
 from lockstep.launcher.runs.run_status import read_status
 from lockstep.launcher.runs.slurm_status import Answer
 from lockstep.launcher.slurm import client as slurm_client

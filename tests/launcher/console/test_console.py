@@ -1,107 +1,19 @@
 from __future__ import annotations
 
-import io
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.console.console import card, plain, put, put_json, say
-from lockstep.launcher.console.progress import EpochTable
-
-EPOCH = {
-    "event": "epoch",
-    "epoch": 0,
-    "step": 33,
-    "train/loss": 0.21914,
-    "val/loss": 1234.5678,
-    "val/accuracy": 0.95734,
-    "val/count": 211,
-    "samples_per_second": 12345.6,
-    "train_seconds": 0.25,
-    "val_seconds": 0.5,
-}
-HEAD = "epoch     train loss       val loss   val accuracy    samples/s   seconds\n"
-
-
-def _table(tmp_path: Path) -> tuple[EpochTable, Path, io.StringIO]:
-    shown = io.StringIO()
-    events = tmp_path / "metrics.jsonl"
-    return EpochTable(events, 66, shown), events, shown
-
-
-def _append(events: Path, *documents: dict[str, Any]) -> None:
-    with events.open("a") as file:
-        file.writelines(json.dumps(document) + "\n" for document in documents)
-
-
-def test_an_epoch_is_a_row_under_a_head_that_is_shown_once(tmp_path: Path) -> None:
-    table, events, shown = _table(tmp_path)
-    table.update()
-    _append(
-        events, {"event": "start", "unused_parameters": []}, {"event": "step", "epoch": 0, "step": 1}, EPOCH
-    )
-    table.update()
-    _append(events, {**EPOCH, "epoch": 1})
-    table.update()
-    table.update()
-    table.close()
-    row = "         0.2191        1234.57         95.73%       12,346      0.75\n"
-    assert shown.getvalue() == f"{HEAD}    1{row}    2{row}"
-
-
-def test_a_row_that_is_still_being_written_waits(tmp_path: Path) -> None:
-    table, events, shown = _table(tmp_path)
-    line = json.dumps(EPOCH) + "\n"
-    for part in (line[:20], line[20:-1]):
-        with events.open("a") as file:
-            file.write(part)
-        table.update()
-        assert shown.getvalue() == ""
-    with events.open("a") as file:
-        file.write("\n")
-    table.update()
-    table.close()
-    assert shown.getvalue().count("95.73%") == 1
-
-
-def test_what_is_no_number_is_nan(tmp_path: Path) -> None:
-    table, events, shown = _table(tmp_path)
-    _append(events, {**EPOCH, "val/loss": None, "train/loss": -0.00001})
-    table.update()
-    table.close()
-    assert shown.getvalue().splitlines()[1].split()[:3] == ["1", "-0.0000", "nan"]
-
-
-def test_parameters_that_the_loss_does_not_reach_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table, events, _ = _table(tmp_path)
-    _append(events, {"event": "start", "unused_parameters": [f"layer{n}.weight" for n in range(9)]})
-    table.update()
-    table.close()
-    err = capsys.readouterr().err
-    assert "does not reach 9 parameters: layer0.weight" in err
-    assert "layer5" not in err
-
-
-def test_nothing_but_rows_is_written_where_nobody_watches(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table, events, _ = _table(tmp_path)
-    _append(events, {"event": "step", "epoch": 0, "step": 1, "train/loss": 1.0}, EPOCH)
-    table.update()
-    table.close()
-    assert capsys.readouterr() == ("", "")
+from lockstep.launcher.console.console import plain, put, put_json, say
+from lockstep.launcher.console.failure_card import print_failure_card
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r", "\x00", "\x7f", "\b\b"])
 def test_no_control_character_reaches_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     say([f"a{text}b"])
     put([f"a{text}b"])
-    card(UsageError(f"a{text}b\nc", f"d{text}e"))
+    print_failure_card(UsageError(f"a{text}b\nc", f"d{text}e"))
     for stream in capsys.readouterr():
         assert not [letter for letter in stream if ord(letter) < 32 and letter != "\n"]
         assert "\x1b" not in stream
@@ -112,35 +24,8 @@ def test_words_and_their_lines_stay_as_they_are() -> None:
     assert plain("Ümläut 数据\tx\ny") == "Ümläut 数据\tx\ny"
 
 
-def test_a_card_says_what_happened_then_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    card(UsageError("first\nsecond", "do this"))
-    card(UsageError("no hint"))
-    assert capsys.readouterr().err == "error: first\n  second\nhint: do this\nerror: no hint\n"
-
-
 def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     put_json({"name": "a\x1b[2J", "value": 0.1})
     out, err = capsys.readouterr()
     assert (json.loads(out), err) == ({"name": "a\x1b[2J", "value": 0.1}, "")
     assert "\x1b" not in out
-
-
-def test_a_loss_that_explodes_stays_in_its_column() -> None:
-    from lockstep.launcher.console.progress import figure
-
-    assert [figure("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
-        "0.5000",
-        "1234.50",
-        "5.496e+21",
-        "-2.000e+09",
-    ]
-
-
-def test_the_share_of_a_checkpoint_that_is_written(tmp_path: Path) -> None:
-    from lockstep.launcher.console.progress import _share_written
-
-    assert _share_written(tmp_path / "nothing", 100) == 0
-    (tmp_path / "a").write_bytes(bytes(30))
-    (tmp_path / "b").write_bytes(bytes(20))
-    assert _share_written(tmp_path, 100) == 0.5
-    assert _share_written(tmp_path, 10) == 1

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from lockstep.data.common.processes import Process, descendants, process_of
 from lockstep.launcher.process import process_tree as family
-from lockstep.launcher.process.process_tree import Process, descendants, kill_processes, process_of, spare
+from lockstep.launcher.process.process_tree import kill_processes, spare
 
 
 @pytest.fixture

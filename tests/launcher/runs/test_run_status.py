@@ -124,7 +124,7 @@ def test_the_outcome_of_an_earlier_attempt_does_not_count_while_a_launcher_has_t
 
 
 def read_user() -> str:
-    from lockstep.launcher.process.file_lock import user_name
+    from lockstep.data.common.processes import user_name
 
     return user_name(os.getuid())
 

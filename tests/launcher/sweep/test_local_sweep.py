@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.process.file_lock import read_owner
+from lockstep.launcher.process.lock_owner import read_owner
 from lockstep.launcher.runs.run_folder import LOCK, runs_root
 from lockstep.launcher.sweep.job_array import is_submitted_sweep, submit_sweep
 from lockstep.launcher.sweep.request import SweepRequest, create

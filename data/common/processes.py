@@ -1,0 +1,131 @@
+"""Processes as /proc tells of them: the one reader of ``/proc/PID/stat``, and who descends from whom.
+
+Source: proc_pid_stat(5).
+"""
+
+from __future__ import annotations
+
+import platform
+import pwd
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_STATE, _PARENT, _USER_TICKS, _SYSTEM_TICKS, _STARTED, _ARG_START, _ARG_END = 0, 1, 11, 12, 19, 45, 46
+"""Positions from the state on, which follows the name in parentheses; a name may hold blanks and parentheses."""
+
+
+@dataclass(frozen=True)
+class ProcStat:
+    """What the kernel says of a process."""
+
+    state: str
+    """One letter: ``R``, ``S``, ``D``, ``T`` (stopped), ``t`` (traced), ``Z`` (a zombie), ``X`` (dead) …"""
+    parent: int
+    cpu_ticks: int
+    """Clock ticks spent on a processor, in user and in kernel mode."""
+    started: int
+    """In clock ticks since the machine was started."""
+    arguments: tuple[int, int]
+    """The addresses between which the process keeps its command line; zeros where this user may not know."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it runs any more: a zombie that nobody has waited for yet, or less."""
+        return self.state in "ZX"
+
+
+def read_proc_stat(pid: int | Literal["self"]) -> ProcStat | None:
+    """Read what the kernel says of a process; None where there is none of this number."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return ProcStat(
+            state=fields[_STATE],
+            parent=int(fields[_PARENT]),
+            cpu_ticks=int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS]),
+            started=int(fields[_STARTED]),
+            arguments=(int(fields[_ARG_START]), int(fields[_ARG_END])),
+        )
+    except (OSError, IndexError):
+        return None
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, and not another one that was given the same number later."""
+
+    pid: int
+    started: int
+    """In clock ticks since the machine was started."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return process_of(self.pid) == self
+
+
+def process_of(pid: int) -> Process | None:
+    """The process that has this number now; None for none and for one that has ended."""
+    stat = read_proc_stat(pid)
+    return None if stat is None or stat.has_ended else Process(pid, stat.started)
+
+
+def process_start_time(pid: int) -> int:
+    """The start time of a process that still runs; 0 without one."""
+    process = process_of(pid)
+    return process.started if process is not None else 0
+
+
+def descendants(root: int, but: Collection[Process] = ()) -> set[Process]:
+    """Living children of ``root``, their children, and so on, without ``root``, and without ``but`` and theirs."""
+    found, waiting, seen = set(), [root], {root, *(process.pid for process in but if process.is_alive)}
+    while waiting:
+        for pid in children(waiting.pop()):
+            if pid not in seen:  # a number may be given out again while we read
+                seen.add(pid)
+                waiting.append(pid)
+                found.add(process_of(pid))
+    return {process for process in found if process is not None}
+
+
+def children(pid: int) -> list[int]:
+    """Of all threads of a process; read from the kernel's own list where it keeps one, else from everyone's parent."""
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    if lists or read_proc_stat(pid) is None:
+        return [int(child) for text in lists for child in text.split()]
+    found = ((child, read_proc_stat(child)) for child in all_pids())
+    return [child for child, stat in found if stat is not None and stat.parent == pid]
+
+
+def all_pids() -> list[int]:
+    """List the numbers of all processes."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def boot_id() -> str:
+    """Tells this machine, since it was started, from every other."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
+
+
+def process_name(pid: int) -> str:
+    """A process in words, with its program and user where this user may know them."""
+    with suppress(OSError):
+        folder = Path(f"/proc/{pid}")
+        return f"process {pid} ({(folder / 'comm').read_text().strip()} of {user_name(folder.stat().st_uid)})"
+    return f"process {pid}"
+
+
+def user_name(uid: int) -> str:
+    """A user's name; the number where there is no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
