@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from .job_log import note_job as note_job
     from .job_log import read_jobs as read_jobs
     from .job_log import slurm_folder as slurm_folder
+    from .job_spec import BATCH_SCRIPT as BATCH_SCRIPT
     from .job_spec import JOB as JOB
     from .job_spec import JobSpec as JobSpec
     from .job_spec import read_job as read_job
     from .job_spec import write_job as write_job
     from .node_resources import NodeRequirements as NodeRequirements
     from .node_resources import explain_queue_wait as explain_queue_wait
+    from .option_declaration import command_line_type as command_line_type
+    from .option_declaration import declared_options as declared_options
     from .option_types import time_limit_seconds as time_limit_seconds
     from .options import SlurmConfig as SlurmConfig
     from .pending_submissions import PendingSubmission as PendingSubmission
