@@ -8,17 +8,18 @@ if TYPE_CHECKING:
     from . import client as client
     from .client import Account as Account
     from .client import Job as Job
-    from .client import clean_environment as clean_environment
     from .client import has_slurm as has_slurm
     from .current_job import Start as Start
     from .current_job import current_job_start as current_job_start
     from .current_job import details_of as details_of
     from .current_job import is_active as is_active
     from .current_job import parse_start as parse_start
-    from .current_job import scrubbed as scrubbed
     from .current_job import state_of as state_of
     from .exported_environment import for_the_job as for_the_job
     from .exported_environment import withheld_variables as withheld_variables
+    from .foreign_variables import srun_environment as srun_environment
+    from .foreign_variables import step_environment as step_environment
+    from .foreign_variables import tool_environment as tool_environment
     from .job_identity import is_job_of_run as is_job_of_run
     from .job_log import FOLDER as FOLDER
     from .job_log import is_job as is_job
