@@ -32,7 +32,7 @@ from .options import (
     given,
     split_config,
 )
-from .slurm_options import with_job_options
+from .slurm_options import JobCommand, JobOptions
 
 
 class _Commands(typer.core.TyperGroup):
@@ -257,8 +257,7 @@ def show(
         raise typer.Exit(look.show(resolve(*split_config(config, overrides)), out, as_json=json))
 
 
-@app.command()
-@with_job_options
+@app.command(cls=JobCommand)
 def sweep(
     config: SweepArgument = None,
     settings: GridArgument = None,
@@ -272,10 +271,10 @@ def sweep(
     json: JsonOption = False,
     submit: SubmitOption = False,
     at_once: AtOnceOption = None,
-    slurm: dict[str, Any],
+    slurm: JobOptions,
 ) -> None:
     """Train a grid of settings, a run for each point, and print a table of the results."""
-    from ..sweep import SweepRequest, existing, is_submitted_sweep, run_local_sweep, submit_sweep
+    from ..sweep import SweepRequest, find_sweep, is_submitted_sweep, run_local_sweep, submit_sweep
 
     with json_errors(json=json):
         chosen = {key: slurm[key] for key in ("hang_timeout", "max_restarts") if slurm[key] is not None}
@@ -284,7 +283,7 @@ def sweep(
         request = SweepRequest(
             *what, gpus, cpu, name, SupervisionOptions(**chosen), retry, sort, dry_run, json, **job
         )
-        found = existing(request)
+        found = find_sweep(request)
         raise typer.Exit(
             (submit_sweep if is_submitted_sweep(found, request) else run_local_sweep)(found, request)
         )

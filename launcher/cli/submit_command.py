@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from ..console import json_errors
 from .options import JsonOption, first_positional, split_config
-from .slurm_options import with_job_options
+from .slurm_options import JobCommand, JobOptions
 
 app = typer.Typer()
 
@@ -22,11 +21,11 @@ def _is_program(argument: str) -> bool:
     return Path(argument, "__main__.py").is_file()
 
 
-class _ProgramLast(typer.core.TyperCommand):
+class _ProgramLast(JobCommand):
     """From SCRIPT or ``-m MODULE`` on, everything belongs to the program; after a CONFIG options may follow."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        first = first_positional(self.params, args)
+        first = first_positional(self.get_params(ctx), args)
         own = args[:first]
         if "--" not in own and args[first:] and _is_program(args[first]):
             args = [*own, "--", *args[first:]]
@@ -44,11 +43,10 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would 
 
 
 @app.command(cls=_ProgramLast)
-@with_job_options
 def submit(
     what: WhatArgument = None,
     *,
-    slurm: dict[str, Any],
+    slurm: JobOptions,
     name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
-from ... import slurm as package
 from ..console import best_effort, say
 from ..slurm import (
     JobSpec,
@@ -25,7 +23,6 @@ from ..slurm import (
 from ..slurm import client as slurm_client
 from .continuation_policy import is_withdrawn
 
-SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
 _OF_THE_FIRST = ("dependency", "begin", "hold")
 """Options of sbatch that say when a job may start, of all that its manual lists but ``deadline``: past that the user
 wants no job of the run at all."""
@@ -75,7 +72,7 @@ class ChainedJob:
         with best_effort():
             wish.sending()
         try:
-            number = slurm_client.submit([*self._options(), *self._arguments()], also=self._job.env)
+            number = slurm_client.submit(self._arguments(), also=self._job.env)
         except SlurmSilentError:
             raise
         except SlurmError as error:
@@ -143,12 +140,10 @@ class ChainedJob:
         facts = {"how": "chain", "after": self._start.job}
         return PendingSubmission(self._folder, self._folder.name, self._folder, facts=facts)
 
-    def _options(self) -> list[str]:
-        options = [option for option in self._job.sbatch if not _is_of_the_first(option)]
-        return [*options, f"--dependency=afterany:{self._start.job}"]
-
     def _arguments(self) -> list[str]:
-        return [str(SCRIPT), self._job.python or sys.executable, str(self._folder)]
+        options = [option for option in self._job.sbatch if not _is_of_the_first(option)]
+        after = f"--dependency=afterany:{self._start.job}"
+        return [*options, after, *self._job.batch_script_command(self._folder)]
 
 
 def _is_of_the_first(option: str) -> bool:

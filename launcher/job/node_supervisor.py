@@ -19,7 +19,7 @@ from ..machine import read_machine
 from ..options import Nodes
 from ..script import ScriptRequest
 from ..script import run as run_script
-from ..slurm import JobSpec, current_job_start, read_job, scrubbed
+from ..slurm import JobSpec, current_job_start, read_job, step_environment
 from ..train import Request
 from ..train import training_run as local
 from .allocation_check import verify
@@ -43,7 +43,7 @@ def serve(folder: Path) -> int:
         )
     nodes = Nodes(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
     node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
-    environment = scrubbed(os.environ, step=True)
+    environment = step_environment(os.environ)
     os.environ.clear()
     os.environ.update(environment)
     say([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])

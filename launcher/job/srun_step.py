@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..slurm import JobSpec, Start, scrubbed, slurm_folder
+from ..slurm import JobSpec, Start, slurm_folder, srun_environment
 from ..slurm import client as slurm_client
 
 _OTHERS_SECONDS = 120  # what the other nodes get once one has ended: W&B takes up to 60 s for the last rows
@@ -25,7 +25,7 @@ def start_step(folder: Path, job: JobSpec, start: Start) -> subprocess.Popen[byt
     return subprocess.Popen(
         _command(folder, job, logs),
         stdin=subprocess.DEVNULL,
-        env=scrubbed({**slurm_client.environment(), **_own()}, step=False),
+        env=srun_environment({**slurm_client.environment(), **_own()}),
         start_new_session=True,
     )
 

@@ -19,10 +19,10 @@ from ..slurm import (
     Answer,
     Record,
     SlurmError,
-    clean_environment,
     read_record,
     run_tool,
     sandbox_processes,
+    tool_environment,
 )
 from .daemon_keeper import MODULE, SBIN, commands, output_of
 from .slurm_conf import NODES
@@ -179,7 +179,9 @@ def node_states(folder: Path) -> dict[str, str]:
 
 def _ask(folder: Path, *command: str) -> Answer:
     """Ask this very cluster, whatever SLURM_CONF says."""
-    return run_tool(command, None, {**clean_environment(), "SLURM_CONF": str(folder / CONF)}, timeout=20.0)
+    return run_tool(
+        command, None, {**tool_environment(os.environ), "SLURM_CONF": str(folder / CONF)}, timeout=20.0
+    )
 
 
 def start_nodes(folder: Path) -> None:

@@ -8,17 +8,18 @@ if TYPE_CHECKING:
     from . import client as client
     from .client import Account as Account
     from .client import Job as Job
-    from .client import clean_environment as clean_environment
     from .client import has_slurm as has_slurm
     from .current_job import Start as Start
     from .current_job import current_job_start as current_job_start
     from .current_job import details_of as details_of
     from .current_job import is_active as is_active
     from .current_job import parse_start as parse_start
-    from .current_job import scrubbed as scrubbed
     from .current_job import state_of as state_of
     from .exported_environment import for_the_job as for_the_job
     from .exported_environment import withheld_variables as withheld_variables
+    from .foreign_variables import srun_environment as srun_environment
+    from .foreign_variables import step_environment as step_environment
+    from .foreign_variables import tool_environment as tool_environment
     from .job_identity import is_job_of_run as is_job_of_run
     from .job_log import FOLDER as FOLDER
     from .job_log import is_job as is_job
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from .job_log import note_job as note_job
     from .job_log import read_jobs as read_jobs
     from .job_log import slurm_folder as slurm_folder
+    from .job_spec import BATCH_SCRIPT as BATCH_SCRIPT
     from .job_spec import JOB as JOB
     from .job_spec import JobSpec as JobSpec
     from .job_spec import read_job as read_job
     from .job_spec import write_job as write_job
     from .node_resources import NodeRequirements as NodeRequirements
     from .node_resources import explain_queue_wait as explain_queue_wait
+    from .option_declaration import command_line_type as command_line_type
+    from .option_declaration import declared_options as declared_options
     from .option_types import time_limit_seconds as time_limit_seconds
     from .options import SlurmConfig as SlurmConfig
     from .pending_submissions import PendingSubmission as PendingSubmission

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ..console import say
 from . import sandbox_registry as sandbox_record
 from .exported_environment import for_the_job
+from .foreign_variables import tool_environment
 from .job_log import is_job
 from .node_resources import FORM, Node, parse_nodes
 from .tool_call import Answer, SlurmError, run_tool
@@ -27,7 +28,6 @@ __all__ = [
     "accounting",
     "all_jobs",
     "cancel",
-    "clean_environment",
     "config",
     "details",
     "end_time",
@@ -45,11 +45,6 @@ __all__ = [
     "try_submit",
 ]
 
-_FOREIGN = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SCONTROL|SCANCEL|SACCT|SINFO|PMI|PMIX)\d?_")
-_KEPT = {
-    "SLURM_CONF",
-    "SLURM_JWT",
-}  # where SLURM is and who asks; everything else is an option of another job
 _PATIENCE_SECONDS = 20.0
 _SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
 _UNKNOWN = "Invalid job id"
@@ -104,7 +99,7 @@ def environment() -> dict[str, str]:
 
     A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
     """
-    clean = clean_environment()
+    clean = tool_environment(os.environ)
     if not clean.get("SLURM_CONF"):
         clean.pop("SLURM_CONF", None)
         sandbox = sandbox_record.running()
@@ -112,11 +107,6 @@ def environment() -> dict[str, str]:
             clean["SLURM_CONF"] = str(sandbox.conf)
             _announce(str(sandbox.folder))
     return clean
-
-
-def clean_environment() -> dict[str, str]:
-    """``environment`` without a look at the sandbox."""
-    return {name: value for name, value in os.environ.items() if name in _KEPT or not _FOREIGN.match(name)}
 
 
 def _announce(folder: str) -> None:
@@ -146,7 +136,7 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     Raises:
         SlurmError: SLURM refused it, or did not answer; in the latter case the job may be there.
     """
-    answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=60.0)
+    answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
     numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
     if answer.status or not numbers:
         raise answer.error("" if answer.status else "look at `squeue --me` before you submit it again")
@@ -162,14 +152,14 @@ def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = (
     Raises:
         SlurmError: it would be refused; with sbatch's own reason.
     """
-    answer = _run(["sbatch", "--test-only", *options], script, _travelling(also), timeout=60.0)
+    answer = _run(["sbatch", "--test-only", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
     if answer.status:
         raise answer.error()
     said = re.search(r"Job \d+ (to start .*)", answer.err + answer.out)
     return said.group(1).strip() if said else answer.said
 
 
-def jobs(ids: Iterable[int | str], timeout: float = 20.0) -> dict[str, Job]:
+def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, Job]:
     """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
 
     Args:
@@ -188,7 +178,7 @@ def all_jobs() -> dict[str, Job]:
     return _queue([])
 
 
-def _queue(chosen: list[str], timeout: float = 20.0, *, alone: bool = False) -> dict[str, Job]:
+def _queue(chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False) -> dict[str, Job]:
     """Of one job ``alone`` squeue says that there is none by an error."""
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
@@ -200,7 +190,7 @@ def _queue(chosen: list[str], timeout: float = 20.0, *, alone: bool = False) -> 
     return parse_queue(answer.checked().out)
 
 
-def folders(names: Iterable[str], timeout: float = 20.0) -> dict[str, str]:
+def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[str, str]:
     """The working folder of every job that has one of these names, by the job's id.
 
     Args:
@@ -389,7 +379,7 @@ def _run(
     given: str | None = None,
     whole: dict[str, str] | None = None,
     *,
-    timeout: float = 20.0,
+    timeout: float = _PATIENCE_SECONDS,
     **extra: str,
 ) -> Answer:
     known = environment() if whole is None else whole

@@ -11,15 +11,6 @@ from pathlib import Path
 from . import client as slurm_client
 from .job_identity import is_job_of_run
 
-_KEPT = (
-    "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID",
-    "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "SLURM_WORKING_CLUSTER", "SLURM_JOB_PARTITION",
-    "SLURM_JOB_ACCOUNT", "SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", "SLURM_TMPDIR", "SLURMD_NODENAME",
-)  # fmt: skip
-"""What says which job this is, and where; everything else would change what an inner srun or sbatch does."""
-_OF_THE_STEP = ("SLURM_STEP_ID", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
-"""What says how many cores this process has; read by ``cores.py``."""
-_FOREIGN = re.compile(r"(SLURM|SRUN|SBATCH|SALLOC|SCANCEL|SQUEUE|SLURMD|PMI|PMIX|PMI2|OMPI|PALS|ALPS)_")
 _RUNNING = (
     "RUNNING",
     "CONFIGURING",
@@ -58,19 +49,6 @@ def parse_start(text: str) -> Start | None:
     """What ``str`` of a start gave; None where it is none."""
     found = re.fullmatch(r"([0-9]+(?:_[0-9]+)?)\.([0-9]+)", text)
     return Start(found[1], int(found[2])) if found else None
-
-
-def scrubbed(environment: Mapping[str, str], *, step: bool) -> dict[str, str]:
-    """An environment without what a submitting shell, sbatch or srun left in it for some other job step.
-
-    Args:
-        environment: to take over.
-        step: for the processes of a step, whose core counts stay; else for srun and sbatch, which get their
-            whole environment on (``--export=NONE`` of the job would leave the step without PATH).
-    """
-    kept = (*_KEPT, *_OF_THE_STEP) if step else _KEPT
-    rest = {name: value for name, value in environment.items() if name in kept or not _FOREIGN.match(name)}
-    return rest if step else {**rest, "SLURM_EXPORT_ENV": "ALL"}
 
 
 def details_of(run: Path, job: str) -> dict[str, str] | None:

@@ -6,15 +6,19 @@ It holds no secret and nothing that a shell would read.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ... import slurm as package
 from ...data.common import DamagedError, write_json
 from ..options import SupervisionOptions
 
 JOB = "job.json"
 SCHEMA_VERSION = 1
+BATCH_SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
+"""The same for every job: what differs is in its two arguments and in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,14 @@ class JobSpec:
     """Options on sbatch's argv, without the script: a chained job is submitted with the very same."""
     origins: dict[str, str] = field(default_factory=dict)
     """Option to where its value came from: ``command line``, ``config``, ``cluster NAME``, ``default``."""
+
+    def batch_script_command(self, folder: Path) -> list[str]:
+        """Return the batch script and its arguments, which sbatch gets after its options.
+
+        Args:
+            folder: of the run; of an array, the sweep's.
+        """
+        return [str(BATCH_SCRIPT), self.python or sys.executable, str(folder)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""

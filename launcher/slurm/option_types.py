@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 _LONGEST = 1024
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
@@ -28,21 +28,6 @@ _MAIL = (
     "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
 )  # fmt: skip
 _MEMORY = re.compile(r"([1-9][0-9]{0,9}) ?([KMGT])(?:i?B)?", re.IGNORECASE)
-_SAME = (
-    "nodes", "gpus", "time", "partition", "account", "qos", "constraint", "gres", "exclude", "reservation",
-    "mem", "cpus-per-task", "mail-user", "mail-type",
-)  # fmt: skip
-
-OWN = {**{name: name for name in _SAME}, "job-name": "name"}
-"""sbatch's options that have an option of the same meaning here, and its name."""
-OURS = (
-    "output", "error", "input", "open-mode", "signal", "wrap", "array", "export", "export-file", "chdir",
-    "workdir", "dependency", "kill-on-invalid-dep", "requeue", "no-requeue", "ntasks", "ntasks-per-node",
-    "ntasks-per-core", "ntasks-per-socket", "ntasks-per-gpu", "gpus-per-node", "gpus-per-task",
-    "gpus-per-socket", "gpu-bind", "test-only", "parsable", "wait", "get-user-env", "clusters", "cluster", "quiet",
-    "verbose", "version", "help", "usage", "uid", "gid", "ignore-pbs", "container", "no-kill", "overcommit",
-)  # fmt: skip
-"""sbatch's options that a job of ours depends on: nobody else may set them."""
 
 
 def _matching(pattern: str, allowed: str) -> AfterValidator:
@@ -75,29 +60,16 @@ def _mail(value: str) -> str:
     return ",".join(types)
 
 
-def check_sbatch_option(name: str) -> str:
-    """What is wrong with an option of sbatch that somebody wants to add, or nothing.
+def check_sbatch_value(name: str, value: Any) -> None:
+    """Refuse a value of one of sbatch's options that is none, or that a shell could misread.
 
-    sbatch takes any beginning of a name for the whole, so that ``outp`` would be ``output``.
+    Raises:
+        ValueError: the value is refused.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,40}", name):
-        return "must be the long name of one of sbatch's options, without its dashes"
-    if own := next((OWN[option] for option in OWN if option.startswith(name)), None):
-        return f"has an option of its own: --{own}"
-    if ours := next((option for option in OURS if option.startswith(name)), None):
-        return f"would change --{ours}, which the launcher sets itself"
-    return ""
-
-
-def _others(options: dict[str, Any]) -> dict[str, Any]:
-    for name, value in options.items():
-        if problem := check_sbatch_option(name):
-            raise ValueError(f"{name[:60]!r} {problem}")
-        if value is False or not isinstance(value, (str, int)):
-            raise ValueError(f"{name} must be text, a whole number, or true for an option without a value")
-        if value is not True and not re.fullmatch(_OTHER, str(value)):
-            raise ValueError(f"{name} = {str(value)[:60]!r} must be {_OTHER_ALLOWED}")
-    return options
+    if value is False or not isinstance(value, (str, int)):
+        raise ValueError(f"{name} must be text, a whole number, or true for an option without a value")
+    if value is not True and not re.fullmatch(_OTHER, str(value)):
+        raise ValueError(f"{name} = {str(value)[:60]!r} must be {_OTHER_ALLOWED}")
 
 
 _OTHER = r"[A-Za-z0-9_./:@+\[(][A-Za-z0-9_./:@%+,=()\[\]&|*-]{0,500}"
@@ -153,8 +125,12 @@ def _gpus(value: str | int) -> str | int:
 
 Gpus = Annotated[str | int, AfterValidator(_gpus)]
 Memory = Annotated[str, AfterValidator(_memory)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Processes = Annotated[int, Field(ge=1, le=10_000)]
+Limit = Annotated[int, Field(ge=0, le=100_000)]
+Seconds = Annotated[float, Field(ge=0)]
+GraceSeconds = Annotated[float, Field(ge=0, le=65_000)]  # sbatch's --signal counts to 65535
 MailTypes = Annotated[str, AfterValidator(_mail)]
-SbatchOptions = Annotated[dict[str, Any], AfterValidator(_others)]
 
 
 def normalise_time_limit(text: str) -> str:
@@ -171,6 +147,9 @@ def normalise_time_limit(text: str) -> str:
     days, rest = divmod(seconds, _DAY)
     clock = f"{rest // _HOUR:02}:{rest // _MINUTE % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
+
+
+TimeLimit = Annotated[str, AfterValidator(normalise_time_limit)]
 
 
 def time_limit_seconds(normal: str) -> int | None:

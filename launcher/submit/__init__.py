@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from .job_plan import JobPlan as JobPlan
     from .job_plan import check_setup as check_setup
     from .job_plan import plan_job as plan_job
+    from .option_layers import SUPERVISION_KEYS as SUPERVISION_KEYS
     from .resubmit import refuse_never_started as refuse_never_started
     from .resubmit import resubmit_run as resubmit_run
-    from .sbatch_arguments import SCRIPT as SCRIPT
     from .sbatch_arguments import sbatch_options as sbatch_options
     from .sbatch_arguments import tasks_of as tasks_of
     from .scheduler import NewFolders as NewFolders

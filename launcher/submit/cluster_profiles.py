@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ...data.common import UsageError, closest_name
 from ..config import KeyPath, YamlFile, dotted, kind_of, listing, printable, read_yaml, wrong_value
-from ..slurm import SlurmConfig
+from ..slurm import SlurmConfig, declared_options
 from .option_layers import OptionLayer
 
 DEFAULT = "default"
@@ -99,9 +99,9 @@ def command_line(said: dict[str, Any]) -> OptionLayer:
 
 
 def flag(key: str) -> str:
-    """What the option for a key of the ``slurm:`` section is called."""
-    other = {"continuation": "continue", "modules": "module", "container_mounts": "container-mount"}
-    return other.get(key, key.replace("_", "-"))
+    """Return the name on the command line of a key of the ``slurm:`` section."""
+    option = declared_options(SlurmConfig).get(key)
+    return (option and option.flag) or key
 
 
 def mistakes(values: dict[str, Any], above: KeyPath = ()) -> list[tuple[KeyPath, str]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...data.common import UsageError
 from ..options import SupervisionOptions
-from ..slurm import SlurmConfig
+from ..slurm import SlurmConfig, declared_options
 
-_DEFAULTS = {"nodes": 1, "continuation": "auto", "max_preemptions": 50, "max_crashes": 2}
 _EITHER = ("gpus", "cpu")  # a job has one of them: the one that was said last
+SUPERVISION_KEYS = tuple(field.name for field in fields(SupervisionOptions))
+"""Keys of the ``slurm:`` section that mean something without SLURM, too."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,16 @@ def job_options(layers: Sequence[OptionLayer]) -> JobOptions:
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in (OptionLayer(_DEFAULTS, dict.fromkeys(_DEFAULTS, "default")), *layers):
+    for layer in (_defaults(), *layers):
         _lay(values, origins, layer)
     slurm = SlurmConfig.model_validate(values)
     return JobOptions(slurm, origins, _supervision(slurm))
+
+
+def _defaults() -> OptionLayer:
+    declared = declared_options(SlurmConfig).items()
+    values = {key: option.default for key, option in declared if option.default is not None}
+    return OptionLayer(values, dict.fromkeys(values, "default"))
 
 
 def _lay(values: dict[str, Any], origins: dict[str, str], layer: OptionLayer) -> None:
@@ -66,5 +73,5 @@ def _lay(values: dict[str, Any], origins: dict[str, str], layer: OptionLayer) ->
 
 
 def _supervision(slurm: SlurmConfig) -> SupervisionOptions:
-    given = {key: getattr(slurm, key) for key in ("hang_timeout", "max_restarts", "grace")}
+    given = {key: getattr(slurm, key) for key in SUPERVISION_KEYS}
     return SupervisionOptions(**{key: value for key, value in given.items() if value is not None})

@@ -10,7 +10,6 @@ from ...data.common import UsageError
 from ..console import put_json, say
 from ..runs import read_outcome, refuse_live_jobs
 from ..slurm import JobSpec, NodeRequirements, PendingSubmission
-from .sbatch_arguments import SCRIPT
 from .scheduler import NewFolders, forecast_submission, send, when
 from .submit_lock import submitting
 
@@ -34,7 +33,7 @@ def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
             f"{name} is a SLURM run, which goes on as it was submitted: {said[0]} cannot be changed",
             f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
         )
-    arguments = [*job.sbatch, str(SCRIPT), job.python, str(folder)]
+    arguments = [*job.sbatch, *job.batch_script_command(folder)]
     wish = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
     with submitting(folder):
         _refuse_done(folder, job)

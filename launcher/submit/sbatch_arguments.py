@@ -6,19 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ... import slurm as package
 from ...data.common import UsageError
 from ..config import printable
-from ..slurm import FOLDER, SlurmConfig, time_limit_seconds
+from ..slurm import FOLDER, SlurmConfig, declared_options, time_limit_seconds
 
-SCRIPT = Path(package.__path__[0], "lockstep.sbatch")
-"""Constant: what differs between jobs is in its two arguments and in the run folder."""
 How = Literal["requeue", "chain", "none"]
 
-_ASIS = (
-    "time", "partition", "account", "qos", "mem", "constraint", "gres", "exclude", "reservation", "mail_user",
-    "mail_type",
-)  # fmt: skip
 _WARNING = 120
 _SHORT = 10
 
@@ -45,7 +38,7 @@ def sbatch_options(
     options += [f"--nodes={slurm.nodes or 1}", "--ntasks-per-node=1"]
     options += [f"--gpus-per-node={slurm.gpus}"] if slurm.gpus else []
     options += [f"--cpus-per-task={cores}"] if cores else []
-    options += [f"--{key.replace('_', '-')}={value}" for key in _ASIS if (value := getattr(slurm, key))]
+    options += _passed_as_they_are(slurm)
     options += [
         f"--signal=B:USR1@{warning(slurm)}",
         "--requeue" if requeue else "--no-requeue",
@@ -97,6 +90,13 @@ def _pattern(run: Path, tasks: str) -> str:
     if tasks:
         return f"{run}-".replace("%", "%%") + f"%3a/{FOLDER}/job-%A_%a.log"
     return f"{run}/{FOLDER}/".replace("%", "%%") + "job-%j.log"
+
+
+def _passed_as_they_are(slurm: SlurmConfig) -> Iterator[str]:
+    for key, option in declared_options(type(slurm)).items():
+        value = getattr(slurm, key)
+        if option.is_passed_as_is and value:
+            yield f"--{option.sbatch}={value}"
 
 
 def _others(slurm: SlurmConfig) -> Iterator[str]:

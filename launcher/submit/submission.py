@@ -12,9 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..slurm import FOLDER, JOB, JobSpec, PendingSubmission, for_the_job, slurm_folder, write_job
+from ..slurm import (
+    BATCH_SCRIPT,
+    FOLDER,
+    JOB,
+    JobSpec,
+    PendingSubmission,
+    for_the_job,
+    slurm_folder,
+    write_job,
+)
 from .option_layers import JobOptions
-from .sbatch_arguments import SCRIPT, How, refuse_path, sbatch_options
+from .sbatch_arguments import How, refuse_path, sbatch_options
 
 SETUP = "setup.sh"
 _INIT = """\
@@ -48,12 +57,12 @@ class Submission:
     @property
     def arguments(self) -> list[str]:
         """All that follows ``sbatch``: the options, the script and its two arguments."""
-        return [*self.job.sbatch, str(SCRIPT), self.job.python, str(self.folder)]
+        return [*self.job.sbatch, *self.job.batch_script_command(self.folder)]
 
     @property
     def files(self) -> dict[str, str]:
         """Path to text of what is constant or lies in the run folder; ``config.yaml`` is the config as ever."""
-        files = {str(SCRIPT): SCRIPT.read_text(encoding="utf-8")}
+        files = {str(BATCH_SCRIPT): BATCH_SCRIPT.read_text(encoding="utf-8")}
         files[str(self.folder / JOB)] = json.dumps(self.job.to_json(), indent=1) + "\n"
         return files | ({str(self.folder / FOLDER / SETUP): self.setup} if self.setup else {})
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from .job_array import submit_sweep as submit_sweep
     from .local_sweep import run_local_sweep as run_local_sweep
     from .request import SweepRequest as SweepRequest
-    from .request import existing as existing
     from .results import align_columns as align_columns
     from .results import lines as lines
     from .results import results_of as results_of
@@ -23,5 +22,6 @@ if TYPE_CHECKING:
     from .sweep_folder import points_of as points_of
     from .sweep_folder import read_sweep as read_sweep
     from .sweep_folder import refuse_sweep as refuse_sweep
+    from .sweep_plan import find_sweep as find_sweep
 else:
     __getattr__ = lazy_exports(__name__)

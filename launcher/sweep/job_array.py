@@ -18,7 +18,7 @@ from ..console import put, put_json, say
 from ..runs import create_run, statuses
 from ..slurm import PendingSubmission, note_job, read_job
 from ..submit import (
-    SCRIPT,
+    SUPERVISION_KEYS,
     JobPlan,
     NewFolders,
     Submission,
@@ -37,15 +37,13 @@ from ..submit import (
     when,
 )
 from .grid import parse_grid
-from .point_configs import resolve_all, resolve_point
-from .request import SweepRequest, create, planned, tell
-from .results import align_columns, exit_code, results_of
+from .request import SweepRequest
+from .results import align_columns, exit_code, report_results, results_of
 from .run_points import is_due
 from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
+from .sweep_plan import create_sweep, plan_sweep, resolve_all, resolve_point
 
 _EITHER = ("gpus", "cpu")
-_HERE_TOO = ("hang_timeout", "max_restarts", "grace")
-"""Options that mean something without SLURM, too."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Array:
     @property
     def arguments(self) -> list[str]:
         """All that follows ``sbatch``: the options, the script and its two arguments."""
-        return [*self.options, str(SCRIPT), self.first.job.python, str(self.sweep.folder)]
+        return [*self.options, *self.first.job.batch_script_command(self.sweep.folder)]
 
     @property
     def first(self) -> Submission:
@@ -107,7 +105,7 @@ def is_submitted_sweep(found: Sweep | None, request: SweepRequest) -> bool:
         )
     if request.submit or (found is not None and found.slurm):
         return True
-    said = [flag(key) for key in _given(request.slurm) if key not in _HERE_TOO]
+    said = [flag(key) for key in _given(request.slurm) if key not in SUPERVISION_KEYS]
     said += ["at-once"] * bool(request.at_once) + ["cluster"] * bool(request.cluster)
     if said:
         raise UsageError(f"--{said[0]} is an option of a SLURM job", "add --submit")
@@ -134,7 +132,7 @@ def _look(found: Sweep, request: SweepRequest) -> int:
     """The table as it is now; 0 while SLURM has points of it."""
     known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
     results = results_of(found, request.sort, known)
-    tell(results, as_json=request.json)
+    report_results(results, as_json=request.json)
     if problem:
         say([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
     goes_on = overall(results.points) in ("running", "stopping", "queued")
@@ -180,7 +178,7 @@ def _due(found: Sweep, *, retry: bool) -> list[int]:
 
 def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> dict[int, ResolvedConfig]:
     """Of each point; a new sweep has no copy of the config yet."""
-    if varied := [key for key in (found or planned(request)).axes if key.partition(".")[0] == "slurm"]:
+    if varied := [key for key in (found or plan_sweep(request)).axes if key.partition(".")[0] == "slurm"]:
         raise UsageError(
             f"{varied[0]} varies, and the points of one array are alike in what they ask of SLURM",
             "submit a sweep for each value",
@@ -216,9 +214,9 @@ def _sweep(found: Sweep | None, request: SweepRequest) -> Iterator[Sweep]:
     Which of its points are due is told only then: another command may just have sent them, of a new one, too.
     """
     if request.dry_run:
-        yield found or planned(request)
+        yield found or plan_sweep(request)
         return
-    folder = (found or create(request)).folder
+    folder = (found or create_sweep(request)).folder
     with submitting(folder):
         yield read_sweep(folder)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from ..console import put, put_json, say
 from ..runs import is_sweep
-from .request import SweepRequest, create, planned, tell
-from .results import align_columns, exit_code, results_of, write_results
+from .request import SweepRequest
+from .results import align_columns, exit_code, report_results, results_of, write_results
 from .run_points import is_due, run_points
 from .sweep_folder import Sweep, points_of
+from .sweep_plan import create_sweep, plan_sweep
 
 
 def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:
@@ -23,13 +24,13 @@ def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:
         UsageError: the grid or a point's config is wrong, or the name belongs to something else.
     """
     if request.dry_run:
-        return _show_plan(found or planned(request), request)
-    here = found or create(request)
+        return _show_plan(found or plan_sweep(request), request)
+    here = found or create_sweep(request)
     interrupted = run_points(
         here, _launch(here, request), lambda: write_results(results_of(here)), retry=request.retry
     )
     results = results_of(here, request.sort)
-    tell(results, as_json=request.json)
+    report_results(results, as_json=request.json)
     return exit_code(results.points) if interrupted is None else interrupted
 
 

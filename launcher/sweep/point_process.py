@@ -14,8 +14,8 @@ from ..console import json_errors, run_with_error_card
 from ..options import SupervisionOptions
 from ..train import Request
 from ..train import training_run as local
-from .point_configs import resolve_point
 from .sweep_folder import read_sweep
+from .sweep_plan import resolve_point
 
 _PR_SET_PDEATHSIG = 1
 

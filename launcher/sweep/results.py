@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError, closest_name, write_text
-from ..console import figure
+from ..console import figure, put, put_json
 from ..runs import Status, job_summary
 from .sweep_folder import Point, Sweep, overall, points_of
 
@@ -286,3 +286,12 @@ def write_results(results: Results) -> None:
     with suppress(OSError):
         if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
             write_text(path, text.getvalue())
+
+
+def report_results(results: Results, *, as_json: bool) -> None:
+    """Print the table of results, and write it as ``results.csv``."""
+    write_results(results)
+    if as_json:
+        put_json({"schema_version": 1, **to_json(results)})
+    else:
+        put(lines(results))

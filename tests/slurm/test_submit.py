@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.slurm.job_log import last_job, note_job, read_jobs
-from lockstep.launcher.slurm.job_spec import read_job
-from lockstep.launcher.submit.sbatch_arguments import SCRIPT
+from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job
 from tests.helpers.launch import Launch, Result
 from tests.helpers.slurm_cluster import recorded_sbatch
 
@@ -87,15 +86,17 @@ def test_what_is_sent_is_what_the_dry_run_printed(launch, tmp_path, monkeypatch)
     folder, job = submit(launch, *arguments)
     assert [argv[0] for argv in calls()] == ["--test-only"] * 3 + ["--parsable"]
     assert [["sbatch", *argv[1:]] for argv in calls()] == [printed["sbatch"]] * 4
-    assert printed["sbatch"][-3] == str(SCRIPT)
+    assert printed["sbatch"][-3] == str(BATCH_SCRIPT)
     spooled = ask("scontrol", "write", "batch_script", job, "-")
     assert (
-        spooled.rstrip("\n") == SCRIPT.read_text().rstrip("\n") == printed["files"][str(SCRIPT)].rstrip("\n")
+        spooled.rstrip("\n")
+        == BATCH_SCRIPT.read_text().rstrip("\n")
+        == printed["files"][str(BATCH_SCRIPT)].rstrip("\n")
     )
     assert (folder / "slurm" / "setup.sh").read_text() == printed["files"][str(folder / "slurm" / "setup.sh")]
     written = json.loads((folder / "job.json").read_text())
     assert written | {"wandb_id": ""} == printed["job"] | {"wandb_id": ""}
-    assert SCRIPT.read_text() in shown.out
+    assert BATCH_SCRIPT.read_text() in shown.out
     assert all(f"  {option} \\\n" in shown.out for option in printed["job"]["sbatch"])
 
 

@@ -11,8 +11,7 @@ import psutil
 import pytest
 
 from lockstep.launcher.slurm.job_log import read_jobs
-from lockstep.launcher.slurm.job_spec import read_job
-from lockstep.launcher.submit.sbatch_arguments import SCRIPT
+from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job
 from tests.helpers.launch import Launch, runs_folder
 from tests.helpers.run_records import DIGESTS
 from tests.helpers.slurm_cluster import Cluster, recorded_sbatch, set_pace, wait_until
@@ -119,7 +118,7 @@ def test_an_array_is_what_the_dry_run_printed_and_a_failed_point_is_retried_alon
     for path, text in planned["files"].items():
         written = Path(path).read_text()
         assert written == text or _but_id(written) == _but_id(text), path
-    assert planned["files"][str(SCRIPT)] == SCRIPT.read_text()
+    assert planned["files"][str(BATCH_SCRIPT)] == BATCH_SCRIPT.read_text()
     assert [point["run"] for point in sent["points"]] == ["s-000", "s-001"]
 
     grid.wait_for("done", "failed")

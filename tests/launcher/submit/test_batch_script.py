@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT
 from lockstep.launcher.submit import submission as submissions
-from lockstep.launcher.submit.sbatch_arguments import SCRIPT
 from tests.helpers.job_options import setup_of
 
 _ODD = st.text(st.sampled_from("ab '\"$`();&|<>*?!~#%\\-{}[]=é\n\t"), min_size=1, max_size=20)
@@ -44,7 +44,12 @@ def _script_takes(tmp_path: Path, name: str) -> None:
     fake.write_text('#!/bin/bash\nprintf "<%s>" "$@"\n')
     fake.chmod(0o755)
     done = subprocess.run(
-        ["bash", SCRIPT, fake, run], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+        ["bash", BATCH_SCRIPT, fake, run],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
     )
     assert done.stdout == f"<-P><-m><lockstep.launcher.job.batch_supervisor><{run}>", done.stderr
     assert not list(tmp_path.rglob("PWNED"))
@@ -61,7 +66,7 @@ def run_script(tmp_path: Path, *, setup: str | None = None, job: bool = True, py
     fake.write_text('#!/bin/bash\nprintf "<%s>" "$@"; printf "[%s]" "$MARK" "$$" "$PPID"\n')
     fake.chmod(0o755)
     return subprocess.run(
-        ["bash", SCRIPT, python or str(fake), str(run)],
+        ["bash", BATCH_SCRIPT, python or str(fake), str(run)],
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from lockstep.launcher.submit.sbatch_arguments import SCRIPT
+from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT
 from tests.helpers.job_options import compose
 
 
@@ -17,5 +17,5 @@ def test_what_the_dry_run_prints_can_be_pasted(tmp_path, monkeypatch):
     text = "\n".join(dry_run_listing(sent.to_json(), sent.values))
     command = text.partition("\n\n")[0].partition("\n")[2]
     assert shlex.split(command.replace("\\\n", "")) == ["sbatch", *sent.arguments]
-    assert SCRIPT.read_text() in text + "\n"
+    assert BATCH_SCRIPT.read_text() in text + "\n"
     assert re.search(r"^partition +p +--partition$", text, re.MULTILINE)

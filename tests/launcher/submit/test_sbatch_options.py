@@ -10,8 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.slurm.option_types import OURS, OWN, check_sbatch_option
-from lockstep.launcher.slurm.options import SlurmConfig
+from lockstep.launcher.slurm.options import (
+    RESERVED_BY_LAUNCHER,
+    SlurmConfig,
+    check_sbatch_option,
+    flags_by_sbatch_name,
+)
 from lockstep.launcher.submit.sbatch_arguments import refuse_path, sbatch_options, tasks_of, warning
 from tests.helpers.job_options import ODD_TEXTS, options_of
 
@@ -84,7 +88,22 @@ def _refused_or_harmless(field: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [*OURS, *OWN, "outp", "nod", "exp", "dep", "sig", "wra", "a b", "x=y", "-o", "", "O"]
+    "option",
+    [
+        *RESERVED_BY_LAUNCHER,
+        *flags_by_sbatch_name(),
+        "outp",
+        "nod",
+        "exp",
+        "dep",
+        "sig",
+        "wra",
+        "a b",
+        "x=y",
+        "-o",
+        "",
+        "O",
+    ],
 )
 def test_sbatch_s_options_that_are_ours_cannot_be_set_not_even_abbreviated(option):
     with pytest.raises(UsageError, match="--sbatch"):

@@ -7,9 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lockstep.launcher.slurm.job_spec import read_job, write_job
+from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job, write_job
 from lockstep.launcher.submit import submission as submissions
-from lockstep.launcher.submit.sbatch_arguments import SCRIPT
 from tests.helpers.job_options import ODD_TEXTS, compose, options_of
 
 
@@ -18,7 +17,7 @@ def test_the_job_s_shape(tmp_path):
     assert sent.arguments == [
         "--job-name=r1", f"--chdir={tmp_path}/r1", f"--output={tmp_path}/r1/slurm/job-%j.log", "--open-mode=append",
         "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=a100:4", "--time=00:10:00", "--partition=p",
-        "--signal=B:USR1@120", "--no-requeue", "--export=ALL", str(SCRIPT), sent.job.python, f"{tmp_path}/r1",
+        "--signal=B:USR1@120", "--no-requeue", "--export=ALL", str(BATCH_SCRIPT), sent.job.python, f"{tmp_path}/r1",
     ]  # fmt: skip
     assert (sent.job.gpus, sent.job.cpu, sent.job.kind, sent.job.nodes) == ("4", None, "run", 2)
     assert Path(sent.job.python).is_absolute()

@@ -16,7 +16,8 @@ from lockstep.data.common.errors import UsageError
 from lockstep.launcher.process.lock_owner import read_owner
 from lockstep.launcher.runs.run_folder import LOCK, runs_root
 from lockstep.launcher.sweep.job_array import is_submitted_sweep, submit_sweep
-from lockstep.launcher.sweep.request import SweepRequest, create
+from lockstep.launcher.sweep.request import SweepRequest
+from lockstep.launcher.sweep.sweep_plan import create_sweep
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 
 
@@ -43,7 +44,7 @@ def test_what_a_job_asks_for_cannot_vary_and_a_sweep_stays_where_it_began(own: P
     request = SweepRequest(str(own / "own.yaml"), ["slurm.time=1h,2h"], submit=True)
     with pytest.raises(UsageError, match=r"slurm\.time varies"):
         submit_sweep(None, request)
-    here = create(SweepRequest(str(own / "own.yaml"), ["train.seed=0..1"], name="s"))
+    here = create_sweep(SweepRequest(str(own / "own.yaml"), ["train.seed=0..1"], name="s"))
     with pytest.raises(UsageError, match="trained on this machine"):
         is_submitted_sweep(here, SweepRequest("s", [], submit=True))
 
