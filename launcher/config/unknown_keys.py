@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
+from pydantic import BaseModel
+
 from ...data.common import closest_name
-from ...data.config import ConfigSection
 from .error_messages import dotted
 from .launch_config import LaunchConfig
 from .yaml_file import KeyPath, printable
@@ -47,8 +48,8 @@ def unknown_key(path: KeyPath, *, guess: bool = True) -> str:
     return f"{message}; {dotted(inside) or 'a config'} has {keys}"
 
 
-def _section(path: KeyPath) -> type[ConfigSection] | None:
-    section: type[ConfigSection] | None = LaunchConfig
+def _section(path: KeyPath) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = LaunchConfig
     for part in path:
         section = _inner(section, part)
     return section
@@ -91,10 +92,10 @@ def _schema() -> Iterator[str]:
         yield from (f"{name}.{key}" for key in _keys((name,)))
 
 
-def _inner(section: type[ConfigSection] | None, part: str | int) -> type[ConfigSection] | None:
+def _inner(section: type[BaseModel] | None, part: str | int) -> type[BaseModel] | None:
     """The section that a key of a section holds, itself or as items of a list; an index stays where it is."""
     if section is None or isinstance(part, int):
         return section
     field = section.model_fields.get(part)
     kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigSection)), None)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
