@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .errors import error_from_json as error_from_json
     from .errors import error_of_status as error_of_status
+    from .file_hash import file_sha256 as file_sha256
     from .parent_death import die_with_parent as die_with_parent
     from .signals import held_back as held_back
     from .signals import ignore_stop_signals as ignore_stop_signals

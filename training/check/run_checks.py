@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...data.common import write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
 from ..components import batch_norm as batchnorm
 from ..config import Precision, RunSpec, read_spec
-from ..rank import Group, join, reported, tune_cpu_and_allocator, write_json
+from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
@@ -68,7 +69,7 @@ def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
         session = build_session(spec, group)
         load_initial_weights(session, spec.weights)
         result = run_steps(build_training(session), _steps_task(task))
-    write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
+    write_json(path.with_name(f"{path.stem}-{rank}.json"), result, durable=True)
     group.close()
     return 0
 
