@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .signals import stop_signals_blocked_if_supervised as stop_signals_blocked_if_supervised
     from .suggest import closest_name as closest_name
     from .suggest import meant as meant
-    from .user_code import _own as _own
     from .user_code import load_callable as load_callable
+    from .user_code import load_user_function as load_user_function
     from .user_code import raised as raised
     from .user_code import relative_path_hint as relative_path_hint
     from .user_frames import StackFrame as StackFrame

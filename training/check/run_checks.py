@@ -22,6 +22,7 @@ from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
 from ..components import batch_norm as batchnorm
+from ..components import needs_classes
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
@@ -190,7 +191,7 @@ class _ProbeBatch:
             session, indices, lambda: self._forward(session, self.x)
         )
         self.cut = Cut(outputs, target, [y for _, y in pieces])
-        chooses = session.spec.config.loss.use == "cross_entropy" and isinstance(output, torch.Tensor)
+        chooses = needs_classes(session.spec.config.loss) and isinstance(output, torch.Tensor)
         self.scores = output.shape[1] if chooses and output.ndim > 1 else None
 
     def _forward(self, session: Session, x: Any) -> Any:
