@@ -40,7 +40,7 @@ from lockstep.data.loading.feed import StepBatch
 from lockstep.data.order.sample_order import EpochOrder
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
-from lockstep.data.sources.torchvision_sets import TORCHVISION_SOURCES, data_root
+from lockstep.data.sources.torchvision_sets import TORCHVISION_SETS, data_root
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.components.losses import cross_entropy
 from lockstep.training.config.build_run_spec import RunSpec
@@ -97,7 +97,7 @@ def open_data(folder: str | None) -> Data:
     overrides = ["train.precision=fp32", "wandb.mode=disabled"] + ([f"data.root={folder}"] if folder else [])
     config = resolve("mnist", overrides).config
     root, _ = data_root(config.data, Path.cwd())
-    if all((root / name).is_file() for name in TORCHVISION_SOURCES["mnist"].files):
+    if all((root / name).is_file() for name in TORCHVISION_SETS["mnist"].files):
         return Data(config, prepare(config.data, Path.cwd()), MNIST(str(root), transform=ToTensor()))
     print(f"note: MNIST is not in {root}; the embedded digits are measured instead", file=sys.stderr)
     config = resolve("mnist", [*overrides, "data.use=digits", "data.val_size=10000"]).config

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .common import LockstepError, UsageError, die_with_parent, meant, raised
+from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
 from .order import ALGORITHM, permute
@@ -21,25 +20,14 @@ from .sources import (
     CacheEntry,
     cached,
     class_counts,
-    csv_images,
-    digits,
     entry_key,
+    find_source,
     fingerprint,
     load_array,
     save_array,
 )
-from .sources import linear_regression as regression
-from .sources import torchvision_sets as vision
-from .sources import user_dataset as user
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
-
-_BUILT_IN: dict[str, Callable[[DataConfig, Path], DatasetInfo]] = {
-    "digits": lambda config, _: digits.describe(config.args),
-    "tensors": lambda config, _: regression.describe(config.args),
-    "csv_images": csv_images.describe,
-    **dict.fromkeys(vision.TORCHVISION_SOURCES, vision.describe),
-}
 
 
 def prepare(config: DataConfig, base: Path) -> DatasetInfo:
@@ -55,7 +43,7 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
         DamagedError: the data is damaged.
         TrainingError: the user's own callable raised, or broke its contract.
     """
-    facts = _describe(config, base)
+    facts = find_source(config.use).prepare(config, base)
     check_augment(config.augment, facts)
     if config.val_size is None:
         return facts
@@ -103,18 +91,6 @@ def _answer(request: str) -> tuple[dict[str, Any], int]:
     return {"facts": facts.to_json()}, 0
 
 
-def _describe(config: DataConfig, base: Path) -> DatasetInfo:
-    built_in = _BUILT_IN.get(config.use)
-    if built_in is not None:
-        return built_in(config, base)
-    if ":" in config.use:
-        return user.describe(config, base)
-    raise UsageError(
-        f"data.use: there is no data set {config.use!r}{meant(config.use, _BUILT_IN)}",
-        f"the data sets are {', '.join(sorted(_BUILT_IN))}, package.module:callable and ./file.py:callable",
-    )
-
-
 def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) -> DatasetInfo:
     n = facts.train.length
     if val_size >= n:
@@ -125,7 +101,8 @@ def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) ->
     entry = cached(
         entry_key("split", ALGORITHM, n, val_size), lambda folder: _build_split(folder, n, val_size)
     )
-    targets = _targets(facts, config, base)
+    counted = facts.train.class_counts is not None
+    targets = find_source(config.use).targets(facts, config, base) if counted else None
     return replace(
         facts,
         train=_subset(facts, entry, "train", targets),
@@ -146,15 +123,6 @@ def _subset(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | 
     rows = load_array(path)
     counts = None if targets is None else class_counts(targets[rows], facts.classes)
     return replace(facts.train, length=len(rows), subset=str(path), class_counts=counts)
-
-
-def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array | None:
-    """All targets of the training set, where they are classes that can be counted."""
-    if facts.train.class_counts is None:
-        return None
-    if facts.kind == "user":
-        return np.asarray(user.call(config, base)["train"].y)
-    return load_array(facts.train.files["y"])
 
 
 if __name__ == "__main__":

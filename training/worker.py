@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..data.common import write_json
 from .checkpoint import (
     ResumedState,
     checkpoint_path,
@@ -31,7 +32,7 @@ from .checkpoint import (
 )
 from .config import RunSpec, read_spec
 from .loop import TrainLoop, evaluate
-from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator, write_json
+from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Training, build_session, build_training, materialise_lazy_modules, wrap_for_evaluation
 from .tracking import EventLog, finish_feeder, plain, rewind, rows_logged, start_feeder
 
@@ -83,7 +84,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     outcome = {**_outcome_header(spec, group, folder), **result}
     if group.rank == 0:
         fence.check()
-        write_json(folder / "outcome.json", outcome)
+        write_json(folder / "outcome.json", outcome, durable=True)
         events.write("end", status=outcome["status"], step=outcome["steps"])
     events.close()
     if warning := finish_feeder(feeder, 0):
@@ -136,7 +137,9 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
             "damaged": [error.message for error in damaged],
             "seconds": round(time.monotonic() - started, 3),
         }
-        write_json(Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document)
+        write_json(
+            Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document, durable=True
+        )
     return 0
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .errors import error_from_json as error_from_json
     from .errors import error_of_status as error_of_status
+    from .file_hash import file_sha256 as file_sha256
     from .parent_death import die_with_parent as die_with_parent
     from .processes import Process as Process
     from .processes import all_pids as all_pids
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from .signals import stop_signals_blocked_if_supervised as stop_signals_blocked_if_supervised
     from .suggest import closest_name as closest_name
     from .suggest import meant as meant
-    from .user_code import _own as _own
     from .user_code import load_callable as load_callable
+    from .user_code import load_user_function as load_user_function
     from .user_code import raised as raised
     from .user_code import relative_path_hint as relative_path_hint
     from .user_frames import StackFrame as StackFrame

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    write_text(path, json.dumps(document, indent=1) + "\n")
+def write_json(path: Path, document: dict[str, Any], *, durable: bool = False) -> None:
+    """Write a document, whole or not at all.
+
+    Args:
+        path: of the file.
+        document: plain values.
+        durable: wait until the disk has it, so that it outlives a crash of the machine.
+    """
+    write_text(path, json.dumps(document, indent=1) + "\n", durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    with atomic_replacement(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a text, whole or not at all; ``durable`` as in ``write_json``."""
+    with atomic_replacement(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager

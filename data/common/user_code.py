@@ -133,7 +133,12 @@ def relative_path_hint(base: Path) -> str:
     )
 
 
-def _own(use: str, key: str, built_in: list[str], base: Path) -> Callable[..., Any]:
+def load_user_function(use: str, key: str, built_in: Iterable[str], base: Path) -> Callable[..., Any]:
+    """Load the user's function where no built-in one has the name.
+
+    Raises:
+        UsageError: there is no such function; the error lists the built-in ones of ``key``.
+    """
     if ":" in use:
         return load_callable(use, base)
     guess = closest_name(use, built_in)

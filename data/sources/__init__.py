@@ -5,11 +5,6 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import csv_images as csv_images
-    from . import digits as digits
-    from . import linear_regression as linear_regression
-    from . import torchvision_sets as torchvision_sets
-    from . import user_dataset as user_dataset
     from .array_cache import Array as Array
     from .array_cache import CacheEntry as CacheEntry
     from .array_cache import cached as cached
@@ -18,7 +13,8 @@ if TYPE_CHECKING:
     from .array_cache import fingerprint as fingerprint
     from .array_cache import load_array as load_array
     from .array_cache import save_array as save_array
-    from .opening import open_split as open_split
+    from .registry import find_source as find_source
+    from .registry import open_split as open_split
     from .splits import ArraySplit as ArraySplit
     from .splits import MapSplit as MapSplit
 else:

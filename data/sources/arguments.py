@@ -1,57 +1,86 @@
-"""Checks of ``data.args`` that several data sets share."""
+"""The schemas of ``data.args``: a source's arguments are the fields of a dataclass, each with its default and check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from ..common import UsageError, meant
 
-
-def refuse_unknown_arguments(name: str, args: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises UsageError when ``args`` has a key that the data set ``name`` does not know."""
-    names = sorted(known)
-    for key in args:
-        if key not in names:
-            raise UsageError(
-                f"data.args.{key}: {name} has no such argument{meant(str(key), names)}",
-                f"the arguments of {name} are {', '.join(names)}",
-            )
-
-
-def integer(args: Mapping[str, Any], key: str, default: int, least: int) -> int:
-    """``args[key]``, a whole number of at least ``least``."""
-    value = args.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(
-            f"data.args.{key}: {value!r} is not a whole number of at least {least}",
-            f"leave it out for {default}",
-        )
-    return value
-
-
-def text(args: Mapping[str, Any], key: str, default: str | None = None) -> str | None:
-    """``args[key]``, a string that is not empty, or ``default``."""
-    value = args.get(key, default)
-    if value is not None and (not isinstance(value, str) or not value):
-        raise UsageError(f"data.args.{key}: {value!r} is no text", "write it in quotes")
-    return value
-
-
+Schema = TypeVar("Schema")
 MeanAndStd = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
-def normalisation(args: Mapping[str, Any], channels: int) -> MeanAndStd:
-    """``mean`` and ``std`` of images that were scaled to 0..1, one number per channel each."""
-    mean, std = (_per_channel(args, key, channels) for key in ("mean", "std"))
-    if std is not None and min(std) <= 0:
-        raise UsageError(f"data.args.std: {min(std)} is not above 0", "images are divided by it")
-    return mean, std
+def argument(check: Callable[[str, Any], Any], default: Any = None) -> Any:
+    """Declare a field of a schema.
+
+    Args:
+        check: is called with the key and a value that was given; returns the value to use, or raises UsageError.
+        default: where none was given.
+    """
+    return field(default=default, metadata={"check": check})
 
 
-def _per_channel(args: Mapping[str, Any], key: str, channels: int) -> tuple[float, ...] | None:
-    value = args.get(key)
+def whole_number(default: int, *, least: int) -> Any:
+    """Declare a whole number of at least ``least``."""
+
+    def check(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(
+                f"data.args.{key}: {value!r} is not a whole number of at least {least}",
+                f"leave it out for {default}",
+            )
+        return value
+
+    return argument(check, default)
+
+
+def text(default: str | None = None) -> Any:
+    """Declare a text that is not empty; null is None."""
+
+    def check(key: str, value: Any) -> str | None:
+        if value is not None and (not isinstance(value, str) or not value):
+            raise UsageError(f"data.args.{key}: {value!r} is no text", "write it in quotes")
+        return value
+
+    return argument(check, default)
+
+
+@dataclass(frozen=True)
+class ImageArguments:
+    """What every source of images takes: ``mean`` and ``std``, one number, or one for each channel."""
+
+    mean: float | Sequence[float] | None = argument(lambda _, value: value)
+    std: float | Sequence[float] | None = argument(lambda _, value: value)
+
+    def normalisation(self, channels: int) -> MeanAndStd:
+        """Check ``mean`` and ``std`` of images that were scaled to 0..1; one number per channel each."""
+        mean, std = (_per_channel(key, getattr(self, key), channels) for key in ("mean", "std"))
+        if std is not None and min(std) <= 0:
+            raise UsageError(f"data.args.std: {min(std)} is not above 0", "images are divided by it")
+        return mean, std
+
+
+def read_arguments(source: str, schema: type[Schema], args: Mapping[str, Any]) -> Schema:
+    """Check ``data.args`` against the schema of a source.
+
+    Raises:
+        UsageError: an argument is unknown, or its value is wrong.
+    """
+    checks = {found.name: found.metadata["check"] for found in fields(schema)}  # type: ignore[arg-type]
+    names = sorted(checks)
+    for key in args:
+        if key not in checks:
+            raise UsageError(
+                f"data.args.{key}: {source} has no such argument{meant(str(key), names)}",
+                f"the arguments of {source} are {', '.join(names)}",
+            )
+    return schema(**{key: check(key, args[key]) for key, check in checks.items() if key in args})
+
+
+def _per_channel(key: str, value: Any, channels: int) -> tuple[float, ...] | None:
     if value is None:
         return None
     numbers = tuple(value) if isinstance(value, list | tuple) else (value,) * channels

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import FULL, DamagedError, MachineError
+from ..common import FULL, DamagedError, MachineError, file_sha256
 from ..config import SplitInfo
 
 Array = NDArray[Any]
@@ -141,7 +141,9 @@ def _sweep(root: Path, key: str) -> None:
 
 
 def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
-    files = {path.name: _size_and_mtime(path) | {"sha256": _hash(path)} for path in sorted(folder.iterdir())}
+    files = {
+        path.name: _size_and_mtime(path) | {"sha256": file_sha256(path)} for path in sorted(folder.iterdir())
+    }
     with (folder / _FACTS).open("w", encoding="utf-8") as file:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
@@ -174,17 +176,12 @@ def _same(path: Path, known: dict[str, Any]) -> bool:
     stamp = _size_and_mtime(path)
     if stamp["bytes"] != known["bytes"]:
         return False
-    return bool(stamp["mtime_ns"] == known["mtime_ns"]) or _hash(path) == known["sha256"]
+    return bool(stamp["mtime_ns"] == known["mtime_ns"]) or file_sha256(path) == known["sha256"]
 
 
 def _size_and_mtime(path: Path) -> dict[str, Any]:
     status = path.stat()
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

@@ -11,24 +11,69 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common import DamagedError, UsageError, meant, relative_path_hint
 from ..config import DataConfig, DatasetInfo, SplitInfo
-from .arguments import normalisation, refuse_unknown_arguments, text
+from .arguments import ImageArguments, argument, text
 from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .image_files import probe
+from .image_files import load, probe
+from .source import DataSource, PreparedSplit
+from .splits import MapSplit
 
-KNOWN = (
-    *("root", "train_csv", "val_csv", "path_column", "label_column"),
-    *("classes", "size", "mode", "mean", "std"),
-)
+if TYPE_CHECKING:
+    import torch
+
 _VERSION = 1
 _SHOWN = 3  # bad rows that a message quotes
 _MAX_LISTED_NAMES = 20  # names that a message lists
+
+
+def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(str(name) for name in value) if isinstance(value, list | tuple) else ()
+    if not names or len(set(names)) != len(names) or "" in names:
+        raise UsageError(f"data.args.{key}: {value!r} is no list of distinct names", "list every class once")
+    return names
+
+
+def _height_and_width(key: str, value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - height and width
+    if not pair or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value):
+        raise UsageError(
+            f"data.args.{key}: {value!r} is not [height, width] in pixels", "for example [224, 224]"
+        )
+    return (value[0], value[1])
+
+
+def _colour_mode(key: str, value: Any) -> str | None:
+    if value not in (None, "L", "RGB"):
+        raise UsageError(f"data.args.{key}: {value!r} is neither L nor RGB", "L is grey, RGB is colour")
+    return str(value) if value is not None else None
+
+
+@dataclass(frozen=True)
+class CsvImagesArguments(ImageArguments):
+    """``data.args`` of ``csv_images``; relative paths start from the config's folder."""
+
+    root: str | None = text(".")
+    """The folder that the paths in the CSV files start from."""
+    train_csv: str | None = text()
+    val_csv: str | None = text()
+    path_column: str | None = text("path")
+    label_column: str | None = text("label")
+    classes: tuple[str, ...] | None = argument(_distinct_names)
+    """In the order of their indices; unset: those of the training file."""
+    size: tuple[int, int] | None = argument(_height_and_width)
+    """Every image is resized to it; unset: all have the size of the first one, and another is an error."""
+    mode: str | None = argument(_colour_mode)
+    """``L`` or ``RGB``; unset: that of the first image."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +85,30 @@ class Table:
     labels: list[str]
 
 
-def describe(config: DataConfig, base: Path) -> DatasetInfo:
-    """The data set that CSV files describe, every row of it checked.
+def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+    """Check every row of the CSV files, and keep their paths and labels as arrays in the cache.
 
     Args:
-        config: ``args`` as in ``KNOWN``; ``size`` is [H, W], and ``mode`` is ``L`` or ``RGB``.
-        base: what relative paths in the config are relative to.
+        arguments: name the files.
+        config: the ``data`` section.
+        base: the folder that relative paths start from.
 
     Raises:
         UsageError: an argument is wrong, or a file it names is not there.
         DamagedError: a row of a CSV is wrong, or the first image cannot be read.
     """
-    args = config.args
-    refuse_unknown_arguments("csv_images", args, KNOWN)
-    root = _folder(args, base)
-    tables = {which: _read(args, base, f"{which}_csv") for which in ("train", "val") if _given(args, which)}
-    names = _class_names(args, tables["train"])
+    root = _folder(arguments, base)
+    files = {"train": arguments.train_csv, "val": arguments.val_csv}
+    tables = {
+        which: _read(arguments, base, f"{which}_csv", name)
+        for which, name in files.items()
+        if which == "train" or name is not None
+    }
+    names = arguments.classes or _class_names(tables["train"])
     entry = _store(tables, root, names)
-    mode, size = _look(args, tables["train"], root)
-    mean, std = normalisation(args, len(mode))
+    first_mode, first_size = probe(root / tables["train"].paths[0])
+    mode, size = arguments.mode or first_mode, arguments.size or first_size
+    mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
     return DatasetInfo(
         name="csv_images",
@@ -77,25 +127,20 @@ def describe(config: DataConfig, base: Path) -> DatasetInfo:
     )
 
 
-def _given(args: dict[str, Any], which: str) -> bool:
-    return which == "train" or args.get("val_csv") is not None
-
-
-def _folder(args: dict[str, Any], base: Path) -> Path:
-    root = (base / Path(text(args, "root", ".") or ".").expanduser()).resolve()
+def _folder(arguments: CsvImagesArguments, base: Path) -> Path:
+    root = (base / Path(arguments.root or ".").expanduser()).resolve()
     if not root.is_dir():
         raise UsageError(f"data.args.root: there is no folder {root}", relative_path_hint(base))
     return root
 
 
-def _read(args: dict[str, Any], base: Path, key: str) -> Table:
-    name = text(args, key)
+def _read(arguments: CsvImagesArguments, base: Path, key: str, name: str | None) -> Table:
     if name is None:
         raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
     file = (base / Path(name).expanduser()).absolute()
     if not file.is_file():
         raise UsageError(f"data.args.{key}: there is no file {file}", relative_path_hint(base))
-    columns = [text(args, f"{role}_column", role) or role for role in ("path", "label")]
+    columns = [arguments.path_column or "path", arguments.label_column or "label"]
     frame = _parse(file, columns)
     table = Table(file, *(frame[column].tolist() for column in columns))
     if not table.paths:
@@ -133,25 +178,14 @@ def _missing_column_error(file: Path, role: str, column: str, header: list[str])
     )
 
 
-def _class_names(args: dict[str, Any], train: Table) -> tuple[str, ...]:
-    given = args.get("classes")
-    if given is not None:
-        return _given_classes(given)
+def _class_names(train: Table) -> tuple[str, ...]:
+    """The labels of the training file; whole numbers are their own indices."""
     names = sorted(set(train.labels) - {""})
     numbers = [_number(name) for name in names]
     if not names or any(number is None for number in numbers):
         return tuple(names)
     whole = [number for number in numbers if number is not None]
     return tuple(str(number) for number in range(max(*whole, 0) + 1))
-
-
-def _given_classes(given: Any) -> tuple[str, ...]:
-    names = tuple(str(name) for name in given) if isinstance(given, list | tuple) else ()
-    if not names or len(set(names)) != len(names) or "" in names:
-        raise UsageError(
-            f"data.args.classes: {given!r} is no list of distinct names", "list every class once"
-        )
-    return names
 
 
 def _number(label: str) -> int | None:
@@ -271,25 +305,42 @@ def _line_numbers(file: Path) -> Iterator[int]:
             start = reader.line_num + 1
 
 
-def _look(args: dict[str, Any], train: Table, root: Path) -> tuple[str, tuple[int, int]]:
-    """Mode and (height, width) of the images: as given, else the first one's."""
-    mode, size = args.get("mode"), args.get("size")
-    if mode not in (None, "L", "RGB"):
-        raise UsageError(f"data.args.mode: {mode!r} is neither L nor RGB", "L is grey, RGB is colour")
-    if size is not None and not _is_size(size):
-        raise UsageError(
-            f"data.args.size: {size!r} is not [height, width] in pixels", "for example [224, 224]"
-        )
-    first_mode, first_size = probe(root / train.paths[0])
-    return mode or first_mode, tuple(size) if size is not None else first_size
-
-
-def _is_size(size: Any) -> bool:
-    pair = isinstance(size, list | tuple) and len(size) == 2  # noqa: PLR2004 - height and width
-    return pair and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
-
-
 def _split_facts(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
     return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
+
+
+class CsvImageDataset:
+    """The images of a split: a sample is uint8 [C, H, W] and an int64 class index of shape []."""
+
+    def __init__(self, split: PreparedSplit) -> None:
+        files, facts, args = split.info.files, split.facts, split.config.args
+        self._paths, self._offsets, self._targets = (load_array(files[r]) for r in ("paths", "offsets", "y"))
+        channels, height, width = facts.input_shape or (3, 0, 0)
+        self._root = Path(facts.image_root or "")
+        self._mode, self._size = ("L" if channels == 1 else "RGB"), (height, width)
+        which = "val" if split.which == "val" and split.subset is None else "train"
+        self._table = str(args.get(f"{which}_csv"))
+        self._resize = args.get("size") is not None
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        start, stop = self._offsets[row : row + 2]
+        path = self._root / self._paths[start:stop].tobytes().decode()
+        try:
+            image = load(path, self._mode, self._size, resize=self._resize)
+        except DamagedError as error:
+            raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
+        return torch.from_numpy(image), torch.tensor(int(self._targets[row]))
+
+
+def _open(split: PreparedSplit) -> MapSplit:
+    return MapSplit(CsvImageDataset(split), split.subset)
+
+
+SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open)

@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DatasetInfo
+from ..config import DataConfig, DatasetInfo
 from ..order import counter_rng as keyed
-from .arguments import integer, normalisation, refuse_unknown_arguments
+from .arguments import ImageArguments, whole_number
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
+from .source import DataSource
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -54,20 +55,21 @@ _NOISE = 0.5  # times -128..127
 _GLARE = 200.0  # brightest middle of a distractor
 
 
-def describe(args: dict[str, Any]) -> DatasetInfo:
-    """The data set ``digits``, drawn into the cache on the first call.
+@dataclass(frozen=True)
+class DigitsArguments(ImageArguments):
+    """``data.args`` of ``digits``."""
 
-    Args:
-        args: ``seed`` (0), ``train`` (60000) and ``val`` (10000) samples, ``mean``, ``std``.
-    """
-    refuse_unknown_arguments("digits", args, ("seed", "train", "val", "mean", "std"))
-    seed = integer(args, "seed", 0, least=0)
-    lengths: dict[Split, int] = {
-        "train": integer(args, "train", 60_000, least=1),
-        "val": integer(args, "val", 10_000, least=1),
-    }
-    mean, std = normalisation(args, 1)
-    entry = cached(_key(seed, lengths), lambda folder: _build(folder, seed, lengths))
+    seed: int = whole_number(0, least=0)
+    train: int = whole_number(60_000, least=1)
+    """Samples."""
+    val: int = whole_number(10_000, least=1)
+
+
+def describe(arguments: DigitsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+    """Draw the digits into the cache, on the first call."""
+    lengths: dict[Split, int] = {"train": arguments.train, "val": arguments.val}
+    mean, std = arguments.normalisation(1)
+    entry = cached(_key(arguments.seed, lengths), lambda folder: _build(folder, arguments.seed, lengths))
     return DatasetInfo(
         name="digits",
         kind="arrays",
@@ -82,6 +84,9 @@ def describe(args: dict[str, Any]) -> DatasetInfo:
         std=std,
         fingerprint=fingerprint("digits", entry.hashes, mean, std),
     )
+
+
+SOURCE = DataSource("digits", DigitsArguments, describe)
 
 
 def _key(seed: int, lengths: dict[Split, int]) -> str:

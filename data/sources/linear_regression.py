@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DatasetInfo
+from ..config import DataConfig, DatasetInfo
 from ..order import counter_rng as keyed
-from .arguments import integer, refuse_unknown_arguments
+from .arguments import whole_number
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
+from .source import DataSource
 
 WEIGHTS = (0.3, 4.0, 0.2, 2.5, 18.0)
 BIAS = 17.0
@@ -35,14 +37,17 @@ def draw(rows: int, seed: int) -> tuple[Floats, Floats]:
     return x, y.astype(np.float32)[:, None]
 
 
-def describe(args: dict[str, Any]) -> DatasetInfo:
-    """The data set ``tensors``, without a validation split of its own.
+@dataclass(frozen=True)
+class TensorsArguments:
+    """``data.args`` of ``tensors``."""
 
-    Args:
-        args: ``rows`` (20) and ``seed`` (0).
-    """
-    refuse_unknown_arguments("tensors", args, ("rows", "seed"))
-    rows, seed = integer(args, "rows", 20, least=1), integer(args, "seed", 0, least=0)
+    rows: int = whole_number(20, least=1)
+    seed: int = whole_number(0, least=0)
+
+
+def describe(arguments: TensorsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+    """Draw the rows into the cache, on the first call; there is no validation split."""
+    rows, seed = arguments.rows, arguments.seed
     entry = cached(entry_key("tensors", _VERSION, rows, seed), lambda folder: _build(folder, rows, seed))
     return DatasetInfo(
         name="tensors",
@@ -58,6 +63,9 @@ def describe(args: dict[str, Any]) -> DatasetInfo:
         std=None,
         fingerprint=fingerprint("tensors", entry.hashes),
     )
+
+
+SOURCE = DataSource("tensors", TensorsArguments, describe)
 
 
 def _build(folder: Path, rows: int, seed: int) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from ..common import DamagedError, MachineError
 from ..config import DataConfig, DatasetInfo
-from .arguments import normalisation, refuse_unknown_arguments
+from .arguments import ImageArguments
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
+from .source import DataSource
 
 _VERSION = 1
 _TIMEOUT = 30.0  # seconds without a byte; torchvision itself would wait for ever
@@ -37,7 +38,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Source:
+class TorchvisionSet:
     """A data set as torchvision lays it out under a root."""
 
     cls: str
@@ -48,7 +49,7 @@ class Source:
     """Relative to the root: what torchvision downloads, and takes from there when it is whole."""
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
-    read: Callable[[Source, Path, bool], Pair]
+    read: Callable[[TorchvisionSet, Path, bool], Pair]
     verify: Callable[[Path], None]
 
 
@@ -62,20 +63,20 @@ def data_root(config: DataConfig, base: Path) -> tuple[Path, str]:
     return Path.home() / ".cache" / "lockstep" / "data", "the default"
 
 
-def describe(config: DataConfig, base: Path) -> DatasetInfo:
-    """A data set of torchvision's, downloaded if it is not there, as arrays in the cache.
+def describe(arguments: ImageArguments, config: DataConfig, base: Path) -> DatasetInfo:
+    """Download a data set of torchvision's if it is not there, and keep it as arrays in the cache.
 
     Args:
-        config: ``args`` may hold ``mean`` and ``std``.
+        arguments: ``mean`` and ``std``.
+        config: names the data set, and the folder that it lies in.
         base: what a relative ``data.root`` is relative to.
 
     Raises:
         MachineError: the files are not there and cannot be downloaded.
         DamagedError: a file is not what it should be.
     """
-    source = TORCHVISION_SOURCES[config.use]
-    refuse_unknown_arguments(config.use, config.args, ("mean", "std"))
-    mean, std = normalisation(config.args, source.shape[0])
+    source = TORCHVISION_SETS[config.use]
+    mean, std = arguments.normalisation(source.shape[0])
     root, origin = data_root(config, base)
     if _missing(source, root):
         _fetch(source, root, origin)
@@ -97,14 +98,14 @@ def describe(config: DataConfig, base: Path) -> DatasetInfo:
     )
 
 
-def _key(source: Source, root: Path) -> str:
+def _key(source: TorchvisionSet, root: Path) -> str:
     stamps = [(name, (root / name).stat()) for name in source.files]
     return entry_key(
         source.cls, _VERSION, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stamps], str(root)
     )
 
 
-def _build(source: Source, root: Path, folder: Path) -> dict[str, Any]:
+def _build(source: TorchvisionSet, root: Path, folder: Path) -> dict[str, Any]:
     _verify(source, root)
     for split in ("train", "val"):
         images, labels = source.read(source, root, split == "train")
@@ -114,7 +115,7 @@ def _build(source: Source, root: Path, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _check(source: Source, root: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+def _check(source: TorchvisionSet, root: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
     where = root / source.folder
     if images.shape[1:] != source.shape or len(images) != len(labels) or not len(labels):
         raise DamagedError(
@@ -128,22 +129,22 @@ def _check(source: Source, root: Path, images: NDArray[np.uint8], labels: NDArra
         )
 
 
-def _missing(source: Source, root: Path) -> list[str]:
+def _missing(source: TorchvisionSet, root: Path) -> list[str]:
     return [name for name in source.files if not (root / name).is_file()]
 
 
-def _check_readable(source: Source, root: Path) -> None:
+def _check_readable(source: TorchvisionSet, root: Path) -> None:
     for name in source.files:
         if not os.access(root / name, os.R_OK):
             raise MachineError(f"{root / name} may not be read", "ask its owner for the right to read it")
 
 
-def _verify(source: Source, root: Path) -> None:
+def _verify(source: TorchvisionSet, root: Path) -> None:
     for name in source.files:
         source.verify(root / name)
 
 
-def _fetch(source: Source, root: Path, origin: str) -> None:
+def _fetch(source: TorchvisionSet, root: Path, origin: str) -> None:
     """Downloads into a folder of its own; only files that are whole move to where they belong."""
     partial = root / f".lockstep-{source.cls}"
     try:
@@ -166,7 +167,7 @@ def _locked(root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _download(source: Source, root: Path, partial: Path) -> None:
+def _download(source: TorchvisionSet, root: Path, partial: Path) -> None:
     import torchvision.datasets
 
     shutil.rmtree(partial, ignore_errors=True)
@@ -193,7 +194,7 @@ def _socket_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _download_error(source: Source, root: Path, origin: str, error: Exception) -> MachineError:
+def _download_error(source: TorchvisionSet, root: Path, origin: str, error: Exception) -> MachineError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     missing = "".join(f"\n  {name}" for name in _missing(source, root))
     return MachineError(
@@ -203,7 +204,7 @@ def _download_error(source: Source, root: Path, origin: str, error: Exception) -
     )
 
 
-def _read_mnist(source: Source, root: Path, train: bool) -> Pair:  # noqa: FBT001 - torchvision's own flag
+def _read_mnist(source: TorchvisionSet, root: Path, train: bool) -> Pair:  # noqa: FBT001 - torchvision's own flag
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     images, labels = source.files[:2] if train else source.files[2:]
@@ -227,7 +228,7 @@ def _verify_idx(path: Path) -> None:
         )
 
 
-def _read_cifar(source: Source, root: Path, train: bool) -> Pair:  # noqa: FBT001 - torchvision's own flag
+def _read_cifar(source: TorchvisionSet, root: Path, train: bool) -> Pair:  # noqa: FBT001 - torchvision's own flag
     import torchvision.datasets
 
     with warnings.catch_warnings():
@@ -240,17 +241,19 @@ def _read_cifar(source: Source, root: Path, train: bool) -> Pair:  # noqa: FBT00
     return np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.array(data.targets, np.int64)
 
 
-def _mnist(cls: str, class_names: tuple[str, ...]) -> Source:
+def _mnist(cls: str, class_names: tuple[str, ...]) -> TorchvisionSet:
     roles = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     files = tuple(f"{cls}/raw/{role}-ubyte" for role in roles)
     archives = tuple(f"{name}.gz" for name in files)
-    return Source(cls, f"{cls}/raw", files, archives, (1, 28, 28), class_names, _read_mnist, _verify_idx)
+    return TorchvisionSet(
+        cls, f"{cls}/raw", files, archives, (1, 28, 28), class_names, _read_mnist, _verify_idx
+    )
 
 
 _CIFAR = "cifar-10-batches-py"
 _CIFAR_FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
 
-TORCHVISION_SOURCES = {
+TORCHVISION_SETS = {
     "mnist": _mnist("MNIST", tuple(str(digit) for digit in range(10))),
     "fashion_mnist": _mnist(
         "FashionMNIST",
@@ -259,7 +262,7 @@ TORCHVISION_SOURCES = {
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
     ),
-    "cifar10": Source(
+    "cifar10": TorchvisionSet(
         "CIFAR10",
         _CIFAR,
         tuple(f"{_CIFAR}/{name}" for name in _CIFAR_FILES),
@@ -271,3 +274,4 @@ TORCHVISION_SOURCES = {
     ),
 }
 """Name in a config to what torchvision calls it."""
+SOURCES = tuple(DataSource(name, ImageArguments, describe) for name in TORCHVISION_SETS)

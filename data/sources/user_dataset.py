@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common import LockstepError, TrainingError, load_callable, raised, user_location
+from ..common import DamagedError, LockstepError, TrainingError, load_callable, raised, user_location
 from ..config import DataConfig, DatasetInfo, SplitInfo
-from .array_cache import class_counts, fingerprint
+from .array_cache import Array, class_counts, fingerprint
+from .source import DataSource, PreparedSplit
+from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +62,8 @@ def call(config: DataConfig, base: Path) -> Splits:
     return _called[key]
 
 
-def describe(config: DataConfig, base: Path) -> DatasetInfo:
-    """What is known of a user's data; shapes and classes as far as the first sample shows them."""
+def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+    """Describe a user's data; shapes and classes as far as the first sample shows them."""
     splits = call(config, base)
     train = splits["train"]
     x, y = _run_user_code(config.use, partial(_first, train))
@@ -82,6 +84,38 @@ def describe(config: DataConfig, base: Path) -> DatasetInfo:
             config.use, {name: _digest(config.use, split) for name, split in splits.items()}
         ),
     )
+
+
+def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
+    """Call the user's callable in this process.
+
+    Raises:
+        DamagedError: it returned something else than before.
+    """
+    config, facts, info = split.config, split.facts, split.info
+    split_off = split.subset is not None  # a split-off validation set lies in the user's train
+    rows = facts.train.length + (facts.val.length if facts.val else 0) if split_off else info.length
+    data = call(config, split.base)["train" if split_off else split.which]
+    if len(data) != rows:
+        raise DamagedError(
+            f"{config.use} returned {len(data)} samples where it had returned {rows} before",
+            "its length must be the same on every call: give it a seed, or a fixed list",
+        )
+    if contents(config.use, data) != info.contents:
+        raise DamagedError(
+            f"{config.use} returned other data in this process than before the ranks started",
+            "make it the same on every call: seed its generators, sort what comes out of sets and folders",
+        )
+    if isinstance(data, Tensors):
+        return ArraySplit(data.x, data.y, split.subset)
+    return MapSplit(data, split.subset)
+
+
+def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
+    return np.asarray(call(config, base)["train"].y)
+
+
+SOURCE = DataSource("package.module:callable", None, describe, _open, _targets)
 
 
 def _run_user_code(use: str, work: partial[Any]) -> Any:

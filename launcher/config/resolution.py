@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ... import configs
 from ...data.common import UsageError, closest_name
-from ...training.config import UNSUPPORTED_KEYS, RunConfig
+from ...training.config import RunConfig, unsupported_keys
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
@@ -197,7 +197,7 @@ def _drop_orphans(draft: _PartialConfig, overrides: Sequence[_Override]) -> None
         if section not in _OWNERS or not isinstance(given, dict) or not isinstance(use, str):
             continue
         if use != given.get("use", defaults[section]["use"]):
-            for key in UNSUPPORTED_KEYS.get(use, ()) if section == "optimizer" else ("args",):
+            for key in unsupported_keys(use) if section == "optimizer" else ("args",):
                 _drop(draft, (section, key), use)
 
 

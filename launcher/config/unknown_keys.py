@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
+from pydantic import BaseModel
+
 from ...data.common import closest_name
-from ...data.config import ConfigSection
 from .yaml_text import KeyPath, dotted, printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _ALIASES = {
 }
 
 
-def unknown_key(schema: type[ConfigSection], path: KeyPath, *, guess: bool = True) -> str:
+def unknown_key(schema: type[BaseModel], path: KeyPath, *, guess: bool = True) -> str:
     """Say that a config of this schema has no such key, and, with ``guess``, which one was meant or could be."""
     message = f'unknown key "{dotted(path)}"'
     key = str(path[-1])
@@ -45,19 +46,19 @@ def unknown_key(schema: type[ConfigSection], path: KeyPath, *, guess: bool = Tru
     return f"{message}; {dotted(inside) or 'a config'} has {keys}"
 
 
-def _section(schema: type[ConfigSection], path: KeyPath) -> type[ConfigSection] | None:
-    section: type[ConfigSection] | None = schema
+def _section(schema: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = schema
     for part in path:
         section = _inner(section, part)
     return section
 
 
-def _keys(schema: type[ConfigSection], path: KeyPath) -> list[str]:
+def _keys(schema: type[BaseModel], path: KeyPath) -> list[str]:
     section = _section(schema, path)
     return list(section.model_fields) if section else []
 
 
-def _meant(schema: type[ConfigSection], path: KeyPath) -> str | None:
+def _meant(schema: type[BaseModel], path: KeyPath) -> str | None:
     inside, key = path[:-1], str(path[-1])
     keys = _keys(schema, inside)
     key = _ALIASES.get(key, key)
@@ -73,7 +74,7 @@ def _meant(schema: type[ConfigSection], path: KeyPath) -> str | None:
     return whole or _close_elsewhere(schema, key)
 
 
-def _close_elsewhere(schema: type[ConfigSection], key: str) -> str | None:
+def _close_elsewhere(schema: type[BaseModel], key: str) -> str | None:
     """A key of another section, if its name is close and belongs to one section only."""
     owners = defaultdict(list)
     for known in _every_key(schema):
@@ -82,17 +83,17 @@ def _close_elsewhere(schema: type[ConfigSection], key: str) -> str | None:
     return owners[close][0] if close and len(owners[close]) == 1 else None
 
 
-def _every_key(schema: type[ConfigSection]) -> Iterator[str]:
+def _every_key(schema: type[BaseModel]) -> Iterator[str]:
     """Every key that a config may have, ``train`` and ``train.epochs``."""
     for name in schema.model_fields:
         yield name
         yield from (f"{name}.{key}" for key in _keys(schema, (name,)))
 
 
-def _inner(section: type[ConfigSection] | None, part: str | int) -> type[ConfigSection] | None:
+def _inner(section: type[BaseModel] | None, part: str | int) -> type[BaseModel] | None:
     """The section that a key of a section holds, itself or as items of a list; an index stays where it is."""
     if section is None or isinstance(part, int):
         return section
     field = section.model_fields.get(part)
     kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ConfigSection)), None)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

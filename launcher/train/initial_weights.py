@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from ...data.common import DamagedError, UsageError, closest_name
+from ...data.common import DamagedError, UsageError, closest_name, file_sha256
 from ...training.checkpoint import newest_intact, verify
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
@@ -25,10 +24,7 @@ def find_initial_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
     asked = resolved.config.model.weights
     if asked is None:
         return ()
-    return tuple(
-        WeightsFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in _files(asked, resolved.base)
-    )
+    return tuple(WeightsFile(str(path), file_sha256(path)) for path in _files(asked, resolved.base))
 
 
 def _files(asked: str, base: Path) -> list[Path]:

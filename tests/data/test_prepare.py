@@ -14,7 +14,8 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
-from lockstep.data.sources.opening import ArraySplit, open_split
+from lockstep.data.sources.registry import open_split
+from lockstep.data.sources.splits import ArraySplit
 from tests.helpers.dataset_files import files_below, write_mnist
 
 SMALL = {"train": 101, "val": 20}

@@ -19,12 +19,11 @@ from typing import Any
 import pytest
 import torch
 
-from lockstep.data.common.atomic_files import write_json as launcher_json
+from lockstep.data.common.atomic_files import write_json
 from lockstep.data.common.errors import DamagedError, MachineError
 from lockstep.training.checkpoint.manifest import _with_checksum, list_checkpoints
 from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
 from lockstep.training.rank.error_report import known
-from lockstep.training.rank.error_report import write_json as rank_json
 from lockstep.training.rank.fencing_token import take_ownership
 from lockstep.training.tracking.event_log import read_events, rewind
 from tests.helpers.launch import Launch, job_server
@@ -215,8 +214,8 @@ def test_what_is_written_by_way_of_a_temporary_file_leaves_none_on_a_full_disk(s
             filler.write(bytes(4096))
     before = sorted(disk.iterdir())
     for write, name in (
-        (lambda: launcher_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
-        (lambda: rank_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
+        (lambda: write_json(disk / "outcome.json", {"a": 1}), "outcome.json"),
+        (lambda: write_json(disk / "outcome.json", {"a": 1}, durable=True), "outcome.json"),
         (lambda: take_ownership(disk, "attempt-2"), "owner"),
         (lambda: rewind(disk / "metrics.jsonl", 5, 0, anew=True), ".metrics.jsonl.tmp"),
     ):

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...data.common import write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
 from ..components import batch_norm as batchnorm
+from ..components import needs_classes
 from ..config import Precision, RunSpec, read_spec
-from ..rank import Group, join, reported, tune_cpu_and_allocator, write_json
+from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
@@ -68,7 +70,7 @@ def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
         session = build_session(spec, group)
         load_initial_weights(session, spec.weights)
         result = run_steps(build_training(session), _steps_task(task))
-    write_json(path.with_name(f"{path.stem}-{rank}.json"), result)
+    write_json(path.with_name(f"{path.stem}-{rank}.json"), result, durable=True)
     group.close()
     return 0
 
@@ -189,7 +191,7 @@ class _ProbeBatch:
             session, indices, lambda: self._forward(session, self.x)
         )
         self.cut = Cut(outputs, target, [y for _, y in pieces])
-        chooses = session.spec.config.loss.use == "cross_entropy" and isinstance(output, torch.Tensor)
+        chooses = needs_classes(session.spec.config.loss) and isinstance(output, torch.Tensor)
         self.scores = output.shape[1] if chooses and output.ndim > 1 else None
 
     def _forward(self, session: Session, x: Any) -> Any:

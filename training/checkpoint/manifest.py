@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError, UsageError
+from ...data.common import DamagedError, UsageError, file_sha256
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -54,7 +54,7 @@ def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[s
 
 
 def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+    entry: dict[str, Any] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
     return {**entry, "tensors": layout[path.name]} if path.name in layout else entry
 
 
@@ -97,7 +97,7 @@ def verify(path: Path) -> set[str]:
         file = path / name
         if not file.is_file():
             raise _damaged(file, "is missing")
-        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+        if file.stat().st_size != entry["bytes"] or file_sha256(file) != entry["sha256"]:
             raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
     return set(files)
 
@@ -159,11 +159,6 @@ def _all_damaged(folder: Path, damaged: list[DamagedError]) -> DamagedError:
         f"{folder}: no checkpoint is whole\n" + "\n".join(rows),
         "bring the files of one back from a copy; or move them all away, and the run begins at its first step",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(path: Path, what: str) -> DamagedError:

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...data.common import DamagedError
+from ...data.common import DamagedError, file_sha256
 from .manifest import checkpoint_path, is_intact, newest_intact, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
@@ -220,8 +220,7 @@ def read_weights(file: Path, sha256: str) -> Tensors:
         DamagedError: it is gone, has changed, or is no safetensors file.
     """
     try:
-        with file.open("rb") as opened:
-            same = hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+        same = file_sha256(file) == sha256
     except OSError as error:
         raise DamagedError(f"{file} cannot be read: {error.strerror}", "bring the file back") from error
     if not same:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from .loss_contract import count as count
     from .loss_contract import total as total
     from .losses import build_loss as build_loss
+    from .losses import needs_classes as needs_classes
     from .lr_schedule import LRSchedule as LRSchedule
     from .metrics import build_metrics as build_metrics
-    from .models import _refuse_extra_state as _refuse_extra_state
     from .models import build_model as build_model
+    from .models import refuse_extra_state as refuse_extra_state
     from .optimizer import build_optimizer as build_optimizer
     from .optimizer import trainable as trainable
     from .precision import MixedPrecision as MixedPrecision

@@ -1,4 +1,4 @@
-"""Metrics: functions of (output, target) that return (sum, count)."""
+"""The metrics, functions of (output, target) that return (sum, count): a new one is a function and its name here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ...data.common import TrainingError, UsageError, _own
+from ...data.common import TrainingError, UsageError, load_user_function
 from ..config import RunConfig
 from .loss_contract import Metric
+from .losses import default_metrics
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -39,17 +40,14 @@ def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
     return (output - target.to(output.dtype)).abs().reshape(len(output), -1).mean(1).sum(), target.shape[0]
 
 
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "mae": mae}
+"""Name in a config to function. Which way is better goes by the name, as it has to for a user's own metric."""
 _RESERVED_NAMES = ("loss", "count")
 
 
-_METRICS: dict[str, Metric] = {"accuracy": accuracy, "mae": mae}
-
-
 def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
-    """Name to metric; unset is accuracy where the loss is cross-entropy."""
-    names = config.metrics
-    if names is None:
-        names = ("accuracy",) if config.loss.use == "cross_entropy" else ()
+    """Make the metrics by name; unset are those that the loss declares."""
+    names = default_metrics(config.loss) if config.metrics is None else config.metrics
     metrics: dict[str, Metric] = {}
     for name in names:
         short = name.rpartition(":")[2]
@@ -58,5 +56,5 @@ def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
                 f"metrics: {name} would be logged as val/{short}, which is taken",
                 "give the function another name",
             )
-        metrics[short] = _METRICS.get(name) or _own(name, "metrics", list(_METRICS), base)
+        metrics[short] = METRICS.get(name) or load_user_function(name, "metrics", METRICS, base)
     return metrics

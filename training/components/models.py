@@ -1,4 +1,7 @@
-"""Built-in models, torchvision's, and a user's own. None of the built-in ones mixes the samples of a batch."""
+"""The models: a new one is a function here, and its name in ``MODELS``.
+
+Beside them there are torchvision's and the user's own. None of the built-in ones mixes the samples of a batch.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,8 @@ def cnn(
     return nn.Sequential(*layers, nn.Linear(16 * width, outputs))
 
 
-_BUILT_IN: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "cnn": cnn}
+"""Name in a config to what builds it: ``(*, inputs, outputs, **model.args)``, the sizes those of the data set."""
 
 
 def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Module:
@@ -70,17 +74,18 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
         UsageError: no such model, or arguments that it does not take.
         TrainingError: the user's callable raised or returned no module.
     """
-    if config.use in _BUILT_IN:
+    if config.use in MODELS:
         return _build_built_in(config, facts)
     if config.use.startswith("torchvision."):
         return _build_torchvision(config, facts)
     if ":" not in config.use:
-        names = [*_BUILT_IN, "torchvision.resnet18"]
+        names = [*MODELS, "torchvision.resnet18"]
         guess = closest_name(config.use, names)
         raise UsageError(
             f"model.use = {config.use}: there is no such model"
             + (f"; did you mean {guess}?" if guess else ""),
-            "built in: linear, mlp, cnn and torchvision.NAME; your own: package.module:callable or ./file.py:callable",
+            f"built in: {', '.join(MODELS)} and torchvision.NAME; "
+            "your own: package.module:callable or ./file.py:callable",
         )
     model = call(load_callable(config.use, base), config.args, "model", config.use)
     if not isinstance(model, nn.Module):
@@ -98,7 +103,7 @@ def _build_built_in(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
         )
     outputs = facts.classes if facts.classes is not None else prod(facts.target_shape or (1,))
     given = {"inputs": facts.input_shape, "outputs": outputs}
-    return _build_checked(_BUILT_IN[config.use], config, given)
+    return _build_checked(MODELS[config.use], config, given)
 
 
 def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
@@ -180,7 +185,7 @@ def is_storable_dtype(dtype: torch.dtype) -> bool:
     return True
 
 
-def _refuse_extra_state(model: nn.Module) -> None:
+def refuse_extra_state(model: nn.Module) -> None:
     """A checkpoint holds tensors and nothing else: anything else would have to be pickled."""
     others = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
     if others:

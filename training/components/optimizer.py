@@ -1,34 +1,35 @@
-"""Optimizers and the learning rate as a pure function of the step."""
+"""Builds an optimizer over a model's parameters; which ones there are is declared in ``config/optimizers.py``."""
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
 from ...data.common import TrainingError, UsageError
-from ..config import OptimizerConfig, ParameterGroupConfig
-
-_KINDS: dict[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-}
+from ..config import OPTIMIZERS, OptimizerConfig, ParameterGroupConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over the model's trainable parameters, fused: fewer kernels, and no host sync under fp16.
+    """Make the optimizer over the model's trainable parameters.
 
     Raises:
         UsageError: a group's pattern matches no parameter.
     """
-    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
-    for key in ("momentum", "nesterov", "betas", "eps"):
-        if (value := getattr(config, key)) is not None:
-            settings[key] = value
-    return _KINDS[config.use](_groups(config, model), **settings)
+    declared = OPTIMIZERS[config.use]
+    arguments = {"lr": config.lr, "weight_decay": config.weight_decay, **config.own_arguments()}
+    if declared.fused:
+        arguments["fused"] = True
+    built: torch.optim.Optimizer = _imported(declared.torch_class)(_groups(config, model), **arguments)
+    return built
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:

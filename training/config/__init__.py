@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from .config_identity import flat as flat
     from .config_identity import identity as identity
     from .config_identity import identity_sha256 as identity_sha256
-    from .run_config import UNSUPPORTED_KEYS as UNSUPPORTED_KEYS
+    from .optimizers import OPTIMIZERS as OPTIMIZERS
+    from .optimizers import OptimizerConfig as OptimizerConfig
+    from .optimizers import ParameterGroupConfig as ParameterGroupConfig
+    from .optimizers import unsupported_keys as unsupported_keys
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig
     from .run_config import EmaConfig as EmaConfig
     from .run_config import LossConfig as LossConfig
     from .run_config import ModelConfig as ModelConfig
     from .run_config import MonitorConfig as MonitorConfig
-    from .run_config import OptimizerConfig as OptimizerConfig
-    from .run_config import ParameterGroupConfig as ParameterGroupConfig
     from .run_config import Precision as Precision
     from .run_config import RunConfig as RunConfig
     from .run_config import ScheduleConfig as ScheduleConfig

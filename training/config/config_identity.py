@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from .optimizers import IDENTITY_KEYS, optimizer_keys
 from .run_config import RunConfig
 
 MUTABLE_KEYS = ("log.", "checkpoint.", "wandb.", "data.workers", "data.root", "data.max_micro_batch")
@@ -19,10 +20,11 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that stay the same for as long as the run lives."""
+    later = {f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS}
     return {
         key: value
         for key, value in flat(config).items()
-        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
+        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS)) and not (value is None and key in later)
     }
 
 

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field
 
 from ...data.config import ConfigSection, DataConfig
+from .optimizers import OptimizerConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-UNSUPPORTED_KEYS = {
-    "sgd": ("betas", "eps"),
-    "adam": ("momentum", "nesterov"),
-    "adamw": ("momentum", "nesterov"),
-}
-"""Keys of the ``optimizer:`` section that an optimizer does not have."""
 
 
 class ModelConfig(ConfigSection):
@@ -40,57 +28,6 @@ class LossConfig(ConfigSection):
     use: str = Field(default="cross_entropy", min_length=1)
     """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
-
-
-class ParameterGroupConfig(ConfigSection):
-    """Settings for the parameters whose name a pattern finds; the first match wins."""
-
-    match: str
-    lr: float | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
-
-    @field_validator("match")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        return value
-
-
-class OptimizerConfig(ConfigSection):
-    """The ``optimizer:`` section."""
-
-    use: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    momentum: float | None = Field(default=None, ge=0, lt=1)
-    """SGD only."""
-    nesterov: bool | None = None
-    """SGD only."""
-    betas: tuple[Beta, Beta] | None = None
-    """Adam and AdamW only."""
-    eps: float | None = Field(default=None, gt=0)
-    """Adam and AdamW only."""
-    groups: tuple[ParameterGroupConfig, ...] = ()
-
-    # Validators of fields, not of the whole: those run only once every field is right, so that
-    # their findings would appear one correction later than the rest, and without a line.
-    @field_validator("momentum", "nesterov", "betas", "eps")
-    @classmethod
-    def _optimizer_has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        use = info.data.get("use")
-        if value is not None and info.field_name in UNSUPPORTED_KEYS.get(str(use), ()):
-            raise ValueError(f"{use} has no {info.field_name}")
-        return value
-
-    @field_validator("nesterov")
-    @classmethod
-    def _has_momentum(cls, value: Any, info: ValidationInfo) -> Any:
-        if value and not info.data.get("momentum", 1):
-            raise ValueError("nesterov needs a momentum above 0")
-        return value
 
 
 class ScheduleConfig(ConfigSection):

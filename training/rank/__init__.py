@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from .control_page import Horizon as Horizon
     from .control_page import RankControl as RankControl
     from .error_report import reported as reported
-    from .error_report import write_json as write_json
     from .fencing_token import FencingToken as FencingToken
     from .fencing_token import take_ownership as take_ownership
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator

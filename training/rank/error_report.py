@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -18,9 +17,9 @@ from ...data.common import (
     MemoryLimitError,
     RankLostError,
     TrainingError,
-    atomic_replacement,
     full_disk,
     user_location,
+    write_json,
 )
 
 
@@ -56,7 +55,7 @@ def _reset_sigchld() -> None:
 def report(error: BaseException, attempt: Path, rank: int) -> int:
     """Write it down; the exit status that it asks for."""
     failure = known(error)
-    write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank))
+    write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank), durable=True)
     traceback.print_exception(error)
     return failure.exit_status
 
@@ -88,12 +87,3 @@ def _describe(failure: LockstepError, error: BaseException, rank: int) -> dict[s
         "exit_status": failure.exit_status,
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    with atomic_replacement(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

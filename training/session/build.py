@@ -18,7 +18,6 @@ from ...data.sources import open_split
 from ..components import (
     Ema,
     LRSchedule,
-    _refuse_extra_state,
     build_loss,
     build_metrics,
     build_model,
@@ -26,6 +25,8 @@ from ..components import (
     choose,
     count,
     materialise_expanded_buffers,
+    needs_classes,
+    refuse_extra_state,
     trainable,
 )
 from ..components import batch_norm as batchnorm
@@ -54,7 +55,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
     materialise_expanded_buffers(model)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
-    known = config.loss.use == "cross_entropy" and spec.facts.kind != "user"
+    known = needs_classes(config.loss) and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
 
@@ -123,7 +124,7 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
         TrainingError: the model's output does not fit the loss or the targets.
     """
     parameters = trainable(session.model)
-    _refuse_extra_state(session.model)
+    refuse_extra_state(session.model)
     try:
         with preserved_buffers(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
@@ -164,18 +165,19 @@ def _choose_threads(session: Session, flops: float) -> None:
 
 def _check_classes(session: Session, output: Any) -> None:
     """One score for each class; where the data set cannot tell its classes, the model does."""
-    if session.spec.config.loss.use != "cross_entropy":
+    loss = session.spec.config.loss
+    if not needs_classes(loss):
         return
     facts = session.spec.facts
     if not isinstance(output, torch.Tensor) or output.ndim < 2:  # noqa: PLR2004 - batch and classes
         raise TrainingError(
-            f"the model returned {_shape(output)}, but cross_entropy needs scores of shape (batch, classes)",
+            f"the model returned {_shape(output)}, but {loss.use} needs scores of shape (batch, classes)",
             "end the model with one output for each class",
         )
     scores = output.shape[1]
     if scores < 2:  # noqa: PLR2004 - a choice
         raise TrainingError(
-            f"the model returned {_shape(output)}: cross_entropy chooses between two classes or more",
+            f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
             "end the model with one output for each class",
         )
     if facts.kind == "user":

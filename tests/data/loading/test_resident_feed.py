@@ -19,7 +19,7 @@ from lockstep.data.loading.loader_feed import LoaderFeed
 from lockstep.data.loading.normalise import Normalisation, build_normalisation
 from lockstep.data.loading.resident_feed import ResidentFeed
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder, Indices, micro_batch_sizes
-from lockstep.data.sources.opening import ArraySplit, MapSplit
+from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 # torch says so where a machine has one core; that is no reason for a test to fail
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

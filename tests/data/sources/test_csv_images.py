@@ -11,7 +11,8 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
-from lockstep.data.sources.opening import MapSplit, open_split
+from lockstep.data.sources.registry import open_split
+from lockstep.data.sources.splits import MapSplit
 from tests.helpers.dataset_files import files_below, write_images
 
 NAMES = ["a.png", "b.png", "sub/c.png", "sub/d.png"]

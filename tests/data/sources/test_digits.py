@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from lockstep.data.common.errors import UsageError
+from lockstep.data.config.data_config import DataConfig
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.sources import digits
 
 
@@ -119,10 +122,14 @@ def test_glyphs_lie_inside_a_dark_border() -> None:
     assert (np.diff(ink, axis=1) > 0).all(), "a thicker stroke has more ink"
 
 
+def prepared(args: dict) -> DatasetInfo:
+    return digits.SOURCE.prepare(DataConfig(args=args), Path())
+
+
 def test_describe_draws_once_and_reuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = digits.describe({"train": 30, "val": 20})
+    facts = prepared({"train": 30, "val": 20})
     monkeypatch.setattr(digits, "draw", None)
-    assert digits.describe({"train": 30, "val": 20}) == facts
+    assert prepared({"train": 30, "val": 20}) == facts
     assert (facts.train.length, facts.val.length) == (30, 20)
     assert facts.input_shape == (1, 28, 28)
     assert facts.classes == 10
@@ -131,7 +138,7 @@ def test_describe_draws_once_and_reuses(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_seed_size_and_normalisation_are_part_of_the_fingerprint() -> None:
     args = [{}, {"seed": 1}, {"train": 31}, {"mean": 0.5, "std": [0.5]}]
-    prints = {digits.describe({"train": 30, "val": 20} | more).fingerprint for more in args}
+    prints = {prepared({"train": 30, "val": 20} | more).fingerprint for more in args}
     assert len(prints) == 4
 
 
@@ -150,7 +157,7 @@ def test_seed_size_and_normalisation_are_part_of_the_fingerprint() -> None:
 )
 def test_bad_arguments(args: dict, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        digits.describe(args)
+        prepared(args)
     assert message in caught.value.message
     assert caught.value.hint
     assert caught.value.exit_status == 2

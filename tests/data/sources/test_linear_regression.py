@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lockstep.data.common.errors import UsageError
+from lockstep.data.config.data_config import DataConfig
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.sources import linear_regression as regression
 from lockstep.data.sources.array_cache import load_array
 
@@ -34,16 +38,20 @@ def test_more_rows_keep_the_first_ones() -> None:
     assert (regression.draw(20, 0)[0] == regression.draw(40, 0)[0][:20]).all()
 
 
+def prepared(args: dict) -> DatasetInfo:
+    return regression.SOURCE.prepare(DataConfig(use="tensors", args=args), Path())
+
+
 def test_describe() -> None:
-    facts = regression.describe({})
+    facts = prepared({})
     assert (facts.train.length, facts.val, facts.classes) == (20, None, None)
     assert (facts.input_shape, facts.target_shape, facts.input_dtype) == ((5,), (1,), "float32")
     assert load_array(facts.train.files["y"]).shape == (20, 1)
-    assert regression.describe({"seed": 1}).fingerprint != facts.fingerprint
+    assert prepared({"seed": 1}).fingerprint != facts.fingerprint
 
 
 def test_unknown_argument() -> None:
     with pytest.raises(
         UsageError, match=r"data\.args\.row: tensors has no such argument, did you mean 'rows'"
     ):
-        regression.describe({"row": 3})
+        prepared({"row": 3})

@@ -23,7 +23,8 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import torchvision_sets as vision
 from lockstep.data.sources.array_cache import load_array
-from lockstep.data.sources.opening import ArraySplit, open_split
+from lockstep.data.sources.registry import open_split
+from lockstep.data.sources.splits import ArraySplit
 from tests.helpers.dataset_files import files_below, mnist_files, write_mnist
 
 CLOSED = "http://127.0.0.1:9/"
@@ -52,10 +53,10 @@ def test_idx_files_become_arrays(root: Path, use: str, folder: str) -> None:
 
 
 def test_class_names() -> None:
-    assert vision.TORCHVISION_SOURCES["fashion_mnist"].class_names == tuple(
+    assert vision.TORCHVISION_SETS["fashion_mnist"].class_names == tuple(
         torchvision.datasets.FashionMNIST.classes
     )
-    assert vision.TORCHVISION_SOURCES["mnist"].class_names == tuple("0123456789")
+    assert vision.TORCHVISION_SETS["mnist"].class_names == tuple("0123456789")
 
 
 def test_the_root_is_only_read(root: Path) -> None:
@@ -104,7 +105,7 @@ def test_offline_says_which_files_belong_where(root: Path, use: str) -> None:
         prepare(DataConfig(use=use), root)
     assert f"is not in {root} and cannot be downloaded" in caught.value.message
     assert "refused" in caught.value.message
-    for name in vision.TORCHVISION_SOURCES[use].files:
+    for name in vision.TORCHVISION_SETS[use].files:
         assert f"\n  {name}" in caught.value.message
     assert "LOCKSTEP_DATA says where" in caught.value.hint
     assert "data.root" in caught.value.hint
@@ -261,7 +262,7 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, n: int = 20) -> Non
         )
         for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
     ]
-    meta = write("batches.meta", {"label_names": list(vision.TORCHVISION_SOURCES["cifar10"].class_names)})
+    meta = write("batches.meta", {"label_names": list(vision.TORCHVISION_SETS["cifar10"].class_names)})
     monkeypatch.setattr(cls, "train_list", batches[:5])
     monkeypatch.setattr(cls, "test_list", batches[5:])
     monkeypatch.setattr(cls, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})

@@ -12,7 +12,8 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import user_dataset as user
-from lockstep.data.sources.opening import ArraySplit, MapSplit, open_split
+from lockstep.data.sources.registry import open_split
+from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 SOURCE = """
 import torch

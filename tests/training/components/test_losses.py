@@ -8,7 +8,14 @@ from torch.nn import functional
 
 from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.training.components.loss_contract import count, total
-from lockstep.training.components.losses import build_loss, cross_entropy, mse
+from lockstep.training.components.losses import (
+    LOSSES,
+    LossDeclaration,
+    build_loss,
+    cross_entropy,
+    mse,
+    needs_classes,
+)
 from lockstep.training.components.metrics import accuracy, build_metrics, mae
 from lockstep.training.config.run_config import LossConfig, RunConfig
 
@@ -96,6 +103,19 @@ def test_metrics_follow_the_loss_unless_they_are_named() -> None:
     assert build_metrics(regression, Path()) == {}
     named = RunConfig.model_validate({"metrics": ["mae"]})
     assert build_metrics(named, Path()) == {"mae": mae}
+
+
+def test_a_new_loss_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = LossDeclaration(mse, default_metrics=("mae",), needs_classes=True)
+    monkeypatch.setitem(LOSSES, "squared", declared)
+    config = RunConfig.model_validate({"loss": {"use": "squared"}})
+    assert build_loss(config.loss, Path()) is mse
+    assert build_metrics(config, Path()) == {"mae": mae}
+    assert needs_classes(config.loss)
+    assert not needs_classes(LossConfig(use="./mine.py:loss"))
+    with pytest.raises(UsageError) as caught:
+        build_loss(LossConfig(use="other"), Path())
+    assert "built in are cross_entropy, mse, squared" in caught.value.hint
 
 
 def test_an_unknown_name_is_guessed() -> None:

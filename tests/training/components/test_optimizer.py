@@ -10,7 +10,9 @@ from torch import nn
 from lockstep.data.common.errors import UsageError
 from lockstep.training.components.lr_schedule import LRSchedule, learning_rate
 from lockstep.training.components.optimizer import build_optimizer
-from lockstep.training.config.run_config import OptimizerConfig, ScheduleConfig
+from lockstep.training.config import optimizers
+from lockstep.training.config.optimizers import Optimizer, OptimizerConfig
+from lockstep.training.config.run_config import ScheduleConfig
 
 
 def _model() -> nn.Module:
@@ -37,6 +39,17 @@ def test_settings_reach_the_optimizer() -> None:
     assert [sgd.defaults[key] for key in ("momentum", "nesterov", "weight_decay")] == [0.9, True, 0.5]
     adam = build_optimizer(_config(use="adam", betas=[0.8, 0.9], eps=1e-3), _model())
     assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.8, 0.9), 1e-3)
+
+
+def test_a_new_optimizer_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = Optimizer("torch.optim:RMSprop", keys=("momentum", "eps"))
+    monkeypatch.setitem(optimizers.OPTIMIZERS, "rmsprop", declared)
+    config = OptimizerConfig.model_construct(use="rmsprop", lr=0.1, momentum=0.5)
+    built = build_optimizer(config, _model())
+    assert type(built) is torch.optim.RMSprop
+    assert (built.defaults["momentum"], built.defaults["eps"]) == (0.5, 1e-8)
+    assert optimizers.unsupported_keys("rmsprop") == ("nesterov", "betas")
+    assert optimizers.unsupported_keys("sgd") == ("betas", "eps")
 
 
 def test_the_first_group_that_matches_wins_and_the_rest_keeps_the_settings() -> None:

@@ -1,0 +1,57 @@
+"""The data sources that a config can name: a new one is a file beside this one, and its line in ``SOURCES``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..common import UsageError, meant
+from ..config import DataConfig, DatasetInfo
+from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
+from .array_cache import load_array
+from .source import DataSource, PreparedSplit, Which
+from .splits import ArraySplit, MapSplit
+
+SOURCES: dict[str, DataSource] = {
+    source.name: source
+    for source in (
+        digits.SOURCE,
+        linear_regression.SOURCE,
+        csv_images.SOURCE,
+        *torchvision_sets.SOURCES,
+    )
+}
+
+
+def find_source(use: str) -> DataSource:
+    """Find what ``data.use`` names; ``package.module:callable`` and ``./file.py:callable`` are the user's own data.
+
+    Raises:
+        UsageError: there is no such source.
+    """
+    if use in SOURCES:
+        return SOURCES[use]
+    if ":" in use:
+        return user_dataset.SOURCE
+    raise UsageError(
+        f"data.use: there is no data set {use!r}{meant(use, SOURCES)}",
+        f"the data sets are {', '.join(sorted(SOURCES))}, package.module:callable and ./file.py:callable",
+    )
+
+
+def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ArraySplit | MapSplit:
+    """Open one split in this process; nothing is downloaded, checked or split here.
+
+    Args:
+        facts: from ``prepare`` on the same machine.
+        which: ``train`` or ``val``; ``val`` must be there.
+        config: the ``data`` section that the facts are of.
+        base: the folder of the config file.
+
+    Raises:
+        DamagedError: a file is gone, or the user's data set has another length than before.
+    """
+    info = facts.train if which == "train" else facts.val
+    if info is None:
+        raise ValueError(f"{facts.name} has no split {which!r}")
+    subset = None if info.subset is None else load_array(info.subset)
+    return find_source(config.use).open(PreparedSplit(facts, which, info, subset, config, base))

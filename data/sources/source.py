@@ -1,0 +1,70 @@
+"""What a data source declares: its name, its arguments, how it is prepared and how a rank opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..order import Indices
+from .arguments import read_arguments
+from .array_cache import Array, load_array
+from .splits import ArraySplit, MapSplit
+
+Which = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """One split as the preparation left it: what an opener gets."""
+
+    facts: DatasetInfo
+    """Of the whole data set."""
+    which: Which
+    info: SplitInfo
+    subset: Indices | None
+    """The rows that belong to the split, ascending; None is all."""
+    config: DataConfig
+    base: Path
+    """The folder of the config file."""
+
+
+def open_arrays(split: PreparedSplit) -> ArraySplit:
+    """Open a split that the cache holds whole, as memory maps."""
+    import torch
+
+    x, y = (torch.from_numpy(load_array(split.info.files[role])) for role in ("x", "y"))
+    return ArraySplit(x, y, split.subset)
+
+
+def stored_targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - as others need them
+    """Read all targets of the training set from the cache."""
+    return load_array(facts.train.files["y"])
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A source that ``data.use`` can name."""
+
+    name: str
+    arguments: type[Any] | None
+    """Schema of ``data.args``, a dataclass of ``arguments.argument``; None takes whatever is given, as a dict."""
+    describe: Callable[[Any, DataConfig, Path], DatasetInfo]
+    """Makes the data ready, once per machine before the ranks start; gets the arguments, the ``data`` section and the
+    folder of the config file."""
+    open: Callable[[PreparedSplit], ArraySplit | MapSplit] = open_arrays
+    """Opens a split in a rank; nothing is downloaded, checked or split there."""
+    targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
+    """All targets of the training set; asked for only where they are classes that can be counted."""
+
+    def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
+        """Check the arguments and make the data ready.
+
+        Raises:
+            UsageError: an argument is wrong.
+        """
+        schema = self.arguments
+        arguments = config.args if schema is None else read_arguments(self.name, schema, config.args)
+        return self.describe(arguments, config, base)
