@@ -5,8 +5,10 @@ Source: proc_pid_stat(5).
 
 from __future__ import annotations
 
+import os
 import platform
 import pwd
+import signal
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,6 +66,16 @@ class Process:
     def is_alive(self) -> bool:
         """Whether it has not ended."""
         return process_of(self.pid) == self
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to this very process, whoever has its number by now; nothing where it has ended."""
+        with suppress(OSError):
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if self.is_alive:
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
 
 
 def process_of(pid: int) -> Process | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
 from ...training.checkpoint import list_checkpoints, step_of
 from ..console import say
-from ..process import LockOwner, is_held, kill, read_owner
+from ..process import LockOwner, is_held, read_owner
 from ..runs import (
     ANY_RUN,
     LOCK,
@@ -258,5 +258,5 @@ def _is_gone(process: Process) -> bool:
     """Wait until a process that has lost its launcher has ended, as it should; kill one that has not."""
     if until(lambda: not process.is_alive, _GONE_SECONDS):
         return True
-    kill(process)
+    process.send_signal(signal.SIGKILL)
     return until(lambda: not process.is_alive, _GONE_SECONDS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...data.common import Process, StackFrame, process_of
-from ..process import StackDump, proc_stats, remove_unused_dumps, stack_file
+from ..process import STACK_SIGNAL, StackDump, proc_stats, remove_unused_dumps, stack_file
 from .rank_evidence import RankEvidence, relevant_thread
 
 Progress = Callable[[int], tuple[int, str, int]]
@@ -99,7 +99,14 @@ class RankMonitor:
         for rank, known in self._ranks.items():
             if rank not in self._left:
                 title = f"rank {rank}, pid {known.process.pid}, state {known.state}: {quiet}"
-                self._dumps[rank] = StackDump(known.process, stack_file(self.attempt, rank), title)
+                self._dumps[rank] = self._dump(known.process, stack_file(self.attempt, rank), title)
+
+    def _dump(self, process: Process, path: Path, title: str) -> StackDump:
+        """Ask a rank for its stacks; one that cannot answer is described from outside."""
+        can_answer = proc_stats.can_handle(process, STACK_SIGNAL) and proc_stats.has_open(
+            process.pid, str(path)
+        )
+        return StackDump(process, path, title, () if can_answer else proc_stats.describe(process.pid))
 
     def answer(self) -> list[RankEvidence] | None:
         """What is known of each rank, once those that were asked have answered."""

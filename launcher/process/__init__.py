@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from .lock_owner import read_owner as read_owner
     from .lock_owner import write_owner as write_owner
     from .process_tree import become_subreaper as become_subreaper
-    from .process_tree import kill as kill
     from .process_tree import kill_processes as kill_processes
     from .process_tree import reap as reap
     from .stack_dumps import LOWEST_PRIVATE_DESCRIPTOR as LOWEST_PRIVATE_DESCRIPTOR
+    from .stack_dumps import STACK_SIGNAL as STACK_SIGNAL
     from .stack_dumps import StackDump as StackDump
     from .stack_dumps import install_stack_handler as install_stack_handler
     from .stack_dumps import remove_unused_dumps as remove_unused_dumps

@@ -156,6 +156,12 @@ def waits_for_signal(pid: int) -> bool:
     return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
 
 
+def can_handle(process: Process, number: int) -> bool:
+    """Whether a signal reaches a handler of the process: it runs, has one, and does not wait for just any signal."""
+    awake = state(process) not in (_GONE, STOPPED, TRACED)
+    return awake and has_signal_handler(process, number) and not waits_for_signal(process.pid)
+
+
 def has_open(pid: int, path: str) -> bool:
     """Whether a descriptor of the process leads to ``path``, or to a file below it if it ends with a star."""
     with suppress(OSError):

@@ -51,17 +51,6 @@ def processes_with_mark(mark: str) -> set[Process]:
     return {process for process in found if process is not None}
 
 
-def kill(process: Process, number: int = signal.SIGKILL) -> None:
-    """Kill this very process, or send it another signal, whoever has its number by now."""
-    with suppress(OSError):
-        descriptor = os.pidfd_open(process.pid)
-        try:
-            if process_of(process.pid) == process:
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
-
-
 def kill_processes(find: Callable[[], Iterable[Process]]) -> set[Process]:
     """Kill what ``find`` finds until it finds nothing; what is killed here may have had children meanwhile.
 
@@ -76,7 +65,7 @@ def kill_processes(find: Callable[[], Iterable[Process]]) -> set[Process]:
         if time.monotonic() > deadline:
             return left
         for process in left:
-            kill(process)
+            process.send_signal(signal.SIGKILL)
         reap()
         time.sleep(_BETWEEN_SECONDS)
     return set()

@@ -17,10 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import Process, StackFrame
-from . import proc_stats
-from .process_tree import kill
 
-SIGNAL = signal.SIGRTMAX - 3
+STACK_SIGNAL = signal.SIGRTMAX - 3
 """One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""
 _SETTLED_SECONDS = 0.25  # without another line: there is no last word in a dump
 _PATIENCE_SECONDS = 2.0
@@ -39,7 +37,7 @@ def install_stack_handler(attempt: Path, rank: int) -> None:
         low = os.open(stack_file(attempt, rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
         os.close(low)
-        faulthandler.register(SIGNAL, file=high, all_threads=True)
+        faulthandler.register(STACK_SIGNAL, file=high, all_threads=True)
 
 
 def remove_unused_dumps(attempt: Path) -> None:
@@ -57,18 +55,19 @@ class StackDump:
         process: of the rank.
         path: its file.
         title: a line that says when and why it was asked.
+        description: of a process that cannot answer, which is not asked then.
     """
 
-    def __init__(self, process: Process, path: Path, title: str) -> None:
+    def __init__(self, process: Process, path: Path, title: str, description: Sequence[str] = ()) -> None:
         self._path = path
         self._began = self._grew = time.monotonic()
-        able = _can_answer(process, path)
-        about = [] if able else ["it cannot say where it is:", *proc_stats.describe(process.pid)]
+        able = not description
+        about = [] if able else ["it cannot say where it is:", *description]
         _append(path, [f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", *about])
         self._start = self._size = self._length()
         self._asked = able
         if able:
-            kill(process, SIGNAL)
+            process.send_signal(STACK_SIGNAL)
 
     def _length(self) -> int:
         try:
@@ -103,16 +102,6 @@ def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
         elif threads and (found := _FRAME.match(line)):
             threads[-1].append((found[1], int(found[2]), found[3]))
     return threads
-
-
-def _can_answer(process: Process, path: Path) -> bool:
-    """Not one that is stopped, that has become another program, or that has closed what it was to write to."""
-    return (
-        proc_stats.state(process) not in ("", proc_stats.STOPPED, proc_stats.TRACED)
-        and proc_stats.has_signal_handler(process, SIGNAL)
-        and not proc_stats.waits_for_signal(process.pid)
-        and proc_stats.has_open(process.pid, str(path))
-    )
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:

@@ -319,7 +319,7 @@ class Supervisor:
             if not below and self._record.all_ended:
                 return True
             for process in below:
-                family.kill(process)
+                process.send_signal(signal.SIGKILL)
             time.sleep(_BETWEEN_SECONDS)
         return False
 
@@ -335,7 +335,7 @@ class Supervisor:
     def _terminate(self, pid: int) -> None:
         rank = process_of(pid)
         if rank is not None:
-            family.kill(rank, signal.SIGTERM)
+            rank.send_signal(signal.SIGTERM)
 
     def cancel(self) -> None:
         """Kill whatever was started."""
@@ -345,7 +345,7 @@ class Supervisor:
         self._remember_processes()
         family.kill_processes(self._below_agent)
         if mine is not None:
-            family.kill(mine)
+            mine.send_signal(signal.SIGKILL)
         if self._agent.returncode is None:
             self._agent.wait()
         strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
