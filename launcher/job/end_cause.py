@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ...data.common import STOPPED
 from ...training.checkpoint import list_checkpoints, step_of
-from ..control import LIMIT
 from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
 from .continuation_policy import SHORT_SECONDS, End, EndCause
+from .time_limit import LIMIT
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 _NOT_ITS_DOING = ("preempted", "requeued", "lost")

@@ -14,15 +14,15 @@ from pathlib import Path
 from ...data.common import UsageError
 from ..config import resolve
 from ..console import run_with_error_card, say
-from ..control import JobContext, TimeLimitWatch
 from ..machine import read_machine
 from ..options import Nodes
 from ..script import ScriptRequest
 from ..script import run as run_script
 from ..slurm import JobSpec, current_job_start, read_job, step_environment
-from ..train import Request
+from ..train import Request, SubmittedRun
 from ..train import training_run as local
 from .allocation_check import verify
+from .time_limit import TimeLimitWatch
 
 
 def main(argv: list[str]) -> None:
@@ -55,9 +55,9 @@ def serve(folder: Path) -> int:
 
 def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     resolved = replace(resolve(str(folder / "config.yaml"), []), name=folder.name, base=Path(job.base))
-    deadline = TimeLimitWatch(number, folder)
-    deadline.start()
-    submitted = JobContext(folder, job.wandb_id, deadline)
+    time_limit = TimeLimitWatch(number, folder)
+    time_limit.start()
+    submitted = SubmittedRun(folder, job.wandb_id, time_limit.keep)
     request = Request(
         job.gpus,
         job.cpu,
@@ -70,12 +70,12 @@ def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
     try:
         return local.train(resolved, request)
     finally:
-        deadline.close()
+        time_limit.close()
 
 
 def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
-    deadline = TimeLimitWatch(number, folder, job.supervision.grace)
-    deadline.start()
+    time_limit = TimeLimitWatch(number, folder, job.supervision.grace)
+    time_limit.start()
     try:
         return run_script(
             ScriptRequest(
@@ -89,7 +89,7 @@ def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
             )
         )
     finally:
-        deadline.close()
+        time_limit.close()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .follower import following as following
     from .follower import seen as seen
-    from .follower_page import FollowerPage as FollowerPage
     from .leader import LeaderSession as LeaderSession
     from .leader import lead_nodes as lead_nodes
     from .network_interfaces import interface_of as interface_of

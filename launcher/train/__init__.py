@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_config import read_run_config as read_run_config
     from .train_request import Request as Request
-    from .workloads import WorkerWorkload as WorkerWorkload
-    from .workloads import worker_agent as worker_agent
+    from .train_request import SubmittedRun as SubmittedRun
+    from .worker_workload import WorkerWorkload as WorkerWorkload
+    from .worker_workload import worker_agent as worker_agent
 else:
     __getattr__ = lazy_exports(__name__)

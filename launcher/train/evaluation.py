@@ -18,7 +18,7 @@ from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import Request
-from .workloads import WorkerWorkload, worker_agent
+from .worker_workload import WorkerWorkload, worker_agent
 
 
 def evaluate(name: str, request: Request, checkpoint: str | None) -> int:

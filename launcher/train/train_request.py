@@ -1,11 +1,24 @@
-"""What people ask of a training, beside its config."""
+"""What users ask of a training, beside its config."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..control import JobContext
+from ..control import HorizonControl
 from ..options import Nodes, SupervisionOptions
+
+
+@dataclass(frozen=True)
+class SubmittedRun:
+    """A run that ``launch submit`` has laid out, as its supervisor in a job knows it."""
+
+    folder: Path
+    wandb_id: str
+    """Made at submission: every attempt of every job is the same W&B run."""
+    keep_time_limit: Callable[[HorizonControl], None]
+    """Stops the training in time; called many times a second."""
 
 
 @dataclass(frozen=True)
@@ -19,5 +32,5 @@ class Request:
     resume: str = "auto"
     nodes: Nodes = field(default_factory=Nodes)
     supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
-    submitted: JobContext | None = None
-    """Of a SLURM job."""
+    submitted: SubmittedRun | None = None
+    """Where a job of SLURM trains it."""

@@ -29,8 +29,9 @@ from .resume import (
 )
 from .run_files import build_run_spec, write_run_files
 from .train_request import Request
+from .training import FollowingTraining, Training
 from .wandb_feeders import TrackerFeeders
-from .workloads import FollowingTraining, Training, worker_agent
+from .worker_workload import worker_agent
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...training.tracking import EventLogTail
-from ..runs import write_request
+from ..control import HorizonControl
+from ..runs import record_stop_reason, write_request
 from ..slurm import SlurmError
 from ..slurm import client as slurm_client
 
@@ -118,6 +119,14 @@ class TimeLimitWatch:
         longest = max(self._checkpoints, default=_UNKNOWN_SECONDS)
         checkpoint = longest if self._grace is None else self._grace / 1.5
         return margin(self.pace.slow, checkpoint, self._kill_wait, whole)
+
+    def keep(self, control: HorizonControl) -> None:
+        """Stop a training in time; called many times a second."""
+        self.pace.see(time.monotonic(), control.steps)
+        if not control.stopping and self.is_due:
+            left = self.seconds_left or 0.0
+            record_stop_reason(self._folder, LIMIT)
+            control.stop(f"{LIMIT}, in {left:.0f} s")
 
     def _watch(self) -> None:
         asked = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...training.rank import PHASES
-from ..control import SupervisorPage
+from .supervisor_page import SupervisorPage
 
 
 class FollowerPage(SupervisorPage):

@@ -1,0 +1,71 @@
+"""Workloads of ``training/worker.py``: its ranks train, evaluate, or do a task of ``launch check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..control import SupervisorPage
+from ..machine import World
+from ..supervisor import AgentStart, Workload, visible_gpus
+from .data_preparation import SAME_HASHES
+
+_MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
+"""Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,
+not 2.2 s."""
+
+
+def worker_agent(attempt: Path, world: World, keep: tuple[int, ...] = ()) -> AgentStart:
+    """Make the folder of an attempt; how the agent of the worker's ranks is started in it.
+
+    Args:
+        attempt: made by node 0; its name is the token that fences older attempts off.
+        world: the processes.
+        keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
+            long as the agent does.
+    """
+    if world.node == 0:
+        attempt.mkdir(mode=0o700)
+    log = attempt / (f"agent-{world.node}.log" if world.node else "agent.log")
+    return AgentStart(world.threads, {**visible_gpus(world), **SAME_HASHES}, _MODULES, log, keep=keep)
+
+
+class WorkerWorkload(Workload):
+    """Ranks that run the worker.
+
+    Args:
+        argv: of the worker.
+        world: the processes.
+        fenced: the attempt owns the run; only then may its ranks write checkpoints and events.
+        page: where the ranks say how far they are.
+    """
+
+    def __init__(
+        self, argv: list[str], world: World, *, fenced: bool, page: SupervisorPage | None = None
+    ) -> None:
+        self._argv = argv
+        self._device = world.device
+        self._fenced = fenced
+        self._page = page
+        self.reports_progress = page is not None
+
+    @property
+    def progress(self) -> Callable[[int], tuple[int, str, int]] | None:
+        """How far each rank of this node is, where it says so."""
+        return self._page.said if self._page is not None else None
+
+    def order(self, attempt: Path) -> dict[str, Any]:
+        """Return the worker's arguments and the environment of its ranks."""
+        environment = {
+            "LOCKSTEP_ATTEMPT_DIR": str(attempt),
+            "LOCKSTEP_DEVICE": self._device,  # of this attempt; an evaluation may differ from its run
+            **({"LOCKSTEP_TOKEN": attempt.name} if self._fenced else {}),
+            **(self._page.environment if self._page else {}),
+        }
+        return {"argv": self._argv, "environment": environment}
+
+    def close(self) -> None:
+        """Give the page back."""
+        if self._page is not None:
+            self._page.close()
