@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.sandbox import start as sandbox
-from tests.helpers.slurm_cluster import Cluster, start_cluster
+from tests.helpers.slurm.cluster import Cluster, start_cluster
 
 
 @pytest.fixture(scope="session")

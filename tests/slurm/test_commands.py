@@ -13,7 +13,7 @@ from lockstep.launcher.runs.run_folder import create_run
 from lockstep.launcher.slurm.job_log import FOLDER, note_job
 from lockstep.launcher.slurm.job_spec import JobSpec, write_job
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
-from tests.helpers.slurm_cluster import Cluster, wait_until
+from tests.helpers.slurm.cluster import Cluster, wait_until
 
 
 def submit(

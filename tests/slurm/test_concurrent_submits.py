@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
-from tests.helpers.slurm_cluster import Cluster, wait_until
+from tests.helpers.slurm.cluster import Cluster, wait_until
 
 GIVEN = ("--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name")
 

@@ -18,7 +18,7 @@ from lockstep.launcher.runs.stop_requests import write_request
 from lockstep.launcher.slurm.job_log import read_jobs
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS
-from tests.helpers.slurm_cluster import Cluster, set_pace, wait_until
+from tests.helpers.slurm.cluster import Cluster, set_pace, wait_until
 
 PACED = '''
 import time

@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher.slurm.job_log import read_jobs
 from tests.helpers.launch import Launch
-from tests.helpers.slurm_cluster import Cluster, killing_sbatch
+from tests.helpers.slurm.cluster import Cluster, killing_sbatch
 
 HELD = ("--cpu", "1", "--time", "5min", "--sbatch", "hold")
 ONE = ("submit", "digits", *HELD, "--name", "a")

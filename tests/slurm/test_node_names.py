@@ -17,7 +17,7 @@ from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.sandbox.daemon_keeper import SBIN
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS
-from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
+from tests.helpers.slurm.cluster import Cluster, start_cluster, wait_until
 
 NAMES = [f"rack{rack}node{node}" for rack, node in itertools.product((1, 2), (3, 4))]
 SAME = (*DIGESTS, "metrics", "steps", "samples")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.launch import Launch
 from tests.helpers.old_runs import OldRuns, copy_old_runs
-from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm.cluster import Cluster
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.helpers.launch import Launch
-from tests.helpers.slurm_cluster import Cluster
+from tests.helpers.slurm.cluster import Cluster
 
 GIVEN = ("own.yaml", "train.epochs=1", "--cpu", "1", "--time", "5min", "--sbatch", "hold", "--name", "a")
 

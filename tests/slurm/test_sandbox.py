@@ -14,7 +14,7 @@ import pytest
 
 from lockstep.data.common.processes import process_start_time
 from lockstep.launcher.sandbox import start as sandbox
-from tests.helpers.slurm_cluster import Cluster, start_cluster, wait_until
+from tests.helpers.slurm.cluster import Cluster, start_cluster, wait_until
 
 
 def listeners(of: set[int]) -> list[str]:

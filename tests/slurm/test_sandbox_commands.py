@@ -16,7 +16,7 @@ import pytest
 from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.slurm.sandbox_registry import read_record
 from tests.helpers.launch import LAUNCH, Launch
-from tests.helpers.slurm_cluster import wait_until
+from tests.helpers.slurm.cluster import wait_until
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from lockstep.launcher.slurm.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job
 from tests.helpers.launch import Launch, Result
-from tests.helpers.slurm_cluster import recorded_sbatch
+from tests.helpers.slurm.cluster import recorded_sbatch
 
 WATCHDOG = 60.0
 CANARY = "canary-5d1f0c"

@@ -14,7 +14,7 @@ from lockstep.launcher.slurm.job_log import read_jobs
 from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job
 from tests.helpers.launch import Launch, runs_folder
 from tests.helpers.run_records import DIGESTS
-from tests.helpers.slurm_cluster import Cluster, recorded_sbatch, set_pace, wait_until
+from tests.helpers.slurm.cluster import Cluster, recorded_sbatch, set_pace, wait_until
 
 POINT = """
 import os, time

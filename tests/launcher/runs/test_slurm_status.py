@@ -18,7 +18,7 @@ from lockstep.launcher.runs.slurm_status import Answer, ask, job_summary, merge_
 from lockstep.launcher.slurm.client import Job
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
-from tests.helpers.slurm_answers import queue_answer, submitted_run
+from tests.helpers.slurm.answers import queue_answer, submitted_run
 
 STILL = "SLURM: a job of this run still waits"
 SILENT = Answer(problem="no answer in 5 s")

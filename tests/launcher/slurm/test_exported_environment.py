@@ -6,7 +6,7 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.slurm.exported_environment import for_the_job
-from tests.helpers.job_options import options_of
+from tests.helpers.slurm.job_options import options_of
 
 SECRETS = (
     "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MY_TOKEN", "HF_HUB_TOKEN", "GITHUB_TOKEN", "DB_PASSWORD",

@@ -20,7 +20,7 @@ from lockstep.launcher.slurm.client import Job
 from lockstep.launcher.slurm.job_log import last_job, note_job, read_jobs
 from lockstep.launcher.sweep import stop_sweep as sweep_ask
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
-from tests.helpers.slurm_answers import queue_answer, submitted_run
+from tests.helpers.slurm.answers import queue_answer, submitted_run
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from lockstep.launcher.slurm.option_declaration import declared_options, slurm_o
 from lockstep.launcher.slurm.option_types import Names
 from lockstep.launcher.slurm.options import SlurmConfig, check_sbatch_option
 from lockstep.launcher.submit.sbatch_arguments import sbatch_options
-from tests.helpers.job_options import options_of
 from tests.helpers.paths import ROOT
+from tests.helpers.slurm.job_options import options_of
 from tests.helpers.slurm_option_table import option_table, written_table
 
 OPTIONS = declared_options(SlurmConfig)

@@ -8,7 +8,7 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.resolution import resolve
-from tests.helpers.job_options import options_of
+from tests.helpers.slurm.job_options import options_of
 
 
 def test_memory_needs_a_unit_and_kinds_of_mail_are_known():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT
 from lockstep.launcher.submit import submission as submissions
-from tests.helpers.job_options import setup_of
+from tests.helpers.slurm.job_options import setup_of
 
 _ODD = st.text(st.sampled_from("ab '\"$`();&|<>*?!~#%\\-{}[]=é\n\t"), min_size=1, max_size=20)
 

@@ -6,7 +6,7 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.submit.cluster_profiles import find_profile
-from tests.helpers.job_options import write_profiles
+from tests.helpers.slurm.job_options import write_profiles
 
 
 def test_the_profile_is_the_one_asked_for_else_the_cluster_s_else_the_default(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT
-from tests.helpers.job_options import compose
+from tests.helpers.slurm.job_options import compose
 
 
 def test_what_the_dry_run_prints_can_be_pasted(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from lockstep.launcher.slurm.options import SlurmConfig
 from lockstep.launcher.submit import submission as submissions
 from lockstep.launcher.submit.job_plan import check_setup, continuation
 from lockstep.launcher.submit.scheduler import Cluster
-from tests.helpers.job_options import setup_of
+from tests.helpers.slurm.job_options import setup_of
 
 
 def test_how_a_job_goes_on_follows_the_partition():

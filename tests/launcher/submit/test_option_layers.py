@@ -8,7 +8,7 @@ from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.resolution import resolve
 from lockstep.launcher.submit.cluster_profiles import command_line, find_profile
 from lockstep.launcher.submit.option_layers import OptionLayer, job_options
-from tests.helpers.job_options import options_of, write_profiles
+from tests.helpers.slurm.job_options import options_of, write_profiles
 
 
 def test_later_wins_and_every_option_knows_who_said_so(tmp_path, monkeypatch):

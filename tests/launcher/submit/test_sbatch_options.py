@@ -17,7 +17,7 @@ from lockstep.launcher.slurm.options import (
     flags_by_sbatch_name,
 )
 from lockstep.launcher.submit.sbatch_arguments import refuse_path, sbatch_options, tasks_of, warning
-from tests.helpers.job_options import ODD_TEXTS, options_of
+from tests.helpers.slurm.job_options import ODD_TEXTS, options_of
 
 TEXT_FIELDS = (
     "partition", "account", "qos", "constraint", "gres", "exclude", "reservation", "mem", "mail_user",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lockstep.launcher.slurm.job_spec import BATCH_SCRIPT, read_job, write_job
 from lockstep.launcher.submit import submission as submissions
-from tests.helpers.job_options import ODD_TEXTS, compose, options_of
+from tests.helpers.slurm.job_options import ODD_TEXTS, compose, options_of
 
 
 def test_the_job_s_shape(tmp_path):
