@@ -14,7 +14,6 @@ from ..console import print_failure_card, say
 from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
 from ..options import Nodes
-from .follower_page import FollowerPage
 from .leader import about
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
@@ -23,7 +22,6 @@ from .rendezvous import awaited, ended, join
 
 _FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
 _LAST_WORD_SECONDS = 30.0
-_PROGRESS_SECONDS = 0.05
 
 
 class Node:
@@ -41,14 +39,6 @@ class Node:
         self.layout = layout
         self.world = replace(world, nodes=layout.processes, node=nodes.rank)
         self.peers = FollowerPeers(link, layout, nodes.rank, nodes.timeout)
-        self._told = 0.0
-
-    def send_progress(self, page: FollowerPage, attempt: Path) -> None:
-        """Many times a second, where there is some."""
-        if time.monotonic() - self._told > _PROGRESS_SECONDS:
-            self._told = time.monotonic()
-            if (rows := page.news()) is not None:
-                self.peers.tell("progress", ranks=rows, attempt=attempt.name)
 
     def prepared(self, fingerprint: Callable[[], str]) -> None:
         """Prepare the data when node 0 says so, and tell it what it is."""
