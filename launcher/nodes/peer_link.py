@@ -44,7 +44,7 @@ class PeerLink:
         self._end = end
         self._out, self._in = bytearray(), bytearray()
         self._sent = self._received = 0
-        self._agent_order_pipe = time.monotonic()
+        self._last_received = time.monotonic()
         self._unread: list[dict[str, Any]] = []
         self._sending = threading.RLock()
         self.closed = ""
@@ -58,7 +58,7 @@ class PeerLink:
     @property
     def silence(self) -> float:
         """Seconds since the other side's last word."""
-        return time.monotonic() - self._agent_order_pipe
+        return time.monotonic() - self._last_received
 
     def send(self, kind: str, **values: Any) -> None:
         """Say something; what the network does not take yet goes with the next call."""
@@ -117,7 +117,7 @@ class PeerLink:
             self._received += 1
             found.append(json.loads(text))
         if found:
-            self._agent_order_pipe = time.monotonic()
+            self._last_received = time.monotonic()
         return found
 
     def _code(self, end: int, number: int, line: bytes) -> bytes:

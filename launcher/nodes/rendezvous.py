@@ -291,7 +291,7 @@ def join(
         MachineError: node 0 cannot be reached.
         LockstepError: node 0 has refused this node, or another one cannot be reached.
     """
-    link, word = _evidence_by_node(nodes, find)
+    link, word = _find_leader(nodes, find)
     with _bound(link.own, 0) as probe:
         link.send(
             "hello",
@@ -334,7 +334,7 @@ def ended(message: dict[str, Any]) -> LockstepError:
     return error
 
 
-def _evidence_by_node(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
+def _find_leader(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
     """A link to node 0, tried again until it is there, and the word in the run folder, if that is seen."""
     why = "it has not said yet where it is"
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")

@@ -156,8 +156,8 @@ class _Leading(_Watching):
     def tick(self) -> None:
         workload = self._workload
         workload.tick()
-        if workload.horizon is not None:
-            self._peers.share_horizon(workload.horizon)
+        if (horizon := workload.horizon) is not None:
+            self._peers.share_horizon(horizon)
         if workload.seconds_to_end is not None and not self._was_asked_to_end:
             self._was_asked_to_end = True
             self._supervisor.ask_to_end(workload.seconds_to_end)

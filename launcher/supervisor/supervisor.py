@@ -267,7 +267,12 @@ class Supervisor:
     def _how_it_ended(self, handler: Handler) -> dict[str, Any] | None:
         """What ended the attempt, beside its ranks; None while it goes on."""
         if self._record.agent_status is not None or self._signal is not None:
-            return {"signal": self._signal, "lost_node": self._peers.lost_node}
+            # Where node 0 has said that it is over, its word counts: the engine may end of the same cause.
+            return {
+                "signal": self._signal,
+                "lost_node": self._peers.lost_node,
+                "leader_message": self._peers.leader_message,
+            }
         if not self._peers.decides:
             handler.find_hang(self._record.pids, self._record.stamps)
             message = self._peers.leader_message

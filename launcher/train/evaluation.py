@@ -29,10 +29,10 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if unsaid else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
-    attempt = next_attempt_folder(folder, "eval")
     options = SupervisionOptions(request.supervision.hang_timeout)
     with reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
         world = reservation.world
+        attempt = next_attempt_folder(folder, "eval")
         agent = worker_agent(attempt, world, reservation.descriptors)
         with Launch(attempt, agent, world, options) as launch:
             _renew(folder, spec, DataPreparation(spec.config.data, spec.base).wait())

@@ -1,8 +1,9 @@
-"""One node's ``launch`` of several, by hand."""
+"""One node's ``launch`` of several, by hand, and a connection as between two of them."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 import uuid
@@ -63,3 +64,11 @@ def start_two_nodes(
         own = [command, "--cpu", str(cpu), "--nodes", "2", "--node-rank", str(rank), *rest]
         hosts.append(NodeLaunch(own, **more))  # type: ignore[arg-type]
     return hosts[-2], hosts[-1]
+
+
+def linked_sockets() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connecting = socket.create_connection(server.getsockname()[:2])
+        accepted, _ = server.accept()
+    return accepted, connecting
