@@ -1,1 +1,1 @@
-"""What a run trains on, from the config's `data:` section to batches on the device."""
+"""What a run trains on: from the config's `data:` section to batches on the device."""

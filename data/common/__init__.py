@@ -1,4 +1,4 @@
-"""Errors, files, signals and user code: what every room needs, and what needs no other room."""
+"""What every room may use: errors, files, signals, processes, user code."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The `data:` section of a config, and what is known of a data set."""
+"""The schema of the `data:` section, and what is known of a data set."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""From positions in an epoch to batches on the device."""
+"""From positions in an epoch to batches on the device, augmentation included."""
 
 from typing import TYPE_CHECKING
 

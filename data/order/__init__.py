@@ -1,4 +1,4 @@
-"""Which sample comes when, and every random number about it."""
+"""The order of samples, their split over ranks, and the keys of their random numbers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Where samples come from, one file for each source."""
+"""Where samples come from, one file for each data source."""
 
 from typing import TYPE_CHECKING
 

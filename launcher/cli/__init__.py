@@ -1,1 +1,1 @@
-"""The command line: commands, their options, and which of them names what."""
+"""The command line: app.py declares the commands, the other rooms do the work."""

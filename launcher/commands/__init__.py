@@ -1,4 +1,4 @@
-"""Commands that act on a run that is there: status, logs, stop, checkpoint, cancel, show."""
+"""Commands on existing runs and on data: status, logs, stop, checkpoint, cancel, show."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""From a recipe, a file and `key=value` to a config whose every value has an origin."""
+"""From a recipe, a file and `key=value` to a checked config whose every value has an origin."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The only place that prints."""
+"""Everything that is printed: messages, progress, the failure card."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How far ranks may go: the horizon, and the time limit."""
+"""How far the ranks may go: stop requests, the step horizon, the time limit."""
 
 from typing import TYPE_CHECKING
 

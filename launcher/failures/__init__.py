@@ -1,4 +1,4 @@
-"""How an attempt ended, and why."""
+"""How an attempt ended, and which failure was the cause."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Inside a SLURM job: the batch supervisor, a node's supervisor, and what comes next."""
+"""Inside a SLURM job: the batch supervisor, a node's supervisor, and whether a job follows."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a launch was asked for that is the same for a training and a script."""
+"""Options that every launch has: its nodes and its supervision."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Process trees, /proc, file locks, stacks."""
+"""Process trees, resource use from /proc, file locks, stack dumps."""
 
 from typing import TYPE_CHECKING
 

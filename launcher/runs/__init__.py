@@ -1,4 +1,4 @@
-"""The run folder: its lock, its requests, its status."""
+"""The run folder: its lock, its stop requests, its status."""
 
 from typing import TYPE_CHECKING
 

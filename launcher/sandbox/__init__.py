@@ -1,4 +1,4 @@
-"""`launch slurm-sandbox`: a real SLURM of two nodes on this machine."""
+"""`launch slurm-sandbox`: a real SLURM with two nodes on one machine."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`launch run`."""
+"""`launch run`: any torchrun-style script."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`launch submit`: what is sent to sbatch."""
+"""`launch submit`: from a request to a job in SLURM's queue."""
 
 from typing import TYPE_CHECKING
 

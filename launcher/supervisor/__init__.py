@@ -1,4 +1,4 @@
-"""Starts the agent, watches the ranks, restarts them, and decides every end."""
+"""The supervisor of a node: it starts the agent, watches the ranks, restarts or ends them."""
 
 from typing import TYPE_CHECKING
 

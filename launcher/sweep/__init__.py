@@ -1,4 +1,4 @@
-"""`launch sweep`: grids, here and as a job array."""
+"""`launch sweep`: a grid of runs, on this machine or as a SLURM job array."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The ranks' side of `launch check`."""
+"""What the ranks do for `launch check`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a run is: its settings, and the spec.json that its ranks read. No torch."""
+"""The schema of a run, and the spec.json that its ranks read; no torch."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Training and evaluation epochs."""
+"""The training loop and the evaluation loop."""
 
 from typing import TYPE_CHECKING
 

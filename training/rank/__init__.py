@@ -1,4 +1,4 @@
-"""One rank as a process: its group, its control page, its error report."""
+"""A rank as a process: its group, its control page, its error report."""
 
 from typing import TYPE_CHECKING
 

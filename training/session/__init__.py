@@ -1,4 +1,4 @@
-"""What a rank builds, and one step of it."""
+"""What a rank builds before its first step, and the step itself."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The record of a run, and the trackers that are fed from it."""
+"""The record of a run, metrics.jsonl, and the trackers that are fed from it."""
 
 from typing import TYPE_CHECKING
 
