@@ -1,1 +1,1 @@
-"""The SLURM side. Empty until job submission is built."""
+"""The batch script of every SLURM job, as packaged data."""
