@@ -91,7 +91,7 @@ def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
 
 def _show_jobs(folder: Path, *, follow: bool) -> None:
     """What jobs and nodes wrote, for as long as there is no rank: set-up lines, and why nothing started."""
-    remote_log_tails: dict[Path, _Tail] = {}
+    log_tails: dict[Path, _Tail] = {}
     told = ""
     looked = -_QUEUE_SECONDS
     while not attempts(folder):
@@ -105,13 +105,13 @@ def _show_jobs(folder: Path, *, follow: bool) -> None:
                 say([f"{folder.name} is {found.status}: {now}"])
                 told = now
         for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
-            tail = remote_log_tails.get(path) or remote_log_tails.setdefault(path, _Tail(path))
+            tail = log_tails.get(path) or log_tails.setdefault(path, _Tail(path))
             if not put(_marked(path, tail.more(rest=over))):
                 over = True
         if over:
             break
         time.sleep(_EVERY_SECONDS)
-    for tail in remote_log_tails.values():
+    for tail in log_tails.values():
         tail.close()
 
 
@@ -205,12 +205,12 @@ def _later(folder: Path, number: int | None) -> list[int]:
     return [other for other in attempts(folder) if other > (number or 0)]
 
 
-def _show_more(merger: LineMerger, remote_log_tails: dict[int, _Tail], *, over: bool) -> bool:
+def _show_more(merger: LineMerger, log_tails: dict[int, _Tail], *, over: bool) -> bool:
     """What the files have got; a line waits until the next look, so that other ranks can join it."""
-    for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in remote_log_tails.items()}):
-        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(remote_log_tails)):
+    for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in log_tails.items()}):
+        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(log_tails)):
             return False
-    return _put(merger, 0 if over or len(remote_log_tails) == 1 else merger.fresh, len(remote_log_tails))
+    return _put(merger, 0 if over or len(log_tails) == 1 else merger.fresh, len(log_tails))
 
 
 def _put(merger: LineMerger, keep: int, of: int) -> bool:
@@ -220,19 +220,19 @@ def _put(merger: LineMerger, keep: int, of: int) -> bool:
 
 def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
     """Show one attempt as it grows, until there is a later one or the run is over; whether somebody reads on."""
-    remote_log_tails: dict[int, _Tail] = {}
+    log_tails: dict[int, _Tail] = {}
     merger = LineMerger()
     try:
         while True:
             over = not is_held(folder / LOCK) or attempts(folder)[-1] > number  # looked at before the files
             for other, path in _logs(folder / f"attempt-{number}").items():
-                if other not in remote_log_tails and rank in (None, other):
-                    remote_log_tails[other] = _Tail(path)
-            if not _show_more(merger, remote_log_tails, over=over):
+                if other not in log_tails and rank in (None, other):
+                    log_tails[other] = _Tail(path)
+            if not _show_more(merger, log_tails, over=over):
                 return False
             if over:
                 return True
             time.sleep(_EVERY_SECONDS)
     finally:
-        for tail in remote_log_tails.values():
+        for tail in log_tails.values():
             tail.close()

@@ -78,7 +78,7 @@ class Batch:
         self._job = job
         self._start = start
         self._signals: list[int] = []
-        self._agent_order_pipe: set[int] = set()
+        self._handled_signals: set[int] = set()
         self._next = ChainedJob(folder, job, start)
         self._known: dict[str, str] = {}
         """What SLURM said of this job when it last answered."""
@@ -108,7 +108,7 @@ class Batch:
             self._job,
             status,
             self._began,
-            heard=self._agent_order_pipe,
+            heard=self._handled_signals,
             details=self._details(),
         )
         return self._conclude(end, decide(end, self._earlier(), self._job))
@@ -225,8 +225,8 @@ class Batch:
     def _pass_on(self, number: int) -> None:
         """A signal becomes a wish in the run folder, which node 0's supervisor takes."""
         name = signal.Signals(number).name
-        if number not in self._agent_order_pipe:
-            self._agent_order_pipe.add(number)
+        if number not in self._handled_signals:
+            self._handled_signals.add(number)
             self._note("signal", signal=name)
             with best_effort():
                 write_request(self._folder, "stop", f"{name} to the batch script")

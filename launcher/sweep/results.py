@@ -78,7 +78,7 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        Row(point, values, *_best_clock_sample(events, metrics[0] if metrics else ""))
+        Row(point, values, *_best_epoch(events, metrics[0] if metrics else ""))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
@@ -107,7 +107,7 @@ def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
     return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
 
 
-def _best_clock_sample(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+def _best_epoch(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
     """The best value of a metric and its epoch, counted from 1."""
     best: tuple[float | None, int | None] = None, None
     for event in epochs:

@@ -76,7 +76,7 @@ class _PointRunner:
     @contextmanager
     def listening(self) -> Iterator[_PointRunner]:
         """Take signals, until the block is left; nothing that was launched outlives it."""
-        before = {number: signal.signal(number, self._agent_order_pipe) for number in _STOPS}
+        before = {number: signal.signal(number, self._note_signal) for number in _STOPS}
         try:
             yield self
         finally:
@@ -86,7 +86,7 @@ class _PointRunner:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _agent_order_pipe(self, number: int, _: FrameType | None) -> None:
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
         self._pass_on(number)
 
