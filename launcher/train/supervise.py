@@ -17,7 +17,7 @@ from ..supervisor import Restarts
 from .attempt import Attempt
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
-from .wandb_feeders import TrackerFeeders
+from .tracker_feeders import TrackerFeeders
 
 
 class Course:

@@ -32,8 +32,8 @@ from .resume import (
 )
 from .run_files import build_run_spec, write_run_files
 from .supervise import Course
+from .tracker_feeders import TrackerFeeders
 from .train_request import Request
-from .wandb_feeders import TrackerFeeders
 
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:

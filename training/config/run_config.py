@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from ...data.config import ConfigSection, DataConfig
+from .trackers import TrackerNames
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -181,4 +182,6 @@ class RunConfig(ConfigSection):
     train: TrainConfig = Field(default_factory=TrainConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    tracking: TrackerNames = ("wandb",)
+    """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
