@@ -6,7 +6,11 @@ import sys
 
 from .tracking import feeder
 
-main = feeder.main
+
+def main(argv: list[str]) -> int:
+    """Feed W&B; ``argv`` is that of the feeder without the tracker's name."""
+    return feeder.main([argv[0], "wandb", *argv[1:]])
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ from .config import RunSpec, read_spec
 from .loop import TrainLoop, evaluate
 from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Training, build_session, build_training, materialise_lazy_modules, wrap_for_evaluation
-from .tracking import EventLog, finish_feeder, plain, rewind, rows_logged, start_feeder
+from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str]) -> int:
@@ -78,8 +78,9 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     fence.check()  # before the record is cut
     resumed = _resume(training, folder)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
-    own = group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ  # else the supervisor feeds W&B
-    feeder = start_feeder(spec, folder, folder / "attempt-1" / "wandb.log") if own else None
+    feeders = FeederProcesses(spec, folder)
+    if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them
+        feeders.start(folder / "attempt-1")
     result = TrainLoop(training, folder, events, resumed, fence, control).run()
     outcome = {**_outcome_header(spec, group, folder), **result}
     if group.rank == 0:
@@ -87,7 +88,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
         write_json(folder / "outcome.json", outcome, durable=True)
         events.write("end", status=outcome["status"], step=outcome["steps"])
     events.close()
-    if warning := finish_feeder(feeder, 0):
+    for warning in feeders.finish(0):
         sys.stderr.write(f"warning: {warning}\n")
     return int(outcome["exit_code"])
 

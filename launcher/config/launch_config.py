@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ...training.config import RunConfig
+from ...training.config import RunConfig, missing_package
 from ..slurm import SlurmConfig
 
 
@@ -15,6 +15,15 @@ class LaunchConfig(RunConfig):
     """A whole config."""
 
     slurm: SlurmConfig = Field(default_factory=SlurmConfig)
+
+    @field_validator("tracking")
+    @classmethod
+    def _trackers_are_installed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # Checked here and not in RunConfig: a run's spec is also read on machines that train nothing.
+        for name in names:
+            if problem := missing_package(name):
+                raise ValueError(f"{name}: {problem}")
+        return names
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,19 @@ def kill_processes(find: Callable[[], Iterable[Process]]) -> set[Process]:
 
 
 def reap() -> list[tuple[int, int]]:
-    """Number and wait status of every child that has ended, orphans that came to this process among them."""
+    """Reap every child that has ended, orphans that came to this process among them; return their wait statuses.
+
+    Spared children are left to whoever waits for them: reaped here, they would seem to have ended with status 0.
+    """
+    if not _spared:
+        return _reaped(-1)
+    spared = {process.pid for process in _spared}
+    return [ended for pid in _children(os.getpid()) if pid not in spared for ended in _reaped(pid)]
+
+
+def _reaped(pid: int) -> list[tuple[int, int]]:
     ended = []
     with suppress(ChildProcessError):
-        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+        while (child := os.waitpid(pid, os.WNOHANG))[0]:
             ended.append(child)
     return ended

@@ -14,8 +14,8 @@ from ..nodes import FollowerPeers
 from ..runs import Hold
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
+from .tracker_feeders import TrackerFeeders
 from .train_request import SubmittedRun
-from .wandb_feeders import TrackerFeeders
 from .worker_workload import WorkerWorkload
 
 _PROGRESS_SECONDS = 0.05

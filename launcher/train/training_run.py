@@ -28,9 +28,9 @@ from .resume import (
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
+from .tracker_feeders import TrackerFeeders
 from .train_request import Request
 from .training import FollowingTraining, Training
-from .wandb_feeders import TrackerFeeders
 from .worker_workload import worker_agent
 
 

@@ -18,8 +18,8 @@ import pytest
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
-from lockstep.training.tracking.event_log import rewind
-from lockstep.training.tracking.feeder import _last_row_step
+from lockstep.training.tracking.event_log import read_events, rewind
+from lockstep.training.tracking.rows import last_row_number
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_command, run_folder
 from tests.helpers.wandb_server import Bucket, WandbServer
 
@@ -127,9 +127,9 @@ def run(tmp_path: Path) -> Path:
 
 def start(run: Path, server: WandbServer, mode: str = "online") -> subprocess.Popen[str]:
     """A feeder, as ``start_feeder`` starts it; told what is kept by what is there now."""
-    kept = str(_last_row_step(run))
+    kept = str(last_row_number(read_events(run / "metrics.jsonl")))
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run), kept],
+        [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run), "wandb", kept],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -237,7 +237,7 @@ def test_what_was_not_sent_when_the_server_was_down_is_sent_later_and_once(
     assert list((run / "wandb").glob("offline-run-*")) == []  # `wandb sync` would append the whole record
     plain_server.fault = None
     (run / "outcome.json").write_text('{"exit_code": 0}')
-    command = [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run)]
+    command = [sys.executable, "-P", "-m", "lockstep.training.wandb_feed", str(run)]
     for _ in range(2):
         subprocess.run(command, check=True, env={**os.environ, **plain_server.environment}, timeout=WATCHDOG)
         assert held(plain_server) == logged(run)
@@ -269,7 +269,8 @@ IMPATIENT = [
     sys.executable,
     "-P",
     "-c",
-    f"import lockstep.training.tracking.feeder as feed; feed._FINISH_SECONDS = {BOUND}\n" + LAUNCH[-1],
+    f"import lockstep.training.tracking.feeder_processes as feed; feed.FINISH_SECONDS = {BOUND}\n"
+    + LAUNCH[-1],
 ]
 
 
@@ -278,10 +279,10 @@ def test_a_feeder_that_nobody_waits_for_ends_by_itself_and_leaves_no_process(
 ) -> None:
     plain_server.stream_fault = "hangs"
     code = "import sys, lockstep.training.tracking.feeder as feed; "
-    code += f"feed._FINISH_SECONDS = {BOUND}; feed.main(sys.argv[1:])"
+    code += f"feed.FINISH_SECONDS = {BOUND}; feed.main(sys.argv[1:])"
     write(run, row(5, 5.0))
     orphan = subprocess.Popen(
-        [sys.executable, "-P", "-c", code, str(run), "-1"],
+        [sys.executable, "-P", "-c", code, str(run), "wandb", "-1"],
         stdin=subprocess.PIPE,
         env={**os.environ, **plain_server.environment},
     )

@@ -27,6 +27,7 @@ HEAVY = {
     "pydantic",
     "rich",
     "wandb",
+    "tensorboard",
     "accelerate",
     "yaml",
     "matplotlib",

@@ -27,5 +27,9 @@ if TYPE_CHECKING:
     from .run_spec import RunSpec as RunSpec
     from .run_spec import WeightsFile as WeightsFile
     from .run_spec import read_spec as read_spec
+    from .trackers import TRACKERS as TRACKERS
+    from .trackers import missing_package as missing_package
+    from .trackers import tracker_file_name as tracker_file_name
+    from .trackers import tracker_title as tracker_title
 else:
     __getattr__ = lazy_exports(__name__)

@@ -9,7 +9,15 @@ from typing import Any
 from .optimizers import IDENTITY_KEYS, optimizer_keys
 from .run_config import RunConfig
 
-MUTABLE_KEYS = ("log.", "checkpoint.", "wandb.", "data.workers", "data.root", "data.max_micro_batch")
+MUTABLE_KEYS = (
+    "log.",
+    "checkpoint.",
+    "tracking",
+    "wandb.",
+    "data.workers",
+    "data.root",
+    "data.max_micro_batch",
+)
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 

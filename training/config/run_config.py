@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ...data.config import ConfigSection, DataConfig
 from .optimizers import OptimizerConfig
+from .trackers import TrackerNames
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
@@ -118,4 +119,6 @@ class RunConfig(ConfigSection):
     train: TrainConfig = Field(default_factory=TrainConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    tracking: TrackerNames = ("wandb",)
+    """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)

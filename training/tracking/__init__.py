@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .event_log import read_events as read_events
     from .event_log import rewind as rewind
     from .event_log import rows_logged as rows_logged
-    from .feeder import detach_feeder as detach_feeder
-    from .feeder import finish_feeder as finish_feeder
-    from .feeder import start_feeder as start_feeder
+    from .feeder_processes import FeederProcesses as FeederProcesses
 else:
     __getattr__ = lazy_exports(__name__)

@@ -46,3 +46,16 @@ def test_what_the_launcher_itself_has_started_is_no_orphan(
     assert mine & family.orphans() == {process_of(children[1].pid)}
     gone = Process(children[0].pid, 1)  # its number was given out again
     assert mine <= descendants(os.getpid(), but=[gone])
+
+
+def test_who_waits_for_a_spared_child_learns_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family, "_spared", set())
+    spared, other = (subprocess.Popen(["sh", "-c", "read _; exit 7"], stdin=subprocess.PIPE) for _ in "ab")
+    spare([spared.pid])
+    for child in (spared, other):
+        assert child.stdin is not None
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert (other.pid, 7 << 8) in family.reap()
+    assert spared.wait() == 7
+    other.wait()

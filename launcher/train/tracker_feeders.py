@@ -1,0 +1,36 @@
+"""The processes that feed a run's trackers, as its supervisor drives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...data.common import LockstepError
+from ...training.config import RunSpec
+from ...training.tracking import FeederProcesses
+from ..console import say
+from ..process import process_tree
+
+
+class TrackerFeeders:
+    """Starts and ends the feeders of each attempt.
+
+    Args:
+        spec: of the run.
+        folder: of the run.
+    """
+
+    def __init__(self, spec: RunSpec, folder: Path) -> None:
+        self._processes = FeederProcesses(spec, folder)
+
+    def start(self, attempt: Path) -> None:
+        """Feed what the attempt in this folder logs; the record has been cut already."""
+        process_tree.spare(self._processes.start(attempt))
+
+    def leave(self) -> None:
+        """Leave the feeders of an attempt that has failed to themselves: those of the next one wait for them."""
+        self._processes.detach(1)
+
+    def finish(self, failure: LockstepError | None) -> None:
+        """Wait until the trackers have the record, and warn of each that does not."""
+        warnings = self._processes.finish(0 if failure is None else failure.exit_status)
+        say([f"warning: {warning}" for warning in warnings])

@@ -1,0 +1,45 @@
+"""The rows of a run's record that trackers get, and their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TRACKED_EVENTS = ("epoch", "step")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the record."""
+
+    number: int
+    """Grows from row to row and depends on the training step alone: what an attempt logs again after a checkpoint
+    has the number that it had before."""
+    step: int
+    """Optimizer steps done."""
+    event: str
+    """``step``, or ``epoch`` for the row that ends an epoch and has its validation."""
+    time: float
+    """When it was logged, in seconds since 1970."""
+    values: Mapping[str, Any]
+    """``step`` and ``epoch`` among them; None stands for a number that is not finite."""
+
+
+def row_of(event: Mapping[str, Any]) -> Row | None:
+    """Return the row of an event; None for an event that is none, such as a checkpoint."""
+    if event["event"] not in _TRACKED_EVENTS:
+        return None
+    values = {key: value for key, value in event.items() if key not in ("time", "event")}
+    return Row(row_number(event), int(event["step"]), event["event"], float(event.get("time", 0)), values)
+
+
+def row_number(event: Mapping[str, Any]) -> int:
+    """Return the number of an event's row; that of an epoch follows that of its last step, and its pictures'."""
+    return 2 * int(event["step"]) + int(event["event"] != "step")
+
+
+def last_row_number(events: Iterable[Mapping[str, Any]]) -> int:
+    """Return the largest number of the rows among some events; -1 where there is none."""
+    rows = (row_of(event) for event in events)
+    return max((row.number for row in rows if row), default=-1)
