@@ -15,7 +15,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import Process, all_pids, descendants, process_of
+from ...data.common import Process
+from ...data.common import all_pids
+from ...data.common import children
+from ...data.common import descendants
+from ...data.common import process_of
 
 MARK = "LOCKSTEP_RUN_MARK"
 """In the environment of every process of a run, with a value that no other run has."""
@@ -79,7 +83,7 @@ def reap() -> list[tuple[int, int]]:
     if not _spared:
         return _reaped(-1)
     spared = {process.pid for process in _spared}
-    return [ended for pid in _children(os.getpid()) if pid not in spared for ended in _reaped(pid)]
+    return [ended for pid in children(os.getpid()) if pid not in spared for ended in _reaped(pid)]
 
 
 def _reaped(pid: int) -> list[tuple[int, int]]:
