@@ -28,8 +28,8 @@ from ...data.common import descendants
 from ..process import LOWEST_PRIVATE_DESCRIPTOR
 from ..process import process_tree as family
 from . import training_rank
-from .rank_process import apply_rank_environment, detach, show_as
-from .script_rank import STATUS, report, run_program
+from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
+from .script_rank import STATUS, run_program, send_status
 
 _FRESH = (
     "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
@@ -37,7 +37,7 @@ _FRESH = (
 )
 
 
-class Forked(BaseException):  # carries a child out of the agent's frames; no error
+class RunInChild(BaseException):  # carries a child out of the agent's frames; no error
     """Raised in a forked child, so that the agent's frames are gone before its task begins."""
 
     def __init__(self, task: Callable[[], int]) -> None:
@@ -49,7 +49,7 @@ def main() -> int:
     """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
     *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
     order_fd, status_fd, listen_fd = map(int, descriptors)
-    show_as([sys.executable, "-u", "lockstep-agent"])
+    set_process_title([sys.executable, "-u", "lockstep-agent"])
     family.become_subreaper()
     threads = _import(modules.split(","))
     line = _read_line(order_fd)
@@ -57,7 +57,7 @@ def main() -> int:
         return 0
     try:
         Agent(json.loads(line), order_fd, status_fd, listen_fd, threads).serve()
-    except Forked as child:
+    except RunInChild as child:
         task = child.task
     return task()
 
@@ -121,7 +121,7 @@ class Agent:
         self._engine = self._fork(lambda: self._be_engine(theirs))
         theirs.close()
         os.close(self._listen_fd)
-        report(self._status_fd, kind="engine", pid=self._engine)
+        send_status(self._status_fd, kind="engine", pid=self._engine)
         self._socket = mine
         self._events.on_read(mine.fileno(), self._hear_engine)
         self._events.run()
@@ -147,7 +147,7 @@ class Agent:
         with suppress(ConnectionResetError):  # it ended before it had read everything
             message = _read_line(self._socket.fileno())
         if not message:
-            self._events.forget(self._socket.fileno())
+            self._events.remove_reader(self._socket.fileno())
             return
         for local_rank, environment in json.loads(message)["start"].items():
             self._start(int(local_rank), environment)
@@ -165,7 +165,7 @@ class Agent:
         self._ranks[pid] = rank
         for stream in set(streams) - {0} if not given else ():
             os.close(stream)
-        report(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
+        send_status(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
 
     def _log(self, rank: int) -> list[int]:
         """Nothing to read, and a rank's log to write to."""
@@ -180,7 +180,7 @@ class Agent:
             pid = os.fork()
         if pid:
             return pid
-        raise Forked(task())
+        raise RunInChild(task())
 
     def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
         from .elastic_engine import run_engine
@@ -193,11 +193,11 @@ class Agent:
         order = self._order
         self._events.close_in_child()
         self._socket.detach()
-        status = detach(self._pid, streams, self._status_fd)
+        status = detach_from_parent(self._pid, streams, self._status_fd)
         apply_rank_environment(environment)
         attempt = Path(order["attempt_dir"])
         if order["program"]:
-            show_as([sys.executable, "-u", *order["program"]])
+            set_process_title([sys.executable, "-u", *order["program"]])
             return lambda: run_program(order["program"], attempt, status)
         return lambda: training_rank.run(order["argv"], status)
 
@@ -225,9 +225,9 @@ class Agent:
         for pid, status in family.reap():
             if pid in self._ranks:
                 rank = self._ranks.pop(pid)
-                report(self._status_fd, kind="ended", rank=rank, status=status)
+                send_status(self._status_fd, kind="ended", rank=rank, status=status)
             elif pid == self._engine:
-                report(self._status_fd, kind="engine ended", status=status)
+                send_status(self._status_fd, kind="engine ended", status=status)
 
 
 class EventLoop:
@@ -240,7 +240,7 @@ class EventLoop:
         """Call ``callback`` whenever the descriptor can be read or is at its end."""
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
 
-    def forget(self, descriptor: int) -> None:
+    def remove_reader(self, descriptor: int) -> None:
         """No more callbacks for it."""
         self._selector.unregister(descriptor)
 

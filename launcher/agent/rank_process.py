@@ -25,7 +25,7 @@ from ..process import LOWEST_PRIVATE_DESCRIPTOR
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
 
 
-def detach(parent: int, streams: Sequence[int], status: int) -> int:
+def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
     """Leave the parent's session, streams, handlers and descriptors.
 
     Args:
@@ -75,7 +75,7 @@ def apply_rank_environment(environment: Mapping[str, str]) -> None:
         torch.default_generator.seed()
 
 
-def show_as(argv: Sequence[str]) -> None:
+def set_process_title(argv: Sequence[str]) -> None:
     """Show ``argv`` in ``ps`` and /proc; what finds no room behind the parent's own arguments is cut off.
 
     The kernel keeps the place of the arguments; their end can be moved only with CAP_SYS_RESOURCE. Without it

@@ -22,7 +22,7 @@ from typing import Any
 from ...data.common import is_user_code, let_in, user_location
 from ..machine import bind_rank
 from ..process import install_stack_handler
-from .rank_process import show_as
+from .rank_process import set_process_title
 
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
@@ -54,21 +54,21 @@ def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> in
         _execute(list(program))
     except SystemExit as error:
         if error.code is not None and error.code != 0:
-            record(error, attempt, rank)
+            write_error_record(error, attempt, rank)
         else:
-            report(status_fd, kind="done", rank=rank)
+            send_status(status_fd, kind="done", rank=rank)
         raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - recorded, then shown as the interpreter shows it
         return _failed(error, attempt, rank)
-    report(status_fd, kind="done", rank=rank)
+    send_status(status_fd, kind="done", rank=rank)
     return 0
 
 
 def _failed(error: BaseException, attempt: Path, rank: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a DataLoader's handler raises
-    record(error, attempt, rank)
+    write_error_record(error, attempt, rank)
     _show(error)
     return 1
 
@@ -125,7 +125,7 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     return first
 
 
-def record(error: BaseException, attempt: Path, rank: int) -> None:
+def write_error_record(error: BaseException, attempt: Path, rank: int) -> None:
     """Write ``error-R.json``, whole or not at all; a disk that is full must not hide the error itself."""
     chain = _chain(error)
     status = 1 if not isinstance(error, SystemExit) else error.code if isinstance(error.code, int) else 1
@@ -173,7 +173,7 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
 
 
-def report(status_fd: int, **message: Any) -> None:
+def send_status(status_fd: int, **message: Any) -> None:
     """One line to the supervisor; short enough for the pipe to keep it whole among other writers' lines."""
     with suppress(OSError):  # the program may have closed every descriptor that it does not know
         os.write(status_fd, (json.dumps(message) + "\n").encode())
@@ -182,5 +182,5 @@ def report(status_fd: int, **message: Any) -> None:
 def main(argv: Sequence[str]) -> int:
     """A process of its own instead of a fork: ``ATTEMPT SCRIPT ARGS…``."""
     status_fd = int(os.environ.pop(STATUS))
-    show_as([sys.executable, "-u", *argv[1:]])
+    set_process_title([sys.executable, "-u", *argv[1:]])
     return run_program(argv[1:], Path(argv[0]), status_fd)

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...data.common import STOPPED, ignore_stop_signals
 from ..machine import bind_rank
 from ..process import install_stack_handler
-from .script_rank import STATUS, report
+from .script_rank import STATUS, send_status
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:
@@ -32,7 +32,7 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     _flush()
     if status not in (0, STOPPED):
         os._exit(status)  # the clean-up of a broken process group can hang
-    report(status_fd, kind="done", rank=rank)
+    send_status(status_fd, kind="done", rank=rank)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call its workers' end in there a failure
     atexit._run_exitfuncs()  # noqa: SLF001 - the one part of that end that is wanted
     _flush()

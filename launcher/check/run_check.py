@@ -19,9 +19,9 @@ from ..console import print_failure_card, say
 from ..machine import World, reserved
 from ..options import SupervisionOptions
 from ..supervisor import Launch
-from ..train import DataPreparation, Request, find_initial_weights, worker_agent
+from ..train import DataPreparation, TrainRequest, find_initial_weights, worker_agent
 from .report import CheckReport
-from .trial_runs import TrialRuns, ask
+from .trial_runs import TrialRuns, run_task
 from .verdicts import (
     CHECKPOINT,
     KILLED_AFTER,
@@ -38,10 +38,10 @@ _PROCESSES = 2  # where nothing is asked for
 _CAUSES = ("loss", "metric", "samples", "randomness", "model")
 
 
-def check(resolved: ResolvedConfig, request: Request) -> int:
+def check(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Look, step, kill and resume; the exit status: 1 where the user's code breaks exactness."""
-    unsaid = request.cpu is None and request.gpus is None
-    cpu = _PROCESSES if unsaid else request.cpu
+    devices_unset = request.cpu is None and request.gpus is None
+    cpu = _PROCESSES if devices_unset else request.cpu
     table = CheckReport(as_json=request.json)
     failure: LockstepError | None = None
     with (
@@ -149,7 +149,7 @@ class Check:
             self._small = small(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
             spec = self._runs.spec("look", config)
-            return ask(launch, spec, task="probe", world_size=self._world.processes)[0]
+            return run_task(launch, spec, task="probe", world_size=self._world.processes)[0]
 
     def _compare(self, look: dict[str, Any]) -> None:
         """The same steps by one process and by several."""

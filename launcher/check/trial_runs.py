@@ -47,7 +47,7 @@ class TrialRuns:
             LockstepError: a rank failed.
         """
         with self.launch(next_attempt_folder(spec.parent, "attempt"), world) as launch:
-            return ask(launch, spec, **task)
+            return run_task(launch, spec, **task)
 
     def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
         """The run by the real worker, from where it stands; why it ended, None where it is done."""
@@ -66,7 +66,7 @@ class TrialRuns:
         return Launch(attempt, worker_agent(attempt, world), world, SupervisionOptions(self.hang_timeout))
 
 
-def ask(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:
+def run_task(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:
     """Let the ranks of ``launch`` do a task; what each of them answers.
 
     Raises:

@@ -10,7 +10,7 @@ import typer.core
 
 from ...data.common import UsageError
 from ..console import json_errors, run_with_error_card
-from ..options import Nodes, SupervisionOptions
+from ..options import NodeOptions, SupervisionOptions
 from . import run_commands as cli_runs
 from . import sandbox_commands as cli_slurm
 from . import submit_command as cli_submit
@@ -82,10 +82,10 @@ def train(
     resume: Annotated[
         str, typer.Option(metavar="auto|never|RUN", help="Go on with the run of that --name, or with RUN.")
     ] = "auto",
-    nodes: NodesOption = Nodes.count,
-    node_rank: NodeRankOption = Nodes.rank,
-    rendezvous: RendezvousOption = Nodes.rendezvous,
-    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    nodes: NodesOption = NodeOptions.count,
+    node_rank: NodeRankOption = NodeOptions.rank,
+    rendezvous: RendezvousOption = NodeOptions.rendezvous,
+    node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
@@ -94,7 +94,7 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from ..config import resolve
     from ..console import say
-    from ..train import Request, read_run_config
+    from ..train import TrainRequest, read_run_config
     from ..train import training_run as local
 
     with json_errors(json=json):
@@ -102,9 +102,9 @@ def train(
         own = source is None and resume not in ("auto", "never")
         resolved = read_run_config(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+        where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
         patience = SupervisionOptions(hang_timeout, max_restarts)
-        request = Request(gpus, cpu, json, name, resume, where, patience)
+        request = TrainRequest(gpus, cpu, json, name, resume, where, patience)
         raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
 
 
@@ -135,10 +135,10 @@ def run(
     start: Annotated[
         str, typer.Option(metavar="fork|exec", help="`exec`: a fresh process for each rank, no fork.")
     ] = "fork",
-    nodes: NodesOption = Nodes.count,
-    node_rank: NodeRankOption = Nodes.rank,
-    rendezvous: RendezvousOption = Nodes.rendezvous,
-    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    nodes: NodesOption = NodeOptions.count,
+    node_rank: NodeRankOption = NodeOptions.rank,
+    rendezvous: RendezvousOption = NodeOptions.rendezvous,
+    node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     grace: GraceOption = SupervisionOptions.grace,
@@ -150,7 +150,7 @@ def run(
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
-    where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+    where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
     patience = SupervisionOptions(hang_timeout, max_restarts, grace)
     command = ScriptRequest(program, gpus, cpu, name, start, where, patience)
     raise typer.Exit(debug_here(command) if debug else run_it(command))
@@ -167,10 +167,10 @@ def resume(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
-    nodes: NodesOption = Nodes.count,
-    node_rank: NodeRankOption = Nodes.rank,
-    rendezvous: RendezvousOption = Nodes.rendezvous,
-    node_timeout: NodeTimeoutOption = Nodes.timeout,
+    nodes: NodesOption = NodeOptions.count,
+    node_rank: NodeRankOption = NodeOptions.rank,
+    rendezvous: RendezvousOption = NodeOptions.rendezvous,
+    node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     here: Annotated[bool, typer.Option("--local", help="Here, even if SLURM had it before.")] = False,
@@ -181,7 +181,7 @@ def resume(
     from ..slurm import read_job
     from ..submit import refuse_never_started, resubmit_run
     from ..sweep import refuse_sweep
-    from ..train import Request, read_run_config
+    from ..train import TrainRequest, read_run_config
     from ..train import training_run as local
 
     with json_errors(json=json):
@@ -193,9 +193,9 @@ def resume(
             raise typer.Exit(resubmit_run(folder, job, said, as_json=json))
         if job is not None:
             refuse_never_started(folder, job)
-        where = Nodes(nodes, node_rank, rendezvous, node_timeout)
+        where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
         patience = SupervisionOptions(hang_timeout, max_restarts)
-        request = Request(gpus, cpu, json, None, run, where, patience)
+        request = TrainRequest(gpus, cpu, json, None, run, where, patience)
         raise typer.Exit(local.train(read_run_config(run, overrides or []), request))
 
 
@@ -212,11 +212,11 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data."""
-    from ..train import Request
+    from ..train import TrainRequest
     from ..train import evaluate as evaluate_run
 
     with json_errors(json=json):
-        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
+        request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(evaluate_run(run, request, checkpoint))
 
 
@@ -233,11 +233,11 @@ def check(
     """Check in about a minute that your model and data are exact: N processes (2) against one, kill and resume."""
     from ..check import check as checked
     from ..config import resolve
-    from ..train import Request
+    from ..train import TrainRequest
 
     with json_errors(json=json):
         resolved = resolve(*split_config(config, overrides))
-        request = Request(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
+        request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(checked(resolved, request))
 
 

@@ -19,13 +19,13 @@ class FollowerPage(SupervisorPage):
         super().__init__(ranks)
         self._told: list[list[int]] = []
 
-    def obey(self, message: dict[str, Any]) -> None:
+    def apply_horizon(self, message: dict[str, Any]) -> None:
         """Node 0 lets the ranks go on, or stops them."""
         self._horizon.take(message["horizon"], message["checkpoint_at"], final=message["final"])
 
-    def news(self) -> list[list[int]] | None:
+    def changed_progress(self) -> list[list[int]] | None:
         """(steps, phase, signs of life) of each rank, if they have changed since the last time."""
-        said = [self.said(rank) for rank in range(self._ranks)]
+        said = [self.progress_of(rank) for rank in range(self._ranks)]
         rows = [[steps, PHASES.index(phase), stamp] for steps, phase, stamp in said]
         if rows == self._told:
             return None

@@ -27,7 +27,7 @@ class HorizonControl(SupervisorPage):
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
 
-    def listen(self) -> None:
+    def queue_early_signals(self) -> None:
         """Take the signals that come while no supervisor is there for them: before its watch, and after it.
 
         Afterwards they are too late to do anything: the record is being completed, which a second SIGTERM, as
@@ -44,7 +44,7 @@ class HorizonControl(SupervisorPage):
     def tick(self) -> None:
         """Let the ranks go on, or do what was asked; called many times a second."""
         while self._early_signals:
-            self.signalled(self._early_signals.pop())
+            self.handle_signal(self._early_signals.pop())
         request = take_request(self._folder)
         if request is not None and request.what == "stop":
             self.stop(request.by)
@@ -56,7 +56,7 @@ class HorizonControl(SupervisorPage):
         """What other nodes' ranks are to know, as ``Horizon.words``."""
         return self._horizon.words()
 
-    def note(self, first: int, rows: list[list[int]]) -> None:
+    def record_remote_progress(self, first: int, rows: list[list[int]]) -> None:
         """The ranks of another node, from ``first`` on, have come so far."""
         for rank, (steps, phase, stamp) in enumerate(rows, start=first):
             self._horizon.note(rank, steps, phase, stamp)
@@ -67,7 +67,7 @@ class HorizonControl(SupervisorPage):
         self._last = time.monotonic()
         return True
 
-    def signalled(self, number: int) -> bool:
+    def handle_signal(self, number: int) -> bool:
         """A signal asks to stop; False where it wants more than that: to interrupt what is stopping already.
 
         SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing.

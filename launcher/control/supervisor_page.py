@@ -34,7 +34,7 @@ class SupervisorPage:
         """What the ranks need to find the page: it has no name that could be left behind."""
         return {"LOCKSTEP_CONTROL": f"/proc/{os.getpid()}/fd/{self._memory}"}
 
-    def said(self, rank: int) -> tuple[int, str, int]:
+    def progress_of(self, rank: int) -> tuple[int, str, int]:
         """How far a rank of this node is, as ``Horizon.said``."""
         return self._horizon.said(rank)
 

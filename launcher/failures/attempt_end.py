@@ -19,9 +19,9 @@ class AttemptEnd:
     """Ranks that reported to be done or, where no report is required, ended with status 0."""
     lost: Mapping[int, int | None] = field(default_factory=dict)
     """Rank to wait status, in the order of their ends, for ranks that ended before they were done."""
-    stamps: Mapping[int, int] = field(default_factory=dict)
+    end_times_ns: Mapping[int, int] = field(default_factory=dict)
     """Nanoseconds since 1970 at which a rank's end was seen."""
-    silent: frozenset[int] = frozenset()
+    exited_without_finalizing: frozenset[int] = frozenset()
     """Ranks that ended with status 0 without the interpreter's own end, as ``os._exit(0)`` does."""
     pids: Mapping[int, int] = field(default_factory=dict)
     agent_status: int | None = None
@@ -29,11 +29,11 @@ class AttemptEnd:
     """The signal that asked the supervisor to end everything at once."""
     grace_exceeded: bool = False
     """Whether ranks that were asked to end had not when their grace was over."""
-    accounts: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    remote_error_records: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     """What ranks of other nodes have written about their failure, in this node's time."""
     remote_log_tails: Mapping[int, str] = field(default_factory=dict)
     """The last bytes of their logs."""
-    hosts: Mapping[int, str] = field(default_factory=dict)
+    remote_hosts: Mapping[int, str] = field(default_factory=dict)
     """Where the ranks of other nodes run."""
     lost_node: str = ""
     """Which other node was lost, in words; empty while all are there."""
@@ -48,7 +48,7 @@ class AttemptEnd:
 
 def memory_kills_at(end: AttemptEnd, rank: int) -> int:
     """How many processes were killed for want of memory on the node of a rank."""
-    return end.remote_memory_kills.get(rank, 0) if rank in end.hosts else end.memory_kills
+    return end.remote_memory_kills.get(rank, 0) if rank in end.remote_hosts else end.memory_kills
 
 
 def memory_kills() -> int:

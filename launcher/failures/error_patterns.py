@@ -128,6 +128,6 @@ def hint_for(kind: str, message: str) -> str:
     return next((hint for words, hint in _HINTS if any(word in text for word in words)), "")
 
 
-def kind_of(account: dict[str, Any] | None) -> tuple[str, str] | None:
+def failure_signature(account: dict[str, Any] | None) -> tuple[str, str] | None:
     """What makes two failures the same: class and place."""
     return None if account is None else (str(account["type"]), str(account["where"]))

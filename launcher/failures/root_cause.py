@@ -20,13 +20,13 @@ from ...data.common import (
 from .attempt_end import AttemptEnd, memory_kills_at
 from .error_patterns import (
     exception_chain,
+    failure_signature,
     hint_for,
     is_dataloader_failure,
     is_killed_worker,
     is_out_of_memory,
     is_peer_abort,
     is_timeout,
-    kind_of,
 )
 
 _SIGNALLED = 128
@@ -82,7 +82,7 @@ def diagnose_failure(
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
         return _left(*left, attempt, end, world_size)
-    told = _died_without_record_error if cause.account is None else _raised
+    told = _died_without_record_error if cause.account is None else _error_of_exception
     error = told(cause, attempt, end, world_size)
     if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
         error.exit_status = cause.status >> 8
@@ -106,11 +106,13 @@ def _failures(attempt: Path, end: AttemptEnd) -> list[RankFailure]:
     """Every rank's failure so far, one each."""
     written = {int(account["rank"]): account for account in _error_records(attempt)}
     # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
-    accounts = {rank: found for rank, found in written.items() if rank not in end.hosts} | dict(end.accounts)
+    error_records = {rank: found for rank, found in written.items() if rank not in end.remote_hosts} | dict(
+        end.remote_error_records
+    )
     found = []
-    for rank in accounts.keys() | end.lost.keys():
-        account, status = accounts.get(rank), end.lost.get(rank)
-        time_ns = int(account["time_ns"]) if account else end.stamps.get(rank, 0)
+    for rank in error_records.keys() | end.lost.keys():
+        account, status = error_records.get(rank), end.lost.get(rank)
+        time_ns = int(account["time_ns"]) if account else end.end_times_ns.get(rank, 0)
         certainty = _certainty(account) if account else _certainty_of_status(attempt, end, rank)
         found.append(RankFailure(rank, time_ns, account, status, certainty))
     order = list(end.lost)
@@ -152,10 +154,14 @@ def _who_left(
     end: AttemptEnd, failures: list[RankFailure], world_size: int
 ) -> tuple[int, str, type[LockstepError]] | None:
     """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
-    early = sorted(end.done, key=lambda rank: (rank not in end.silent, end.stamps.get(rank, 0)))
+    early = sorted(
+        end.done, key=lambda rank: (rank not in end.exited_without_finalizing, end.end_times_ns.get(rank, 0))
+    )
     if early:
         rank = early[0]
-        how = "by os._exit or the like" if rank in end.silent else "at the end of its script"
+        how = (
+            "by os._exit or the like" if rank in end.exited_without_finalizing else "at the end of its script"
+        )
         return rank, f"ended with status 0, {how}, while other ranks waited for it", RankLostError
     busy = set(range(world_size)) - {failure.rank for failure in failures}
     if len(busy) != 1:
@@ -187,8 +193,8 @@ def _node_lost(words: str) -> LockstepError:
 
 
 def _pid(rank: int, end: AttemptEnd) -> str:
-    if rank in end.hosts:
-        return f" (on {end.hosts[rank]})"
+    if rank in end.remote_hosts:
+        return f" (on {end.remote_hosts[rank]})"
     return f" (pid {end.pids[rank]})" if rank in end.pids else ""
 
 
@@ -208,7 +214,7 @@ def _not_started(attempt: Path, end: AttemptEnd) -> LockstepError:
     return RankLostError("the ranks could not be started", f"see {attempt / 'agent.log'}")
 
 
-def _raised(cause: RankFailure, attempt: Path, end: AttemptEnd, world_size: int) -> LockstepError:
+def _error_of_exception(cause: RankFailure, attempt: Path, end: AttemptEnd, world_size: int) -> LockstepError:
     account = cause.account or {}
     known = error_from_json(account)
     known.exit_status = int(account["exit_status"])
@@ -274,7 +280,7 @@ def _with_others(
         for other in failures
         if other.rank != cause.rank
         and other.certainty == _SURE
-        and kind_of(other.account) == kind_of(cause.account)
+        and failure_signature(other.account) == failure_signature(cause.account)
     ]
     alike = f"{_count(len(same))} failed in the same way" if same and cause.account else ""
     rest = world_size - 1 - (len(same) if alike else 0)

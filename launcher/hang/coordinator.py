@@ -12,9 +12,9 @@ from typing import Any
 
 from ...data.common import HangError
 from ..nodes import SingleNode
-from .rank_evidence import RankEvidence, Verdict
+from .rank_evidence import HangVerdict, RankEvidence
 from .rank_monitor import Activity, RankMonitor
-from .report import hang_error, warning
+from .report import hang_error, hang_warning
 from .verdict import judge_program, judge_training
 
 _ANSWER_SECONDS = 10.0  # of another node; one that takes longer is lost, or is asked again
@@ -47,7 +47,7 @@ class HangCoordinator:
         self._possible = training or world_size > 1  # a program's one rank waits for nobody
         self._warn = warn
         self._warned: list[tuple[int, str]] = []
-        self._others: dict[int, Activity] = {}
+        self._activity_by_nodety_by_node: dict[int, Activity] = {}
         self._number = 0
         self._asked: float | None = None
         self._evidence_by_node: dict[int, list[RankEvidence]] = {}
@@ -72,26 +72,26 @@ class HangCoordinator:
         if message["attempt"] != self._rank_monitor.attempt.name:
             return
         if message["kind"] == "standing":
-            self._others[node] = message["standing"]
+            self._activity_by_nodety_by_node[node] = message["standing"]
         elif message["number"] == self._number:
             found = (RankEvidence.from_json(document) for document in message["ranks"])
             self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
 
     def _is_suspicious(self) -> bool:
         """Whether it is worth asking for stacks, on every node."""
-        all_said = len(self._others) == self._peers.nodes - 1
-        standing = {self._rank_monitor.standing, *self._others.values()}
+        all_said = len(self._activity_by_nodety_by_node) == self._peers.nodes - 1
+        standing = {self._rank_monitor.activity, *self._activity_by_nodety_by_node.values()}
         return self._possible and all_said and "still" in standing and "moving" not in standing
 
     def _ask(self) -> None:
         self._asked, self._evidence_by_node = self._rank_monitor.now, {}
         self._number += 1
-        self._peers.tell("look", number=self._number)
-        self._rank_monitor.ask()
+        self._peers.send("look", number=self._number)
+        self._rank_monitor.request_stacks()
 
     def _collect(self) -> HangError | None:
         """Judge when all have answered; where one has not in time, ask again later."""
-        if (own := self._rank_monitor.answer()) is not None:
+        if (own := self._rank_monitor.collect_evidence()) is not None:
             self._evidence_by_node[0] = own
         late = self._rank_monitor.now - (self._asked or 0.0) > _ANSWER_SECONDS
         if len(self._evidence_by_node) < self._peers.nodes and not late:
@@ -106,7 +106,7 @@ class HangCoordinator:
             return None
         return self._conclude(self._judge(ranks, self._rank_monitor.timeout))
 
-    def _conclude(self, verdict: Verdict | None) -> HangError | None:
+    def _conclude(self, verdict: HangVerdict | None) -> HangError | None:
         """The error of a certain hang; a warning, once, of what may become one."""
         if verdict is None:
             return None
@@ -116,5 +116,5 @@ class HangCoordinator:
         culprits = [(rank.rank, rank.place) for rank in verdict.culprits]
         if culprits != self._warned:
             self._warned = culprits
-            self._warn(warning(verdict, timeout))
+            self._warn(hang_warning(verdict, timeout))
         return None

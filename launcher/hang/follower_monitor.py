@@ -32,17 +32,17 @@ class FollowerRankMonitor:
         """
         monitor = self._rank_monitor
         monitor.tick(pids, ended)
-        if monitor.standing != self._reported:
-            self._reported = monitor.standing
+        if monitor.activity != self._reported:
+            self._reported = monitor.activity
             self._send("standing", standing=self._reported)
-        if self._question is not None and (ranks := monitor.answer()) is not None:
+        if self._question is not None and (ranks := monitor.collect_evidence()) is not None:
             self._send("evidence", number=self._question, ranks=[rank.to_json() for rank in ranks])
             self._question = None
 
-    def ask(self, number: int) -> None:
+    def request_stacks(self, number: int) -> None:
         """Have the ranks write their stacks for question ``number`` of node 0."""
         self._question = number
-        self._rank_monitor.ask()
+        self._rank_monitor.request_stacks()
 
     def _send(self, kind: str, **values: Any) -> None:
-        self._peers.tell(kind, attempt=self._rank_monitor.attempt.name, **values)
+        self._peers.send(kind, attempt=self._rank_monitor.attempt.name, **values)

@@ -28,9 +28,9 @@ class RankEvidence:
     pid: int | None = None
     state: str = ""
     """The letter of ``/proc/PID/stat``; empty where the process has ended."""
-    left: bool = False
+    has_ended: bool = False
     """It has ended, with status 0 or with its work done."""
-    idle: float = 0.0
+    idle_seconds: float = 0.0
     """Seconds since the rank or a process below it used a processor, or data moved, or since it ended."""
     device: bool = False
     """It has a GPU open: waiting for that, too, uses a processor."""
@@ -43,9 +43,9 @@ class RankEvidence:
     step: int | None = None
     """Steps done; None where the program does not say."""
     phase: str | None = None
-    silent: float = 0.0
+    silent_seconds: float = 0.0
     """Seconds since its last step, change of phase or sign of life; of a training."""
-    fresh: bool = False
+    before_first_step: bool = False
     """It has not done a step since it was started."""
     file: str = ""
     """Where its stack was written."""
@@ -132,7 +132,7 @@ def relevant_thread(threads: Sequence[Sequence[StackFrame]]) -> Sequence[StackFr
 
 
 @dataclass(frozen=True)
-class Verdict:
+class HangVerdict:
     """Ranks that the others wait for."""
 
     culprits: Sequence[RankEvidence]

@@ -33,18 +33,18 @@ class _RankHistory:
     process: Process
     use: proc_stats.ResourceUse
     active_at: float
-    moved: float
+    progressed_at: float
     said: tuple[int, str, int] | None = None
-    base: int | None = None
+    initial_steps: int | None = None
     """Steps that were done when it had started."""
     stack: Sequence[StackFrame] = ()
     source: str = ""
     place: tuple[str, str] | None = None
-    since: float = 0.0
+    at_place_since: float = 0.0
     state: str = "R"
 
     @property
-    def waits(self) -> bool:
+    def waits_for_horizon(self) -> bool:
         """For leave to go on."""
         return self.said is not None and self.said[1] == "waiting"
 
@@ -67,7 +67,7 @@ class RankMonitor:
         self._every = min(max(timeout / 16, 0.25), 2.0)
         self.now = 0.0
         """In seconds, in which this process was awake."""
-        self.standing: Activity = "moving"
+        self.activity: Activity = "moving"
         self._processes = processes
         self._progress = progress
         self._ranks: dict[int, _RankHistory] = {}
@@ -87,12 +87,12 @@ class RankMonitor:
             return
         slept = self._advance()
         self._register_ranks(pids, ended)
-        self._hear()
+        self._read_progress()
         if self._dumps is None and (slept or self.now - self._sampled >= self._every):
             self._sample(counts=not slept)
-            self.standing = self._activity_now()
+            self.activity = self._activity_now()
 
-    def ask(self) -> None:
+    def request_stacks(self) -> None:
         """Have the ranks write their stacks."""
         quiet = f"nothing has moved for {self._quiet():.0f} s"
         self._dumps = {}
@@ -108,7 +108,7 @@ class RankMonitor:
         )
         return StackDump(process, path, title, () if can_answer else proc_stats.describe(process.pid))
 
-    def answer(self) -> list[RankEvidence] | None:
+    def collect_evidence(self) -> list[RankEvidence] | None:
         """What is known of each rank, once those that were asked have answered."""
         if self._dumps is None or not all(dump.is_ready() for dump in self._dumps.values()):
             return None
@@ -138,16 +138,16 @@ class RankMonitor:
             elif rank not in self._ranks and (process := process_of(pid)) is not None:
                 self._ranks[rank] = _RankHistory(process, proc_stats.use(pid), self.now, self.now)
 
-    def _hear(self) -> None:
+    def _read_progress(self) -> None:
         """How far the ranks are; of a program only what they use tells."""
         if self._progress is None:
             return
         for local, rank in enumerate(sorted(self._ranks)):
             known, said = self._ranks[rank], self._progress(local)
             if said != known.said:
-                known.moved = self.now
-                if known.base is None and said[1] != "starting":
-                    known.base = said[0]
+                known.progressed_at = self.now
+                if known.initial_steps is None and said[1] != "starting":
+                    known.initial_steps = said[0]
             known.said = said
 
     def _sample(self, *, counts: bool) -> None:
@@ -169,9 +169,13 @@ class RankMonitor:
         """Whether it is worth asking for stacks."""
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
         if self._progress is not None:
-            quiet = [self.now - known.moved for known in here if not known.waits]
+            quiet = [self.now - known.progressed_at for known in here if not known.waits_for_horizon]
             return (
-                "moving" if any(silent < self.timeout for silent in quiet) else "still" if here else "perhaps"
+                "moving"
+                if any(silent_seconds < self.timeout for silent_seconds in quiet)
+                else "still"
+                if here
+                else "perhaps"
             )
         still = [known for known in here if self.now - known.active_at >= self.timeout / 2]
         if not all(known in still or self._is_device(known) for known in here):
@@ -180,7 +184,7 @@ class RankMonitor:
 
     def _quiet(self) -> float:
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
-        since = [known.active_at if self._progress is None else known.moved for known in here]
+        since = [known.active_at if self._progress is None else known.progressed_at for known in here]
         return self.now - max(since, default=self.now)
 
     def _note(self, rank: int, stack: Sequence[StackFrame]) -> None:
@@ -190,26 +194,29 @@ class RankMonitor:
         found = RankEvidence(rank, stack=stack, source=known.source, device=self._is_device(known))
         place = found.operation, found.place
         if place != known.place or not stack:
-            known.place, known.since = place, self.now
+            known.place, known.at_place_since = place, self.now
 
     def _evidence_of(self, rank: int) -> RankEvidence:
         known = self._ranks.get(rank)
         if rank in self._left or known is None:
             pid = None if known is None else known.process.pid
-            return RankEvidence(rank, pid, left=True, idle=self.now - self._left.get(rank, self.now))
+            return RankEvidence(
+                rank, pid, has_ended=True, idle_seconds=self.now - self._left.get(rank, self.now)
+            )
         step, phase, _ = known.said or (None, None, 0)
         return RankEvidence(
             rank,
             known.process.pid,
             known.state,
-            idle=self.now - known.active_at,
+            idle_seconds=self.now - known.active_at,
             device=self._is_device(known),
             stack=known.stack,
             source=known.source,
-            still=self.now - known.since,
+            still=self.now - known.at_place_since,
             step=step,
             phase=phase,
-            silent=self.now - known.moved,
-            fresh=step is not None and step == (known.base if known.base is not None else step),
+            silent_seconds=self.now - known.progressed_at,
+            before_first_step=step is not None
+            and step == (known.initial_steps if known.initial_steps is not None else step),
             file=str(stack_file(self.attempt, rank)),
         )

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import spans
-from .rank_evidence import RankEvidence, Verdict
+from .rank_evidence import HangVerdict, RankEvidence
 
 _SHOWN = 3
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}
 
 
-def hang_error(verdict: Verdict, world_size: int, timeout: float) -> HangError:
+def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangError:
     """The failure card of a hang: at most twelve lines."""
     heads = [_culprit(rank, world_size) for rank in verdict.culprits[:_SHOWN]]
     more = len(verdict.culprits) - len(heads)
@@ -29,7 +29,7 @@ def hang_error(verdict: Verdict, world_size: int, timeout: float) -> HangError:
     return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{wish}")
 
 
-def warning(verdict: Verdict, timeout: float) -> str:
+def hang_warning(verdict: HangVerdict, timeout: float) -> str:
     """One line, while there is time left."""
     who = "; ".join(f"rank {rank.rank} {_doing(rank)}" for rank in verdict.culprits[:_SHOWN])
     others = "; ".join(_waiting(verdict))
@@ -48,7 +48,7 @@ def _on(rank: RankEvidence) -> str:
 
 def _doing(rank: RankEvidence) -> str:
     at = f" at {_short(rank.place)}" if rank.place else ""
-    if rank.left:
+    if rank.has_ended:
         return "has ended with status 0"
     if rank.state in _STATES:
         return f"is {_STATES[rank.state]}"
@@ -64,11 +64,11 @@ def _progress(rank: RankEvidence) -> str:
     return f", in phase {rank.phase}{steps}"
 
 
-def _after(verdict: Verdict) -> str:
+def _after(verdict: HangVerdict) -> str:
     return f"for {verdict.seconds:.0f} s"
 
 
-def _waiting(verdict: Verdict) -> Sequence[str]:
+def _waiting(verdict: HangVerdict) -> Sequence[str]:
     """Others by where they wait; what most do comes first."""
     places = Counter((rank.operation, rank.place) for rank in verdict.waiting)
     lines = []

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from .rank_evidence import RankEvidence, Verdict
+from .rank_evidence import HangVerdict, RankEvidence
 
-PATIENCE = 3
+SLOW_PHASE_FACTOR = 3
 """Times the timeout for a rank that starts, does its first step, writes a checkpoint, ends or computes."""
 _SLOW_PHASES = ("starting", "checkpoint", "ending")
 _WARNED_AT = 0.5
@@ -20,21 +20,21 @@ _STILL_SHARE = 0.4  # of the timeout, between two looks that are half of it apar
 _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
 
 
-def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | None:
+def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
     """Whether a training hangs.
 
     Args:
         ranks: of all nodes.
         timeout: seconds without progress.
     """
-    present = [rank for rank in ranks if not rank.left and rank.phase != "waiting"]
-    if not present or any(rank.silent < timeout or rank.under_debugger for rank in present):
+    present = [rank for rank in ranks if not rank.has_ended and rank.phase != "waiting"]
+    if not present or any(rank.silent_seconds < timeout or rank.under_debugger for rank in present):
         return None
     waiting = [rank for rank in present if _waits(rank, present, timeout)]
     others = [rank for rank in present if rank not in waiting]
     if any(_may_go_on(rank, timeout) for rank in others):
         return None
-    seconds = min(rank.silent for rank in present)
+    seconds = min(rank.silent_seconds for rank in present)
     return _verdict(_of_training(others, waiting, ranks), ranks, seconds)
 
 
@@ -50,18 +50,18 @@ def _waits(rank: RankEvidence, present: Sequence[RankEvidence], timeout: float) 
 
 
 def _is_busy(rank: RankEvidence, timeout: float) -> bool:
-    return rank.idle < min(_BUSY_SHARE * timeout, _BUSY_SECONDS)
+    return rank.idle_seconds < min(_BUSY_SHARE * timeout, _BUSY_SECONDS)
 
 
 def _may_go_on(rank: RankEvidence, timeout: float) -> bool:
     """Whether a rank that waits for nobody may still be at its work."""
     if rank.stopped:
         return False
-    patient = rank.phase in _SLOW_PHASES or rank.fresh
-    if patient and rank.idle < timeout:
+    patient = rank.phase in _SLOW_PHASES or rank.before_first_step
+    if patient and rank.idle_seconds < timeout:
         return True  # it was compiling, tokenising or writing not long ago
     slow = patient or _is_busy(rank, timeout)
-    return slow and rank.silent < PATIENCE * timeout
+    return slow and rank.silent_seconds < SLOW_PHASE_FACTOR * timeout
 
 
 def _of_training(
@@ -73,7 +73,7 @@ def _of_training(
     if others:
         least = min(rank.step or 0 for rank in others)
         return [rank for rank in others if (rank.step or 0) == least]
-    if left := [rank for rank in ranks if rank.left]:
+    if left := [rank for rank in ranks if rank.has_ended]:
         return left
     least = min(rank.step or 0 for rank in waiting)
     late = [rank for rank in waiting if (rank.step or 0) == least]
@@ -93,7 +93,7 @@ def _odd(ranks: Sequence[RankEvidence], key: Callable[[RankEvidence], Hashable])
     return others if len(others) < count else []
 
 
-def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | None:
+def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
     """Whether the ranks of any program hang: a warning at half of the timeout.
 
     Args:
@@ -109,33 +109,35 @@ def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> Verdict | No
     apart = len({_where(rank) for rank in waiting}) > 1
     if not culprits and not apart:
         return None
-    seconds = min(rank.idle for rank in [*others, *(w for w in waiting if not w.device)] or waiting)
-    stayed = all(rank.still >= _STILL_SHARE * timeout for rank in ranks if not (rank.left or rank.stopped))
+    seconds = min(rank.idle_seconds for rank in [*others, *(w for w in waiting if not w.device)] or waiting)
+    stayed = all(
+        rank.still >= _STILL_SHARE * timeout for rank in ranks if not (rank.has_ended or rank.stopped)
+    )
     return _verdict(culprits, ranks, seconds, certain=stayed and seconds >= timeout)
 
 
 def _is_inside(rank: RankEvidence, half: float) -> bool:
     """Inside a collective, and not because it has just come there."""
-    if rank.left or rank.stopped or not rank.operation:
+    if rank.has_ended or rank.stopped or not rank.operation:
         return False
-    return rank.device or rank.idle >= half
+    return rank.device or rank.idle_seconds >= half
 
 
 def _is_stuck(rank: RankEvidence, half: float) -> bool:
     """It cannot come, or shows no sign of it. A rank whose stack could not be had gets the benefit of the doubt."""
-    known = rank.left or rank.stopped or rank.state == "D" or bool(rank.stack)
-    return known and rank.idle >= half
+    known = rank.has_ended or rank.stopped or rank.state == "D" or bool(rank.stack)
+    return known and rank.idle_seconds >= half
 
 
 def _of_program(others: Sequence[RankEvidence], waiting: Sequence[RankEvidence]) -> Sequence[RankEvidence]:
     """One that left may have been free to; one that is there and does nothing is the likelier cause."""
     stopped = [rank for rank in others if rank.stopped]
-    there = [rank for rank in others if not rank.left]
+    there = [rank for rank in others if not rank.has_ended]
     return stopped or there or others or _odd(waiting, _where)
 
 
 def _verdict(
     culprits: Sequence[RankEvidence], ranks: Sequence[RankEvidence], seconds: float, *, certain: bool = True
-) -> Verdict:
-    waiting = [rank for rank in ranks if rank not in culprits and not rank.left]
-    return Verdict(culprits, waiting, seconds, certain)
+) -> HangVerdict:
+    waiting = [rank for rank in ranks if rank not in culprits and not rank.has_ended]
+    return HangVerdict(culprits, waiting, seconds, certain)

@@ -14,7 +14,7 @@ from ...training.checkpoint import list_checkpoints, step_of
 from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
 from .continuation_policy import SHORT_SECONDS, End, EndCause
-from .time_limit import LIMIT
+from .time_limit import TIME_LIMIT_REASON
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 _NOT_ITS_DOING = ("preempted", "requeued", "lost")
@@ -102,7 +102,7 @@ def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | Non
 
 def _stopped(by: str) -> EndCause:
     """A stop by its origin: the clock, SLURM's warning before the time limit, another signal, or a person."""
-    if by == LIMIT or by.startswith("SIGUSR1"):
+    if by == TIME_LIMIT_REASON or by.startswith("SIGUSR1"):
         return "limit"
     return "signal" if by.startswith("SIG") else "asked"
 

@@ -15,11 +15,11 @@ from ...data.common import UsageError
 from ..config import resolve
 from ..console import run_with_error_card, say
 from ..machine import read_machine
-from ..options import Nodes
+from ..options import NodeOptions
 from ..script import ScriptRequest
 from ..script import run as run_script
 from ..slurm import JobSpec, current_job_start, read_job, step_environment
-from ..train import Request, SubmittedRun
+from ..train import SubmittedRun, TrainRequest
 from ..train import training_run as local
 from .allocation_check import verify
 from .time_limit import TimeLimitWatch
@@ -41,7 +41,7 @@ def serve(folder: Path) -> int:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
         )
-    nodes = Nodes(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
+    nodes = NodeOptions(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
     node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
     environment = step_environment(os.environ)
     os.environ.clear()
@@ -53,12 +53,12 @@ def serve(folder: Path) -> int:
     return (_train if job.kind == "train" else _run)(folder, job, start.job, nodes)
 
 
-def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
+def _train(folder: Path, job: JobSpec, number: str, nodes: NodeOptions) -> int:
     resolved = replace(resolve(str(folder / "config.yaml"), []), name=folder.name, base=Path(job.base))
     time_limit = TimeLimitWatch(number, folder)
     time_limit.start()
     submitted = SubmittedRun(folder, job.wandb_id, time_limit.keep)
-    request = Request(
+    request = TrainRequest(
         job.gpus,
         job.cpu,
         json=False,
@@ -73,7 +73,7 @@ def _train(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
         time_limit.close()
 
 
-def _run(folder: Path, job: JobSpec, number: str, nodes: Nodes) -> int:
+def _run(folder: Path, job: JobSpec, number: str, nodes: NodeOptions) -> int:
     time_limit = TimeLimitWatch(number, folder, job.supervision.grace)
     time_limit.start()
     try:

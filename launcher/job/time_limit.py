@@ -19,7 +19,7 @@ from ..runs import record_stop_reason, write_request
 from ..slurm import SlurmError
 from ..slurm import client as slurm_client
 
-LIMIT = "the job's time limit"
+TIME_LIMIT_REASON = "the job's time limit"
 _ASK_SECONDS = 60.0
 _SOONER = 10  # near the end it is asked that often in what is left: an administrator may shorten it
 _SOONEST = 2.0
@@ -40,7 +40,7 @@ class StepPace:
         self._seconds: deque[float] = deque(maxlen=_KEPT)
         self._last: tuple[float, int] | None = None
 
-    def see(self, now: float, steps: int) -> None:
+    def add_sample(self, now: float, steps: int) -> None:
         """Note that ``steps`` are done at ``now``."""
         if self._last is None or steps < self._last[1]:
             self._last = now, steps
@@ -56,7 +56,7 @@ class StepPace:
         return ordered[int(_RARE * (len(ordered) - 1))] if ordered else 0.0
 
 
-def margin(step: float, checkpoint: float, kill_wait: float, whole: float) -> float:
+def stop_margin(step: float, checkpoint: float, kill_wait: float, whole: float) -> float:
     """Seconds before the end at which to stop.
 
     Args:
@@ -110,23 +110,23 @@ class TimeLimitWatch:
     def is_due(self) -> bool:
         """Whether it is time to stop."""
         left = self.seconds_left
-        return left is not None and left < self.margin
+        return left is not None and left < self.stop_margin
 
     @property
-    def margin(self) -> float:
+    def stop_margin(self) -> float:
         """Seconds before the end at which to stop."""
         whole = 0.0 if self._end is None else max(0.0, self._end - self._started)
         longest = max(self._checkpoints, default=_UNKNOWN_SECONDS)
         checkpoint = longest if self._grace is None else self._grace / 1.5
-        return margin(self.pace.slow, checkpoint, self._kill_wait, whole)
+        return stop_margin(self.pace.slow, checkpoint, self._kill_wait, whole)
 
     def keep(self, control: HorizonControl) -> None:
         """Stop a training in time; called many times a second."""
-        self.pace.see(time.monotonic(), control.steps)
+        self.pace.add_sample(time.monotonic(), control.steps)
         if not control.stopping and self.is_due:
             left = self.seconds_left or 0.0
-            record_stop_reason(self._folder, LIMIT)
-            control.stop(f"{LIMIT}, in {left:.0f} s")
+            record_stop_reason(self._folder, TIME_LIMIT_REASON)
+            control.stop(f"{TIME_LIMIT_REASON}, in {left:.0f} s")
 
     def _watch(self) -> None:
         asked = 0.0
@@ -140,7 +140,7 @@ class TimeLimitWatch:
                 self._look()
             if self._grace is not None and self.is_due and not self._told:
                 self._told = True
-                write_request(self._folder, "stop", LIMIT)
+                write_request(self._folder, "stop", TIME_LIMIT_REASON)
             self._over.wait(_LOOK_SECONDS)
 
     def _ask(self) -> None:

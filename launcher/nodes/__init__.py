@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .follower import following as following
-    from .follower import seen as seen
+    from .follower import join_as_follower as join_as_follower
+    from .follower import wait_until_visible as wait_until_visible
     from .leader import LeaderSession as LeaderSession
     from .leader import lead_nodes as lead_nodes
     from .network_interfaces import interface_of as interface_of
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .peers import FollowerPeers as FollowerPeers
     from .peers import LeaderPeers as LeaderPeers
     from .peers import SingleNode as SingleNode
-    from .rendezvous import awaited as awaited
+    from .rendezvous import await_message as await_message
     from .rendezvous import rendezvous_key as rendezvous_key
 else:
     __getattr__ = lazy_exports(__name__)

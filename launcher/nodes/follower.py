@@ -13,18 +13,18 @@ from ...data.common import LockstepError, RankLostError
 from ..console import print_failure_card, say
 from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
-from ..options import Nodes
-from .leader import about
+from ..options import NodeOptions
+from .leader import launch_signature
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
 from .peers import FollowerPeers
-from .rendezvous import awaited, ended, join
+from .rendezvous import await_message, error_from_message, join_leader
 
 _FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
 _LAST_WORD_SECONDS = 30.0
 
 
-class Node:
+class FollowerSession:
     """This node, once it has met node 0.
 
     Args:
@@ -34,23 +34,23 @@ class Node:
         world: of this node.
     """
 
-    def __init__(self, link: PeerLink, layout: NodeLayout, nodes: Nodes, world: World) -> None:
+    def __init__(self, link: PeerLink, node_layout: NodeLayout, nodes: NodeOptions, world: World) -> None:
         self.link = link
-        self.layout = layout
-        self.world = replace(world, nodes=layout.processes, node=nodes.rank)
-        self.peers = FollowerPeers(link, layout, nodes.rank, nodes.timeout)
+        self.layout = node_layout
+        self.world = replace(world, nodes=node_layout.processes, node=nodes.rank)
+        self.peers = FollowerPeers(link, node_layout, nodes.rank, nodes.timeout)
 
-    def prepared(self, fingerprint: Callable[[], str]) -> None:
+    def prepare_data(self, fingerprint: Callable[[], str]) -> None:
         """Prepare the data when node 0 says so, and tell it what it is."""
-        awaited(self.link, "prepare")
+        await_message(self.link, "prepare")
         host = socket.gethostname()
         try:
-            self.peers.tell("prepared", host=host, fingerprint=fingerprint())
+            self.peers.send("prepared", host=host, fingerprint=fingerprint())
         except LockstepError as error:
-            self.peers.tell("prepared", host=host, error=error.message)
+            self.peers.send("prepared", host=host, error=error.message)
             raise
 
-    def conclude(self, end: AttemptEnd) -> int:
+    def report_end(self, end: AttemptEnd) -> int:
         """What node 0 says of the end, or that it is gone; the exit status."""
         error, status = self._final_word_of_leader(end)
         if error is not None:
@@ -72,7 +72,7 @@ class Node:
             time.sleep(0.01)
         if told.get("kind") == "end":
             status = int(told["exit_code"])
-            return (ended(told) if told["error"] else None), status
+            return (error_from_message(told) if told["error"] else None), status
         why = told.get("lost") or "the agent, which starts the ranks, ended"
         lost = RankLostError(
             f"node 0 ({self.layout.hosts[0]}, {self.layout.address}) was lost: {why}; exit status 4",
@@ -82,7 +82,9 @@ class Node:
 
 
 @contextmanager
-def following(nodes: Nodes, find: Callable[[], Path | None], kind: str, world: World) -> Iterator[Node]:
+def join_as_follower(
+    nodes: NodeOptions, find: Callable[[], Path | None], kind: str, world: World
+) -> Iterator[FollowerSession]:
     """Meet node 0; the link is closed when the block is left.
 
     Args:
@@ -91,18 +93,18 @@ def following(nodes: Nodes, find: Callable[[], Path | None], kind: str, world: W
         kind: ``train`` or ``run``.
         world: of this node.
     """
-    link, layout = join(nodes, find, about(kind, world), world.processes)
-    node = Node(link, layout, nodes, world)
-    ranks = layout.ranks_of(nodes.rank)
+    link, node_layout = join_leader(nodes, find, launch_signature(kind, world), world.processes)
+    node = FollowerSession(link, node_layout, nodes, world)
+    ranks = node_layout.ranks_of(nodes.rank)
     which = f"node {nodes.rank} of {nodes.count}, ranks {ranks[0]} to {ranks[-1]}"
-    say([f"{layout.run}: {which}; node 0 is {layout.hosts[0]}"])
+    say([f"{node_layout.run}: {which}; node 0 is {node_layout.hosts[0]}"])
     try:
         yield node
     finally:
         node.peers.close()
 
 
-def seen(folder: Path) -> Path:
+def wait_until_visible(folder: Path) -> Path:
     """A folder that node 0 has made, once this node sees it.
 
     Raises:

@@ -11,12 +11,12 @@ from typing import Any
 
 from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
 from ..machine import World
-from ..options import Nodes
+from ..options import NodeOptions
 from .peers import LeaderPeers, SingleNode
-from .rendezvous import gather, refuse
+from .rendezvous import await_followers, refuse_node
 
 
-def about(kind: str, world: World) -> dict[str, Any]:
+def launch_signature(kind: str, world: World) -> dict[str, Any]:
     """What has to be the same on every node."""
     return {"kind": kind, "version": sys.modules["lockstep"].__dict__["__version__"], "device": world.device}
 
@@ -33,7 +33,7 @@ class LeaderSession:
         self.world = world
         self.peers = peers
 
-    def agree(self, fingerprint: str) -> None:
+    def agree_on_data(self, fingerprint: str) -> None:
         """Have every node prepare its data, now that downloads are through, and see that it is the same.
 
         Raises:
@@ -41,7 +41,7 @@ class LeaderSession:
         """
         if not isinstance(self.peers, LeaderPeers):
             return
-        self.peers.tell("prepare")
+        self.peers.send("prepare")
         for node, reply in self.peers.ask("prepared").items():
             if "error" in reply:
                 raise DamagedError(f"node {node} ({reply['host']}): {reply['error']}", "see its own words")
@@ -51,14 +51,14 @@ class LeaderSession:
                     "let data.root be the same storage on every node",
                 )
 
-    def end(self, failure: LockstepError | None, status: int) -> None:
+    def announce_end(self, failure: LockstepError | None, status: int) -> None:
         """Tell the others how it ended."""
-        self.peers.tell("end", error=None if failure is None else failure.to_json(), exit_code=status)
+        self.peers.send("end", error=None if failure is None else failure.to_json(), exit_code=status)
 
 
 @contextmanager
 def lead_nodes(
-    nodes: Nodes, folder: Path, kind: str, world: World, *, shared: bool
+    nodes: NodeOptions, folder: Path, kind: str, world: World, *, shared: bool
 ) -> Iterator[LeaderSession]:
     """Meet the other nodes; whatever ends the block unforeseen is told to them.
 
@@ -72,25 +72,27 @@ def lead_nodes(
     if nodes.count == 1:
         yield LeaderSession(world, SingleNode())
         return
-    links, layout = gather(nodes, folder, about(kind, world), world.processes)
-    if shared and not layout.shared:
+    links, node_layout = await_followers(nodes, folder, launch_signature(kind, world), world.processes)
+    if shared and not node_layout.shared:
         error = UsageError(
             f"not every node sees the run folder {folder}",
             "let LOCKSTEP_RUNS be the same shared storage on every node",
         )
         for link in links.values():
-            refuse(link, error)
+            refuse_node(link, error)
         raise error
-    leader = LeaderPeers(links, layout, nodes.timeout)
-    leader.tell("layout", **asdict(layout))
-    lead = LeaderSession(replace(world, nodes=layout.processes, node=0), leader)
+    leader = LeaderPeers(links, node_layout, nodes.timeout)
+    leader.send("layout", **asdict(node_layout))
+    session = LeaderSession(replace(world, nodes=node_layout.processes, node=0), leader)
     try:
-        yield lead
+        yield session
     except LockstepError as error:
-        lead.end(error, error.exit_status)
+        session.announce_end(error, error.exit_status)
         raise
     except BaseException as error:
-        lead.end(RankLostError(f"node 0 ended: {type(error).__name__}", ""), RankLostError.exit_status)
+        session.announce_end(
+            RankLostError(f"node 0 ended: {type(error).__name__}", ""), RankLostError.exit_status
+        )
         raise
     finally:
         leader.close()

@@ -13,7 +13,7 @@ _RECORD = 40  # bytes of one struct ifreq on 64-bit Linux: a name of 16, then a 
 _MOST = 256
 
 
-def addresses() -> list[tuple[str, str]]:
+def interface_addresses() -> list[tuple[str, str]]:
     """(interface, address) of every interface that is up; IPv4 first, link-local IPv6 left out."""
     return [*_version_4(), *_version_6()]
 
@@ -46,11 +46,11 @@ def _version_6() -> list[tuple[str, str]]:
 
 def interface_of(address: str) -> str | None:
     """The name of the interface that has this address; None where none has it, as behind a translated one."""
-    return next((name for name, own in addresses() if own == address), None)
+    return next((name for name, own in interface_addresses() if own == address), None)
 
 
 def reachable_addresses() -> list[str]:
     """Addresses that other machines may reach, and for programs on this one the loopback's, last."""
-    every = [address for _, address in addresses()]
+    every = [address for _, address in interface_addresses()]
     loopback = [address for address in every if ipaddress.ip_address(address).is_loopback]
     return [address for address in every if address not in loopback] + loopback[:1]

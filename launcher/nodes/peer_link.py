@@ -51,7 +51,7 @@ class PeerLink:
         """Why it is; empty while it is open."""
 
     @property
-    def own(self) -> str:
+    def local_address(self) -> str:
         """This side's address."""
         return str(self._socket.getsockname()[0])
 
@@ -152,7 +152,7 @@ def handshake_as_leader(connection: socket.socket, secret: bytes) -> PeerLink:
     return PeerLink(connection, _proof(secret, b"link", mine, theirs).encode(), 0)
 
 
-def answer(connection: socket.socket, secret: bytes) -> PeerLink:
+def handshake_as_follower(connection: socket.socket, secret: bytes) -> PeerLink:
     """The other nodes' part of the handshake.
 
     Raises:

@@ -27,7 +27,7 @@ Message = dict[str, Any]
 class SingleNode:
     """There are no other nodes."""
 
-    decides = True
+    is_leader = True
     """Whether this node's supervisor decides about ends."""
     address = "127.0.0.1"
     """Of node 0, where the store of the ranks listens."""
@@ -38,11 +38,11 @@ class SingleNode:
     """What node 0 has said of the end, on a node that follows it."""
 
     @property
-    def own(self) -> str:
+    def local_address(self) -> str:
         """This node's address on the interface that the nodes meet on."""
         return self.address
 
-    def total(self, processes: int) -> int:
+    def total_ranks(self, processes: int) -> int:
         """Count the ranks whose ends this node has to know of, with ``processes`` of its own."""
         return processes
 
@@ -57,7 +57,7 @@ class SingleNode:
     def report_rank(self, message: Mapping[str, Any], attempt: Path) -> None:
         """Tell node 0 how a rank of this node is doing; nobody where this is node 0."""
 
-    def tell(self, kind: str, **values: Any) -> None:
+    def send(self, kind: str, **values: Any) -> None:
         """Say something to all others."""
 
     def share_horizon(self, horizon: tuple[int, int, bool]) -> None:
@@ -93,17 +93,17 @@ class LeaderPeers(SingleNode):
         timeout: seconds of silence after which a node counts as lost.
     """
 
-    def __init__(self, links: dict[int, PeerLink], layout: NodeLayout, timeout: float) -> None:
+    def __init__(self, links: dict[int, PeerLink], node_layout: NodeLayout, timeout: float) -> None:
         self._links = links
-        self._layout = layout
+        self._layout = node_layout
         self._timeout = timeout
         self._heartbeat = _Heartbeat(self.links)
-        self.address = layout.address
-        self.nodes = len(layout.processes)
+        self.address = node_layout.address
+        self.nodes = len(node_layout.processes)
         self._shared: tuple[int, int, bool] | None = None
         self._attempt = ""
 
-    def total(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
+    def total_ranks(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
         """Count all ranks."""
         return sum(self._layout.processes)
 
@@ -111,7 +111,7 @@ class LeaderPeers(SingleNode):
         """Yield the open links."""
         return iter([link for link in self._links.values() if not link.closed])
 
-    def tell(self, kind: str, **values: Any) -> None:
+    def send(self, kind: str, **values: Any) -> None:
         """Say something to all others."""
         self._attempt = values.get("attempt", self._attempt)
         for link in self.links():
@@ -163,7 +163,7 @@ class LeaderPeers(SingleNode):
         if horizon != self._shared:
             self._shared = horizon
             step, checkpoint_at, final = horizon
-            self.tell("horizon", horizon=step, checkpoint_at=checkpoint_at, final=final)
+            self.send("horizon", horizon=step, checkpoint_at=checkpoint_at, final=final)
 
     def close(self) -> None:
         """End the links, after what is still to be said."""
@@ -182,20 +182,20 @@ class FollowerPeers(SingleNode):
         timeout: seconds of silence after which node 0 counts as lost.
     """
 
-    decides = False
+    is_leader = False
 
-    def __init__(self, link: PeerLink, layout: NodeLayout, node: int, timeout: float) -> None:
+    def __init__(self, link: PeerLink, node_layout: NodeLayout, node: int, timeout: float) -> None:
         self._link = link
-        self._own = link.own
+        self._own = link.local_address
         self._timeout = timeout
         self._asked_to_stop = False
         self._best_clock_sample: tuple[int, int] | None = None
         self._heartbeat = _Heartbeat(self.links)
-        self.address = layout.address
-        self.node, self.nodes = node, len(layout.processes)
+        self.address = node_layout.address
+        self.node, self.nodes = node, len(node_layout.processes)
 
     @property
-    def own(self) -> str:
+    def local_address(self) -> str:
         """This node's end of the link."""
         return self._own
 
@@ -203,7 +203,7 @@ class FollowerPeers(SingleNode):
         """Yield the link to node 0, while it is open."""
         return iter([] if self._link.closed else [self._link])
 
-    def tell(self, kind: str, **values: Any) -> None:
+    def send(self, kind: str, **values: Any) -> None:
         """Say something to node 0."""
         self._link.send(kind, **values)
 
@@ -212,7 +212,7 @@ class FollowerPeers(SingleNode):
         for message in self._link.receive():
             kind = message["kind"]
             if kind == "pong":
-                self._measure(message["sent"], message["now"])
+                self._update_clock_offset(message["sent"], message["now"])
             elif kind == "end" or (kind == "kill" and self.leader_message is None):
                 self.leader_message = message
             elif kind not in ("ping", "kill"):
@@ -223,14 +223,14 @@ class FollowerPeers(SingleNode):
         if why and self.leader_message is None:
             self.leader_message = {"lost": why}
 
-    def _measure(self, sent: int, now: int) -> None:
+    def _update_clock_offset(self, sent: int, now: int) -> None:
         """Estimate how far node 0's clock is ahead of this one's: as the quickest answer tells it."""
         took = time.time_ns() - sent
         if self._best_clock_sample is None or took < self._best_clock_sample[0]:
             self._best_clock_sample = took, now - (sent + took // 2)
 
     @property
-    def offset(self) -> int:
+    def clock_offset_ns(self) -> int:
         """Nanoseconds that node 0's clock is ahead of this one's."""
         return self._best_clock_sample[1] if self._best_clock_sample else 0
 
@@ -239,14 +239,14 @@ class FollowerPeers(SingleNode):
         if self._asked_to_stop:
             return number != signal.SIGINT
         self._asked_to_stop = True
-        self.tell("stop", by=signal.Signals(number).name)
+        self.send("stop", by=signal.Signals(number).name)
         return True
 
     def report_rank(self, message: Mapping[str, Any], attempt: Path) -> None:
         """Tell node 0 of a rank, with the rank's own account where it ended badly, in node 0's time."""
         report = dict(message)
         if report["kind"] == "ended":
-            report["time_ns"] = time.time_ns() + self.offset
+            report["time_ns"] = time.time_ns() + self.clock_offset_ns
             if report["status"]:
                 report |= self._account(attempt, report["rank"])
         if report["kind"] in ("started", "done", "ended"):
@@ -256,7 +256,7 @@ class FollowerPeers(SingleNode):
         found: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             account = json.loads((attempt / f"error-{rank}.json").read_text(encoding="utf-8"))
-            account["time_ns"] += self.offset
+            account["time_ns"] += self.clock_offset_ns
             found["account"] = account
         with suppress(OSError), (attempt / f"rank-{rank}.log").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))

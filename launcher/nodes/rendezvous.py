@@ -26,10 +26,10 @@ from ...data.common import (
     error_from_json,
 )
 from ..console import say
-from ..options import Nodes
-from .network_interfaces import addresses, reachable_addresses
+from ..options import NodeOptions
+from .network_interfaces import interface_addresses, reachable_addresses
 from .node_layout import NodeLayout
-from .peer_link import LinkError, PeerLink, answer, handshake_as_leader
+from .peer_link import LinkError, PeerLink, handshake_as_follower, handshake_as_leader
 
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0
@@ -46,7 +46,7 @@ def rendezvous_key() -> bytes | None:
 
 
 @contextmanager
-def open_rendezvous(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
+def open_rendezvous(nodes: NodeOptions, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
     """Node 0's listening sockets, the secret, and the word that shows that a node sees the same run folder."""
     secret = rendezvous_key() or secrets.token_hex(16).encode()
     listening, word = _listen(nodes), secrets.token_hex(8)
@@ -66,7 +66,7 @@ def open_rendezvous(nodes: Nodes, folder: Path) -> Iterator[tuple[list[socket.so
             (folder / _FILE).unlink(missing_ok=True)
 
 
-def _listen(nodes: Nodes) -> list[socket.socket]:
+def _listen(nodes: NodeOptions) -> list[socket.socket]:
     """On the address that was given alone; else, until the others have come, on each of this machine's."""
     if not nodes.rendezvous:
         return [_bound(host, 0) for host in reachable_addresses()]
@@ -74,7 +74,7 @@ def _listen(nodes: Nodes) -> list[socket.socket]:
     try:
         return [_bound(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0], port)]
     except OSError as error:
-        own = ", ".join(address for _, address in addresses())
+        own = ", ".join(address for _, address in interface_addresses())
         raise MachineError(
             f"--rendezvous {nodes.rendezvous}: this node cannot listen there: {error.strerror or error}",
             f"on node 0 it has to be an address of its own ({own}) and a free port",
@@ -95,8 +95,8 @@ def _bound(host: str | int, port: int) -> socket.socket:
     return listener
 
 
-def gather(
-    nodes: Nodes, folder: Path, about: dict[str, Any], processes: int
+def await_followers(
+    nodes: NodeOptions, folder: Path, about: dict[str, Any], processes: int
 ) -> tuple[dict[int, PeerLink], NodeLayout]:
     """Node 0: wait for the others; the links to them, and what all have agreed on.
 
@@ -122,7 +122,7 @@ def gather(
             for node in [node for node, link in links.items() if link.receive() is None or link.closed]:
                 say([f"note: node {node} ({come[node]['host']}) went away again: {links.pop(node).closed}"])
             patience.wait()
-    address = links[1].own
+    address = links[1].local_address
     layout = NodeLayout(
         folder.name,
         (processes, *(int(come[node]["processes"]) for node in range(1, nodes.count))),
@@ -134,7 +134,7 @@ def gather(
     return links, layout
 
 
-def _missing(nodes: Nodes, links: dict[int, PeerLink], listening: list[socket.socket]) -> str:
+def _missing(nodes: NodeOptions, links: dict[int, PeerLink], listening: list[socket.socket]) -> str:
     missing = [node for node in range(1, nodes.count) if node not in links]
     names = f"node{'s' * (len(missing) != 1)} {', '.join(map(str, missing))} of {nodes.count}"
     return f"{names}, which can reach this one at {', '.join(map(_place, listening))}"
@@ -190,7 +190,7 @@ def _keep_alive(connection: socket.socket) -> None:
 
 def _admit(
     link: PeerLink,
-    nodes: Nodes,
+    nodes: NodeOptions,
     about: dict[str, Any],
     links: dict[int, PeerLink],
     come: dict[int, dict[str, Any]],
@@ -206,7 +206,7 @@ def _admit(
     elif hello["about"] != about:
         wrong = f"it would start {hello['about']}, and node 0 starts {about}"
     if wrong:
-        refuse(link, UsageError(f"node 0 has refused this node: {wrong}", "start it anew"))
+        refuse_node(link, UsageError(f"node 0 has refused this node: {wrong}", "start it anew"))
         return
     links[node], come[node] = link, hello
 
@@ -231,11 +231,11 @@ def _see_whether_all_are_reached(
                 "ranks connect to each other on any port: let no firewall stand between the nodes",
             )
             for link in links.values():
-                refuse(link, error)
+                refuse_node(link, error)
             raise error
 
 
-def refuse(link: PeerLink, error: LockstepError) -> None:
+def refuse_node(link: PeerLink, error: LockstepError) -> None:
     """Tell another node why it is over, and end the link."""
     link.send("end", error=error.to_json(), exit_code=error.exit_status)
     link.close()
@@ -276,8 +276,8 @@ def _taken(link: PeerLink, *kinds: str) -> dict[str, Any] | None:
     return None
 
 
-def join(
-    nodes: Nodes, find: Callable[[], Path | None], about: dict[str, Any], processes: int
+def join_leader(
+    nodes: NodeOptions, find: Callable[[], Path | None], about: dict[str, Any], processes: int
 ) -> tuple[PeerLink, NodeLayout]:
     """Another node: find node 0, and tell it of this one; the link to it, and what all have agreed on.
 
@@ -292,7 +292,7 @@ def join(
         LockstepError: node 0 has refused this node, or another one cannot be reached.
     """
     link, word = _find_leader(nodes, find)
-    with _bound(link.own, 0) as probe:
+    with _bound(link.local_address, 0) as probe:
         link.send(
             "hello",
             node=nodes.rank,
@@ -303,14 +303,14 @@ def join(
             word=word,
             probe=probe.getsockname()[:2],
         )
-        reach = awaited(link, "reach")
+        reach = await_message(link, "reach")
         link.send("reached", failed=unreachable_addresses(reach["places"]))
-        told = awaited(link, "layout")  # until then others may still try to reach this node
+        told = await_message(link, "layout")  # until then others may still try to reach this node
     processes_of_all, hosts = tuple(told["processes"]), tuple(told["hosts"])
     return link, NodeLayout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
 
 
-def awaited(link: PeerLink, kind: str) -> dict[str, Any]:
+def await_message(link: PeerLink, kind: str) -> dict[str, Any]:
     """The next message of this kind, however long it takes; what ends the launch is raised.
 
     Raises:
@@ -319,7 +319,7 @@ def awaited(link: PeerLink, kind: str) -> dict[str, Any]:
     while True:
         message = _taken(link, kind, "end")
         if message is not None and message["kind"] == "end":
-            raise ended(message)
+            raise error_from_message(message)
         if message is not None:
             return message
         if link.closed:
@@ -327,14 +327,14 @@ def awaited(link: PeerLink, kind: str) -> dict[str, Any]:
         time.sleep(_STEP_SECONDS)
 
 
-def ended(message: dict[str, Any]) -> LockstepError:
+def error_from_message(message: dict[str, Any]) -> LockstepError:
     """Node 0's error as it told it."""
     error = error_from_json(message["error"] or {})
     error.exit_status = int(message["exit_code"])
     return error
 
 
-def _find_leader(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
+def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
     """A link to node 0, tried again until it is there, and the word in the run folder, if that is seen."""
     why = "it has not said yet where it is"
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
@@ -349,7 +349,7 @@ def _find_leader(nodes: Nodes, find: Callable[[], Path | None]) -> tuple[PeerLin
             try:
                 connection = socket.create_connection((host, port), timeout=_REACH_SECONDS)
                 _keep_alive(connection)
-                return answer(connection, secret), str(document.get("word", ""))
+                return handshake_as_follower(connection, secret), str(document.get("word", ""))
             except socket.gaierror as error:
                 raise MachineError(
                     f"--rendezvous {nodes.rendezvous}: {host}: {error.strerror}", "give an address instead"

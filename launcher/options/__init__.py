@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .multi_node import Nodes as Nodes
+    from .multi_node import NodeOptions as NodeOptions
     from .supervision import SupervisionOptions as SupervisionOptions
 else:
     __getattr__ = lazy_exports(__name__)

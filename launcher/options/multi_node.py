@@ -10,7 +10,7 @@ _PORTS = range(1, 65_536)
 
 
 @dataclass(frozen=True)
-class Nodes:
+class NodeOptions:
     """A launch over several machines, each of which was given the same command but for its rank."""
 
     count: int = 1
@@ -23,7 +23,7 @@ class Nodes:
     """Seconds of silence after which another node counts as lost."""
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this is node 0."""
         return self.rank == 0
 

@@ -13,8 +13,15 @@ from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
 from ..console import print_failure_card, say
 from ..machine import Reservation, World, reserved
-from ..nodes import SingleNode, awaited, following, lead_nodes, rendezvous_key, seen
-from ..options import Nodes, SupervisionOptions
+from ..nodes import (
+    SingleNode,
+    await_message,
+    join_as_follower,
+    lead_nodes,
+    rendezvous_key,
+    wait_until_visible,
+)
+from ..options import NodeOptions, SupervisionOptions
 from ..process import user_umask
 from ..runs import Hold, create_run, held, program_stem, runs_root
 from ..supervisor import (
@@ -44,7 +51,7 @@ class ScriptRequest:
     cpu: int | None
     name: str | None = None
     start: str = "fork"
-    nodes: Nodes = field(default_factory=Nodes)
+    nodes: NodeOptions = field(default_factory=NodeOptions)
     supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
     folder: Path | None = None
     """Of the run, where ``launch submit`` has made it; else it is made here."""
@@ -61,26 +68,26 @@ def run(request: ScriptRequest) -> int:
     request.nodes.check()
     _refuse_strangers(request)
     with reserved(request.gpus, request.cpu, request.name or "") as reservation:
-        if not request.nodes.leads:
+        if not request.nodes.is_leader:
             return _follow(request, reservation, source)
         folder = request.folder or create_run(request.name, request.stem)
         reservation.name(folder.name)
         with (
-            held(folder) as hold,
-            lead_nodes(request.nodes, folder, "run", reservation.world, shared=False) as lead,
+            held(folder) as run_lock,
+            lead_nodes(request.nodes, folder, "run", reservation.world, shared=False) as session,
         ):
-            write_json(folder / "run.json", _describe(request, lead.world))
-            say(_summary(folder, request, lead.world))
+            write_json(folder / "run.json", _describe(request, session.world))
+            say(_summary(folder, request, session.world))
             attempt = next_attempt_folder(folder, "attempt")
             attempt.mkdir(mode=0o700)
             launch, script = _launch(
-                attempt, request, lead.world, source, reservation.descriptors, hold, lead.peers
+                attempt, request, session.world, source, reservation.descriptors, run_lock, session.peers
             )
             with launch:
                 failure = launch.run(script)
-            hold.check()
-            write_json(folder / "outcome.json", _outcome(folder, lead.world, failure))
-            lead.end(failure, 0 if failure is None else failure.exit_status)
+            run_lock.check()
+            write_json(folder / "outcome.json", _outcome(folder, session.world, failure))
+            session.announce_end(failure, 0 if failure is None else failure.exit_status)
     if isinstance(failure, StoppedScriptError):
         say([failure.message])
     elif failure is not None:
@@ -105,22 +112,24 @@ def _follow(request: ScriptRequest, reservation: Reservation, source: str) -> in
     """Run it as another node than node 0, which decides everything; the exit status."""
     named = request.folder or runs_root() / (request.name or "")
     nodes = request.nodes
-    with following(nodes, lambda: named if named.is_dir() else None, "run", reservation.world) as node:
-        shared = node.layout.shared
-        folder = named if shared else create_run(f"{node.layout.run}.node-{nodes.rank}", "run")
-        go = awaited(node.link, "go")
+    with join_as_follower(
+        nodes, lambda: named if named.is_dir() else None, "run", reservation.world
+    ) as follower:
+        shared = follower.layout.shared
+        folder = named if shared else create_run(f"{follower.layout.run}.node-{nodes.rank}", "run")
+        go = await_message(follower.link, "go")
         attempt = folder / go["attempt"]
         if shared:
-            seen(attempt)
+            wait_until_visible(attempt)
         else:
             attempt.mkdir(mode=0o700)
-            write_json(folder / "run.json", _describe(request, node.world))
+            write_json(folder / "run.json", _describe(request, follower.world))
         launch, script = _launch(
-            attempt, request, node.world, source, reservation.descriptors, None, node.peers
+            attempt, request, follower.world, source, reservation.descriptors, None, follower.peers
         )
         with launch:
             end = launch.follow(script, go)
-        return node.conclude(end)
+        return follower.report_end(end)
 
 
 def debug(request: ScriptRequest) -> int:
@@ -148,8 +157,8 @@ def _launch(
     request: ScriptRequest,
     world: World,
     source: str,
-    keep: tuple[int, ...],
-    hold: Hold | None,
+    inherited_descriptors: tuple[int, ...],
+    run_lock: Hold | None,
     peers: SingleNode,
 ) -> tuple[Launch, Script]:
     """Start the agent of this node; what it is to launch."""
@@ -166,14 +175,14 @@ def _launch(
         environment=_environment(world),
         modules=modules_to_preimport(source),
         log=attempt / (f"agent-{world.node}.log" if world.node else "agent.log"),
-        room=argv_bytes([sys.executable, "-u", *request.argv]),
+        min_argv_bytes=argv_bytes([sys.executable, "-u", *request.argv]),
         stdin=True,
-        keep=keep,
+        inherited_descriptors=inherited_descriptors,
         outputs=outputs,
     )
     options = request.supervision
     launch = Launch(attempt, start, world, options, peers, requires_done=Script.requires_done)
-    return launch, Script(attempt.parent, order, view, options.grace, hold)
+    return launch, Script(attempt.parent, order, view, options.grace, run_lock)
 
 
 def _environment(world: World) -> dict[str, str]:

@@ -52,13 +52,13 @@ class Script(Workload):
     requires_done = False
 
     def __init__(
-        self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, hold: Hold | None
+        self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, run_lock: Hold | None
     ) -> None:
         self._folder = folder
         self._order = order
         self._view = view
         self._grace = grace
-        self._hold = hold
+        self._run_lock = run_lock
         self._asked: tuple[str, int] | None = None
         """By whom and with which signal it was to end."""
         self._notes: list[str] = []
@@ -79,8 +79,8 @@ class Script(Workload):
 
     def tick(self) -> None:
         """Keep the run's lock, take requests to stop, and show what the ranks have printed."""
-        if self._hold is not None:
-            self._hold.tick()
+        if self._run_lock is not None:
+            self._run_lock.tick()
             request = take_request(self._folder)
             if request is not None and request.what == "stop":
                 self.stop(request.by)
@@ -116,7 +116,7 @@ class Script(Workload):
     def begin_attempt(self, attempt: Path) -> None:
         """Show the rest of what the ranks of the attempt before have printed."""
         attempt.mkdir(mode=0o700, exist_ok=True)
-        self._view.turn()
+        self._view.finish_attempt()
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end; ranks that were asked to end have ended in whatever way they chose."""

@@ -16,14 +16,14 @@ AGENT_CODE = (
 """The agent's whole code."""
 
 
-def command(code: str, room: int) -> list[str]:
+def agent_argv(code: str, min_argv_bytes: int) -> list[str]:
     """Short, and then as long as a rank's own, which takes its place in ``ps`` and must leave nothing over."""
-    command = [sys.executable, "-u", code]
-    missing = room - sum(len(os.fsencode(part)) + 1 for part in command)
-    return [*command, "." * (missing - 1)] if missing > 0 else command
+    agent_argv = [sys.executable, "-u", code]
+    missing = min_argv_bytes - sum(len(os.fsencode(part)) + 1 for part in agent_argv)
+    return [*agent_argv, "." * (missing - 1)] if missing > 0 else agent_argv
 
 
-def readable(data: bytes) -> int:
+def memory_descriptor(data: bytes) -> int:
     """A descriptor that ``data`` can be read from.
 
     Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the

@@ -23,11 +23,11 @@ class AgentStart:
     """Imported before the ranks are forked."""
     log: Path
     """The agent's own output."""
-    room: int = 0
+    min_argv_bytes: int = 0
     """Bytes that the agent's command line should have at least, so that ranks can show theirs in its place."""
     stdin: bool = False
     """Whether ranks read this process's stdin; else there is nothing for them to read."""
-    keep: Sequence[int] = ()
+    inherited_descriptors: Sequence[int] = ()
     """Open files that the agent inherits."""
     outputs: RankOutputs | None = None
     """Where the ranks print; without it each to its log, unseen."""

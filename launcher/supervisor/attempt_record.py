@@ -22,15 +22,15 @@ class AttemptRecord:
         self._requires_done = requires_done
         self._memory_kills = memory_kills()
         self._done: set[int] = set()
-        self._silent: set[int] = set()
+        self._exited_without_finalizing: set[int] = set()
         self._lost: dict[int, int | None] = {}
-        self._accounts: dict[int, dict[str, Any]] = {}
+        self._remote_error_records: dict[int, dict[str, Any]] = {}
         self._tails: dict[int, str] = {}
-        self._hosts: dict[int, str] = {}
+        self._remote_hosts: dict[int, str] = {}
         self._remote_memory_kills: dict[int, int] = {}
         self.pids: dict[int, int] = {}
         """Of this node's ranks that have started."""
-        self.stamps: dict[int, int] = {}
+        self.end_times_ns: dict[int, int] = {}
         """Rank to the time of its end."""
         self.agent_status: int | None = None
 
@@ -47,7 +47,7 @@ class AttemptRecord:
     @property
     def all_ended(self) -> bool:
         """Whether every rank that was started has ended."""
-        return len(self.stamps) == self._count
+        return len(self.end_times_ns) == self._count
 
     @property
     def has_losses(self) -> bool:
@@ -72,9 +72,9 @@ class AttemptRecord:
     def take_remote(self, message: dict[str, Any], host: str) -> str:
         """Take what another node says of one of its ranks; a note for users, or nothing."""
         rank = int(message["rank"])
-        self._hosts[rank] = host
+        self._remote_hosts[rank] = host
         if "account" in message:
-            self._accounts[rank] = message["account"]
+            self._remote_error_records[rank] = message["account"]
         if "tail" in message:
             self._tails[rank] = message["tail"]
         self._remote_memory_kills[rank] = message.get("memory_kills", 0)
@@ -82,16 +82,16 @@ class AttemptRecord:
             return ""
         note = self.take(message)
         if message["kind"] == "ended":
-            self.stamps[rank] = message["time_ns"]
+            self.end_times_ns[rank] = message["time_ns"]
         return note
 
     def _rank_ended(self, rank: int, status: int) -> str:
-        self.stamps[rank] = time.time_ns()
+        self.end_times_ns[rank] = time.time_ns()
         said = rank in self._done
         if status == 0 and not self._requires_done:
             self._done.add(rank)
             if not said:
-                self._silent.add(rank)
+                self._exited_without_finalizing.add(rank)
                 return f"rank {rank} ended with status 0, but not as Python ends (os._exit?)"
         elif not said or (status and not self._requires_done):  # what is done stays done
             self._done.discard(rank)
@@ -106,13 +106,13 @@ class AttemptRecord:
         """
         return AttemptEnd(
             done=frozenset(self._done),
-            silent=frozenset(self._silent),
+            exited_without_finalizing=frozenset(self._exited_without_finalizing),
             lost=MappingProxyType(dict(self._lost)),
-            stamps=MappingProxyType(dict(self.stamps)),
+            end_times_ns=MappingProxyType(dict(self.end_times_ns)),
             pids=MappingProxyType(dict(self.pids)),
-            accounts=MappingProxyType(dict(self._accounts)),
+            remote_error_records=MappingProxyType(dict(self._remote_error_records)),
             remote_log_tails=MappingProxyType(dict(self._tails)),
-            hosts=MappingProxyType(dict(self._hosts)),
+            remote_hosts=MappingProxyType(dict(self._remote_hosts)),
             remote_memory_kills=MappingProxyType(dict(self._remote_memory_kills)),
             memory_kills=self.memory_kills,
             agent_status=self.agent_status,

@@ -57,7 +57,7 @@ class Launch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._supervisor.cancel()
+        self._supervisor.kill_all()
 
     def run(self, workload: Workload) -> LockstepError | None:
         """Let the ranks work, and start them again where they fail and may; None when all are done, else why not."""
@@ -79,10 +79,12 @@ class Launch:
 
     def _watch(self, handler: _Leading | _Following, workload: Workload, order: dict[str, Any]) -> AttemptEnd:
         try:
-            self._supervisor.go(agent_order(self.attempt, self.world) | workload.order(self.attempt) | order)
+            self._supervisor.start_ranks(
+                agent_order(self.attempt, self.world) | workload.order(self.attempt) | order
+            )
             return self._supervisor.watch(handler)
         finally:
-            self._supervisor.cancel()
+            self._supervisor.kill_all()
             workload.close()
             remove_unused_dumps(handler.attempt)
 
@@ -160,7 +162,7 @@ class _Leading(_Watching):
             self._peers.share_horizon(horizon)
         if workload.seconds_to_end is not None and not self._was_asked_to_end:
             self._was_asked_to_end = True
-            self._supervisor.ask_to_end(workload.seconds_to_end)
+            self._supervisor.terminate_ranks(workload.seconds_to_end)
 
     def on_message(self, node: int, message: dict[str, Any]) -> None:
         kind = message["kind"]
@@ -222,7 +224,7 @@ class _Following(_Watching):
         if kind == "horizon":
             self._workload.on_horizon(message)
         elif kind == "look":
-            self._hangs.ask(message["number"])
+            self._hangs.request_stacks(message["number"])
         elif kind == "restart":
             attempt = self.attempt.with_name(message["attempt"])
             self._workload.begin_attempt(attempt)

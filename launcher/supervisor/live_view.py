@@ -100,7 +100,7 @@ class LiveView:
                     closed.add(stream)
             self._waiting -= len(item[1])
 
-    def turn(self) -> None:
+    def finish_attempt(self) -> None:
         """Show the rest of ranks that have ended; others follow them."""
         for (rank, _), rest in self._partial.items():
             if rest:
@@ -110,7 +110,7 @@ class LiveView:
 
     def close(self) -> None:
         """Show the rest and wait until it is written."""
-        self.turn()
+        self.finish_attempt()
         if self._in_line:
             with suppress(OSError):
                 if os.isatty(ERR):

@@ -87,7 +87,7 @@ class RankOutputs:
         self._watcher.feed(self._first + rank, stream, data)
         return data
 
-    def turn(self, folder: Path) -> None:
+    def switch_attempt(self, folder: Path) -> None:
         """The ranks of an attempt are gone: what they left is theirs, what comes from now on the next attempt's.
 
         Args:

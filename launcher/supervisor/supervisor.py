@@ -26,7 +26,7 @@ from ...data.common import HangError, Process, descendants, held_back, process_o
 from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree as family
-from .agent_command import AGENT_CODE, command, readable, thread_environment
+from .agent_command import AGENT_CODE, agent_argv, memory_descriptor, thread_environment
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
 
@@ -109,7 +109,7 @@ class Supervisor:
 
     def _bound(self) -> socket.socket:
         """Node 0's is the store's; the others' is not used."""
-        address = self._peers.address if self._peers.decides else "127.0.0.1"
+        address = self._peers.address if self._peers.is_leader else "127.0.0.1"
         return socket.create_server(
             (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
         )
@@ -122,28 +122,33 @@ class Supervisor:
             family.MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
         }
-        if name := interface_of(self._peers.address if self._peers.decides else self._peers.own):
+        if name := interface_of(self._peers.address if self._peers.is_leader else self._peers.local_address):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
-        code = readable(AGENT_CODE)
+        code = memory_descriptor(AGENT_CODE)
         with start.log.open("ab") as output, held_back():  # a signal to every process is this one's to act on
             agent = subprocess.Popen(
-                command(f"/dev/fd/{code}", start.room),
+                agent_argv(f"/dev/fd/{code}", start.min_argv_bytes),
                 stdin=None if start.stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(code, *ours, *start.keep, *(start.outputs.writers if start.outputs else ())),
+                pass_fds=(
+                    code,
+                    *ours,
+                    *start.inherited_descriptors,
+                    *(start.outputs.writers if start.outputs else ()),
+                ),
                 start_new_session=True,
                 env={**os.environ, **environment},
             )
         os.close(code)
         return agent
 
-    def go(self, order: dict[str, Any]) -> None:
+    def start_ranks(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks."""
-        self._count = self._peers.total(int(order["processes"]))
+        self._count = self._peers.total_ranks(int(order["processes"]))
         self._begin(order)
-        if self._peers.decides:
-            self._peers.tell(
+        if self._peers.is_leader:
+            self._peers.send(
                 "go", attempt=self._attempt.name, port=self.port, max_restarts=order["max_restarts"]
             )
         meeting = {"address": self._peers.address, "node": self._peers.node, "nodes": self._peers.nodes}
@@ -156,10 +161,10 @@ class Supervisor:
             order: what is different; ``attempt_dir`` at least.
         """
         self._begin(order)
-        if self._peers.decides:
-            self._peers.tell("restart", attempt=self._attempt.name)
+        if self._peers.is_leader:
+            self._peers.send("restart", attempt=self._attempt.name)
         if self._outputs is not None:
-            self._outputs.turn(self._attempt)
+            self._outputs.switch_attempt(self._attempt)
         self._tell_agent(order)
 
     def _begin(self, order: dict[str, Any]) -> None:
@@ -183,9 +188,9 @@ class Supervisor:
                     end = self._watch_attempt(selector, handler)
                 os.close(agent)
         finally:
-            if self._peers.decides:
-                self._peers.tell("kill")
-            self.cancel()
+            if self._peers.is_leader:
+                self._peers.send("kill")
+            self.kill_all()
             os.close(self._status)
             if self._outputs is not None:
                 self._outputs.drain()
@@ -258,9 +263,9 @@ class Supervisor:
                 if note := self._record.take_remote(message["message"], message["host"]):
                     handler.note(note)
             elif message["kind"] == "end_ranks":
-                self._end_ranks(handler)
+                self._kill_ranks(handler)
             elif message["kind"] == "terminate":
-                self.ask_to_end(message["grace"])
+                self.terminate_ranks(message["grace"])
             else:
                 handler.on_message(node, message)
 
@@ -273,8 +278,8 @@ class Supervisor:
                 "lost_node": self._peers.lost_node,
                 "leader_message": self._peers.leader_message,
             }
-        if not self._peers.decides:
-            handler.find_hang(self._record.pids, self._record.stamps)
+        if not self._peers.is_leader:
+            handler.find_hang(self._record.pids, self._record.end_times_ns)
             message = self._peers.leader_message
             return None if message is None else {"leader_message": message}
         return self._how_node_0_ends_it(handler)
@@ -287,7 +292,7 @@ class Supervisor:
         if self._deadline is not None and not lost_node:
             return {"grace_exceeded": True} if time.monotonic() > self._deadline else None
         if not record.has_losses and not lost_node:
-            hang = handler.find_hang(record.pids, record.stamps)
+            hang = handler.find_hang(record.pids, record.end_times_ns)
             return None if hang is None else {"hang": hang}
         self._lost_since = self._lost_since or time.monotonic()
         known = lost_node or handler.is_cause_known(record.end())
@@ -306,19 +311,19 @@ class Supervisor:
         is_well = self._record.all_done and not end.lost
         if end.signal is not None or end.agent_status is not None or is_well:
             return None
-        if end.lost_node or not handler.may_restart or not self._end_ranks(handler):
+        if end.lost_node or not handler.may_restart or not self._kill_ranks(handler):
             return None
         handler.tick()
         return handler.next_attempt(replace(end, memory_kills=self._record.memory_kills))
 
-    def _end_ranks(self, handler: Handler) -> bool:
+    def _kill_ranks(self, handler: Handler) -> bool:
         """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""
         deadline = time.monotonic() + _END_SECONDS
-        if self._peers.decides:
-            self._peers.tell("end_ranks")
+        if self._peers.is_leader:
+            self._peers.send("end_ranks")
         while process_of(self._agent.pid) is not None and time.monotonic() < deadline:
             self._read_status(handler)
-            if self._peers.decides:
+            if self._peers.is_leader:
                 self._hear_peers(handler)
             below = {process for process in self._below_agent() if process.pid != self._engine}
             if not below and self._record.all_ended:
@@ -328,13 +333,13 @@ class Supervisor:
             time.sleep(_BETWEEN_SECONDS)
         return False
 
-    def ask_to_end(self, grace: float) -> None:
+    def terminate_ranks(self, grace: float) -> None:
         """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
         self._deadline = time.monotonic() + grace
-        if self._peers.decides:
-            self._peers.tell("terminate", grace=grace)
+        if self._peers.is_leader:
+            self._peers.send("terminate", grace=grace)
         for rank, pid in self._record.pids.items():
-            if rank not in self._record.stamps:
+            if rank not in self._record.end_times_ns:
                 self._terminate(pid)
 
     def _terminate(self, pid: int) -> None:
@@ -342,7 +347,7 @@ class Supervisor:
         if rank is not None:
             rank.send_signal(signal.SIGTERM)
 
-    def cancel(self) -> None:
+    def kill_all(self) -> None:
         """Kill whatever was started."""
         if self._order < 0:
             return

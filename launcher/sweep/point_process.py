@@ -12,7 +12,7 @@ from typing import Any
 
 from ..console import json_errors, run_with_error_card
 from ..options import SupervisionOptions
-from ..train import Request
+from ..train import TrainRequest
 from ..train import training_run as local
 from .sweep_folder import read_sweep
 from .sweep_plan import resolve_point
@@ -31,7 +31,7 @@ def _train(folder: Path, index: int, parent: int) -> None:
     sweep = read_sweep(folder)
     launch: dict[str, Any] = json.loads(sys.argv[4])
     with json_errors(json=True):
-        request = Request(
+        request = TrainRequest(
             gpus=launch["gpus"],
             cpu=launch["cpu"],
             json=True,

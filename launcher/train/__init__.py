@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_config import read_run_config as read_run_config
-    from .train_request import Request as Request
     from .train_request import SubmittedRun as SubmittedRun
+    from .train_request import TrainRequest as TrainRequest
     from .worker_workload import WorkerWorkload as WorkerWorkload
     from .worker_workload import worker_agent as worker_agent
 else:

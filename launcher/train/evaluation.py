@@ -17,17 +17,17 @@ from ..runs import find_run
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .resume import refuse_other_data, resolve_checkpoint_step
-from .train_request import Request
+from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload, worker_agent
 
 
-def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
+def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:
     """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; the exit status."""
     folder = find_run(name)
     step = None if checkpoint is None else resolve_checkpoint_step(folder, checkpoint)
     spec = read_spec(folder / "spec.json")
-    unsaid = request.cpu is None and request.gpus is None and spec.device == "cpu"
-    cpu = 1 if unsaid else request.cpu
+    devices_unset = request.cpu is None and request.gpus is None and spec.device == "cpu"
+    cpu = 1 if devices_unset else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     options = SupervisionOptions(request.supervision.hang_timeout)
     with reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:

@@ -71,7 +71,7 @@ class LaunchPlan:
         }
 
 
-def summary(plan: LaunchPlan) -> list[str]:
+def plan_summary(plan: LaunchPlan) -> list[str]:
     """The plan line and what people should know about it."""
     world, config, facts = plan.world, plan.config, plan.facts
     where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
@@ -106,7 +106,7 @@ def _join(shares: list[int]) -> str:
     return " + ".join(f"{shares.count(size)} x {size}" for size in sorted(set(shares), reverse=True))
 
 
-def table(plan: LaunchPlan) -> list[str]:
+def plan_table(plan: LaunchPlan) -> list[str]:
     """The plan in full, for ``--dry-run``."""
     document = plan.to_json()
     rows = [

@@ -24,7 +24,7 @@ class RunTarget:
     """A run's folder, and what it was before."""
 
     folder: Path
-    before: RunSpec | None
+    previous_spec: RunSpec | None
     """None for a new run."""
 
 
@@ -204,27 +204,27 @@ def _has_lost_patience(newest: list[Path], config: RunConfig) -> bool:
         return False
 
 
-def go_on(place: RunTarget, facts: DatasetInfo, point: Point | None) -> None:
+def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: Point | None) -> None:
     """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
 
     Raises:
         DamagedError: the data set is not the one that the run was started with.
     """
-    if place.before is None:
+    if place.previous_spec is None:
         return
-    refuse_other_data(place.before.facts, facts)
-    rewind_run(place.folder, point)
+    refuse_other_data(place.previous_spec.facts, facts)
+    rewind_run(place.folder, resume_point)
     where = (
-        f"step {point.step:,}, in epoch {point.epoch + 1}"
-        if point
+        f"step {resume_point.step:,}, in epoch {resume_point.epoch + 1}"
+        if resume_point
         else "the start: no checkpoint was written yet"
     )
     say([f"{place.folder.name} goes on from {where}"])
 
 
-def rewind_run(folder: Path, point: Point | None) -> None:
+def rewind_run(folder: Path, resume_point: Point | None) -> None:
     """Leave nothing of what the attempt before did after its last checkpoint."""
-    step, rows = (point.step, point.rows) if point else (-1, 0)
+    step, rows = (resume_point.step, resume_point.rows) if resume_point else (-1, 0)
     if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
         say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
     (folder / "outcome.json").unlink(missing_ok=True)

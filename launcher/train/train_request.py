@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..control import HorizonControl
-from ..options import Nodes, SupervisionOptions
+from ..options import NodeOptions, SupervisionOptions
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SubmittedRun:
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainRequest:
     """What the command line asks for, beside the config."""
 
     gpus: str | None
@@ -30,7 +30,7 @@ class Request:
     json: bool
     name: str | None = None
     resume: str = "auto"
-    nodes: Nodes = field(default_factory=Nodes)
+    nodes: NodeOptions = field(default_factory=NodeOptions)
     supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
     submitted: SubmittedRun | None = None
     """Where a job of SLURM trains it."""

@@ -37,7 +37,7 @@ class Training(WorkerWorkload):
         self,
         folder: Path,
         plan: LaunchPlan,
-        hold: Hold,
+        run_lock: Hold,
         rows: EpochTable,
         feeders: TrackerFeeders,
         submitted: SubmittedRun | None,
@@ -46,11 +46,11 @@ class Training(WorkerWorkload):
         super().__init__([str(folder / "spec.json")], plan.world, fenced=True, page=self._control)
         self._folder = folder
         self._plan = plan
-        self._hold = hold
+        self._run_lock = run_lock
         self._rows = rows
         self._feeders = feeders
         self._submitted = submitted
-        self._control.listen()
+        self._control.queue_early_signals()
 
     @property
     def horizon(self) -> tuple[int, int, bool]:
@@ -64,7 +64,7 @@ class Training(WorkerWorkload):
 
     def tick(self) -> None:
         """Keep the run's lock, the job's time limit and the ranks' horizon; show what was logged."""
-        self._hold.tick()
+        self._run_lock.tick()
         if self._submitted is not None:
             self._submitted.keep_time_limit(self._control)
         self._control.tick()
@@ -72,7 +72,7 @@ class Training(WorkerWorkload):
 
     def on_signal(self, number: int) -> bool:
         """Stop with a checkpoint; False for an interrupt of what is stopping already."""
-        return self._control.signalled(number)
+        return self._control.handle_signal(number)
 
     def stop(self, by: str) -> None:
         """Stop with a checkpoint."""
@@ -80,18 +80,22 @@ class Training(WorkerWorkload):
 
     def on_progress(self, first: int, rows: list[list[int]]) -> None:
         """Count another node's ranks in before the horizon is moved."""
-        self._control.note(first, rows)
+        self._control.record_remote_progress(first, rows)
 
     def prepare_restart(self, attempt: Path) -> str:
         """Rewind the run to its newest whole checkpoint; say from where it goes on."""
-        self._hold.check()
-        point = find_resume_point(self._folder, self._plan.steps)
+        self._run_lock.check()
+        resume_point = find_resume_point(self._folder, self._plan.steps)
         take_ownership(self._folder, attempt.name)
         self._feeders.leave()
-        rewind_run(self._folder, point)
+        rewind_run(self._folder, resume_point)
         self._rows.turn()
         self._control.reset()
-        return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
+        return (
+            f" from step {resume_point.step:,}"
+            if resume_point
+            else " from the start: no checkpoint was written yet"
+        )
 
     def begin_attempt(self, attempt: Path) -> None:
         """Feed the trackers with what the attempt logs."""
@@ -121,14 +125,14 @@ class FollowingTraining(WorkerWorkload):
 
     def on_horizon(self, message: dict[str, Any]) -> None:
         """Let the ranks of this node go on as far as node 0 says."""
-        self._follower_page.obey(message)
+        self._follower_page.apply_horizon(message)
 
     def tick(self) -> None:
         """Tell node 0 how far the ranks of this node are, where that is news."""
         if time.monotonic() - self._sent > _PROGRESS_SECONDS:
             self._sent = time.monotonic()
-            if (rows := self._follower_page.news()) is not None:
-                self._peers.tell("progress", ranks=rows, attempt=self._attempt)
+            if (rows := self._follower_page.changed_progress()) is not None:
+                self._peers.send("progress", ranks=rows, attempt=self._attempt)
 
     def begin_attempt(self, _: Path) -> None:
         """Forget how far the ranks of the attempt before had come."""

@@ -13,28 +13,28 @@ from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, print_failure_card, put, put_json, say
 from ..machine import Reservation, World, reserved
-from ..nodes import LeaderSession, awaited, following, lead_nodes, seen
+from ..nodes import LeaderSession, await_message, join_as_follower, lead_nodes, wait_until_visible
 from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
-from .plan import LaunchPlan, summary, table
+from .plan import LaunchPlan, plan_summary, plan_table
 from .resume import (
     RunTarget,
     find_resume_point,
     find_run_target,
-    go_on,
+    prepare_resume,
     refuse_finished,
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
 from .tracker_feeders import TrackerFeeders
-from .train_request import Request
+from .train_request import TrainRequest
 from .training import FollowingTraining, Training
 from .worker_workload import worker_agent
 
 
-def dry_run(resolved: ResolvedConfig, request: Request) -> int:
+def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Print the plan and start nothing."""
     with reserved(request.gpus, request.cpu, keep=False) as reservation:
         world = reservation.world
@@ -44,38 +44,38 @@ def dry_run(resolved: ResolvedConfig, request: Request) -> int:
         spec = build_run_spec(plan, resolved.base, None).to_json()
         put_json({"schema_version": 1, "status": "planned", "plan": plan.to_json(), "spec": spec})
     else:
-        put([*summary(plan), *table(plan), "", *to_yaml(resolved).splitlines()])
+        put([*plan_summary(plan), *plan_table(plan), "", *to_yaml(resolved).splitlines()])
     return 0
 
 
-def train(resolved: ResolvedConfig, request: Request) -> int:
+def train(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train a new run, or resume one; the exit status."""
     request.nodes.check()
     if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
         raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
-    as_this_node = _train_as_leader if request.nodes.leads else _train_as_follower
+    as_this_node = _train_as_leader if request.nodes.is_leader else _train_as_follower
     return as_this_node(resolved, request)
 
 
-def _train_as_follower(resolved: ResolvedConfig, request: Request) -> int:
+def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on another node than node 0, which decides everything."""
     folder = _folder_of(request)
     with (
         reserved(request.gpus, request.cpu) as reservation,
-        following(
+        join_as_follower(
             request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
         ) as node,
     ):
-        node.prepared(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
-        go = awaited(node.link, "go")
-        attempt = seen(folder / go["attempt"])
+        node.prepare_data(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
+        go = await_message(node.link, "go")
+        attempt = wait_until_visible(folder / go["attempt"])
         agent = worker_agent(attempt, node.world, reservation.descriptors)
         with Launch(attempt, agent, node.world, request.supervision, node.peers) as launch:
             end = launch.follow(FollowingTraining(folder, node.world, node.peers), go)
-        return node.conclude(end)
+        return node.report_end(end)
 
 
-def _folder_of(request: Request) -> Path:
+def _folder_of(request: TrainRequest) -> Path:
     """Where node 0 has the run, or will have it."""
     if request.submitted is not None:
         return request.submitted.folder
@@ -84,7 +84,7 @@ def _folder_of(request: Request) -> Path:
     return runs_root() / (request.name or "")
 
 
-def _train_as_leader(resolved: ResolvedConfig, request: Request) -> int:
+def _train_as_leader(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on node 0, or on the only node."""
     expected = _folder_of(request)
     with reserved(request.gpus, request.cpu) as reservation:
@@ -93,8 +93,8 @@ def _train_as_leader(resolved: ResolvedConfig, request: Request) -> int:
             target = find_run_target(resolved, request.name, request.resume)
         else:
             target = submitted_run_target(expected, resolved)
-        if target.before is not None:
-            name, facts = target.folder.name, target.before.facts
+        if target.previous_spec is not None:
+            name, facts = target.folder.name, target.previous_spec.facts
             refuse_finished(target, LaunchPlan(name, resolved.config, facts, reservation.world))
         reservation.name(target.folder.name)
         try:
@@ -105,62 +105,64 @@ def _train_as_leader(resolved: ResolvedConfig, request: Request) -> int:
 
 
 def _train_target(
-    target: RunTarget, resolved: ResolvedConfig, request: Request, reservation: Reservation
+    target: RunTarget, resolved: ResolvedConfig, request: TrainRequest, reservation: Reservation
 ) -> int:
     """Train in a folder that this process holds, together with the other nodes."""
     with (
-        held(target.folder) as hold,
+        held(target.folder) as run_lock,
         lead_nodes(request.nodes, target.folder, "train", reservation.world, shared=True) as session,
     ):
-        failure = _supervise(target, resolved, request, reservation.descriptors, hold, session)
+        failure = _supervise(target, resolved, request, reservation.descriptors, run_lock, session)
         status = _conclude(target.folder, failure, as_json=request.json)
-        session.end(failure, status)
+        session.announce_end(failure, status)
         return status
 
 
 def _supervise(
     target: RunTarget,
     resolved: ResolvedConfig,
-    request: Request,
-    keep: tuple[int, ...],
-    hold: Hold,
+    request: TrainRequest,
+    inherited_descriptors: tuple[int, ...],
+    run_lock: Hold,
     session: LeaderSession,
 ) -> LockstepError | None:
     """Prepare the run while the agent starts, train, and see that there is an outcome."""
     folder, world = target.folder, session.world
-    weights = () if target.before else find_initial_weights(resolved)
+    weights = () if target.previous_spec else find_initial_weights(resolved)
     attempt = next_attempt_folder(folder, "attempt")
-    agent = worker_agent(attempt, world, keep)
+    agent = worker_agent(attempt, world, inherited_descriptors)
     with Launch(attempt, agent, world, request.supervision, session.peers) as launch:
-        hold.check()
+        run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         facts = DataPreparation(resolved.config.data, resolved.base).wait()
-        session.agree(facts.fingerprint)
+        session.agree_on_data(facts.fingerprint)
         plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        go_on(target, facts, find_resume_point(folder, plan.steps) if target.before else None)
-        spec = build_run_spec(plan, resolved.base, target.before, weights)
+        prepare_resume(target, facts, find_resume_point(folder, plan.steps) if target.previous_spec else None)
+        spec = build_run_spec(plan, resolved.base, target.previous_spec, weights)
         if request.submitted is not None:
             spec = replace(spec, wandb_id=request.submitted.wandb_id)
-        hold.check()
+        run_lock.check()
         write_run_files(folder, plan, spec, to_yaml(resolved))
-        say(summary(plan))
+        say(plan_summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feeders = TrackerFeeders(spec, folder)
         feeders.start(attempt)
         try:
-            failure = launch.run(Training(folder, plan, hold, rows, feeders, request.submitted))
+            failure = launch.run(Training(folder, plan, run_lock, rows, feeders, request.submitted))
         except RankLostError as error:  # the run is another's now
             failure = error
         rows.close()
-        failure = _record(folder, failure, world, hold)
+        failure = _record(folder, failure, world, run_lock)
         feeders.finish(failure)
     return failure
 
 
-def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
+def _record(
+    folder: Path, failure: LockstepError | None, world: World, run_lock: Hold
+) -> LockstepError | None:
     """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
     try:
-        hold.check()
+        run_lock.check()
     except RankLostError as error:
         return error
     if failure is None and read_outcome(folder) is not None:

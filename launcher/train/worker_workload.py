@@ -16,19 +16,25 @@ _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 not 2.2 s."""
 
 
-def worker_agent(attempt: Path, world: World, keep: tuple[int, ...] = ()) -> AgentStart:
+def worker_agent(attempt: Path, world: World, inherited_descriptors: tuple[int, ...] = ()) -> AgentStart:
     """Make the folder of an attempt; how the agent of the worker's ranks is started in it.
 
     Args:
         attempt: made by node 0; its name is the token that fences older attempts off.
         world: the processes.
-        keep: open files that the agent inherits: with them the locks on the GPUs outlive this process for as
-            long as the agent does.
+        inherited_descriptors: open files that the agent inherits: with them the locks on the GPUs outlive this
+            process for as long as the agent does.
     """
     if world.node == 0:
         attempt.mkdir(mode=0o700)
     log = attempt / (f"agent-{world.node}.log" if world.node else "agent.log")
-    return AgentStart(world.threads, {**visible_gpus(world), **SAME_HASHES}, _MODULES, log, keep=keep)
+    return AgentStart(
+        world.threads,
+        {**visible_gpus(world), **SAME_HASHES},
+        _MODULES,
+        log,
+        inherited_descriptors=inherited_descriptors,
+    )
 
 
 class WorkerWorkload(Workload):
@@ -53,7 +59,7 @@ class WorkerWorkload(Workload):
     @property
     def progress(self) -> Callable[[int], tuple[int, str, int]] | None:
         """How far each rank of this node is, where it says so."""
-        return self._page.said if self._page is not None else None
+        return self._page.progress_of if self._page is not None else None
 
     def order(self, attempt: Path) -> dict[str, Any]:
         """Return the worker's arguments and the environment of its ranks."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher.nodes.network_interfaces import addresses
+from lockstep.launcher.nodes.network_interfaces import interface_addresses
 from lockstep.launcher.sandbox import start as sandbox
 from lockstep.launcher.sandbox.daemon_keeper import SBIN
 from tests.helpers.launch import Launch
@@ -70,7 +70,7 @@ def _start(cluster: Cluster, daemon: str, *options: str) -> subprocess.Popen[byt
 def test_nodes_meet_whatever_they_are_called(racks: Cluster, launch: Launch, own: Path) -> None:
     with pytest.raises(socket.gaierror):
         socket.getaddrinfo(NAMES[0], 80)
-    assert len(addresses()) > 1
+    assert len(interface_addresses()) > 1
     here = launch("train", "own.yaml", "--name", "here", "--cpu", "2", "--json", cwd=own)
     assert here.status == 0, here.err
     arguments = (

@@ -84,14 +84,14 @@ def test_a_failure_is_told_by_its_kind(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("here", [True, False])
 def test_memory_that_ran_out_is_that_of_the_node_of_the_rank(tmp_path: Path, *, here: bool) -> None:
-    elsewhere: dict[str, Any] = {"hosts": {1: "far"}, "remote_memory_kills": {1: 1}}
+    elsewhere: dict[str, Any] = {"remote_hosts": {1: "far"}, "remote_memory_kills": {1: 1}}
     ending = AttemptEnd(lost={1: SIGKILL_STATUS}, **({"memory_kills": 1} if here else elsewhere))
     error = diagnose_failure(tmp_path, ending, 2)
     assert error is not None
     assert (error.exit_status, "its control group was out of memory" in error.message) == (7, True)
     other = AttemptEnd(
         lost={1: SIGKILL_STATUS},
-        **({"memory_kills": 1, "hosts": {1: "far"}} if here else {"remote_memory_kills": {1: 1}}),
+        **({"memory_kills": 1, "remote_hosts": {1: "far"}} if here else {"remote_memory_kills": {1: 1}}),
     )
     error = diagnose_failure(tmp_path, other, 2)
     assert error is not None

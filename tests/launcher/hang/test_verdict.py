@@ -18,12 +18,14 @@ IN_REDUCE = [(f"{TORCH}/distributed/distributed_c10d.py", 9, "all_reduce"), ("/u
 IN_BARRIER = [(f"{TORCH}/distributed/distributed_c10d.py", 8, "barrier"), ("/u/train.py", 30, "main")]
 IN_BACKWARD = [(f"{TORCH}/autograd/graph.py", 8, "_engine_run_backward"), ("/u/train.py", 44, "main")]
 IN_SLEEP = [("/u/train.py", 12, "load"), ("/u/train.py", 40, "main")]
-WAITS = RankEvidence(0, 1, "S", idle=700, stack=IN_REDUCE, still=300, step=5, phase="training", silent=700)
+WAITS = RankEvidence(
+    0, 1, "S", idle_seconds=700, stack=IN_REDUCE, still=300, step=5, phase="training", silent_seconds=700
+)
 STUCK = replace(WAITS, stack=IN_SLEEP)
 STOPPED = replace(WAITS, stack=(), state="T")
-LEFT = RankEvidence(0, left=True, idle=700)
-BUSY = replace(STUCK, idle=1)
-SPINS = replace(WAITS, idle=0, device=True)
+LEFT = RankEvidence(0, has_ended=True, idle_seconds=700)
+BUSY = replace(STUCK, idle_seconds=1)
+SPINS = replace(WAITS, idle_seconds=0, device=True)
 
 
 def world(*ranks: RankEvidence) -> list[RankEvidence]:
@@ -41,18 +43,18 @@ TRAINING = {  # what the ranks are at -> culprits; None is no hang, an empty lis
     "nobody's": ([WAITS, replace(WAITS, stack=IN_BARRIER)], []),
     "left early": ([WAITS, LEFT], [1]),
     "spinning in a wait for the GPU": ([SPINS, STUCK, SPINS], [1]),
-    "one has progress": ([WAITS, replace(WAITS, silent=10)], None),
+    "one has progress": ([WAITS, replace(WAITS, silent_seconds=10)], None),
     "computing": ([WAITS, BUSY], None),
-    "computing for too long": ([WAITS, replace(BUSY, silent=1801)], [1]),
+    "computing for too long": ([WAITS, replace(BUSY, silent_seconds=1801)], [1]),
     "backward without a GPU is work": ([WAITS, replace(BUSY, stack=IN_BACKWARD)], None),
     "a start": ([WAITS, replace(STUCK, phase="starting")], None),
-    "a start for too long": ([WAITS, replace(STUCK, phase="starting", silent=1801)], [1]),
-    "a start that compiles": ([WAITS, replace(BUSY, phase="starting", silent=9999)], None),
+    "a start for too long": ([WAITS, replace(STUCK, phase="starting", silent_seconds=1801)], [1]),
+    "a start that compiles": ([WAITS, replace(BUSY, phase="starting", silent_seconds=9999)], None),
     "a start that computed until just now": (
-        [WAITS, replace(STUCK, phase="starting", idle=500, silent=9999)],
+        [WAITS, replace(STUCK, phase="starting", idle_seconds=500, silent_seconds=9999)],
         None,
     ),
-    "a first step that compiles": ([WAITS, replace(BUSY, fresh=True, silent=9999)], None),
+    "a first step that compiles": ([WAITS, replace(BUSY, before_first_step=True, silent_seconds=9999)], None),
     "a checkpoint": ([replace(STUCK, phase="checkpoint"), WAITS], None),
     "all wait for the horizon": ([replace(STUCK, phase="waiting")] * 2, None),
     "somebody looks with a debugger": ([WAITS, replace(STUCK, state="t")], None),
@@ -74,16 +76,20 @@ PROGRAM = {
     "one that is there goes before one that left": ([WAITS, LEFT, STUCK], [2], True),
     "spinning in a wait for the GPU": ([SPINS, STUCK], [1], True),
     "another collective": ([WAITS, WAITS, replace(WAITS, stack=IN_BARRIER)], [2], True),
-    "half of the time": ([replace(WAITS, idle=310), replace(STUCK, idle=310)], [1], False),
+    "half of the time": ([replace(WAITS, idle_seconds=310), replace(STUCK, idle_seconds=310)], [1], False),
     "seen once": ([replace(WAITS, still=0), STUCK], [1], False),
     "all asleep": ([STUCK, STUCK], None, False),
     "one process alone": ([STUCK], None, False),
     "all in one place": ([WAITS, WAITS], None, False),
     "one computes": ([WAITS, BUSY], None, False),
-    "one downloads": ([WAITS, WAITS, replace(STUCK, idle=2)], None, False),
+    "one downloads": ([WAITS, WAITS, replace(STUCK, idle_seconds=2)], None, False),
     "one that tells nothing": ([WAITS, replace(STUCK, stack=())], None, False),
     "at a prompt": ([WAITS, replace(STUCK, source='input("go on? ")')], None, False),
-    "less than half of the time": ([replace(WAITS, idle=200), replace(STUCK, idle=200)], None, False),
+    "less than half of the time": (
+        [replace(WAITS, idle_seconds=200), replace(STUCK, idle_seconds=200)],
+        None,
+        False,
+    ),
 }
 
 

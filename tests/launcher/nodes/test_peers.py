@@ -66,9 +66,13 @@ def messages(peers: SingleNode, count: int) -> list[tuple[int, dict[str, Any]]]:
 
 
 def test_node_0_counts_all_ranks_and_the_others_their_own(pair: Pair) -> None:
-    assert (pair.leader.total(1), pair.follower.total(2), SingleNode().total(4)) == (3, 2, 4)
+    assert (pair.leader.total_ranks(1), pair.follower.total_ranks(2), SingleNode().total_ranks(4)) == (
+        3,
+        2,
+        4,
+    )
     assert pair.leader.first_rank(1) == 1
-    assert (pair.leader.decides, pair.follower.decides) == (True, False)
+    assert (pair.leader.is_leader, pair.follower.is_leader) == (True, False)
 
 
 def test_a_rank_is_reported_with_its_account_and_the_end_of_its_log(pair: Pair, tmp_path: Path) -> None:
@@ -91,26 +95,26 @@ def test_an_account_comes_in_node_0s_time(pair: Pair, tmp_path: Path) -> None:
     ahead = 3_600 * 10**9
     pair.leader_link.send("pong", sent=time.time_ns(), now=time.time_ns() + ahead)
     assert messages(pair.follower, 0) == []
-    received(pair.follower, lambda _: pair.follower.offset != 0)
-    assert abs(pair.follower.offset - ahead) < PATIENCE * 1e9
+    received(pair.follower, lambda _: pair.follower.clock_offset_ns != 0)
+    assert abs(pair.follower.clock_offset_ns - ahead) < PATIENCE * 1e9
     write_error(tmp_path, 1, time_ns=5)
     pair.follower.report_rank({"kind": "ended", "rank": 1, "status": EXIT_3_STATUS}, tmp_path)
     ((_, message),) = messages(pair.leader, 1)
-    assert message["message"]["account"]["time_ns"] == 5 + pair.follower.offset
+    assert message["message"]["account"]["time_ns"] == 5 + pair.follower.clock_offset_ns
 
 
 def test_progress_of_an_earlier_attempt_is_dropped(pair: Pair) -> None:
-    pair.leader.tell("restart", attempt="attempt-2")
+    pair.leader.send("restart", attempt="attempt-2")
     for attempt, steps in (("attempt-1", 9), ("attempt-2", 4)):
-        pair.follower.tell("progress", attempt=attempt, ranks=[[steps, 0, 1]])
+        pair.follower.send("progress", attempt=attempt, ranks=[[steps, 0, 1]])
     assert messages(pair.follower, 1) == [(0, {"kind": "restart", "attempt": "attempt-2"})]
-    pair.follower.tell("last")
+    pair.follower.send("last")
     found = received(pair.leader, lambda found: bool(found) and found[-1][1]["kind"] == "last")
     assert [message["ranks"] for _, message in found if message["kind"] == "progress"] == [[[4, 0, 1]]]
 
 
 def test_node_0_waits_for_every_answer(pair: Pair) -> None:
-    pair.follower.tell("prepared", fingerprint="f")
+    pair.follower.send("prepared", fingerprint="f")
     assert pair.leader.ask("prepared")[1]["fingerprint"] == "f"
 
 
@@ -144,12 +148,12 @@ def test_a_node_that_speaks_out_of_turn_is_lost(pair: Pair, sockets: tuple[Any, 
 
 
 def test_node_0s_last_word_counts_more_than_its_order_to_kill(pair: Pair) -> None:
-    pair.leader.tell("kill")
+    pair.leader.send("kill")
     received(pair.follower, lambda _: pair.follower.leader_message is not None)
     assert pair.follower.leader_message == {"kind": "kill"}
-    pair.leader.tell("end", error=None, exit_code=3)
-    pair.leader.tell("kill")
-    pair.leader.tell("last")
+    pair.leader.send("end", error=None, exit_code=3)
+    pair.leader.send("kill")
+    pair.leader.send("last")
     messages(pair.follower, 1)
     assert pair.follower.leader_message == {"kind": "end", "error": None, "exit_code": 3}
 
@@ -163,7 +167,7 @@ def test_without_node_0_a_follower_ends(pair: Pair) -> None:
 def test_the_horizon_is_told_when_it_has_changed(pair: Pair) -> None:
     for horizon in ((4, 0, False), (4, 0, False), (6, 4, True)):
         pair.leader.share_horizon(horizon)
-    pair.leader.tell("last")
+    pair.leader.send("last")
     found = messages(pair.follower, 3)
     assert [(m.get("horizon"), m.get("checkpoint_at"), m.get("final")) for _, m in found] == [
         (4, 0, False),
@@ -176,6 +180,6 @@ def test_a_signal_to_a_follower_asks_node_0_to_stop_and_a_second_interrupt_ends_
     assert pair.follower.pass_signal(signal.SIGTERM)
     assert pair.follower.pass_signal(signal.SIGTERM)
     assert not pair.follower.pass_signal(signal.SIGINT)
-    pair.follower.tell("last")
+    pair.follower.send("last")
     found = received(pair.leader, lambda found: bool(found) and found[-1][1]["kind"] == "last")
     assert [message["by"] for _, message in found if message["kind"] == "stop"] == ["SIGTERM"]

@@ -37,9 +37,9 @@ def test_ranks_that_are_done_and_have_ended_are_a_good_end() -> None:
     record.take(ended(1))
     assert (record.all_done, record.all_ended, record.has_losses) == (True, True, False)
     end = record.end()
-    assert (end.done, end.lost, end.silent) == ({0, 1}, {}, frozenset())
+    assert (end.done, end.lost, end.exited_without_finalizing) == ({0, 1}, {}, frozenset())
     assert end.pids == {0: 100, 1: 101}
-    assert before <= end.stamps[0] <= end.stamps[1] <= time.time_ns()
+    assert before <= end.end_times_ns[0] <= end.end_times_ns[1] <= time.time_ns()
 
 
 def test_ranks_that_were_lost_stand_in_the_order_of_their_ends() -> None:
@@ -62,13 +62,13 @@ def test_where_a_report_is_required_what_is_done_stays_done_however_its_process_
 def test_of_a_script_status_0_is_done_and_another_one_is_a_loss_whatever_was_reported() -> None:
     record = record_of(2, done(0), ended(0), done(1), ended(1, EXIT_3_STATUS), requires_done=False)
     end = record.end()
-    assert (end.done, end.lost, end.silent) == ({0}, {1: EXIT_3_STATUS}, frozenset())
+    assert (end.done, end.lost, end.exited_without_finalizing) == ({0}, {1: EXIT_3_STATUS}, frozenset())
 
 
 def test_a_script_that_leaves_by_os_exit_is_done_and_noted() -> None:
     record = AttemptRecord(1, requires_done=False)
     assert record.take(ended(0)) == "rank 0 ended with status 0, but not as Python ends (os._exit?)"
-    assert (record.end().done, record.end().silent) == ({0}, {0})
+    assert (record.end().done, record.end().exited_without_finalizing) == ({0}, {0})
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_rank_of_another_node_counts_with_its_own_time_host_and_account() -> N
     end = record.end()
     assert end.pids == {0: 100}  # the number of a process says nothing on another machine
     assert end.lost == {1: EXIT_3_STATUS}
-    assert (end.stamps, end.hosts) == ({1: 42}, {1: "node-b"})
-    assert (end.accounts, end.remote_log_tails) == ({1: account}, {1: "…"})
+    assert (end.end_times_ns, end.remote_hosts) == ({1: 42}, {1: "node-b"})
+    assert (end.remote_error_records, end.remote_log_tails) == ({1: account}, {1: "…"})
     assert end.remote_memory_kills == {1: 2}
 
 

@@ -216,7 +216,7 @@ def test_a_follower_believes_node_0_where_its_own_agent_is_gone_as_well(tmp_path
     before = set(psutil.Process().children())
     with launched(tmp_path, peers=follower) as launch:
         (agent,) = set(psutil.Process().children()) - before
-        leader.tell("end", error=None, exit_code=3)
+        leader.send("end", error=None, exit_code=3)
         agent.kill()
         while agent.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)

@@ -11,7 +11,7 @@ from lockstep.data.common.errors import LockstepError, MachineError, UsageError
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.machine.machine import Machine
 from lockstep.launcher.machine.placement import choose_layout
-from lockstep.launcher.train.plan import LaunchPlan, summary, table
+from lockstep.launcher.train.plan import LaunchPlan, plan_summary, plan_table
 from lockstep.training.config.run_config import RunConfig
 
 LAPTOP = Machine(cores=8, gpus=(), hostname="laptop")
@@ -122,7 +122,7 @@ def test_the_arithmetic_of_the_plan_adds_up(n: int, batch_size: int, cpu: int, l
     assert sum(document["samples_per_epoch"]) == n
     assert [sum(parts) for parts in document["micro_batches"]] == document["shares"]
     assert all(size <= limit for parts in document["micro_batches"] for size in parts)
-    assert len(table(plan)) == cpu + 3
+    assert len(plan_table(plan)) == cpu + 3
 
 
 def test_a_limit_of_steps_ends_the_run_earlier_but_not_later() -> None:
@@ -135,34 +135,34 @@ def test_a_limit_of_steps_ends_the_run_earlier_but_not_later() -> None:
 
 
 def test_the_plan_line_says_processes_cores_data_and_batch() -> None:
-    (line,) = summary(_plan(2))
+    (line,) = plan_summary(_plan(2))
     assert line == (
         "first: 2 CPU processes on 8 cores, pictures 1,009 + 211, batch 31 = 15 + 16, 33 steps/epoch"
     )
-    (line,) = summary(_plan(1, replace(LAPTOP, cores=1)))
+    (line,) = plan_summary(_plan(1, replace(LAPTOP, cores=1)))
     assert "1 CPU process on 1 core," in line
 
 
 def test_many_shares_are_counted_instead_of_listed() -> None:
-    line, note = summary(_plan(9))
+    line, note = plan_summary(_plan(9))
     assert "batch 31 = 4 x 4 + 5 x 3" in line
     assert note == "note: 9 processes share 8 cores"
 
 
 def test_gpus_are_named_and_threads_are_not() -> None:
     plan = replace(_plan(), world=choose_layout(SERVER, "2", None))
-    (line,) = summary(plan)
+    (line,) = plan_summary(plan)
     assert "first: 2 GPU processes, pictures" in line
-    assert [row[6:].split("  ")[0].strip() for row in table(plan)[1:3]] == ["gpu 4", "gpu GPU-abc"]
+    assert [row[6:].split("  ")[0].strip() for row in plan_table(plan)[1:3]] == ["gpu 4", "gpu GPU-abc"]
 
 
 def test_idle_processes_are_told() -> None:
     plan = _plan(4, batch_size=3)
-    assert summary(plan)[1:] == ["note: a batch of 3 leaves 1 of 4 processes idle"]
-    assert "idle" in "\n".join(table(plan))
+    assert plan_summary(plan)[1:] == ["note: a batch of 3 leaves 1 of 4 processes idle"]
+    assert "idle" in "\n".join(plan_table(plan))
 
 
 def test_without_validation_data_none_is_promised() -> None:
     plan = _plan()
-    line = summary(replace(plan, facts=replace(plan.facts, val=None)))[0]
+    line = plan_summary(replace(plan, facts=replace(plan.facts, val=None)))[0]
     assert "pictures 1,009, batch" in line
