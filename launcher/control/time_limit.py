@@ -15,8 +15,7 @@ from pathlib import Path
 
 from ...training.tracking import EventLogTail
 from ..runs import write_request
-from ..slurm import SlurmError
-from ..slurm import client as slurm_client
+from ..slurm import SlurmError, slurm_client
 
 LIMIT = "the job's time limit"
 _ASK_SECONDS = 60.0

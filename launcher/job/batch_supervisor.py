@@ -20,21 +20,21 @@ from ..console import best_effort, run_with_error_card, say
 from ..runs import error_in, failing, read_outcome, write_request
 from ..slurm import (
     JobSpec,
+    JobStart,
     SlurmError,
     SlurmSilentError,
-    Start,
     current_job_start,
     details_of,
     is_active,
     note_job,
     read_job,
     read_jobs,
+    slurm_client,
     state_of,
 )
-from ..slurm import client as slurm_client
 from .chained_job import ChainedJob
 from .continuation_policy import (
-    End,
+    JobEnd,
     Verdict,
     attempts_without_end,
     cause_from_job_state,
@@ -42,29 +42,29 @@ from .continuation_policy import (
     ends,
     last_decision,
 )
-from .end_cause import AttemptStart, cause_from_slurm, newest_step, why
+from .end_cause import AttemptStart, cause_from_slurm, classify_end, newest_step
 from .retry import retry_while_silent
 from .srun_step import start_step
 
 _POLL_SECONDS = 0.1
-_WISHES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:
     """Live the job of the run in ``argv[0]``, and end with the run's status."""
-    run_with_error_card(lambda: sys.exit(_live(Path(argv[0]).resolve())))
+    run_with_error_card(lambda: sys.exit(_run(Path(argv[0]).resolve())))
 
 
-def _live(folder: Path) -> int:
+def _run(folder: Path) -> int:
     job, start = read_job(folder), current_job_start()
     if job is None or start is None:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
         )
-    return Batch(folder, job, start).live()
+    return BatchSupervisor(folder, job, start).run()
 
 
-class Batch:
+class BatchSupervisor:
     """One start of one job.
 
     Args:
@@ -73,12 +73,12 @@ class Batch:
         start: which start this is.
     """
 
-    def __init__(self, folder: Path, job: JobSpec, start: Start) -> None:
+    def __init__(self, folder: Path, job: JobSpec, start: JobStart) -> None:
         self._folder = folder
         self._job = job
         self._start = start
         self._signals: list[int] = []
-        self._agent_order_pipe: set[int] = set()
+        self._heard_signals: set[int] = set()
         self._next = ChainedJob(folder, job, start)
         self._known: dict[str, str] = {}
         """What SLURM said of this job when it last answered."""
@@ -86,9 +86,9 @@ class Batch:
         self._error: LockstepError | None = None
         """What a node said that failed before there was an outcome."""
 
-    def live(self) -> int:
+    def run(self) -> int:
         """From the first look at what was before to what comes next; the exit status."""
-        for number in _WISHES:
+        for number in _STOP_SIGNALS:
             signal.signal(number, self._take)
         self._begin()
         if self._is_over():
@@ -103,12 +103,12 @@ class Batch:
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
         self._error = self._quote(status)
-        end = why(
+        end = classify_end(
             self._folder,
             self._job,
             status,
             self._began,
-            heard=self._agent_order_pipe,
+            heard=self._heard_signals,
             details=self._details(),
         )
         return self._conclude(end, decide(end, self._earlier(), self._job))
@@ -150,7 +150,7 @@ class Batch:
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
                 gained = True  # nobody can say
-            end = End("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
+            end = JobEnd("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
             verdict = decide(end, self._earlier(), self._job)
             facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained, "state": state}
             note_job(
@@ -163,7 +163,7 @@ class Batch:
                 told_by=str(self._start),
             )
 
-    def _earlier(self) -> list[End]:
+    def _earlier(self) -> list[JobEnd]:
         return ends(read_jobs(self._folder))
 
     def _is_over(self) -> bool:
@@ -225,8 +225,8 @@ class Batch:
     def _pass_on(self, number: int) -> None:
         """A signal becomes a wish in the run folder, which node 0's supervisor takes."""
         name = signal.Signals(number).name
-        if number not in self._agent_order_pipe:
-            self._agent_order_pipe.add(number)
+        if number not in self._heard_signals:
+            self._heard_signals.add(number)
             self._note("signal", signal=name)
             with best_effort():
                 write_request(self._folder, "stop", f"{name} to the batch script")
@@ -234,7 +234,7 @@ class Batch:
     def _is_stale(self) -> bool:
         """Whether SLURM has meanwhile started this job again, or another job of the run."""
         started = [event for event in read_jobs(self._folder) if event.get("event") == "started"]
-        newest = Start(str(started[-1]["job"]), int(started[-1]["restart"]))
+        newest = JobStart(str(started[-1]["job"]), int(started[-1]["restart"]))
         return newest != self._start
 
     def _details(self) -> dict[str, str]:
@@ -245,7 +245,7 @@ class Batch:
             say([f"warning: {error.message}"])
             return {}
 
-    def _conclude(self, end: End, verdict: Verdict) -> int:
+    def _conclude(self, end: JobEnd, verdict: Verdict) -> int:
         facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained}
         goes_on = verdict.action == "continue" and end.cause != "requeued"  # that SLURM does itself
         silent = False

@@ -8,19 +8,19 @@ from pathlib import Path
 from ..console import best_effort, say
 from ..slurm import (
     JobSpec,
+    JobStart,
     PendingSubmission,
     SlurmError,
     SlurmSilentError,
-    Start,
     details_of,
-    names,
+    find_unanswered,
+    job_names,
     note_job,
     read_jobs,
     record_found_jobs,
+    slurm_client,
     state_of,
-    unanswered,
 )
-from ..slurm import client as slurm_client
 from .continuation_policy import is_withdrawn
 
 _OF_THE_FIRST = ("dependency", "begin", "hold")
@@ -38,7 +38,7 @@ class ChainedJob:
         start: which start this is.
     """
 
-    def __init__(self, folder: Path, job: JobSpec, start: Start) -> None:
+    def __init__(self, folder: Path, job: JobSpec, start: JobStart) -> None:
         self._folder = folder
         self._job = job
         self._start = start
@@ -53,8 +53,8 @@ class ChainedJob:
         Raises:
             SlurmError: SLURM could not be asked.
         """
-        if wishes := unanswered([self._folder]):
-            record_found_jobs(wishes, slurm_client.folders(names(wishes)))
+        if pending := find_unanswered([self._folder]):
+            record_found_jobs(pending, slurm_client.folders(job_names(pending)))
         after = [
             str(event["job"])
             for event in read_jobs(self._folder)
@@ -68,22 +68,22 @@ class ChainedJob:
         Raises:
             SlurmSilentError: the job may be there all the same; ``find`` tells.
         """
-        wish = self._wish()
+        pending = self._pending()
         with best_effort():
-            wish.sending()
+            pending.record_sending()
         try:
-            number = slurm_client.submit(self._arguments(), also=self._job.env)
+            number = slurm_client.submit(self._arguments(), extra_variables=self._job.env)
         except SlurmSilentError:
             raise
         except SlurmError as error:
             with best_effort():
-                wish.refused()
+                pending.record_refused()
             self.refusal = error.message
             self.note_missing(error)
             return
         self.number = str(number)
         with best_effort():
-            wish.submitted(number)
+            pending.record_submitted(number)
         say([f"{self._job.run}: job {number} goes on where this one is stopped"])
 
     def note_missing(self, error: SlurmError) -> None:
@@ -136,7 +136,7 @@ class ChainedJob:
             say([f"warning: {error.message}"])
             return False
 
-    def _wish(self) -> PendingSubmission:
+    def _pending(self) -> PendingSubmission:
         facts = {"how": "chain", "after": self._start.job}
         return PendingSubmission(self._folder, self._folder.name, self._folder, facts=facts)
 

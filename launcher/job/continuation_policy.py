@@ -38,7 +38,7 @@ SHORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class End:
+class JobEnd:
     """How one attempt ended."""
 
     cause: EndCause
@@ -60,7 +60,7 @@ class Verdict:
         return self.action != "continue"
 
 
-def decide(end: End, before: Sequence[End], job: JobSpec) -> Verdict:
+def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> Verdict:
     """What follows an attempt.
 
     Args:
@@ -80,7 +80,7 @@ def decide(end: End, before: Sequence[End], job: JobSpec) -> Verdict:
     return _within_budgets(end, before, job, words)
 
 
-def _within_budgets(end: End, before: Sequence[End], job: JobSpec, words: str) -> Verdict:
+def _within_budgets(end: JobEnd, before: Sequence[JobEnd], job: JobSpec, words: str) -> Verdict:
     if end.cause == "crashed" and not end.gained:
         return Verdict("give up", f"{words} without having gained a step: it would fail again")
     if not end.gained and before and not before[-1].gained:
@@ -96,7 +96,7 @@ def _within_budgets(end: End, before: Sequence[End], job: JobSpec, words: str) -
     return Verdict("continue", words)
 
 
-def _count(causes: Sequence[str], end: End, before: Sequence[End]) -> int:
+def _count(causes: Sequence[str], end: JobEnd, before: Sequence[JobEnd]) -> int:
     """How often it has been one of these, where it is one of them now."""
     if end.cause not in causes:
         return 0
@@ -107,7 +107,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def describe(end: End) -> str:
+def describe(end: JobEnd) -> str:
     """An end in words."""
     words = {
         "done": "it is done",
@@ -125,14 +125,14 @@ def describe(end: End) -> str:
     return words[end.cause]
 
 
-def ends(events: Sequence[Mapping[str, Any]]) -> list[End]:
+def ends(events: Sequence[Mapping[str, Any]]) -> list[JobEnd]:
     """The ends that a job log tells of since somebody last submitted the run, oldest first."""
-    found: list[End] = []
+    found: list[JobEnd] = []
     for event in events:
         if event.get("event") in ("sending", "submitted") and not _follows(event):
             found.clear()
         elif event.get("event") == "ended" and event.get("cause"):
-            found.append(End(event["cause"], int(event["exit_code"]), bool(event["gained"])))
+            found.append(JobEnd(event["cause"], int(event["exit_code"]), bool(event["gained"])))
     return found
 
 

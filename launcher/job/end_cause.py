@@ -14,7 +14,7 @@ from ...training.checkpoint import list_checkpoints, step_of
 from ..control import LIMIT
 from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
-from .continuation_policy import SHORT_SECONDS, End, EndCause
+from .continuation_policy import SHORT_SECONDS, EndCause, JobEnd
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
 _NOT_ITS_DOING = ("preempted", "requeued", "lost")
@@ -34,7 +34,7 @@ class AttemptStart:
     """In seconds since the epoch."""
 
 
-def why(
+def classify_end(
     folder: Path,
     job: JobSpec,
     status: int,
@@ -42,7 +42,7 @@ def why(
     *,
     heard: AbstractSet[int],
     details: Mapping[str, str],
-) -> End:
+) -> JobEnd:
     """How an attempt ended.
 
     Args:
@@ -55,8 +55,8 @@ def why(
     """
     cause = _cause(folder, job, status, heard, cause_from_slurm(details, began.restart))
     if job.kind == "train":
-        return End(cause, status, newest_step(folder) > began.step)
-    return End(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
+        return JobEnd(cause, status, newest_step(folder) > began.step)
+    return JobEnd(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
 
 
 def _cause(

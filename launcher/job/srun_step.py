@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..slurm import JobSpec, Start, slurm_folder, srun_environment
-from ..slurm import client as slurm_client
+from ..slurm import JobSpec, JobStart, slurm_client, slurm_folder, srun_environment
 
 _OTHERS_SECONDS = 120  # what the other nodes get once one has ended: W&B takes up to 60 s for the last rows
 
 
-def start_step(folder: Path, job: JobSpec, start: Start) -> subprocess.Popen[bytes]:
+def start_step(folder: Path, job: JobSpec, start: JobStart) -> subprocess.Popen[bytes]:
     """Start the nodes' supervisors; srun ends when they have, with the largest of their statuses.
 
     srun does not kill the others when one ends badly: node 0 is to see that itself, take the cause down and end

@@ -28,7 +28,7 @@ from ..process import (
     process_start_time,
     reap,
 )
-from ..slurm import CONF, RECORD, Record
+from ..slurm import CONF, RECORD, SandboxRecord
 from .slurm_conf import NODES, write_files
 
 MODULE = "lockstep.launcher.sandbox.daemon_keeper"
@@ -65,7 +65,7 @@ class _Keeper:
         self._folder = folder
         self._children: list[subprocess.Popen[bytes]] = []
         me = Process(os.getpid(), process_start_time(os.getpid()))
-        self._record = Record(folder, boot_id(), uid, me)
+        self._record = SandboxRecord(folder, boot_id(), uid, me)
         self._write()
 
     def start(self) -> None:

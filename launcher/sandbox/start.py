@@ -16,9 +16,9 @@ from ...data.common import MachineError, UsageError
 from ..process import Process, descendants, is_held, kill_processes, process_start_time, take
 from ..slurm import (
     CONF,
-    Answer,
-    Record,
+    SandboxRecord,
     SlurmError,
+    ToolResult,
     read_record,
     run_tool,
     sandbox_processes,
@@ -52,7 +52,7 @@ def why_unavailable() -> str:
     return f"Debian's {' and '.join(missing)} are not installed" if missing else ""
 
 
-def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
+def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> SandboxRecord:
     """Start a sandbox and wait until both of its nodes are idle.
 
     Args:
@@ -143,7 +143,7 @@ def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> No
         raise _failure(folder, "keeper", "ended at once")
 
 
-def _await_idle(folder: Path) -> Record:
+def _await_idle(folder: Path) -> SandboxRecord:
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
         if not is_held(folder / LOCK):
@@ -177,7 +177,7 @@ def node_states(folder: Path) -> dict[str, str]:
     return {}
 
 
-def _ask(folder: Path, *command: str) -> Answer:
+def _ask(folder: Path, *command: str) -> ToolResult:
     """Ask this very cluster, whatever SLURM_CONF says."""
     return run_tool(
         command, None, {**tool_environment(os.environ), "SLURM_CONF": str(folder / CONF)}, timeout=20.0
@@ -243,14 +243,14 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
 def _cancel_jobs(folder: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     with suppress(SlurmError):
-        while jobs := _ask(folder, "squeue", "--noheader", "--format", "%A").checked().out.split():
+        while jobs := _ask(folder, "squeue", "--noheader", "--format", "%A").raise_for_status().out.split():
             _ask(folder, "scancel", *sorted(set(jobs)))
             if time.monotonic() > deadline:
                 return
             time.sleep(0.5)
 
 
-def _end_keeper(record: Record) -> None:
+def _end_keeper(record: SandboxRecord) -> None:
     """Ask it to end everything, and wait for it."""
     deadline = time.monotonic() + _KEEPER_SECONDS
     while "keeper" in record.living() and time.monotonic() < deadline:

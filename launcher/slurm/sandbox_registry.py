@@ -22,7 +22,7 @@ _PLACE = (
 
 
 @dataclass(frozen=True)
-class Record:
+class SandboxRecord:
     """A sandbox that was started, and may have ended since."""
 
     folder: Path
@@ -54,19 +54,19 @@ class Record:
         }
 
 
-def place() -> Path:
+def sandbox_folder() -> Path:
     """The one known folder: ``$LOCKSTEP_SLURM_SANDBOX``, else under ``/var/lib``."""
     return Path(os.environ.get("LOCKSTEP_SLURM_SANDBOX") or _PLACE).absolute()
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> SandboxRecord | None:
     """The sandbox of a folder; None where there is none, or no record that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         path = folder / RECORD
         if path.stat().st_uid not in (0, os.getuid()):
             return None  # somebody else's word about which processes to end
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Record(
+        return SandboxRecord(
             folder,
             str(document["boot"]),
             int(document["uid"]),
@@ -77,9 +77,9 @@ def read_record(folder: Path) -> Record | None:
     return None
 
 
-def running() -> Record | None:
+def running_sandbox() -> SandboxRecord | None:
     """The sandbox that commands of this user go to where SLURM_CONF is not set."""
-    record = read_record(place())
+    record = read_record(sandbox_folder())
     if record is None or os.getuid() not in (0, record.uid) or not record.ready:
         return None
     return record if "slurmctld" in record.living() else None

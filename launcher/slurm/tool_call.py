@@ -52,7 +52,7 @@ def _hint(said: str) -> str:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ToolResult:
     """What a tool said before it ended."""
 
     command: tuple[str, ...]
@@ -65,7 +65,7 @@ class Answer:
         """Both of its streams, for people."""
         return "\n".join(part for part in (self.err.strip(), self.out.strip()) if part)
 
-    def checked(self) -> Answer:
+    def raise_for_status(self) -> ToolResult:
         """The answer itself, unless the tool failed.
 
         Raises:
@@ -85,7 +85,7 @@ class Answer:
 
 def run_tool(
     command: Sequence[str], given: str | None, environment: Mapping[str, str], timeout: float
-) -> Answer:
+) -> ToolResult:
     """Run one of SLURM's tools to its end.
 
     Args:
@@ -121,7 +121,7 @@ def run_tool(
             if isinstance(error, subprocess.TimeoutExpired):
                 raise _silent(command, timeout, _said(error)) from error
             raise
-    return Answer(tuple(command), tool.returncode, out, err)
+    return ToolResult(tuple(command), tool.returncode, out, err)
 
 
 def _end(tool: subprocess.Popen[str]) -> None:

@@ -15,7 +15,7 @@ from ..slurm import NodeRequirements, SlurmConfig, time_limit_seconds, withheld_
 from .cluster_profiles import command_line, find_profile
 from .option_layers import JobOptions, OptionLayer, job_options
 from .sbatch_arguments import How
-from .scheduler import Cluster, cpus_and_gpus, query_cluster
+from .scheduler import ClusterInfo, cpus_and_gpus, query_cluster
 
 _WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 
@@ -70,7 +70,7 @@ def _withheld(slurm: SlurmConfig) -> list[str]:
     ]
 
 
-def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> NodeRequirements:
+def _need(slurm: SlurmConfig, cores: int | None, cluster: ClusterInfo) -> NodeRequirements:
     gpus = int(str(slurm.gpus or 0).rpartition(":")[2])
     return NodeRequirements(
         cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or ""
@@ -89,7 +89,7 @@ def slurm_layer(resolved: ResolvedConfig | None) -> OptionLayer:
     return OptionLayer(section, places)
 
 
-def continuation(slurm: SlurmConfig, cluster: Cluster, at_once: int | None = None) -> tuple[How, bool]:
+def continuation(slurm: SlurmConfig, cluster: ClusterInfo, at_once: int | None = None) -> tuple[How, bool]:
     """How a job goes on that was stopped before its end, and whether SLURM puts it back into the queue by itself.
 
     A chained job waits behind its predecessor from the start and begins seconds after it has ended, whatever ended
@@ -109,7 +109,7 @@ def continuation(slurm: SlurmConfig, cluster: Cluster, at_once: int | None = Non
     return wanted, wanted == "requeue"
 
 
-def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]]:
+def _cores(options: JobOptions, cluster: ClusterInfo) -> tuple[int | None, list[str]]:
     """CPUs of each node, and what people should know about them.
 
     SLURM's own default is one CPU, whatever the number of GPUs: a loader would starve. So a job gets the share of
@@ -133,7 +133,7 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
     return max(1, cpus * min(asked, gpus) // gpus), []
 
 
-def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
+def _too_long(slurm: SlurmConfig, cluster: ClusterInfo) -> list[str]:
     """A time limit that SLURM takes and then waits with for ever, where a site has not set EnforcePartLimits."""
     wanted = time_limit_seconds(slurm.time) if slurm.time else 0
     for part in cluster.chosen(slurm.partition):
@@ -148,7 +148,7 @@ def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
     return []
 
 
-def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
+def _check_partitions(options: JobOptions, cluster: ClusterInfo) -> None:
     for name in (options.slurm.partition or "").split(","):
         if name and name not in cluster.partitions:
             close = closest_name(name, cluster.partitions)

@@ -10,8 +10,8 @@ from ...data.common import UsageError
 from ..console import put_json, say
 from ..runs import read_outcome, refuse_live_jobs
 from ..slurm import JobSpec, NodeRequirements, PendingSubmission
-from .scheduler import NewFolders, forecast_submission, send, when
-from .submit_lock import submitting
+from .scheduler import NewFolders, describe_start, forecast_submission, send
+from .submit_lock import hold_submit_lock
 
 
 def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bool) -> int:
@@ -34,16 +34,20 @@ def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
             f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
         )
     arguments = [*job.sbatch, *job.batch_script_command(folder)]
-    wish = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
-    with submitting(folder):
+    pending = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
+    with hold_submit_lock(folder):
         _refuse_done(folder, job)
         refuse_live_jobs(folder, "or let it go on by itself")
         expected = _expected(arguments, job)
-        number = send(arguments, job.env, NewFolders(), [wish])
+        number = send(arguments, job.env, NewFolders(), [pending])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
         put_json({"schema_version": 1, **facts, "expected_start": expected})
-    say([f"{name}: job {number} is queued, with the options of its first submission{when(expected)}"])
+    say(
+        [
+            f"{name}: job {number} is queued, with the options of its first submission{describe_start(expected)}"
+        ]
+    )
     return 0
 
 

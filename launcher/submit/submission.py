@@ -77,7 +77,7 @@ class Submission:
             (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_job(self.folder, self.job)
 
-    def wish(self) -> PendingSubmission:
+    def pending(self) -> PendingSubmission:
         """What the job log says of it, before and after."""
         return PendingSubmission(self.folder, self.folder.name, self.folder, facts={"how": self.job.how})
 

@@ -15,7 +15,7 @@ from typing import Any
 from ...data.common import UsageError, closest_name, write_text
 from ..console import figure, put, put_json
 from ..runs import Status, job_summary
-from .sweep_folder import Point, Sweep, overall, points_of
+from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
 RESULTS = "results.csv"
 _LOWER = ("loss", "error")
@@ -26,7 +26,7 @@ _MINOR = ("val/count", "val/loss")
 class Row:
     """A point and the best it reached."""
 
-    point: Point
+    point: SweepPoint
     metrics: Mapping[str, float | None]
     """The newest of each: a run that was stopped within an epoch keeps the values of the last whole one."""
     best: float | None
@@ -51,7 +51,7 @@ class Results:
         return self.metrics[0] if self.metrics else ""
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[SweepPoint]:
         """In their own order."""
         return sorted((row.point for row in self.rows), key=lambda point: point.index)
 
@@ -151,7 +151,7 @@ def _order(text: str) -> tuple[int, float, str]:
     return (0, float(value), "") if number else (1, 0.0, text)
 
 
-def lines(results: Results) -> list[str]:
+def table_lines(results: Results) -> list[str]:
     """The table, and what to say of the sweep as a whole."""
     sweep = results.sweep
     head = [
@@ -194,7 +194,7 @@ def align_columns(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
     ]
 
 
-def _failures(points: list[Point]) -> list[str]:
+def _failures(points: list[SweepPoint]) -> list[str]:
     """Of each point what failed, and why no job goes on with it."""
     found = []
     for point in points:
@@ -263,7 +263,7 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
     }
 
 
-def exit_code(points: list[Point]) -> int:
+def exit_code(points: list[SweepPoint]) -> int:
     """Of the sweep: 0 where all are done, else that of the first point that failed, else 75: it can go on."""
     failed = [point.exit_code or 1 for point in points if point.status == "failed"]
     return failed[0] if failed else 0 if overall(points) == "done" else 75
@@ -294,4 +294,4 @@ def report_results(results: Results, *, as_json: bool) -> None:
     if as_json:
         put_json({"schema_version": 1, **to_json(results)})
     else:
-        put(lines(results))
+        put(table_lines(results))

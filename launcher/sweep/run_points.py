@@ -15,13 +15,13 @@ from typing import IO, Any
 
 from ..console import say
 from ..runs import held, is_run, read_status, take_request
-from .sweep_folder import Point, Sweep, forget_refusal, points_of, refuse
+from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _LOOK_SECONDS = 0.1
 
 
-def is_due(point: Point, *, retry: bool) -> bool:
+def is_due(point: SweepPoint, *, retry: bool) -> bool:
     """Whether it is to be launched: what is done stays done, and what has failed is tried again only when asked."""
     return point.status in ("waiting", "stopped", "interrupted") or (retry and point.status == "failed")
 
@@ -143,4 +143,4 @@ class _PointRunner:
             error = {"message": f"its launcher was killed by {signal.Signals(-status).name}"}
         with suppress(ValueError, KeyError):
             error = json.loads(told)["error"]
-        refuse(self._sweep, index, status if status > 0 else 128 - status, error)
+        record_refusal(self._sweep, index, status if status > 0 else 128 - status, error)

@@ -71,7 +71,7 @@ def _shortest(key: str, others: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One point, now."""
 
     index: int
@@ -127,7 +127,7 @@ def read_sweep(folder: Path) -> Sweep:
         ) from error
 
 
-def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[Point]:
+def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[SweepPoint]:
     """How every point stands.
 
     Args:
@@ -140,7 +140,7 @@ def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[
     ]
 
 
-def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict[str, Any]) -> Point:
+def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict[str, Any]) -> SweepPoint:
     folder = sweep.run(index)
     found = known.get(folder) or (read_status(folder) if is_run(folder) else None)
     status = found.status if found else "waiting"
@@ -148,7 +148,7 @@ def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict
         status = "failed"
     elif found and found.was_interrupted:
         status = "failed" if _has_failed(found) else "interrupted"
-    return Point(
+    return SweepPoint(
         index, folder.name, sweep.points[index], status, found, refusal if status == "failed" else {}
     )
 
@@ -159,7 +159,7 @@ def _has_failed(found: Status) -> bool:
     return state in ("FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "DEADLINE")
 
 
-def refuse(sweep: Sweep, index: int, exit_code: int, error: dict[str, Any]) -> None:
+def record_refusal(sweep: Sweep, index: int, exit_code: int, error: dict[str, Any]) -> None:
     """Remember that a point's launch left no outcome of its own."""
     refused = _read_refused(sweep.folder) | {str(index): {"exit_code": exit_code, "error": error}}
     write_json(sweep.folder / _REFUSED, refused)
@@ -187,7 +187,7 @@ def all_sweeps(root: Path) -> Iterator[Sweep]:
             yield read_sweep(path.parent)
 
 
-def overall(points: list[Point]) -> str:
+def overall(points: list[SweepPoint]) -> str:
     """How a sweep stands as a whole."""
     states = {point.status for point in points}
     if states == {"done"}:

@@ -14,36 +14,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..console import say
-from . import sandbox_registry as sandbox_record
 from .exported_environment import for_the_job
 from .foreign_variables import tool_environment
 from .job_log import is_job
 from .node_resources import FORM, Node, parse_nodes
-from .tool_call import Answer, SlurmError, run_tool
-
-__all__ = [
-    "Account",
-    "Job",
-    "SlurmError",
-    "accounting",
-    "all_jobs",
-    "cancel",
-    "config",
-    "details",
-    "end_time",
-    "environment",
-    "folders",
-    "has_slurm",
-    "jobs",
-    "nodes",
-    "parse_queue",
-    "parse_record",
-    "parse_time",
-    "partition",
-    "requeue",
-    "submit",
-    "try_submit",
-]
+from .sandbox_registry import running_sandbox
+from .tool_call import SlurmError, ToolResult, run_tool
 
 _PATIENCE_SECONDS = 20.0
 _SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
@@ -65,7 +41,7 @@ _announced: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """One line of the queue, as SLURM words it."""
 
     id: str
@@ -87,7 +63,7 @@ class Job:
     """Its working folder; empty where SLURM does not say."""
 
 
-class Account(NamedTuple):
+class JobAccounting(NamedTuple):
     """What SLURM keeps of a job after it has left the queue."""
 
     state: str
@@ -102,7 +78,7 @@ def environment() -> dict[str, str]:
     clean = tool_environment(os.environ)
     if not clean.get("SLURM_CONF"):
         clean.pop("SLURM_CONF", None)
-        sandbox = sandbox_record.running()
+        sandbox = running_sandbox()
         if sandbox is not None:
             clean["SLURM_CONF"] = str(sandbox.conf)
             _announce(str(sandbox.folder))
@@ -120,7 +96,7 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> int:
+def submit(options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> int:
     """Submit a batch script, which reaches sbatch on its standard input.
 
     Of the environment, which SLURM stores with the job, sbatch sees only what ``for_the_job`` lets pass.
@@ -128,7 +104,7 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     Args:
         options: of sbatch; behind them may stand a script's path and its arguments, in place of ``script``.
         script: the batch script.
-        also: names of further variables that travel with the job.
+        extra_variables: names of further variables that travel with the job.
 
     Returns:
         The job's number.
@@ -136,14 +112,16 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     Raises:
         SlurmError: SLURM refused it, or did not answer; in the latter case the job may be there.
     """
-    answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
+    answer = _run(
+        ["sbatch", "--parsable", *options], script, _travelling(extra_variables), timeout=_SUBMIT_SECONDS
+    )
     numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
     if answer.status or not numbers:
         raise answer.error("" if answer.status else "look at `squeue --me` before you submit it again")
     return int(numbers[-1])
 
 
-def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> str:
+def try_submit(options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> str:
     """What SLURM would do with this job, which is not submitted; the arguments are those of ``submit``.
 
     Returns:
@@ -152,14 +130,16 @@ def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = (
     Raises:
         SlurmError: it would be refused; with sbatch's own reason.
     """
-    answer = _run(["sbatch", "--test-only", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
+    answer = _run(
+        ["sbatch", "--test-only", *options], script, _travelling(extra_variables), timeout=_SUBMIT_SECONDS
+    )
     if answer.status:
         raise answer.error()
     said = re.search(r"Job \d+ (to start .*)", answer.err + answer.out)
     return said.group(1).strip() if said else answer.said
 
 
-def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, Job]:
+def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, QueuedJob]:
     """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
 
     Args:
@@ -173,12 +153,14 @@ def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[s
     return _queue(["--jobs", ",".join(wanted)], timeout, alone=len(wanted) == 1) if wanted else {}
 
 
-def all_jobs() -> dict[str, Job]:
+def all_jobs() -> dict[str, QueuedJob]:
     """Every job in the queue, as ``jobs`` gives it."""
     return _queue([])
 
 
-def _queue(chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False) -> dict[str, Job]:
+def _queue(
+    chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False
+) -> dict[str, QueuedJob]:
     """Of one job ``alone`` squeue says that there is none by an error."""
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
@@ -187,7 +169,7 @@ def _queue(chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool
     )
     if answer.status and alone and _UNKNOWN in answer.err:
         return {}
-    return parse_queue(answer.checked().out)
+    return parse_queue(answer.raise_for_status().out)
 
 
 def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[str, str]:
@@ -204,7 +186,7 @@ def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[st
     return {number: job.workdir for number, job in found.items()}
 
 
-def parse_queue(text: str) -> dict[str, Job]:
+def parse_queue(text: str) -> dict[str, QueuedJob]:
     """Jobs by their ids, from squeue's records."""
     found = {}
     for record in text.split(_RECORD):
@@ -213,7 +195,9 @@ def parse_queue(text: str) -> dict[str, Job]:
             number, state, reason, nodes, left, start, restarts, partition, name, workdir = fields
             count = int(restarts) if restarts.isdigit() else 0
             number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
-            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition, workdir)
+            found[number] = QueuedJob(
+                number, state, reason, nodes, left, start, count, name, partition, workdir
+            )
     return found
 
 
@@ -228,7 +212,7 @@ def details(job: str) -> dict[str, str] | None:
     answer = _run(["scontrol", "-o", "show", "job", job])
     if answer.status and _UNKNOWN in answer.said:
         return None
-    first = re.split(r"\n(?=JobId=)", answer.checked().out.strip())[0]
+    first = re.split(r"\n(?=JobId=)", answer.raise_for_status().out.strip())[0]
     return parse_record(first) or None
 
 
@@ -270,7 +254,7 @@ def partitions() -> list[dict[str, str]]:
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["scontrol", "-o", "show", "partition"]).checked()
+    answer = _run(["scontrol", "-o", "show", "partition"]).raise_for_status()
     return [parse_record(line) for line in answer.out.splitlines() if line.startswith("PartitionName=")]
 
 
@@ -280,7 +264,7 @@ def nodes(*names: str) -> list[Node]:
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).checked()
+    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).raise_for_status()
     return parse_nodes(answer.out)
 
 
@@ -290,11 +274,11 @@ def config() -> dict[str, str]:
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["scontrol", "show", "config"]).checked()
+    answer = _run(["scontrol", "show", "config"]).raise_for_status()
     return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
 
 
-def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
+def accounting(ids: Iterable[int | str]) -> dict[str, JobAccounting] | None:
     """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
 
     Raises:
@@ -310,8 +294,8 @@ def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
         "accounting storage is disabled|not running a slurmdbd", answer.said, re.IGNORECASE
     ):
         return None
-    lines = [line.split("|", 2) for line in answer.checked().out.splitlines() if line.count("|") > 1]
-    return {job: Account(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
+    lines = [line.split("|", 2) for line in answer.raise_for_status().out.splitlines() if line.count("|") > 1]
+    return {job: JobAccounting(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
 
 
 def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
@@ -345,7 +329,7 @@ def requeue(job: str) -> None:
     Raises:
         SlurmError: SLURM refused, or could not be asked.
     """
-    _run(["scontrol", "requeue", job]).checked()
+    _run(["scontrol", "requeue", job]).raise_for_status()
 
 
 def end_time(job: str) -> float | None:
@@ -357,7 +341,7 @@ def end_time(job: str) -> float | None:
     answer = _run(["squeue", "--noheader", "--jobs", job, "--format", "%e"], TZ="UTC0")
     if answer.status and _UNKNOWN in answer.err:
         return None
-    return parse_time(answer.checked().out.strip().partition("\n")[0])
+    return parse_time(answer.raise_for_status().out.strip().partition("\n")[0])
 
 
 def parse_time(text: str) -> float | None:
@@ -368,10 +352,10 @@ def parse_time(text: str) -> float | None:
         return None
 
 
-def _travelling(also: Iterable[str]) -> dict[str, str]:
+def _travelling(extra_variables: Iterable[str]) -> dict[str, str]:
     known = environment()
     where = {"SLURM_CONF": known["SLURM_CONF"]} if "SLURM_CONF" in known else {}
-    return for_the_job(known, also) | where
+    return for_the_job(known, extra_variables) | where
 
 
 def _run(
@@ -381,6 +365,6 @@ def _run(
     *,
     timeout: float = _PATIENCE_SECONDS,
     **extra: str,
-) -> Answer:
+) -> ToolResult:
     known = environment() if whole is None else whole
     return run_tool(command, given, {**known, **extra}, timeout)
