@@ -1,8 +1,8 @@
 """A SLURM job's own supervisor: what the batch script becomes.
 
 It decides whether there is anything to train, sees to it that a job follows, starts the nodes' supervisors, passes
-SLURM's signals on as wishes, and decides when they have ended what comes next. What it decides and why is a line of
-``slurm/jobs.jsonl``. A start that ends without such a line was killed with its node; the next one writes it.
+SLURM's signals on as requests, and decides when they have ended what comes next. Its decision and the reason are a line
+of ``slurm/jobs.jsonl``. A start that ends without such a line was killed with its node; the next one writes it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:
-    """Live the job of the run in ``argv[0]``, and end with the run's status."""
+    """Supervise the job of the run in ``argv[0]``, and exit with the run's status."""
     run_with_error_card(lambda: sys.exit(_run(Path(argv[0]).resolve())))
 
 
@@ -65,7 +65,7 @@ def _run(folder: Path) -> int:
 
 
 class BatchSupervisor:
-    """One start of one job.
+    """The supervisor of one start of one job.
 
     Args:
         folder: of the run.
@@ -87,7 +87,7 @@ class BatchSupervisor:
         """What a node said that failed before there was an outcome."""
 
     def run(self) -> int:
-        """From the first look at what was before to what comes next; the exit status."""
+        """Run this start of the job up to the decision about the next one; return the exit status."""
         for number in _STOP_SIGNALS:
             signal.signal(number, self._take)
         self._begin()
@@ -124,7 +124,7 @@ class BatchSupervisor:
             raise
 
     def _ask(self) -> dict[str, str]:
-        """What SLURM says of this job now; nothing where it does not let us ask.
+        """Ask SLURM for its record of this job; empty if it refuses to answer.
 
         Raises:
             SlurmSilentError: it does not answer.
@@ -149,7 +149,7 @@ class BatchSupervisor:
             state = "" if job == self._start.job else state_of(details_of(self._folder, job))
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
-                gained = True  # nobody can say
+                gained = True  # a script writes no checkpoints that could tell
             end = JobEnd("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
             verdict = decide(end, self._earlier(), self._job)
             facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained, "state": state}
@@ -167,7 +167,7 @@ class BatchSupervisor:
         return ends(read_jobs(self._folder))
 
     def _is_over(self) -> bool:
-        """Whether there is nothing left to do for this start: said, and noted."""
+        """Check whether there is nothing left for this start to do; if so, say and note that."""
         verdict = self._earlier_decision()
         if verdict is None and (read_outcome(self._folder) or {}).get("status") == "done":
             verdict = Verdict("finish", "it is done")
@@ -181,7 +181,7 @@ class BatchSupervisor:
         return True
 
     def _earlier_decision(self) -> Verdict | None:
-        """What an earlier start has decided for this one; a job that a person has submitted is bound by nothing."""
+        """Return an earlier start's decision for this one; a job that the user has submitted is not bound by it."""
         events = read_jobs(self._folder)
         mine = [e for e in events if e.get("event") == "submitted" and e.get("job") == self._start.job]
         follows = self._start.restart > 0 or any(event.get("after") for event in mine)
@@ -189,7 +189,7 @@ class BatchSupervisor:
         return verdict if verdict is not None and verdict.is_last else None
 
     def _chain(self) -> None:
-        """See to it now that a job goes on after this one: after a node is lost there is nobody who could."""
+        """Submit the next job now: once a node is lost, no process is left that could."""
         try:
             retry_while_silent(self._next.find)
             if self._next.number is None:
@@ -198,7 +198,7 @@ class BatchSupervisor:
             self._next.note_missing(error)
 
     def _work(self) -> int:
-        """The step, from its start to its end; its exit status."""
+        """Run the step to its end; return its exit status."""
         if (read_outcome(self._folder) or {}).get("status") != "done":
             (self._folder / "outcome.json").unlink(missing_ok=True)
         step = start_step(self._folder, self._job, self._start)
@@ -210,7 +210,7 @@ class BatchSupervisor:
         return 128 - status if status < 0 else status
 
     def _quote(self, status: int) -> LockstepError | None:
-        """Into the job's own log, which is looked at first, what the node said that failed before any outcome."""
+        """Quote the node that failed before there was an outcome, in the job's own log, where users look first."""
         if status in (0, STOPPED) or "error" in (read_outcome(self._folder) or {}):
             return None
         log = failing(self._folder, str(self._start))
@@ -223,7 +223,7 @@ class BatchSupervisor:
         self._signals.append(number)
 
     def _pass_on(self, number: int) -> None:
-        """A signal becomes a wish in the run folder, which node 0's supervisor takes."""
+        """Turn a signal into a request in the run folder, which node 0's supervisor takes."""
         name = signal.Signals(number).name
         if number not in self._heard_signals:
             self._heard_signals.add(number)
@@ -232,13 +232,13 @@ class BatchSupervisor:
                 write_request(self._folder, "stop", f"{name} to the batch script")
 
     def _is_stale(self) -> bool:
-        """Whether SLURM has meanwhile started this job again, or another job of the run."""
+        """Check whether SLURM has meanwhile started this job again, or another job of the run."""
         started = [event for event in read_jobs(self._folder) if event.get("event") == "started"]
         newest = JobStart(str(started[-1]["job"]), int(started[-1]["restart"]))
         return newest != self._start
 
     def _details(self) -> dict[str, str]:
-        """Of now, asked once: there may be no time for more before the end is noted."""
+        """Return SLURM's record of the job, asked once: there may be no time for more before the end is noted."""
         try:
             return self._ask()
         except SlurmSilentError as error:
@@ -267,24 +267,24 @@ class BatchSupervisor:
         return end.exit_code
 
     def _continue(self, verdict: Verdict) -> Verdict:
-        """By the job that waits, by one that is submitted now, or by a requeue; where none is to be had, not at all.
+        """Continue by the job that waits, by one submitted now, or by a requeue; if none of them can be had, give up.
 
         Raises:
             SlurmSilentError: SLURM does not say whether it takes another job.
         """
         if self._job.how == "chain" and not self._next.keep():
-            return Verdict("stop", "somebody withdrew the job that was to go on")
+            return Verdict("stop", "the job that was to continue was withdrawn")
         if self._next.number is None and self._known.get("Requeue") != "1":
             return _refused(verdict, self._next.refusal)
         return verdict
 
     def _continue_later(self, verdict: Verdict, *, silent: bool) -> Verdict:
-        """When the end is noted: SLURM may be silent for longer than this process has left.
+        """Continue after the end is noted: SLURM may be silent for longer than this process has left.
 
         What it would leave behind then is said before, and taken back where it does not come to that.
         """
         before = read_outcome(self._folder)
-        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on"))
+        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to continue"))
         try:
             found = retry_while_silent(lambda: self._continue(verdict)) if silent else verdict
             if not found.is_last and self._next.number is None:
@@ -304,7 +304,7 @@ class BatchSupervisor:
             path.unlink(missing_ok=True) if outcome is None else write_json(path, outcome)
 
     def _requeue(self) -> None:
-        """Which ends this process."""
+        """Requeue this job, which ends this process."""
         try:
             slurm_client.requeue(self._start.job)
         except SlurmSilentError:
@@ -316,7 +316,7 @@ class BatchSupervisor:
                 raise
 
     def _tell(self, verdict: Verdict) -> None:
-        """Into the outcome, where ``launch status`` looks; one is made where the run could write none."""
+        """Write a verdict into the outcome, where ``launch status`` looks; make one if the run could write none."""
         failed = self._error or RankLostError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
         made = {
             "schema_version": 1,
@@ -336,10 +336,12 @@ class BatchSupervisor:
 
 
 def _refused(verdict: Verdict, message: str, *, silent: bool = False) -> Verdict:
-    """It would go on, but SLURM has no job for it."""
+    """Return the verdict on a run that would continue, but for which SLURM takes no job."""
     said = message.rsplit("\n", maxsplit=1)[-1]
     if silent:
-        return Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on: {said}")
+        return Verdict(
+            "give up", f"{verdict.reason}, and SLURM did not answer when it was to continue: {said}"
+        )
     words = f"{verdict.reason}, and SLURM takes neither another job nor this one again"
     return Verdict("give up", f"{words}: {said}" if said else words)
 

@@ -1,4 +1,4 @@
-"""The job that waits for the end of the present one, and goes on after it."""
+"""The job that waits for the end of the present one, and continues the run after it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOTED_SECONDS = 5.0  # between a job's cancellation by `launch stop` and the li
 
 
 class ChainedJob:
-    """Of one start of one job.
+    """The next job of a run, seen from one start of the present one.
 
     Args:
         folder: of the run.
@@ -48,7 +48,7 @@ class ChainedJob:
         """What SLURM said to the last submission that it did not take."""
 
     def find(self) -> None:
-        """The job that an earlier start of this one has submitted, if it still waits.
+        """Find the job that an earlier start of this one has submitted, if it still waits.
 
         Raises:
             SlurmError: SLURM could not be asked.
@@ -84,17 +84,17 @@ class ChainedJob:
         self.number = str(number)
         with best_effort():
             pending.record_submitted(number)
-        say([f"{self._job.run}: job {number} goes on where this one is stopped"])
+        say([f"{self._job.run}: job {number} continues where this one is stopped"])
 
     def note_missing(self, error: SlurmError) -> None:
         """Say and note that none could be submitted."""
-        say([f"warning: no job could be submitted that goes on after this one: {error.message}"])
+        say([f"warning: no job could be submitted to continue after this one: {error.message}"])
         restart = self._start.restart
         with best_effort():
             note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
 
     def keep(self) -> bool:
-        """See to it that there is one, where SLURM takes it; False where a person has withdrawn it.
+        """Make sure that a next job waits, if SLURM takes one; return False if the user has withdrawn it.
 
         One that SLURM cannot be asked for is taken to be there.
 
@@ -108,7 +108,7 @@ class ChainedJob:
             if is_withdrawn(read_jobs(self._folder), self.number):
                 self.number = None
                 return False
-            say([f"warning: job {self.number}, which was to go on after this one, does not wait any more"])
+            say([f"warning: job {self.number}, which was to continue after this one, no longer waits"])
             self.number = None
         self.find()
         if self.number is None:
@@ -116,7 +116,7 @@ class ChainedJob:
         return True
 
     def cancel(self) -> None:
-        """It is not needed."""
+        """Cancel the next job, which is not needed."""
         try:
             if self.number is None:
                 self.find()
@@ -147,7 +147,7 @@ class ChainedJob:
 
 
 def _is_of_the_first(option: str) -> bool:
-    """Whether it says when the first job starts; sbatch takes the beginning of a name for the whole."""
+    """Check for an option about the first job's start; sbatch takes the beginning of a name for the whole."""
     name = option.removeprefix("--").partition("=")[0]
     return any(known.startswith(name) for known in _OF_THE_FIRST)
 

@@ -43,7 +43,7 @@ def classify_end(
     heard: AbstractSet[int],
     details: Mapping[str, str],
 ) -> JobEnd:
-    """How an attempt ended.
+    """Classify the end of an attempt.
 
     Args:
         folder: of the run.
@@ -78,7 +78,7 @@ def _cause(
 
 
 def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | None:
-    """What SLURM itself has done to the job; None where it only runs.
+    """Return what SLURM itself has done to the job; None while it simply runs.
 
     While a job ends, its state is COMPLETING, whatever ended it. What tells (measured with 22.05): a requeue, also
     after a preemption or the loss of a node, has counted the next start already; a preemption has its time; a time
@@ -101,12 +101,12 @@ def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | Non
 
 
 def _stopped(by: str) -> EndCause:
-    """A stop by its origin: the clock, SLURM's warning before the time limit, another signal, or a person."""
+    """Classify a stop by its origin: the clock, SLURM's warning before the time limit, another signal, or the user."""
     if by == LIMIT or by.startswith("SIGUSR1"):
         return "limit"
     return "signal" if by.startswith("SIG") else "asked"
 
 
 def newest_step(folder: Path) -> int:
-    """Steps done at a run's newest checkpoint; 0 without one."""
+    """Return the step of a run's newest checkpoint; 0 without one."""
     return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=0)

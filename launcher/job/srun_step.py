@@ -30,12 +30,12 @@ def start_step(folder: Path, job: JobSpec, start: JobStart) -> subprocess.Popen[
 
 
 def _own() -> dict[str, str]:
-    """Which job the step is of: srun finds the allocation by its number."""
+    """Return the variables that tell srun the job whose allocation it uses."""
     return {name: value for name, value in os.environ.items() if name.startswith("SLURM")}
 
 
 def _command(folder: Path, job: JobSpec, logs: Path) -> list[str]:
-    """Restated is what srun would not take over, or would take over from somewhere else."""
+    """Return srun's command, which restates what srun would not inherit, or would inherit from somewhere else."""
     cores = [f"--cpus-per-task={job.cores}"] if job.cores else []
     container, inside = _container(folder, job)
     output = f"{logs}/".replace("%", "%%") + "node-%n.log"
@@ -64,7 +64,7 @@ def _command(folder: Path, job: JobSpec, logs: Path) -> list[str]:
 
 
 def _container(folder: Path, job: JobSpec) -> tuple[list[str], list[str]]:
-    """(srun's options, what stands before the command): the supervisor of the job itself stays outside."""
+    """Return srun's options for a container and the command's prefix; the batch supervisor itself stays outside."""
     if not job.container:
         return [], []
     image, mounts = job.container["image"], job.container.get("mounts", "")

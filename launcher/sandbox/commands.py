@@ -38,7 +38,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Its place and its nodes."""
+    """Print its folder and the state of its nodes."""
     folder = sandbox_folder()
     if not sandbox.is_up(folder):
         left = (folder / sandbox.LOCK).is_file()

@@ -42,7 +42,7 @@ _TAIL_LINES = 12
 
 
 def why_unavailable() -> str:
-    """Why no sandbox can be started on this machine; empty where it can."""
+    """Explain why no sandbox can be started on this machine; empty if one can."""
     if os.geteuid() != 0:
         return "a SLURM has to be started by root"
     path = f"{os.environ.get('PATH', '')}:{SBIN}"
@@ -118,7 +118,7 @@ def _make_room(folder: Path) -> None:
 
 
 def is_up(folder: Path) -> bool:
-    """Whether a sandbox is up in this folder, or is being started."""
+    """Check whether a sandbox is up in this folder, or is being started."""
     return _is_ours(folder) and is_held(folder / LOCK)
 
 
@@ -170,7 +170,7 @@ def _failure(folder: Path, daemon: str, what: str) -> MachineError:
 
 
 def node_states(folder: Path) -> dict[str, str]:
-    """What the controller says of each node: ``idle``, ``mixed``, ``down*``, …; empty while it does not answer."""
+    """Ask the controller for each node's state: ``idle``, ``mixed``, ``down*``, …; empty while it is silent."""
     with suppress(SlurmError):
         answer = _ask(folder, "sinfo", "--noheader", "--Node", "--format", "%N %T")
         return dict(line.split() for line in answer.out.splitlines()) if not answer.status else {}
@@ -260,7 +260,7 @@ def _end_keeper(record: SandboxRecord) -> None:
 
 
 def _family(folder: Path) -> set[Process]:
-    """What a sandbox without a keeper has left: found by its record, its files and its jobs' environment."""
+    """Find what a sandbox without a keeper has left: by its record, its files and its jobs' environment."""
     record = read_record(folder)
     roots = set(record.living().values()) if record else set()
     roots |= {*_daemons_in(folder), *sandbox_processes(folder)}
@@ -268,7 +268,7 @@ def _family(folder: Path) -> set[Process]:
 
 
 def _daemons_in(folder: Path) -> Iterable[Process]:
-    """SLURM's and munge's daemons that have a file of this folder open: slurmstepd's environment cannot be read."""
+    """Find the daemons that have a file of this folder open: slurmstepd's environment cannot be read."""
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (path / "comm").read_text().strip() not in _DAEMONS:

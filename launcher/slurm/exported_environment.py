@@ -32,7 +32,7 @@ _OF_ONE_PROCESS = frozenset(("WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID"))
 
 
 def for_the_job(environment: Mapping[str, str], extra_variables: Iterable[str] = ()) -> dict[str, str]:
-    """What of ``environment`` a job gets.
+    """Return the part of ``environment`` that travels with a job.
 
     Args:
         environment: of the submitting process.
@@ -43,7 +43,7 @@ def for_the_job(environment: Mapping[str, str], extra_variables: Iterable[str] =
 
 
 def withheld_variables(environment: Mapping[str, str], extra_variables: Iterable[str] = ()) -> list[str]:
-    """Names of what would travel, were it not for the user in an address."""
+    """Return the names of variables that are held back only because an address in them has a user part."""
     return [
         name
         for name, value in _chosen(environment, extra_variables).items()
@@ -52,7 +52,7 @@ def withheld_variables(environment: Mapping[str, str], extra_variables: Iterable
 
 
 def _chosen(environment: Mapping[str, str], extra_variables: Iterable[str]) -> dict[str, str]:
-    """By their names alone."""
+    """Choose variables by their names alone."""
     wanted = frozenset(extra_variables)
     return {
         name: value

@@ -54,7 +54,7 @@ class QueuedJob:
     time_left: str
     """``1-02:30:00``, ``UNLIMITED`` or ``INVALID``."""
     start: str
-    """When it started or is expected to, in local time; ``N/A`` while nobody knows."""
+    """When it started or is expected to, in local time; ``N/A`` while that is unknown."""
     restarts: int
     """How often it was requeued."""
     name: str
@@ -71,7 +71,7 @@ class JobAccounting(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without what another job, or the user's profile, says to SLURM's tools.
+    """Return this process's environment without what another job, or the user's profile, tells SLURM's tools.
 
     A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
     """
@@ -92,7 +92,7 @@ def _announce(folder: str) -> None:
 
 
 def has_slurm() -> bool:
-    """Whether jobs can be submitted from here at all."""
+    """Check whether jobs can be submitted from this machine at all."""
     return shutil.which("sbatch") is not None
 
 
@@ -122,7 +122,7 @@ def submit(options: Sequence[str], script: str = "", extra_variables: Iterable[s
 
 
 def try_submit(options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> str:
-    """What SLURM would do with this job, which is not submitted; the arguments are those of ``submit``.
+    """Ask SLURM what it would do with this job, without submitting it; the arguments are those of ``submit``.
 
     Returns:
         ``to start at 2026-01-31T12:00:00 using 2 processors on nodes n[1-2] in partition low``.
@@ -140,7 +140,7 @@ def try_submit(options: Sequence[str], script: str = "", extra_variables: Iterab
 
 
 def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, QueuedJob]:
-    """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
+    """Query the queue once for these jobs; one that it does not know is left out.
 
     Args:
         ids: theirs; ``12_3`` for a task of an array. What is none is passed over.
@@ -154,14 +154,14 @@ def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[s
 
 
 def all_jobs() -> dict[str, QueuedJob]:
-    """Every job in the queue, as ``jobs`` gives it."""
+    """Return every job in the queue, as ``jobs`` does."""
     return _queue([])
 
 
 def _queue(
     chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False
 ) -> dict[str, QueuedJob]:
-    """Of one job ``alone`` squeue says that there is none by an error."""
+    """Run squeue, which for a single unknown job (``alone``) answers with an error."""
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
     answer = _run(
@@ -173,7 +173,7 @@ def _queue(
 
 
 def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[str, str]:
-    """The working folder of every job that has one of these names, by the job's id.
+    """Return the working folder of every job that has one of these names, by the job's id.
 
     Args:
         names: of jobs.
@@ -187,7 +187,7 @@ def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[st
 
 
 def parse_queue(text: str) -> dict[str, QueuedJob]:
-    """Jobs by their ids, from squeue's records."""
+    """Parse squeue's records into jobs by their ids."""
     found = {}
     for record in text.split(_RECORD):
         fields = [field.strip() for field in record.split(_FIELD)]
@@ -202,7 +202,7 @@ def parse_queue(text: str) -> dict[str, QueuedJob]:
 
 
 def details(job: str) -> dict[str, str] | None:
-    """Everything that SLURM knows of a job, in scontrol's words; None where it has forgotten it.
+    """Return everything that SLURM knows of a job, under scontrol's keys; None if it has forgotten the job.
 
     Of an array without a task's number it is the first record.
 
@@ -217,7 +217,7 @@ def details(job: str) -> dict[str, str] | None:
 
 
 def parse_record(text: str) -> dict[str, str]:
-    """``Key=value Key=value`` on one line, where a job's name may hold anything, spaces and ``Key=`` too."""
+    """Parse ``Key=value Key=value`` on one line, where a job's name may hold anything, even spaces and ``Key=``."""
     found = {}
     name = re.search(r"\sJobName=(.*?)\sUserId=[^\s=]+\(\d+\)\s", text, re.DOTALL)
     if name is not None:
@@ -231,7 +231,7 @@ def parse_record(text: str) -> dict[str, str]:
 
 
 def partition(name: str | None) -> dict[str, str]:
-    """A partition in scontrol's words: PreemptMode, MaxTime, Nodes and so on.
+    """Return a partition under scontrol's keys: PreemptMode, MaxTime, Nodes and so on.
 
     Args:
         name: which one; None for the default one.
@@ -249,7 +249,7 @@ def partition(name: str | None) -> dict[str, str]:
 
 
 def partitions() -> list[dict[str, str]]:
-    """Every partition, as ``partition`` gives one.
+    """Return every partition, each as ``partition`` does.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -259,7 +259,7 @@ def partitions() -> list[dict[str, str]]:
 
 
 def nodes(*names: str) -> list[Node]:
-    """Every node of these partitions.
+    """Return every node of these partitions.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -269,7 +269,7 @@ def nodes(*names: str) -> list[Node]:
 
 
 def config() -> dict[str, str]:
-    """SLURM's configuration in scontrol's words: KillWait, PreemptMode, RequeueExit and so on.
+    """Return SLURM's configuration under scontrol's keys: KillWait, PreemptMode, RequeueExit and so on.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -279,7 +279,7 @@ def config() -> dict[str, str]:
 
 
 def accounting(ids: Iterable[int | str]) -> dict[str, JobAccounting] | None:
-    """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
+    """Return how jobs ended, even those that the queue has forgotten, by id; None if SLURM keeps no accounting.
 
     Raises:
         SlurmError: there are accounts, but they could not be asked.
@@ -319,7 +319,7 @@ def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
 def requeue(job: str) -> None:
     """Put a job back into the queue; its processes are killed, which may be the caller.
 
-    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and nobody is to hasten that: measured with
+    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and that must not be hastened: measured with
     22.05, a StartTime=now within a second of the old start's end makes a node refuse the new one's credential, and
     the job is not started but FAILED ("Killing non-startable batch job: Job credential revoked").
 
@@ -333,7 +333,7 @@ def requeue(job: str) -> None:
 
 
 def end_time(job: str) -> float | None:
-    """When SLURM will end a job, in seconds since the epoch; None while it has no end or is not known.
+    """Return when SLURM will end a job, in seconds since the epoch; None if it has no end or is unknown.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -345,7 +345,7 @@ def end_time(job: str) -> float | None:
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch of a time in UTC, as SLURM writes it; None for ``N/A``, ``NONE`` and the like."""
+    """Parse a UTC time of SLURM's into seconds since the epoch; None for ``N/A``, ``NONE`` and the like."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
     except ValueError:

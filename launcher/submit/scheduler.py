@@ -1,4 +1,4 @@
-"""What ``launch submit`` has to know about the cluster, and SLURM's refusals in words for people."""
+"""What ``launch submit`` has to know about the cluster, and SLURM's refusals in plain words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ClusterInfo:
     """Whether anything is ever preempted."""
 
     def chosen(self, names: str | None) -> list[Mapping[str, str]]:
-        """The partitions of ``--partition``, or the default one."""
+        """Return the partitions of ``--partition``, or the default one."""
         if names is None:
             return [part for part in self.partitions.values() if part.get("Default") == "YES"]
         return [self.partitions[name] for name in names.split(",") if name in self.partitions]
@@ -68,7 +68,7 @@ def query_cluster() -> ClusterInfo:
 
 
 def cpus_and_gpus(partition: str) -> tuple[int, int]:
-    """CPUs and GPUs of the nodes that have fewest CPUs for each GPU; no GPUs where there are none."""
+    """Return the CPUs and GPUs of the nodes that have the fewest CPUs per GPU; 0 GPUs if no node has any."""
     sizes = {(node.cpus, node.gpus) for node in slurm_client.nodes(partition)}
     with_gpus = [size for size in sizes if size[1]] or sorted(sizes)
     return min(with_gpus, key=lambda size: size[0] / max(1, size[1]), default=(1, 0))
@@ -84,7 +84,7 @@ class NewFolders:
 
 @contextmanager
 def discard_unless_sent() -> Iterator[NewFolders]:
-    """New folders, gone again with their names free unless a job was sent that needs them."""
+    """Remove new folders at the end, which frees their names, unless a job was sent that needs them."""
     new_folders = NewFolders()
     try:
         yield new_folders
@@ -104,12 +104,12 @@ class SubmissionForecast:
 
     @property
     def notes(self) -> list[str]:
-        """What people should know."""
+        """Notes for the user."""
         return [self.waits_for] if self.waits_for else []
 
     @property
     def verdict(self) -> str:
-        """For who only looks."""
+        """The last line of ``--dry-run``."""
         if self.waits_for:
             return "nothing was sent; whether SLURM takes it shows when it is sent"
         return f"nothing was sent; SLURM would take it{describe_start(self.start)}"
@@ -118,7 +118,7 @@ class SubmissionForecast:
 def forecast_submission(
     arguments: Sequence[str], extra_variables: Iterable[str], need: NodeRequirements
 ) -> SubmissionForecast:
-    """What SLURM thinks of a job.
+    """Ask SLURM whether it would take a job, and when it would start.
 
     ``--test-only`` has the same words for a job that has to wait for nodes which are drained, down or reserved as for
     one that never fits. So what fits once all nodes are back is left to sbatch itself to refuse.
@@ -164,13 +164,13 @@ def send(
 
 
 def describe_start(expected: str) -> str:
-    """An expected start in words."""
+    """Describe an expected start."""
     return f", to start at {expected.replace('T', ' ')} as it looks now" if expected else ""
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """No signal between sbatch's answer and the note of it, or a job would be left that no run knows of."""
+    """Block signals from sbatch's answer until it is noted, or a job could be left that no run knows of."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield
@@ -179,7 +179,7 @@ def block_signals() -> Iterator[None]:
 
 
 def explain_refusal(error: SlurmError, need: NodeRequirements) -> LockstepError:
-    """What sbatch said, and what to do about it; silence stays what it is.
+    """Explain sbatch's refusal, and what to do about it; an error that means silence is returned as it is.
 
     Args:
         error: of ``slurm_client.submit`` or ``try_submit``.

@@ -1,4 +1,4 @@
-"""``launch submit``: from what was asked for to a job in SLURM's queue, or to a card that says why not."""
+"""``launch submit``: from a request to a job in SLURM's queue, or to an error that says why not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SubmitRequest:
     """What the command line asks for."""
 
     resolved: ResolvedConfig | None
-    """Of a training; None for a program."""
+    """Of a training; None for a script."""
     program: list[str] = field(default_factory=list)
     """``SCRIPT ARGS…`` or ``-m MODULE ARGS…``; empty for a training."""
     slurm: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ def submit(request: SubmitRequest) -> int:
     """
     _check_program(request.program)
     plan = plan_job(request.resolved, request.slurm, request.cluster)
-    notes = [*plan.notes, *_told(request.program)]
+    notes = [*plan.notes, *_warn_of_secrets(request.program)]
     with discard_unless_sent() as new_folders:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
         new_folders.folders.append(create_run(request.name, stem))
@@ -63,14 +63,14 @@ def submit(request: SubmitRequest) -> int:
 
 @contextmanager
 def _prepared(folder: Path) -> Iterator[None]:
-    """Hold the folder until it is a run's: who is killed before leaves a lock that nobody holds, and the name free."""
+    """Hold the folder until a run is in it; a process that is killed before leaves the name free."""
     with held(folder):
         yield
         (folder / LOCK).unlink()
 
 
 def _check_program(program: list[str]) -> None:
-    """What would be found out only after hours in a queue, or never.
+    """Refuse what would otherwise be found out only after hours in a queue, or never.
 
     Raises:
         UsageError: there is no such script, no module was named, or an argument is a token.
@@ -87,8 +87,8 @@ def _check_program(program: list[str]) -> None:
         )
 
 
-def _told(program: list[str]) -> list[str]:
-    """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
+def _warn_of_secrets(program: list[str]) -> list[str]:
+    """Warn of arguments that look like secrets: the run folder keeps them, and every user of the node sees them."""
     names = dict.fromkeys(name for argument in program[1:] if (name := find_secret_option(argument)))
     return [
         f"{name}: a secret does not belong on a command line; let the program read a file" for name in names

@@ -1,7 +1,7 @@
 """``launch sweep … --submit``: the points of a sweep as one SLURM job array.
 
 Each point is laid out as a run of its own, as ``launch submit`` would, so that it lives as every submitted run does:
-what goes on after its time limit, a preemption or a failure is that point alone. Only the first submission, and that
+after its time limit, a preemption or a failure that point alone continues. Only the first submission, and that
 of points which are tried again, is of several at once.
 """
 
@@ -58,17 +58,17 @@ class SweepArray:
 
     @property
     def arguments(self) -> list[str]:
-        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        """Arguments of sbatch: the options, the script, and the script's two arguments."""
         return [*self.options, *self.first.job.batch_script_command(self.sweep.folder)]
 
     @property
     def first(self) -> Submission:
-        """In all that the points have in common it stands for every one."""
+        """The first point, which stands for all in what they have in common."""
         return next(iter(self.points.values()))
 
     @property
     def pending(self) -> list[PendingSubmission]:
-        """What the job logs of the points say, before and after it is sent."""
+        """The entries for the points' job logs, which are written before and after sending."""
         sweep = self.sweep.folder
         return [
             PendingSubmission(made.folder, sweep.name, sweep, index, {"how": made.job.how})
@@ -76,7 +76,7 @@ class SweepArray:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """For ``--dry-run --json``."""
+        """Return the document of ``--dry-run --json``."""
         files: dict[str, str] = {}
         for submission in self.points.values():
             files |= submission.files
@@ -94,7 +94,7 @@ class SweepArray:
 
 
 def is_submitted_sweep(found: Sweep | None, request: SweepRequest) -> bool:
-    """Whether SLURM has the sweep, or is to have it.
+    """Check whether SLURM has the sweep, or should get it.
 
     Raises:
         UsageError: a sweep of this machine is to be submitted, or an option makes no sense without SLURM.
@@ -116,7 +116,7 @@ def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
     """Submit the points that are due, or print the table of a sweep that was submitted; the exit status.
 
     Args:
-        found: the sweep that goes on; None for a new one.
+        found: the sweep to resume; None for a new one.
         request: what was asked for.
 
     Raises:
@@ -129,7 +129,7 @@ def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
 
 
 def _look(found: Sweep, request: SweepRequest) -> int:
-    """The table as it is now; 0 while SLURM has points of it."""
+    """Print the table as it is now; return 0 while SLURM still has points of it."""
     known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
     results = results_of(found, request.sort, known)
     report_results(results, as_json=request.json)
@@ -177,7 +177,7 @@ def _due(found: Sweep, *, retry: bool) -> list[int]:
 
 
 def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> dict[int, ResolvedConfig]:
-    """Of each point; a new sweep has no copy of the config yet."""
+    """Resolve the config of each point; a new sweep has no copy of the config yet."""
     if varied := [key for key in (found or plan_sweep(request)).axes if key.partition(".")[0] == "slurm"]:
         raise UsageError(
             f"{varied[0]} varies, and the points of one array are alike in what they ask of SLURM",
@@ -190,7 +190,7 @@ def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> 
 
 
 def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
-    """What was asked of SLURM; a sweep that goes on keeps what is not said anew."""
+    """Return what is asked of SLURM; a sweep that is resumed keeps every option that is not given anew."""
     before = found.launch if found is not None else {}
     said = _given({**request.slurm, "gpus": request.gpus, "cpu": request.cpu})
     kept = dict(before.get("slurm", {}))
@@ -209,9 +209,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _sweep(found: Sweep | None, request: SweepRequest) -> Iterator[Sweep]:
-    """The sweep, made where it is not there; nobody else submits it until what was asked for it is noted.
+    """Find or create the sweep, and keep others from submitting it until this submission is noted.
 
-    Which of its points are due is told only then: another command may just have sent them, of a new one, too.
+    Which of its points are due is known only then: another command may just have sent them, even those of a new sweep.
     """
     if request.dry_run:
         yield found or plan_sweep(request)
@@ -231,7 +231,7 @@ def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan)
 
 
 def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) -> Submission:
-    """A point as ``launch submit`` would send it; one that is tried again stays the same run."""
+    """Compose a point as ``launch submit`` would; one that is tried again stays the same run."""
     made = compose(
         sweep.run(index),
         plan.options,

@@ -20,7 +20,7 @@ _CANCEL_SECONDS = 120.0
 
 
 def cancel_sweep(sweep: Sweep) -> int:
-    """End every point at once, and all jobs that would go on with one; the exit status.
+    """End every point at once, and all jobs that would continue one; return the exit status.
 
     Raises:
         MachineError: SLURM could not be asked, refused, or has not done it.
@@ -70,7 +70,7 @@ def _points(sweep: Sweep) -> list[Path]:
 
 
 def _jobs(sweep: Sweep, points: list[Path]) -> dict[Path, list[QueuedJob]]:
-    """The jobs of each point that has any."""
+    """Return the jobs of each point that has any."""
     answer = asked(sweep.folder.name, points)
     found = {point: live_jobs(point, answer) for point in points}
     return {point: jobs for point, jobs in found.items() if jobs}
@@ -98,5 +98,5 @@ def _tell(sweep: Sweep, jobs: Mapping[Path, list[QueuedJob]], what: str) -> int:
         say([f"{name} is not running: it is {overall(points_of(sweep))}"])
         return 0
     count = len(jobs)
-    say([f"{name}: {count} point{'s' * (count > 1)} {what}; go on with `launch sweep {name} --submit`"])
+    say([f"{name}: {count} point{'s' * (count > 1)} {what}; resume with `launch sweep {name} --submit`"])
     return 0

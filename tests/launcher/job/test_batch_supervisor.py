@@ -258,9 +258,9 @@ def test_the_end_is_noted_before_a_long_silence_and_what_it_would_leave_behind(
     monkeypatch.setattr(slurm_client, "requeue", requeue)
     run(how="requeue")
     assert seen == [
-        "continue: it stopped at the job's time limit, and SLURM did not answer when it was to go on"
+        "continue: it stopped at the job's time limit, and SLURM did not answer when it was to continue"
     ]
-    assert gave_up(folder).endswith("did not answer when it was to go on: no answer in 20 s")
+    assert gave_up(folder).endswith("did not answer when it was to continue: no answer in 20 s")
 
 
 def test_a_start_waits_for_a_silent_controller(slurm: Slurm, run: Live) -> None:

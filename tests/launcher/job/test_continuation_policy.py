@@ -40,7 +40,7 @@ def _job(**more: Any) -> JobSpec:
         (JobEnd("refused", 6, gained=True), [], {}, "give up", "same way"),
         (LIMIT, [], {}, "continue", "time limit"),
         (LIMIT, [LIMIT] * 99, {}, "continue", "time limit"),
-        (LIMIT, [], {"how": "none"}, "give up", "not to go on"),
+        (LIMIT, [], {"how": "none"}, "give up", "not to continue"),
         (LIMIT, [], {"how": "requeue"}, "continue", "time limit"),
         (GAINED, [GAINED] * 2, {}, "continue", "preempted"),
         (GAINED, [GAINED] * 3, {}, "give up", "max_preemptions is 3"),
