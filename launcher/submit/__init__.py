@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .sbatch_arguments import tasks_of as tasks_of
     from .scheduler import NewFolders as NewFolders
     from .scheduler import SubmissionForecast as SubmissionForecast
+    from .scheduler import describe_start as describe_start
     from .scheduler import discard_unless_sent as discard_unless_sent
     from .scheduler import forecast_submission as forecast_submission
     from .scheduler import send as send
-    from .scheduler import when as when
     from .submission import Submission as Submission
     from .submission import compose as compose
-    from .submit_lock import submitting as submitting
+    from .submit_lock import hold_submit_lock as hold_submit_lock
     from .submit_run import SubmitRequest as SubmitRequest
     from .submit_run import submit as submit
 else:
