@@ -23,7 +23,7 @@ from .sources import open_split
 _SIDE = 5
 
 
-def draw(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
+def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
     """Write the picture; None where the samples are no images.
 
     Raises:
@@ -83,22 +83,22 @@ def _label(facts: DatasetInfo, target: Any) -> str:
 
 def main() -> None:
     """Answer the question on stdin."""
-    question = json.load(sys.stdin)
-    answer: dict[str, Any]
+    request = json.load(sys.stdin)
+    response: dict[str, Any]
     try:
-        path = draw(
-            DataConfig.model_validate(question["data"]),
-            Path(question["base"]),
-            DatasetInfo.from_json(question["facts"]),
-            question["seed"],
-            Path(question["out"]),
+        path = draw_sample_grid(
+            DataConfig.model_validate(request["data"]),
+            Path(request["base"]),
+            DatasetInfo.from_json(request["facts"]),
+            request["seed"],
+            Path(request["out"]),
         )
-        answer = {"picture": None if path is None else str(path)}
+        response = {"picture": None if path is None else str(path)}
     except LockstepError as error:
-        answer = {"error": error.to_json()}
+        response = {"error": error.to_json()}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
-        answer = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
-    sys.stdout.write(json.dumps(answer))
+        response = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
+    sys.stdout.write(json.dumps(response))
 
 
 if __name__ == "__main__":

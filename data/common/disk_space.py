@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .errors import MachineError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def full_disk(error: OSError) -> MachineError | None:
+def disk_full_error(error: OSError) -> MachineError | None:
     """What people are told of a file that the disk had no room for; None where something else is wrong."""
-    if error.errno not in FULL or not isinstance(error.filename, str):
+    if error.errno not in DISK_FULL_ERRNOS or not isinstance(error.filename, str):
         return None
     folder = Path(error.filename).absolute().parent
     while not folder.exists():

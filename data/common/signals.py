@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-_left: list[bool] = []
+_ignored: list[bool] = []
 
 
 @contextmanager
@@ -39,10 +39,10 @@ def ignore_stop_signals() -> None:
     be ended by SIGTERM. A process of ``multiprocessing`` no longer can, so that ``terminate`` there means ``kill``.
     """
     for number in STOP_SIGNALS:
-        signal.signal(number, _nothing)
+        signal.signal(number, _do_nothing)
         signal.siginterrupt(number, False)  # noqa: FBT003 - its only form; no system call of a library ends early
-    if not _left:
-        _left.append(True)
+    if not _ignored:
+        _ignored.append(True)
         popen_fork.Popen.terminate = popen_fork.Popen.kill  # type: ignore[method-assign]
         util.spawnv_passfds = _spawn_with_signals_blocked  # type: ignore[assignment]
     let_in()
@@ -50,16 +50,16 @@ def ignore_stop_signals() -> None:
 
 def stop_signals_blocked_if_supervised() -> Any:
     """``held_back`` where these signals are the supervisor's, for what calls ``shelter_worker`` first of all."""
-    return held_back() if _left else nullcontext()
+    return held_back() if _ignored else nullcontext()
 
 
 def shelter_worker(_: int) -> None:
     """In a worker of torch's DataLoader, which has set a handler of its own that ends it."""
-    if _left:
+    if _ignored:
         ignore_stop_signals()
 
 
-def _nothing(_: int, __: FrameType | None) -> None:
+def _do_nothing(_: int, __: FrameType | None) -> None:
     pass
 
 

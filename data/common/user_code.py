@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import LockstepError, TrainingError, UsageError
-from .suggest import closest_name, meant
+from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
 
@@ -74,7 +74,7 @@ def _execute(name: str, path: Path) -> None:
 
 
 def _similar_files(path: Path) -> str:
-    return meant(path.name, (p.name for p in path.parent.glob("*.py")))
+    return suggestion(path.name, (p.name for p in path.parent.glob("*.py")))
 
 
 def _load_module(source: str, base: Path) -> ModuleType:
@@ -93,7 +93,7 @@ def _missing_module_error(source: str, missing: str, base: Path) -> UsageError:
     parent, _, last = missing.rpartition(".")
     where = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else sys.path
     names = {module.name for module in pkgutil.iter_modules(where)}
-    close = meant(last, names)
+    close = suggestion(last, names)
     return UsageError(
         f"there is no module {missing!r} for {source!r}{close}",
         f"install it, or put it into {base}" + ("" if base.is_dir() else f"; {relative_path_hint(base)}"),
@@ -105,7 +105,7 @@ def _callable_named(module: ModuleType, name: str, use: str) -> Callable[..., An
     if not hasattr(module, name):
         names = _callable_names(module)
         raise UsageError(
-            f"{use}: {module.__file__ or module.__name__} has no {name!r}{meant(name, names)}",
+            f"{use}: {module.__file__ or module.__name__} has no {name!r}{suggestion(name, names)}",
             f"it has {', '.join(names[:20])}" if names else "it has nothing that can be called",
         )
     if not callable(found):

@@ -59,10 +59,14 @@ class DatasetInfo:
         """The inverse of ``to_json``, also after a round trip through JSON text."""
         val = document["val"]
         known = {key: _as_tuple(value) for key, value in document.items() if key not in ("train", "val")}
-        return cls(**known, train=_split(document["train"]), val=None if val is None else _split(val))
+        return cls(
+            **known,
+            train=_split_from_json(document["train"]),
+            val=None if val is None else _split_from_json(val),
+        )
 
 
-def _split(document: dict[str, Any]) -> SplitInfo:
+def _split_from_json(document: dict[str, Any]) -> SplitInfo:
     return SplitInfo(**{key: _as_tuple(value) for key, value in document.items()})
 
 

@@ -15,7 +15,7 @@ _LIMBS = 4
 Words = NDArray[np.uint64]
 
 
-def chain(previous: bytes, step: int, indices: Indices) -> bytes:
+def chain_order_hash(previous: bytes, step: int, indices: Indices) -> bytes:
     """The next link: SHA-256 over the previous link, the run's step and the indices of its global batch.
 
     Args:
@@ -44,7 +44,7 @@ def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -
     return (_exact_sum(low) + (_exact_sum(high) << 64)) % _MODULUS
 
 
-def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
+def planned_digest(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
     """What ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
     batches = EpochBatches(n, batch_size)
     total = 0
@@ -58,8 +58,8 @@ def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int
 def planned_digest_share(
     n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int], rank: int, world_size: int
 ) -> int:
-    """A rank's part of the work of ``planned``; the parts sum to it, but are not what the rank trains on."""
-    return planned(n, seed, epoch, batch_size, shard(*span, rank, world_size))
+    """A rank's part of the work of ``planned_digest``; the parts sum to it, but are not what the rank trains on."""
+    return planned_digest(n, seed, epoch, batch_size, shard(*span, rank, world_size))
 
 
 def to_limbs(value: int) -> list[int]:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 _MASK = 2**64 - 1
-START = 0x9E3779B97F4A7C15
+INITIAL_STATE = 0x9E3779B97F4A7C15
 
 
 def mix(*values: int) -> int:
     """A 63-bit hash of integers, each below 2**64: xor, multiply and shift, with splitmix64's multipliers."""
-    state = START
+    state = INITIAL_STATE
     for value in values:
         state = extend_key(state, value)
     return state >> 1

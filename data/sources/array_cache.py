@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import FULL, DamagedError, MachineError, file_sha256
+from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256
 from ..config import SplitInfo
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     if entry is not None:
         return entry
     try:
-        with _locked(root, key):
+        with _entry_lock(root, key):
             return _verified_entry(root / key) or _build_entry(root, key, build)
     except OSError as error:
         raise _cache_error(root, error) from error
@@ -119,7 +119,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
-    _sweep(root, key)
+    _remove_leftovers(root, key)
     folder = root / f".{key}.{secrets.token_hex(4)}"
     folder.mkdir()
     try:
@@ -134,7 +134,7 @@ def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) 
     return entry
 
 
-def _sweep(root: Path, key: str) -> None:
+def _remove_leftovers(root: Path, key: str) -> None:
     """Removes what killed builders of this entry left; the lock says that none is alive."""
     for left in root.glob(f".{key}.*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -148,7 +148,7 @@ def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
         os.fsync(file.fileno())
-    _sync(folder)
+    _fsync_folder(folder)
 
 
 def _replace(folder: Path, final: Path) -> None:
@@ -156,7 +156,7 @@ def _replace(folder: Path, final: Path) -> None:
     if final.exists():
         final.rename(damaged)
     folder.rename(final)
-    _sync(final.parent)
+    _fsync_folder(final.parent)
     shutil.rmtree(damaged, ignore_errors=True)
 
 
@@ -164,14 +164,14 @@ def _verified_entry(folder: Path) -> CacheEntry | None:
     try:
         document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         files = document["files"]
-        if not all(_same(folder / name, known) for name, known in files.items()):
+        if not all(_is_unchanged(folder / name, known) for name, known in files.items()):
             return None
         return CacheEntry(folder, document["facts"], {name: known["sha256"] for name, known in files.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _same(path: Path, known: dict[str, Any]) -> bool:
+def _is_unchanged(path: Path, known: dict[str, Any]) -> bool:
     """Reads the bytes only where size and time do not already say it: a copied cache keeps its worth."""
     stamp = _size_and_mtime(path)
     if stamp["bytes"] != known["bytes"]:
@@ -184,7 +184,7 @@ def _size_and_mtime(path: Path) -> dict[str, Any]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _sync(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -193,7 +193,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(root: Path, key: str) -> Iterator[None]:
+def _entry_lock(root: Path, key: str) -> Iterator[None]:
     # The lock files stay: deleting one would let two processes lock two files of the same name.
     locks = root / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def _locked(root: Path, key: str) -> Iterator[None]:
 
 
 def _cache_error(root: Path, error: OSError) -> MachineError:
-    what = "is full" if error.errno in FULL else "cannot be written"
+    what = "is full" if error.errno in DISK_FULL_ERRNOS else "cannot be written"
     return MachineError(
         f"the cache of array files {root} {what}: {error.strerror or error}",
         "set LOCKSTEP_CACHE to a folder with room that you may write",

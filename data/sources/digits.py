@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import DataConfig, DatasetInfo
-from ..order import counter_rng as keyed
+from ..order import counter_rng
 from .arguments import ImageArguments, whole_number
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
@@ -97,7 +97,7 @@ def _key(seed: int, lengths: dict[Split, int]) -> str:
 
 def _build(folder: Path, seed: int, lengths: dict[Split, int]) -> dict[str, Any]:
     for split, length in lengths.items():
-        images, labels = draw(seed, split, np.arange(length, dtype=np.int64))
+        images, labels = draw_digits(seed, split, np.arange(length, dtype=np.int64))
         save_array(folder / f"{split}_x.npy", images[:, None])
         save_array(folder / f"{split}_y.npy", labels)
     return {}
@@ -127,7 +127,7 @@ class Geometry:
     """[2, 4, k]: x, y, radius in pixels and brightness of two distractors."""
 
 
-def draw(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Ints]:
+def draw_digits(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Ints]:
     """Draws samples; each depends on nothing but its own index.
 
     Args:
@@ -152,7 +152,7 @@ def sample_geometry(seed: int, split: Split, indices: Ints) -> Geometry:
     """The keyed parameters of samples, before any font is involved."""
     columns = np.arange(32, dtype=np.uint64)[:, None]
     counters = indices.astype(np.uint64)[None, :] * np.uint64(32) + columns
-    u = keyed.uniform((_TAG, seed, _STREAMS[split], 0), counters)
+    u = counter_rng.random_uniform((_TAG, seed, _STREAMS[split], 0), counters)
     s = u * np.float32(2) - np.float32(1)
     return Geometry(
         labels=_labels(seed, split, indices),
@@ -180,7 +180,7 @@ def _labels(seed: int, split: Split, indices: Ints) -> Ints:
     """Each run of ten samples holds every digit once, in an order of its own: balanced and never sorted."""
     digits = np.arange(CLASSES, dtype=np.uint64)[None, :]
     counters = (indices // CLASSES).astype(np.uint64)[:, None] * np.uint64(CLASSES) + digits
-    hashes = keyed.bits((_TAG, seed, _STREAMS[split], 1), counters)
+    hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 1), counters)
     order = np.argsort(hashes, axis=1, kind="stable").astype(np.int64)
     return np.take_along_axis(order, (indices % CLASSES)[:, None], axis=1)[:, 0]
 
@@ -189,13 +189,13 @@ def _noise(seed: int, split: Split, indices: Ints) -> Floats:
     """[k, 784], whole numbers from -128 to 127: one hash is the noise of eight pixels."""
     words = np.arange(SIDE * SIDE // 8, dtype=np.uint64)[None, :]
     counters = indices.astype(np.uint64)[:, None] * np.uint64(words.size) + words
-    hashes = keyed.bits((_TAG, seed, _STREAMS[split], 2), counters).astype("<u8")
+    hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 2), counters).astype("<u8")
     return hashes.view(np.uint8).astype(np.float32) - np.float32(128)
 
 
 def _render(plan: Geometry, noise: Floats) -> NDArray[np.uint8]:
     paper = plan.paper[:, None]
-    image = _sample(*_source_points(plan), plan.labels * len(_STROKES) + plan.stroke)
+    image = _sample_glyphs(*_source_points(plan), plan.labels * len(_STROKES) + plan.stroke)
     image *= (plan.ink[:, None] - paper) / np.float32(255)
     image += paper
     image += _distractors(plan)
@@ -223,7 +223,7 @@ def _source_points(plan: Geometry) -> tuple[Floats, Floats]:
     )
 
 
-def _sample(x: Floats, y: Floats, glyphs: Ints) -> Floats:
+def _sample_glyphs(x: Floats, y: Floats, glyphs: Ints) -> Floats:
     """Bilinear: the planes of ``glyphs`` [k] at points x and y [k, 784], 0..255."""
     last = np.float32(_ATLAS - 1.001)  # the neighbours of a clamped point lie in the plane as well
     x, y = np.clip(x, 0, last), np.clip(y, 0, last)

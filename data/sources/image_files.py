@@ -19,7 +19,7 @@ MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
 
 
-def probe(path: Path) -> tuple[str, tuple[int, int]]:
+def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
     """Mode (``L`` or ``RGB``) and (height, width) of an image, from its header.
 
     Raises:
@@ -35,7 +35,7 @@ def probe(path: Path) -> tuple[str, tuple[int, int]]:
         raise _image_error(path, error) from error
 
 
-def load(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
+def load_image(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
     """An image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
 
     Args:

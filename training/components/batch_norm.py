@@ -15,7 +15,7 @@ from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 
 
-def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
+def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
     """The running statistics of the model's batch and instance norms, by buffer name."""
     return {
         f"{name}.{key}".lstrip("."): getattr(module, key)
@@ -30,7 +30,7 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-def depends_on_world(model: nn.Module) -> list[str]:
+def world_size_dependent_layers(model: nn.Module) -> list[str]:
     """What in the model makes its result depend on the number of processes, as far as its modules tell."""
     found = ["batch norm"] if has_batch_norm(model) else []
     dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
@@ -40,7 +40,7 @@ def depends_on_world(model: nn.Module) -> list[str]:
 @contextmanager
 def averaged(model: nn.Module, group: Group) -> Iterator[None]:
     """Inside, running statistics are the mean over ranks; afterwards each rank has its own again."""
-    buffers = list(statistics(model).values()) if group.world_size > 1 else []
+    buffers = list(running_statistics(model).values()) if group.world_size > 1 else []
     kept = [buffer.clone() for buffer in buffers]
     with torch.no_grad():
         for buffer in buffers:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from ...data.common import UsageError, closest_name
 from ..config import EarlyStopConfig, MonitorConfig
 
-_LOWER = ("loss", "error")
+_LOWER_IS_BETTER = ("loss", "error")
 
 
 def oriented(config: MonitorConfig, value: float | None) -> float:
     """``value`` so that more is better; what is no number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
-    lower = config.mode == "min" or (config.mode == "auto" and any(word in config.monitor for word in _LOWER))
+    lower = config.mode == "min" or (
+        config.mode == "auto" and any(word in config.monitor for word in _LOWER_IS_BETTER)
+    )
     return -value if lower else value
 
 

@@ -34,7 +34,7 @@ class Ema:
         config = self._config
         if config is None or step % config.every_steps:
             return
-        kept = decay(config, step // config.every_steps)
+        kept = warmed_up_decay(config, step // config.every_steps)
         parameters = [parameter.detach() for parameter in self._parameters]
         torch._foreach_lerp_(self._average, parameters, 1 - kept)
 
@@ -50,18 +50,18 @@ class Ema:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the model computes with the average; nothing is copied."""
-        self._exchange()
+        self._swap()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap()
 
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         for at, parameter in enumerate(self._parameters):
             parameter.data, self._average[at] = self._average[at], parameter.data
 
 
-def decay(config: EmaConfig, updates: int) -> float:
+def warmed_up_decay(config: EmaConfig, updates: int) -> float:
     """What update number ``updates``, from 1 on, keeps of the average: at most (1 + n) / (10 + n).
 
     With a constant decay the random start would weigh 0.999^n after n updates: 37 % after a thousand.

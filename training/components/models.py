@@ -87,7 +87,7 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
             f"built in: {', '.join(MODELS)} and torchvision.NAME; "
             "your own: package.module:callable or ./file.py:callable",
         )
-    model = call(load_callable(config.use, base), config.args, "model", config.use)
+    model = call_with_arguments(load_callable(config.use, base), config.args, "model", config.use)
     if not isinstance(model, nn.Module):
         raise TrainingError(
             f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
@@ -118,7 +118,7 @@ def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
             "torchvision.models.list_models() lists them",
         )
     given: dict[str, Any] = {} if facts.classes is None else {"num_classes": facts.classes}
-    model = call(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
+    model = call_with_arguments(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
     return _adapt_input_channels(model, facts)
 
 
@@ -163,7 +163,7 @@ def _build_checked(build: Callable[..., nn.Module], config: ModelConfig, given: 
         ) from error
 
 
-def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
+def call_with_arguments(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
     """``function(**args)``, with a clear error where the arguments do not fit its signature."""
     try:
         inspect.signature(function).bind(**args)

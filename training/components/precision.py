@@ -49,7 +49,7 @@ class MixedPrecision:
         return model
 
 
-def choose(precision: Precision, device: torch.device) -> MixedPrecision:
+def choose_precision(precision: Precision, device: torch.device) -> MixedPrecision:
     """The numerics for ``precision``; ``auto`` is bf16 on GPUs that have it natively, else fp32.
 
     Raises:
