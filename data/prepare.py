@@ -1,4 +1,4 @@
-"""Makes a data set ready before the ranks start, in a child that is thrown away: they only open files."""
+"""Prepares a data set before the ranks start, in a short-lived child process: the ranks only open files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for ev
 
 
 def prepare(config: DataConfig, base: Path) -> DatasetInfo:
-    """Everything about a data set that the ranks need: downloaded, checked, cached and split.
+    """Prepare all that the ranks need of a data set: downloaded, checked, cached and split.
 
     Args:
         config: the ``data`` section.
@@ -58,7 +58,7 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
 
 
 def main() -> int:
-    """Reads ``{"data": ..., "base": ...}`` from stdin and writes one JSON document to stdout.
+    """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
 
     Returns:
         The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def _reserve_stdout() -> int:
-    """The real stdout, from now on ours alone: what anybody prints goes to stderr."""
+    """Keep the real stdout for the response; whatever else is printed goes to stderr."""
     sys.stdout.flush()
     response = os.dup(1)
     os.dup2(2, 1)

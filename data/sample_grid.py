@@ -1,4 +1,4 @@
-"""Draws the first training samples of epoch 0 as a 5 x 5 grid; run in a child that is thrown away.
+"""Draws the first training samples of epoch 0 as a 5 x 5 grid, in a short-lived child process.
 
 Reads one JSON document on stdin and answers with one on stdout, like ``prepare``.
 """
@@ -54,7 +54,7 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
 def _samples(
     config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The samples as the model gets them, but for the normalisation, which would only wash out the picture."""
+    """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
     split = open_split(facts, which, config, base)
     normalise = Normalisation(torch.float32, None, None)
@@ -67,7 +67,7 @@ def _samples(
 
 
 def _pixels(image: torch.Tensor) -> dict[str, Any]:
-    """Arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
+    """Make the arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
     values = image.numpy()
     if values.shape[0] == 1:
         return {"X": values[0], "cmap": "gray"}
@@ -82,7 +82,7 @@ def _label(facts: DatasetInfo, target: Any) -> str:
 
 
 def main() -> None:
-    """Answer the question on stdin."""
+    """Answer the request on stdin."""
     request = json.load(sys.stdin)
     response: dict[str, Any]
     try:

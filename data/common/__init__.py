@@ -1,4 +1,4 @@
-"""Errors, files, signals and user code: what every room needs, and what needs no other room."""
+"""Errors, files, signals and user code: what every package needs, and what needs no other package."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The signals that ask a run to end: under supervision the supervisor alone acts on them, whomever they reach.
+"""Signals that ask a run to end: under supervision only the supervisor acts on them, whichever process they reach.
 
 SLURM's preemption sends SIGTERM to every process of a step. A rank, a loader's worker or W&B's feeder that died of
 it would take the checkpoint along that the run was about to write.
@@ -19,7 +19,7 @@ _ignored: list[bool] = []
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """What is started here, by fork or exec, is born with these signals blocked; they wait until ``let_in``."""
+    """Block the stop signals here and in every process started meanwhile; they wait until ``let_in``."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -28,12 +28,12 @@ def held_back() -> Iterator[None]:
 
 
 def let_in() -> None:
-    """From here on the signals do what this process has set for them, those that have waited as well."""
+    """Unblock the stop signals; those that have waited are delivered now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def ignore_stop_signals() -> None:
-    """Have them do nothing in this process, and in the Python processes that it starts.
+    """Ignore the stop signals in this process, and in the Python processes that it starts.
 
     By a handler, not by SIG_IGN or a mask: another program that this process starts has the default again, and can
     be ended by SIGTERM. A process of ``multiprocessing`` no longer can, so that ``terminate`` there means ``kill``.
@@ -49,12 +49,12 @@ def ignore_stop_signals() -> None:
 
 
 def stop_signals_blocked_if_supervised() -> Any:
-    """``held_back`` where these signals are the supervisor's, for what calls ``shelter_worker`` first of all."""
+    """Apply ``held_back`` if the supervisor owns these signals, while starting what first calls ``shelter_worker``."""
     return held_back() if _ignored else nullcontext()
 
 
 def shelter_worker(_: int) -> None:
-    """In a worker of torch's DataLoader, which has set a handler of its own that ends it."""
+    """Ignore the stop signals in a worker of torch's DataLoader, which has set a handler that ends it."""
     if _ignored:
         ignore_stop_signals()
 
@@ -67,6 +67,6 @@ _spawnv_passfds = util.spawnv_passfds
 
 
 def _spawn_with_signals_blocked(*arguments: Any) -> int:
-    """For ``multiprocessing``'s servers and spawned processes; what they start inherits the mask."""
+    """Start a process of ``multiprocessing`` with the stop signals blocked; what it starts inherits the mask."""
     with held_back():
         return int(_spawnv_passfds(*arguments))

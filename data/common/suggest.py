@@ -1,4 +1,4 @@
-"""Names that somebody probably meant."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_LENGTH = 80  # a name longer than this is no typing mistake, and comparing 
 
 
 def closest_name(word: str, words: Iterable[str]) -> str | None:
-    """The one of ``words`` that is closest to ``word``, or None when none is close.
+    """Find the one of ``words`` that is closest to ``word``, or None when none is close.
 
     Case and the choice between ``-`` and ``_`` do not count as differences.
     """
@@ -29,6 +29,6 @@ def _normalised(word: str) -> str:
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` for the one of ``words`` that is closest to ``word``, or nothing."""
+    """Phrase ``, did you mean 'x'?`` for the one of ``words`` that is closest to ``word``; empty when none is."""
     close = closest_name(word, words)
     return f", did you mean {close!r}?" if close else ""

@@ -19,7 +19,7 @@ from .user_frames import user_location
 
 
 def load_callable(use: str, base: Path) -> Callable[..., Any]:
-    """The callable that ``use`` names; a user's module is imported, and so runs, here.
+    """Load the callable that ``use`` names; a user's module is imported, and so runs, here.
 
     Args:
         use: ``package.module:callable``, or ``./file.py:callable`` relative to ``base``.
@@ -38,7 +38,7 @@ def load_callable(use: str, base: Path) -> Callable[..., Any]:
 
 
 def raised(what: str, error: BaseException) -> TrainingError:
-    """The error for people when ``what``, the user's, raised ``error``: names the user's line."""
+    """Make the error for an exception that came out of ``what``, the user's code; it names the user's line."""
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}"
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
@@ -124,12 +124,12 @@ def _append_to_sys_path(folder: Path) -> None:
 
 
 def relative_path_hint(base: Path) -> str:
-    """What a relative path is relative to; a run remembers it, and a project's folder may have moved since."""
+    """Say which folder relative paths start from; a run remembers it, and the folder may have moved since."""
     if base.is_dir():
         return f"paths are relative to {base}"
     return (
         f"paths are relative to {base}, which is not there any more: put the folder or a link to it back,"
-        " or go on with `launch train CONFIG --resume RUN` from where the config is now"
+        " or continue with `launch train CONFIG --resume RUN` from where the config is now"
     )
 
 

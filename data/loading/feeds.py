@@ -1,4 +1,4 @@
-"""Which feed reads a split."""
+"""The choice of a feed for a split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_feed(
     ahead: bool = False,
     augment: Augmentation | None = None,
 ) -> Feed:
-    """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
+    """Open the feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
 
     Args:
         split: what was opened.

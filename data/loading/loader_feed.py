@@ -30,7 +30,7 @@ from .normalise import Normalisation, check_targets
 
 
 class _SeededDataset(Dataset[Any]):
-    """A data set whose randomness is keyed by (seed, epoch, index), and that tells what it really fetched."""
+    """A data set whose randomness is keyed by (seed, epoch, index), and that reports which index it really fetched."""
 
     def __init__(self, split: MapSplit, seed: int) -> None:
         self._dataset = split.dataset
@@ -67,7 +67,7 @@ def _begin_worker(number: int) -> None:
 
 
 def _send_failure(error: Exception) -> tuple[Indices, _SampleError]:
-    """In place of a batch that a worker could not send."""
+    """Send the error in place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
     how = "use data.workers=0, or mend what it names, as `ulimit -n` or room in /dev/shm"
     return np.empty(0, np.int64), _SampleError(MachineError(what, how))
@@ -78,7 +78,7 @@ def _failure_from_json(document: dict[str, Any]) -> _SampleError:
 
 
 class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
-    """(epoch, index) lists of micro-batches, read by the loader from whatever work was set last."""
+    """A sampler of micro-batches as lists of (epoch, index), from the work that was set last."""
 
     def __init__(self) -> None:
         self.queue: Iterator[list[tuple[int, int]]] = iter(())
@@ -97,7 +97,7 @@ def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
 
 
 class LoaderFeed:
-    """Samples read one by one, through torch's DataLoader; its workers live as long as the feed.
+    """A feed of samples read one by one, through torch's DataLoader; its workers live as long as the feed.
 
     They are forked when it is opened, before the ranks' first collective: a thread of the process group that lets go
     of a tensor just then leaves the worker a lock that nobody opens again (CPython before 3.12, its issue 112275).
@@ -137,7 +137,7 @@ class LoaderFeed:
         self._iterator()
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
-        """The batches of ``work``, one for each item."""
+        """Yield the batches of ``work``, one for each item."""
         asked: deque[Work] = deque()
 
         def queue() -> Iterator[list[tuple[int, int]]]:
@@ -158,7 +158,7 @@ class LoaderFeed:
                 loaded = []
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
-        """Of what the sampler holds; the first one starts the workers."""
+        """Iterate over what the sampler holds; the first iterator starts the workers."""
         with stop_signals_blocked_if_supervised():
             return iter(self._loader)
 
@@ -183,7 +183,7 @@ class LoaderFeed:
         ), y
 
     def _row(self, index: Any) -> int:
-        """The data set's own number of a sample of the split."""
+        """Look up the data set's own number of a sample of the split."""
         return int(index if self._subset is None else self._subset[index])
 
     def _move(self, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Numbers that are a pure function of a key and a counter: nothing to carry, nothing to replay."""
+"""Random numbers that are a pure function of a key and a counter: there is no state to carry or replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MASK = 2**64 - 1
 
 
 def bits(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The ``counters``-th outputs of the SplitMix64 generator that ``key`` starts, in any order.
+    """Compute the ``counters``-th outputs of the SplitMix64 generator that ``key`` seeds, in any order.
 
     SplitMix64 adds a constant to its state and mixes the sum, so its n-th output needs none before it
     (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
@@ -29,7 +29,7 @@ def bits(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.uint6
 
 
 def random_uniform(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Multiples of 2^-24 in [0, 1): float32 holds every one of them exactly."""
+    """Draw multiples of 2^-24 in [0, 1): float32 holds every one of them exactly."""
     return (bits(key, counters) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 

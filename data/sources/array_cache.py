@@ -38,18 +38,18 @@ class CacheEntry:
 
 
 def cache_root() -> Path:
-    """``$LOCKSTEP_CACHE``, else ``~/.cache/lockstep/arrays``."""
+    """Return ``$LOCKSTEP_CACHE``, else ``~/.cache/lockstep/arrays``."""
     chosen = os.environ.get("LOCKSTEP_CACHE")
     return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "lockstep" / "arrays"
 
 
 def entry_key(name: str, *parts: Any) -> str:
-    """A folder name that another value among ``parts`` (plain JSON values) changes."""
+    """Make a folder name that changes with every value among ``parts`` (plain JSON values)."""
     return f"{name}-{fingerprint(*parts)[:20]}"
 
 
 def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
-    """The cache entry ``key``, built if it is missing or damaged.
+    """Return the cache entry ``key``, built if it is missing or damaged.
 
     Processes that ask at the same time wait for the one that builds. The entry appears by one rename: it is
     whole or it is not there. A cache that cannot be written can still be read.
@@ -73,7 +73,7 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
 
 
 def save_array(path: Path, array: Array) -> None:
-    """Writes an ``.npy`` file to the disk itself; ``np.save`` hides the errno of a full disk."""
+    """Write an ``.npy`` file and wait for the disk; ``np.save`` hides the errno of a full disk."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
@@ -84,7 +84,7 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def load_array(path: Path | str) -> Array:
-    """A memory map of an ``.npy`` file.
+    """Map an ``.npy`` file into memory.
 
     Pages are shared between processes until one writes: copy-on-write, as a read-only array makes
     ``torch.from_numpy`` warn.
@@ -102,19 +102,19 @@ def load_array(path: Path | str) -> Array:
 
 
 def array_split_info(entry: CacheEntry, which: str, classes: int | None) -> SplitInfo:
-    """A split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
+    """Describe a split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("x", "y")}
     targets = load_array(files["y"])
     return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
 
 
 def class_counts(targets: Array, classes: int | None) -> tuple[int, ...] | None:
-    """Samples of each class; None where targets are no classes."""
+    """Count the samples of each class; None where targets are no classes."""
     return None if classes is None else tuple(np.bincount(targets, minlength=classes).tolist())
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of plain JSON values."""
+    """Compute the SHA-256 of plain JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -135,7 +135,7 @@ def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) 
 
 
 def _remove_leftovers(root: Path, key: str) -> None:
-    """Removes what killed builders of this entry left; the lock says that none is alive."""
+    """Remove what killed builders of this entry left; the lock guarantees that none is alive."""
     for left in root.glob(f".{key}.*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -172,7 +172,7 @@ def _verified_entry(folder: Path) -> CacheEntry | None:
 
 
 def _is_unchanged(path: Path, known: dict[str, Any]) -> bool:
-    """Reads the bytes only where size and time do not already say it: a copied cache keeps its worth."""
+    """Compare size and time, and the bytes only where the time differs, so that a copied cache stays valid."""
     stamp = _size_and_mtime(path)
     if stamp["bytes"] != known["bytes"]:
         return False

@@ -179,7 +179,7 @@ def _missing_column_error(file: Path, role: str, column: str, header: list[str])
 
 
 def _class_names(train: Table) -> tuple[str, ...]:
-    """The labels of the training file; whole numbers are their own indices."""
+    """List the labels of the training file; whole numbers are their own indices."""
     names = sorted(set(train.labels) - {""})
     numbers = [_number(name) for name in names]
     if not names or any(number is None for number in numbers):
@@ -189,14 +189,14 @@ def _class_names(train: Table) -> tuple[str, ...]:
 
 
 def _number(label: str) -> int | None:
-    """A label that is a plain whole number: ``3``, ``-1``, not ``03`` nor ``3.0``."""
+    """Parse a label that is a plain whole number: ``3``, ``-1``, not ``03`` nor ``3.0``."""
     digits = label.removeprefix("-")
     plain = digits.isascii() and digits.isdigit() and len(digits) < 10  # noqa: PLR2004 - 10^9 is no class
     return int(label) if plain and str(int(label)) == label else None
 
 
 def _cache_table(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> CacheEntry:
-    """Rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
+    """Keep rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
     arrays: dict[str, NDArray[Any]] = {}
     for which, table in tables.items():
         arrays |= {f"{which}_{role}": array for role, array in _build_columns(table, root, names).items()}
@@ -243,14 +243,14 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
 
 
 class _PathChecker:
-    """Checks paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
+    """A check of paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._inside: dict[str, bool] = {}
 
     def check(self, path: str) -> tuple[str | None, int]:
-        """What is wrong with ``path``, or None, and the size of the file in bytes."""
+        """Say what is wrong with ``path``, or None, and the size of the file in bytes."""
         if not path:
             return "the path is empty", 0
         if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in path):  # noqa: PLR2004 - C0, DEL, C1
@@ -294,7 +294,7 @@ def _bad_rows_error(table: Table, bad: list[tuple[int, str]]) -> DamagedError:
 
 
 def _line_numbers(file: Path) -> Iterator[int]:
-    """The line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
+    """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
         start = 1

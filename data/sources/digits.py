@@ -105,7 +105,7 @@ def _build(folder: Path, seed: int, lengths: dict[Split, int]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How each of k samples is drawn; [k] where nothing else is said."""
+    """The geometry of each of k samples; [k] where nothing else is said."""
 
     labels: Ints
     stroke: Ints
@@ -128,7 +128,7 @@ class Geometry:
 
 
 def draw_digits(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Ints]:
-    """Draws samples; each depends on nothing but its own index.
+    """Draw samples; each depends on nothing but its own index.
 
     Args:
         seed: another seed is another data set.
@@ -149,7 +149,7 @@ def draw_digits(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint
 
 
 def sample_geometry(seed: int, split: Split, indices: Ints) -> Geometry:
-    """The keyed parameters of samples, before any font is involved."""
+    """Draw the keyed parameters of samples, before any font is involved."""
     columns = np.arange(32, dtype=np.uint64)[:, None]
     counters = indices.astype(np.uint64)[None, :] * np.uint64(32) + columns
     u = counter_rng.random_uniform((_TAG, seed, _STREAMS[split], 0), counters)
@@ -177,7 +177,7 @@ def _blob_profile(s: Floats) -> Floats:
 
 
 def _labels(seed: int, split: Split, indices: Ints) -> Ints:
-    """Each run of ten samples holds every digit once, in an order of its own: balanced and never sorted."""
+    """Order every digit once in each run of ten samples: balanced and never sorted."""
     digits = np.arange(CLASSES, dtype=np.uint64)[None, :]
     counters = (indices // CLASSES).astype(np.uint64)[:, None] * np.uint64(CLASSES) + digits
     hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 1), counters)
@@ -186,7 +186,7 @@ def _labels(seed: int, split: Split, indices: Ints) -> Ints:
 
 
 def _noise(seed: int, split: Split, indices: Ints) -> Floats:
-    """[k, 784], whole numbers from -128 to 127: one hash is the noise of eight pixels."""
+    """Draw [k, 784] whole numbers from -128 to 127: one hash is the noise of eight pixels."""
     words = np.arange(SIDE * SIDE // 8, dtype=np.uint64)[None, :]
     counters = indices.astype(np.uint64)[:, None] * np.uint64(words.size) + words
     hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 2), counters).astype("<u8")
@@ -205,7 +205,7 @@ def _render(plan: Geometry, noise: Floats) -> NDArray[np.uint8]:
 
 
 def _source_points(plan: Geometry) -> tuple[Floats, Floats]:
-    """Where in the glyph's plane each image pixel looks: x and y, [k, 784] each."""
+    """Compute where in the glyph's plane each image pixel looks: x and y, [k, 784] each."""
     u, v = _grid()
     t = plan.tangent
     cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)  # the circle without sine or cosine
@@ -224,7 +224,7 @@ def _source_points(plan: Geometry) -> tuple[Floats, Floats]:
 
 
 def _sample_glyphs(x: Floats, y: Floats, glyphs: Ints) -> Floats:
-    """Bilinear: the planes of ``glyphs`` [k] at points x and y [k, 784], 0..255."""
+    """Interpolate bilinearly: the planes of ``glyphs`` [k] at points x and y [k, 784], 0..255."""
     last = np.float32(_ATLAS - 1.001)  # the neighbours of a clamped point lie in the plane as well
     x, y = np.clip(x, 0, last), np.clip(y, 0, last)
     column, row = np.floor(x), np.floor(y)
@@ -241,7 +241,7 @@ def _interpolate(a: Floats, b: Floats, fraction: Floats) -> Floats:
 
 
 def _distractors(plan: Geometry) -> Floats:
-    """Two soft discs, brightest in their middle: [k, 784]."""
+    """Draw two soft discs, brightest in their middle: [k, 784]."""
     u, v = _grid()
     total = np.zeros((len(plan.ink), SIDE * SIDE), np.float32)
     for x, y, radius, brightness in plan.blobs:
@@ -259,7 +259,7 @@ def _grid() -> tuple[Floats, Floats]:
 
 @cache
 def atlas() -> Floats:
-    """The glyphs, [30, 64, 64] in 0..255: each digit in every thickness."""
+    """Draw the glyphs, [30, 64, 64] in 0..255: each digit in every thickness."""
     return np.array([_glyph(digit, stroke) for digit in range(CLASSES) for stroke in _STROKES], np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Opens image files that nobody vouches for: few formats, a limit on pixels, nothing truncated."""
+"""Opens image files that may be hostile: few formats, a limit on pixels, nothing truncated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_PIXELS = 64_000_000
 
 
 def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
-    """Mode (``L`` or ``RGB``) and (height, width) of an image, from its header.
+    """Read mode (``L`` or ``RGB``) and (height, width) of an image from its header.
 
     Raises:
         DamagedError: it is no image, or one that is refused.
@@ -36,7 +36,7 @@ def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def load_image(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
-    """An image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
+    """Load an image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
 
     Args:
         path: a file of one of ``FORMATS``.

@@ -1,4 +1,4 @@
-"""The data set ``tensors``: the linear regression by hand of the classic tutorial."""
+"""The data set ``tensors``: the linear regression of the classic hand-written tutorial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 
 
 def draw_rows(rows: int, seed: int) -> tuple[Floats, Floats]:
-    """Draws x [rows, 5], uniform in [0, 1), and y = x · (0.3, 4, 0.2, 2.5, 18) + 17 as [rows, 1]; float32.
+    """Draw x [rows, 5], uniform in [0, 1), and y = x · (0.3, 4, 0.2, 2.5, 18) + 17 as [rows, 1]; float32.
 
     Row i does not depend on how many rows there are. Sums run from left to right, so that no BLAS decides the
     last bit.

@@ -54,7 +54,7 @@ class TorchvisionSet:
 
 
 def data_root(config: DataConfig, base: Path) -> tuple[Path, str]:
-    """Where data sets lie, and what said so."""
+    """Find the folder that holds data sets, and the setting that named it."""
     if config.root is not None:
         return (base / Path(config.root).expanduser()).absolute(), "data.root"
     chosen = os.environ.get("LOCKSTEP_DATA")
@@ -145,7 +145,7 @@ def _verify(source: TorchvisionSet, root: Path) -> None:
 
 
 def _fetch(source: TorchvisionSet, root: Path, origin: str) -> None:
-    """Downloads into a folder of its own; only files that are whole move to where they belong."""
+    """Download into a folder of its own; only whole files move to where they belong."""
     partial = root / f".lockstep-{source.cls}"
     try:
         with _locked(root, source.cls):
@@ -213,7 +213,7 @@ def _read_mnist(source: TorchvisionSet, root: Path, train: bool) -> Pair:  # noq
 
 
 def _verify_idx(path: Path) -> None:
-    """An IDX file is as long as its header says; torchvision would take half of one for whole."""
+    """Check that an IDX file is as long as its header says; torchvision would take half of one for whole."""
     with path.open("rb") as file:
         head = file.read(4)
         dimensions = head[3] if len(head) == 4 else 0  # noqa: PLR2004 - two zeros, type, dimensions

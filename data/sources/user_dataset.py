@@ -48,7 +48,7 @@ _called: dict[str, Splits] = {}
 
 
 def load_user_dataset(config: DataConfig, base: Path) -> Splits:
-    """What the user's callable returned, checked; one process calls it once.
+    """Call the user's callable and check what it returns; a process calls it once.
 
     Raises:
         UsageError: there is no such callable.
@@ -177,7 +177,7 @@ def _as_tensors(use: str, name: str, split: Any) -> Any:
 
 
 def _first_sample(split: Any) -> tuple[Any, Any]:
-    """The first input and target, or None for each where a sample is no pair."""
+    """Return the first input and target, or None for each where a sample is no pair."""
     if isinstance(split, TensorSplit):
         return split.x[0], split.y[0]
     with _fixed_randomness():
@@ -199,7 +199,7 @@ def _dtype(value: Any) -> str | None:
 
 
 def _classes(splits: Splits) -> int | None:
-    """One more than the largest target, where all targets are known and are whole numbers from 0 on."""
+    """Count the classes as one more than the largest target, where all targets are known whole numbers from 0 on."""
     largest = -1
     for split in splits.values():
         if not isinstance(split, TensorSplit) or split.y.ndim != 1 or split.y.is_floating_point():
@@ -216,12 +216,12 @@ def _split_info(use: str, split: Any, classes: int | None) -> SplitInfo:
 
 
 def content_hash(use: str, split: Any) -> str:
-    """A hash of a split: the same in every process that calls the same callable with the same arguments."""
+    """Hash a split: the same in every process that calls the same callable with the same arguments."""
     return fingerprint(_split_digest(use, split))
 
 
 def _split_digest(use: str, split: Any) -> list[Any]:
-    """Length, and a hash of tensors as a whole, else of the first, the last and some samples between them.
+    """Hash tensors as a whole, else the first, the last and some samples between them; the length goes with it.
 
     They count unless a second look at them differs.
     """
@@ -240,7 +240,7 @@ def _split_digest(use: str, split: Any) -> list[Any]:
 
 
 def _inner_sample_hash(split: Any, row: int) -> str:
-    """One that cannot be read is named when it is trained on, with its number."""
+    """Hash a sample; one that cannot be read is named when it is trained on, with its number."""
     try:
         return _sample_hash(split, row)
     except Exception:  # noqa: BLE001 - the user's
@@ -248,7 +248,7 @@ def _inner_sample_hash(split: Any, row: int) -> str:
 
 
 def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
-    """The hash of the first or the last sample.
+    """Hash the first or the last sample.
 
     Raises:
         TrainingError: it cannot be read; where that is the last alone, the length is to blame.
@@ -280,7 +280,7 @@ def _sample_hash(split: Any, row: int) -> str:
 
 
 def _sample_bytes(value: Any) -> Iterator[bytes]:
-    """Bytes that stand for a sample; what has no bytes of its own stands with its type."""
+    """Yield bytes that stand for a sample; a value without bytes of its own is represented by its type."""
     import torch
 
     if isinstance(value, Mapping):
@@ -301,7 +301,7 @@ def _sample_bytes(value: Any) -> Iterator[bytes]:
 
 @contextmanager
 def _fixed_randomness() -> Iterator[None]:
-    """An augmented sample is the same on each look, and nobody's generator moves."""
+    """Fix all generators, so that an augmented sample is the same on each look; they are restored afterwards."""
     import torch
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code may draw from

@@ -16,7 +16,7 @@ from ..rank import Group
 
 
 def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The running statistics of the model's batch and instance norms, by buffer name."""
+    """Collect the running statistics of the model's batch and instance norms, by buffer name."""
     return {
         f"{name}.{key}".lstrip("."): getattr(module, key)
         for name, module in model.named_modules()
@@ -26,12 +26,12 @@ def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether the model has a batch norm, whose result depends on how a global batch is cut."""
+    """Check whether the model has a batch norm, whose result depends on how a global batch is cut."""
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def world_size_dependent_layers(model: nn.Module) -> list[str]:
-    """What in the model makes its result depend on the number of processes, as far as its modules tell."""
+    """Name the layers that make the model's result depend on the number of processes, as far as its modules tell."""
     found = ["batch norm"] if has_batch_norm(model) else []
     dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
     return [*found, "dropout"] if dropouts else found
@@ -39,7 +39,7 @@ def world_size_dependent_layers(model: nn.Module) -> list[str]:
 
 @contextmanager
 def averaged(model: nn.Module, group: Group) -> Iterator[None]:
-    """Inside, running statistics are the mean over ranks; afterwards each rank has its own again."""
+    """Average the running statistics over ranks inside; afterwards each rank has its own again."""
     buffers = list(running_statistics(model).values()) if group.world_size > 1 else []
     kept = [buffer.clone() for buffer in buffers]
     with torch.no_grad():
@@ -56,7 +56,7 @@ def averaged(model: nn.Module, group: Group) -> Iterator[None]:
 def refuse_single_sample_batches(
     model: nn.Module, batches: EpochBatches, world_size: int, limit: int | None
 ) -> None:
-    """Batch norm over one sample has no variance.
+    """Refuse batch norm over one sample, which has no variance.
 
     Raises:
         UsageError: some rank's micro-batch would be one sample.

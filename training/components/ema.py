@@ -30,7 +30,7 @@ class Ema:
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     def update(self, step: int) -> None:
-        """Take in the parameters after ``step`` steps."""
+        """Include the parameters after ``step`` steps."""
         config = self._config
         if config is None or step % config.every_steps:
             return
@@ -39,17 +39,17 @@ class Ema:
         torch._foreach_lerp_(self._average, parameters, 1 - kept)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The average by each name that a parameter has; empty without one."""
+        """Return the average by each name that a parameter has; empty without one."""
         return {name: self._average[at] for name, at in self._names.items()}
 
     def load(self, saved: dict[str, torch.Tensor]) -> None:
-        """Go on from ``tensors``."""
+        """Continue from ``tensors``."""
         for name, average in self.tensors().items():
             average.copy_(saved[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the model computes with the average; nothing is copied."""
+        """Compute with the average inside; nothing is copied."""
         self._swap()
         try:
             yield
@@ -62,7 +62,7 @@ class Ema:
 
 
 def warmed_up_decay(config: EmaConfig, updates: int) -> float:
-    """What update number ``updates``, from 1 on, keeps of the average: at most (1 + n) / (10 + n).
+    """Compute how much of the average update number ``updates``, from 1 on, keeps: at most (1 + n) / (10 + n).
 
     With a constant decay the random start would weigh 0.999^n after n updates: 37 % after a thousand.
     """

@@ -17,7 +17,7 @@ Metric = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(sum, weight) of what a loss returned for ``samples`` samples; a weight of None is the sample count.
+    """Sum what a loss returned for ``samples`` samples: (sum, weight); a weight of None is the sample count.
 
     Raises:
         TrainingError: neither a tensor [samples] nor a pair (sum, weight).
@@ -35,19 +35,19 @@ def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | No
 
 
 def batch_size_of(target: Any) -> int:
-    """Samples of a batch of targets: a tensor, or nested ones."""
+    """Count the samples of a batch of targets: a tensor, or nested ones."""
     return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
 
 
 def _scalar_on(device: torch.device, number: Any) -> torch.Tensor:
-    """A number as a tensor; filled on the device, because copying it there would make the step wait."""
+    """Make a number a tensor; filled on the device, because copying it there would make the step wait."""
     if isinstance(number, torch.Tensor):
         return number
     return torch.full((), float(number), dtype=torch.float64, device=device)
 
 
 def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum, count) of what a metric returned, as float64 scalars on its device.
+    """Convert what a metric returned to (sum, count), as float64 scalars on its device.
 
     Raises:
         TrainingError: not a pair of numbers.

@@ -55,7 +55,7 @@ def _group_overrides(group: ParameterGroupConfig) -> dict[str, Any]:
 
 
 def trainable(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names and parameters that the optimizer gets.
+    """List the names and parameters that the optimizer gets.
 
     Args:
         model: with parameters.

@@ -1,4 +1,4 @@
-"""Which settings say what run it is, which may be extended, and which are free. No torch here."""
+"""Which settings identify a run, which may be extended, and which are free to change. No torch here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 
 def flatten_config(config: RunConfig) -> dict[str, Any]:
-    """Every setting by its dotted path, as plain values."""
+    """List every setting by its dotted path, as plain values."""
     return dict(_flatten(config.model_dump(mode="json"), ""))
 
 
 def identity_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that stay the same for as long as the run lives."""
+    """Select the settings that stay the same for as long as the run lives."""
     later = {f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS}
     return {
         key: value
@@ -29,12 +29,12 @@ def identity_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def identity_sha256(config: RunConfig) -> str:
-    """A hash of ``identity_settings``."""
+    """Hash ``identity_settings``."""
     return hashlib.sha256(json.dumps(identity_settings(config), sort_keys=True).encode()).hexdigest()
 
 
 def describe_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One line for each key whose value is not the same."""
+    """Write one line for each key whose values differ."""
     keys = sorted(before.keys() | now.keys())
     return [
         f"{key}: {before.get(key)} in the run, {now.get(key)} now"
