@@ -1,7 +1,7 @@
 """Signals that ask a run to end: under supervision only the supervisor acts on them, whichever process they reach.
 
 SLURM's preemption sends SIGTERM to every process of a step. A rank, a loader's worker or W&B's feeder that died of
-it would take the checkpoint along that the run was about to write.
+it would cost the run the checkpoint that it was about to write.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def let_in() -> None:
 def ignore_stop_signals() -> None:
     """Ignore the stop signals in this process, and in the Python processes that it starts.
 
-    By a handler, not by SIG_IGN or a mask: another program that this process starts has the default again, and can
-    be ended by SIGTERM. A process of ``multiprocessing`` no longer can, so that ``terminate`` there means ``kill``.
+    By a handler, not by SIG_IGN or a mask: any other program that this process starts has the default again, and can be
+    ended by SIGTERM. A process of ``multiprocessing`` cannot any more, so its ``terminate`` is made to mean ``kill``.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, _do_nothing)

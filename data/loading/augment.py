@@ -1,7 +1,7 @@
 """Random changes of training images, each a function of (seed, epoch, sample) and of nothing else.
 
-One 64-bit number decides all about a sample, so that neither its batch, nor the process, the worker or
-the device that reads it, nor the point that a run was resumed at, can change what it looks like.
+One 64-bit number decides everything about a sample, so that its appearance depends neither on its batch, nor on the
+process, worker or device that reads it, nor on the step at which a run was resumed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Augmentation:
 
     def __call__(self, x: Any, epoch: int, indices: Indices) -> torch.Tensor:
         """Augment ``x`` [B, C, H, W], the samples ``indices`` [B] of an epoch."""
-        return self.apply(x, self.draw(epoch, indices))
+        return self.apply(x, self.random_numbers(epoch, indices))
 
-    def draw(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
+    def random_numbers(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
         """Draw the number that decides about each sample, uint64 [B]."""
         return bits((_KEY, self.seed, epoch), indices.astype(np.uint64))
 

@@ -1,7 +1,7 @@
 """What a worker of torch's DataLoader does first of all.
 
 A worker sends its batches from a thread, as files that the rank fetches through a socket. Where that fails, Python
-prints the error and forgets the batch, and the rank would wait for it for ever.
+prints the error and drops the batch, and the rank would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _use_abstract_sockets() -> None:
     """Use sockets of Linux's abstract namespace: a worker that is killed leaves none behind.
 
     By default they lie in the temporary folder, whose name must not be longer than 75 bytes for that; a cluster's often
-    is. Who connects has to know the process's key in either case.
+    is. Connecting takes the process's key in either case.
     """
     connection.arbitrary_address = _address  # type: ignore[attr-defined]
 

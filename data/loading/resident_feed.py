@@ -29,9 +29,9 @@ class ResidentFeed:
     Args:
         split: the arrays.
         normalise: applied on the device.
-        device: where batches are wanted.
+        device: where batches are needed.
         classes: as in ``open_feed``.
-        ahead: gather on a thread of its own; worth it where a core is free.
+        prefetch: gather on a thread of its own; worth it where a core is free.
         augment: as in ``open_feed``.
     """
 
@@ -42,7 +42,7 @@ class ResidentFeed:
         device: torch.device,
         *,
         classes: int | None,
-        ahead: bool = False,
+        prefetch: bool = False,
         augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
@@ -51,7 +51,7 @@ class ResidentFeed:
         self._normalise = normalise
         self._device = device
         self._augment = augment
-        self._ahead = device.type == "cpu" and ahead
+        self._prefetch = device.type == "cpu" and prefetch
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
         self._alignment = max(
@@ -66,7 +66,7 @@ class ResidentFeed:
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
-        mapped = _prefetch_one if self._ahead else map
+        mapped = _prefetch_one if self._prefetch else map
         for block in mapped(self._gather, self._blocks(work)):
             yield from block
 
@@ -116,10 +116,13 @@ def _rows_per_cache_line(row: torch.Tensor, dtype: torch.dtype) -> int:
 
 
 def _augmentation_draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
-    """Draw for a whole epoch at once, which costs a tenth of drawing for each step."""
+    """Draw once for all steps of an epoch in a block, which costs a tenth of drawing for each step."""
     epochs = groupby(block, lambda item: item.epoch)
     return np.concatenate(
-        [augment.draw(epoch, np.concatenate([item.indices for item in items])) for epoch, items in epochs]
+        [
+            augment.random_numbers(epoch, np.concatenate([item.indices for item in items]))
+            for epoch, items in epochs
+        ]
     )
 
 

@@ -16,7 +16,7 @@ class ModelConfig(ConfigSection):
     """The ``model:`` section."""
 
     use: str = Field(default="mlp", min_length=1)
-    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable``, ``./file.py:name``."""
+    """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
     args: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = Field(default=None, min_length=1)
     """Initial weights instead of random ones: a run, a checkpoint's folder or a ``.safetensors`` file."""
@@ -26,7 +26,7 @@ class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
-    """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    """A loss of ``components/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -112,7 +112,7 @@ class RunConfig(ConfigSection):
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     metrics: tuple[str, ...] | None = None
-    """Names or callables ``(output, target) -> (sum, count)``; unset: ``accuracy`` for ``cross_entropy``."""
+    """Of ``components/metrics.py``, or callables ``(output, target) -> (sum, count)``; unset: those of the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

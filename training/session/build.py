@@ -72,7 +72,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
             workers=config.data.workers if training or which == "val" else 0,
             classes=classes,
             seed=config.train.seed,
-            ahead=spare,
+            prefetch=spare,
             augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
 
