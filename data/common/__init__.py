@@ -1,4 +1,4 @@
-"""Errors, files, signals and user code: what every package needs, and what needs no other package."""
+"""What every room may use: errors, files, signals, processes, user code."""
 
 from typing import TYPE_CHECKING
 
