@@ -121,7 +121,7 @@ def by_position(self: Augmentation, epoch: int, indices: Indices) -> Any:
     return draw_by_index(self, epoch, np.arange(indices.size))
 
 
-draw_by_index = Augmentation.draw
+draw_by_index = Augmentation.random_numbers
 
 
 @pytest.mark.parametrize("way", WAYS)
