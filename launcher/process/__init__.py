@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .lock_owner import write_owner as write_owner
     from .process_tree import become_subreaper as become_subreaper
     from .process_tree import kill_processes as kill_processes
+    from .process_tree import reap as reap
     from .stack_dumps import LOWEST_PRIVATE_DESCRIPTOR as LOWEST_PRIVATE_DESCRIPTOR
     from .stack_dumps import STACK_SIGNAL as STACK_SIGNAL
     from .stack_dumps import StackDump as StackDump

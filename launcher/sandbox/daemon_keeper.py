@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ...data.common import Process, boot_id, descendants, process_of, process_start_time, write_json
-from ..process import become_subreaper, kill_processes
+from ..process import become_subreaper, kill_processes, reap
 from ..slurm import CONF, RECORD, SandboxRecord
 from .slurm_conf import NODES, write_files
 

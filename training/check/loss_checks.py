@@ -10,7 +10,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
-from ..components import Loss, Metric, batch_size_of, count, total
+from ..components import Loss, Metric, batch_size_of, sum_loss, sum_metric
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
@@ -54,10 +54,11 @@ def split_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any,
     return [(candidate, split(candidate, sizes)) for candidate in candidates]
 
 
-def has_rows(value: Any, count: int) -> bool:
-    """Whether every leaf of ``value`` is a tensor with a row for each of ``count`` samples."""
+def has_rows(value: Any, sum_metric: int) -> bool:
+    """Whether every leaf of ``value`` is a tensor with a row for each of ``sum_metric`` samples."""
     return all(
-        isinstance(leaf, torch.Tensor) and leaf.ndim and len(leaf) == count for leaf in tree_leaves(value)
+        isinstance(leaf, torch.Tensor) and leaf.ndim and len(leaf) == sum_metric
+        for leaf in tree_leaves(value)
     )
 
 
@@ -115,8 +116,10 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
     if not _equal(whole, again):
         return "the loss gives another value for the same output and target on a second call"
     pieces = [loss(part, target) for part, target in zip(parts, cut.targets, strict=True)]
-    summed, weight = total(whole, cut.size)
-    totals = [total(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)]
+    summed, weight = sum_loss(whole, cut.size)
+    totals = [
+        sum_loss(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)
+    ]
     if weight is None and all(isinstance(piece, torch.Tensor) for piece in pieces):
         return _sample_mistake(whole, torch.cat(pieces), cut)
     if weight is None or any(part is None for _, part in totals):
@@ -198,9 +201,10 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
     moved, where = False, definition_location(metric)
     try:
         for output, parts in cut.outputs:
-            value, counted = count(metric(output, cut.target), name)
+            value, counted = sum_metric(metric(output, cut.target), name)
             pairs = [
-                count(metric(part, target), name) for part, target in zip(parts, cut.targets, strict=True)
+                sum_metric(metric(part, target), name)
+                for part, target in zip(parts, cut.targets, strict=True)
             ]
             moved = moved or float(value) != 0
             sums = (value.to(_lowest_precision(output)), [part for part, _ in pairs])

@@ -104,7 +104,7 @@ def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
 
 
 def _world_size_finding(model: nn.Module) -> Finding:
-    depends = batchnorm.depends_on_world(model)
+    depends = batchnorm.world_size_dependent_layers(model)
     if not depends:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
     what = f"it has {' and '.join(depends)}: training depends on the number of processes"

@@ -155,7 +155,7 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
-    parts = " and ".join(batchnorm.depends_on_world(session.model))
+    parts = " and ".join(batchnorm.world_size_dependent_layers(session.model))
     words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
     look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:

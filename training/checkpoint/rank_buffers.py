@@ -27,7 +27,7 @@ def gathered(model: nn.Module, group: Group) -> Tensors:
         return {}
     marks = group.gather(torch.tensor([_mark(buffer) for buffer in own.values()], device=group.device))
     apart = (marks != marks[0]).any(0).tolist()
-    always = batchnorm.statistics(model)
+    always = batchnorm.running_statistics(model)
     return {
         name: _rows(buffer, group)
         for (name, buffer), differs in zip(own.items(), apart, strict=True)
@@ -45,7 +45,7 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
             model.get_buffer(name).copy_(rows[group.rank])
-    means = batchnorm.statistics(model)
+    means = batchnorm.running_statistics(model)
     return [
         name for name, rows in rank_buffers.items() if len(rows) != group.world_size and name not in means
     ]

@@ -14,7 +14,7 @@ from ...data.common import UsageError
 from ...data.order import ALGORITHM
 from ..components import EarlyStopping, materialise_expanded_buffers
 from ..components import batch_norm as batchnorm
-from ..config import WeightsFile, differences, identity, identity_sha256
+from ..config import WeightsFile, describe_differences, identity_settings, identity_sha256
 from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
 from . import rank_buffers as buffers
@@ -88,7 +88,7 @@ def describe(
         "consumed_digest": f"{account.consumed_digest:032x}",
         "ranks": account.ranks,
         "data_fingerprint": session.spec.facts.fingerprint,
-        "config": identity(session.spec.config),
+        "config": identity_settings(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
         **_numerical_environment(training),
     }
@@ -158,10 +158,10 @@ def _refuse_incompatible(training: Training, state: dict[str, Any]) -> None:
         "samples": session.batches.n,
         "data_fingerprint": session.spec.facts.fingerprint,
         "precision": session.numerics.name,
-        **identity(session.spec.config),
+        **identity_settings(session.spec.config),
     }
     there = {key: state[key] for key in ("algorithm", "samples", "data_fingerprint", "precision")}
-    if rows := differences({**there, **state["config"]}, here):
+    if rows := describe_differences({**there, **state["config"]}, here):
         raise UsageError(
             "the checkpoint cannot be continued:\n" + "\n".join(rows),
             "resume with the data and settings it was written with, or start a new run",
@@ -251,7 +251,7 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         for key, value in here.items()
         if state[key] != value
     ]
-    what = batchnorm.depends_on_world(training.session.model)
+    what = batchnorm.world_size_dependent_layers(training.session.model)
     if (
         state["world_size"] == here["world_size"]
     ):  # then dropout's key is the same; a batch norm's samples may not be

@@ -9,7 +9,7 @@ import torch
 
 from ...data.common import DamagedError
 from ..components import batch_norm as batchnorm
-from ..components import batch_size_of, count, total
+from ..components import batch_size_of, sum_loss, sum_metric
 from ..session import Session
 
 
@@ -73,10 +73,10 @@ def _sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, 
 def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
     output = session.model(x)
     samples = batch_size_of(y)
-    summed, weight = total(session.loss(output, y), samples)
+    summed, weight = sum_loss(session.loss(output, y), samples)
     row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
     for name, metric in session.metrics.items():
-        row += count(metric(output, y), name)
+        row += sum_metric(metric(output, y), name)
     return [value.to(session.group.device) for value in row]
 
 

@@ -104,7 +104,7 @@ class TrainLoop:
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused,
-            depends_on_world=batchnorm.depends_on_world(self._session.model),
+            depends_on_world=batchnorm.world_size_dependent_layers(self._session.model),
             step=self.progress.step,
             notes=self._resumed.notes if self._resumed else [],
         )

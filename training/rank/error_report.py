@@ -17,7 +17,7 @@ from ...data.common import (
     MemoryLimitError,
     RankLostError,
     TrainingError,
-    full_disk,
+    disk_full_error,
     user_location,
     write_json,
 )
@@ -71,7 +71,7 @@ def known(error: BaseException) -> LockstepError:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         hint = "set data.max_micro_batch: the global batch and the result stay the same"
         return MemoryLimitError(f"out of memory: {error}", hint)
-    full = full_disk(error) if isinstance(error, OSError) else None
+    full = disk_full_error(error) if isinstance(error, OSError) else None
     return full or TrainingError(f"{type(error).__name__}: {error}", "")
 
 

@@ -22,11 +22,11 @@ from ..components import (
     build_metrics,
     build_model,
     build_optimizer,
-    choose,
-    count,
+    choose_precision,
     materialise_expanded_buffers,
     needs_classes,
     refuse_extra_state,
+    sum_metric,
     trainable,
 )
 from ..components import batch_norm as batchnorm
@@ -50,7 +50,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
-    numerics = choose(config.train.precision, group.device)
+    numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
     materialise_expanded_buffers(model)
@@ -72,7 +72,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
             workers=config.data.workers if training or which == "val" else 0,
             classes=classes,
             seed=config.train.seed,
-            ahead=spare,
+            prefetch=spare,
             augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
 
@@ -132,7 +132,7 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
         _check_classes(session, output)
         warm_up_ddp(session.model, session.loss, x, y)
         for name, metric in session.metrics.items():
-            count(metric(output, y), name)
+            sum_metric(metric(output, y), name)
     except LockstepError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:

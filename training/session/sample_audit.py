@@ -9,7 +9,7 @@ import torch
 
 from ...data.common import DamagedError
 from ...data.loading import StepBatch
-from ...data.order import EpochBatches, chain, consumed, from_limbs, planned_digest_share, to_limbs
+from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
 from ..rank import Group
 
 _HASH_EVERY_STEPS = (
@@ -96,7 +96,7 @@ class SampleAudit:
         pending, self._pending = self._pending, []
         for _, run_step, fetched in pending:
             if fetched.work.whole is not None:
-                self._chain = chain(self._chain, run_step, fetched.work.whole)
+                self._chain = chain_order_hash(self._chain, run_step, fetched.work.whole)
         trained = [(step, fetched) for step, _, fetched in pending if not fetched.work.stand_in]
         if not trained:
             return

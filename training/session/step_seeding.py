@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...data.order import START, extend_key, mix, seed_global_generators
+from ...data.order import INITIAL_STATE, extend_key, mix, seed_global_generators
 
 
 class StepSeeder:
@@ -17,7 +17,7 @@ class StepSeeder:
     """
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
-        self._state = extend_key(extend_key(START, seed), rank)
+        self._state = extend_key(extend_key(INITIAL_STATE, seed), rank)
         self._generators = [torch.default_generator]
         if device.type == "cuda":
             self._generators.append(torch.cuda.default_generators[device.index])

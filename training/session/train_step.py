@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from ...data.loading import StepBatch
-from ..components import Loss, batch_size_of, materialise_expanded_buffers, total
+from ..components import Loss, batch_size_of, materialise_expanded_buffers, sum_loss
 from ..rank import Group
 
 
@@ -21,7 +21,7 @@ class TrainStep:
 
     Args:
         model: as wrapped for training.
-        loss: by the contract of ``losses.total``.
+        loss: by the contract of ``sum_loss``.
         optimizer: over the model's parameters.
         group: the ranks.
         scaler: for fp16 only.
@@ -71,7 +71,7 @@ class TrainStep:
         self, x: Any, y: Any, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        summed, weight = total(self._loss(self._model(x), y), batch_size_of(y))
+        summed, weight = sum_loss(self._loss(self._model(x), y), batch_size_of(y))
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
         root.backward(self._seed(scale, root))
@@ -158,6 +158,6 @@ def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     """
     with preserved_buffers(model):
         output = model(x)
-        summed, _ = total(loss(output, y), batch_size_of(y))
+        summed, _ = sum_loss(loss(output, y), batch_size_of(y))
         (summed * 0).backward()
     return output
