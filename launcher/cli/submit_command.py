@@ -1,4 +1,4 @@
-"""``launch submit``: its signature only, as in ``cli``. Every option of SLURM's is a key of the ``slurm:`` section."""
+"""``launch submit``: its signature only. Its options of a job are made from the keys of the ``slurm:`` section."""
 
 from __future__ import annotations
 

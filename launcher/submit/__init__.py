@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .job_plan import JobPlan as JobPlan
     from .job_plan import check_setup as check_setup
     from .job_plan import plan_job as plan_job
+    from .option_layers import PROCESS_KEYS as PROCESS_KEYS
     from .option_layers import SUPERVISION_KEYS as SUPERVISION_KEYS
     from .resubmit import refuse_never_started as refuse_never_started
     from .resubmit import resubmit_run as resubmit_run

@@ -18,6 +18,7 @@ from ..console import put, put_json, say
 from ..runs import create_run, statuses
 from ..slurm import PendingSubmission, note_job, read_job
 from ..submit import (
+    PROCESS_KEYS,
     SUPERVISION_KEYS,
     JobPlan,
     NewFolders,
@@ -42,8 +43,6 @@ from .results import align_columns, exit_code, report_results, results_of
 from .run_points import is_due
 from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
 from .sweep_plan import create_sweep, plan_sweep, resolve_all, resolve_point
-
-_EITHER = ("gpus", "cpu")
 
 
 @dataclass(frozen=True)
@@ -194,8 +193,8 @@ def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
     before = found.launch if found is not None else {}
     said = _given({**request.slurm, "gpus": request.gpus, "cpu": request.cpu})
     kept = dict(before.get("slurm", {}))
-    if any(key in said for key in _EITHER):
-        kept = {key: value for key, value in kept.items() if key not in _EITHER}
+    if any(key in said for key in PROCESS_KEYS):
+        kept = {key: value for key, value in kept.items() if key not in PROCESS_KEYS}
     return {
         "slurm": kept | said,
         "cluster": request.cluster or before.get("cluster"),
