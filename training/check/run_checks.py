@@ -41,7 +41,7 @@ _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validat
 
 
 def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
-    """``SPEC --check TASK``; returns the exit status.
+    """Run ``SPEC --check TASK``; return the exit status.
 
     Args:
         argv: TASK is a JSON file; its ``task`` is ``probe``, ``steps`` or ``die``.
@@ -97,12 +97,12 @@ class Look:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing can be trained before something is corrected."""
+        """Say whether nothing can be trained before something is corrected."""
         return any(finding.blocks for finding in self.findings)
 
 
 def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
-    """Everything that one process can find out; samples first, as workers are forked from a young process."""
+    """Find out everything that one process can; samples first, as workers are forked from a young process."""
     splits = open_splits(spec)
     findings = [check_length(splits)]
     if findings[0].blocks:
@@ -128,7 +128,7 @@ def _result(look: Look) -> dict[str, Any]:
 
 
 def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
-    """None where the user's code computes in no such numbers."""
+    """Run the checks in fp64; return None where the user's code does not support it."""
     try:
         look = _look(spec, group, labels, world_size, "fp64")
     except Exception:  # noqa: BLE001 - it is said again in the run's own precision, if it was not that
@@ -203,7 +203,7 @@ class _ProbeBatch:
 
 
 def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
-    """What an evaluation would take in one process, by the second look at a few samples."""
+    """Estimate the seconds of an evaluation in one process, from the second pass over a few samples."""
     if session.spec.facts.val is None:
         return 0.0
     started = time.monotonic()
@@ -213,7 +213,7 @@ def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[]
 
 
 def split_sizes(samples: int) -> list[int]:
-    """Unequal parts of a batch, as other numbers of processes would have them."""
+    """Return unequal parts of a batch, as other numbers of processes would have them."""
     sizes = list(FIRST_PART_SIZES) if samples > sum(FIRST_PART_SIZES) else [1] * (samples > 1)
     return [*sizes, samples - sum(sizes)]
 
