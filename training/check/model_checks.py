@@ -13,8 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.order import EpochBatches
-from ..components import LRSchedule, batch_size_of, build_optimizer
-from ..components import batch_norm as batchnorm
+from ..components import LRSchedule, batch_norm, batch_size_of, build_optimizer
 from ..config import RunConfig
 from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
@@ -38,7 +37,7 @@ def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Fin
         parts: the same samples in smaller batches.
     """
     sizes = [batch_size_of(part) for part in parts]
-    with mode(model, training=False), torch.no_grad():
+    with training_mode(model, training=False), torch.no_grad():
         whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
         if wrong := _batch_dimension_mistake(whole, pieces, sizes):
             advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
@@ -104,7 +103,7 @@ def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
 
 
 def _world_size_finding(model: nn.Module) -> Finding:
-    depends = batchnorm.depends_on_world(model)
+    depends = batch_norm.depends_on_world(model)
     if not depends:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
     what = f"it has {' and '.join(depends)}: training depends on the number of processes"
@@ -112,7 +111,7 @@ def _world_size_finding(model: nn.Module) -> Finding:
 
 
 @contextmanager
-def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+def training_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Put the model into training or evaluation mode; afterwards every module is as it was."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
@@ -126,7 +125,7 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 @contextmanager
 def stilled(model: nn.Module, how: str) -> Iterator[None]:
     """Train without what depends on the number of processes: ``modules`` or ``all`` of it."""
-    with mode(model, training=how != "all"):
+    with training_mode(model, training=how != "all"):
         for module in model.modules():
             if isinstance(module, _BatchNorm | _DropoutNd):
                 module.eval()
@@ -145,7 +144,7 @@ def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Findi
         The finding, and what has to be stilled before numbers of processes can be compared: ``modules``, or
         ``all`` where the model draws outside of dropout.
     """
-    with mode(model, training=True):
+    with training_mode(model, training=True):
         if found := _not_reproducible(model, x, draws):
             return found, "all"
     with stilled(model, "modules"):

@@ -20,7 +20,7 @@ from torch import nn
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
-from ..components import batch_norm as batchnorm
+from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator, write_json
 from ..session import Session, StepSeeder, build_session, build_training
@@ -32,7 +32,7 @@ from .model_checks import (
     check_randomness,
     check_sample_independence,
     check_unused,
-    mode,
+    training_mode,
 )
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
@@ -139,7 +139,7 @@ def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], worl
 def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
     session = build_session(_single_process_spec(spec, precision), group)
     load_initial_weights(session, spec.weights)
-    batchnorm.refuse_single_sample_batches(
+    batch_norm.refuse_single_sample_batches(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )
     batch = _ProbeBatch(session)
@@ -153,7 +153,7 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
-    parts = " and ".join(batchnorm.depends_on_world(session.model))
+    parts = " and ".join(batch_norm.depends_on_world(session.model))
     words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
     look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
@@ -195,7 +195,7 @@ class _ProbeBatch:
     def _forward(self, session: Session, x: Any) -> Any:
         model: nn.Module = session.model
         try:
-            with mode(model, training=False), torch.no_grad():
+            with training_mode(model, training=False), torch.no_grad():
                 return model(x)
         except Exception:
             build_training(session)  # says better why they do not fit

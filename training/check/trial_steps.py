@@ -75,8 +75,10 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
             _save(task.out / "gradients.safetensors", gradients)
             _save(task.out / "weights.safetensors", weights)
         else:
-            result["gradient"] = worst(load_file(task.against / "gradients.safetensors"), gradients)
-            result["weight"] = worst(load_file(task.against / "weights.safetensors"), weights)
+            result["gradient"] = largest_difference(
+                load_file(task.against / "gradients.safetensors"), gradients
+            )
+            result["weight"] = largest_difference(load_file(task.against / "weights.safetensors"), weights)
     return result
 
 
@@ -116,7 +118,7 @@ def _save(path: Path, tensors: Tensors) -> None:
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
 
 
-def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
+def largest_difference(one: Tensors, other: Tensors) -> dict[str, Any]:
     """Find the parameter that differs most, relative to its own largest entry.
 
     Entries far below the largest of all parameters are rounding themselves: there the difference counts

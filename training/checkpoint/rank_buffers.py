@@ -7,8 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from ..components import batch_norm as batchnorm
-from ..components import materialise_expanded_buffers
+from ..components import batch_norm, materialise_expanded_buffers
 from ..rank import Group
 from .storage import Tensors
 
@@ -27,7 +26,7 @@ def gathered(model: nn.Module, group: Group) -> Tensors:
         return {}
     marks = group.gather(torch.tensor([_buffer_hash(buffer) for buffer in own.values()], device=group.device))
     apart = (marks != marks[0]).any(0).tolist()
-    always = batchnorm.statistics(model)
+    always = batch_norm.statistics(model)
     return {
         name: _all_gather_bytes(buffer, group)
         for (name, buffer), differs in zip(own.items(), apart, strict=True)
@@ -45,7 +44,7 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
             model.get_buffer(name).copy_(rows[group.rank])
-    means = batchnorm.statistics(model)
+    means = batch_norm.statistics(model)
     return [
         name for name, rows in rank_buffers.items() if len(rows) != group.world_size and name not in means
     ]

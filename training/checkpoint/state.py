@@ -12,12 +12,11 @@ from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping, materialise_expanded_buffers
-from ..components import batch_norm as batchnorm
+from ..components import EarlyStopping, batch_norm, materialise_expanded_buffers
 from ..config import WeightsFile, differences, identity, identity_sha256
 from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
-from . import rank_buffers as buffers
+from . import rank_buffers
 from .retention import BestCheckpoints
 from .storage import CheckpointContents, Tensors, read_weights
 
@@ -117,7 +116,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     state = snapshot.state
     _refuse_incompatible(training, state)
     load_weights(training.session.model, snapshot.model, "the checkpoint")
-    lost = buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
+    lost = rank_buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
     _load_optimizer(training, snapshot.optimizer)
     training.ema.load(snapshot.ema)
     if training.stepper.scaler is not None and state["scaler"] is not None:
@@ -251,7 +250,7 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         for key, value in here.items()
         if state[key] != value
     ]
-    what = batchnorm.depends_on_world(training.session.model)
+    what = batch_norm.depends_on_world(training.session.model)
     if (
         state["world_size"] == here["world_size"]
     ):  # then dropout's key is the same; a batch norm's samples may not be

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from ...data.common import DamagedError
-from ..components import batch_norm as batchnorm
-from ..components import batch_size_of, count, total
+from ..components import batch_norm, batch_size_of, count, total
 from ..session import Session
 
 
@@ -32,7 +31,7 @@ def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> d
         return {}
     was_training = session.model.training
     session.model.eval()
-    with batchnorm.averaged(session.model, session.group), torch.inference_mode():
+    with batch_norm.averaged(session.model, session.group), torch.inference_mode():
         sums, abandoned = _rank_sums(session, abandon)
     session.model.train(was_training)
     *values, gone = session.group.sum(torch.cat([sums, sums.new_tensor([abandoned])])).tolist()

@@ -20,11 +20,10 @@ from ..checkpoint import (
     describe,
     model_tensors,
     optimizer_tensors,
+    rank_buffers,
     tensors_sha256,
 )
-from ..checkpoint import rank_buffers as buffers
-from ..components import batch_norm as batchnorm
-from ..components import refuse_unmeasured
+from ..components import batch_norm, refuse_unmeasured
 from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
@@ -104,7 +103,7 @@ class TrainLoop:
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused,
-            depends_on_world=batchnorm.depends_on_world(self._session.model),
+            depends_on_world=batch_norm.depends_on_world(self._session.model),
             step=self.progress.step,
             notes=self._resumed.notes if self._resumed else [],
         )
@@ -254,13 +253,13 @@ class TrainLoop:
         self._audit_samples()
         meter = self._meter.state(progress.step)
         self._refuse_non_finite()
-        rank_buffers = buffers.gathered(session.model, session.group)
-        with batchnorm.averaged(session.model, session.group):
+        gathered_buffers = rank_buffers.gathered(session.model, session.group)
+        with batch_norm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = describe(self._training, progress, self._sample_audit.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 snapshot = CheckpointContents(
-                    model, optimizer, state, rank_buffers, self._training.ema.tensors()
+                    model, optimizer, state, gathered_buffers, self._training.ema.tensors()
                 )
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
@@ -278,7 +277,7 @@ class TrainLoop:
 
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._sample_audit.account, self._session
-        with batchnorm.averaged(session.model, session.group):
+        with batch_norm.averaged(session.model, session.group):
             model = model_tensors(self._training)
             hashes = {
                 "weights_sha256": tensors_sha256(model),

@@ -19,6 +19,7 @@ from ..components import (
     Ema,
     LRSchedule,
     _refuse_extra_state,
+    batch_norm,
     build_loss,
     build_metrics,
     build_model,
@@ -28,7 +29,6 @@ from ..components import (
     materialise_expanded_buffers,
     trainable,
 )
-from ..components import batch_norm as batchnorm
 from ..config import RunSpec
 from ..rank import Group
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
@@ -91,7 +91,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config, session.group
-    batchnorm.refuse_single_sample_batches(
+    batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     session.model.train()
@@ -204,7 +204,7 @@ def _wrap_with_accelerate(session: Session, *, unused: bool, evaluation: bool = 
     """Wrap the model in mixed precision and DDP by Accelerate, which adopts the process group that is already there."""
     threads = torch.get_num_threads()
     handler = DistributedDataParallelKwargs(
-        broadcast_buffers=False,  # buffers stay each rank's own; see batchnorm.py
+        broadcast_buffers=False,  # buffers stay each rank's own; see batch_norm.py
         gradient_as_bucket_view=True,
         find_unused_parameters=unused,
     )

@@ -11,8 +11,7 @@ from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision
-from ..components import batch_norm as batchnorm
+from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision, batch_norm
 from ..config import RunSpec
 from ..rank import Group
 from .train_step import TrainStep
@@ -62,7 +61,7 @@ class Session:
     @property
     def dummy_batch_size(self) -> int:
         """Return one sample, or under batch norm two, as one alone has no variance."""
-        return 2 if batchnorm.has_batch_norm(self.model) else 1
+        return 2 if batch_norm.has_batch_norm(self.model) else 1
 
     def val_work(self) -> Iterator[Work]:
         """Yield this rank's part of the validation set, in order, without padding."""
