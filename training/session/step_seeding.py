@@ -30,7 +30,7 @@ class StepSeeder:
 
 
 def seed_initialisation(seed: int) -> None:
-    """The same start for every rank: initial weights, and whatever user code draws while it is built."""
+    """Seed every rank alike: initial weights, and whatever user code draws while it is built."""
     seed_global_generators(mix(seed))
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(mix(seed))
