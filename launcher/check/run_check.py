@@ -16,7 +16,7 @@ from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
 from ..console import print_failure_card, say
-from ..machine import World, reserved
+from ..machine import World, reserve_gpus
 from ..train import Attempt, Request, find_initial_weights
 from .report import CheckReport
 from .trial_runs import TrialRuns, ask
@@ -28,7 +28,7 @@ from .verdicts import (
     judge_evaluation,
     judge_resume,
     judge_steps,
-    small,
+    shorten_config,
     without_validation,
 )
 
@@ -43,7 +43,7 @@ def check(resolved: ResolvedConfig, request: Request) -> int:
     table = CheckReport(as_json=request.json)
     failure: LockstepError | None = None
     with (
-        reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
+        reserve_gpus(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
         _scratch() as (folder, keep),
     ):
         try:
@@ -142,7 +142,7 @@ class Check:
             weights = find_initial_weights(self._resolved)
             self._runs = TrialRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
             self._val = facts.val
-            self._small = small(config, facts, self._world.processes)
+            self._small = shorten_config(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
             spec = self._runs.spec("look", config)
             return ask(attempt, spec, self._one, task="probe", world_size=self._world.processes)[0]

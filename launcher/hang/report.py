@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ...data.common import HangError
-from ..console import spans
+from ..console import describe_ranks
 from .rank_evidence import RankEvidence
 from .verdict import Verdict
 
@@ -78,7 +78,7 @@ def _waiting(verdict: Verdict) -> Sequence[str]:
         what = f"in {operation} " if operation else ""
         at = f"{what}at {_short(place)}" if place else "at an unknown place"
         verb = "waits" if len(ranks) == 1 else "wait"
-        lines.append(f"{spans(ranks)} {verb}{' for it' if verdict.culprits else ''} {at}")
+        lines.append(f"{describe_ranks(ranks)} {verb}{' for it' if verdict.culprits else ''} {at}")
     return lines
 
 

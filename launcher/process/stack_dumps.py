@@ -108,7 +108,7 @@ def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
 def _can_answer(process: Process, path: Path) -> bool:
     """Not one that is stopped, that has become another program, or that has closed what it was to write to."""
     return (
-        proc_stats.state(process) not in ("", proc_stats.STOPPED, proc_stats.TRACED)
+        proc_stats.process_state(process) not in ("", proc_stats.STOPPED, proc_stats.TRACED)
         and proc_stats.has_signal_handler(process, SIGNAL)
         and not proc_stats.waits_for_signal(process.pid)
         and proc_stats.has_open(process.pid, str(path))

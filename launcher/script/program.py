@@ -17,11 +17,11 @@ from ..agent import argv_bytes
 from ..console import print_failure_card, say
 from ..failures import is_root_cause_known
 from ..hang import FollowerRankMonitor, RankMonitor
-from ..machine import Reservation, World, reserved
+from ..machine import Reservation, World, reserve_gpus
 from ..nodes import LeaderSession, awaited, following, lead_nodes, rendezvous_key, seen
 from ..options import Nodes, SupervisionOptions
 from ..process import remove_unused_dumps, user_umask
-from ..runs import Hold, create_run, held, program_stem, runs_root
+from ..runs import RunLock, create_run, hold_run_lock, program_stem, runs_root
 from ..supervisor import (
     Job,
     LiveView,
@@ -65,13 +65,13 @@ def run(program: ScriptRequest) -> int:
     source = _source(program)
     program.nodes.check()
     _refuse_strangers(program)
-    with reserved(program.gpus, program.cpu, program.name or "") as reservation:
+    with reserve_gpus(program.gpus, program.cpu, program.name or "") as reservation:
         if not program.nodes.leads:
             return _follow(program, reservation, source)
         folder = program.folder or create_run(program.name, program.stem)
         reservation.name(folder.name)
         with (
-            held(folder) as hold,
+            hold_run_lock(folder) as hold,
             lead_nodes(program.nodes, folder, "run", reservation.world, shared=False) as lead,
         ):
             write_json(folder / "run.json", _describe(program, lead.world))
@@ -210,7 +210,12 @@ def _module(words: list[str]) -> Path | None:
 
 
 def _attempts(
-    folder: Path, program: ScriptRequest, source: str, keep: tuple[int, ...], hold: Hold, lead: LeaderSession
+    folder: Path,
+    program: ScriptRequest,
+    source: str,
+    keep: tuple[int, ...],
+    hold: RunLock,
+    lead: LeaderSession,
 ) -> LockstepError | None:
     folder.mkdir(mode=0o700)
     job, order, view = _job(folder, program, lead.world, source, keep)

@@ -54,7 +54,7 @@ class Supervisor:
 
     def __init__(self, job: Job, known: Known, *, owed: bool, others: SingleNode | None = None) -> None:
         family.become_subreaper()
-        family.spare(child.pid for child in descendants(os.getpid()))
+        family.exclude_from_run(child.pid for child in descendants(os.getpid()))
         self._known = known
         self._requires_done_message = owed
         self._others = others or SingleNode()
@@ -100,7 +100,7 @@ class Supervisor:
         environment = {
             **thread_environment(job.threads),
             **job.environment,
-            family.MARK: self._mark,
+            family.RUN_MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(job.modules)]),
         }
         if name := interface_of(self._others.address if self._others.decides else self._others.own):
@@ -192,7 +192,8 @@ class Supervisor:
             family.kill(mine)
         if self._agent.returncode is None:
             self._agent.wait()
-        strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
+        # Strays are those of an agent that was killed; else they have ended below it.
+        strays = set if mine else family.orphaned_processes
         family.kill_processes(
             lambda: family.processes_with_mark(self._mark) | {p for p in self._seen if p.is_alive} | strays()
         )

@@ -12,7 +12,7 @@ from ...training.config import RunSpec, read_spec
 from ..console import put, put_json, say
 from ..control import SupervisorPage
 from ..hang import HangCoordinator, RankMonitor
-from ..machine import World, reserved
+from ..machine import World, reserve_gpus
 from ..runs import find_run
 from ..supervisor import next_attempt_folder
 from .attempt import Attempt
@@ -29,7 +29,7 @@ def evaluate(name: str, request: Request, checkpoint: str | None) -> int:
     cpu = 1 if unsaid else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     with (
-        reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
+        reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
         Attempt(next_attempt_folder(folder, "eval"), reservation.world, reservation.descriptors) as attempt,
     ):
         _renew(folder, spec, attempt.prepare(spec.config.data, spec.base))

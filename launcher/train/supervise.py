@@ -12,7 +12,7 @@ from ..failures import Ending
 from ..hang import HangCoordinator, RankMonitor
 from ..nodes import LeaderPeers
 from ..options import SupervisionOptions
-from ..runs import Hold
+from ..runs import RunLock
 from ..supervisor import Restarts
 from .attempt import Attempt
 from .plan import LaunchPlan
@@ -39,7 +39,7 @@ class Course:
         supervision: SupervisionOptions,
         rows: EpochTable,
         feed: TrackerFeeders,
-        hold: Hold,
+        hold: RunLock,
     ) -> None:
         self._horizon_control = steering
         self._plan = plan
@@ -107,7 +107,7 @@ class Course:
         take_ownership(self._folder, following.name)
         self._tracker_feeders.leave()
         rewind_run(self._folder, point)
-        self._rows.turn()
+        self._rows.reopen()
         self._horizon_control.reset()
         return f" from step {point.step:,}" if point else " from the start: no checkpoint was written yet"
 

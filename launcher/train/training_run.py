@@ -14,9 +14,9 @@ from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, print_failure_card, put, put_json, say
 from ..control import HorizonControl
 from ..hang import FollowerRankMonitor, RankMonitor
-from ..machine import Reservation, World, reserved
+from ..machine import Reservation, World, reserve_gpus
 from ..nodes import FollowerPage, LeaderSession, awaited, following, lead_nodes, seen
-from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
+from ..runs import RunLock, find_run, hold_run_lock, read_outcome, refuse_if_queued, runs_root
 from ..supervisor import next_attempt_folder
 from .attempt import Attempt, Look
 from .data_preparation import DataPreparation
@@ -38,7 +38,7 @@ from .wandb_feeders import TrackerFeeders
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
     """Print the plan and start nothing."""
-    with reserved(request.gpus, request.cpu, keep=False) as reservation:
+    with reserve_gpus(request.gpus, request.cpu, keep=False) as reservation:
         world = reservation.world
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
@@ -55,7 +55,7 @@ def train(resolved: ResolvedConfig, request: Request) -> int:
     request.nodes.check()
     if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
         raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
-    with reserved(request.gpus, request.cpu) as reservation:
+    with reserve_gpus(request.gpus, request.cpu) as reservation:
         if not request.nodes.leads:
             return _follow(resolved, request, reservation)
         return _train_on(resolved, request, reservation)
@@ -109,7 +109,7 @@ def _train_on(resolved: ResolvedConfig, request: Request, reservation: Reservati
     reservation.name(place.folder.name)
     try:
         with (
-            held(place.folder) as hold,
+            hold_run_lock(place.folder) as hold,
             lead_nodes(request.nodes, place.folder, "train", world, shared=True) as lead,
         ):
             failure = _train(place, resolved, request, reservation, hold, lead)
@@ -133,7 +133,7 @@ def _train(
     resolved: ResolvedConfig,
     request: Request,
     reservation: Reservation,
-    hold: Hold,
+    hold: RunLock,
     lead: LeaderSession,
 ) -> LockstepError | None:
     folder, world = place.folder, lead.world
@@ -171,7 +171,7 @@ def _course(
     request: Request,
     rows: EpochTable,
     feed: TrackerFeeders,
-    hold: Hold,
+    hold: RunLock,
     lead: LeaderSession,
 ) -> LockstepError | None:
     """Train to the end, or to where somebody wants it to stop."""
@@ -181,7 +181,7 @@ def _course(
     return course.run(attempt)
 
 
-def _record(folder: Path, failure: LockstepError | None, world: World, hold: Hold) -> LockstepError | None:
+def _record(folder: Path, failure: LockstepError | None, world: World, hold: RunLock) -> LockstepError | None:
     """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
     try:
         hold.check()

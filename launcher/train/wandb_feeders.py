@@ -32,7 +32,7 @@ class TrackerFeeders:
         self._log = attempt / "wandb.log"
         self._feeder = start_feeder(self._spec, self._folder, self._log)
         if self._feeder is not None:
-            family.spare([self._feeder.pid])
+            family.exclude_from_run([self._feeder.pid])
 
     def leave(self) -> None:
         """The attempt has failed and another one follows: nobody waits for this feeder but the next one."""
