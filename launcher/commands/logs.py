@@ -213,8 +213,8 @@ def _show_more(merger: LineMerger, remote_log_tails: dict[int, _Tail], *, over: 
     return _put(merger, 0 if over or len(remote_log_tails) == 1 else merger.fresh, len(remote_log_tails))
 
 
-def _put(merger: LineMerger, keep: int, of: int) -> bool:
-    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(keep)]
+def _put(merger: LineMerger, max_waiting: int, of: int) -> bool:
+    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(max_waiting)]
     return not shown or put(shown)
 
 

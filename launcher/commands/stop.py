@@ -15,6 +15,8 @@ from ..runs import (
     ANY_RUN,
     LOCK,
     Status,
+    cancel_jobs,
+    cancel_pending_jobs,
     explain_slurm_failure,
     find_run,
     has_stopped,
@@ -28,9 +30,7 @@ from ..runs import (
     wait_until,
     write_request,
 )
-from ..runs import slurm_jobs as job_ask
-from ..sweep import Sweep, overall, points_of, read_sweep
-from ..sweep import stop_sweep as sweep_ask
+from ..sweep import Sweep, overall, points_of, read_sweep, stop_sweep
 
 _GONE_SECONDS = 5.0
 _CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL
@@ -49,7 +49,7 @@ def cancel_run(name: str, grace: float) -> int:
     """
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
-        return sweep_ask.cancel(sweep)
+        return stop_sweep.cancel(sweep)
     if is_submitted(folder) and _cancel_jobs(folder):
         return 0
     if not is_held(folder / LOCK):
@@ -76,7 +76,7 @@ def stop_run(name: str, wait: float) -> int:
     """
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
-        return sweep_ask.stop(sweep, wait)
+        return stop_sweep.stop(sweep, wait)
     if is_submitted(folder):
         return _stop_jobs(folder, wait)
     if not is_held(folder / LOCK):
@@ -98,7 +98,7 @@ def _stop_jobs(folder: Path, wait: float) -> int:
     if runs:
         write_request(folder, "stop")
     with explain_slurm_failure(is_asked=runs):
-        withdrawn = job_ask.cancel_pending_jobs(folder, why="launch stop")
+        withdrawn = cancel_pending_jobs(folder, why="launch stop")
     if withdrawn:
         on = "" if runs else f"; go on with `launch resume {folder.name}`"
         say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
@@ -119,7 +119,7 @@ def _look(folder: Path) -> Status:
 
 def _cancel_jobs(folder: Path) -> bool:
     """Cancel the run's jobs and wait until they are gone; False where SLURM had none."""
-    if not job_ask.cancel_jobs(folder):
+    if not cancel_jobs(folder):
         return False
     if not wait_until(lambda: not live_jobs(folder, query_jobs([folder])), _CANCEL_SECONDS):
         raise MachineError(

@@ -68,10 +68,10 @@ class LineMerger:
                     self.feed(rank, text)
             yield
 
-    def ready(self, keep: int = WINDOW) -> Iterator[tuple[str, list[int]]]:
-        """Yield the oldest lines with their ranks, down to ``keep`` that other ranks may still join."""
+    def ready(self, max_waiting: int = WINDOW) -> Iterator[tuple[str, list[int]]]:
+        """Yield the oldest lines with their ranks, down to ``max_waiting`` that other ranks may still join."""
         self.fresh = 0
-        while len(self._waiting) > min(keep, WINDOW):
+        while len(self._waiting) > min(max_waiting, WINDOW):
             line = self._waiting.popleft()
             same = self._by_text[line.text]
             same.waiting.popleft()  # equal lines wait in the order in which they came
@@ -86,7 +86,7 @@ def merge_lines(streams: Mapping[int, Iterable[str]]) -> Iterator[tuple[str, lis
     merger = LineMerger()
     for _ in merger.feed_in_turns(streams):
         yield from merger.ready()
-    yield from merger.ready(keep=0)
+    yield from merger.ready(max_waiting=0)
 
 
 def format_ranks(ranks: Sequence[int]) -> str:

@@ -36,7 +36,7 @@ class Reservation:
 
 @contextmanager
 def reserve_gpus(
-    gpus: str | None, cpu: int | None, what: str = "", *, keep: bool = True
+    gpus: str | None, cpu: int | None, what: str = "", *, hold_locks: bool = True
 ) -> Iterator[Reservation]:
     """Choose the processes, and lock their GPUs until the block is left or this process ends, however it ends.
 
@@ -44,7 +44,7 @@ def reserve_gpus(
         gpus: as ``--gpus`` says it.
         cpu: as ``--cpu`` says it.
         what: the run's name, where it is known yet; see ``Reservation.name``.
-        keep: False to look only, without holding locks that could stop another launch.
+        hold_locks: False to look only, without holding locks that could stop another launch.
 
     Raises:
         UsageError: the request makes no sense.
@@ -57,7 +57,7 @@ def reserve_gpus(
         return
     locks = GpuLocks()
     try:
-        chosen = _take_or_warn(locks, machine, wanted, what if keep else None)
+        chosen = _take_or_warn(locks, machine, wanted, what if hold_locks else None)
         _tell_users(machine, chosen)
         yield Reservation(layout_on(machine, chosen, cpu), locks)
     finally:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import slurm_jobs as slurm_jobs
     from .node_logs import error_in as error_in
     from .node_logs import failing_node_log as failing_node_log
     from .node_logs import logs_without_attempt as logs_without_attempt
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from .run_status import attempts as attempts
     from .run_status import format_age_of as format_age_of
     from .run_status import read_status as read_status
+    from .slurm_jobs import cancel_jobs as cancel_jobs
+    from .slurm_jobs import cancel_pending_jobs as cancel_pending_jobs
     from .slurm_jobs import refuse_if_queued as refuse_if_queued
     from .slurm_jobs import refuse_live_jobs as refuse_live_jobs
     from .slurm_status import describe_job as describe_job

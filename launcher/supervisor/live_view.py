@@ -72,7 +72,7 @@ class LiveView:
         self._fresh.append((now, self._merger.fresh))
         while self._fresh and (everything or now - self._fresh[0][0] > _TOGETHER_SECONDS):
             self._fresh.popleft()
-        for text, ranks in self._merger.ready(keep=sum(count for _, count in self._fresh)):
+        for text, ranks in self._merger.ready(max_waiting=sum(count for _, count in self._fresh)):
             self._line(f"[{describe_ranks(ranks)}] {text}")
 
     def _line(self, text: str) -> None:

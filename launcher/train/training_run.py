@@ -38,7 +38,7 @@ from .wandb_feeders import TrackerFeeders
 
 def dry_run(resolved: ResolvedConfig, request: Request) -> int:
     """Print the plan and start nothing."""
-    with reserve_gpus(request.gpus, request.cpu, keep=False) as reservation:
+    with reserve_gpus(request.gpus, request.cpu, hold_locks=False) as reservation:
         world = reservation.world
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)

@@ -196,10 +196,10 @@ def test_gpus_are_locked_by_their_uuid_whatever_they_are_called(
 
 def test_looking_what_could_be_had_keeps_nothing(driver: SetAnswers) -> None:
     driver(FOUR)
-    with reserve_gpus("2", None, keep=False) as seen, reserve_gpus("all", None) as ours:
+    with reserve_gpus("2", None, hold_locks=False) as seen, reserve_gpus("all", None) as ours:
         assert (seen.world.gpus, seen.descriptors) == (("0", "1"), ())
         assert ours.world.gpus == ("0", "1", "2", "3")
-        with pytest.raises(MachineError, match="GPU 0: held"), reserve_gpus("1", None, keep=False):
+        with pytest.raises(MachineError, match="GPU 0: held"), reserve_gpus("1", None, hold_locks=False):
             pass
 
 
