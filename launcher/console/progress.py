@@ -88,7 +88,7 @@ class EpochTable:
             )
         elif event["event"] == "checkpoint_failed":
             self._written()
-            say([f"warning: {event['message']}; training goes on"])
+            say([f"warning: {event['message']}; training continues"])
 
     def _written(self) -> None:
         self._writing = None

@@ -47,7 +47,7 @@ class RunLock:
         if not _lies_at(self._descriptor, self._path):
             owner = read_owner(self._path) or "another process"
             raise RankLostError(
-                f"this attempt was given up: {owner} has taken the run over", "the run goes on there"
+                f"this attempt was given up: {owner} has taken the run over", "the run continues there"
             )
 
     def tick(self) -> None:

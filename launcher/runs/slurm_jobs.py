@@ -84,7 +84,7 @@ def refuse_if_queued(folder: Path) -> None:
     from ..slurm import has_slurm
 
     if has_slurm():
-        refuse_live_jobs(folder, "or let SLURM go on with it")
-        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now goes on here"])
+        refuse_live_jobs(folder, "or let SLURM continue it")
+        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now continues here"])
     else:
         say([f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"])

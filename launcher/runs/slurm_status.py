@@ -272,7 +272,7 @@ def describe_job(found: Status) -> list[str]:
     line += f", requeued {count} time{'s' * (count > 1)}" if count else ""
     lines = [line]
     if facts["next"]:
-        lines.append(f"job {facts['next']} waits to go on after it")
+        lines.append(f"job {facts['next']} waits to continue after it")
     return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
 
 

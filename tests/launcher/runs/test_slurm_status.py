@@ -93,7 +93,7 @@ def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys:
     assert "!" not in job_summary(found)
     shown = board.details(found)
     assert shown[0] == "r: stopped before it began"
-    assert shown[-1] == "go on with `launch resume r`"
+    assert shown[-1] == "continue with `launch resume r`"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_what_waits_behind_a_job_is_told() -> None:
         read_status(submitted_run("r", "1", "2")), queue_answer("RUNNING", "PENDING", reason="Dependency")
     )
     assert (found.slurm["job"], found.slurm["next"]) == ("1", "2")
-    assert describe_job(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to go on after it"]
+    assert describe_job(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to continue after it"]
 
 
 def test_a_chained_job_that_was_not_needed_says_nothing_of_the_run() -> None:
@@ -224,7 +224,7 @@ def test_a_run_that_gave_up_says_so_and_why(answers: list[QueueSnapshot], capsys
     board.show_status("r", watch=False, as_json=False)
     shown = capsys.readouterr().out.splitlines()
     assert f"gave up: {GAVE_UP}" in shown
-    assert shown[-1].startswith("go on with `launch resume r`, which counts its attempts anew")
+    assert shown[-1].startswith("continue with `launch resume r`, which counts its attempts anew")
     board.show_status("r", watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["gave_up"] == GAVE_UP
     board.show_status(None, watch=False, as_json=False)
