@@ -79,19 +79,19 @@ class Process:
 
 
 def process_of(pid: int) -> Process | None:
-    """The process that has this number now; None for none and for one that has ended."""
+    """Find the process that has this number now; None if there is none, or it has ended."""
     stat = read_proc_stat(pid)
     return None if stat is None or stat.has_ended else Process(pid, stat.started)
 
 
 def process_start_time(pid: int) -> int:
-    """The start time of a process that still runs; 0 without one."""
+    """Read the start time of a process that still runs; 0 without one."""
     process = process_of(pid)
     return process.started if process is not None else 0
 
 
 def descendants(root: int, but: Collection[Process] = ()) -> set[Process]:
-    """Living children of ``root``, their children, and so on, without ``root``, and without ``but`` and theirs."""
+    """Find living descendants of ``root``, without ``root`` itself, and without ``but`` and their descendants."""
     found, waiting, seen = set(), [root], {root, *(process.pid for process in but if process.is_alive)}
     while waiting:
         for pid in children(waiting.pop()):
@@ -103,7 +103,7 @@ def descendants(root: int, but: Collection[Process] = ()) -> set[Process]:
 
 
 def children(pid: int) -> list[int]:
-    """Of all threads of a process; read from the kernel's own list where it keeps one, else from everyone's parent."""
+    """List the children of all threads of a process, from the kernel's own list or else from every process's parent."""
     try:
         lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:
@@ -120,7 +120,7 @@ def all_pids() -> list[int]:
 
 
 def boot_id() -> str:
-    """Tells this machine, since it was started, from every other."""
+    """Identify this machine since its last start."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -128,7 +128,7 @@ def boot_id() -> str:
 
 
 def process_name(pid: int) -> str:
-    """A process in words, with its program and user where this user may know them."""
+    """Describe a process, with its program and user where this user may know them."""
     with suppress(OSError):
         folder = Path(f"/proc/{pid}")
         return f"process {pid} ({(folder / 'comm').read_text().strip()} of {user_name(folder.stat().st_uid)})"
@@ -136,7 +136,7 @@ def process_name(pid: int) -> str:
 
 
 def user_name(uid: int) -> str:
-    """A user's name; the number where there is no name for it."""
+    """Look up a user's name; the number if there is no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

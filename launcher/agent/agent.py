@@ -138,7 +138,7 @@ class Agent:
 
     def _end_all(self) -> NoReturn:
         """The supervisor is gone: nobody else is left to end what was started."""
-        mark = os.environ.get(family.MARK, "")
+        mark = os.environ.get(family.RUN_MARK, "")
         family.kill_processes(lambda: descendants(os.getpid()) | family.processes_with_mark(mark))
         os._exit(1)
 

@@ -15,7 +15,7 @@ _NAME = 17  # columns of a check's name
 
 
 class CheckReport:
-    """Collects findings.
+    """The report of a check, which collects findings and prints them.
 
     Args:
         as_json: nothing is printed before the end.
@@ -34,16 +34,16 @@ class CheckReport:
         return [finding.check for finding in self.findings if finding.verdict == "FAIL"]
 
     def add(self, finding: Finding) -> None:
-        """Take it in, and show it."""
+        """Add a finding and show it."""
         self.findings.append(finding)
         if not self._as_json:
             put(finding_lines(finding))
 
     def conclude(self, failure: LockstepError | None) -> int:
-        """Say how it went; the exit status.
+        """Print the result; the exit status.
 
         Args:
-            failure: why the check could not be ended.
+            failure: why the check could not be completed.
         """
         status = failure.exit_status if failure is not None else 1 if self.failed else 0
         seconds = round(time.monotonic() - self._started, 1)
@@ -72,7 +72,7 @@ class CheckReport:
 
 
 def finding_lines(finding: Finding) -> list[str]:
-    """A finding for people: what, then where and what to do, each on lines of their own."""
+    """Lay out a finding: what, where, and what to do, each on lines of its own."""
     head = f"{finding.verdict}  {finding.check:<{_NAME}}"
     lines = _wrapped(finding.what, head)
     if finding.where:
@@ -95,7 +95,7 @@ def _wrapped(text: str, head: str) -> list[str]:
 
 
 def _rates(rows: list[dict[str, Any]]) -> list[str]:
-    """The learning rates as columns."""
+    """Lay out the learning rates as columns."""
     if not rows:
         return []
     margin = " " * (_NAME + 8)

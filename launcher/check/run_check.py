@@ -16,7 +16,7 @@ from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
 from ..console import print_failure_card, say
-from ..machine import World, reserved
+from ..machine import World, reserve_gpus
 from ..options import SupervisionOptions
 from ..supervisor import Launch
 from ..train import DataPreparation, TrainRequest, find_initial_weights, worker_agent
@@ -30,7 +30,7 @@ from .verdicts import (
     judge_evaluation,
     judge_resume,
     judge_steps,
-    small,
+    shorten_config,
     without_validation,
 )
 
@@ -45,7 +45,7 @@ def check(resolved: ResolvedConfig, request: TrainRequest) -> int:
     table = CheckReport(as_json=request.json)
     failure: LockstepError | None = None
     with (
-        reserved(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
+        reserve_gpus(request.gpus, cpu, f"a check of {resolved.name}") as reservation,
         _scratch() as (folder, keep),
     ):
         try:
@@ -146,7 +146,7 @@ class Check:
             weights = find_initial_weights(self._resolved)
             self._runs = TrialRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
             self._val = facts.val
-            self._small = small(config, facts, self._world.processes)
+            self._small = shorten_config(config, facts, self._world.processes)
             self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
             spec = self._runs.spec("look", config)
             return run_task(launch, spec, task="probe", world_size=self._world.processes)[0]

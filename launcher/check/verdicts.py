@@ -1,4 +1,4 @@
-"""``launch check``: what the numbers of several processes mean, held against those of one. Pure functions."""
+"""Verdicts of ``launch check``: the numbers of several processes compared with those of one. Pure functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ComparisonConditions:
     precision: str
     """``fp64`` where the user's code allowed that, else the run's own."""
     stilled: str
-    """What was switched off, in words such as ``without dropout``; empty for nothing."""
+    """What was switched off, such as ``without dropout``; empty for nothing."""
     cause: str
     """What an earlier check says about it, as advice."""
 
@@ -50,8 +50,8 @@ class ComparisonConditions:
         return f"in {precision}" + (f", {self.stilled}" if self.stilled else "")
 
 
-def small(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
-    """The run, shortened to a few small steps with one checkpoint between them."""
+def shorten_config(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
+    """Shorten a run to a few small steps with one checkpoint between them."""
     n = facts.train.length
     size = batch_size(n, config.data.batch_size, config.data.max_micro_batch, processes)
     data = config.data.model_copy(update={"batch_size": size, "workers": min(2, config.data.workers)})
@@ -63,14 +63,14 @@ def small(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
 
 
 def without_validation(facts: DatasetInfo) -> DatasetInfo:
-    """For a validation that takes too long; one split off a user's own set stays, as their lengths are checked."""
+    """Drop a validation set that takes too long; one split off a user's own set stays, as lengths are checked."""
     if facts.val is None or (facts.kind == "user" and facts.val.subset is not None):
         return facts
     return replace(facts, val=None)
 
 
 def batch_size(n: int, asked: int, limit: int | None, processes: int) -> int:
-    """A small global batch that the processes share unequally, none of them with a single sample if possible."""
+    """Choose a small global batch that the processes share unequally, if possible none with a single sample."""
     least = min(asked, n, _PER_PROCESS * processes + 1)
     for size in range(least, min(asked, n, least + 4 * processes) + 1):
         if not _has_single(n, size, limit, processes):
@@ -87,7 +87,7 @@ def _has_single(n: int, size: int, limit: int | None, processes: int) -> bool:
 
 
 def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: ComparisonConditions) -> Finding:
-    """N processes against one: the gradients of the first step, the weights after the last.
+    """Judge N processes against one: the gradients of the first step, the weights after the last.
 
     Weights are judged in fp64 only: Adam makes a whole step of a gradient's rounding.
     """
@@ -114,7 +114,7 @@ def _worst(parameter: dict[str, Any]) -> str:
 def judge_evaluation(
     one: dict[str, float], many: dict[str, float], length: int, under: ComparisonConditions
 ) -> Finding:
-    """Every validation sample once, and the same metrics."""
+    """Judge the evaluation: every validation sample once, and the same metrics."""
     for name, value in one.items():
         if not _agree(value, many[name], under.limit):
             what = f"{name} is {value:.10g} with 1 process and {many[name]:.10g} with {under.processes}"
@@ -133,7 +133,7 @@ def _agree(one: float, other: float, limit: float) -> bool:
 
 
 def judge_resume(difference: dict[str, Any] | None, under: ComparisonConditions) -> Finding:
-    """A resumed run that did not end as the uninterrupted one.
+    """Judge a resumed run that did not end as the uninterrupted one.
 
     Args:
         difference: the first thing that differs in a recording, if one was found.
@@ -150,7 +150,7 @@ def judge_resume(difference: dict[str, Any] | None, under: ComparisonConditions)
 
 
 def _first(difference: dict[str, Any]) -> str:
-    """What is not deterministic, by the kind of the first mark that differs."""
+    """Name what is not deterministic, by the kind of the first mark that differs."""
     in_step = f"in step {difference['step'] + 1}"
     return {
         "sample": f"the first difference is {difference['who']}, {in_step}",

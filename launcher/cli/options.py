@@ -1,4 +1,4 @@
-"""What several commands have in common."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or
 
 
 def first_positional(params: Sequence[Any], args: Sequence[str]) -> int:
-    """Where the options that come first end; ``-m`` counts as the beginning of a program."""
+    """Find where the leading options end; ``-m`` counts as the beginning of a program."""
     valued = {name for o in params if not getattr(o, "is_flag", True) for name in o.opts}
     first = 0
     while first < len(args) and args[first].startswith("-") and not args[first].startswith("-m"):
@@ -22,15 +22,15 @@ def first_positional(params: Sequence[Any], args: Sequence[str]) -> int:
 
 
 def split_config(config: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
-    """Without a CONFIG the first ``key=value`` stands in its place."""
+    """Separate CONFIG from the settings; without a CONFIG the first ``key=value`` stands in its place."""
     settings = overrides or []
     if config is not None and "=" in config and not Path(config).exists():
         return None, [config, *settings]
     return config, settings
 
 
-def given(ctx: typer.Context, names: Sequence[str]) -> list[str]:
-    """Which of these options stand on the command line, as they are written there."""
+def options_given(ctx: typer.Context, names: Sequence[str]) -> list[str]:
+    """List those of these options that were given on the command line, as they are written there."""
     sources = ((name, ctx.get_parameter_source(name)) for name in names)
     return [
         f"--{name.replace('_', '-')}" for name, source in sources if source and source.name == "COMMANDLINE"
@@ -38,46 +38,60 @@ def given(ctx: typer.Context, names: Sequence[str]) -> list[str]:
 
 
 NodesOption = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Machines; the same command on each, but for --node-rank.")
+    int,
+    typer.Option(
+        metavar="N", min=1, help="Number of machines; run the same command on each, except for --node-rank."
+    ),
 ]
-NodeRankOption = Annotated[int, typer.Option(metavar="K", min=0, help="Which of the machines this one is.")]
+NodeRankOption = Annotated[
+    int, typer.Option(metavar="K", min=0, help="Rank of this machine among the nodes.")
+]
 RendezvousOption = Annotated[
-    str, typer.Option(metavar="HOST:PORT", help="Where machine 0 is to be reached by the others.")
+    str, typer.Option(metavar="HOST:PORT", help="Address at which the other nodes reach node 0.")
 ]
 NodeTimeoutOption = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=1, help="Silence after which another machine counts as lost."),
+    typer.Option(metavar="SECONDS", min=1, help="Silence after which another node counts as lost."),
 ]
 HangOption = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
         min=0,
-        help="Standstill after which a hang is called, three times that for starts and checkpoints; 0: never.",
+        help="Time without progress that counts as a hang, three times that for starts and checkpoints; 0: never.",
     ),
 ]
 RestartsOption = Annotated[
-    int, typer.Option(metavar="K", min=0, help="How often failed ranks are started again in place.")
+    int, typer.Option(metavar="K", min=0, help="How often failed ranks are restarted in place.")
 ]
 GraceOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="Between SIGTERM and SIGKILL, when it is stopped.")
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL when the script is stopped."
+    ),
 ]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[CONFIG|SWEEP]", help="What to train; or a sweep, which then goes on."),
+    typer.Argument(metavar="[CONFIG|SWEEP]", help="What to train, or an existing sweep to continue."),
 ]
 GridArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[key=v1,v2|key=0..4|key=value]...", help="Those with several values vary."),
+    typer.Argument(
+        metavar="[key=v1,v2|key=0..4|key=value]...", help="Settings; several values span the grid."
+    ),
 ]
 SortOption = Annotated[
     str | None,
-    typer.Option(metavar="METRIC|KEY", help="Of a sweep's table: best first, or by a setting."),
+    typer.Option(
+        metavar="METRIC|KEY", help="Sort a sweep's table: by a metric, best first, or by a setting."
+    ),
 ]
 SubmitOption = Annotated[
     bool,
-    typer.Option("--submit", help="Let SLURM do it, as one job array, with the options of `launch submit`."),
+    typer.Option(
+        "--submit", help="Submit the sweep to SLURM as one job array, with the options of `launch submit`."
+    ),
 ]
 AtOnceOption = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="No more than N points run together.")
+    int | None, typer.Option(metavar="N", min=1, help="Run at most N points at the same time.")
 ]

@@ -1,4 +1,4 @@
-"""The commands for runs that are there already, whoever started them: signatures only, as in ``cli``."""
+"""Commands on existing runs, on this machine or in SLURM: signatures only, as in ``app.py``."""
 
 from __future__ import annotations
 
@@ -12,55 +12,59 @@ from .options import JsonOption, RunArgument, SortOption
 app = typer.Typer()
 
 WaitOption = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for it.")
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait until it is done.")
 ]
 
 
 @app.command()
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's name or folder; every run if not given.")
+        str | None, typer.Argument(metavar="[RUN]", help="A run's name or folder; all runs by default.")
     ] = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the output as the run changes.")] = False,
     sort: SortOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say how a run or sweep is doing, or list all runs, newest first."""
-    from ..commands import status as board
+    """Show the state of a run or sweep, or list all runs, newest first."""
+    from ..commands import show_status
 
     with json_errors(json=json):
-        raise typer.Exit(board.show(run, watch=watch, as_json=json, sort=sort))
+        raise typer.Exit(show_status(run, watch=watch, as_json=json, sort=sort))
 
 
 @app.command()
 def logs(
     run: RunArgument,
     *,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is over.")] = False,
-    rank: Annotated[int | None, typer.Option(metavar="K", help="Of this rank only.")] = None,
-    attempt: Annotated[int | None, typer.Option(metavar="K", help="Of this attempt, not the newest.")] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Follow the logs until the run is over.")
+    ] = False,
+    rank: Annotated[int | None, typer.Option(metavar="K", help="Show this rank only.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="K", help="Show this attempt instead of the newest.")
+    ] = None,
 ) -> None:
-    """Show what the ranks wrote; a line that several wrote stands there once, with their ranks."""
-    from ..commands import logs as texts
+    """Show what the ranks wrote; a line that several wrote is shown once, with their ranks."""
+    from ..commands import show_logs
 
-    raise typer.Exit(texts.show(run, follow=follow, rank=rank, attempt=attempt))
+    raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt))
 
 
 @app.command()
 def stop(run: RunArgument, *, wait: WaitOption = 60.0) -> None:
-    """Let a run write a checkpoint and end; `launch resume` takes it up again."""
-    from ..commands import stop as ask
+    """Stop a run with a checkpoint; `launch resume` continues it."""
+    from ..commands import stop_run
 
-    raise typer.Exit(ask.stop(run, wait))
+    raise typer.Exit(stop_run(run, wait))
 
 
 @app.command()
 def checkpoint(run: RunArgument, *, wait: WaitOption = 60.0) -> None:
-    """Let a run write a checkpoint now, and go on."""
-    from ..commands import stop as ask
+    """Make a run write a checkpoint now and continue."""
+    from ..commands import checkpoint_run
 
-    raise typer.Exit(ask.checkpoint(run, wait))
+    raise typer.Exit(checkpoint_run(run, wait))
 
 
 @app.command()
@@ -68,10 +72,10 @@ def cancel(
     run: RunArgument,
     *,
     grace: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Between SIGTERM and SIGKILL.")
+        float, typer.Option(metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL.")
     ] = 5.0,
 ) -> None:
     """End a run at once."""
-    from ..commands import stop as ask
+    from ..commands import cancel_run
 
-    raise typer.Exit(ask.cancel(run, grace))
+    raise typer.Exit(cancel_run(run, grace))

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import logs as logs
-    from . import show as show
-    from . import status as status
-    from . import stop as stop
+    from .logs import show_logs as show_logs
+    from .show import show_samples as show_samples
+    from .status import show_status as show_status
+    from .stop import cancel_run as cancel_run
+    from .stop import checkpoint_run as checkpoint_run
+    from .stop import stop_run as stop_run
 else:
     __getattr__ = lazy_exports(__name__)

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW, LineMerger, merged, put, ranks_in_words, say
+from ..console import WINDOW, LineMerger, format_ranks, merge_lines, put, say
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
     LOCK,
-    ask,
     attempts,
+    describe_job,
     find_run,
     is_submitted,
     is_sweep,
+    logs_without_attempt,
     merge_job_status,
+    query_jobs,
     read_status,
-    without_attempt,
-    words,
 )
 from ..slurm import FOLDER
 
@@ -35,12 +35,12 @@ _BLOCK_LINES = 500
 _QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
 
 
-def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> int:
+def show_logs(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> int:
     """Print the logs of a run's newest attempt; the exit status.
 
     Args:
         name: of the run.
-        follow: go on as they grow, into later attempts as well, until no launcher has the run.
+        follow: continue as they grow, into later attempts as well, until no launcher has the run.
         rank: only this one; else all, with the lines that several wrote once.
         attempt: this one.
 
@@ -77,31 +77,31 @@ def show(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> i
 
 
 def _show_nodes(folder: Path) -> int:
-    """What the nodes of a later job said, where that came to no attempt; 0."""
-    for path in without_attempt(folder):
+    """Print what the nodes of a later job said, if it got no further; 0."""
+    for path in logs_without_attempt(folder):
         say([f"{folder.name}, later: {path}"])
         put(_marked(path, _lines(path)))
     return 0
 
 
 def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
-    """A node's lines with its number; a job's own as they are."""
+    """Mark a node's lines with its number; leave a job's own as they are."""
     return (f"{path.stem} | {line}" for line in lines) if path.stem.startswith("node-") else lines
 
 
 def _show_jobs(folder: Path, *, follow: bool) -> None:
-    """What jobs and nodes wrote, for as long as there is no rank: set-up lines, and why nothing started."""
+    """Print what jobs and nodes wrote while there is no rank: set-up lines, and why nothing started."""
     log_tails: dict[Path, _Tail] = {}
     told = ""
     looked = -_QUEUE_SECONDS
     while not attempts(folder):
         over = not follow
         if time.monotonic() - looked > _QUEUE_SECONDS:
-            answer = ask([folder])
+            answer = query_jobs([folder])
             looked = time.monotonic()
             found = merge_job_status(read_status(folder), answer)
             over = over or found.is_over
-            if (now := "; ".join(words(found))) != told:
+            if (now := "; ".join(describe_job(found))) != told:
                 say([f"{folder.name} is {found.status}: {now}"])
                 told = now
         for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
@@ -122,26 +122,26 @@ def _headline(folder: Path, numbers: list[int], number: int) -> str:
 
 
 def _listed(numbers: list[int] | dict[int, Path]) -> str:
-    return ranks_in_words(sorted(numbers)) or "none"
+    return format_ranks(sorted(numbers)) or "none"
 
 
 def _logs(folder: Path) -> dict[int, Path]:
-    """Rank to its file, in the order of the ranks."""
+    """Map each rank to its log file, in the order of the ranks."""
     found = {_LOG.fullmatch(path.name): path for path in folder.glob("rank-*.log")}
     return dict(sorted((int(match[1]), path) for match, path in found.items() if match))
 
 
 def _print(logs: dict[int, Path]) -> None:
     lines = (
-        _shown(text, ranks, len(logs)) for text, ranks in merged({r: _lines(p) for r, p in logs.items()})
+        _shown(text, ranks, len(logs)) for text, ranks in merge_lines({r: _lines(p) for r, p in logs.items()})
     )
     while (block := list(islice(lines, _BLOCK_LINES))) and put(block):
         pass
 
 
 def _shown(text: str, ranks: list[int], of: int) -> str:
-    """A line with its ranks, where there are several that it could be of."""
-    return f"{ranks_in_words(ranks):>5} | {text}" if of > 1 else text
+    """Mark a line with its ranks, if there is more than one rank."""
+    return f"{format_ranks(ranks):>5} | {text}" if of > 1 else text
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -151,20 +151,20 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _decoded(line: bytes) -> str:
-    """As a terminal would leave it: of a progress bar the last state."""
+    """Decode a line as a terminal would leave it: of a progress bar only the last state."""
     text = line.decode(errors="replace").rstrip("\r\n")
     return text.rpartition("\r")[2]
 
 
 class _Tail:
-    """The lines that one file has got since the last look."""
+    """The lines that were added to a file since the last look."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("rb")
         self._rest = b""
 
     def more(self, *, rest: bool = False) -> Iterator[str]:
-        """Whole lines; with ``rest`` also the last one, which has no end."""
+        """Yield whole lines; with ``rest`` also the last one, which has no line end."""
         while chunk := self._file.read(_CHUNK):
             *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
             self._rest = rest_of_chunk[-_CHUNK:]  # a progress bar may go on without an end
@@ -178,7 +178,7 @@ class _Tail:
 
 
 def _follow(folder: Path, rank: int | None, number: int | None) -> int:
-    """Until the run is over, and all that it wrote has been shown; or until nobody reads it."""
+    """Show logs until the run is over and all of them are shown, or until nobody reads the output."""
     while True:
         if number is not None:
             say([_headline(folder, attempts(folder), number)])
@@ -195,10 +195,10 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
 
 
 def _goes_on(folder: Path) -> bool:
-    """Whether a launcher has the run, or SLURM a job that will take it up again."""
+    """Whether a launcher has the run, or SLURM has a job that will continue it."""
     if is_held(folder / LOCK):
         return True
-    return is_submitted(folder) and not merge_job_status(read_status(folder), ask([folder])).is_over
+    return is_submitted(folder) and not merge_job_status(read_status(folder), query_jobs([folder])).is_over
 
 
 def _later(folder: Path, number: int | None) -> list[int]:
@@ -206,15 +206,15 @@ def _later(folder: Path, number: int | None) -> list[int]:
 
 
 def _show_more(merger: LineMerger, log_tails: dict[int, _Tail], *, over: bool) -> bool:
-    """What the files have got; a line waits until the next look, so that other ranks can join it."""
+    """Show what was added to the files; a line waits until the next look, so that other ranks can join it."""
     for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in log_tails.items()}):
         if merger.fresh > WINDOW and not _put(merger, WINDOW, len(log_tails)):
             return False
     return _put(merger, 0 if over or len(log_tails) == 1 else merger.fresh, len(log_tails))
 
 
-def _put(merger: LineMerger, keep: int, of: int) -> bool:
-    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(keep)]
+def _put(merger: LineMerger, max_waiting: int, of: int) -> bool:
+    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(max_waiting)]
     return not shown or put(shown)
 
 

@@ -17,8 +17,8 @@ from ..train import DataPreparation
 _BAR = 40  # characters of the longest bar
 
 
-def show(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
-    """Draw and print; the exit status."""
+def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
+    """Draw the samples and print the counts; the exit status."""
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     path = (out or Path(f"{resolved.name}-samples.png")).resolve()
     question = {
@@ -38,7 +38,7 @@ def show(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
 
 
 def _ask(question: dict[str, Any]) -> dict[str, Any]:
-    """Drawing needs torch and matplotlib: a child does it and is thrown away."""
+    """Draw in a child process that is thrown away, since drawing needs torch and matplotlib."""
     command = [sys.executable, "-P", "-m", "lockstep.data.sample_grid"]
     child = subprocess.run(
         command, input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=False
@@ -81,5 +81,5 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
 
 
 def plain_name(facts: DatasetInfo, label: int) -> str:
-    """The class's name, or its number where it has none."""
+    """Name a class, by its number where it has no name."""
     return facts.class_names[label] if facts.class_names else str(label)

@@ -1,4 +1,4 @@
-"""``launch status``: one run in full, or all of them as a table, once or for as long as somebody watches."""
+"""``launch status``: one run in full, or all of them as a table, once or with ``--watch`` again and again."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..console import figure, put, put_json, redraw
+from ..console import format_metric, put, put_json, redraw
 from ..process import LockOwner
 from ..runs import (
     ANY_RUN,
     Status,
     all_runs,
-    ask,
     attempts,
+    describe_job,
     find_run,
+    format_age_of,
     is_sweep,
     job_summary,
     merge_job_status,
+    query_jobs,
     read_status,
     runs_root,
-    since,
     statuses,
-    words,
 )
 from ..slurm import newest_log
 from ..sweep import (
@@ -46,8 +46,8 @@ _SAID = 3  # of runs that gave up; a table is to stay one
 _MINOR = ("val/count", "val/loss")
 
 
-def show(name: str | None, *, watch: bool, as_json: bool, sort: str | None = None) -> int:
-    """Print it; the exit status.
+def show_status(name: str | None, *, watch: bool, as_json: bool, sort: str | None = None) -> int:
+    """Print the status of a run or of all runs; the exit status.
 
     Args:
         name: a run; None for a table of all of them.
@@ -65,7 +65,7 @@ def show(name: str | None, *, watch: bool, as_json: bool, sort: str | None = Non
 
 
 _View = tuple[dict[str, Any], list[str], bool]
-"""The document, the lines for people, and whether nothing will change any more."""
+"""The JSON document, the same as lines of text, and whether nothing will change any more."""
 
 
 def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
@@ -86,7 +86,7 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
 
 
 def _one(folder: Path) -> _View:
-    status = merge_job_status(read_status(folder), ask([folder], accounts=True))
+    status = merge_job_status(read_status(folder), query_jobs([folder], accounts=True))
     return status.to_json(), details(status), status.is_over
 
 
@@ -102,7 +102,7 @@ def _sweep(folder: Path, sort: str | None) -> _View:
 
 def _all(root: Path) -> _View:
     found = all_runs(root)
-    answer = ask(run.folder for run in found)
+    answer = query_jobs(run.folder for run in found)
     known = {run.folder: merge_job_status(run, answer) for run in found}
     sweeps = [(sweep, points_of(sweep, known)) for sweep in all_sweeps(root)]
     points = {sweep.run(index) for sweep, _ in sweeps for index in range(len(sweep.points))}
@@ -127,7 +127,7 @@ def _brief(sweep: Sweep, points: list[SweepPoint]) -> dict[str, Any]:
 
 
 def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[SweepPoint]]]) -> list[str]:
-    """A row for each sweep; its points have a table of their own."""
+    """Lay out one row for each sweep; its points have a table of their own."""
     rows = [["sweep", "status", "done", "varies"]] if sweeps else []
     for sweep, points in sweeps:
         done = sum(point.status == "done" for point in points)
@@ -138,12 +138,19 @@ def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[SweepPoint]]]) -> list[str]:
 
 
 def _table(runs: Sequence[Status]) -> list[str]:
-    """A row for each run, columns as wide as they need to be; one for the jobs only where there are some."""
+    """Lay out one row for each run, with a column for SLURM jobs only where there are some."""
     if not runs:
         return []
     rows = [["run", "status", "epochs", "steps", "metric", "age"]]
     rows += [
-        [run.folder.name, run.status, f"{run.epoch:,}", f"{run.step:,}", _main(run.metrics), since(run)]
+        [
+            run.folder.name,
+            run.status,
+            f"{run.epoch:,}",
+            f"{run.step:,}",
+            _main(run.metrics),
+            format_age_of(run),
+        ]
         for run in runs
     ]
     if any(run.slurm for run in runs):
@@ -153,21 +160,21 @@ def _table(runs: Sequence[Status]) -> list[str]:
 
 
 def _gave_up(runs: Sequence[Status]) -> list[str]:
-    """The newest runs that no job goes on with any more, and why; the table marks them all."""
+    """Name the newest runs that gave up, and why; the table marks all of them."""
     found = [run for run in runs if run.gave_up]
     said = [f"{run.folder.name} gave up: {run.gave_up}" for run in found[:_SAID]]
     return [*said, f"`launch status {found[0].folder.name}` says what to do"] if found else []
 
 
 def _main(metrics: Mapping[str, float | None]) -> str:
-    """What the run is judged by: a metric of the validation data, else a loss."""
+    """Choose the metric to show: one of the validation data, else a loss."""
     names = [name for name in metrics if name.startswith("val/") and name not in _MINOR]
     names += [name for name in ("val/loss", "train/loss") if name in metrics]
-    return f"{names[0].replace('/', ' ')} {figure(names[0], metrics[names[0]])}" if names else ""
+    return f"{names[0].replace('/', ' ')} {format_metric(names[0], metrics[names[0]])}" if names else ""
 
 
 def details(status: Status) -> list[str]:
-    """What ``launch status RUN`` says."""
+    """Lay out what ``launch status RUN`` prints."""
     owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""
     head = status.status
     if status.was_interrupted:
@@ -179,12 +186,12 @@ def details(status: Status) -> list[str]:
     ]
     if status.metrics or status.step:
         figures = "".join(
-            f", {key.replace('/', ' ')} {figure(key, value)}"
+            f", {key.replace('/', ' ')} {format_metric(key, value)}"
             for key, value in status.metrics.items()
             if key != "val/count"
         )
-        shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {since(status)} ago")
-    shown += words(status)
+        shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {format_age_of(status)} ago")
+    shown += describe_job(status)
     error = str((status.outcome.get("error") or {}).get("message", ""))
     shown += [f"error: {error.splitlines()[0]}"] if error and error != status.gave_up else []
     shown += [f"gave up: {status.gave_up}"] if status.gave_up else []
@@ -194,7 +201,7 @@ def details(status: Status) -> list[str]:
         shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
     if status.is_resumable:
         anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
-        shown.append(f"go on with `launch resume {status.folder.name}`{anew}")
+        shown.append(f"continue with `launch resume {status.folder.name}`{anew}")
     return shown
 
 

@@ -1,4 +1,4 @@
-"""``launch cancel``, ``stop`` and ``checkpoint``: what people ask of a run that another process has."""
+"""``launch cancel``, ``stop`` and ``checkpoint``: requests to a run that another process has."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from ..runs import (
     ANY_RUN,
     LOCK,
     Status,
-    ask,
+    cancel_jobs,
+    cancel_pending_jobs,
+    explain_slurm_failure,
     find_run,
     has_stopped,
+    is_request_pending,
     is_submitted,
     is_sweep,
     live_jobs,
     merge_job_status,
+    query_jobs,
     read_status,
-    though,
-    until,
-    waits,
+    wait_until,
     write_request,
 )
-from ..runs import slurm_jobs as job_ask
 from ..sweep import Sweep, cancel_sweep, overall, points_of, read_sweep, stop_sweep
 
 _GONE_SECONDS = 5.0
@@ -36,7 +37,7 @@ _CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between S
 _TOLD_SECONDS = 2.0  # between taking the lock and saying who has it
 
 
-def cancel(name: str, grace: float) -> int:
+def cancel_run(name: str, grace: float) -> int:
     """End a run at once; the exit status.
 
     Args:
@@ -57,7 +58,7 @@ def cancel(name: str, grace: float) -> int:
     below = descendants(owner.pid)
     how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
     left = [process.pid for process in below if not _is_gone(process)]
-    if left or not until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
+    if left or not wait_until(lambda: not is_held(folder / LOCK), _GONE_SECONDS):
         raise MachineError(
             f"{folder.name}: process {owner.pid} was ended by {how}, but something of it lives on"
             + (f": {', '.join(map(str, left))}" if left else ""),
@@ -67,7 +68,7 @@ def cancel(name: str, grace: float) -> int:
     return 0
 
 
-def stop(name: str, wait: float) -> int:
+def stop_run(name: str, wait: float) -> int:
     """Ask a run to write a checkpoint and end, and wait until it has; the exit status.
 
     Raises:
@@ -81,7 +82,7 @@ def stop(name: str, wait: float) -> int:
     if not is_held(folder / LOCK):
         return _say_over(folder)
     write_request(folder, "stop")
-    if not until(lambda: not is_held(folder / LOCK), wait):
+    if not wait_until(lambda: not is_held(folder / LOCK), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder)
 
@@ -92,16 +93,16 @@ def _submitted_sweep(folder: Path) -> Sweep | None:
 
 
 def _stop_jobs(folder: Path, wait: float) -> int:
-    """A job that runs writes its checkpoint; one that waits is withdrawn, so that nothing goes on by itself."""
+    """Make a running job write its checkpoint, and cancel one that waits, so that nothing continues the run."""
     runs = is_held(folder / LOCK) or _runs(folder)
     if runs:
         write_request(folder, "stop")
-    with though(is_asked=runs):
-        withdrawn = job_ask.withdraw(folder, why="launch stop")
+    with explain_slurm_failure(is_asked=runs):
+        withdrawn = cancel_pending_jobs(folder, why="launch stop")
     if withdrawn:
-        on = "" if runs else f"; go on with `launch resume {folder.name}`"
+        on = "" if runs else f"; continue with `launch resume {folder.name}`"
         say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
-    if runs and not until(lambda: has_stopped(folder), wait):
+    if runs and not wait_until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
 
@@ -112,15 +113,15 @@ def _runs(folder: Path) -> bool:
 
 
 def _look(folder: Path) -> Status:
-    """How a run stands, as ``launch status`` says it."""
-    return merge_job_status(read_status(folder), ask([folder]))
+    """Read a run's status as ``launch status`` shows it."""
+    return merge_job_status(read_status(folder), query_jobs([folder]))
 
 
 def _cancel_jobs(folder: Path) -> bool:
-    """Whether SLURM had any; they are gone when this returns."""
-    if not job_ask.cancel(folder):
+    """Cancel the run's jobs and wait until they are gone; False where SLURM had none."""
+    if not cancel_jobs(folder):
         return False
-    if not until(lambda: not live_jobs(folder, ask([folder])), _CANCEL_SECONDS):
+    if not wait_until(lambda: not live_jobs(folder, query_jobs([folder])), _CANCEL_SECONDS):
         raise MachineError(
             f"{folder.name}: SLURM has not ended its jobs within {_CANCEL_SECONDS:g} s",
             "`launch status` says more",
@@ -134,11 +135,11 @@ def _say_stopped(folder: Path) -> int:
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
-    say([f"{words}; go on with `launch resume {folder.name}`" if status.is_resumable else words])
+    say([f"{words}; continue with `launch resume {folder.name}`" if status.is_resumable else words])
     return 0
 
 
-def checkpoint(name: str, wait: float) -> int:
+def checkpoint_run(name: str, wait: float) -> int:
     """Ask a run for a checkpoint now, and wait until it is there; the exit status.
 
     Raises:
@@ -155,7 +156,7 @@ def checkpoint(name: str, wait: float) -> int:
         )
     before = _newest(folder)
     write_request(folder, "checkpoint")
-    if not until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
+    if not wait_until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
         raise _late(folder, "written a checkpoint", wait)
     newest = _newest(folder)
     if newest == before:
@@ -165,7 +166,7 @@ def checkpoint(name: str, wait: float) -> int:
 
 
 def _not_running(folder: Path) -> UsageError:
-    """There is nobody to ask for a checkpoint; a job that has begun may not have got so far as to train."""
+    """Explain why nobody can write a checkpoint; a job that has begun may not train yet."""
     if is_sweep(folder):
         return UsageError(f"{folder.name} is a sweep", f"name one of its runs: {folder.name}-000, say")
     status = _look(folder).status
@@ -178,14 +179,14 @@ def _not_running(folder: Path) -> UsageError:
 
 
 def _say_over(folder: Path) -> int:
-    """There is nothing to end, which is what was wanted."""
+    """Say that there is nothing to end, which is what was wanted."""
     status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _look(folder).status
     say([f"{folder.name} is not running: it is {status}"])
     return 0
 
 
 def _late(folder: Path, what: str, wait: float) -> LockstepError:
-    taken = "has not noticed yet" if waits(folder) else "knows of it"
+    taken = "has not noticed yet" if is_request_pending(folder) else "knows of it"
     return LockstepError(
         f"{folder.name} has not {what} within {wait:g} s; its launcher {taken}",
         f"wait longer with --wait, or end it at once with `launch cancel {folder.name}`",
@@ -197,10 +198,10 @@ def _newest(folder: Path) -> int:
 
 
 def _owner(folder: Path) -> LockOwner:
-    """The process that has the run, if it may be signalled from here.
+    """Find the process that has the run, if it may be signalled from here.
 
     Raises:
-        MachineError: it runs elsewhere, or it cannot be told which process it is.
+        MachineError: it runs elsewhere, or does not say which process it is.
     """
     found: list[LockOwner] = []
 
@@ -208,7 +209,7 @@ def _owner(folder: Path) -> LockOwner:
         found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
         return bool(found)
 
-    if until(told, _TOLD_SECONDS):
+    if wait_until(told, _TOLD_SECONDS):
         return found[0]
     owner = read_owner(folder / LOCK)
     if owner is None:
@@ -222,7 +223,7 @@ def _owner(folder: Path) -> LockOwner:
 
 
 def _end(owner: LockOwner, grace: float) -> bool:
-    """SIGTERM, and SIGKILL where that does not help within ``grace`` seconds; whether it did.
+    """Send SIGTERM, and SIGKILL if the process lives on after ``grace`` seconds; whether SIGTERM was enough.
 
     By pidfd: the number is checked against the start time after the process was opened, so no other can be hit.
     """
@@ -255,7 +256,7 @@ def _ends(process: int, wait: float) -> bool:
 
 def _is_gone(process: Process) -> bool:
     """Wait until a process that has lost its launcher has ended, as it should; kill one that has not."""
-    if until(lambda: not process.is_alive, _GONE_SECONDS):
+    if wait_until(lambda: not process.is_alive, _GONE_SECONDS):
         return True
     process.send_signal(signal.SIGKILL)
-    return until(lambda: not process.is_alive, _GONE_SECONDS)
+    return wait_until(lambda: not process.is_alive, _GONE_SECONDS)

@@ -1,4 +1,4 @@
-"""Errors about values in a config: pydantic's findings in plain words."""
+"""Messages about wrong values in a config: pydantic's findings in plain words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WORDS = {
 
 
 def wrong_value(path: KeyPath, error: Any) -> str:
-    """One of pydantic's findings about a value, with the value.
+    """Describe one of pydantic's findings about a value, with the value.
 
     Args:
         path: the key.
@@ -64,7 +64,7 @@ def _rule(error: Any) -> str:
 
 
 def _whole(value: Any) -> Any:
-    """Limits of 0.0 and 1.0 as people write them."""
+    """Format limits such as 0.0 and 1.0 without decimals."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""A whole config as people write it: what the ranks read, and what the launcher keeps to itself."""
+"""The whole config: the part that ranks read, and the part that the launcher keeps to itself."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class LaunchConfig(RunConfig):
 
 @dataclass(frozen=True)
 class ResolvedConfig:
-    """A config that was checked, and where each of its values came from."""
+    """A checked config, and the origin of each of its values."""
 
     config: RunConfig
     """What the ranks read."""
     slurm: SlurmConfig
-    """What a job asks for, if the run is submitted."""
+    """What a SLURM job asks for, if the run is submitted."""
     origins: dict[str, str]
     """Dotted path of each value to ``default``, ``mnist.yaml:3`` or ``override train.epochs=5``."""
     name: str
@@ -43,4 +43,4 @@ class ResolvedConfig:
     source: Path
     """The absolute path of the file that was read."""
     notes: tuple[str, ...] = ()
-    """What the command line made meaningless in the file, so that people can be told."""
+    """Messages about settings in the file that the command line has made meaningless."""

@@ -1,4 +1,4 @@
-"""The config of a run: defaults, then a recipe or file, then ``key=value``, checked as a whole.
+"""The config of a run: defaults, then a recipe or file, then ``key=value``; checked as a whole.
 
 Every value remembers where it came from, and every mistake is reported at once, each with its place.
 """
@@ -57,7 +57,7 @@ class _Override:
 
 @dataclass
 class _PartialConfig:
-    """A config that is being put together, and all that is wrong with it."""
+    """A config that is being assembled, and everything that is wrong with it."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, _Origin] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class _PartialConfig:
 
 
 def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
-    """Reads, overrides and checks a config.
+    """Read, override and check a config.
 
     Args:
         name: a packaged recipe, a YAML file, or None for the recipe ``digits``.
@@ -94,13 +94,13 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
 
 
 def recipes() -> dict[str, Path]:
-    """The packaged recipes by name."""
+    """Find the packaged recipes, by name."""
     folder = Path(configs.__path__[0])
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def to_yaml(resolved: ResolvedConfig) -> str:
-    """The whole config as YAML with each value's origin in a comment; it reads back as the same config."""
+    """Format the whole config as YAML with each value's origin in a comment; it reads back as the same config."""
     values = {**resolved.config.model_dump(), "slurm": resolved.slurm.model_dump()}
     lines = list(_yaml_lines(values, (), resolved.origins))
     width = min(_WIDEST, max(len(text) for text, origin in lines if origin))
@@ -109,7 +109,7 @@ def to_yaml(resolved: ResolvedConfig) -> str:
 
 
 def _find(name: str) -> tuple[Path, str, bool]:
-    """The file, what messages call it, and whether it is a packaged recipe."""
+    """Find the file, what messages call it, and whether it is a packaged recipe."""
     packaged = recipes()
     if name in packaged:
         return packaged[name], f"{name}.yaml", True
@@ -189,7 +189,7 @@ def _parse(draft: _PartialConfig, index: int, text: str) -> _Override | None:
 
 
 def _drop_orphans(draft: _PartialConfig, overrides: Sequence[_Override]) -> None:
-    """Takes from the file what belonged to a thing that the command line replaces by another."""
+    """Drop the file's arguments of a component that the command line replaces by another."""
     chosen = {override.path[0]: override.value for override in overrides if override.path[1:] == ("use",)}
     defaults = LaunchConfig().model_dump()
     for section, use in chosen.items():
@@ -264,7 +264,7 @@ def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:
 
 
 def _complain(draft: _PartialConfig, path: KeyPath, message: str) -> None:
-    """Adds a problem, unless the value or what it stands in was complained about before."""
+    """Add a problem, unless there is one about the value or its section already."""
     if any(path[:depth] in draft.judged for depth in range(1, len(path) + 1)):
         return
     draft.judged.add(path)
@@ -272,7 +272,7 @@ def _complain(draft: _PartialConfig, path: KeyPath, message: str) -> None:
 
 
 def _place(draft: _PartialConfig, path: KeyPath) -> _Origin:
-    """The origin of a value, else of what it stands in."""
+    """Find the origin of a value, else of its section."""
     around = (path[:depth] for depth in range(len(path), -1, -1))
     return next(draft.origins[known] for known in around if known in draft.origins)
 
@@ -287,7 +287,7 @@ def _is_secret(key: str | int) -> bool:
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[KeyPath]:
-    """Keys named like a secret; a switch such as ``class_token: true`` holds none."""
+    """Find keys named like a secret; a switch such as ``class_token: true`` holds none."""
     if path and _is_secret(path[-1]) and value is not None and not isinstance(value, bool):
         yield path
         return
@@ -315,7 +315,7 @@ def _items(value: Any) -> list[tuple[str | int, Any]]:
 
 
 def _leaves(values: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What stands on a line of its own in the resolved config: all but mappings with something in them."""
+    """Yield what has a line of its own in the resolved config: all but mappings that are not empty."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, (*path, key))

@@ -1,4 +1,4 @@
-"""Errors about keys that a config does not have, and which key was meant."""
+"""Messages about unknown keys in a config, and which key was meant."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _meant(schema: type[BaseModel], path: KeyPath) -> str | None:
 
 
 def _close_elsewhere(schema: type[BaseModel], key: str) -> str | None:
-    """A key of another section, if its name is close and belongs to one section only."""
+    """Find a key of another section whose name is close and belongs to one section only."""
     owners = defaultdict(list)
     for known in _every_key(schema):
         owners[known.rpartition(".")[2]].append(known)
@@ -84,14 +84,14 @@ def _close_elsewhere(schema: type[BaseModel], key: str) -> str | None:
 
 
 def _every_key(schema: type[BaseModel]) -> Iterator[str]:
-    """Every key that a config may have, ``train`` and ``train.epochs``."""
+    """Yield every key that a config may have, such as ``train`` and ``train.epochs``."""
     for name in schema.model_fields:
         yield name
         yield from (f"{name}.{key}" for key in _keys(schema, (name,)))
 
 
 def _inner(section: type[BaseModel] | None, part: str | int) -> type[BaseModel] | None:
-    """The section that a key of a section holds, itself or as items of a list; an index stays where it is."""
+    """Find the section that a key holds, directly or as items of a list; an index stays in its section."""
     if section is None or isinstance(part, int):
         return section
     field = section.model_fields.get(part)

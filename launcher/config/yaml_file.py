@@ -32,17 +32,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class YamlFile:
-    """What a file says, and where it says it."""
+    """The content of a file, with the line of each value."""
 
     values: dict[str, Any]
     lines: dict[KeyPath, int]
     """The line, from 1, of every key and list item."""
     problems: list[tuple[int, str]]
-    """Line and message of all that was refused; what they are about is absent from ``values``."""
+    """Line and message of everything that was refused, which is absent from ``values``."""
 
 
 def read_yaml(path: Path, shown: str = "") -> YamlFile:
-    """Reads one mapping from a YAML file.
+    """Read one mapping from a YAML file.
 
     Args:
         path: the file, UTF-8, at most 1 MiB.
@@ -67,7 +67,7 @@ def read_yaml(path: Path, shown: str = "") -> YamlFile:
 
 
 def parse_value(text: str, depth: int = 0) -> tuple[Any, list[str]]:
-    """A value on a command line, by the rules of the file: ``5``, ``[64, 64]``, ``{a: 1}``, ``"5"``.
+    """Parse a value from the command line by the rules of the file: ``5``, ``[64, 64]``, ``{a: 1}``, ``"5"``.
 
     Text that is neither quoted nor a list or mapping in brackets is one scalar as a whole, so that ``run #5``
     or ``a: b`` mean what they say.
@@ -87,14 +87,14 @@ def parse_value(text: str, depth: int = 0) -> tuple[Any, list[str]]:
 
 
 def listing(messages: Any) -> str:
-    """Messages, one a line, and never more than fit on a screen."""
+    """Join messages, one per line, and no more than fit on a screen."""
     lines = list(dict.fromkeys(messages))
     more = len(lines) - MAX_PROBLEMS
     return "\n".join(lines[:MAX_PROBLEMS] + ([f"... and {more} more"] if more > 0 else []))
 
 
 def key_problem(key: str) -> str:
-    """What is wrong with a key, or nothing."""
+    """Say what is wrong with a key; empty if nothing is."""
     if _SURROGATE.search(key):
         return _NO_UNICODE
     return "" if 0 < len(key) <= MAX_KEY else f"a key must have 1 to {MAX_KEY} characters"
@@ -119,7 +119,7 @@ def _read_text(path: Path, shown: str) -> str:
 
 
 class _Builder:
-    """Plain values from the parser's events."""
+    """A builder of plain values from the parser's events."""
 
     def __init__(self, text: str, depth: int = 0) -> None:
         self.text = text
@@ -129,7 +129,7 @@ class _Builder:
         self.finished = False
 
     def build(self) -> Any:
-        """The only document; ``finished`` tells whether all of the text was read."""
+        """Build the only document; ``finished`` says whether all of the text was read."""
         try:
             self.loader = yaml.SafeLoader(self.text)
             value = self._document()
@@ -147,7 +147,7 @@ class _Builder:
         return _BROKEN
 
     def plain(self, text: str, line: int) -> Any:
-        """The value of a scalar without quotes."""
+        """Build the value of a scalar without quotes."""
         try:
             return self._text(plain_scalar(text), line)
         except ValueError as error:
@@ -215,7 +215,7 @@ class _Builder:
         return {key: value for key, value in values.items() if value is not _BROKEN}
 
     def _key(self, event: Any, path: KeyPath) -> str:
-        """The key, or nothing when it was refused."""
+        """Read a key; empty if it was refused."""
         value = self._node(event, (*path, ""))
         if not isinstance(value, str):
             if value is not _BROKEN:
@@ -235,7 +235,7 @@ class _Builder:
 
 
 class _TooDeepError(Exception):
-    """Stops at once: PyYAML's scanner takes quadratic time on deep nesting."""
+    """An error that ends parsing at once, since PyYAML's scanner takes quadratic time on deep nesting."""
 
 
 def _line(event: Any) -> int:

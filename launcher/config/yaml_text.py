@@ -19,13 +19,13 @@ _PLAIN_TEXT = re.compile(r"[A-Za-z_./]([A-Za-z0-9_./:$^-]*[A-Za-z0-9_./$^-])?")
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as people write it: ``optimizer.groups[0].lr``."""
+    """Format a path as it is written on the command line: ``optimizer.groups[0].lr``."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
     return "".join(parts).removeprefix(".")
 
 
 def plain_scalar(text: str) -> Any:
-    """What YAML 1.2's core schema makes of a scalar without quotes.
+    """Parse a scalar without quotes by YAML 1.2's core schema.
 
     Raises:
         ValueError: a whole number does not fit 64 bits; what reads it next might not keep its digits.
@@ -42,7 +42,7 @@ def plain_scalar(text: str) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """A value as YAML on one line; ``read_yaml`` and ``parse_value`` read it back as it was."""
+    """Format a value as YAML on one line; ``read_yaml`` and ``parse_value`` read it back unchanged."""
     if isinstance(value, dict):
         items = (f"{format_value(key)}: {format_value(item)}" for key, item in value.items())
         return "{" + ", ".join(items) + "}"
@@ -56,22 +56,22 @@ def format_value(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in double quotes, with escapes for what a terminal or a parser might take for something else."""
+    """Put text in double quotes and escape what a terminal or a parser might misread."""
     return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def printable(text: str) -> str:
-    """Text on one line, without control characters."""
+    """Escape control characters and line ends, so that text stays on one line."""
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text, as much as a message has room for."""
+    """Shorten a text to what a message has room for."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def kind_of(value: Any) -> str:
-    """What people call a value of this type."""
+    """Name the type of a value in plain words."""
     kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
     return kinds.get(type(value), "a number")
 

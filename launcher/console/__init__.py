@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .console import plain as plain
     from .console import put as put
     from .console import put_json as put_json
     from .console import redraw as redraw
     from .console import say as say
+    from .console import strip_control_characters as strip_control_characters
     from .error_boundary import json_errors as json_errors
     from .error_boundary import run_with_error_card as run_with_error_card
     from .failure_card import last_card as last_card
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .failure_card import read_card as read_card
     from .line_merger import WINDOW as WINDOW
     from .line_merger import LineMerger as LineMerger
-    from .line_merger import merged as merged
-    from .line_merger import ranks_in_words as ranks_in_words
-    from .line_merger import spans as spans
+    from .line_merger import describe_ranks as describe_ranks
+    from .line_merger import format_ranks as format_ranks
+    from .line_merger import merge_lines as merge_lines
     from .optional_writes import best_effort as best_effort
     from .progress import EpochTable as EpochTable
-    from .progress import figure as figure
+    from .progress import format_metric as format_metric
 else:
     __getattr__ = lazy_exports(__name__)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 _ESCAPES = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 
-def plain(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """Strip control characters, which a terminal would obey."""
     return text.translate(_ESCAPES)
 
@@ -36,12 +36,12 @@ def write(stream: TextIO | None, text: str) -> bool:
 
 def say(lines: Iterable[str]) -> None:
     """Print messages for the user on stderr."""
-    write(sys.stderr, "".join(plain(line) + "\n" for line in lines))
+    write(sys.stderr, "".join(strip_control_characters(line) + "\n" for line in lines))
 
 
 def put(lines: Iterable[str]) -> bool:
     """Print results on stdout; False where nobody can read them."""
-    return write(sys.stdout, "".join(plain(line) + "\n" for line in lines))
+    return write(sys.stdout, "".join(strip_control_characters(line) + "\n" for line in lines))
 
 
 def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
@@ -51,4 +51,6 @@ def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
 
 def redraw(lines: Iterable[str]) -> bool:
     """Print the lines in place of all that the terminal shows; False where it is gone."""
-    return write(sys.stdout, "\x1b[H\x1b[J" + "".join(plain(line) + "\n" for line in lines))
+    return write(
+        sys.stdout, "\x1b[H\x1b[J" + "".join(strip_control_characters(line) + "\n" for line in lines)
+    )

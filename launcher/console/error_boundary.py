@@ -1,4 +1,4 @@
-"""The outermost frame of every process that people start: what went wrong becomes a card and an exit status."""
+"""The outermost frame of every command: an error becomes a failure card and an exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STDERR = 2
 
 
 def run_with_error_card(command: Callable[[], object]) -> None:
-    """Run ``command`` and end the process as it ended."""
+    """Run ``command`` and end the process with its exit status."""
     set_private_umask()
     _hold_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -40,7 +40,7 @@ def run_with_error_card(command: Callable[[], object]) -> None:
 
 
 def _told(error: OSError) -> LockstepError:
-    """The error in words for people."""
+    """Turn an error of the operating system into one for users."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -54,12 +54,12 @@ def _told(error: OSError) -> LockstepError:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End by way of every ``finally``: what was started is killed, what was made is removed."""
+    """End through every ``finally``, so that child processes are killed and temporary files are removed."""
     sys.exit(128 + number)
 
 
 def _hold_standard_streams() -> None:
-    """Started with stdin closed, a socket would become descriptor 0, and a child's stdin would take its place."""
+    """Open streams that are closed: else a socket would become descriptor 0, and a child's stdin replace it."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(descriptor)
@@ -67,7 +67,7 @@ def _hold_standard_streams() -> None:
 
 @contextmanager
 def json_errors(*, json: bool) -> Iterator[None]:
-    """With ``--json`` a refusal, too, is one document on stdout, in the form of a failed run's outcome."""
+    """Print an error as a JSON document, too, if ``--json`` was given, in the form of a failed run's outcome."""
     try:
         yield
     except LockstepError as error:

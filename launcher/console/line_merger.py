@@ -1,4 +1,4 @@
-"""What several ranks wrote, as one text: a line that several of them wrote stands there once, with their ranks."""
+"""The lines of several ranks merged into one text: a line that several of them wrote appears once, with their ranks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class _Line:
 
 @dataclass
 class _TextQueue:
-    """Lines of one text. What a rank has written of those that wait are the first ones, without a gap."""
+    """The waiting lines with the same text; those that a rank has written come first, without a gap."""
 
     waiting: deque[_Line] = field(default_factory=deque)
     given: int = 0
-    """How many were given out."""
+    """How many have been yielded."""
     written: dict[int, int] = field(default_factory=dict)
-    """How many a rank had, those that were given out included, at its last one."""
+    """For each rank, how many of these lines it has written, including those already yielded."""
 
     def next_of(self, rank: int) -> _Line | None:
-        """The one that a rank's next line joins; None where it is a line of its own."""
+        """Find the line that a rank's next one joins; None if it is a new line."""
         position = max(self.written.get(rank, 0) - self.given, 0)
         self.written[rank] = self.given + position + 1
         return self.waiting[position] if position < len(self.waiting) else None
 
 
 class LineMerger:
-    """Takes lines of each rank in their order, and gives them out in the order in which they first came.
+    """A merger that takes the lines of each rank in order and yields them in the order in which they first came.
 
     A rank's line joins the first line of the same text that waits and that this rank has not written; two equal
     lines of one rank stay two.
@@ -43,10 +43,10 @@ class LineMerger:
         self._waiting: deque[_Line] = deque()
         self._by_text: dict[str, _TextQueue] = {}
         self.fresh = 0
-        """Lines that wait since the last call of ``ready``."""
+        """Lines added since the last call of ``ready``."""
 
     def feed(self, rank: int, text: str) -> None:
-        """One line of a rank, without its end."""
+        """Add one line of a rank, without its line end."""
         same = self._by_text.setdefault(text, _TextQueue())
         line = same.next_of(rank)
         if line is None:
@@ -57,7 +57,7 @@ class LineMerger:
         line.ranks.add(rank)
 
     def feed_in_turns(self, streams: Mapping[int, Iterable[str]]) -> Iterator[None]:
-        """Lines of all ranks, one of each at a time: nothing says when each was written."""
+        """Add the lines of all ranks in turn, since nothing says when each was written."""
         turns = {rank: iter(lines) for rank, lines in streams.items()}
         while turns:
             for rank, lines in list(turns.items()):
@@ -68,10 +68,10 @@ class LineMerger:
                     self.feed(rank, text)
             yield
 
-    def ready(self, keep: int = WINDOW) -> Iterator[tuple[str, list[int]]]:
-        """The oldest lines, each with its ranks, down to ``keep`` that other ranks may still join."""
+    def ready(self, max_waiting: int = WINDOW) -> Iterator[tuple[str, list[int]]]:
+        """Yield the oldest lines with their ranks, down to ``max_waiting`` that other ranks may still join."""
         self.fresh = 0
-        while len(self._waiting) > min(keep, WINDOW):
+        while len(self._waiting) > min(max_waiting, WINDOW):
             line = self._waiting.popleft()
             same = self._by_text[line.text]
             same.waiting.popleft()  # equal lines wait in the order in which they came
@@ -81,16 +81,16 @@ class LineMerger:
             yield line.text, sorted(line.ranks)
 
 
-def merged(streams: Mapping[int, Iterable[str]]) -> Iterator[tuple[str, list[int]]]:
-    """The lines of files that are complete, each with its ranks."""
+def merge_lines(streams: Mapping[int, Iterable[str]]) -> Iterator[tuple[str, list[int]]]:
+    """Merge the lines of complete files; each comes with its ranks."""
     merger = LineMerger()
     for _ in merger.feed_in_turns(streams):
         yield from merger.ready()
-    yield from merger.ready(keep=0)
+    yield from merger.ready(max_waiting=0)
 
 
-def ranks_in_words(ranks: Sequence[int]) -> str:
-    """``0``, ``0,2`` or ``1-7``."""
+def format_ranks(ranks: Sequence[int]) -> str:
+    """Format ranks as ``0``, ``0,2`` or ``1-7``."""
     parts: list[list[int]] = []
     for rank in ranks:
         if parts and parts[-1][-1] == rank - 1:
@@ -100,6 +100,6 @@ def ranks_in_words(ranks: Sequence[int]) -> str:
     return ",".join("-".join(map(str, part)) for part in parts)
 
 
-def spans(ranks: list[int]) -> str:
-    """``rank 3``, or ``ranks 1-3,7``."""
-    return f"rank{'s' * (len(ranks) > 1)} {ranks_in_words(sorted(ranks))}"
+def describe_ranks(ranks: list[int]) -> str:
+    """Format ranks as ``rank 3`` or ``ranks 1-3,7``."""
+    return f"rank{'s' * (len(ranks) > 1)} {format_ranks(sorted(ranks))}"

@@ -1,4 +1,4 @@
-"""Notes that hold up nothing."""
+"""Writes that may fail without stopping anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .console import say
 
 @contextmanager
 def best_effort() -> Iterator[None]:
-    """For a note of what has to happen whether it can be noted or not: a full disk costs a warning."""
+    """Turn a failed write into a warning, for records of actions that must happen even on a full disk."""
     try:
         yield
     except OSError as error:

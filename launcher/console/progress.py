@@ -16,7 +16,7 @@ _HUGE = 1e7  # above it a column would not hold it
 
 
 class EpochTable:
-    """One row per epoch, read from the run's events; on a terminal also a bar that shows the present step.
+    """A table with one row per epoch, read from the run's events; on a terminal also a bar that shows the current step.
 
     Args:
         events: ``metrics.jsonl``; it need not exist yet. What it holds already is not shown again.
@@ -33,7 +33,7 @@ class EpochTable:
         self._columns: list[str] = []
         self._writing: tuple[Path, int] | None = None
         self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
-        self.turn()  # of a run that goes on, earlier epochs were shown before
+        self.reopen()  # of a resumed run, earlier epochs were shown before
 
     def update(self) -> None:
         """Show what has been written since the last call."""
@@ -49,8 +49,8 @@ class EpochTable:
         if self._writing is not None and self._bar is not None:
             self._bar.beside(f"  checkpoint {_share_written(*self._writing):.0%}")
 
-    def turn(self) -> None:
-        """The record was cut: what it holds was shown."""
+    def reopen(self) -> None:
+        """Open the record again after it was cut; what it holds has been shown."""
         self.close()
         self._pending = ""
         self._writing = None
@@ -88,7 +88,7 @@ class EpochTable:
             )
         elif event["event"] == "checkpoint_failed":
             self._written()
-            say([f"warning: {event['message']}; training goes on"])
+            say([f"warning: {event['message']}; training continues"])
 
     def _written(self) -> None:
         self._writing = None
@@ -96,7 +96,7 @@ class EpochTable:
             self._bar.beside("")
 
     def _start(self, event: dict[str, Any]) -> None:
-        """What people should know before the first step."""
+        """Print what the user should know before the first step."""
         say(f"note: {note}" for note in event.get("notes", ()))
         if event.get("depends_on_world"):
             what = " and ".join(event["depends_on_world"])
@@ -114,7 +114,7 @@ class EpochTable:
             ]
             heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
             head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
-        values = "".join(f"  {figure(key, event[key]):>13}" for key in self._columns)
+        values = "".join(f"  {format_metric(key, event[key]):>13}" for key in self._columns)
         seconds = event["train_seconds"] + event["val_seconds"]
         rate = event["samples_per_second"]
         speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
@@ -133,12 +133,12 @@ class _Bar:
         """Move to the event's step."""
         if self._progress is None:
             self._start()
-        loss = figure("train/loss", event["train/loss"])
+        loss = format_metric("train/loss", event["train/loss"])
         self._text = f"epoch {event['epoch'] + 1}  loss {loss}"
         self._progress.update(0, completed=event["step"], description=self._text + self._beside)
 
     def beside(self, text: str) -> None:
-        """What goes on at the same time; nothing for an empty text."""
+        """Show what happens at the same time; an empty text shows nothing."""
         if text != self._beside:
             self._beside = text
             if self._progress is not None:
@@ -164,7 +164,7 @@ class _Bar:
 
 
 def _share_written(folder: Path, size: int) -> float:
-    """How much of a checkpoint lies in its temporary folder."""
+    """Compute which share of a checkpoint has been written to its temporary folder."""
     try:
         there = sum(path.stat().st_size for path in folder.iterdir())
     except OSError:  # not begun yet, or just committed
@@ -172,8 +172,8 @@ def _share_written(folder: Path, size: int) -> float:
     return min(1.0, there / max(1, size))
 
 
-def figure(key: str, value: float | None) -> str:
-    """A metric's value in few characters; an accuracy is a share."""
+def format_metric(key: str, value: float | None) -> str:
+    """Format a metric's value in few characters; an accuracy as a percentage."""
     if value is None:
         return "nan"
     if key.endswith("accuracy"):

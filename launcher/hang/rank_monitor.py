@@ -136,7 +136,7 @@ class RankMonitor:
             if rank in ended:
                 self._left.setdefault(rank, self.now)
             elif rank not in self._ranks and (process := process_of(pid)) is not None:
-                self._ranks[rank] = _RankHistory(process, proc_stats.use(pid), self.now, self.now)
+                self._ranks[rank] = _RankHistory(process, proc_stats.resource_use(pid), self.now, self.now)
 
     def _read_progress(self) -> None:
         """How far the ranks are; of a program only what they use tells."""
@@ -156,8 +156,8 @@ class RankMonitor:
         for rank, known in self._ranks.items():
             if rank in self._left:
                 continue
-            known.state = proc_stats.state(known.process)
-            used = proc_stats.use(known.process.pid)
+            known.state = proc_stats.process_state(known.process)
+            used = proc_stats.resource_use(known.process.pid)
             if counts and proc_stats.is_active(known.use, used):
                 known.active_at = self.now
             known.use = used

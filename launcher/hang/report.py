@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ...data.common import HangError
-from ..console import spans
+from ..console import describe_ranks
 from .rank_evidence import HangVerdict, RankEvidence
 
 _SHOWN = 3
@@ -77,7 +77,7 @@ def _waiting(verdict: HangVerdict) -> Sequence[str]:
         what = f"in {operation} " if operation else ""
         at = f"{what}at {_short(place)}" if place else "at an unknown place"
         verb = "waits" if len(ranks) == 1 else "wait"
-        lines.append(f"{spans(ranks)} {verb}{' for it' if verdict.culprits else ''} {at}")
+        lines.append(f"{describe_ranks(ranks)} {verb}{' for it' if verdict.culprits else ''} {at}")
     return lines
 
 

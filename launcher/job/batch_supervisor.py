@@ -17,7 +17,7 @@ from typing import Any
 
 from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, write_json
 from ..console import best_effort, run_with_error_card, say
-from ..runs import error_in, failing, read_outcome, write_request
+from ..runs import error_in, failing_node_log, read_outcome, write_request
 from ..slurm import (
     JobSpec,
     JobStart,
@@ -213,7 +213,7 @@ class BatchSupervisor:
         """Quote the node that failed before there was an outcome, in the job's own log, where users look first."""
         if status in (0, STOPPED) or "error" in (read_outcome(self._folder) or {}):
             return None
-        log = failing(self._folder, str(self._start))
+        log = failing_node_log(self._folder, str(self._start))
         if log is None:
             return None
         say([f"{log.path} ends with", *(f"  {line}" for line in log.card or log.lines)])

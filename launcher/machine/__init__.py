@@ -6,7 +6,7 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .gpu_reservation import Reservation as Reservation
-    from .gpu_reservation import reserved as reserved
+    from .gpu_reservation import reserve_gpus as reserve_gpus
     from .machine import Machine as Machine
     from .machine import read_machine as read_machine
     from .numa import CPUS as CPUS

@@ -1,4 +1,4 @@
-"""The cores that this process really has: what affinity, its cgroup's quota and SLURM leave of the machine's."""
+"""The cores that this process may use: what affinity, its cgroup's quota and SLURM leave of the machine's."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _ROOT = Path("/")
 
 
 @dataclass(frozen=True)
-class Cores:
-    """How many threads can run at the same time."""
+class CpuLimits:
+    """How many threads can run at the same time, and why."""
 
     count: int
     cpus: tuple[int, ...]
     """The numbers of the CPUs that the kernel may put this process on; more than ``count`` under a quota."""
     why: str
-    """What leaves fewer than the machine has; empty where nothing does."""
+    """What leaves fewer than the machine has; empty if nothing does."""
 
 
-def read_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> Cores:
-    """Ask the kernel and SLURM; at least 1.
+def read_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> CpuLimits:
+    """Ask the kernel and SLURM for the limits; at least 1 core.
 
     Args:
         environment: with SLURM's variables, if there are any.
@@ -35,11 +35,11 @@ def read_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) 
     limits += [(max(1, int(quota)), "the cgroup's quota") for quota in _quotas(root)]
     limits += [(granted, name) for name, granted in _slurm(environment)]
     count, why = min(limits, key=lambda limit: limit[0])
-    return Cores(count, cpus, f"{count} of {machine} cores: {why}" if count < machine else "")
+    return CpuLimits(count, cpus, f"{count} of {machine} cores: {why}" if count < machine else "")
 
 
 def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """What SLURM granted, which affinity does not show where the cluster binds nobody.
+    """Yield what SLURM granted, which affinity does not show if the cluster binds no process.
 
     A step's task has SLURM_CPUS_PER_TASK; a batch script, and a task without it, has the job's cores on the node.
     """
@@ -50,7 +50,7 @@ def _slurm(environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Cores that this process's own cgroup, and each one above it, may use at a time; nothing where all may.
+    """Yield the cores that this process's cgroup, and each one above it, may use; nothing without a quota.
 
     Source: cgroups(7), and ``cpu.max`` in the kernel's cgroup-v2.rst; ``cpu.cfs_quota_us`` in sched-bwc.rst.
     """

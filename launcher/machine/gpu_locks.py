@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...data.common import boot_id
-from ..process import LockOwner, current_owner, read_owner, take, write_owner
+from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 
 _FOLDERS = ("/run/lock", "/tmp")  # noqa: S108 - the same for every user is the point; files are opened with care
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -26,9 +26,9 @@ _TRIES = 50
 
 
 def lock_folder() -> Path:
-    """``$LOCKSTEP_LOCKS``, else the first folder that is everyone's on this machine.
+    """Find the folder for locks: ``$LOCKSTEP_LOCKS``, else the first that all users of this machine share.
 
-    By its mode, not by what this user may do: root, too, has to look where the others do.
+    Judged by its mode, not by what this user may do: root has to look where the others do.
     """
     if own := os.environ.get("LOCKSTEP_LOCKS"):
         return Path(own)
@@ -52,23 +52,23 @@ class GpuLocks:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """The open files: a process that inherits them keeps the GPUs, too."""
+        """The open files: a process that inherits them holds the GPUs as well."""
         return tuple(self._held.values())
 
     @contextmanager
-    def turn(self) -> Iterator[bool]:
-        """One launch at a time chooses GPUs: two that want all would else take half of them each, and both fail.
+    def exclusive_choice(self) -> Iterator[bool]:
+        """Let one launch at a time choose GPUs: two that want all would else take half of them each, and both fail.
 
-        Yields whether it is this one's turn; not after 10 s.
+        Yields False if others have been choosing for 10 s.
         """
         descriptor = _open(self._folder / "lockstep-gpus")
         try:
-            yield take(descriptor, _TURN_SECONDS)
+            yield try_lock(descriptor, _TURN_SECONDS)
         finally:
             os.close(descriptor)
 
     def take(self, gpu: str, what: str) -> str:
-        """Lock a GPU for ``what``: empty, or in words who has it.
+        """Lock a GPU for ``what``; empty on success, else who has it.
 
         Args:
             gpu: its UUID, which is the same for every program on the machine.
@@ -77,7 +77,7 @@ class GpuLocks:
         path = self._folder / f"lockstep-gpu-{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}"
         for _ in range(_TRIES):
             descriptor = _open(path)
-            if not take(descriptor):
+            if not try_lock(descriptor):
                 owner = read_owner(descriptor)
                 os.close(descriptor)
                 return _words(owner)
@@ -89,12 +89,12 @@ class GpuLocks:
         return f"{path} is removed again and again"
 
     def name(self, what: str) -> None:
-        """Say what the GPUs are held for, now that it has a name."""
+        """Record what the GPUs are held for, once it has a name."""
         for descriptor in self._held.values():
             write_owner(descriptor, current_owner(what))
 
     def release(self) -> None:
-        """Give them back."""
+        """Release all locks."""
         while self._held:
             os.close(self._held.popitem()[1])
 
@@ -129,7 +129,7 @@ def _open(path: Path) -> int:
 
 
 def _make(path: Path) -> int:
-    """A new file for all to use; -1 where another process was faster."""
+    """Create a file for all users; -1 if another process was faster."""
     try:
         descriptor = os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:

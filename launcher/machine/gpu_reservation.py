@@ -1,4 +1,4 @@
-"""The processes of a launch with their GPUs locked: what is asked for and free, or an error that says who has it."""
+"""The processes of a launch with their GPUs locked, or an error that says who has the GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HINT = "wait for it, take others with --gpus N or --gpus idle, or train on the 
 
 
 class Reservation:
-    """The world of a launch, and the locks on its GPUs."""
+    """The processes of a launch on this node, and the locks on their GPUs."""
 
     def __init__(self, world: World, locks: GpuLocks | None) -> None:
         self.world = world
@@ -25,7 +25,7 @@ class Reservation:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """Open files: a process that inherits them keeps the GPUs until it ends, too."""
+        """Open files: a process that inherits them holds the GPUs until it ends as well."""
         return self._locks.descriptors if self._locks else ()
 
     def name(self, run: str) -> None:
@@ -35,16 +35,16 @@ class Reservation:
 
 
 @contextmanager
-def reserved(
-    gpus: str | None, cpu: int | None, what: str = "", *, keep: bool = True
+def reserve_gpus(
+    gpus: str | None, cpu: int | None, what: str = "", *, hold_locks: bool = True
 ) -> Iterator[Reservation]:
-    """Choose the processes, and lock their GPUs until the block is left or this process ends, however it does.
+    """Choose the processes, and lock their GPUs until the block is left or this process ends, however it ends.
 
     Args:
         gpus: as ``--gpus`` says it.
         cpu: as ``--cpu`` says it.
         what: the run's name, where it is known yet; see ``Reservation.name``.
-        keep: False to look only: what would be had now, without a lock that another launch could meet.
+        hold_locks: False to look only, without holding locks that could stop another launch.
 
     Raises:
         UsageError: the request makes no sense.
@@ -57,7 +57,7 @@ def reserved(
         return
     locks = GpuLocks()
     try:
-        chosen = _take_or_warn(locks, machine, wanted, what if keep else None)
+        chosen = _take_or_warn(locks, machine, wanted, what if hold_locks else None)
         _tell_users(machine, chosen)
         yield Reservation(layout_on(machine, chosen, cpu), locks)
     finally:
@@ -67,7 +67,7 @@ def reserved(
 def _take_or_warn(
     locks: GpuLocks, machine: Machine, wanted: GpuCandidates, what: str | None
 ) -> tuple[str, ...]:
-    """Where locks cannot be used, as in a container that is read-only, people are told, and get their GPUs."""
+    """Lock the GPUs; if locks cannot be used, as in a read-only container, warn and take the GPUs without."""
     try:
         return _take(locks, machine, wanted, what)
     except OSError as error:
@@ -81,7 +81,7 @@ def _take(locks: GpuLocks, machine: Machine, wanted: GpuCandidates, what: str | 
     """Lock as many as are needed, in the order of preference; without ``what`` only for this launch's turn."""
     taken: list[str] = []
     held: dict[str, str] = {}
-    with locks.turn() as ours:
+    with locks.exclusive_choice() as ours:
         if not ours:
             raise MachineError(
                 "another launch has been choosing its GPUs for 10 s",
@@ -103,13 +103,13 @@ def _take(locks: GpuLocks, machine: Machine, wanted: GpuCandidates, what: str | 
 
 
 def _key(machine: Machine, gpu: str) -> str:
-    """The name under which every program on the machine knows it."""
+    """Find the name under which every program on the machine knows the GPU."""
     device = machine.device(gpu)
     return device.uuid if device and device.uuid else gpu
 
 
 def _tell_users(machine: Machine, gpus: tuple[str, ...]) -> None:
-    """A GPU that was named or counted, not asked to be idle, may be in use by something that takes no lock."""
+    """Say who else uses the GPUs: one that was not asked to be idle may be in use without a lock."""
     for gpu in gpus:
         device = machine.device(gpu)
         if device is not None and device.pids and (use := describe_gpu_users(device)):

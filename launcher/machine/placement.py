@@ -9,7 +9,7 @@ from .process_layout import World
 
 
 def choose_layout(machine: Machine, gpus: str | None, cpu: int | None) -> World:
-    """The processes that were asked for, or an error; never silently fewer. Without regard to other launches.
+    """Lay out the processes that were asked for, never silently fewer, without regard to other launches.
 
     Args:
         machine: what there is.
@@ -25,7 +25,7 @@ def choose_layout(machine: Machine, gpus: str | None, cpu: int | None) -> World:
 
 
 def layout_on(machine: Machine, gpus: tuple[str, ...], cpu: int | None) -> World:
-    """One process on each of ``gpus``; without any, ``cpu`` processes or one."""
+    """Lay out one process on each of ``gpus``; without any, ``cpu`` processes or one."""
     processes = cpu or len(gpus) or 1
     threads = max(1, machine.cores // processes)
     near = [machine.node(gpu) for gpu in gpus]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from . import proc_stats as proc_stats
     from . import process_tree as process_tree
     from .file_lock import is_held as is_held
-    from .file_lock import take as take
+    from .file_lock import try_lock as try_lock
     from .lock_owner import LockOwner as LockOwner
     from .lock_owner import current_owner as current_owner
     from .lock_owner import read_owner as read_owner

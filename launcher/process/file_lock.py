@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 
-def take(descriptor: int, wait: float = 0.0) -> bool:
-    """Lock an open file for this process alone; False where another one has it for ``wait`` seconds on end."""
+def try_lock(descriptor: int, wait: float = 0.0) -> bool:
+    """Lock an open file for this process alone; False if another one holds it for all of ``wait`` seconds."""
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -26,7 +26,7 @@ def take(descriptor: int, wait: float = 0.0) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has the lock; looked up without disturbing one that takes it meanwhile for long."""
+    """Whether a process holds the lock; looking does not disturb one that takes it meanwhile."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -18,19 +18,19 @@ _RECORD_BYTES = 4096
 
 @dataclass(frozen=True)
 class LockOwner:
-    """A process that holds a lock, in a way that another one with the same number cannot be taken for it."""
+    """A process that holds a lock; start time and boot tell it from another one with the same number."""
 
     pid: int
     start: int
     """When the process started, in the kernel's clock ticks since the machine did; 0 where unknown."""
     boot: str
-    """The machine's present start-up."""
+    """Identifies the machine since its last start."""
     host: str
     user: str
     time: float
     """When the lock was taken, in seconds since the epoch."""
     what: str = ""
-    """What it is held for: a run's name."""
+    """What the lock is held for: a run's name."""
     start_of_job: str = ""
     """The SLURM job that the process is in, and which start of it: ``123.0``; empty outside one."""
 
@@ -41,12 +41,12 @@ class LockOwner:
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine, under this number: it may be signalled."""
+        """Whether it runs on this machine under this number, so that it may be signalled."""
         return self.boot == boot_id() and self.start > 0 and process_start_time(self.pid) == self.start
 
 
 def current_owner(what: str = "") -> LockOwner:
-    """This process."""
+    """Describe this process as an owner."""
     pid = os.getpid()
     return LockOwner(
         pid, process_start_time(pid), boot_id(), platform.node(), user_name(os.getuid()), time.time(), what
@@ -54,16 +54,16 @@ def current_owner(what: str = "") -> LockOwner:
 
 
 def write_owner(descriptor: int, owner: LockOwner) -> None:
-    """Say in a locked file who has it; a reader sees the old record or the new one."""
+    """Record the owner in a locked file; a reader sees the old record or the new one."""
     record = (json.dumps(asdict(owner)) + "\n").encode()[:_RECORD_BYTES]
     os.pwrite(descriptor, record, 0)
     os.truncate(descriptor, len(record))
 
 
 def read_owner(file: int | Path) -> LockOwner | None:
-    """Who a locked file, open or by its path, says has it; None where it does not say.
+    """Read who a locked file, open or by its path, says has it; None if it does not say.
 
-    Anyone may have written it where it is shared: good for words, and for a signal only after ``is_here``.
+    If the file is shared, anyone may have written this: use it in messages, and for a signal only after ``is_here``.
     """
     with suppress(OSError, ValueError, TypeError):
         if isinstance(file, int):

@@ -1,4 +1,4 @@
-"""What /proc tells of a rank: whether it is stopped, whether it does anything, and where the kernel holds it.
+"""What /proc says of a rank: whether it is stopped, whether it is active, and where it is in the kernel.
 
 Nothing here asks the process itself, which may be stopped.
 """
@@ -19,20 +19,20 @@ STOPPED, TRACED = "T", "t"
 _GONE = ""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CPU_SHARE = 0.05
-"""Of a processor, and less is idle: a thread that looks for work a thousand times a second uses 1 to 2 %."""
+"""Share of a processor below which a process is idle: a thread that polls a thousand times a second uses 1 to 2 %."""
 _TURN_NS = 300_000
-"""A thread that computes runs for as long as the scheduler lets it, 700 µs and more; one that looks round for 50."""
+"""A thread that computes runs as long as the scheduler lets it, 700 µs and more; one that polls runs for 50 µs."""
 _IO_RATE = 1024
-"""Bytes a second, and less is idle: a log line now and then is no progress, a slow download is."""
+"""Bytes per second below which a process is idle: an occasional log line is no progress, a slow download is."""
 _SWITCH_RATE = 5
-"""Waits of the main thread a second, and fewer are idle. What comes by ``recv`` is not in the count of bytes."""
+"""Waits of the main thread per second below which it is idle; bytes read by ``recv`` are not counted elsewhere."""
 _PAUSE = {"x86_64": "34"}
-"""Number of the system call ``pause``, which every signal ends: whoever waits there is not to be asked anything."""
+"""Number of the system call ``pause``: a signal would end it, so a process that waits there is not asked."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Of one thread, so far."""
+    """What the scheduler has given one thread so far."""
 
     ran: int = 0
     """In nanoseconds."""
@@ -51,23 +51,23 @@ class ResourceUse:
     seconds: dict[int, float] = field(default_factory=dict)
     """Process to seconds on a processor."""
     turns: dict[int, Turns] = field(default_factory=dict)
-    """Thread to how it got on with the others that want a processor."""
+    """Thread to its turns on a processor."""
     volume: dict[int, int] = field(default_factory=dict)
     """Process to bytes read and written."""
     switches: int = 0
     """How often the rank's main thread has waited for something."""
 
 
-def state(process: Process) -> str:
-    """The letter of its state; empty where it has ended."""
+def process_state(process: Process) -> str:
+    """Read the letter of a process's state; empty if it has ended."""
     stat = read_proc_stat(process.pid)
     if stat is None or stat.has_ended or stat.started != process.started:
         return _GONE
     return stat.state
 
 
-def use(root: int) -> ResourceUse:
-    """What ``root`` and its descendants have used."""
+def resource_use(root: int) -> ResourceUse:
+    """Measure what ``root`` and its descendants have used."""
     pids = [root, *(process.pid for process in descendants(root))]
     return ResourceUse(
         time.monotonic(),
@@ -79,7 +79,7 @@ def use(root: int) -> ResourceUse:
 
 
 def is_active(before: ResourceUse, now: ResourceUse) -> bool:
-    """Whether it did anything worth the name between the two: computed, wanted to, or moved data."""
+    """Whether a rank did real work between two measurements: computed, waited for a processor, or moved data."""
     span = max(now.at - before.at, 1e-3)
     switches = now.switches - before.switches
     return (
@@ -90,15 +90,15 @@ def is_active(before: ResourceUse, now: ResourceUse) -> bool:
 
 
 def _growth(before: dict[int, float] | dict[int, int], now: dict[int, float] | dict[int, int]) -> float:
-    """Of what is there now; a process that has ended since takes nothing away."""
+    """Sum the growth of what is there now; a process that has ended since takes nothing away."""
     return sum(max(0, value - before.get(pid, 0)) for pid, value in now.items())
 
 
 def _queued(before: ResourceUse, now: ResourceUse) -> float:
-    """Seconds in the queue for a processor: on a loaded machine a rank that computes may get next to nothing.
+    """Compute the seconds spent waiting for a processor: on a loaded machine a rank may get next to nothing.
 
-    Of a main thread all of them; of others only where they compute once they run. Some look round ten times a second,
-    for a moment each time, and what they wait for that is nobody's work.
+    All of a main thread's waits count; those of other threads only if they compute once they run. Some poll ten times
+    a second, for a moment each time, and waiting for that is no work.
     """
     total = 0
     for thread, turns in now.turns.items():
@@ -127,7 +127,7 @@ def _seconds(pid: int) -> float:
 
 
 def _turns(pid: int) -> list[tuple[int, Turns]]:
-    """Of each thread; none where the kernel does not say."""
+    """Read the turns of each thread; none if the kernel does not say."""
     with suppress(OSError):
         threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
         said = {thread: _text(pid, f"task/{thread}/schedstat").split() for thread in threads}
@@ -136,7 +136,7 @@ def _turns(pid: int) -> list[tuple[int, Turns]]:
 
 
 def _volume(pid: int) -> int:
-    """Bytes through system calls, and pages that came from the disk because memory was touched."""
+    """Count bytes moved by system calls, and pages read from disk because memory was touched."""
     rows = _rows(pid, "io")
     return sum(int(rows.get(name, 0)) for name in ("rchar", "wchar", "read_bytes"))
 
@@ -146,19 +146,19 @@ def _switches(pid: int) -> int:
 
 
 def has_signal_handler(process: Process, number: int) -> bool:
-    """Whether it has a handler for this signal, which would kill it otherwise."""
+    """Whether a process has a handler for this signal, which would kill it otherwise."""
     caught = _rows(process.pid, "status").get("SigCgt", "0")
-    return state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
+    return process_state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def waits_for_signal(pid: int) -> bool:
-    """Whether its main thread waits for a signal, any signal."""
+    """Whether the main thread of a process waits for any signal."""
     return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
 
 
 def can_handle(process: Process, number: int) -> bool:
     """Whether a signal reaches a handler of the process: it runs, has one, and does not wait for just any signal."""
-    awake = state(process) not in (_GONE, STOPPED, TRACED)
+    awake = process_state(process) not in (_GONE, STOPPED, TRACED)
     return awake and has_signal_handler(process, number) and not waits_for_signal(process.pid)
 
 
@@ -174,7 +174,7 @@ def has_open(pid: int, path: str) -> bool:
 
 
 def describe(pid: int) -> list[str]:
-    """What the kernel says of a process that cannot speak for itself, for people who know it."""
+    """Describe a process that cannot be asked, in the kernel's own terms."""
     rows = _rows(pid, "status")
     lines = [f"{name}: {rows[name]}" for name in ("Name", "State", "TracerPid", "Threads") if name in rows]
     held = _text(pid, "wchan").strip()

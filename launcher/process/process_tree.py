@@ -1,4 +1,4 @@
-"""Which processes belong to a run, and the end of them all: nothing survives, and nothing else is touched.
+"""Which processes belong to a run, and killing all of them and no others.
 
 A run's processes are found by descent (supervisor and agent are subreapers, so that what loses its parent comes
 back to them) and by a mark in their environment, and each is known by its number and start time together: the
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ...data.common import Process, all_pids, children, descendants, process_of
 
-MARK = "LOCKSTEP_RUN_MARK"
-"""In the environment of every process of a run, with a value that no other run has."""
+RUN_MARK = "LOCKSTEP_RUN_MARK"
+"""Variable in the environment of every process of a run, with a value that no other run has."""
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE_SECONDS = 4.0
 _BETWEEN_SECONDS = 0.01
@@ -26,23 +26,23 @@ _spared: set[Process] = set()
 
 
 def become_subreaper() -> None:
-    """Descendants that lose their parent become children of this process, not of init."""
+    """Adopt descendants that lose their parent, instead of leaving them to init."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def spare(pids: Iterable[int]) -> None:
-    """These children of this process belong to no run: ``orphans`` passes over them and what they have started."""
+def exclude_from_run(pids: Iterable[int]) -> None:
+    """Exclude these children from every run: ``orphaned_processes`` skips them and what they have started."""
     _spared.update(process for pid in pids if (process := process_of(pid)) is not None)
 
 
-def orphans() -> set[Process]:
-    """What has come to this process, a subreaper, from an agent that is gone."""
+def orphaned_processes() -> set[Process]:
+    """Find what this process, a subreaper, has adopted from an agent that is gone."""
     return descendants(os.getpid(), but=_spared)
 
 
 def processes_with_mark(mark: str) -> set[Process]:
-    """Living processes that were started with this mark, except the one that asks."""
-    wanted = f"{MARK}={mark}".encode()
+    """Find living processes that were started with this mark, except the one that asks."""
+    wanted = f"{RUN_MARK}={mark}".encode()
     found = set()
     for pid in all_pids():
         with suppress(OSError):
@@ -54,8 +54,8 @@ def processes_with_mark(mark: str) -> set[Process]:
 def kill_processes(find: Callable[[], Iterable[Process]]) -> set[Process]:
     """Kill what ``find`` finds until it finds nothing; what is killed here may have had children meanwhile.
 
-    Nothing is nothing twice over: who has just lost its parent may be seen neither below that one, which is dead
-    already, nor below the process that it came to, which was looked at before.
+    It has to find nothing twice: a process that has just lost its parent may be seen neither below that one, which is
+    dead already, nor below the process that adopted it, which was looked at before.
 
     Returns:
         What is left after four seconds: a process that the kernel itself holds.

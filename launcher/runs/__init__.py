@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import slurm_jobs as slurm_jobs
     from .node_logs import error_in as error_in
-    from .node_logs import failing as failing
-    from .node_logs import without_attempt as without_attempt
+    from .node_logs import failing_node_log as failing_node_log
+    from .node_logs import logs_without_attempt as logs_without_attempt
     from .run_folder import ANY_RUN as ANY_RUN
     from .run_folder import LOCK as LOCK
     from .run_folder import SWEEP as SWEEP
@@ -18,33 +17,35 @@ if TYPE_CHECKING:
     from .run_folder import is_sweep as is_sweep
     from .run_folder import read_outcome as read_outcome
     from .run_folder import runs_root as runs_root
-    from .run_lock import Hold as Hold
-    from .run_lock import held as held
+    from .run_lock import RunLock as RunLock
+    from .run_lock import hold_run_lock as hold_run_lock
     from .run_names import program_stem as program_stem
     from .run_names import safe_stem as safe_stem
     from .run_status import Status as Status
     from .run_status import all_runs as all_runs
     from .run_status import attempts as attempts
+    from .run_status import format_age_of as format_age_of
     from .run_status import read_status as read_status
-    from .run_status import since as since
+    from .slurm_jobs import cancel_jobs as cancel_jobs
+    from .slurm_jobs import cancel_pending_jobs as cancel_pending_jobs
     from .slurm_jobs import refuse_if_queued as refuse_if_queued
     from .slurm_jobs import refuse_live_jobs as refuse_live_jobs
-    from .slurm_status import ask as ask
-    from .slurm_status import asked as asked
+    from .slurm_status import describe_job as describe_job
     from .slurm_status import is_submitted as is_submitted
     from .slurm_status import is_waiting as is_waiting
     from .slurm_status import job_summary as job_summary
     from .slurm_status import live_jobs as live_jobs
     from .slurm_status import merge_job_status as merge_job_status
+    from .slurm_status import query_jobs as query_jobs
+    from .slurm_status import query_jobs_or_raise as query_jobs_or_raise
     from .slurm_status import statuses as statuses
-    from .slurm_status import words as words
+    from .stop_requests import is_request_pending as is_request_pending
     from .stop_requests import read_stop_reason as read_stop_reason
     from .stop_requests import record_stop_reason as record_stop_reason
     from .stop_requests import take_request as take_request
-    from .stop_requests import waits as waits
     from .stop_requests import write_request as write_request
+    from .waiting import explain_slurm_failure as explain_slurm_failure
     from .waiting import has_stopped as has_stopped
-    from .waiting import though as though
-    from .waiting import until as until
+    from .waiting import wait_until as wait_until
 else:
     __getattr__ = lazy_exports(__name__)

@@ -1,4 +1,4 @@
-"""What the nodes' supervisors of a SLURM job have written, each into a file of its own, and the error at its end."""
+"""The logs of the node supervisors of a SLURM job, one file each, and the error at their end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINES = 12  # as many as a card has
 
 @dataclass(frozen=True)
 class NodeLog:
-    """The end of what one node said."""
+    """The end of one node's log."""
 
     path: Path
     lines: list[str]
@@ -31,7 +31,7 @@ class NodeLog:
 
 
 def node_logs(folder: Path, start: str) -> list[Path]:
-    """Of one start of a job, in the order of its nodes.
+    """Find the logs of one start of a job, in the order of its nodes.
 
     Args:
         folder: of the run.
@@ -43,26 +43,26 @@ def node_logs(folder: Path, start: str) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in found.items() if match)]
 
 
-def without_attempt(folder: Path) -> list[Path]:
-    """The logs of the newest start's nodes, where none has got as far as an attempt."""
+def logs_without_attempt(folder: Path) -> list[Path]:
+    """Find the logs of the newest start's nodes, if none of them has begun an attempt."""
     starts = [event for event in read_jobs(folder) if event.get("event") == "started"]
     logs = node_logs(folder, f"{starts[-1].get('job')}.{starts[-1].get('restart', 0)}") if starts else []
     newest = max((_written(folder / f"attempt-{number}") for number in attempts(folder)), default=0.0)
     return logs if logs and _written(logs[0].parent) > newest else []  # both folders are of one file system
 
 
-def failing(folder: Path, start: str) -> NodeLog | None:
-    """The log of the node that failed first: others end because of it, and say so later. None without any."""
+def failing_node_log(folder: Path, start: str) -> NodeLog | None:
+    """Find the log of the node that failed first, since others end because of it; None without any."""
     logs = [NodeLog(path, _tail(path)) for path in sorted(node_logs(folder, start), key=_written)]
     return next((log for log in logs if log.card), logs[0] if logs else None)
 
 
 def error_in(log: NodeLog, status: int) -> LockstepError | None:
-    """The error that a node's log ends with; None where it has none.
+    """Read the error that a node's log ends with; None if it has none.
 
     Args:
         log: of the node.
-        status: of the step, which says of which kind it is.
+        status: of the step, which tells the class of the error.
     """
     message, hint = read_card(log.card)
     return error_of_status(status)(message, hint) if message else None

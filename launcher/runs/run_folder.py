@@ -1,4 +1,4 @@
-"""The run folder: where it lies and what it is called. Nothing heavy here: ``launch status`` reads it at once."""
+"""The run folder: its place, its name, how it is found. Imports nothing heavy, so that ``launch status`` is quick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..process import is_held
 LOCK = ".lock"
 """Held by the launcher that trains the run."""
 SWEEP = "sweep.json"
-"""Of a sweep's own folder, which lies beside those of its points."""
+"""In a sweep's own folder, which lies beside those of its points."""
 _MARKS = ("spec.json", "run.json", "job.json")
 ANY_RUN = (*_MARKS, SWEEP, LOCK)
 """A training; a script that ``launch run`` started; a SLURM job that waits; a sweep; one that is being prepared."""
@@ -24,15 +24,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def runs_root() -> Path:
-    """``$LOCKSTEP_RUNS``, else ``./runs``."""
+    """Find the folder of all runs: ``$LOCKSTEP_RUNS``, else ``./runs``."""
     return Path(os.environ.get("LOCKSTEP_RUNS") or "runs").resolve()
 
 
 def create_run(name: str | None, stem: str) -> Path:
-    """A new run folder, for this user alone.
+    """Create a run folder that only this user may read.
 
     Raises:
-        UsageError: the name is not one, or is taken.
+        UsageError: the name is not valid, or is taken.
     """
     root = runs_root()
     try:
@@ -67,7 +67,7 @@ def _named(root: Path, name: str) -> Path:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether its launcher was killed before anything was started: no spec, and nobody holds the lock."""
+    """Whether its launcher was killed before anything was started: there is no spec, and nobody holds the lock."""
     if any((folder / name).exists() for name in (*_MARKS, SWEEP)) or not (folder / LOCK).exists():
         return False
     return not is_held(folder / LOCK)
@@ -92,7 +92,7 @@ def _numbered(root: Path, stem: str) -> Path:
 
 
 def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
-    """The folder of an existing run, by its name or path.
+    """Find the folder of an existing run by its name or path.
 
     Args:
         name: a run's name or the path of its folder.
@@ -123,7 +123,7 @@ def is_sweep(folder: Path) -> bool:
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """``outcome.json`` of a run; None while there is none."""
+    """Read a run's ``outcome.json``; None while there is none."""
     try:
         document: dict[str, Any] = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

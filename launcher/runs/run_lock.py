@@ -1,4 +1,4 @@
-"""A run has one launcher at a time.
+"""The run lock: a run has one launcher at a time.
 
 In a SLURM job whose node is lost, the launcher there may live on, and keep its lock, long after SLURM has started
 the job again elsewhere: measured, minutes. The new start then puts a lock file of its own in the place of the old
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
 from ..console import say
-from ..process import LockOwner, current_owner, read_owner, take, write_owner
+from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 from ..slurm import JobStart, current_job_start, is_active, parse_start
 from .run_folder import LOCK
 from .stop_requests import clear_requests
@@ -25,8 +25,8 @@ _LOOK_SECONDS = 2.0
 _TRIES = 10
 
 
-class Hold:
-    """A lock that is held.
+class RunLock:
+    """A run lock that this process holds.
 
     Args:
         path: of the lock file.
@@ -39,22 +39,22 @@ class Hold:
         self._last_check = time.monotonic()
 
     def check(self) -> None:
-        """Go on only while the lock is the run's; a new start of the same SLURM job may have replaced it.
+        """Verify that the lock is still the run's; a new start of the same SLURM job may have replaced it.
 
         Raises:
-            RankLostError: it is another's.
+            RankLostError: another process owns the run.
         """
         if not _lies_at(self._descriptor, self._path):
             owner = read_owner(self._path) or "another process"
             raise RankLostError(
-                f"this attempt was given up: {owner} has taken the run over", "the run goes on there"
+                f"this attempt was given up: {owner} has taken the run over", "the run continues there"
             )
 
     def tick(self) -> None:
-        """``check``, now and then.
+        """Verify ownership every few seconds; may be called at any rate.
 
         Raises:
-            RankLostError: as ``check``.
+            RankLostError: another process owns the run.
         """
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
             self._last_check = time.monotonic()
@@ -62,11 +62,11 @@ class Hold:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Hold]:
-    """Be the only one that runs this run; the lock goes with the process, however it ends.
+def hold_run_lock(folder: Path) -> Iterator[RunLock]:
+    """Hold the run's lock; the kernel releases it when the process ends, however it ends.
 
     Raises:
-        UsageError: another process trains it.
+        UsageError: another process has the run.
     """
     path = folder / LOCK
     descriptor = _acquire(path)
@@ -74,7 +74,7 @@ def held(folder: Path) -> Iterator[Hold]:
         with file_named_in_errors(path):
             write_owner(descriptor, _current_owner(folder))
         clear_requests(folder)
-        yield Hold(path, descriptor)
+        yield RunLock(path, descriptor)
     finally:
         os.close(descriptor)
 
@@ -85,10 +85,10 @@ def _current_owner(folder: Path) -> LockOwner:
 
 
 def _acquire(path: Path) -> int:
-    """The locked file that lies at ``path``; the one that was there may be replaced while it is waited for."""
+    """Lock the file at ``path``, which may be replaced while it is waited for."""
     for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        taken = _take(descriptor)
+        taken = _try_lock(descriptor)
         if taken and _lies_at(descriptor, path):
             return descriptor
         owner = None if taken else read_owner(descriptor)
@@ -106,17 +106,17 @@ def _acquire(path: Path) -> int:
     )
 
 
-def _take(descriptor: int) -> bool:
-    """Where the process that says it has the lock does not run, it may be `launch status`, for an instant."""
-    if take(descriptor):
+def _try_lock(descriptor: int) -> bool:
+    """Try to lock; if the recorded owner does not run, `launch status` may have the lock, for an instant."""
+    if try_lock(descriptor):
         return True
     owner = read_owner(descriptor)
     lives = owner is not None and owner.is_here and owner.pid != os.getpid()
-    return not lives and take(descriptor, _LOOK_SECONDS)
+    return not lives and try_lock(descriptor, _LOOK_SECONDS)
 
 
 def _was_given_up(owner: LockOwner, mine: JobStart | None) -> bool:
-    """Whether SLURM itself says that the holder's time is over: its job was started again, or has ended."""
+    """Whether SLURM says that the holder's time is over: its job was started again, or has ended."""
     theirs = parse_start(owner.start_of_job)
     if mine is None or theirs is None:
         return False
@@ -126,10 +126,10 @@ def _was_given_up(owner: LockOwner, mine: JobStart | None) -> bool:
 
 
 def _replace(path: Path) -> int:
-    """A new file, locked before anybody can see it, in the place of the old one."""
+    """Put a new file, locked before anybody can see it, in the place of the old one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    if not take(descriptor):
+    if not try_lock(descriptor):
         raise UsageError(f"{temporary}: another process has this file locked", "start the run again")
     with atomic_replacement(path, temporary):
         write_owner(descriptor, _current_owner(path.parent))
@@ -137,7 +137,7 @@ def _replace(path: Path) -> int:
 
 
 def _lies_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one under its name; opened anew, since NFS remembers names for a while."""
+    """Whether an open file is still the one at its path; opened anew, since NFS caches names for a while."""
     mine = os.fstat(descriptor)
     try:
         other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

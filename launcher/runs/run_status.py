@@ -1,4 +1,4 @@
-"""How runs are doing, from their folders alone: who holds the lock, the outcome, and the end of the record."""
+"""The status of runs, from their folders alone: who holds the lock, the outcome, and the end of the record."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Status:
-    """One run, now."""
+    """The status of one run."""
 
     folder: Path
     status: str
     """``running``, ``stopping``, ``done``, ``failed`` or ``stopped``; jobs that wait for a node are ``queued``."""
     owner: LockOwner | None
-    """The launcher that holds it; None where none does, or it does not say who it is."""
+    """The launcher that has it; None if none has, or it does not say who it is."""
     outcome: Mapping[str, Any]
-    """Empty while there is none."""
+    """The content of ``outcome.json``; empty while there is none."""
     epoch: int
     """Epochs that are over."""
     step: int
@@ -41,7 +41,7 @@ class Status:
     updated: float
     """When something was last written, in seconds since the epoch."""
     slurm: Mapping[str, Any] = field(default_factory=dict)
-    """What SLURM says of the run's jobs; empty for a run that was not submitted, or while nobody has asked."""
+    """What SLURM says of the run's jobs; empty for a run that was not submitted, or while SLURM was not asked."""
 
     @property
     def is_over(self) -> bool:
@@ -55,17 +55,17 @@ class Status:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether ``launch resume`` would take it up."""
+        """Whether ``launch resume`` would continue it."""
         begun_or_sent = any((self.folder / name).is_file() for name in ("spec.json", "job.json"))
         return self.status in ("failed", "stopped") and begun_or_sent
 
     @property
     def gave_up(self) -> str:
-        """Why no further job goes on with it by itself; empty where one does, or none was ever to."""
+        """Why no further job continues it; empty if one does, or none was ever meant to."""
         return str(self.outcome.get("gave_up") or "") if self.is_over else ""
 
     def to_json(self) -> dict[str, Any]:
-        """The run as ``launch status --json`` prints it."""
+        """Describe the run as ``launch status --json`` prints it."""
         owner = self.owner and {"pid": self.owner.pid, "host": self.owner.host, "user": self.owner.user}
         return {
             "run": self.folder.name,
@@ -87,11 +87,11 @@ class Status:
 
 
 def read_status(folder: Path, reach: int | None = None) -> Status:
-    """The state of one run.
+    """Read the status of one run.
 
     Args:
         folder: of the run.
-        reach: bytes of the record that are looked through from its end; all of it by default.
+        reach: how many bytes of the record are read from its end; all of it by default.
     """
     held = is_held(folder / LOCK)
     outcome = _read_json(folder / "outcome.json")
@@ -113,7 +113,7 @@ def read_status(folder: Path, reach: int | None = None) -> Status:
 
 
 def all_runs(root: Path) -> list[Status]:
-    """Every run in a folder, newest first. Only the ends of their records are read."""
+    """Read the status of every run in a folder, newest first, from the ends of their records."""
     try:
         with os.scandir(root) as entries:
             folders = [Path(entry.path) for entry in entries if entry.is_dir()]
@@ -128,7 +128,7 @@ def all_runs(root: Path) -> list[Status]:
 
 
 def attempts(folder: Path) -> list[int]:
-    """The numbers of a run's attempts, in order."""
+    """List the numbers of a run's attempts in order."""
     found = (_ATTEMPT.fullmatch(path.name) for path in folder.iterdir())
     return sorted(int(match[1]) for match in found if match)
 
@@ -147,7 +147,7 @@ class _Newest:
 
 
 def _newest(path: Path, reach: int | None) -> _Newest:
-    """Read backwards, until an epoch's row was found."""
+    """Read the record backwards until an epoch's row is found."""
     found, loss = _Newest(), None
     seen_step = seen_epoch = False
     for event in _backwards(path, reach):
@@ -167,7 +167,7 @@ def _newest(path: Path, reach: int | None) -> _Newest:
 
 
 def _backwards(path: Path, reach: int | None) -> Iterator[dict[str, Any]]:
-    """Events from the newest on; a last line that is still being written, and any that is damaged, left out."""
+    """Yield events, newest first, except for lines that are damaged or still being written."""
     try:
         file = path.open("rb")
     except OSError:
@@ -213,14 +213,14 @@ def _written(path: Path) -> float:
         return 0.0
 
 
-def age(seconds: float) -> str:
-    """``12 s``, ``5 min``, ``3 h``, ``9 d``."""
+def format_age(seconds: float) -> str:
+    """Format a time span as ``12 s``, ``5 min``, ``3 h`` or ``9 d``."""
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{max(0, int(seconds))} s"
 
 
-def since(status: Status) -> str:
-    """How long ago something was last written."""
-    return age(time.time() - status.updated)
+def format_age_of(status: Status) -> str:
+    """Format how long ago something was last written."""
+    return format_age(time.time() - status.updated)

@@ -1,4 +1,4 @@
-"""What people ask of a run that SLURM has: its jobs are ended by SLURM, from any machine that reaches it."""
+"""Cancelling the jobs of a submitted run, from any machine that reaches SLURM."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from ...data.common import UsageError
 from ..console import best_effort, say
 from ..slurm import note_job
-from .slurm_status import asked, is_submitted, is_waiting, live_jobs
+from .slurm_status import is_submitted, is_waiting, live_jobs, query_jobs_or_raise
 
 
-def withdraw(folder: Path, *, why: str) -> list[str]:
-    """Cancel the jobs of a run that have not begun, so that nothing goes on after the present one.
+def cancel_pending_jobs(folder: Path, *, why: str) -> list[str]:
+    """Cancel the jobs of a run that have not begun, so that nothing follows the current one.
 
     Args:
         folder: of the run.
-        why: who asked, for the job log.
+        why: the reason, for the job log.
 
     Returns:
         Their numbers.
@@ -25,7 +25,9 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     """
     from ..slurm import slurm_client
 
-    waiting = [job.id for job in live_jobs(folder, asked(folder.name, [folder])) if is_waiting(job)]
+    waiting = [
+        job.id for job in live_jobs(folder, query_jobs_or_raise(folder.name, [folder])) if is_waiting(job)
+    ]
     for job in waiting:
         slurm_client.cancel(job)
         with best_effort():
@@ -33,15 +35,15 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     return waiting
 
 
-def cancel(folder: Path) -> bool:
-    """Cancel every job of a run, those that wait first, or one of them would begin; whether there was any.
+def cancel_jobs(folder: Path) -> bool:
+    """Cancel every job of a run, waiting ones first, since one of them would begin; whether there was any.
 
     Raises:
         MachineError: SLURM could not be asked, or refused.
     """
     from ..slurm import slurm_client
 
-    jobs = live_jobs(folder, asked(folder.name, [folder]))
+    jobs = live_jobs(folder, query_jobs_or_raise(folder.name, [folder]))
     for job in sorted(jobs, key=lambda job: not is_waiting(job)):
         slurm_client.cancel(job.id)
         with best_effort():
@@ -53,7 +55,7 @@ def cancel(folder: Path) -> bool:
 
 
 def refuse_live_jobs(folder: Path, otherwise: str) -> None:
-    """Go on only where SLURM has no job of a run.
+    """Refuse to act on a run while SLURM has a job of it.
 
     Args:
         folder: of the run.
@@ -63,7 +65,7 @@ def refuse_live_jobs(folder: Path, otherwise: str) -> None:
         UsageError: a job of it waits or runs.
         MachineError: SLURM does not answer.
     """
-    if live := live_jobs(folder, asked(folder.name, [folder])):
+    if live := live_jobs(folder, query_jobs_or_raise(folder.name, [folder])):
         raise UsageError(
             f"{folder.name} has job {live[0].id}, which is {live[0].state}",
             f"end it first with `launch stop {folder.name}`, {otherwise}",
@@ -71,7 +73,7 @@ def refuse_live_jobs(folder: Path, otherwise: str) -> None:
 
 
 def refuse_if_queued(folder: Path) -> None:
-    """Before a run is trained on this machine: one that was submitted may still be SLURM's.
+    """Refuse to train a submitted run on this machine while SLURM has a job of it.
 
     Raises:
         UsageError: a job of it waits or runs.
@@ -82,7 +84,7 @@ def refuse_if_queued(folder: Path) -> None:
     from ..slurm import has_slurm
 
     if has_slurm():
-        refuse_live_jobs(folder, "or let SLURM go on with it")
-        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now goes on here"])
+        refuse_live_jobs(folder, "or let SLURM continue it")
+        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now continues here"])
     else:
         say([f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"])

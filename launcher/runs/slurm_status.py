@@ -1,6 +1,6 @@
-"""What SLURM says of a run's jobs, beside what the run folder says; where the two disagree, both are told.
+"""The status of submitted runs: what SLURM says of their jobs and what their folders say; both, where they disagree.
 
-Nothing here looks at a process: the jobs of a run are seen alike from every login node.
+Nothing here looks at a process: the jobs of a run look the same from every login node.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..slurm import JOB, find_unanswered, is_job, is_job_of_run, job_names, read
 from .run_folder import is_run
 from .run_status import Status, read_status
 
-if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
+if TYPE_CHECKING:  # it imports pydantic, which is not needed without a SLURM run
     from ..slurm import JobAccounting, QueuedJob
 
-_LONG_PATIENCE_SECONDS = 30.0  # whoever ends jobs has to know of them
+_LONG_PATIENCE_SECONDS = 30.0  # to end jobs, one has to know of them
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
 _KNOWN_JOBS = 4  # of a run: the newest ones; older ones are over
 _WAITING = (
@@ -45,26 +45,26 @@ _FITTING = {
         "DEADLINE",
     ),
 }
-"""States of a job that is over which fit the run's own outcome."""
+"""States of an ended job that agree with the run's own outcome."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What SLURM said when it was asked once for many jobs."""
+class QueueSnapshot:
+    """SLURM's answer to one query for many jobs."""
 
     jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
     accounts: Mapping[str, JobAccounting] = field(default_factory=dict)
-    """From sacct, of jobs that the queue has forgotten."""
+    """What sacct says of jobs that the queue has forgotten."""
     problem: str = ""
-    """Why the queue could not be asked; empty where it could."""
+    """Why the queue could not be asked; empty if it could."""
 
     def of(self, run: Path, job: str) -> QueuedJob | None:
-        """A run's job; None where the queue has forgotten it, or gave its number to another's."""
+        """Find a run's job; None if the queue has forgotten it, or gave its number to another one."""
         found = self.jobs.get(job)
         return found if found is not None and is_job_of_run(run, job, found.workdir) else None
 
     def account(self, run: Path, job: str) -> str:
-        """The state of a run's job that the queue has forgotten; empty where it is not told."""
+        """Find the state of a run's job that the queue has forgotten; empty if sacct does not say."""
         found = self.accounts.get(job)
         return found.state if found is not None and is_job_of_run(run, job, found.workdir) else ""
 
@@ -75,7 +75,7 @@ def is_submitted(folder: Path) -> bool:
 
 
 def jobs_of(folder: Path) -> list[str]:
-    """The jobs that were submitted for a run, oldest first."""
+    """List the jobs that were submitted for a run, oldest first."""
     told = [
         str(event["job"])
         for event in read_jobs(folder)
@@ -85,7 +85,7 @@ def jobs_of(folder: Path) -> list[str]:
 
 
 def _cancelled_chained_jobs(folder: Path) -> set[str]:
-    """Jobs that waited behind another, were not needed, and were withdrawn: they say nothing about the run."""
+    """Find jobs that waited behind another and were cancelled unused: they say nothing about the run."""
     told: dict[str, set[str]] = {}
     for event in read_jobs(folder):
         kind = "chained" if event.get("after") else str(event.get("event"))
@@ -95,21 +95,23 @@ def _cancelled_chained_jobs(folder: Path) -> set[str]:
     }
 
 
-def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS) -> Answer:
-    """One question for the jobs of all these runs; a queue that does not answer in time is no error here.
+def query_jobs(
+    folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS
+) -> QueueSnapshot:
+    """Ask SLURM once for the jobs of all these runs; a queue that does not answer in time is no error here.
 
     Args:
-        folders: of the runs; those that were not submitted are passed over.
-        accounts: ask sacct, too, for jobs that the queue does not know any more.
+        folders: of the runs; those that were not submitted are skipped.
+        accounts: whether to ask sacct for jobs that the queue has forgotten.
         timeout: seconds.
     """
     runs = [folder for folder in folders if is_submitted(folder)]
     try:
         _find_sent(runs, timeout)
         ids = [(run, job) for run in runs for job in jobs_of(run)[-_KNOWN_JOBS:]]
-        known = Answer(_queue([job for _, job in ids], timeout))
+        known = QueueSnapshot(_queue([job for _, job in ids], timeout))
     except LockstepError as error:
-        return Answer(problem=error.message.split("\n")[-1])
+        return QueueSnapshot(problem=error.message.split("\n")[-1])
     forgotten = [job for run, job in ids if known.of(run, job) is None] if accounts else []
     if not forgotten:
         return known
@@ -122,7 +124,7 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
 
 
 def _find_sent(runs: list[Path], timeout: float) -> None:
-    """Note the jobs whose submitter could not: it was killed, or heard no answer."""
+    """Record jobs whose submitter could not: it was killed, or got no answer."""
     if pending := find_unanswered(runs):
         from ..slurm import slurm_client
 
@@ -137,13 +139,13 @@ def _queue(ids: list[str], timeout: float) -> dict[str, QueuedJob]:
     return slurm_client.jobs(ids, timeout)
 
 
-def asked(name: str, folders: Iterable[Path]) -> Answer:
-    """What SLURM says of the jobs of these runs: to end jobs one has to know of them.
+def query_jobs_or_raise(name: str, folders: Iterable[Path]) -> QueueSnapshot:
+    """Ask SLURM for the jobs of these runs, and insist on an answer: to end jobs, one has to know of them.
 
     Raises:
         MachineError: it does not answer.
     """
-    answer = ask(folders, timeout=_LONG_PATIENCE_SECONDS)
+    answer = query_jobs(folders, timeout=_LONG_PATIENCE_SECONDS)
     if answer.problem:
         raise MachineError(
             f"{name}: SLURM could not be asked for its jobs: {answer.problem}",
@@ -153,14 +155,14 @@ def asked(name: str, folders: Iterable[Path]) -> Answer:
 
 
 def statuses(folders: Iterable[Path], *, accounts: bool = False) -> tuple[dict[Path, Status], str]:
-    """Those of these that are runs, as their folders and SLURM say; and why SLURM could not be asked."""
+    """Read the status of those folders that are runs, and why SLURM could not be asked."""
     found = [read_status(folder) for folder in folders if is_run(folder)]
-    answer = ask((run.folder for run in found), accounts=accounts)
+    answer = query_jobs((run.folder for run in found), accounts=accounts)
     return {run.folder: merge_job_status(run, answer) for run in found}, answer.problem
 
 
-def merge_job_status(found: Status, answer: Answer) -> Status:
-    """The status of a run in the light of what SLURM says; unchanged for one that was not submitted."""
+def merge_job_status(found: Status, answer: QueueSnapshot) -> Status:
+    """Merge what SLURM says into the status of a run; a run that was not submitted is unchanged."""
     if not is_submitted(found.folder):
         return found
     spare = _cancelled_chained_jobs(found.folder)
@@ -190,7 +192,7 @@ def merge_job_status(found: Status, answer: Answer) -> Status:
 
 
 def _current(queued: list[QueuedJob]) -> QueuedJob | None:
-    """The job that runs, else the first that waits, else the newest that is over."""
+    """Choose the job that runs, else the first that waits, else the newest that has ended."""
     for states in (_ACTIVE, _WAITING):
         for job in queued:
             if job.state in states:
@@ -209,7 +211,7 @@ def _was_withdrawn(found: Status, current: QueuedJob | None, ids: list[str]) -> 
     return "started" not in told and (by_slurm or "cancelled" in told)
 
 
-def _status(found: Status, current: QueuedJob | None, answer: Answer, folder: Path) -> str:
+def _status(found: Status, current: QueuedJob | None, answer: QueueSnapshot, folder: Path) -> str:
     if not found.is_over or found.status == "done":
         return found.status
     if answer.problem:
@@ -222,7 +224,7 @@ def _status(found: Status, current: QueuedJob | None, answer: Answer, folder: Pa
 
 
 def _told_by_folder(found: Status, folder: Path) -> str:
-    """What can be said of a run without an outcome when nobody else can be asked."""
+    """Judge a run without an outcome by its folder alone."""
     if found.outcome:
         return found.status
     newest = {str(event.get("job")): str(event.get("event")) for event in read_jobs(folder)}
@@ -231,8 +233,8 @@ def _told_by_folder(found: Status, folder: Path) -> str:
     return "queued" if any(event == "submitted" for event in newest.values()) else found.status
 
 
-def _disagreement(found: Status, state: str, ids: list[str], answer: Answer) -> str:
-    """Where SLURM and the run folder tell different stories; empty where they do not."""
+def _disagreement(found: Status, state: str, ids: list[str], answer: QueueSnapshot) -> str:
+    """Describe how SLURM and the run folder disagree; empty if they do not."""
     state = state.split("+", maxsplit=1)[0]
     alive = state in (*_WAITING, *_ACTIVE)
     if answer.problem or not ids:
@@ -248,8 +250,8 @@ def _disagreement(found: Status, state: str, ids: list[str], answer: Answer) -> 
     return ""
 
 
-def words(found: Status) -> list[str]:
-    """What ``launch status RUN`` says of the jobs."""
+def describe_job(found: Status) -> list[str]:
+    """Describe a run's jobs for ``launch status RUN``."""
     facts = found.slurm
     if not facts:
         return []
@@ -270,12 +272,12 @@ def words(found: Status) -> list[str]:
     line += f", requeued {count} time{'s' * (count > 1)}" if count else ""
     lines = [line]
     if facts["next"]:
-        lines.append(f"job {facts['next']} waits to go on after it")
+        lines.append(f"job {facts['next']} waits to continue after it")
     return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
 
 
 def job_summary(found: Status) -> str:
-    """``12 PENDING (Resources)``, ``12 FAILED, gave up``; a ! where SLURM and the run disagree."""
+    """Summarize the job: ``12 PENDING (Resources)``, ``12 FAILED, gave up``; ``!`` if SLURM and the run disagree."""
     facts = found.slurm
     if not facts:
         return ""
@@ -291,8 +293,8 @@ def _known(facts: Mapping[str, Any]) -> list[str]:
     return [f"its newest job is {facts['job']}"] if facts["job"] else []
 
 
-def live_jobs(folder: Path, answer: Answer) -> list[QueuedJob]:
-    """The run's jobs that wait or run."""
+def live_jobs(folder: Path, answer: QueueSnapshot) -> list[QueuedJob]:
+    """List the run's jobs that wait or run."""
     known = (answer.of(folder, job) for job in jobs_of(folder))
     return [job for job in known if job is not None and job.state in (*_WAITING, *_ACTIVE)]
 

@@ -1,4 +1,4 @@
-"""What people ask of a run while it runs: a file that ``launch stop`` writes and the run's supervisor takes.
+"""Requests to a running run: a file that ``launch stop`` writes and the run's supervisor takes.
 
 It works from any machine that sees the run folder, and needs no signal.
 """
@@ -16,43 +16,43 @@ from typing import Any, Literal, get_args
 
 from ...data.common import user_name, write_json
 
-What = Literal["stop", "checkpoint"]
+RequestKind = Literal["stop", "checkpoint"]
 _ASKED = "request.json"
 _TAKEN = "request.taken.json"
 
 
 @dataclass(frozen=True)
-class Request:
-    """One wish."""
+class StopRequest:
+    """A request to stop, or to write a checkpoint."""
 
-    what: What
+    what: RequestKind
     time: float
     """In seconds since the epoch."""
     by: str
     """Who asked, in words."""
 
 
-def write_request(folder: Path, what: What, by: str = "") -> Request:
-    """Ask the run in ``folder``; a wish to stop is not replaced by one for a checkpoint, which stopping writes too.
+def write_request(folder: Path, what: RequestKind, by: str = "") -> StopRequest:
+    """Write a request; one to stop is not replaced by one for a checkpoint, which stopping writes as well.
 
     Args:
         folder: of the run.
-        what: is wanted.
+        what: to ask for.
         by: who asks, in words; this user and process by default.
     """
     waiting = _read(folder / _ASKED)
     if waiting is not None and waiting.what == "stop":
         return waiting
     me = f"{user_name(os.getuid())} on {platform.node()} (process {os.getpid()})"
-    request = Request(what, time.time(), by or me)
+    request = StopRequest(what, time.time(), by or me)
     write_json(folder / _ASKED, asdict(request))
     return request
 
 
-def take_request(folder: Path) -> Request | None:
-    """The wish that waits, once: whoever takes it has to fulfil it. None where there is none, or it is unreadable.
+def take_request(folder: Path) -> StopRequest | None:
+    """Take the pending request, once: whoever takes it has to fulfil it. None if there is none, or it is unreadable.
 
-    Costs one failed call where nothing waits; a supervisor may call it on every tick.
+    Costs one failed system call if nothing is pending, so a supervisor may call it on every tick.
     """
     try:
         (folder / _ASKED).rename(folder / _TAKEN)
@@ -61,24 +61,24 @@ def take_request(folder: Path) -> Request | None:
     return _read(folder / _TAKEN)
 
 
-def waits(folder: Path) -> bool:
-    """Whether a wish has not been taken yet."""
+def is_request_pending(folder: Path) -> bool:
+    """Whether a request has not been taken yet."""
     return (folder / _ASKED).exists()
 
 
 def record_stop_reason(folder: Path, by: str) -> None:
-    """Tell ``launch status`` that the run is stopping for a reason that was no file: a signal, a time limit."""
-    write_json(folder / _TAKEN, asdict(Request("stop", time.time(), by)))
+    """Record that the run is stopping for another reason than a request: a signal, a time limit."""
+    write_json(folder / _TAKEN, asdict(StopRequest("stop", time.time(), by)))
 
 
 def is_stopping(folder: Path) -> bool:
-    """Whether the run was asked to stop since its launcher holds it."""
+    """Whether the run was asked to stop since its launcher took the lock."""
     requests = (_read(folder / name) for name in (_ASKED, _TAKEN))
     return any(request is not None and request.what == "stop" for request in requests)
 
 
 def read_stop_reason(folder: Path) -> str | None:
-    """Who or what made the last attempt stop; None where nothing did."""
+    """Read who or what made the last attempt stop; None if nothing did."""
     taken = _read(folder / _TAKEN)
     return taken.by if taken is not None and taken.what == "stop" else None
 
@@ -89,9 +89,9 @@ def clear_requests(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Request | None:
+def _read(path: Path) -> StopRequest | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if document["what"] in get_args(What):
-            return Request(document["what"], float(document["time"]), str(document["by"]))
+        if document["what"] in get_args(RequestKind):
+            return StopRequest(document["what"], float(document["time"]), str(document["by"]))
     return None

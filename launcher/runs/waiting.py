@@ -1,4 +1,4 @@
-"""Waiting for something that others do."""
+"""Waiting for what other processes do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from ...data.common import MachineError
 from ..process import is_held
 from .run_folder import LOCK
-from .stop_requests import is_stopping, waits, write_request
+from .stop_requests import is_request_pending, is_stopping, write_request
 
 
-def until(reached: Callable[[], bool], wait: float, every: float = 0.05) -> bool:
-    """Look again and again; whether it came true within ``wait`` seconds."""
+def wait_until(reached: Callable[[], bool], wait: float, every: float = 0.05) -> bool:
+    """Wait until a condition holds; False if it does not within ``wait`` seconds."""
     deadline = time.monotonic() + wait
     while not reached():
         if time.monotonic() >= deadline:
@@ -31,15 +31,15 @@ def has_stopped(folder: Path) -> bool:
     held = is_held(folder / LOCK)
     if held and not is_stopping(folder):
         write_request(folder, "stop")
-    return not (held or waits(folder))
+    return not (held or is_request_pending(folder))
 
 
 @contextmanager
-def though(*, is_asked: bool) -> Iterator[None]:
-    """Where SLURM fails, say what happens all the same.
+def explain_slurm_failure(*, is_asked: bool) -> Iterator[None]:
+    """Add to an error of SLURM's what happens all the same.
 
     Args:
-        is_asked: whether what runs of it has been left the wish to stop.
+        is_asked: whether what runs was asked to stop.
     """
     try:
         yield

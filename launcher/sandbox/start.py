@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import MachineError, Process, UsageError, descendants, process_start_time
-from ..process import is_held, kill_processes, take
+from ..process import is_held, kill_processes, try_lock
 from ..slurm import (
     CONF,
     SandboxRecord,
@@ -69,7 +69,7 @@ def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> SandboxRec
         down(folder)
     _make_room(folder)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not take(lock):
+    if not try_lock(lock):
         os.close(lock)
         raise UsageError(f"{folder}: a sandbox is being started here", "wait for it")
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
 from ..console import print_failure_card, say
-from ..machine import Reservation, World, reserved
+from ..machine import Reservation, World, reserve_gpus
 from ..nodes import (
     SingleNode,
     await_message,
@@ -23,7 +23,7 @@ from ..nodes import (
 )
 from ..options import NodeOptions, SupervisionOptions
 from ..process import user_umask
-from ..runs import Hold, create_run, held, program_stem, runs_root
+from ..runs import RunLock, create_run, hold_run_lock, program_stem, runs_root
 from ..supervisor import (
     AgentStart,
     Launch,
@@ -67,13 +67,13 @@ def run(request: ScriptRequest) -> int:
     source = read_source(request.argv)
     request.nodes.check()
     _refuse_strangers(request)
-    with reserved(request.gpus, request.cpu, request.name or "") as reservation:
+    with reserve_gpus(request.gpus, request.cpu, request.name or "") as reservation:
         if not request.nodes.is_leader:
             return _follow(request, reservation, source)
         folder = request.folder or create_run(request.name, request.stem)
         reservation.name(folder.name)
         with (
-            held(folder) as run_lock,
+            hold_run_lock(folder) as run_lock,
             lead_nodes(request.nodes, folder, "run", reservation.world, shared=False) as session,
         ):
             write_json(folder / "run.json", _describe(request, session.world))
@@ -158,7 +158,7 @@ def _launch(
     world: World,
     source: str,
     inherited_descriptors: tuple[int, ...],
-    run_lock: Hold | None,
+    run_lock: RunLock | None,
     peers: SingleNode,
 ) -> tuple[Launch, Script]:
     """Start the agent of this node; what it is to launch."""

@@ -10,7 +10,7 @@ from ...data.common import STOPPED, LockstepError
 from ..console import say
 from ..failures import AttemptEnd, diagnose_failure
 from ..machine import World
-from ..runs import Hold, record_stop_reason, take_request
+from ..runs import RunLock, record_stop_reason, take_request
 from ..supervisor import LiveView, Workload
 
 _SIGNALLED = 128
@@ -52,7 +52,7 @@ class Script(Workload):
     requires_done = False
 
     def __init__(
-        self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, run_lock: Hold | None
+        self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, run_lock: RunLock | None
     ) -> None:
         self._folder = folder
         self._order = order

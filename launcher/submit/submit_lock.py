@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..console import say
-from ..process import current_owner, read_owner, take, write_owner
+from ..process import current_owner, read_owner, try_lock, write_owner
 from ..slurm import slurm_folder
 
 _LOCK = "submit.lock"
@@ -47,11 +47,11 @@ def hold_submit_lock(folder: Path, patience: float = _PATIENCE_SECONDS) -> Itera
 
 
 def _wait(folder: Path, descriptor: int, patience: float) -> None:
-    if take(descriptor, min(patience, _SOON_SECONDS)):
+    if try_lock(descriptor, min(patience, _SOON_SECONDS)):
         return
     who = read_owner(descriptor) or "another process"
     say([f"note: {who} submits {folder.name}; waiting for it"])
-    if not take(descriptor, patience):
+    if not try_lock(descriptor, patience):
         raise UsageError(
             f"{folder.name}: {who} still submits it", f"`launch status {folder.name}` says what was sent"
         )

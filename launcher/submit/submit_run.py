@@ -11,7 +11,7 @@ from typing import Any
 from ...data.common import UsageError
 from ..config import ResolvedConfig, printable, to_yaml
 from ..console import put, put_json, say
-from ..runs import LOCK, create_run, held, program_stem, safe_stem
+from ..runs import LOCK, create_run, hold_run_lock, program_stem, safe_stem
 from ..slurm import find_secret_option, looks_like_token
 from .dry_run import dry_run_listing
 from .job_plan import JobPlan, check_setup, plan_job
@@ -63,8 +63,8 @@ def submit(request: SubmitRequest) -> int:
 
 @contextmanager
 def _prepared(folder: Path) -> Iterator[None]:
-    """Hold the folder until a run is in it; a process that is killed before leaves the name free."""
-    with held(folder):
+    """RunLock the folder until a run is in it; a process that is killed before leaves the name free."""
+    with hold_run_lock(folder):
         yield
         (folder / LOCK).unlink()
 

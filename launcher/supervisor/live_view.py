@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..console import LineMerger, plain, spans
+from ..console import LineMerger, describe_ranks, strip_control_characters
 from .rank_outputs import ERR, OUT
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
@@ -55,7 +55,10 @@ class LiveView:
     def _say(self, rank: int, line: bytes) -> None:
         """Hold a line back for a moment: other ranks may say the same."""
         self._merger.feed(
-            rank, plain(line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace"))
+            rank,
+            strip_control_characters(
+                line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace")
+            ),
         )
 
     def tick(self, notes: list[str]) -> None:
@@ -69,8 +72,8 @@ class LiveView:
         self._fresh.append((now, self._merger.fresh))
         while self._fresh and (everything or now - self._fresh[0][0] > _TOGETHER_SECONDS):
             self._fresh.popleft()
-        for text, ranks in self._merger.ready(keep=sum(count for _, count in self._fresh)):
-            self._line(f"[{spans(ranks)}] {text}")
+        for text, ranks in self._merger.ready(max_waiting=sum(count for _, count in self._fresh)):
+            self._line(f"[{describe_ranks(ranks)}] {text}")
 
     def _line(self, text: str) -> None:
         start = "\n" if self._in_line else ""

@@ -79,7 +79,7 @@ class Supervisor:
 
     def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
         family.become_subreaper()
-        family.spare(child.pid for child in descendants(os.getpid()))
+        family.exclude_from_run(child.pid for child in descendants(os.getpid()))
         self._requires_done = requires_done
         self._peers = peers
         self._attempt = start.log.parent
@@ -119,7 +119,7 @@ class Supervisor:
         environment = {
             **thread_environment(start.threads),
             **start.environment,
-            family.MARK: self._mark,
+            family.RUN_MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
         }
         if name := interface_of(self._peers.address if self._peers.is_leader else self._peers.local_address):
@@ -358,7 +358,8 @@ class Supervisor:
             mine.send_signal(signal.SIGKILL)
         if self._agent.returncode is None:
             self._agent.wait()
-        strays = set if mine else family.orphans  # of an agent that was killed; else they have ended below it
+        # Strays are those of an agent that was killed; else they have ended below it.
+        strays = set if mine else family.orphaned_processes
         family.kill_processes(
             lambda: (
                 family.processes_with_mark(self._mark)

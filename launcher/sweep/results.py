@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError, closest_name, write_text
-from ..console import figure, put, put_json
+from ..console import format_metric, put, put_json
 from ..runs import Status, job_summary
 from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
@@ -173,9 +173,9 @@ def _cells(results: Results, row: Row) -> list[str]:
     found = row.metrics
     cells = [point.run, *point.values.values(), point.status]
     cells += [f"{point.found.epoch:,}" if point.found else ""]
-    cells += [figure(name, found[name]) if name in found else "" for name in results.metrics]
+    cells += [format_metric(name, found[name]) if name in found else "" for name in results.metrics]
     if results.main:
-        best = "" if row.best is None else figure(results.main, row.best)
+        best = "" if row.best is None else format_metric(results.main, row.best)
         cells += [best, "" if row.epoch is None else str(row.epoch)]
     if results.sweep.slurm:
         cells += [job_summary(point.found) if point.found else ""]
@@ -210,7 +210,7 @@ def _verdict(results: Results) -> list[str]:
     sweep, name, points = results.sweep, results.sweep.folder.name, results.points
     found = []
     if (best := results.winner) is not None:
-        value = figure(results.main, best.best)
+        value = format_metric(results.main, best.best)
         where = sweep.words(best.point.index)
         found.append(
             f"best: {best.point.run} ({where}), {results.main.replace('/', ' ')} {value}, epoch {best.epoch}"

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import IO, Any
 
 from ..console import say
-from ..runs import held, is_run, read_status, take_request
+from ..runs import hold_run_lock, is_run, read_status, take_request
 from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -38,7 +38,7 @@ def run_points(sweep: Sweep, launch: dict[str, Any], ended: Callable[[], None], 
     Returns:
         The exit status where the sweep was interrupted; None where it went through.
     """
-    with held(sweep.folder), _PointRunner(sweep, launch).listening() as runner:
+    with hold_run_lock(sweep.folder), _PointRunner(sweep, launch).listening() as runner:
         for point in points_of(sweep):
             if runner.stopped:
                 break

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from ...data.common import LockstepError, MachineError
 from ..console import best_effort, say
-from ..runs import ask, asked, has_stopped, is_run, is_waiting, live_jobs, though, until, write_request
+from ..runs import (
+    explain_slurm_failure,
+    has_stopped,
+    is_run,
+    is_waiting,
+    live_jobs,
+    query_jobs,
+    query_jobs_or_raise,
+    wait_until,
+    write_request,
+)
 from ..slurm import note_job
 from .sweep_folder import Sweep, overall, points_of
 
@@ -29,7 +39,7 @@ def cancel_sweep(sweep: Sweep) -> int:
     jobs = _jobs(sweep, points)
     _withdraw(jobs, "launch cancel", waiting=True)  # first, or one of them would begin
     _withdraw(jobs, "launch cancel", waiting=False)
-    if not until(lambda: _are_over(points), _CANCEL_SECONDS, _EVERY_SECONDS):
+    if not wait_until(lambda: _are_over(points), _CANCEL_SECONDS, _EVERY_SECONDS):
         raise MachineError(
             f"{sweep.folder.name}: SLURM has not ended all of its jobs within {_CANCEL_SECONDS:g} s",
             f"`launch status {sweep.folder.name}` says more",
@@ -49,7 +59,7 @@ def stop_sweep(sweep: Sweep, wait: float) -> int:
     running = [point for point, found in jobs.items() if not all(map(is_waiting, found))]
     for point in running:
         write_request(point, "stop")
-    with though(is_asked=bool(running)):
+    with explain_slurm_failure(is_asked=bool(running)):
         _withdraw(jobs, "launch stop", waiting=True)
     late = list(running)
 
@@ -57,7 +67,7 @@ def stop_sweep(sweep: Sweep, wait: float) -> int:
         late[:] = [point for point in late if not has_stopped(point)]
         return not late
 
-    if not until(ended, wait):
+    if not wait_until(ended, wait):
         raise LockstepError(
             f"{sweep.folder.name}: {', '.join(point.name for point in late)} not ended within {wait:g} s",
             f"wait longer with --wait, or end them at once with `launch cancel {sweep.folder.name}`",
@@ -71,13 +81,13 @@ def _points(sweep: Sweep) -> list[Path]:
 
 def _jobs(sweep: Sweep, points: list[Path]) -> dict[Path, list[QueuedJob]]:
     """Return the jobs of each point that has any."""
-    answer = asked(sweep.folder.name, points)
+    answer = query_jobs_or_raise(sweep.folder.name, points)
     found = {point: live_jobs(point, answer) for point in points}
     return {point: jobs for point, jobs in found.items() if jobs}
 
 
 def _are_over(points: list[Path]) -> bool:
-    answer = ask(points)
+    answer = query_jobs(points)
     return not answer.problem and not any(live_jobs(point, answer) for point in points)
 
 

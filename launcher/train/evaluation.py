@@ -11,7 +11,7 @@ from ...data.config import DatasetInfo
 from ...training.config import RunSpec, read_spec
 from ..console import put, put_json, say
 from ..control import SupervisorPage
-from ..machine import reserved
+from ..machine import reserve_gpus
 from ..options import SupervisionOptions
 from ..runs import find_run
 from ..supervisor import Launch, next_attempt_folder
@@ -30,7 +30,7 @@ def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:
     cpu = 1 if devices_unset else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
     options = SupervisionOptions(request.supervision.hang_timeout)
-    with reserved(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
+    with reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
         world = reservation.world
         attempt = next_attempt_folder(folder, "eval")
         agent = worker_agent(attempt, world, reservation.descriptors)

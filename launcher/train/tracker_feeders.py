@@ -24,7 +24,7 @@ class TrackerFeeders:
 
     def start(self, attempt: Path) -> None:
         """Feed what the attempt in this folder logs; the record has been cut already."""
-        process_tree.spare(self._processes.start(attempt))
+        process_tree.exclude_from_run(self._processes.start(attempt))
 
     def leave(self) -> None:
         """Leave the feeders of an attempt that has failed to themselves: those of the next one wait for them."""

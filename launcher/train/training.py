@@ -11,7 +11,7 @@ from ..console import EpochTable
 from ..control import FollowerPage, HorizonControl
 from ..machine import World
 from ..nodes import FollowerPeers
-from ..runs import Hold
+from ..runs import RunLock
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
 from .tracker_feeders import TrackerFeeders
@@ -37,7 +37,7 @@ class Training(WorkerWorkload):
         self,
         folder: Path,
         plan: LaunchPlan,
-        run_lock: Hold,
+        run_lock: RunLock,
         rows: EpochTable,
         feeders: TrackerFeeders,
         submitted: SubmittedRun | None,
@@ -89,7 +89,7 @@ class Training(WorkerWorkload):
         take_ownership(self._folder, attempt.name)
         self._feeders.leave()
         rewind_run(self._folder, resume_point)
-        self._rows.turn()
+        self._rows.reopen()
         self._control.reset()
         return (
             f" from step {resume_point.step:,}"

@@ -12,9 +12,9 @@ from ...data.common import LockstepError, RankLostError, UsageError, write_json
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, print_failure_card, put, put_json, say
-from ..machine import Reservation, World, reserved
+from ..machine import Reservation, World, reserve_gpus
 from ..nodes import LeaderSession, await_message, join_as_follower, lead_nodes, wait_until_visible
-from ..runs import Hold, find_run, held, read_outcome, refuse_if_queued, runs_root
+from ..runs import RunLock, find_run, hold_run_lock, read_outcome, refuse_if_queued, runs_root
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
@@ -36,7 +36,7 @@ from .worker_workload import worker_agent
 
 def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Print the plan and start nothing."""
-    with reserved(request.gpus, request.cpu, keep=False) as reservation:
+    with reserve_gpus(request.gpus, request.cpu, hold_locks=False) as reservation:
         world = reservation.world
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
@@ -61,7 +61,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on another node than node 0, which decides everything."""
     folder = _folder_of(request)
     with (
-        reserved(request.gpus, request.cpu) as reservation,
+        reserve_gpus(request.gpus, request.cpu) as reservation,
         join_as_follower(
             request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
         ) as node,
@@ -87,7 +87,7 @@ def _folder_of(request: TrainRequest) -> Path:
 def _train_as_leader(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on node 0, or on the only node."""
     expected = _folder_of(request)
-    with reserved(request.gpus, request.cpu) as reservation:
+    with reserve_gpus(request.gpus, request.cpu) as reservation:
         if request.submitted is None:
             refuse_if_queued(expected)
             target = find_run_target(resolved, request.name, request.resume)
@@ -109,7 +109,7 @@ def _train_target(
 ) -> int:
     """Train in a folder that this process holds, together with the other nodes."""
     with (
-        held(target.folder) as run_lock,
+        hold_run_lock(target.folder) as run_lock,
         lead_nodes(request.nodes, target.folder, "train", reservation.world, shared=True) as session,
     ):
         failure = _supervise(target, resolved, request, reservation.descriptors, run_lock, session)
@@ -123,7 +123,7 @@ def _supervise(
     resolved: ResolvedConfig,
     request: TrainRequest,
     inherited_descriptors: tuple[int, ...],
-    run_lock: Hold,
+    run_lock: RunLock,
     session: LeaderSession,
 ) -> LockstepError | None:
     """Prepare the run while the agent starts, train, and see that there is an outcome."""
@@ -158,7 +158,7 @@ def _supervise(
 
 
 def _record(
-    folder: Path, failure: LockstepError | None, world: World, run_lock: Hold
+    folder: Path, failure: LockstepError | None, world: World, run_lock: RunLock
 ) -> LockstepError | None:
     """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
     try:
@@ -193,7 +193,7 @@ def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> 
         return failure.exit_status
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "stopped":
-        say([f"stopped after {outcome['steps']:,} steps; go on with `launch resume {folder.name}`"])
+        say([f"stopped after {outcome['steps']:,} steps; continue with `launch resume {folder.name}`"])
         return int(outcome["exit_code"])
     say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0

@@ -254,10 +254,10 @@ def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killab
 
 
 def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killable: Path) -> None:
-    from lockstep.launcher.runs.run_lock import held
+    from lockstep.launcher.runs.run_lock import hold_run_lock
 
     assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
-    with held(run_folder("killed")):
+    with hold_run_lock(run_folder("killed")):
         result = launch("resume", "killed", "--cpu", "1", cwd=killable)
     assert result.status == 2
     assert f"process {os.getpid()} of" in result.err

@@ -36,8 +36,8 @@ def step_event(number: int, epoch: int = 0, loss: float = 0.5) -> dict[str, Any]
 LOCK_HOLDER = """
 import sys
 from pathlib import Path
-from lockstep.launcher.runs.run_lock import held
-with held(Path(sys.argv[1])):
+from lockstep.launcher.runs.run_lock import hold_run_lock
+with hold_run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

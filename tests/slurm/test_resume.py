@@ -39,7 +39,7 @@ def test_it_goes_on_here_only_while_slurm_has_no_job_of_it(own: Path, launch: La
     slurm.cancel(sent["job"])
     done = launch(*longer)
     assert done.status == 0, done.err
-    assert "note: a was submitted, has no job in SLURM's queue, and now goes on here" in done.err
+    assert "note: a was submitted, has no job in SLURM's queue, and now continues here" in done.err
     assert "a goes on from step" in done.err
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.runs.slurm_status import Answer
+from lockstep.launcher.runs.slurm_status import Answer, QueueSnapshot
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import JobAccounting, QueuedJob
 
@@ -23,7 +23,7 @@ def submitted_run(name: str, *jobs: str, outcome: str | None = None) -> Path:
     return folder
 
 
-def queue_answer(*states: str, reason: str = "None", **accounts: str) -> Answer:
+def queue_answer(*states: str, reason: str = "None", **accounts: str) -> QueueSnapshot:
     """Jobs 1, 2, … in these states."""
     jobs = [
         QueuedJob(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")

@@ -19,7 +19,7 @@ from lockstep.launcher.check.verdicts import (
     judge_evaluation,
     judge_resume,
     judge_steps,
-    small,
+    shorten_config,
     without_validation,
 )
 from lockstep.training.check.finding import Finding, finding_from_json
@@ -98,7 +98,7 @@ def _facts(kind: Any, subset: str | None) -> DatasetInfo:
 
 
 def test_a_run_becomes_six_steps_with_one_checkpoint_before_the_kill() -> None:
-    config = small(RunConfig(), _facts("user", None), 2)
+    config = shorten_config(RunConfig(), _facts("user", None), 2)
     assert config.train.max_steps == STEPS
     assert config.train.epochs * EpochBatches(20, config.data.batch_size).steps >= STEPS
     assert (config.checkpoint.every_steps, config.checkpoint.every_epochs) == (CHECKPOINT, None)

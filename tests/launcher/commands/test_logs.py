@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.commands import logs
-from lockstep.launcher.console.line_merger import WINDOW, LineMerger, merged, ranks_in_words
+from lockstep.launcher.console.line_merger import WINDOW, LineMerger, format_ranks, merge_lines
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.slurm.job_log import note_job
 from tests.helpers.launch import LAUNCH, WATCHDOG
@@ -32,7 +32,7 @@ def _write(name: str, attempt: int, **texts: str) -> Path:
 
 
 def _show(name: str, *, rank: int | None = None, attempt: int | None = None) -> None:
-    assert logs.show(name, follow=False, rank=rank, attempt=attempt) == 0
+    assert logs.show_logs(name, follow=False, rank=rank, attempt=attempt) == 0
 
 
 def test_a_line_of_several_ranks_stands_there_once_with_their_ranks(
@@ -100,7 +100,7 @@ def test_a_long_log_is_shown_to_its_last_line(capsys: pytest.CaptureFixture[str]
 def test_lines_that_are_far_apart_are_shown_apart() -> None:
     zero = ["x", *(f"{n}" for n in range(3 * WINDOW))]
     one = [*(f"other {n}" for n in range(3 * WINDOW)), "x"]
-    assert [ranks for text, ranks in merged({0: zero, 1: one}) if text == "x"] == [[0], [1]]
+    assert [ranks for text, ranks in merge_lines({0: zero, 1: one}) if text == "x"] == [[0], [1]]
 
 
 @given(
@@ -122,7 +122,7 @@ def test_every_line_of_every_rank_is_there_as_often_as_it_was_written(
 
 
 def test_ranks_are_said_shortly() -> None:
-    assert [ranks_in_words(ranks) for ranks in ([0], [0, 2], [1, 2, 3, 7], [])] == ["0", "0,2", "1-3,7", ""]
+    assert [format_ranks(ranks) for ranks in ([0], [0, 2], [1, 2, 3, 7], [])] == ["0", "0,2", "1-3,7", ""]
 
 
 def _follow(*options: str) -> subprocess.Popen[str]:

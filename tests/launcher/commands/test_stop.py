@@ -18,7 +18,7 @@ from lockstep.data.common.errors import LockstepError, MachineError, UsageError
 from lockstep.launcher.commands import stop as ask
 from lockstep.launcher.process.lock_owner import current_owner, write_owner
 from lockstep.launcher.runs.run_status import read_status
-from lockstep.launcher.runs.slurm_status import Answer
+from lockstep.launcher.runs.slurm_status import QueueSnapshot
 from lockstep.launcher.slurm import slurm_client
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import QueuedJob, SlurmError
@@ -34,10 +34,10 @@ WITH_CHILD = DEAF.replace(
 TAKER = """
 import json, sys, time
 from pathlib import Path
-from lockstep.launcher.runs.run_lock import held
+from lockstep.launcher.runs.run_lock import hold_run_lock
 from lockstep.launcher.runs.stop_requests import take_request
 folder = Path(sys.argv[1])
-with held(folder):
+with hold_run_lock(folder):
     print("held", flush=True)
     while True:
         request = take_request(folder)
@@ -53,7 +53,7 @@ with held(folder):
 def test_a_launcher_that_obeys_is_ended_by_sigterm(capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run("first", step_event(5))
     with locked_by_another(folder) as process:
-        assert ask.cancel("first", 60) == 0
+        assert ask.cancel_run("first", 60) == 0
         assert process.wait(timeout=WATCHDOG) == -signal.SIGTERM
     assert capsys.readouterr().err == f"first was cancelled: process {process.pid} was ended by SIGTERM\n"
     assert read_status(folder).status == "failed"
@@ -65,7 +65,7 @@ def test_one_that_does_not_is_killed_after_the_grace_with_what_it_left(
     monkeypatch.setattr(ask, "_GONE_SECONDS", 0.3)
     with locked_by_another(make_run("first"), WITH_CHILD) as process:
         (child,) = psutil.Process(process.pid).children()
-        assert ask.cancel("first", 0.1) == 0
+        assert ask.cancel_run("first", 0.1) == 0
         assert process.wait(timeout=WATCHDOG) == -signal.SIGKILL
     assert "ended by SIGKILL, after 0.1 s of grace" in capsys.readouterr().err
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
@@ -73,10 +73,10 @@ def test_one_that_does_not_is_killed_after_the_grace_with_what_it_left(
 
 def test_what_is_not_running_need_not_be_ended(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("first", outcome={"status": "done"})
-    assert ask.cancel("first", 1) == ask.stop("first", 1) == 0
+    assert ask.cancel_run("first", 1) == ask.stop_run("first", 1) == 0
     assert capsys.readouterr().err == "first is not running: it is done\n" * 2
     with pytest.raises(UsageError, match="not running: it is done"):
-        ask.checkpoint("first", 1)
+        ask.checkpoint_run("first", 1)
 
 
 @pytest.mark.parametrize("other", ["start", "boot", "nothing"])
@@ -95,7 +95,7 @@ def test_only_a_process_that_is_known_to_be_the_holder_is_signalled(
             write_owner(descriptor, replace(current_owner(), **changed))
         os.close(descriptor)
         with pytest.raises(MachineError) as caught:
-            ask.cancel("first", 1)
+            ask.cancel_run("first", 1)
         assert process.poll() is None
     assert ("does not say" in caught.value.message) == (other == "nothing")
     assert ("on node7" in caught.value.message) == ("on node7" in caught.value.hint) == (other == "boot")
@@ -103,11 +103,11 @@ def test_only_a_process_that_is_known_to_be_the_holder_is_signalled(
 
 def test_stop_and_checkpoint_wait_for_what_they_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with locked_by_another(make_run("first"), TAKER) as process:
-        assert ask.checkpoint("first", WATCHDOG) == 0
-        assert ask.stop("first", WATCHDOG) == 0
+        assert ask.checkpoint_run("first", WATCHDOG) == 0
+        assert ask.stop_run("first", WATCHDOG) == 0
         process.wait(timeout=WATCHDOG)
     assert capsys.readouterr().err == (
-        "first has a checkpoint of step 12\nfirst is stopped, after 12 steps; go on with `launch resume first`\n"
+        "first has a checkpoint of step 12\nfirst is stopped, after 12 steps; continue with `launch resume first`\n"
     )
 
 
@@ -117,9 +117,9 @@ def test_what_does_not_come_in_time_is_said_and_the_wish_stays() -> None:
         with pytest.raises(
             LockstepError, match=r"has not written a checkpoint within 0\.1 s; .* not noticed"
         ):
-            ask.checkpoint("first", 0.1)
+            ask.checkpoint_run("first", 0.1)
         with pytest.raises(LockstepError, match=r"has not ended within 0\.1 s") as caught:
-            ask.stop("first", 0.1)
+            ask.stop_run("first", 0.1)
         assert "launch cancel first" in caught.value.hint
         assert json.loads((folder / "request.json").read_text())["what"] == "stop"
         assert read_status(folder).status == "stopping"
@@ -140,10 +140,10 @@ def test_what_slurm_has_cannot_write_a_checkpoint_yet_and_is_called_as_launch_st
     folder = make_run("first", outcome=outcome)
     (folder / "job.json").write_text("{}")
     note_job(folder, "submitted", "7")
-    answer = Answer({"7": QueuedJob("7", state, "None", "", "", "", 0, "first")})
-    monkeypatch.setattr(ask, "ask", lambda _: answer)
+    answer = QueueSnapshot({"7": QueuedJob("7", state, "None", "", "", "", 0, "first")})
+    monkeypatch.setattr(ask, "query_jobs", lambda _: answer)
     with pytest.raises(UsageError) as refused:
-        ask.checkpoint("first", 1)
+        ask.checkpoint_run("first", 1)
     assert refused.value.message == words
     assert not (folder / "request.json").exists()
 
@@ -154,14 +154,14 @@ def test_a_wish_to_stop_that_was_left_is_told_where_slurm_is_silent(monkeypatch:
     note_job(folder, "started", "7")
     monkeypatch.setattr(slurm_client, "jobs", _silent)
     with pytest.raises(MachineError) as running:
-        ask.stop("first", 1)
+        ask.stop_run("first", 1)
     assert json.loads((folder / "request.json").read_text())["what"] == "stop"
     assert running.value.message.endswith("no answer in 5 s; what runs was asked to stop all the same")
     waiting = make_run("second")
     (waiting / "job.json").write_text("{}")
     note_job(waiting, "submitted", "8")
     with pytest.raises(MachineError) as queued:
-        ask.stop("second", 1)
+        ask.stop_run("second", 1)
     assert not (waiting / "request.json").exists()
     assert "all the same" not in queued.value.message
 
@@ -176,7 +176,7 @@ def test_a_run_that_ends_instead_has_no_checkpoint() -> None:
         locked_by_another(make_run("first"), code),
         pytest.raises(LockstepError, match="without another checkpoint"),
     ):
-        ask.checkpoint("first", WATCHDOG)
+        ask.checkpoint_run("first", WATCHDOG)
 
 
 SLOW = """

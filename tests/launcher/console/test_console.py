@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.console.console import plain, put, put_json, say
+from lockstep.launcher.console.console import put, put_json, say, strip_control_characters
 from lockstep.launcher.console.failure_card import print_failure_card
 
 
@@ -21,7 +21,7 @@ def test_no_control_character_reaches_the_terminal(text: str, capsys: pytest.Cap
 
 
 def test_words_and_their_lines_stay_as_they_are() -> None:
-    assert plain("Ümläut 数据\tx\ny") == "Ümläut 数据\tx\ny"
+    assert strip_control_characters("Ümläut 数据\tx\ny") == "Ümläut 数据\tx\ny"
 
 
 def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,9 +96,9 @@ def test_nothing_but_rows_is_written_where_nobody_watches(
 
 
 def test_a_loss_that_explodes_stays_in_its_column() -> None:
-    from lockstep.launcher.console.progress import figure
+    from lockstep.launcher.console.progress import format_metric
 
-    assert [figure("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
+    assert [format_metric("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
         "0.5000",
         "1234.50",
         "5.496e+21",

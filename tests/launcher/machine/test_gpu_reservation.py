@@ -16,7 +16,7 @@ import pytest
 from lockstep.data.common.errors import MachineError
 from lockstep.launcher.machine import gpu_locks
 from lockstep.launcher.machine.gpu_locks import GpuLocks, lock_folder
-from lockstep.launcher.machine.gpu_reservation import reserved
+from lockstep.launcher.machine.gpu_reservation import reserve_gpus
 from tests.helpers.fake_nvml import SetAnswers
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 
@@ -25,10 +25,10 @@ BUSY = FOUR.replace("59 4 none", f"3b 900 {os.getpid()}")
 
 HOLD = """
 import sys
-from lockstep.launcher.machine.gpu_reservation import reserved
+from lockstep.launcher.machine.gpu_reservation import reserve_gpus
 from lockstep.data.common.errors import MachineError
 try:
-    with reserved(sys.argv[1], None, sys.argv[2]) as reservation:
+    with reserve_gpus(sys.argv[1], None, sys.argv[2]) as reservation:
         print(",".join(reservation.world.gpus), flush=True)
         sys.stdin.read()
 except MachineError as error:
@@ -55,12 +55,12 @@ def _end(*processes: subprocess.Popen[str]) -> None:
 
 def test_two_launches_never_share_a_gpu_and_the_holder_is_named(driver: SetAnswers) -> None:
     driver(FOUR)
-    with reserved("2", None, "first") as ours:
+    with reserve_gpus("2", None, "first") as ours:
         assert ours.world.gpus == ("0", "1")
         other, theirs = _hold("2")
         assert theirs == "2,3"
         for asked, gpus in (("1", "0123"), ("all", "0123"), ("1,", "1"), ("idle", "0123"), ("GPU-cc", "2")):
-            with pytest.raises(MachineError) as caught, reserved(asked, None):
+            with pytest.raises(MachineError) as caught, reserve_gpus(asked, None):
                 pass
             lines = caught.value.message.split("\n")
             assert lines[0] == f"--gpus {asked}: not free"
@@ -69,9 +69,9 @@ def test_two_launches_never_share_a_gpu_and_the_holder_is_named(driver: SetAnswe
                 assert line.startswith(f"GPU {gpu}: held by process {pid} of ")
                 assert line.endswith(f", for {run}")
         _end(other)
-        with reserved("2,3", None) as again:
+        with reserve_gpus("2,3", None) as again:
             assert again.world.gpus == ("2", "3")
-    with reserved(None, None) as everything:
+    with reserve_gpus(None, None) as everything:
         assert everything.world.gpus == ("0", "1", "2", "3")
 
 
@@ -79,9 +79,9 @@ def test_a_launch_that_fails_keeps_nothing(driver: SetAnswers) -> None:
     driver(FOUR)
     other, theirs = _hold("2,")
     assert theirs == "2"
-    with pytest.raises(MachineError, match="GPU 2: held"), reserved("all", None):
+    with pytest.raises(MachineError, match="GPU 2: held"), reserve_gpus("all", None):
         pass
-    with reserved("3", None) as ours:
+    with reserve_gpus("3", None) as ours:
         assert ours.world.gpus == ("0", "1", "3")
     _end(other)
 
@@ -114,14 +114,14 @@ def test_a_killed_launcher_s_gpus_are_free_once_all_that_inherited_them_is_gone(
     if kept == "by a child":
         with (
             pytest.raises(MachineError, match=f"process {other.pid}.*, which is gone but"),
-            reserved("1", None),
+            reserve_gpus("1", None),
         ):
             pass
         os.kill(child, signal.SIGKILL)
     deadline = time.monotonic() + WATCHDOG
     while True:  # the kernel ends a killed process when it comes to it
         try:
-            with reserved("all", None) as ours:
+            with reserve_gpus("all", None) as ours:
                 assert ours.world.gpus == ("0", "1", "2", "3")
                 return
         except MachineError:
@@ -131,12 +131,12 @@ def test_a_killed_launcher_s_gpus_are_free_once_all_that_inherited_them_is_gone(
 
 ROUNDS = """
 import sys
-from lockstep.launcher.machine.gpu_reservation import reserved
+from lockstep.launcher.machine.gpu_reservation import reserve_gpus
 from lockstep.data.common.errors import MachineError
 print("ready", flush=True)
 while sys.stdin.readline():
     try:
-        with reserved("3", None):
+        with reserve_gpus("3", None):
             print("got them", flush=True)
             sys.stdin.readline()
     except MachineError:
@@ -174,10 +174,10 @@ def test_idle_takes_what_nobody_uses_and_a_number_says_who_else_does(
     driver: SetAnswers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     driver(BUSY)
-    with reserved("idle", None) as ours:
+    with reserve_gpus("idle", None) as ours:
         assert ours.world.gpus == ("1", "2", "3")
         assert capsys.readouterr().err == ""
-        with reserved("1", None) as counted:
+        with reserve_gpus("1", None) as counted:
             assert counted.world.gpus == ("0",)
             assert f"note: GPU 0 is used by process {os.getpid()} (" in capsys.readouterr().err
 
@@ -187,25 +187,25 @@ def test_gpus_are_locked_by_their_uuid_whatever_they_are_called(
 ) -> None:
     driver(FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-cc,0")
-    with reserved("all", None) as ours:
+    with reserve_gpus("all", None) as ours:
         assert ours.world.gpus == ("GPU-cc", "0")
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,2,1,0")
-        with reserved("2", None) as theirs:
+        with reserve_gpus("2", None) as theirs:
             assert theirs.world.gpus == ("3", "1")
 
 
 def test_looking_what_could_be_had_keeps_nothing(driver: SetAnswers) -> None:
     driver(FOUR)
-    with reserved("2", None, keep=False) as seen, reserved("all", None) as ours:
+    with reserve_gpus("2", None, hold_locks=False) as seen, reserve_gpus("all", None) as ours:
         assert (seen.world.gpus, seen.descriptors) == (("0", "1"), ())
         assert ours.world.gpus == ("0", "1", "2", "3")
-        with pytest.raises(MachineError, match="GPU 0: held"), reserved("1", None, keep=False):
+        with pytest.raises(MachineError, match="GPU 0: held"), reserve_gpus("1", None, hold_locks=False):
             pass
 
 
 def test_the_processor_needs_no_lock(driver: SetAnswers) -> None:
     driver(FOUR)
-    with reserved(None, 2) as ours:
+    with reserve_gpus(None, 2) as ours:
         assert (ours.world.processes, ours.descriptors) == (2, ())
     assert list(lock_folder().iterdir()) == []
 
@@ -215,7 +215,7 @@ def test_where_nothing_can_be_locked_people_are_told(
 ) -> None:
     driver(FOUR)
     monkeypatch.setenv("LOCKSTEP_LOCKS", str(tmp_path / "missing"))
-    with reserved("2", None) as ours:
+    with reserve_gpus("2", None) as ours:
         assert ours.world.gpus == ("0", "1")
     assert "warning: the GPUs cannot be locked" in capsys.readouterr().err
 
@@ -226,9 +226,9 @@ def test_a_launch_that_does_not_come_to_its_choice_is_an_error(
     driver(FOUR)
     monkeypatch.setattr(gpu_locks, "_TURN_SECONDS", 0.05)
     with (
-        GpuLocks().turn() as ours,
+        GpuLocks().exclusive_choice() as ours,
         pytest.raises(MachineError, match="has been choosing"),
-        reserved("1", None),
+        reserve_gpus("1", None),
     ):
         pass
     assert ours

@@ -137,7 +137,7 @@ def test_the_ranks_of_a_training_keep_to_their_nodes(own: Path) -> None:
     code = (
         "from lockstep.launcher.cli import app as cli\n"
         "from lockstep.launcher.machine import cpu_limits as cores, machine\n"
-        f"machine.read_cores = lambda: cores.Cores(2, ({first}, {second}), '')\n"
+        f"machine.read_cores = lambda: cores.CpuLimits(2, ({first}, {second}), '')\n"
         f"machine.read_nodes = lambda cpus: {{0: ({first},), 1: ({second},)}}\n"
         "cli.main()"
     )

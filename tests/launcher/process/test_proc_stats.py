@@ -67,9 +67,12 @@ def test_work_is_told_from_waiting_on_a_loaded_machine() -> None:
         for child in running.values():
             assert child.stdout.readline() == b"ready\n"
         time.sleep(SECONDS)  # what they import and start
-        before = {case: proc.use(child.pid) for case, child in running.items()}
+        before = {case: proc.resource_use(child.pid) for case, child in running.items()}
         time.sleep(SECONDS)
-        found = {case: proc.is_active(before[case], proc.use(child.pid)) for case, child in running.items()}
+        found = {
+            case: proc.is_active(before[case], proc.resource_use(child.pid))
+            for case, child in running.items()
+        }
     assert found == {case: works for case, (_, works) in CASES.items()}
 
 

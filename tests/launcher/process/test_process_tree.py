@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.data.common.processes import Process, descendants, process_of
 from lockstep.launcher.process import process_tree as family
-from lockstep.launcher.process.process_tree import kill_processes, spare
+from lockstep.launcher.process.process_tree import exclude_from_run, kill_processes
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def test_what_the_launcher_itself_has_started_is_no_orphan(
 ) -> None:
     monkeypatch.setattr(family, "_spared", set())
     mine = {process_of(child.pid) for child in children}
-    assert mine <= family.orphans()
-    spare([children[0].pid])
-    assert mine & family.orphans() == {process_of(children[1].pid)}
+    assert mine <= family.orphaned_processes()
+    exclude_from_run([children[0].pid])
+    assert mine & family.orphaned_processes() == {process_of(children[1].pid)}
     gone = Process(children[0].pid, 1)  # its number was given out again
     assert mine <= descendants(os.getpid(), but=[gone])
 
@@ -51,7 +51,7 @@ def test_what_the_launcher_itself_has_started_is_no_orphan(
 def test_who_waits_for_a_spared_child_learns_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family, "_spared", set())
     spared, other = (subprocess.Popen(["sh", "-c", "read _; exit 7"], stdin=subprocess.PIPE) for _ in "ab")
-    spare([spared.pid])
+    exclude_from_run([spared.pid])
     for child in (spared, other):
         assert child.stdin is not None
         child.stdin.close()

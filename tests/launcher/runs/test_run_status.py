@@ -16,8 +16,8 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.commands import status as board
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.runs.run_lock import held
-from lockstep.launcher.runs.run_status import age, all_runs, read_status
+from lockstep.launcher.runs.run_lock import hold_run_lock
+from lockstep.launcher.runs.run_status import all_runs, format_age, read_status
 from lockstep.launcher.runs.stop_requests import record_stop_reason, write_request
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 from tests.helpers.run_folders import locked_by_another, make_run, step_event
@@ -50,7 +50,7 @@ def test_progress_is_read_from_the_end_of_the_record(
 ) -> None:
     folder = make_run("first", *events)
     wanted = {key: value for key, value in row(0, 0).items() if "/" in key} if metrics == "row" else metrics
-    with held(folder):
+    with hold_run_lock(folder):
         status = read_status(folder)
     assert (status.epoch, status.step, status.metrics) == (epoch, number, wanted)
     assert status.owner is not None
@@ -103,7 +103,7 @@ def test_a_run_that_nobody_holds_is_what_its_outcome_says_else_interrupted(
 
 def test_the_outcome_of_an_earlier_attempt_does_not_count_while_a_launcher_has_the_run() -> None:
     folder = make_run("first", step_event(5), outcome={**DONE, "status": "stopped"})
-    with held(folder):
+    with hold_run_lock(folder):
         assert read_status(folder).to_json() | {"updated": 0} == {
             "run": "first",
             "run_dir": str(folder),
@@ -140,12 +140,12 @@ def test_a_launcher_that_was_killed_leaves_a_failed_run() -> None:
 
 def test_a_run_that_was_asked_to_stop_is_stopping_and_the_next_attempt_is_not() -> None:
     folder = make_run("first")
-    with held(folder):
+    with hold_run_lock(folder):
         write_request(folder, "checkpoint")
         assert read_status(folder).status == "running"
         write_request(folder, "stop")
         assert read_status(folder).status == "stopping"
-    with held(folder):
+    with hold_run_lock(folder):
         assert read_status(folder).status == "running"
         record_stop_reason(folder, "SIGTERM")
         assert read_status(folder).status == "stopping"
@@ -159,7 +159,7 @@ def test_looking_does_not_keep_a_launcher_from_its_run() -> None:
     )
     with locked_by_another(folder, code):
         for _ in range(200):
-            with held(folder):
+            with hold_run_lock(folder):
                 pass
 
 
@@ -168,7 +168,7 @@ def test_what_is_no_run_is_not_listed_and_a_script_and_one_being_prepared_are(tm
     make_run("no-run", kind="other")
     (runs_root() / "a file").write_text("")
     (runs_root() / "begun").mkdir()
-    with held(runs_root() / "begun"):
+    with hold_run_lock(runs_root() / "begun"):
         assert {run.folder.name: run.status for run in all_runs(runs_root())} == {
             "begun": "running",
             "script": "done",
@@ -184,8 +184,8 @@ def test_the_table_has_those_that_run_first_then_the_newest(capsys: pytest.Captu
         for path in folder.iterdir():
             os.utime(path, (number, number))
     running = make_run("runs", step_event(33), row(0, 33, accuracy=0.5))
-    with held(running):
-        assert board.show(None, watch=False, as_json=False) == 0
+    with hold_run_lock(running):
+        assert board.show_status(None, watch=False, as_json=False) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["run", "status", "epochs", "steps", "metric", "age"]
     assert [text.split()[0] for text in rows] == ["runs", "newest", "newer", "old"]
@@ -199,31 +199,31 @@ def test_a_run_s_own_view_says_what_to_do_next(capsys: pytest.CaptureFixture[str
         step_event(5),
         outcome={"status": "failed", "exit_code": 4, "error": {"message": "rank 1\nmore"}},
     )
-    board.show("first", watch=False, as_json=False)
+    board.show_status("first", watch=False, as_json=False)
     out = capsys.readouterr().out
     assert "first: failed" in out
     assert "error: rank 1" in out
     assert "launch resume first" in out
-    with held(runs_root() / "first"):
-        board.show("first", watch=False, as_json=False)
+    with hold_run_lock(runs_root() / "first"):
+        board.show_status("first", watch=False, as_json=False)
     assert f"first is running: process {os.getpid()} of {read_user()}, since" in capsys.readouterr().out
 
 
 def test_no_runs_and_no_such_run_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    board.show(None, watch=False, as_json=False)
+    board.show_status(None, watch=False, as_json=False)
     assert capsys.readouterr().out == f"no runs in {runs_root()}\n"
-    board.show(None, watch=False, as_json=True)
+    board.show_status(None, watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "runs": [], "sweeps": []}
     make_run("first")
     with pytest.raises(UsageError, match="did you mean first"):
-        board.show("frist", watch=False, as_json=False)
+        board.show_status("frist", watch=False, as_json=False)
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (86_400 * 9.5, "9 d")]
 )
 def test_ages_are_short(seconds: float, words: str) -> None:
-    assert age(seconds) == words
+    assert format_age(seconds) == words
 
 
 def test_watching_goes_on_until_the_run_is_over_and_prints_what_has_changed() -> None:

@@ -12,16 +12,22 @@ import pytest
 from lockstep.launcher.commands import status as board
 from lockstep.launcher.runs import slurm_status as job_state
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.runs.run_lock import held
+from lockstep.launcher.runs.run_lock import hold_run_lock
 from lockstep.launcher.runs.run_status import read_status
-from lockstep.launcher.runs.slurm_status import Answer, ask, job_summary, merge_job_status, words
+from lockstep.launcher.runs.slurm_status import (
+    QueueSnapshot,
+    describe_job,
+    job_summary,
+    merge_job_status,
+    query_jobs,
+)
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import QueuedJob
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
 from tests.helpers.slurm.answers import queue_answer, submitted_run
 
 STILL = "SLURM: a job of this run still waits"
-SILENT = Answer(problem="no answer in 5 s")
+SILENT = QueueSnapshot(problem="no answer in 5 s")
 
 
 @pytest.mark.parametrize(
@@ -68,11 +74,11 @@ SILENT = Answer(problem="no answer in 5 s")
     ],
 )
 def test_slurm_and_the_run_are_reconciled(
-    outcome: str | None, answer: Answer, status: str, disagreement: str | None
+    outcome: str | None, answer: QueueSnapshot, status: str, disagreement: str | None
 ) -> None:
     found = merge_job_status(read_status(submitted_run("r", "1", "2", outcome=outcome)), answer)
     assert (found.status, found.slurm["disagreement"]) == (status, disagreement)
-    assert (disagreement or "job") in "\n".join(words(found))
+    assert (disagreement or "job") in "\n".join(describe_job(found))
 
 
 @pytest.mark.parametrize("by", ["launch", "scancel", "launch, forgotten", "launch, silent"])
@@ -87,7 +93,7 @@ def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys:
     assert "!" not in job_summary(found)
     shown = board.details(found)
     assert shown[0] == "r: stopped before it began"
-    assert shown[-1] == "go on with `launch resume r`"
+    assert shown[-1] == "continue with `launch resume r`"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,9 @@ def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys:
         ("chained", queue_answer("CANCELLED"), "failed"),
     ],
 )
-def test_a_job_that_began_or_still_lives_was_not_withdrawn(event: str, answer: Answer, status: str) -> None:
+def test_a_job_that_began_or_still_lives_was_not_withdrawn(
+    event: str, answer: QueueSnapshot, status: str
+) -> None:
     folder = submitted_run("r", "1")
     if event == "chained":
         note_job(folder, "started", "1")
@@ -115,7 +123,7 @@ def test_a_job_that_began_or_still_lives_was_not_withdrawn(event: str, answer: A
 
 def test_a_run_whose_lock_is_held_runs_and_slurm_may_not_know_it() -> None:
     folder = submitted_run("r", "1")
-    with held(folder):
+    with hold_run_lock(folder):
         assert merge_job_status(read_status(folder), queue_answer("RUNNING")).slurm["disagreement"] is None
         gone = merge_job_status(read_status(folder), queue_answer())
         silent = merge_job_status(read_status(folder), SILENT)
@@ -128,7 +136,7 @@ def test_what_waits_behind_a_job_is_told() -> None:
         read_status(submitted_run("r", "1", "2")), queue_answer("RUNNING", "PENDING", reason="Dependency")
     )
     assert (found.slurm["job"], found.slurm["next"]) == ("1", "2")
-    assert words(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to go on after it"]
+    assert describe_job(found) == ["job 1: RUNNING on n1, 3:20:00 left", "job 2 waits to continue after it"]
 
 
 def test_a_chained_job_that_was_not_needed_says_nothing_of_the_run() -> None:
@@ -165,7 +173,7 @@ def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch:
     runs = [submitted_run("a", "1"), submitted_run("b", "2")]
     with (runs[1] / "slurm" / "jobs.jsonl").open("a") as log:
         log.write(line + "\n")
-    told = [merge_job_status(read_status(run), ask(runs)) for run in runs]
+    told = [merge_job_status(read_status(run), query_jobs(runs)) for run in runs]
     assert [found.status for found in told] == ["queued", "failed"]
     assert told[1].slurm["jobs"] == ["2"]
     assert asked[0] == ["1", "2"]
@@ -183,7 +191,7 @@ def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(slurm_client, "jobs", jobs)
     submitted_run("a", "1")
     submitted_run("b", "2")
-    board.show(None, watch=False, as_json=False)
+    board.show_status(None, watch=False, as_json=False)
     assert asked == [["1", "2"]]
     shown = capsys.readouterr().out
     assert "1 PENDING (Resources)" in shown
@@ -203,66 +211,66 @@ def gave_up(name: str, status: str, **more: Any) -> Path:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[QueueSnapshot]:
     """What SLURM says whenever it is asked."""
     said = [queue_answer("COMPLETED")]
-    monkeypatch.setattr(board, "ask", lambda *_, **__: said[0])
-    monkeypatch.setattr(job_state, "ask", lambda *_, **__: said[0])
+    monkeypatch.setattr(board, "query_jobs", lambda *_, **__: said[0])
+    monkeypatch.setattr(job_state, "query_jobs", lambda *_, **__: said[0])
     return said
 
 
-def test_a_run_that_gave_up_says_so_and_why(answers: list[Answer], capsys: Any) -> None:
+def test_a_run_that_gave_up_says_so_and_why(answers: list[QueueSnapshot], capsys: Any) -> None:
     gave_up("r", "stopped")
-    board.show("r", watch=False, as_json=False)
+    board.show_status("r", watch=False, as_json=False)
     shown = capsys.readouterr().out.splitlines()
     assert f"gave up: {GAVE_UP}" in shown
-    assert shown[-1].startswith("go on with `launch resume r`, which counts its attempts anew")
-    board.show("r", watch=False, as_json=True)
+    assert shown[-1].startswith("continue with `launch resume r`, which counts its attempts anew")
+    board.show_status("r", watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["gave_up"] == GAVE_UP
-    board.show(None, watch=False, as_json=False)
+    board.show_status(None, watch=False, as_json=False)
     table = capsys.readouterr().out
     assert "1 COMPLETED, gave up\n" in table
     assert f"r gave up: {GAVE_UP}\n`launch status r` says what to do\n" in table
     answers[0] = queue_answer("PENDING")  # it was resumed
-    board.show("r", watch=False, as_json=False)
-    board.show(None, watch=False, as_json=False)
+    board.show_status("r", watch=False, as_json=False)
+    board.show_status(None, watch=False, as_json=False)
     assert "gave up" not in capsys.readouterr().out
 
 
-def test_a_reason_that_is_the_error_stands_there_once(answers: list[Answer], capsys: Any) -> None:
+def test_a_reason_that_is_the_error_stands_there_once(answers: list[QueueSnapshot], capsys: Any) -> None:
     gave_up("r", "failed", error={"message": GAVE_UP})
-    board.show("r", watch=False, as_json=False)
+    board.show_status("r", watch=False, as_json=False)
     assert capsys.readouterr().out.count(GAVE_UP) == 1
     gave_up("s", "failed", error={"message": "no GPU"})
-    board.show("s", watch=False, as_json=False)
+    board.show_status("s", watch=False, as_json=False)
     assert f"error: no GPU\ngave up: {GAVE_UP}\n" in capsys.readouterr().out
 
 
-def test_a_sweep_says_of_each_point_that_it_gave_up(answers: list[Answer], capsys: Any) -> None:
+def test_a_sweep_says_of_each_point_that_it_gave_up(answers: list[QueueSnapshot], capsys: Any) -> None:
     folder = runs_root() / "s"
     folder.mkdir(parents=True)
     points = [{"lr": "1"}, {"lr": "2"}]
     write_sweep(Sweep(folder, "own", "config.yaml", folder, [], {"lr": ["1", "2"]}, points, slurm=True))
     gave_up("s-000", "stopped")
     gave_up("s-001", "failed", error={"message": "no GPU"})
-    board.show("s", watch=False, as_json=False)
+    board.show_status("s", watch=False, as_json=False)
     shown = capsys.readouterr().out.splitlines()
     assert [line for line in shown if GAVE_UP in line or "no GPU" in line] == [
         f"s-000 gave up: {GAVE_UP}",
         "s-001: no GPU",
         f"s-001 gave up: {GAVE_UP}",
     ]
-    board.show("s", watch=False, as_json=True)
+    board.show_status("s", watch=False, as_json=True)
     assert [point["gave_up"] for point in json.loads(capsys.readouterr().out)["points"]] == [GAVE_UP] * 2
 
 
 def test_a_run_that_wrote_no_outcome_names_the_log_of_its_last_job(
-    answers: list[Answer], capsys: Any
+    answers: list[QueueSnapshot], capsys: Any
 ) -> None:
     answers[0] = queue_answer("FAILED")
     folder = submitted_run("r", "1", "2")
     for number, name in enumerate(("job-2.log", "job-1.log"), 1):
         (folder / "slurm" / name).write_text("")
         os.utime(folder / "slurm" / name, (number, number))
-    board.show("r", watch=False, as_json=False)
+    board.show_status("r", watch=False, as_json=False)
     assert f"its last job's log: {folder}/slurm/job-1.log\n" in capsys.readouterr().out

@@ -10,10 +10,10 @@ import pytest
 
 from lockstep.launcher.runs.stop_requests import (
     clear_requests,
+    is_request_pending,
     is_stopping,
     record_stop_reason,
     take_request,
-    waits,
     write_request,
 )
 
@@ -22,14 +22,18 @@ def test_a_request_is_taken_once_and_stays_on_record(tmp_path: Path) -> None:
     assert take_request(tmp_path) is None
     before = time.time()
     written = write_request(tmp_path, "stop")
-    assert waits(tmp_path)
+    assert is_request_pending(tmp_path)
     assert json.loads((tmp_path / "request.json").read_text())["what"] == "stop"
     taken = take_request(tmp_path)
     assert taken == written
     assert taken is not None
     assert before <= taken.time <= time.time()
     assert "process" in taken.by
-    assert (take_request(tmp_path), waits(tmp_path), is_stopping(tmp_path)) == (None, False, True)
+    assert (take_request(tmp_path), is_request_pending(tmp_path), is_stopping(tmp_path)) == (
+        None,
+        False,
+        True,
+    )
     clear_requests(tmp_path)
     assert (is_stopping(tmp_path), list(tmp_path.iterdir())) == (False, [])
 
@@ -52,7 +56,7 @@ def test_what_is_no_request_is_none_and_is_out_of_the_way(tmp_path: Path, text: 
     (tmp_path / "request.json").write_text(text)
     assert not is_stopping(tmp_path)
     assert take_request(tmp_path) is None
-    assert not waits(tmp_path)
+    assert not is_request_pending(tmp_path)
 
 
 def test_a_stop_by_signal_is_noted(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_status import read_status
-from lockstep.launcher.runs.slurm_status import Answer, live_jobs, merge_job_status
+from lockstep.launcher.runs.slurm_status import Answer, QueueSnapshot, live_jobs, merge_job_status
 from lockstep.launcher.slurm.current_job import details_of, is_active
 from lockstep.launcher.slurm.job_identity import is_job_of_run
 from lockstep.launcher.slurm.job_log import note_job
@@ -35,7 +35,7 @@ def job(workdir: Path | str, state: str = "RUNNING", number: str = "1") -> Queue
 
 def test_a_job_that_has_only_its_number_from_the_run_is_forgotten() -> None:
     mine, other = submitted("mine"), submitted("other")
-    answer = Answer({"1": job(other)})
+    answer = QueueSnapshot({"1": job(other)})
     assert live_jobs(mine, answer) == []
     assert live_jobs(other, answer) == [answer.jobs["1"]]
     found = merge_job_status(read_status(mine), answer)

@@ -73,7 +73,7 @@ def test_jobs_are_cancelled_where_that_cannot_be_noted(
 ) -> None:
     folder = submitted_run("r", "1", "2")
     with full_disk(monkeypatch, 0):
-        assert ask.cancel("r", 1.0) == 0
+        assert ask.cancel_run("r", 1.0) == 0
     assert cancelled == ["2", "1"]
     assert "No space left" in capsys.readouterr().err
     assert "cancelled" not in [event["event"] for event in read_jobs(folder)]
@@ -84,7 +84,7 @@ def test_what_waits_is_withdrawn_where_that_cannot_be_noted(
 ) -> None:
     folder = submitted_run("r", "1", "2")
     with full_disk(monkeypatch, 0):
-        assert job_ask.withdraw(folder, why="launch stop") == ["2"]
+        assert job_ask.cancel_pending_jobs(folder, why="launch stop") == ["2"]
     assert cancelled == ["2"]
 
 
