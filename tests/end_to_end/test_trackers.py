@@ -109,10 +109,11 @@ def test_a_run_that_was_killed_and_resumed_is_once_in_tensorboard_and_in_a_users
         (own / "own.yaml").read_text() + "tracking: [tensorboard, './sink.py:Sink']\n"
     )
     settings = ("loss.use=./own.py:killed", "checkpoint.every_steps=10", "log.every_steps=4")
-    killed = launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env={"KILL_AT": "60"})
+    killed = launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env={"KILL_AT": "53"})
     assert killed.status == 4
     run = run_folder("w")
     first = _logged(run, "step", "epoch")
+    assert first[-1]["step"] > 40  # logged after the checkpoint that is resumed from
     assert [row for _, row in _lines(run / "sink.jsonl")] == first
     _assert_in_tensorboard(run)
     result = launch("resume", "w", cwd=own)
