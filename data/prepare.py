@@ -1,4 +1,4 @@
-"""Makes a data set ready before the ranks start, in a child that is thrown away: they only open files."""
+"""Prepares a data set before the ranks start, in a short-lived child process: the ranks only open files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for ev
 
 
 def prepare(config: DataConfig, base: Path) -> DatasetInfo:
-    """Everything about a data set that the ranks need: downloaded, checked, cached and split.
+    """Prepare all that the ranks need of a data set: downloaded, checked, cached and split.
 
     Args:
         config: the ``data`` section.
@@ -58,28 +58,28 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
 
 
 def main() -> int:
-    """Reads ``{"data": ..., "base": ...}`` from stdin and writes one JSON document to stdout.
+    """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
 
     Returns:
         The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
     """
     die_with_parent()
-    answer = _reserve_stdout()
-    document, status = _answer(sys.stdin.read())
-    with os.fdopen(answer, "w", encoding="utf-8") as file:
+    response = _reserve_stdout()
+    document, status = _handle_request(sys.stdin.read())
+    with os.fdopen(response, "w", encoding="utf-8") as file:
         json.dump(document, file)
     return status
 
 
 def _reserve_stdout() -> int:
-    """The real stdout, from now on ours alone: what anybody prints goes to stderr."""
+    """Keep the real stdout for the response; whatever else is printed goes to stderr."""
     sys.stdout.flush()
-    answer = os.dup(1)
+    response = os.dup(1)
     os.dup2(2, 1)
-    return answer
+    return response
 
 
-def _answer(request: str) -> tuple[dict[str, Any], int]:
+def _handle_request(request: str) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(request)
         facts = prepare(DataConfig.model_validate(document["data"]), Path(document["base"]))
@@ -105,8 +105,8 @@ def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) ->
     targets = find_source(config.use).targets(facts, config, base) if counted else None
     return replace(
         facts,
-        train=_subset(facts, entry, "train", targets),
-        val=_subset(facts, entry, "val", targets),
+        train=_subset_info(facts, entry, "train", targets),
+        val=_subset_info(facts, entry, "val", targets),
         fingerprint=fingerprint(facts.fingerprint, entry.hashes),
     )
 
@@ -118,7 +118,7 @@ def _build_split(folder: Path, n: int, val_size: int) -> dict[str, Any]:
     return {}
 
 
-def _subset(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | None) -> SplitInfo:
+def _subset_info(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | None) -> SplitInfo:
     path = entry.folder / f"{which}.npy"
     rows = load_array(path)
     counts = None if targets is None else class_counts(targets[rows], facts.classes)

@@ -1,4 +1,4 @@
-"""Draws the first training samples of epoch 0 as a 5 x 5 grid; run in a child that is thrown away.
+"""Draws the first training samples of epoch 0 as a 5 x 5 grid, in a short-lived child process.
 
 Reads one JSON document on stdin and answers with one on stdout, like ``prepare``.
 """
@@ -23,7 +23,7 @@ from .sources import open_split
 _SIDE = 5
 
 
-def draw(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
+def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
     """Write the picture; None where the samples are no images.
 
     Raises:
@@ -54,7 +54,7 @@ def draw(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Pat
 def _samples(
     config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The samples as the model gets them, but for the normalisation, which would only wash out the picture."""
+    """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
     split = open_split(facts, which, config, base)
     normalise = Normalisation(torch.float32, None, None)
@@ -67,7 +67,7 @@ def _samples(
 
 
 def _pixels(image: torch.Tensor) -> dict[str, Any]:
-    """Arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
+    """Make the arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
     values = image.numpy()
     if values.shape[0] == 1:
         return {"X": values[0], "cmap": "gray"}
@@ -82,23 +82,23 @@ def _label(facts: DatasetInfo, target: Any) -> str:
 
 
 def main() -> None:
-    """Answer the question on stdin."""
-    question = json.load(sys.stdin)
-    answer: dict[str, Any]
+    """Answer the request on stdin."""
+    request = json.load(sys.stdin)
+    response: dict[str, Any]
     try:
-        path = draw(
-            DataConfig.model_validate(question["data"]),
-            Path(question["base"]),
-            DatasetInfo.from_json(question["facts"]),
-            question["seed"],
-            Path(question["out"]),
+        path = draw_sample_grid(
+            DataConfig.model_validate(request["data"]),
+            Path(request["base"]),
+            DatasetInfo.from_json(request["facts"]),
+            request["seed"],
+            Path(request["out"]),
         )
-        answer = {"picture": None if path is None else str(path)}
+        response = {"picture": None if path is None else str(path)}
     except LockstepError as error:
-        answer = {"error": error.to_json()}
+        response = {"error": error.to_json()}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
-        answer = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
-    sys.stdout.write(json.dumps(answer))
+        response = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
+    sys.stdout.write(json.dumps(response))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One rank, whoever starts it: ``launch``, ``torchrun -m lockstep.training.worker RUN/spec.json`` or accelerate.
+"""One rank, however it is started: by ``launch``, ``torchrun -m lockstep.training.worker RUN/spec.json`` or accelerate.
 
 Reads torchrun's environment variables and nothing else. Writes its failure to ``attempt-K/error-R.json`` before
 it ends, and ends at once: a process group that is broken can hang in its own clean-up.
@@ -38,7 +38,7 @@ from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str]) -> int:
-    """``SPEC [--eval [STEP]]``; returns the exit status."""
+    """Run ``SPEC [--eval [STEP]]``; return the exit status."""
     path = Path(argv[0]).resolve()
     attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or path.parent / "attempt-1")
     attempt.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def run_and_exit(argv: list[str]) -> None:
-    """``main``, then the end of the process without the clean-up that a broken process group hangs in."""
+    """Run ``main``, then end the process without the clean-up that a broken process group hangs in."""
     status = main(argv)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,7 +76,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     training = build_training(session)
     fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"))
     fence.check()  # before the record is cut
-    resumed = _resume(training, folder)
+    resumed = _resume_from_checkpoint(training, folder)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     feeders = FeederProcesses(spec, folder)
     if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them
@@ -93,8 +93,8 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     return int(outcome["exit_code"])
 
 
-def _resume(training: Training, folder: Path) -> ResumedState | None:
-    """Go on from the newest whole checkpoint; rank 0 says which, so that all take the same."""
+def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | None:
+    """Resume from the newest whole checkpoint; rank 0 says which, so that all take the same."""
     group = training.session.group
     checkpoints = folder / "checkpoints"
     step = -1
@@ -121,12 +121,12 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
     wrap_for_evaluation(session)
 
-    def lives() -> bool:
+    def keep_alive() -> bool:
         control.touch()
         return False  # nobody wants it to be abandoned
 
     control.enter("evaluation")
-    metrics = evaluate(session, lives) or {}
+    metrics = evaluate(session, keep_alive) or {}
     control.enter("ending")
     if group.rank == 0:
         document = {

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from .atomic_files import file_named_in_errors as file_named_in_errors
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
-    from .disk_space import FULL as FULL
-    from .disk_space import full_disk as full_disk
+    from .disk_space import DISK_FULL_ERRNOS as DISK_FULL_ERRNOS
+    from .disk_space import disk_full_error as disk_full_error
     from .disk_space import is_disk_full as is_disk_full
     from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .signals import shelter_worker as shelter_worker
     from .signals import stop_signals_blocked_if_supervised as stop_signals_blocked_if_supervised
     from .suggest import closest_name as closest_name
-    from .suggest import meant as meant
+    from .suggest import suggestion as suggestion
     from .user_code import load_callable as load_callable
     from .user_code import load_user_function as load_user_function
     from .user_code import raised as raised

@@ -1,4 +1,4 @@
-"""Small files that others read at any moment."""
+"""Small files that other processes may read at any moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 @contextmanager
 def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """A file to write, which in the end takes the place of ``path``.
+    """Yield a file to write, which in the end replaces ``path``.
 
     Args:
         path: what others read, at any moment.
@@ -54,7 +54,7 @@ def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Pa
 
 @contextmanager
 def file_named_in_errors(path: Path) -> Iterator[None]:
-    """An error of writing to an open file names no file by itself: here it does."""
+    """Name the file in an error of writing to it: one of an open file names none by itself."""
     try:
         yield
     except OSError as error:

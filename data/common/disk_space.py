@@ -1,4 +1,4 @@
-"""What is said of a disk that has no room for a file."""
+"""Errors about a disk that has no room for a file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .errors import MachineError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def full_disk(error: OSError) -> MachineError | None:
-    """What people are told of a file that the disk had no room for; None where something else is wrong."""
-    if error.errno not in FULL or not isinstance(error.filename, str):
+def disk_full_error(error: OSError) -> MachineError | None:
+    """Make the error about a file that the disk had no room for; None where something else is wrong."""
+    if error.errno not in DISK_FULL_ERRNOS or not isinstance(error.filename, str):
         return None
     folder = Path(error.filename).absolute().parent
     while not folder.exists():
@@ -26,7 +26,7 @@ def full_disk(error: OSError) -> MachineError | None:
 
 
 def is_disk_full(folder: Path) -> bool:
-    """Whether the disk that a folder is on has no room at all."""
+    """Check whether the disk that a folder is on has no room at all."""
     with suppress(OSError):
         found = os.statvfs(folder)
         return not found.f_bavail or bool(found.f_files and not found.f_favail)
@@ -34,7 +34,7 @@ def is_disk_full(folder: Path) -> bool:
 
 
 def _free_space(folder: Path, number: int | None) -> str:
-    """Of a quota only its owner knows."""
+    """Describe the room on a disk; of a quota only its owner knows how much is left."""
     found = os.statvfs(folder)
     if number != errno.ENOSPC:
         return f", in {folder}"

@@ -1,4 +1,4 @@
-"""Every error that people see, each with what to do and the exit status of the command.
+"""Every error that users see, each with what to do and the exit status of the command.
 
 LockstepError
 ├── UsageError        2   the command or the config is wrong
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class LockstepError(Exception):
-    """An error for people: what happened and where, and in ``hint`` what to do about it.
+    """An error for users: what happened and where, and in ``hint`` what to do about it.
 
     Args:
         message: what happened and where, one or more lines, without a final full stop.
@@ -31,50 +31,50 @@ class LockstepError(Exception):
         self.hint = hint
 
     def to_json(self) -> dict[str, Any]:
-        """The error as it travels between processes: as the nearest of its kinds that all of them know."""
+        """Describe the error for another process: as the nearest kind that every process knows."""
         names = [kind.__name__ for kind in type(self).__mro__]
         known = next((name for name in names if name in _KINDS), names[0])
         return {"kind": known, "message": self.message, "hint": self.hint}
 
 
 class UsageError(LockstepError):
-    """The command or the config is wrong."""
+    """A command or a config that is wrong."""
 
     exit_status = 2
 
 
 class MachineError(LockstepError):
-    """This machine cannot run what was asked for."""
+    """A machine that cannot run what was asked for."""
 
     exit_status = 3
 
 
 class TrainingError(LockstepError):
-    """The training code raised, or broke its contract."""
+    """An exception of the training code, or a breach of its contract."""
 
     exit_status = 1
 
 
 class RankLostError(LockstepError):
-    """A rank ended before its work was done."""
+    """The end of a rank before its work was done."""
 
     exit_status = 4
 
 
 class HangError(LockstepError):
-    """Ranks wait for one that does not come."""
+    """A hang: ranks wait for one that does not come."""
 
     exit_status = 5
 
 
 class DamagedError(LockstepError):
-    """A checkpoint or the data is damaged."""
+    """A damaged checkpoint or data set."""
 
     exit_status = 6
 
 
 class MemoryLimitError(LockstepError):
-    """A rank ran out of memory."""
+    """A rank that ran out of memory."""
 
     exit_status = 7
 
@@ -94,13 +94,13 @@ _KINDS = {
 
 
 def error_from_json(document: dict[str, Any]) -> LockstepError:
-    """The error that another process described with ``LockstepError.to_json``."""
+    """Rebuild the error that another process described with ``LockstepError.to_json``."""
     kind = _KINDS.get(str(document.get("kind")), TrainingError)
     return kind(str(document.get("message", "")), str(document.get("hint", "")))
 
 
 def error_of_status(status: int) -> type[LockstepError]:
-    """The kind of error that a command has ended with, by its exit status; the machine's where that tells nothing."""
+    """Find the kind of error that a command ended with, by its exit status; MachineError for any other status."""
     return next((kind for kind in _KINDS.values() if kind.exit_status == status), MachineError)
 
 

@@ -1,4 +1,4 @@
-"""Public names of a package, each imported when it is first asked for: `launch --help` must not load torch for them."""
+"""Public names of a package, imported on first use: `launch --help` must not load torch for them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _EXPORT = re.compile(r"^    from \.(\w*) import (\w+) as \2$", re.MULTILINE)
 
 
 def exported(source: str) -> dict[str, str]:
-    """Public name to the submodule that defines it; empty for a submodule that is public itself.
+    """Map each public name to the submodule that defines it; a submodule that is itself public maps to "".
 
     Args:
         source: of a package's ``__init__``, which lists its names under ``if TYPE_CHECKING:``, one to a line, as
-            ``from .module import name as name``: the one list serves people, type checkers and the import.
+            ``from .module import name as name``: the one list serves readers, type checkers and the import.
     """
     return {name: module for module, name in _EXPORT.findall(source)}
 

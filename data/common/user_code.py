@@ -14,12 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from .errors import LockstepError, TrainingError, UsageError
-from .suggest import closest_name, meant
+from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
 
 def load_callable(use: str, base: Path) -> Callable[..., Any]:
-    """The callable that ``use`` names; a user's module is imported, and so runs, here.
+    """Load the callable that ``use`` names; a user's module is imported, and so runs, here.
 
     Args:
         use: ``package.module:callable``, or ``./file.py:callable`` relative to ``base``.
@@ -38,7 +38,7 @@ def load_callable(use: str, base: Path) -> Callable[..., Any]:
 
 
 def raised(what: str, error: BaseException) -> TrainingError:
-    """The error for people when ``what``, the user's, raised ``error``: names the user's line."""
+    """Make the error for an exception that came out of ``what``, the user's code; it names the user's line."""
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}"
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
@@ -74,7 +74,7 @@ def _execute(name: str, path: Path) -> None:
 
 
 def _similar_files(path: Path) -> str:
-    return meant(path.name, (p.name for p in path.parent.glob("*.py")))
+    return suggestion(path.name, (p.name for p in path.parent.glob("*.py")))
 
 
 def _load_module(source: str, base: Path) -> ModuleType:
@@ -93,7 +93,7 @@ def _missing_module_error(source: str, missing: str, base: Path) -> UsageError:
     parent, _, last = missing.rpartition(".")
     where = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else sys.path
     names = {module.name for module in pkgutil.iter_modules(where)}
-    close = meant(last, names)
+    close = suggestion(last, names)
     return UsageError(
         f"there is no module {missing!r} for {source!r}{close}",
         f"install it, or put it into {base}" + ("" if base.is_dir() else f"; {relative_path_hint(base)}"),
@@ -105,7 +105,7 @@ def _callable_named(module: ModuleType, name: str, use: str) -> Callable[..., An
     if not hasattr(module, name):
         names = _callable_names(module)
         raise UsageError(
-            f"{use}: {module.__file__ or module.__name__} has no {name!r}{meant(name, names)}",
+            f"{use}: {module.__file__ or module.__name__} has no {name!r}{suggestion(name, names)}",
             f"it has {', '.join(names[:20])}" if names else "it has nothing that can be called",
         )
     if not callable(found):
@@ -124,12 +124,12 @@ def _append_to_sys_path(folder: Path) -> None:
 
 
 def relative_path_hint(base: Path) -> str:
-    """What a relative path is relative to; a run remembers it, and a project's folder may have moved since."""
+    """Say which folder relative paths start from; a run remembers it, and the folder may have moved since."""
     if base.is_dir():
         return f"paths are relative to {base}"
     return (
         f"paths are relative to {base}, which is not there any more: put the folder or a link to it back,"
-        " or go on with `launch train CONFIG --resume RUN` from where the config is now"
+        " or continue with `launch train CONFIG --resume RUN` from where the config is now"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whose line it was: the place in a traceback that people can do something about."""
+"""Whose code a line is: the place in a traceback that the user can do something about."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysco
 
 
 def _is_ours(filename: str) -> bool:
-    """Part of Lockstep, in whichever of its packages."""
+    """Check whether a file is part of Lockstep, in whichever of its packages."""
     path = Path(filename).resolve()
     return any(path.is_relative_to(floor) for floor in _FLOORS)
 
 
 def _is_library(filename: str) -> bool:
-    """Installed beside this interpreter, or wherever a ``.pth`` file or a second environment points."""
+    """Check whether a file is installed: beside this interpreter, or where a ``.pth`` file or an environment is."""
     return filename.startswith(_LIBRARIES) or bool(
         {"site-packages", "dist-packages"} & set(Path(filename).parts)
     )
 
 
 def user_location(error: BaseException) -> str:
-    """``FILE:LINE``: the user's that raised ``error`` or called what did, else a library's, else ours, or nothing."""
+    """Find ``FILE:LINE`` of the user's code that raised ``error`` or called what did; else a library's, ours, or ""."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
@@ -41,7 +41,7 @@ def user_location(error: BaseException) -> str:
 
 
 def user_frame(stack: Sequence[StackFrame]) -> StackFrame | None:
-    """The user's innermost place in a stack of a process that waits, else ours, else a library's; None of an empty one.
+    """Find the user's innermost frame in a stack, else ours, else a library's; None in an empty stack.
 
     Args:
         stack: the innermost frame first.
@@ -53,12 +53,12 @@ def user_frame(stack: Sequence[StackFrame]) -> StackFrame | None:
 
 
 def is_user_code(filename: str) -> bool:
-    """Whether a file is neither a library's nor ours."""
+    """Check whether a file is neither a library's nor ours."""
     return not _is_library(filename) and not _is_ours(filename)
 
 
 def definition_location(function: Any) -> str:
-    """``FILE:LINE`` where a function of the user's begins; empty for a library's or ours."""
+    """Find ``FILE:LINE`` where a function of the user's begins; empty for a library's or ours."""
     while hasattr(function, "func"):  # functools.partial
         function = function.func
     code = getattr(function, "__code__", None)

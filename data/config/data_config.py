@@ -30,9 +30,9 @@ class DataConfig(ConfigSection):
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the data set."""
     root: str | None = None
-    """Where data sets lie; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
+    """The folder of downloaded data sets; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
     val_size: int | None = Field(default=None, ge=0)
-    """Samples split off the training set for validation; unset leaves it to the data set; 0 is none."""
+    """Samples split off the training set for validation; unset: the data set's own validation set; 0: none."""
     batch_size: int = Field(default=64, gt=0)
     """Samples per optimizer step over all processes: the global batch."""
     workers: int = Field(default=2, ge=0)

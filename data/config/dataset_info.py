@@ -18,7 +18,7 @@ class SplitInfo:
     subset: str | None = None
     """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
     contents: str = ""
-    """For a user's own data: a hash of what the callable returned for this split's files, to be met in every rank."""
+    """For a user's own data: a hash of what the callable returned for this split; every rank must get the same."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""
 
@@ -51,18 +51,22 @@ class DatasetInfo:
     """SHA-256 over the contents that decide what a sample is; a changed data set has another one."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
-        """The inverse of ``to_json``, also after a round trip through JSON text."""
+        """Rebuild what ``to_json`` gave, also after a round trip through JSON text."""
         val = document["val"]
         known = {key: _as_tuple(value) for key, value in document.items() if key not in ("train", "val")}
-        return cls(**known, train=_split(document["train"]), val=None if val is None else _split(val))
+        return cls(
+            **known,
+            train=_split_from_json(document["train"]),
+            val=None if val is None else _split_from_json(val),
+        )
 
 
-def _split(document: dict[str, Any]) -> SplitInfo:
+def _split_from_json(document: dict[str, Any]) -> SplitInfo:
     return SplitInfo(**{key: _as_tuple(value) for key, value in document.items()})
 
 

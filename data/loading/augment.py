@@ -1,7 +1,7 @@
 """Random changes of training images, each a function of (seed, epoch, sample) and of nothing else.
 
-One 64-bit number decides all about a sample, so that neither its batch, nor the process, the worker or
-the device that reads it, nor the point that a run was resumed at, can change what it looks like.
+One 64-bit number decides everything about a sample, so that its appearance depends neither on its batch, nor on the
+process, worker or device that reads it, nor on the step at which a run was resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOW = np.uint64(2**31 - 1)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Crops and mirrors batches, wherever they lie.
+    """Random crops and flips of batches, on whatever device they are.
 
     A crop takes the original size out of the image with ``crop`` pixels of 0 on each side, 0 as stored: before
     any normalisation, like ``torchvision.transforms.RandomCrop`` on the image itself.
@@ -41,14 +41,14 @@ class Augmentation:
 
     def __call__(self, x: Any, epoch: int, indices: Indices) -> torch.Tensor:
         """Augment ``x`` [B, C, H, W], the samples ``indices`` [B] of an epoch."""
-        return self.apply(x, self.draw(epoch, indices))
+        return self.apply(x, self.random_numbers(epoch, indices))
 
-    def draw(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
-        """The number that decides about each sample, uint64 [B]."""
+    def random_numbers(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
+        """Draw the number that decides about each sample, uint64 [B]."""
         return bits((_KEY, self.seed, epoch), indices.astype(np.uint64))
 
     def apply(self, x: Any, draws: NDArray[np.uint64]) -> torch.Tensor:
-        """The images as their ``draws`` want them, in a new tensor on the device of ``x``; nothing waits for it.
+        """Augment images by their ``draws``, into a new tensor on the device of ``x``; nothing waits for it.
 
         Raises:
             TrainingError: ``x`` is no batch of images.
@@ -61,14 +61,14 @@ class Augmentation:
                 f"data.augment: a batch of inputs is {what}, not images [B, C, H, W] larger than the crop",
                 "return images of one size, [channels, height, width], or leave data.augment out",
             )
-        starts, rows = torch.from_numpy(self._places(draws, x.shape)).to(x.device, non_blocking=True)
+        starts, rows = torch.from_numpy(self._crop_starts(draws, x.shape)).to(x.device, non_blocking=True)
         if self.crop:
             x = _crop_views(torch.nn.functional.pad(x, (self.crop,) * 4), x.shape).index_select(0, starts)
         # Of each image and its mirror image one is taken: 2.4 times as fast as torch.where on bytes.
         return torch.cat([x, x.flip(3)]).index_select(0, rows) if self.flip else x
 
-    def _places(self, draws: NDArray[np.uint64], shape: Sequence[int]) -> NDArray[np.int64]:
-        """Where each crop starts among all padded pixels, and its row among images and mirror images, int64 [2, B]."""
+    def _crop_starts(self, draws: NDArray[np.uint64], shape: Sequence[int]) -> NDArray[np.int64]:
+        """Locate each crop: its start among all padded pixels, its row among images and mirrored ones, int64 [2, B]."""
         count, channels, height, width = shape
         choices = np.uint64(2 * self.crop + 1)
         top, left = (
@@ -83,7 +83,7 @@ class Augmentation:
 
 
 def _crop_views(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """A view of every crop: entry n starts at pixel n of ``padded``. Choosing is five times as fast as indexing."""
+    """View every crop: entry n starts at pixel n of ``padded``. Choosing is five times as fast as indexing."""
     _, channels, height, width = shape
     _, plane, line, _ = padded.stride()
     last = (channels - 1) * plane + (height - 1) * line + width - 1
@@ -91,12 +91,12 @@ def _crop_views(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def augmentation(config: AugmentConfig, seed: int) -> Augmentation | None:
-    """What the config asks for; None where that is nothing."""
+    """Make the augmentation that the config asks for; None where it asks for none."""
     return Augmentation(config.crop, config.flip, seed) if config.crop or config.flip else None
 
 
 def check_augment(config: AugmentConfig, facts: DatasetInfo) -> None:
-    """Say at once that a data set cannot be augmented as asked.
+    """Refuse a data set that cannot be augmented as the config asks.
 
     Raises:
         UsageError: its inputs are no images, or smaller than the crop.

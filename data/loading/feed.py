@@ -1,4 +1,4 @@
-"""What one rank is to do in a step, and what it got: the words that training and loading share."""
+"""What one rank does in a step, and what it received: the types that training and loading share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..order import Indices
 
 @dataclass(slots=True)
 class Work:
-    """What one rank does in one step: which indices, cut into which micro-batches."""
+    """The work of one rank in one step: which indices, cut into which micro-batches."""
 
     indices: Indices
     """int64 [k], this rank's samples in order."""
@@ -29,7 +29,7 @@ class Work:
 
 @dataclass(slots=True)
 class StepBatch:
-    """One step's micro-batches on the device, the indices that were really read, and what had been asked for."""
+    """One step's micro-batches on the device, the indices that were really read, and the work that was requested."""
 
     micro: Sequence[tuple[Any, Any]]
     indices: Indices
@@ -37,12 +37,12 @@ class StepBatch:
 
 
 class Feed(Protocol):
-    """Turns work into batches, in order."""
+    """A source of batches: it turns work into batches, in order."""
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
-        """The batches of ``work``, one for each item."""
+        """Yield the batches of ``work``, one for each item."""
         ...
 
     def expect_classes(self, classes: int) -> None:
-        """From now on targets must be class indices below ``classes``, or it is a ``DamagedError``."""
+        """Check from now on that targets are class indices below ``classes``; others raise ``DamagedError``."""
         ...

@@ -1,4 +1,4 @@
-"""Which feed reads a split."""
+"""The choice of a feed for a split."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def open_feed(
     workers: int,
     classes: int | None,
     seed: int,
-    ahead: bool = False,
+    prefetch: bool = False,
     augment: Augmentation | None = None,
 ) -> Feed:
-    """The feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
+    """Open the feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
 
     Args:
         split: what was opened.
         normalise: applied on the device.
-        device: where batches are wanted.
+        device: where batches are needed.
         workers: loader processes for a ``MapSplit``.
         classes: where targets are class indices, each is checked to be below this.
         seed: of what is random about a sample, with the epoch and its index.
-        ahead: a core is free to gather arrays while the model trains.
+        prefetch: gather arrays on a thread while the model trains; worth it where a core is free.
         augment: applied on the device, before ``normalise``.
     """
     if isinstance(split, ArraySplit):
-        return ResidentFeed(split, normalise, device, classes=classes, ahead=ahead, augment=augment)
+        return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
     return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)

@@ -30,7 +30,7 @@ from .normalise import Normalisation, check_targets
 
 
 class _SeededDataset(Dataset[Any]):
-    """A data set whose randomness is keyed by (seed, epoch, index), and that tells what it really fetched."""
+    """A data set whose randomness is keyed by (seed, epoch, index), and that reports which index it really fetched."""
 
     def __init__(self, split: MapSplit, seed: int) -> None:
         self._dataset = split.dataset
@@ -67,9 +67,9 @@ def _begin_worker(number: int) -> None:
 
 
 def _send_failure(error: Exception) -> tuple[Indices, _SampleError]:
-    """In place of a batch that a worker could not send."""
+    """Send the error in place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
-    how = "use data.workers=0, or mend what it names, as `ulimit -n` or room in /dev/shm"
+    how = "use data.workers=0, or make room in what it names, such as `ulimit -n` or /dev/shm"
     return np.empty(0, np.int64), _SampleError(MachineError(what, how))
 
 
@@ -78,7 +78,7 @@ def _failure_from_json(document: dict[str, Any]) -> _SampleError:
 
 
 class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
-    """(epoch, index) lists of micro-batches, read by the loader from whatever work was set last."""
+    """A sampler of micro-batches as lists of (epoch, index), from the work that was set last."""
 
     def __init__(self) -> None:
         self.queue: Iterator[list[tuple[int, int]]] = iter(())
@@ -97,10 +97,10 @@ def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
 
 
 class LoaderFeed:
-    """Samples read one by one, through torch's DataLoader; its workers live as long as the feed.
+    """A feed of samples read one by one, through torch's DataLoader; its workers live as long as the feed.
 
-    They are forked when it is opened, before the ranks' first collective: a thread of the process group that lets go
-    of a tensor just then leaves the worker a lock that nobody opens again (CPython before 3.12, its issue 112275).
+    They are forked when it is opened, before the ranks' first collective: a thread of the process group that frees
+    a tensor just then leaves the worker a lock that is never released (CPython before 3.12, its issue 112275).
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class LoaderFeed:
         self._classes = classes
         self._subset = split.subset
         with warnings.catch_warnings():
-            # The number of workers is a setting; that it exceeds the cores is for the plan to say, not for torch.
+            # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
                 _SeededDataset(split, seed),
@@ -137,12 +137,12 @@ class LoaderFeed:
         self._iterator()
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
-        """The batches of ``work``, one for each item."""
-        asked: deque[Work] = deque()
+        """Yield the batches of ``work``, one for each item."""
+        pending: deque[Work] = deque()
 
         def queue() -> Iterator[list[tuple[int, int]]]:
             for item in work:
-                asked.append(item)
+                pending.append(item)
                 for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
                     yield [(item.epoch, index) for index in part.tolist()]
 
@@ -151,14 +151,14 @@ class LoaderFeed:
         for indices, sample in self._iterator():
             if isinstance(sample, _SampleError):
                 raise sample.error
-            loaded.append((indices, self._to_device(indices, sample, asked[0].epoch)))
-            if len(loaded) == len(asked[0].micro):
+            loaded.append((indices, self._to_device(indices, sample, pending[0].epoch)))
+            if len(loaded) == len(pending[0].micro):
                 read = np.concatenate([part for part, _ in loaded])
-                yield StepBatch([pair for _, pair in loaded], read, asked.popleft())
+                yield StepBatch([pair for _, pair in loaded], read, pending.popleft())
                 loaded = []
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
-        """Of what the sampler holds; the first one starts the workers."""
+        """Iterate over what the sampler holds; the first iterator starts the workers."""
         with stop_signals_blocked_if_supervised():
             return iter(self._loader)
 
@@ -175,7 +175,7 @@ class LoaderFeed:
         x, y = sample
         if isinstance(y, torch.Tensor):
             check_targets(y, self._classes, lambda row: f"sample {self._row(indices[row])}")
-        x, y = tree_map(self._move, (x, y))
+        x, y = tree_map(self._tensor_to_device, (x, y))
         if self._augment is not None:
             x = self._augment(x, epoch, indices)
         return tree_map(
@@ -183,8 +183,8 @@ class LoaderFeed:
         ), y
 
     def _row(self, index: Any) -> int:
-        """The data set's own number of a sample of the split."""
+        """Look up the data set's own number of a sample of the split."""
         return int(index if self._subset is None else self._subset[index])
 
-    def _move(self, value: Any) -> Any:
+    def _tensor_to_device(self, value: Any) -> Any:
         return value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value

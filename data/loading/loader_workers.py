@@ -1,7 +1,7 @@
-"""What a worker of torch's DataLoader is told when it begins.
+"""What a worker of torch's DataLoader does first of all.
 
 A worker sends its batches from a thread, as files that the rank fetches through a socket. Where that fails, Python
-prints the error and forgets the batch, and the rank would wait for it for ever.
+prints the error and drops the batch, and the rank would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..common import shelter_worker
 
 
 def init_loader_worker(number: int, failed: Callable[[Exception], Any]) -> None:
-    """Call it first of all in a worker.
+    """Prepare a worker; it calls this before anything else.
 
     Args:
         number: of the worker, as torch counts them.
@@ -30,10 +30,10 @@ def init_loader_worker(number: int, failed: Callable[[Exception], Any]) -> None:
 
 
 def _use_abstract_sockets() -> None:
-    """Sockets of Linux's abstract namespace: none is left behind by a worker that is killed.
+    """Use sockets of Linux's abstract namespace: a worker that is killed leaves none behind.
 
     By default they lie in the temporary folder, whose name must not be longer than 75 bytes for that; a cluster's often
-    is. Who connects has to know the process's key in either case.
+    is. Connecting takes the process's key in either case.
     """
     connection.arbitrary_address = _address  # type: ignore[attr-defined]
 
@@ -43,7 +43,7 @@ def _address(_: str) -> str:
 
 
 def _report_send_errors(failed: Callable[[Exception], Any]) -> None:
-    """Have a batch that cannot be sent replaced by its error; if that cannot be sent either, end this process."""
+    """Replace a batch that cannot be sent by its error; if that cannot be sent either, end this process."""
 
     def replace(queue: Any, error: Exception, item: Any) -> None:
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""What is done to the values of a batch: inputs are normalised, class indices checked."""
+"""What happens to the values of a batch: inputs are normalised, class indices are checked."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..config import DatasetInfo
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
+    """The conversion of stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
 
     dtype: torch.dtype
     mean: torch.Tensor | None
     std: torch.Tensor | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [B, ...] as the model's type; integer types other than uint8 are left as they are."""
+        """Convert ``x`` [B, ...] to the model's type; integer types other than uint8 are left as they are."""
         if x.dtype == torch.uint8:
             x = x.to(self.dtype).div_(255)
         elif x.is_floating_point():
@@ -32,7 +32,7 @@ class Normalisation:
 
 
 def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.device) -> Normalisation:
-    """The normalisation that a data set asks for."""
+    """Make the normalisation that a data set asks for."""
 
     def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
         return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
@@ -41,7 +41,7 @@ def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.de
 
 
 def check_targets(targets: torch.Tensor, classes: int | None, name: Callable[[Any], str]) -> None:
-    """Refuse class indices that are none.
+    """Refuse targets that are no class indices.
 
     Args:
         targets: checked where they are integers.

@@ -24,14 +24,14 @@ _Row = TypeVar("_Row", np.int64, np.uint64)
 
 
 class ResidentFeed:
-    """Arrays held whole: a batch is a slice of one gather that serves several steps.
+    """A feed of arrays held whole: a batch is a slice of one gather that serves several steps.
 
     Args:
         split: the arrays.
         normalise: applied on the device.
-        device: where batches are wanted.
+        device: where batches are needed.
         classes: as in ``open_feed``.
-        ahead: gather on a thread of its own; worth it where a core is free.
+        prefetch: gather on a thread of its own; worth it where a core is free.
         augment: as in ``open_feed``.
     """
 
@@ -42,7 +42,7 @@ class ResidentFeed:
         device: torch.device,
         *,
         classes: int | None,
-        ahead: bool = False,
+        prefetch: bool = False,
         augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
@@ -51,7 +51,7 @@ class ResidentFeed:
         self._normalise = normalise
         self._device = device
         self._augment = augment
-        self._ahead = device.type == "cpu" and ahead
+        self._prefetch = device.type == "cpu" and prefetch
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
         self._alignment = max(
@@ -65,13 +65,13 @@ class ResidentFeed:
         check_targets(self._targets, classes, lambda row: f"row {row}")
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
-        """The batches of ``work``, one for each item."""
-        mapped = _prefetch_one if self._ahead else map
+        """Yield the batches of ``work``, one for each item."""
+        mapped = _prefetch_one if self._prefetch else map
         for block in mapped(self._gather, self._blocks(work)):
             yield from block
 
     def _blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
-        """Steps that are gathered together: as many as fit, at least one."""
+        """Yield steps that are gathered together: as many as fit, at least one."""
         block: list[Work] = []
         rows = 0
         for item in work:
@@ -110,23 +110,26 @@ class ResidentFeed:
 
 
 def _rows_per_cache_line(row: torch.Tensor, dtype: torch.dtype) -> int:
-    """Rows after which a batch begins on a cache line again."""
+    """Compute the number of rows after which a batch begins on a cache line again."""
     itemsize = dtype.itemsize if row.is_floating_point() or row.dtype == torch.uint8 else row.element_size()
     return _CACHE_LINE_BYTES // gcd(_CACHE_LINE_BYTES, max(1, row.numel()) * itemsize)
 
 
 def _augmentation_draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
-    """In one piece per epoch, which costs a tenth of one per step."""
+    """Draw once for all steps of an epoch in a block, which costs a tenth of drawing for each step."""
     epochs = groupby(block, lambda item: item.epoch)
     return np.concatenate(
-        [augment.draw(epoch, np.concatenate([item.indices for item in items])) for epoch, items in epochs]
+        [
+            augment.random_numbers(epoch, np.concatenate([item.indices for item in items]))
+            for epoch, items in epochs
+        ]
     )
 
 
 def _pad_to_cache_lines(
     rows: NDArray[_Row], sizes: list[int], alignment: int
 ) -> tuple[NDArray[_Row], list[int]]:
-    """``rows`` with fillers, so that every micro-batch of ``sizes`` begins on a cache line.
+    """Insert fillers into ``rows``, so that every micro-batch of ``sizes`` begins on a cache line.
 
     A matrix product's last bits depend on where its operands lie in memory. Where a batch lies among those that
     are gathered with it depends on the step that a run was resumed at.
@@ -147,7 +150,7 @@ def _pad_to_cache_lines(
 def _prefetch_one(
     gather: Callable[[list[Work]], list[StepBatch]], blocks: Iterator[list[Work]]
 ) -> Iterator[list[StepBatch]]:
-    """``map(gather, blocks)`` with the next block being gathered on a thread while this one is trained on."""
+    """Yield ``map(gather, blocks)`` while a thread gathers the next block."""
     with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
         following: Future[list[StepBatch]] | None = None
         for block in blocks:
@@ -159,7 +162,7 @@ def _prefetch_one(
 
 
 def _on_device_if_it_fits(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On the device where it leaves room for the model, else in host memory."""
+    """Move values to the device where that leaves room for the model; else they stay in host memory."""
     if device.type != "cuda":
         return values
     free, _ = torch.cuda.mem_get_info(device)

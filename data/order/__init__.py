@@ -7,7 +7,7 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import counter_rng as counter_rng
     from .counter_rng import bits as bits
-    from .sample_digest import chain as chain
+    from .sample_digest import chain_order_hash as chain_order_hash
     from .sample_digest import consumed as consumed
     from .sample_digest import from_limbs as from_limbs
     from .sample_digest import planned_digest_share as planned_digest_share
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .sample_order import micro_batch_sizes as micro_batch_sizes
     from .sample_order import permute as permute
     from .sample_order import shard as shard
-    from .seeding import START as START
+    from .seeding import INITIAL_STATE as INITIAL_STATE
     from .seeding import extend_key as extend_key
     from .seeding import mix as mix
     from .seeding import seed_global_generators as seed_global_generators

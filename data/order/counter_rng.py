@@ -1,4 +1,4 @@
-"""Numbers that are a pure function of a key and a counter: nothing to carry, nothing to replay."""
+"""Random numbers that are a pure function of a key and a counter: there is no state to carry or replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MASK = 2**64 - 1
 
 
 def bits(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The ``counters``-th outputs of the SplitMix64 generator that ``key`` starts, in any order.
+    """Compute the ``counters``-th outputs of the SplitMix64 generator that ``key`` seeds, in any order.
 
     SplitMix64 adds a constant to its state and mixes the sum, so its n-th output needs none before it
     (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
@@ -25,16 +25,16 @@ def bits(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.uint6
         uint64 of the shape of ``counters``.
     """
     with np.errstate(over="ignore"):
-        return _mix(counters * np.uint64(_GOLDEN) + np.uint64(_start(key)))
+        return _mix(counters * np.uint64(_GOLDEN) + np.uint64(_initial_state(key)))
 
 
-def uniform(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Multiples of 2^-24 in [0, 1): float32 holds every one of them exactly."""
+def random_uniform(key: tuple[int, ...], counters: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """Draw multiples of 2^-24 in [0, 1): float32 holds every one of them exactly."""
     return (bits(key, counters) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
 @lru_cache(maxsize=64)
-def _start(key: tuple[int, ...]) -> int:
+def _initial_state(key: tuple[int, ...]) -> int:
     state = _GOLDEN
     for word in key:
         state = int(_mix(np.array([(state ^ (word & _MASK)) & _MASK], np.uint64))[0])

@@ -1,4 +1,4 @@
-"""Proof of what was trained on: a chain over the planned order and a sum over what was really fetched."""
+"""Proof of what was trained on: a hash chain over the planned order and a sum over what was really fetched."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LIMBS = 4
 Words = NDArray[np.uint64]
 
 
-def chain(previous: bytes, step: int, indices: Indices) -> bytes:
-    """The next link: SHA-256 over the previous link, the run's step and the indices of its global batch.
+def chain_order_hash(previous: bytes, step: int, indices: Indices) -> bytes:
+    """Compute the next link: SHA-256 over the previous link, the run's step and the indices of its global batch.
 
     Args:
         previous: empty before the first step.
@@ -28,7 +28,7 @@ def chain(previous: bytes, step: int, indices: Indices) -> bytes:
 
 
 def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -> int:
-    """The sum modulo 2**128 of a hash of (epoch, step, position, index); order and owner do not matter.
+    """Sum a hash of (epoch, step, position, index) modulo 2**128; order and owner do not matter.
 
     Args:
         epoch: counted from 0.
@@ -44,8 +44,8 @@ def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -
     return (_exact_sum(low) + (_exact_sum(high) << 64)) % _MODULUS
 
 
-def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
-    """What ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
+def planned_digest(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
+    """Compute what ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
     batches = EpochBatches(n, batch_size)
     total = 0
     for start in range(*span, 65_536):
@@ -58,29 +58,29 @@ def planned(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int
 def planned_digest_share(
     n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int], rank: int, world_size: int
 ) -> int:
-    """A rank's part of the work of ``planned``; the parts sum to it, but are not what the rank trains on."""
-    return planned(n, seed, epoch, batch_size, shard(*span, rank, world_size))
+    """Compute a rank's part of ``planned_digest``; the parts sum to it, but are not what the rank trains on."""
+    return planned_digest(n, seed, epoch, batch_size, shard(*span, rank, world_size))
 
 
 def to_limbs(value: int) -> list[int]:
-    """Four 32-bit limbs, lowest first: they can be summed over ranks in 64 bits without overflow."""
+    """Split a value into four 32-bit limbs, lowest first: they can be summed over ranks in 64 bits without overflow."""
     return [value >> 32 * limb & 0xFFFFFFFF for limb in range(_LIMBS)]
 
 
 def from_limbs(limbs: Sequence[int]) -> int:
-    """The value modulo 2**128 of limbs that may have been summed."""
+    """Join limbs that may have been summed: the value modulo 2**128."""
     return sum(int(limb) << 32 * place for place, limb in enumerate(limbs)) % _MODULUS
 
 
 def _mix(values: Words) -> Words:
-    """splitmix64's finaliser."""
+    """Apply splitmix64's finaliser."""
     mixed = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return mixed ^ mixed >> np.uint64(31)
 
 
 def _exact_sum(words: Words) -> int:
-    """Exact: the halves of 2**32 words fit 64 bits."""
+    """Sum exactly: the halves of 2**32 words fit 64 bits."""
     low = int((words & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
     high = int((words >> np.uint64(32)).sum(dtype=np.uint64))
     return low + (high << 32)

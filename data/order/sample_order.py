@@ -26,7 +26,7 @@ _CHUNK = 16_384  # positions per NumPy call: 35 ns per index, against 165 ns in 
 
 
 def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
-    """The images of ``positions`` under the permutation of ``range(n)`` that ``key`` selects.
+    """Map ``positions`` through the permutation of ``range(n)`` that ``key`` selects.
 
     Args:
         positions: int64 [k], each in [0, n).
@@ -71,7 +71,7 @@ def _feistel(
 def _feistel_round(
     half: NDArray[np.uint64], other: NDArray[np.uint64], radix: int, key: np.uint32
 ) -> NDArray[np.uint64]:
-    """``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
+    """Compute ``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
     moved = half + (
         (_hash32(other.astype(np.uint32), key).astype(np.uint64) * np.uint64(radix)) >> np.uint64(32)
     )
@@ -89,7 +89,7 @@ def _hash32(values: NDArray[np.uint32], key: np.uint32) -> NDArray[np.uint32]:
 
 
 class EpochOrder:
-    """The shuffled sequence of one epoch, computed in chunks as it is asked for.
+    """The shuffled sequence of one epoch, computed in chunks on demand.
 
     Args:
         n: samples in the epoch.
@@ -104,7 +104,7 @@ class EpochOrder:
         self._chunk: Indices = np.empty(0, np.int64)
 
     def indices(self, start: int, stop: int) -> Indices:
-        """Sample indices at positions [start, stop), int64 [stop - start]; a view where that is cheap."""
+        """Return the sample indices at positions [start, stop), int64 [stop - start]; a view where that is cheap."""
         if not (self._start <= start and stop <= self._start + self._chunk.size):
             end = min(self.n, max(stop, start + _CHUNK))
             self._chunk = permute(np.arange(start, end, dtype=np.int64), self.n, self._key)
@@ -156,7 +156,7 @@ class EpochBatches:
 
 
 def micro_batch_sizes(samples: int, limit: int | None) -> list[int]:
-    """Sizes of the micro-batches that ``samples`` of one rank are cut into: as few and equal as possible."""
+    """Cut ``samples`` of one rank into micro-batches, as few and equal as possible, and return their sizes."""
     if samples == 0:
         return []
     parts = 1 if limit is None else -(-samples // limit)

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 
 _MASK = 2**64 - 1
-START = 0x9E3779B97F4A7C15
+INITIAL_STATE = 0x9E3779B97F4A7C15
 
 
 def mix(*values: int) -> int:
-    """A 63-bit hash of integers, each below 2**64: xor, multiply and shift, with splitmix64's multipliers."""
-    state = START
+    """Hash integers, each below 2**64, to 63 bits: xor, multiply and shift, with splitmix64's multipliers."""
+    state = INITIAL_STATE
     for value in values:
         state = extend_key(state, value)
     return state >> 1
 
 
 def extend_key(state: int, value: int) -> int:
-    """``mix`` step by step: what is known early need not be hashed again."""
+    """Apply ``mix`` to one more value: what is known early need not be hashed again."""
     state = (state ^ value) * 0xBF58476D1CE4E5B9 & _MASK
     state = (state ^ state >> 30) * 0x94D049BB133111EB & _MASK
     return state ^ state >> 31

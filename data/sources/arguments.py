@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar
 
-from ..common import UsageError, meant
+from ..common import UsageError, suggestion
 
 Schema = TypeVar("Schema")
 MeanAndStd = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
@@ -74,7 +74,7 @@ def read_arguments(source: str, schema: type[Schema], args: Mapping[str, Any]) -
     for key in args:
         if key not in checks:
             raise UsageError(
-                f"data.args.{key}: {source} has no such argument{meant(str(key), names)}",
+                f"data.args.{key}: {source} has no such argument{suggestion(str(key), names)}",
                 f"the arguments of {source} are {', '.join(names)}",
             )
     return schema(**{key: check(key, args[key]) for key, check in checks.items() if key in args})

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import FULL, DamagedError, MachineError, file_sha256
+from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256
 from ..config import SplitInfo
 
 Array = NDArray[Any]
@@ -38,18 +38,18 @@ class CacheEntry:
 
 
 def cache_root() -> Path:
-    """``$LOCKSTEP_CACHE``, else ``~/.cache/lockstep/arrays``."""
+    """Return ``$LOCKSTEP_CACHE``, else ``~/.cache/lockstep/arrays``."""
     chosen = os.environ.get("LOCKSTEP_CACHE")
     return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "lockstep" / "arrays"
 
 
 def entry_key(name: str, *parts: Any) -> str:
-    """A folder name that another value among ``parts`` (plain JSON values) changes."""
+    """Make a folder name that changes with every value among ``parts`` (plain JSON values)."""
     return f"{name}-{fingerprint(*parts)[:20]}"
 
 
 def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
-    """The cache entry ``key``, built if it is missing or damaged.
+    """Return the cache entry ``key``, built if it is missing or damaged.
 
     Processes that ask at the same time wait for the one that builds. The entry appears by one rename: it is
     whole or it is not there. A cache that cannot be written can still be read.
@@ -66,14 +66,14 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     if entry is not None:
         return entry
     try:
-        with _locked(root, key):
+        with _entry_lock(root, key):
             return _verified_entry(root / key) or _build_entry(root, key, build)
     except OSError as error:
         raise _cache_error(root, error) from error
 
 
 def save_array(path: Path, array: Array) -> None:
-    """Writes an ``.npy`` file to the disk itself; ``np.save`` hides the errno of a full disk."""
+    """Write an ``.npy`` file and wait for the disk; ``np.save`` hides the errno of a full disk."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
@@ -84,7 +84,7 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def load_array(path: Path | str) -> Array:
-    """A memory map of an ``.npy`` file.
+    """Map an ``.npy`` file into memory.
 
     Pages are shared between processes until one writes: copy-on-write, as a read-only array makes
     ``torch.from_numpy`` warn.
@@ -102,24 +102,24 @@ def load_array(path: Path | str) -> Array:
 
 
 def array_split_info(entry: CacheEntry, which: str, classes: int | None) -> SplitInfo:
-    """A split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
+    """Describe a split that an entry holds whole, as ``WHICH_x.npy`` and ``WHICH_y.npy``."""
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("x", "y")}
     targets = load_array(files["y"])
     return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
 
 
 def class_counts(targets: Array, classes: int | None) -> tuple[int, ...] | None:
-    """Samples of each class; None where targets are no classes."""
+    """Count the samples of each class; None where targets are no classes."""
     return None if classes is None else tuple(np.bincount(targets, minlength=classes).tolist())
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of plain JSON values."""
+    """Compute the SHA-256 of plain JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
-    _sweep(root, key)
+    _remove_leftovers(root, key)
     folder = root / f".{key}.{secrets.token_hex(4)}"
     folder.mkdir()
     try:
@@ -134,8 +134,8 @@ def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) 
     return entry
 
 
-def _sweep(root: Path, key: str) -> None:
-    """Removes what killed builders of this entry left; the lock says that none is alive."""
+def _remove_leftovers(root: Path, key: str) -> None:
+    """Remove what killed builders of this entry left; the lock guarantees that none is alive."""
     for left in root.glob(f".{key}.*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -148,7 +148,7 @@ def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
         os.fsync(file.fileno())
-    _sync(folder)
+    _fsync_folder(folder)
 
 
 def _replace(folder: Path, final: Path) -> None:
@@ -156,7 +156,7 @@ def _replace(folder: Path, final: Path) -> None:
     if final.exists():
         final.rename(damaged)
     folder.rename(final)
-    _sync(final.parent)
+    _fsync_folder(final.parent)
     shutil.rmtree(damaged, ignore_errors=True)
 
 
@@ -164,15 +164,15 @@ def _verified_entry(folder: Path) -> CacheEntry | None:
     try:
         document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         files = document["files"]
-        if not all(_same(folder / name, known) for name, known in files.items()):
+        if not all(_is_unchanged(folder / name, known) for name, known in files.items()):
             return None
         return CacheEntry(folder, document["facts"], {name: known["sha256"] for name, known in files.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _same(path: Path, known: dict[str, Any]) -> bool:
-    """Reads the bytes only where size and time do not already say it: a copied cache keeps its worth."""
+def _is_unchanged(path: Path, known: dict[str, Any]) -> bool:
+    """Compare size and time, and the bytes only where the time differs, so that a copied cache stays valid."""
     stamp = _size_and_mtime(path)
     if stamp["bytes"] != known["bytes"]:
         return False
@@ -184,7 +184,7 @@ def _size_and_mtime(path: Path) -> dict[str, Any]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _sync(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -193,7 +193,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(root: Path, key: str) -> Iterator[None]:
+def _entry_lock(root: Path, key: str) -> Iterator[None]:
     # The lock files stay: deleting one would let two processes lock two files of the same name.
     locks = root / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def _locked(root: Path, key: str) -> Iterator[None]:
 
 
 def _cache_error(root: Path, error: OSError) -> MachineError:
-    what = "is full" if error.errno in FULL else "cannot be written"
+    what = "is full" if error.errno in DISK_FULL_ERRNOS else "cannot be written"
     return MachineError(
         f"the cache of array files {root} {what}: {error.strerror or error}",
         "set LOCKSTEP_CACHE to a folder with room that you may write",

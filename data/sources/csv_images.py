@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError, UsageError, meant, relative_path_hint
+from ..common import DamagedError, UsageError, relative_path_hint, suggestion
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from .arguments import ImageArguments, argument, text
 from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .image_files import load, probe
+from .image_files import load_image, read_image_header
 from .source import DataSource, PreparedSplit
 from .splits import MapSplit
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 _VERSION = 1
-_SHOWN = 3  # bad rows that a message quotes
+_MAX_SHOWN_ROWS = 3  # bad rows that a message quotes
 _MAX_LISTED_NAMES = 20  # names that a message lists
 
 
@@ -97,24 +97,24 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         UsageError: an argument is wrong, or a file it names is not there.
         DamagedError: a row of a CSV is wrong, or the first image cannot be read.
     """
-    root = _folder(arguments, base)
+    root = _image_root(arguments, base)
     files = {"train": arguments.train_csv, "val": arguments.val_csv}
     tables = {
-        which: _read(arguments, base, f"{which}_csv", name)
+        which: _read_table(arguments, base, f"{which}_csv", name)
         for which, name in files.items()
         if which == "train" or name is not None
     }
     names = arguments.classes or _class_names(tables["train"])
-    entry = _store(tables, root, names)
-    first_mode, first_size = probe(root / tables["train"].paths[0])
+    entry = _cache_table(tables, root, names)
+    first_mode, first_size = read_image_header(root / tables["train"].paths[0])
     mode, size = arguments.mode or first_mode, arguments.size or first_size
     mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
     return DatasetInfo(
         name="csv_images",
         kind="images",
-        train=_split_facts(entry, "train", len(names)),
-        val=_split_facts(entry, "val", len(names)) if "val" in tables else None,
+        train=_split_info(entry, "train", len(names)),
+        val=_split_info(entry, "val", len(names)) if "val" in tables else None,
         input_shape=shape,
         input_dtype="uint8",
         classes=len(names),
@@ -127,14 +127,14 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
     )
 
 
-def _folder(arguments: CsvImagesArguments, base: Path) -> Path:
+def _image_root(arguments: CsvImagesArguments, base: Path) -> Path:
     root = (base / Path(arguments.root or ".").expanduser()).resolve()
     if not root.is_dir():
         raise UsageError(f"data.args.root: there is no folder {root}", relative_path_hint(base))
     return root
 
 
-def _read(arguments: CsvImagesArguments, base: Path, key: str, name: str | None) -> Table:
+def _read_table(arguments: CsvImagesArguments, base: Path, key: str, name: str | None) -> Table:
     if name is None:
         raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
     file = (base / Path(name).expanduser()).absolute()
@@ -173,13 +173,13 @@ def _csv_error(file: Path, reason: str) -> DamagedError:
 
 def _missing_column_error(file: Path, role: str, column: str, header: list[str]) -> UsageError:
     return UsageError(
-        f"{file} has no column {column!r}{meant(column, header)}",
+        f"{file} has no column {column!r}{suggestion(column, header)}",
         f"its columns are {', '.join(header[:_MAX_LISTED_NAMES])}; name one in data.args.{role}_column",
     )
 
 
 def _class_names(train: Table) -> tuple[str, ...]:
-    """The labels of the training file; whole numbers are their own indices."""
+    """List the labels of the training file; whole numbers are their own indices."""
     names = sorted(set(train.labels) - {""})
     numbers = [_number(name) for name in names]
     if not names or any(number is None for number in numbers):
@@ -189,17 +189,17 @@ def _class_names(train: Table) -> tuple[str, ...]:
 
 
 def _number(label: str) -> int | None:
-    """A label that is a plain whole number: ``3``, ``-1``, not ``03`` nor ``3.0``."""
+    """Parse a label that is a plain whole number: ``3``, ``-1``, not ``03`` nor ``3.0``."""
     digits = label.removeprefix("-")
     plain = digits.isascii() and digits.isdigit() and len(digits) < 10  # noqa: PLR2004 - 10^9 is no class
     return int(label) if plain and str(int(label)) == label else None
 
 
-def _store(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> CacheEntry:
-    """Rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
+def _cache_table(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> CacheEntry:
+    """Keep rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
     arrays: dict[str, NDArray[Any]] = {}
     for which, table in tables.items():
-        arrays |= {f"{which}_{role}": array for role, array in _columns(table, root, names).items()}
+        arrays |= {f"{which}_{role}": array for role, array in _build_columns(table, root, names).items()}
     digest = {name: hashlib.sha256(array.data).hexdigest() for name, array in arrays.items()}
 
     def build(folder: Path) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _store(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> Cach
     return cached(entry_key("csv_images", _VERSION, digest), build)
 
 
-def _columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     index = {name: number for number, name in enumerate(names)}
     sizes = np.zeros(len(table.paths), np.int64)
     bad: list[tuple[int, str]] = []
@@ -243,23 +243,23 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
 
 
 class _PathChecker:
-    """Checks paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
+    """A check of paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._inside: dict[str, bool] = {}
 
     def check(self, path: str) -> tuple[str | None, int]:
-        """What is wrong with ``path``, or None, and the size of the file in bytes."""
+        """Say what is wrong with ``path``, or None, and the size of the file in bytes."""
         if not path:
             return "the path is empty", 0
         if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in path):  # noqa: PLR2004 - C0, DEL, C1
             return f"the path {path!r} has control characters", 0
         if path.startswith("/"):
             return f"{path!r} is absolute", 0
-        return self._look(path)
+        return self._check_path(path)
 
-    def _look(self, path: str) -> tuple[str | None, int]:
+    def _check_path(self, path: str) -> tuple[str | None, int]:
         parent, _, name = path.rpartition("/")
         if name in ("", ".", "..") or not self._is_inside(parent):
             return f"{path!r} leads outside {self._root}", 0
@@ -284,15 +284,17 @@ class _PathChecker:
 
 
 def _bad_rows_error(table: Table, bad: list[tuple[int, str]]) -> DamagedError:
-    lines = dict(zip(range(bad[min(len(bad), _SHOWN) - 1][0] + 1), _line_numbers(table.file), strict=False))
-    shown = [f"{table.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_SHOWN]]
-    if len(bad) > _SHOWN:
-        shown.append(f"and {len(bad) - _SHOWN} more bad rows")
+    lines = dict(
+        zip(range(bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0] + 1), _line_numbers(table.file), strict=False)
+    )
+    shown = [f"{table.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]]
+    if len(bad) > _MAX_SHOWN_ROWS:
+        shown.append(f"and {len(bad) - _MAX_SHOWN_ROWS} more bad rows")
     return DamagedError("\n".join(shown), "correct these rows, or remove them")
 
 
 def _line_numbers(file: Path) -> Iterator[int]:
-    """The line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
+    """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
         start = 1
@@ -305,7 +307,7 @@ def _line_numbers(file: Path) -> Iterator[int]:
             start = reader.line_num + 1
 
 
-def _split_facts(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
+def _split_info(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
     return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
@@ -333,7 +335,7 @@ class CsvImageDataset:
         start, stop = self._offsets[row : row + 2]
         path = self._root / self._paths[start:stop].tobytes().decode()
         try:
-            image = load(path, self._mode, self._size, resize=self._resize)
+            image = load_image(path, self._mode, self._size, resize=self._resize)
         except DamagedError as error:
             raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
         return torch.from_numpy(image), torch.tensor(int(self._targets[row]))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import DataConfig, DatasetInfo
-from ..order import counter_rng as keyed
+from ..order import counter_rng
 from .arguments import ImageArguments, whole_number
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
@@ -97,7 +97,7 @@ def _key(seed: int, lengths: dict[Split, int]) -> str:
 
 def _build(folder: Path, seed: int, lengths: dict[Split, int]) -> dict[str, Any]:
     for split, length in lengths.items():
-        images, labels = draw(seed, split, np.arange(length, dtype=np.int64))
+        images, labels = draw_digits(seed, split, np.arange(length, dtype=np.int64))
         save_array(folder / f"{split}_x.npy", images[:, None])
         save_array(folder / f"{split}_y.npy", labels)
     return {}
@@ -105,7 +105,7 @@ def _build(folder: Path, seed: int, lengths: dict[Split, int]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How each of k samples is drawn; [k] where nothing else is said."""
+    """The geometry of each of k samples; [k] where nothing else is said."""
 
     labels: Ints
     stroke: Ints
@@ -127,8 +127,8 @@ class Geometry:
     """[2, 4, k]: x, y, radius in pixels and brightness of two distractors."""
 
 
-def draw(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Ints]:
-    """Draws samples; each depends on nothing but its own index.
+def draw_digits(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Ints]:
+    """Draw samples; each depends on nothing but its own index.
 
     Args:
         seed: another seed is another data set.
@@ -149,10 +149,10 @@ def draw(seed: int, split: Split, indices: Ints) -> tuple[NDArray[np.uint8], Int
 
 
 def sample_geometry(seed: int, split: Split, indices: Ints) -> Geometry:
-    """The keyed parameters of samples, before any font is involved."""
+    """Draw the keyed parameters of samples, before any font is involved."""
     columns = np.arange(32, dtype=np.uint64)[:, None]
     counters = indices.astype(np.uint64)[None, :] * np.uint64(32) + columns
-    u = keyed.uniform((_TAG, seed, _STREAMS[split], 0), counters)
+    u = counter_rng.random_uniform((_TAG, seed, _STREAMS[split], 0), counters)
     s = u * np.float32(2) - np.float32(1)
     return Geometry(
         labels=_labels(seed, split, indices),
@@ -177,25 +177,25 @@ def _blob_profile(s: Floats) -> Floats:
 
 
 def _labels(seed: int, split: Split, indices: Ints) -> Ints:
-    """Each run of ten samples holds every digit once, in an order of its own: balanced and never sorted."""
+    """Order every digit once in each run of ten samples: balanced and never sorted."""
     digits = np.arange(CLASSES, dtype=np.uint64)[None, :]
     counters = (indices // CLASSES).astype(np.uint64)[:, None] * np.uint64(CLASSES) + digits
-    hashes = keyed.bits((_TAG, seed, _STREAMS[split], 1), counters)
+    hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 1), counters)
     order = np.argsort(hashes, axis=1, kind="stable").astype(np.int64)
     return np.take_along_axis(order, (indices % CLASSES)[:, None], axis=1)[:, 0]
 
 
 def _noise(seed: int, split: Split, indices: Ints) -> Floats:
-    """[k, 784], whole numbers from -128 to 127: one hash is the noise of eight pixels."""
+    """Draw [k, 784] whole numbers from -128 to 127: one hash is the noise of eight pixels."""
     words = np.arange(SIDE * SIDE // 8, dtype=np.uint64)[None, :]
     counters = indices.astype(np.uint64)[:, None] * np.uint64(words.size) + words
-    hashes = keyed.bits((_TAG, seed, _STREAMS[split], 2), counters).astype("<u8")
+    hashes = counter_rng.bits((_TAG, seed, _STREAMS[split], 2), counters).astype("<u8")
     return hashes.view(np.uint8).astype(np.float32) - np.float32(128)
 
 
 def _render(plan: Geometry, noise: Floats) -> NDArray[np.uint8]:
     paper = plan.paper[:, None]
-    image = _sample(*_source_points(plan), plan.labels * len(_STROKES) + plan.stroke)
+    image = _sample_glyphs(*_source_points(plan), plan.labels * len(_STROKES) + plan.stroke)
     image *= (plan.ink[:, None] - paper) / np.float32(255)
     image += paper
     image += _distractors(plan)
@@ -205,7 +205,7 @@ def _render(plan: Geometry, noise: Floats) -> NDArray[np.uint8]:
 
 
 def _source_points(plan: Geometry) -> tuple[Floats, Floats]:
-    """Where in the glyph's plane each image pixel looks: x and y, [k, 784] each."""
+    """Compute where in the glyph's plane each image pixel looks: x and y, [k, 784] each."""
     u, v = _grid()
     t = plan.tangent
     cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)  # the circle without sine or cosine
@@ -223,8 +223,8 @@ def _source_points(plan: Geometry) -> tuple[Floats, Floats]:
     )
 
 
-def _sample(x: Floats, y: Floats, glyphs: Ints) -> Floats:
-    """Bilinear: the planes of ``glyphs`` [k] at points x and y [k, 784], 0..255."""
+def _sample_glyphs(x: Floats, y: Floats, glyphs: Ints) -> Floats:
+    """Interpolate bilinearly: the planes of ``glyphs`` [k] at points x and y [k, 784], 0..255."""
     last = np.float32(_ATLAS - 1.001)  # the neighbours of a clamped point lie in the plane as well
     x, y = np.clip(x, 0, last), np.clip(y, 0, last)
     column, row = np.floor(x), np.floor(y)
@@ -241,7 +241,7 @@ def _interpolate(a: Floats, b: Floats, fraction: Floats) -> Floats:
 
 
 def _distractors(plan: Geometry) -> Floats:
-    """Two soft discs, brightest in their middle: [k, 784]."""
+    """Draw two soft discs, brightest in their middle: [k, 784]."""
     u, v = _grid()
     total = np.zeros((len(plan.ink), SIDE * SIDE), np.float32)
     for x, y, radius, brightness in plan.blobs:
@@ -259,7 +259,7 @@ def _grid() -> tuple[Floats, Floats]:
 
 @cache
 def atlas() -> Floats:
-    """The glyphs, [30, 64, 64] in 0..255: each digit in every thickness."""
+    """Draw the glyphs, [30, 64, 64] in 0..255: each digit in every thickness."""
     return np.array([_glyph(digit, stroke) for digit in range(CLASSES) for stroke in _STROKES], np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Opens image files that nobody vouches for: few formats, a limit on pixels, nothing truncated."""
+"""Opens image files that may be hostile: few formats, a limit on pixels, nothing truncated."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
 
 
-def probe(path: Path) -> tuple[str, tuple[int, int]]:
-    """Mode (``L`` or ``RGB``) and (height, width) of an image, from its header.
+def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
+    """Read mode (``L`` or ``RGB``) and (height, width) of an image from its header.
 
     Raises:
         DamagedError: it is no image, or one that is refused.
@@ -35,8 +35,8 @@ def probe(path: Path) -> tuple[str, tuple[int, int]]:
         raise _image_error(path, error) from error
 
 
-def load(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
-    """An image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
+def load_image(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
+    """Load an image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
 
     Args:
         path: a file of one of ``FORMATS``.

@@ -1,4 +1,4 @@
-"""The data set ``tensors``: the linear regression by hand of the classic tutorial."""
+"""The data set ``tensors``: the linear regression of the classic hand-written tutorial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import DataConfig, DatasetInfo
-from ..order import counter_rng as keyed
+from ..order import counter_rng
 from .arguments import whole_number
 from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
@@ -23,14 +23,14 @@ _VERSION = 1
 Floats = NDArray[np.float32]
 
 
-def draw(rows: int, seed: int) -> tuple[Floats, Floats]:
-    """Draws x [rows, 5], uniform in [0, 1), and y = x · (0.3, 4, 0.2, 2.5, 18) + 17 as [rows, 1]; float32.
+def draw_rows(rows: int, seed: int) -> tuple[Floats, Floats]:
+    """Draw x [rows, 5], uniform in [0, 1), and y = x · (0.3, 4, 0.2, 2.5, 18) + 17 as [rows, 1]; float32.
 
     Row i does not depend on how many rows there are. Sums run from left to right, so that no BLAS decides the
     last bit.
     """
     counters = np.arange(rows * len(WEIGHTS), dtype=np.uint64).reshape(rows, len(WEIGHTS))
-    x = keyed.uniform((_TAG, seed), counters)
+    x = counter_rng.random_uniform((_TAG, seed), counters)
     y = np.full(rows, BIAS, np.float64)
     for column, weight in enumerate(WEIGHTS):
         y = y + x[:, column].astype(np.float64) * weight
@@ -69,7 +69,7 @@ SOURCE = DataSource("tensors", TensorsArguments, describe)
 
 
 def _build(folder: Path, rows: int, seed: int) -> dict[str, Any]:
-    x, y = draw(rows, seed)
+    x, y = draw_rows(rows, seed)
     save_array(folder / "train_x.npy", x)
     save_array(folder / "train_y.npy", y)
     return {}

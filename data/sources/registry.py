@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..common import UsageError, meant
+from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
 from .array_cache import load_array
@@ -33,7 +33,7 @@ def find_source(use: str) -> DataSource:
     if ":" in use:
         return user_dataset.SOURCE
     raise UsageError(
-        f"data.use: there is no data set {use!r}{meant(use, SOURCES)}",
+        f"data.use: there is no data set {use!r}{suggestion(use, SOURCES)}",
         f"the data sets are {', '.join(sorted(SOURCES))}, package.module:callable and ./file.py:callable",
     )
 

@@ -57,7 +57,7 @@ class DataSource:
     open: Callable[[PreparedSplit], ArraySplit | MapSplit] = open_arrays
     """Opens a split in a rank; nothing is downloaded, checked or split there."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
-    """All targets of the training set; asked for only where they are classes that can be counted."""
+    """Reads all targets of the training set; called only where they are classes that can be counted."""
 
     def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
         """Check the arguments and make the data ready.

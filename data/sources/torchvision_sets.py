@@ -54,7 +54,7 @@ class TorchvisionSet:
 
 
 def data_root(config: DataConfig, base: Path) -> tuple[Path, str]:
-    """Where data sets lie, and what said so."""
+    """Find the folder that holds data sets, and the setting that named it."""
     if config.root is not None:
         return (base / Path(config.root).expanduser()).absolute(), "data.root"
     chosen = os.environ.get("LOCKSTEP_DATA")
@@ -78,7 +78,7 @@ def describe(arguments: ImageArguments, config: DataConfig, base: Path) -> Datas
     source = TORCHVISION_SETS[config.use]
     mean, std = arguments.normalisation(source.shape[0])
     root, origin = data_root(config, base)
-    if _missing(source, root):
+    if _missing_files(source, root):
         _fetch(source, root, origin)
     _check_readable(source, root)
     entry = cached(_key(source, root), lambda folder: _build(source, root, folder))
@@ -129,7 +129,7 @@ def _check(source: TorchvisionSet, root: Path, images: NDArray[np.uint8], labels
         )
 
 
-def _missing(source: TorchvisionSet, root: Path) -> list[str]:
+def _missing_files(source: TorchvisionSet, root: Path) -> list[str]:
     return [name for name in source.files if not (root / name).is_file()]
 
 
@@ -145,11 +145,11 @@ def _verify(source: TorchvisionSet, root: Path) -> None:
 
 
 def _fetch(source: TorchvisionSet, root: Path, origin: str) -> None:
-    """Downloads into a folder of its own; only files that are whole move to where they belong."""
+    """Download into a folder of its own; only whole files move to where they belong."""
     partial = root / f".lockstep-{source.cls}"
     try:
         with _locked(root, source.cls):
-            if not _missing(source, root):
+            if not _missing_files(source, root):
                 return
             try:
                 _download(source, root, partial)
@@ -196,7 +196,7 @@ def _socket_timeout() -> Iterator[None]:
 
 def _download_error(source: TorchvisionSet, root: Path, origin: str, error: Exception) -> MachineError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    missing = "".join(f"\n  {name}" for name in _missing(source, root))
+    missing = "".join(f"\n  {name}" for name in _missing_files(source, root))
     return MachineError(
         f"{source.cls} is not in {root} and cannot be downloaded: {reason[-1]}\nmissing:{missing}",
         f"put these files below {root} ({origin} says where), "
@@ -213,7 +213,7 @@ def _read_mnist(source: TorchvisionSet, root: Path, train: bool) -> Pair:  # noq
 
 
 def _verify_idx(path: Path) -> None:
-    """An IDX file is as long as its header says; torchvision would take half of one for whole."""
+    """Check that an IDX file is as long as its header says; torchvision would take half of one for whole."""
     with path.open("rb") as file:
         head = file.read(4)
         dimensions = head[3] if len(head) == 4 else 0  # noqa: PLR2004 - two zeros, type, dimensions

@@ -29,7 +29,7 @@ _CONTRACT = (
 
 
 @dataclass(frozen=True)
-class Tensors:
+class TensorSplit:
     """A split that is held whole: x [n, ...] and y [n, ...], on the CPU."""
 
     x: torch.Tensor
@@ -39,16 +39,16 @@ class Tensors:
         return len(self.x)
 
 
-_LOOKED_AT = 8  # samples beside the first and the last: reading one may be slow
+_SAMPLED_ROWS = 8  # samples beside the first and the last: reading one may be slow
 _MAX_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
 Splits = Mapping[str, Any]
-"""``train`` and perhaps ``val``: ``Tensors`` or a map-style data set."""
+"""``train`` and perhaps ``val``: ``TensorSplit`` or a map-style data set."""
 
 _called: dict[str, Splits] = {}
 
 
-def call(config: DataConfig, base: Path) -> Splits:
-    """What the user's callable returned, checked; one process calls it once.
+def load_user_dataset(config: DataConfig, base: Path) -> Splits:
+    """Call the user's callable and check what it returns; a process calls it once.
 
     Raises:
         UsageError: there is no such callable.
@@ -58,21 +58,24 @@ def call(config: DataConfig, base: Path) -> Splits:
     if key not in _called:
         function = load_callable(config.use, base)
         result = _run_user_code(config.use, partial(function, **config.args))
-        _called[key] = {name: _split(config.use, name, split) for name, split in _items(config.use, result)}
+        _called[key] = {
+            name: _checked_split(config.use, name, split)
+            for name, split in _checked_items(config.use, result)
+        }
     return _called[key]
 
 
 def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
     """Describe a user's data; shapes and classes as far as the first sample shows them."""
-    splits = call(config, base)
+    splits = load_user_dataset(config, base)
     train = splits["train"]
-    x, y = _run_user_code(config.use, partial(_first, train))
+    x, y = _run_user_code(config.use, partial(_first_sample, train))
     classes = _classes(splits)
     return DatasetInfo(
         name=config.use,
         kind="user",
-        train=_facts(config.use, train, classes),
-        val=_facts(config.use, splits["val"], classes) if "val" in splits else None,
+        train=_split_info(config.use, train, classes),
+        val=_split_info(config.use, splits["val"], classes) if "val" in splits else None,
         input_shape=_shape(x),
         input_dtype=_dtype(x),
         classes=classes,
@@ -81,7 +84,7 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         mean=None,
         std=None,
         fingerprint=fingerprint(
-            config.use, {name: _digest(config.use, split) for name, split in splits.items()}
+            config.use, {name: _split_digest(config.use, split) for name, split in splits.items()}
         ),
     )
 
@@ -95,24 +98,24 @@ def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
     config, facts, info = split.config, split.facts, split.info
     split_off = split.subset is not None  # a split-off validation set lies in the user's train
     rows = facts.train.length + (facts.val.length if facts.val else 0) if split_off else info.length
-    data = call(config, split.base)["train" if split_off else split.which]
+    data = load_user_dataset(config, split.base)["train" if split_off else split.which]
     if len(data) != rows:
         raise DamagedError(
             f"{config.use} returned {len(data)} samples where it had returned {rows} before",
             "its length must be the same on every call: give it a seed, or a fixed list",
         )
-    if contents(config.use, data) != info.contents:
+    if content_hash(config.use, data) != info.contents:
         raise DamagedError(
             f"{config.use} returned other data in this process than before the ranks started",
             "make it the same on every call: seed its generators, sort what comes out of sets and folders",
         )
-    if isinstance(data, Tensors):
+    if isinstance(data, TensorSplit):
         return ArraySplit(data.x, data.y, split.subset)
     return MapSplit(data, split.subset)
 
 
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
-    return np.asarray(call(config, base)["train"].y)
+    return np.asarray(load_user_dataset(config, base)["train"].y)
 
 
 SOURCE = DataSource("package.module:callable", None, describe, _open, _targets)
@@ -131,7 +134,7 @@ def _contract_error(use: str, what: str) -> TrainingError:
     return TrainingError(f"{use} {what}", _CONTRACT)
 
 
-def _items(use: str, result: Any) -> list[tuple[str, Any]]:
+def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
         raise _contract_error(use, f"returned {type(result).__name__}, not a dict")
     unknown = [key for key in result if key not in ("train", "val")]
@@ -142,9 +145,11 @@ def _items(use: str, result: Any) -> list[tuple[str, Any]]:
     return [(name, split) for name, split in result.items() if split is not None]
 
 
-def _split(use: str, name: str, split: Any) -> Any:
+def _checked_split(use: str, name: str, split: Any) -> Any:
     split = _as_tensors(use, name, split)
-    if not isinstance(split, Tensors) and not (hasattr(split, "__len__") and hasattr(split, "__getitem__")):
+    if not isinstance(split, TensorSplit) and not (
+        hasattr(split, "__len__") and hasattr(split, "__getitem__")
+    ):
         raise _contract_error(
             use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
         )
@@ -168,12 +173,12 @@ def _as_tensors(use: str, name: str, split: Any) -> Any:
     x, y = (part.detach().cpu() for part in pair)
     if len(x) != len(y):
         raise _contract_error(use, f"returned {len(x)} inputs and {len(y)} targets for {name!r}")
-    return Tensors(x, y)
+    return TensorSplit(x, y)
 
 
-def _first(split: Any) -> tuple[Any, Any]:
-    """The first input and target, or None for each where a sample is no pair."""
-    if isinstance(split, Tensors):
+def _first_sample(split: Any) -> tuple[Any, Any]:
+    """Return the first input and target, or None for each where a sample is no pair."""
+    if isinstance(split, TensorSplit):
         return split.x[0], split.y[0]
     with _fixed_randomness():
         sample = split[0]
@@ -194,10 +199,10 @@ def _dtype(value: Any) -> str | None:
 
 
 def _classes(splits: Splits) -> int | None:
-    """One more than the largest target, where all targets are known and are whole numbers from 0 on."""
+    """Count the classes as one more than the largest target, where all targets are known whole numbers from 0 on."""
     largest = -1
     for split in splits.values():
-        if not isinstance(split, Tensors) or split.y.ndim != 1 or split.y.is_floating_point():
+        if not isinstance(split, TensorSplit) or split.y.ndim != 1 or split.y.is_floating_point():
             return None
         if split.y.is_complex() or int(split.y.min()) < 0:
             return None
@@ -205,25 +210,25 @@ def _classes(splits: Splits) -> int | None:
     return largest + 1
 
 
-def _facts(use: str, split: Any, classes: int | None) -> SplitInfo:
-    counts = class_counts(split.y.numpy(), classes) if isinstance(split, Tensors) else None
-    return SplitInfo(len(split), {}, contents=contents(use, split), class_counts=counts)
+def _split_info(use: str, split: Any, classes: int | None) -> SplitInfo:
+    counts = class_counts(split.y.numpy(), classes) if isinstance(split, TensorSplit) else None
+    return SplitInfo(len(split), {}, contents=content_hash(use, split), class_counts=counts)
 
 
-def contents(use: str, split: Any) -> str:
-    """A hash of a split: the same in every process that calls the same callable with the same arguments."""
-    return fingerprint(_digest(use, split))
+def content_hash(use: str, split: Any) -> str:
+    """Hash a split: the same in every process that calls the same callable with the same arguments."""
+    return fingerprint(_split_digest(use, split))
 
 
-def _digest(use: str, split: Any) -> list[Any]:
-    """Length, and a hash of tensors as a whole, else of the first, the last and some samples between them.
+def _split_digest(use: str, split: Any) -> list[Any]:
+    """Hash tensors as a whole, else the first, the last and some samples between them; the length goes with it.
 
     They count unless a second look at them differs.
     """
-    if isinstance(split, Tensors) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
-        return [len(split), _sample_hash(Tensors(split.x[None], split.y[None]), 0)]
+    if isinstance(split, TensorSplit) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
+        return [len(split), _sample_hash(TensorSplit(split.x[None], split.y[None]), 0)]
     ends = (0, len(split) - 1)
-    between = sorted(random.Random(len(split)).sample(range(len(split)), min(_LOOKED_AT, len(split))))  # noqa: S311
+    between = sorted(random.Random(len(split)).sample(range(len(split)), min(_SAMPLED_ROWS, len(split))))  # noqa: S311
     looks = [
         [
             *(_boundary_sample_hash(use, split, row) for row in ends),
@@ -235,7 +240,7 @@ def _digest(use: str, split: Any) -> list[Any]:
 
 
 def _inner_sample_hash(split: Any, row: int) -> str:
-    """One that cannot be read is named when it is trained on, with its number."""
+    """Hash a sample; one that cannot be read is named when it is trained on, with its number."""
     try:
         return _sample_hash(split, row)
     except Exception:  # noqa: BLE001 - the user's
@@ -243,7 +248,7 @@ def _inner_sample_hash(split: Any, row: int) -> str:
 
 
 def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
-    """The hash of the first or the last sample.
+    """Hash the first or the last sample.
 
     Raises:
         TrainingError: it cannot be read; where that is the last alone, the length is to blame.
@@ -267,7 +272,7 @@ def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
 
 def _sample_hash(split: Any, row: int) -> str:
     with _fixed_randomness():
-        sample = [split.x[row], split.y[row]] if isinstance(split, Tensors) else split[row]
+        sample = [split.x[row], split.y[row]] if isinstance(split, TensorSplit) else split[row]
     digest = hashlib.sha256()
     for part in _sample_bytes(sample):
         digest.update(part)
@@ -275,7 +280,7 @@ def _sample_hash(split: Any, row: int) -> str:
 
 
 def _sample_bytes(value: Any) -> Iterator[bytes]:
-    """Bytes that stand for a sample; what has no bytes of its own stands with its type."""
+    """Yield bytes that stand for a sample; a value without bytes of its own is represented by its type."""
     import torch
 
     if isinstance(value, Mapping):
@@ -296,7 +301,7 @@ def _sample_bytes(value: Any) -> Iterator[bytes]:
 
 @contextmanager
 def _fixed_randomness() -> Iterator[None]:
-    """An augmented sample is the same on each look, and nobody's generator moves."""
+    """Fix all generators, so that an augmented sample is the same on each look; they are restored afterwards."""
     import torch
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code may draw from

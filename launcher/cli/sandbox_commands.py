@@ -1,4 +1,4 @@
-"""The commands for SLURM: signatures only, as in ``cli``."""
+"""``launch slurm-sandbox``: signatures only; the bodies are in ``sandbox``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ app.add_typer(sandbox, name="slurm-sandbox")
 @sandbox.command()
 def up() -> None:
     """Start it, as root; until `down`, `launch` uses it where SLURM_CONF is not set."""
-    from ..sandbox import commands as sandbox_cli
+    from ..sandbox import commands
 
-    raise typer.Exit(sandbox_cli.up())
+    raise typer.Exit(commands.up())
 
 
 @sandbox.command()
 def down() -> None:
     """End its jobs and daemons, and remove its folder."""
-    from ..sandbox import commands as sandbox_cli
+    from ..sandbox import commands
 
-    raise typer.Exit(sandbox_cli.down())
+    raise typer.Exit(commands.down())
 
 
 @sandbox.command()
 def status() -> None:
     """Say whether it is up, where, and what its nodes do."""
-    from ..sandbox import commands as sandbox_cli
+    from ..sandbox import commands
 
-    raise typer.Exit(sandbox_cli.status())
+    raise typer.Exit(commands.status())

@@ -28,13 +28,11 @@ class JobCommand(typer.core.TyperCommand):
         return [parameter for some in every for parameter in some]
 
     def invoke(self, ctx: Any) -> Any:
-        """Call the function, with the options of the job as one mapping."""
+        """Call the function, with the options of the job as one mapping, in the order of their declarations."""
         own = {parameter.name for parameter in self.params}
-        job = {key: ctx.params.pop(key) for key in list(ctx.params) if key not in own}
-        ctx.params[_PLACE] = {
-            key: list(said) if isinstance(said, tuple) else said for key, said in job.items()
-        }
-        ctx.params[_PLACE]["sbatch"] = _pairs(job["sbatch"])
+        job = {p.name: ctx.params.pop(p.name) for p in _parameters() if p.name not in own}
+        said = {key: list(value) if isinstance(value, tuple) else value for key, value in job.items()}
+        ctx.params[_PLACE] = said | {"sbatch": _pairs(said["sbatch"])}
         return super().invoke(ctx)
 
 

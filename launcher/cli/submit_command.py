@@ -1,4 +1,4 @@
-"""``launch submit``: its signature only, as in ``cli``. Every option of SLURM's is a key of the ``slurm:`` section."""
+"""``launch submit``: its signature only. Its options of a job are made from the keys of the ``slurm:`` section."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ app = typer.Typer()
 
 
 def _is_program(argument: str) -> bool:
-    """Whether the first argument starts a program, to which all that follows belongs, and is no CONFIG."""
+    """Check whether the first argument starts a script, to which all that follows belongs, and is not a CONFIG."""
     if argument.startswith("-m") or Path(argument).suffix in (".py", ".pyz"):
         return True
     return Path(argument, "__main__.py").is_file()
 
 
 class _ProgramLast(JobCommand):
-    """From SCRIPT or ``-m MODULE`` on, everything belongs to the program; after a CONFIG options may follow."""
+    """A command in which all from SCRIPT or ``-m MODULE`` on belongs to the script; options may follow a CONFIG."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = first_positional(self.get_params(ctx), args)
@@ -51,7 +51,7 @@ def submit(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Submit a training or a program to SLURM; it goes on by itself after a time limit or a preemption."""
+    """Submit a training or a script to SLURM; it continues by itself after a time limit or a preemption."""
     from ..config import resolve
     from ..submit import SubmitRequest
     from ..submit import submit as send

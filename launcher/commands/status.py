@@ -28,15 +28,15 @@ from ..runs import (
 )
 from ..slurm import newest_log
 from ..sweep import (
-    Point,
     Sweep,
+    SweepPoint,
     align_columns,
     all_sweeps,
-    lines,
     overall,
     points_of,
     read_sweep,
     results_of,
+    table_lines,
     to_json,
     write_results,
 )
@@ -71,15 +71,15 @@ _View = tuple[dict[str, Any], list[str], bool]
 def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
     before: object = None
     while True:
-        document, lines, is_over = look()
+        document, table_lines, is_over = look()
         if as_json:
             going_on = document == before or put_json({"schema_version": 1, **document}, on_one_line=watch)
             before = document
         elif watch and sys.stdout is not None and sys.stdout.isatty():
-            going_on = redraw(lines)
+            going_on = redraw(table_lines)
         else:
-            going_on = lines == before or put(lines)
-            before = lines
+            going_on = table_lines == before or put(table_lines)
+            before = table_lines
         if not watch or is_over or not going_on:
             return 0
         time.sleep(_EVERY_SECONDS)
@@ -96,7 +96,7 @@ def _sweep(folder: Path, sort: str | None) -> _View:
     results = results_of(sweep, sort, known)
     write_results(results)
     document = to_json(results)
-    shown = [*lines(results), *_unasked(problem)]
+    shown = [*table_lines(results), *_unasked(problem)]
     return document, shown, document["status"] in ("done", "failed", "stopped")
 
 
@@ -122,11 +122,11 @@ def _unasked(problem: str) -> list[str]:
     )
 
 
-def _brief(sweep: Sweep, points: list[Point]) -> dict[str, Any]:
+def _brief(sweep: Sweep, points: list[SweepPoint]) -> dict[str, Any]:
     return {"sweep": sweep.folder.name, "status": overall(points), "points": [point.run for point in points]}
 
 
-def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[Point]]]) -> list[str]:
+def _sweep_rows(sweeps: Sequence[tuple[Sweep, list[SweepPoint]]]) -> list[str]:
     """A row for each sweep; its points have a table of their own."""
     rows = [["sweep", "status", "done", "varies"]] if sweeps else []
     for sweep, points in sweeps:

@@ -29,8 +29,7 @@ from ..runs import (
     write_request,
 )
 from ..runs import slurm_jobs as job_ask
-from ..sweep import Sweep, overall, points_of, read_sweep
-from ..sweep import stop_sweep as sweep_ask
+from ..sweep import Sweep, cancel_sweep, overall, points_of, read_sweep, stop_sweep
 
 _GONE_SECONDS = 5.0
 _CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL
@@ -49,7 +48,7 @@ def cancel(name: str, grace: float) -> int:
     """
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
-        return sweep_ask.cancel(sweep)
+        return cancel_sweep(sweep)
     if is_submitted(folder) and _cancel_jobs(folder):
         return 0
     if not is_held(folder / LOCK):
@@ -76,7 +75,7 @@ def stop(name: str, wait: float) -> int:
     """
     folder = find_run(name, ANY_RUN)
     if (sweep := _submitted_sweep(folder)) is not None:
-        return sweep_ask.stop(sweep, wait)
+        return stop_sweep(sweep, wait)
     if is_submitted(folder):
         return _stop_jobs(folder, wait)
     if not is_held(folder / LOCK):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ...data.common import LockstepError, MachineError, UsageError, full_disk
+from ...data.common import LockstepError, MachineError, UsageError, disk_full_error
 from ..process import set_private_umask
 
 _STDERR = 2
@@ -45,7 +45,7 @@ def _told(error: OSError) -> LockstepError:
         Path.cwd()
     except FileNotFoundError:
         return UsageError("this folder has been deleted", "change to one that is there")
-    if (full := full_disk(error)) is not None:
+    if (full := disk_full_error(error)) is not None:
         return full
     where = f"{error.filename}: " if error.filename else ""
     return MachineError(

@@ -11,7 +11,7 @@ from ..slurm import JobSpec
 
 
 def verify(job: JobSpec, node: str, machine: Machine) -> list[str]:
-    """Compare this node with the job; notes for people.
+    """Compare this node with the job; return notes for the user.
 
     Args:
         job: what was asked for, per node.
@@ -37,7 +37,7 @@ def _verify_gpus(job: JobSpec, node: str, machine: Machine) -> None:
 
 
 def _verify_cores(job: JobSpec, node: str, bound: int, online: int, cores: int) -> Iterator[str]:
-    """SLURM narrows a step by its affinity alone: a machine, or a container's quota, that is smaller is another case.
+    """Compare cores: SLURM narrows a step by its affinity alone; a smaller machine or container quota is another case.
 
     A sandbox has nodes that claim more CPUs than there are; that is said, and nothing more can be done.
     """

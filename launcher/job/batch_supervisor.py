@@ -1,8 +1,8 @@
 """A SLURM job's own supervisor: what the batch script becomes.
 
 It decides whether there is anything to train, sees to it that a job follows, starts the nodes' supervisors, passes
-SLURM's signals on as wishes, and decides when they have ended what comes next. What it decides and why is a line of
-``slurm/jobs.jsonl``. A start that ends without such a line was killed with its node; the next one writes it.
+SLURM's signals on as requests, and decides when they have ended what comes next. Its decision and the reason are a line
+of ``slurm/jobs.jsonl``. A start that ends without such a line was killed with its node; the next one writes it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ..console import best_effort, run_with_error_card, say
 from ..runs import error_in, failing, read_outcome, write_request
 from ..slurm import (
     JobSpec,
+    JobStart,
     SlurmError,
     SlurmSilentError,
-    Start,
     current_job_start,
     details_of,
     is_active,
     note_job,
     read_job,
     read_jobs,
+    slurm_client,
     state_of,
 )
-from ..slurm import client as slurm_client
 from .chained_job import ChainedJob
 from .continuation_policy import (
-    End,
+    JobEnd,
     Verdict,
     attempts_without_end,
     cause_from_job_state,
@@ -42,30 +42,30 @@ from .continuation_policy import (
     ends,
     last_decision,
 )
-from .end_cause import AttemptStart, cause_from_slurm, newest_step, why
+from .end_cause import AttemptStart, cause_from_slurm, classify_end, newest_step
 from .retry import retry_while_silent
 from .srun_step import start_step
 
 _POLL_SECONDS = 0.1
-_WISHES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:
-    """Live the job of the run in ``argv[0]``, and end with the run's status."""
-    run_with_error_card(lambda: sys.exit(_live(Path(argv[0]).resolve())))
+    """Supervise the job of the run in ``argv[0]``, and exit with the run's status."""
+    run_with_error_card(lambda: sys.exit(_run(Path(argv[0]).resolve())))
 
 
-def _live(folder: Path) -> int:
+def _run(folder: Path) -> int:
     job, start = read_job(folder), current_job_start()
     if job is None or start is None:
         raise UsageError(
             f"{folder}: no job of SLURM", "`launch submit` makes one, and SLURM starts this in it"
         )
-    return Batch(folder, job, start).live()
+    return BatchSupervisor(folder, job, start).run()
 
 
-class Batch:
-    """One start of one job.
+class BatchSupervisor:
+    """The supervisor of one start of one job.
 
     Args:
         folder: of the run.
@@ -73,12 +73,12 @@ class Batch:
         start: which start this is.
     """
 
-    def __init__(self, folder: Path, job: JobSpec, start: Start) -> None:
+    def __init__(self, folder: Path, job: JobSpec, start: JobStart) -> None:
         self._folder = folder
         self._job = job
         self._start = start
         self._signals: list[int] = []
-        self._handled_signals: set[int] = set()
+        self._heard_signals: set[int] = set()
         self._next = ChainedJob(folder, job, start)
         self._known: dict[str, str] = {}
         """What SLURM said of this job when it last answered."""
@@ -86,9 +86,9 @@ class Batch:
         self._error: LockstepError | None = None
         """What a node said that failed before there was an outcome."""
 
-    def live(self) -> int:
-        """From the first look at what was before to what comes next; the exit status."""
-        for number in _WISHES:
+    def run(self) -> int:
+        """Run this start of the job up to the decision about the next one; return the exit status."""
+        for number in _STOP_SIGNALS:
             signal.signal(number, self._take)
         self._begin()
         if self._is_over():
@@ -103,12 +103,12 @@ class Batch:
             say(["this start of the job was given up: a later one has taken the run over"])
             return status
         self._error = self._quote(status)
-        end = why(
+        end = classify_end(
             self._folder,
             self._job,
             status,
             self._began,
-            heard=self._handled_signals,
+            heard=self._heard_signals,
             details=self._details(),
         )
         return self._conclude(end, decide(end, self._earlier(), self._job))
@@ -124,7 +124,7 @@ class Batch:
             raise
 
     def _ask(self) -> dict[str, str]:
-        """What SLURM says of this job now; nothing where it does not let us ask.
+        """Ask SLURM for its record of this job; empty if it refuses to answer.
 
         Raises:
             SlurmSilentError: it does not answer.
@@ -149,8 +149,8 @@ class Batch:
             state = "" if job == self._start.job else state_of(details_of(self._folder, job))
             gained = newest_step(self._folder) > int(lost.get("step", 0))
             if self._job.kind == "run":
-                gained = True  # nobody can say
-            end = End("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
+                gained = True  # a script writes no checkpoints that could tell
+            end = JobEnd("requeued" if job == self._start.job else cause_from_job_state(state), -1, gained)
             verdict = decide(end, self._earlier(), self._job)
             facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained, "state": state}
             note_job(
@@ -163,11 +163,11 @@ class Batch:
                 told_by=str(self._start),
             )
 
-    def _earlier(self) -> list[End]:
+    def _earlier(self) -> list[JobEnd]:
         return ends(read_jobs(self._folder))
 
     def _is_over(self) -> bool:
-        """Whether there is nothing left to do for this start: said, and noted."""
+        """Check whether there is nothing left for this start to do; if so, say and note that."""
         verdict = self._earlier_decision()
         if verdict is None and (read_outcome(self._folder) or {}).get("status") == "done":
             verdict = Verdict("finish", "it is done")
@@ -181,7 +181,7 @@ class Batch:
         return True
 
     def _earlier_decision(self) -> Verdict | None:
-        """What an earlier start has decided for this one; a job that a person has submitted is bound by nothing."""
+        """Return an earlier start's decision for this one; a job that the user has submitted is not bound by it."""
         events = read_jobs(self._folder)
         mine = [e for e in events if e.get("event") == "submitted" and e.get("job") == self._start.job]
         follows = self._start.restart > 0 or any(event.get("after") for event in mine)
@@ -189,7 +189,7 @@ class Batch:
         return verdict if verdict is not None and verdict.is_last else None
 
     def _chain(self) -> None:
-        """See to it now that a job goes on after this one: after a node is lost there is nobody who could."""
+        """Submit the next job now: once a node is lost, no process is left that could."""
         try:
             retry_while_silent(self._next.find)
             if self._next.number is None:
@@ -198,7 +198,7 @@ class Batch:
             self._next.note_missing(error)
 
     def _work(self) -> int:
-        """The step, from its start to its end; its exit status."""
+        """Run the step to its end; return its exit status."""
         if (read_outcome(self._folder) or {}).get("status") != "done":
             (self._folder / "outcome.json").unlink(missing_ok=True)
         step = start_step(self._folder, self._job, self._start)
@@ -210,7 +210,7 @@ class Batch:
         return 128 - status if status < 0 else status
 
     def _quote(self, status: int) -> LockstepError | None:
-        """Into the job's own log, which is looked at first, what the node said that failed before any outcome."""
+        """Quote the node that failed before there was an outcome, in the job's own log, where users look first."""
         if status in (0, STOPPED) or "error" in (read_outcome(self._folder) or {}):
             return None
         log = failing(self._folder, str(self._start))
@@ -223,29 +223,29 @@ class Batch:
         self._signals.append(number)
 
     def _pass_on(self, number: int) -> None:
-        """A signal becomes a wish in the run folder, which node 0's supervisor takes."""
+        """Turn a signal into a request in the run folder, which node 0's supervisor takes."""
         name = signal.Signals(number).name
-        if number not in self._handled_signals:
-            self._handled_signals.add(number)
+        if number not in self._heard_signals:
+            self._heard_signals.add(number)
             self._note("signal", signal=name)
             with best_effort():
                 write_request(self._folder, "stop", f"{name} to the batch script")
 
     def _is_stale(self) -> bool:
-        """Whether SLURM has meanwhile started this job again, or another job of the run."""
+        """Check whether SLURM has meanwhile started this job again, or another job of the run."""
         started = [event for event in read_jobs(self._folder) if event.get("event") == "started"]
-        newest = Start(str(started[-1]["job"]), int(started[-1]["restart"]))
+        newest = JobStart(str(started[-1]["job"]), int(started[-1]["restart"]))
         return newest != self._start
 
     def _details(self) -> dict[str, str]:
-        """Of now, asked once: there may be no time for more before the end is noted."""
+        """Return SLURM's record of the job, asked once: there may be no time for more before the end is noted."""
         try:
             return self._ask()
         except SlurmSilentError as error:
             say([f"warning: {error.message}"])
             return {}
 
-    def _conclude(self, end: End, verdict: Verdict) -> int:
+    def _conclude(self, end: JobEnd, verdict: Verdict) -> int:
         facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained}
         goes_on = verdict.action == "continue" and end.cause != "requeued"  # that SLURM does itself
         silent = False
@@ -267,24 +267,24 @@ class Batch:
         return end.exit_code
 
     def _continue(self, verdict: Verdict) -> Verdict:
-        """By the job that waits, by one that is submitted now, or by a requeue; where none is to be had, not at all.
+        """Continue by the job that waits, by one submitted now, or by a requeue; if none of them can be had, give up.
 
         Raises:
             SlurmSilentError: SLURM does not say whether it takes another job.
         """
         if self._job.how == "chain" and not self._next.keep():
-            return Verdict("stop", "somebody withdrew the job that was to go on")
+            return Verdict("stop", "the job that was to continue was withdrawn")
         if self._next.number is None and self._known.get("Requeue") != "1":
             return _refused(verdict, self._next.refusal)
         return verdict
 
     def _continue_later(self, verdict: Verdict, *, silent: bool) -> Verdict:
-        """When the end is noted: SLURM may be silent for longer than this process has left.
+        """Continue after the end is noted: SLURM may be silent for longer than this process has left.
 
         What it would leave behind then is said before, and taken back where it does not come to that.
         """
         before = read_outcome(self._folder)
-        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on"))
+        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to continue"))
         try:
             found = retry_while_silent(lambda: self._continue(verdict)) if silent else verdict
             if not found.is_last and self._next.number is None:
@@ -304,7 +304,7 @@ class Batch:
             path.unlink(missing_ok=True) if outcome is None else write_json(path, outcome)
 
     def _requeue(self) -> None:
-        """Which ends this process."""
+        """Requeue this job, which ends this process."""
         try:
             slurm_client.requeue(self._start.job)
         except SlurmSilentError:
@@ -316,7 +316,7 @@ class Batch:
                 raise
 
     def _tell(self, verdict: Verdict) -> None:
-        """Into the outcome, where ``launch status`` looks; one is made where the run could write none."""
+        """Write a verdict into the outcome, where ``launch status`` looks; make one if the run could write none."""
         failed = self._error or RankLostError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
         made = {
             "schema_version": 1,
@@ -336,10 +336,12 @@ class Batch:
 
 
 def _refused(verdict: Verdict, message: str, *, silent: bool = False) -> Verdict:
-    """It would go on, but SLURM has no job for it."""
+    """Return the verdict on a run that would continue, but for which SLURM takes no job."""
     said = message.rsplit("\n", maxsplit=1)[-1]
     if silent:
-        return Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to go on: {said}")
+        return Verdict(
+            "give up", f"{verdict.reason}, and SLURM did not answer when it was to continue: {said}"
+        )
     words = f"{verdict.reason}, and SLURM takes neither another job nor this one again"
     return Verdict("give up", f"{words}: {said}" if said else words)
 

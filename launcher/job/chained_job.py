@@ -1,4 +1,4 @@
-"""The job that waits for the end of the present one, and goes on after it."""
+"""The job that waits for the end of the present one, and continues the run after it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from ..console import best_effort, say
 from ..slurm import (
     JobSpec,
+    JobStart,
     PendingSubmission,
     SlurmError,
     SlurmSilentError,
-    Start,
     details_of,
-    names,
+    find_unanswered,
+    job_names,
     note_job,
     read_jobs,
     record_found_jobs,
+    slurm_client,
     state_of,
-    unanswered,
 )
-from ..slurm import client as slurm_client
 from .continuation_policy import is_withdrawn
 
 _OF_THE_FIRST = ("dependency", "begin", "hold")
@@ -30,7 +30,7 @@ _NOTED_SECONDS = 5.0  # between a job's cancellation by `launch stop` and the li
 
 
 class ChainedJob:
-    """Of one start of one job.
+    """The next job of a run, seen from one start of the present one.
 
     Args:
         folder: of the run.
@@ -38,7 +38,7 @@ class ChainedJob:
         start: which start this is.
     """
 
-    def __init__(self, folder: Path, job: JobSpec, start: Start) -> None:
+    def __init__(self, folder: Path, job: JobSpec, start: JobStart) -> None:
         self._folder = folder
         self._job = job
         self._start = start
@@ -48,13 +48,13 @@ class ChainedJob:
         """What SLURM said to the last submission that it did not take."""
 
     def find(self) -> None:
-        """The job that an earlier start of this one has submitted, if it still waits.
+        """Find the job that an earlier start of this one has submitted, if it still waits.
 
         Raises:
             SlurmError: SLURM could not be asked.
         """
-        if wishes := unanswered([self._folder]):
-            record_found_jobs(wishes, slurm_client.folders(names(wishes)))
+        if pending := find_unanswered([self._folder]):
+            record_found_jobs(pending, slurm_client.folders(job_names(pending)))
         after = [
             str(event["job"])
             for event in read_jobs(self._folder)
@@ -68,33 +68,33 @@ class ChainedJob:
         Raises:
             SlurmSilentError: the job may be there all the same; ``find`` tells.
         """
-        wish = self._wish()
+        pending = self._pending()
         with best_effort():
-            wish.sending()
+            pending.record_sending()
         try:
-            number = slurm_client.submit(self._arguments(), also=self._job.env)
+            number = slurm_client.submit(self._arguments(), extra_variables=self._job.env)
         except SlurmSilentError:
             raise
         except SlurmError as error:
             with best_effort():
-                wish.refused()
+                pending.record_refused()
             self.refusal = error.message
             self.note_missing(error)
             return
         self.number = str(number)
         with best_effort():
-            wish.submitted(number)
-        say([f"{self._job.run}: job {number} goes on where this one is stopped"])
+            pending.record_submitted(number)
+        say([f"{self._job.run}: job {number} continues where this one is stopped"])
 
     def note_missing(self, error: SlurmError) -> None:
         """Say and note that none could be submitted."""
-        say([f"warning: no job could be submitted that goes on after this one: {error.message}"])
+        say([f"warning: no job could be submitted to continue after this one: {error.message}"])
         restart = self._start.restart
         with best_effort():
             note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
 
     def keep(self) -> bool:
-        """See to it that there is one, where SLURM takes it; False where a person has withdrawn it.
+        """Make sure that a next job waits, if SLURM takes one; return False if the user has withdrawn it.
 
         One that SLURM cannot be asked for is taken to be there.
 
@@ -108,7 +108,7 @@ class ChainedJob:
             if is_withdrawn(read_jobs(self._folder), self.number):
                 self.number = None
                 return False
-            say([f"warning: job {self.number}, which was to go on after this one, does not wait any more"])
+            say([f"warning: job {self.number}, which was to continue after this one, no longer waits"])
             self.number = None
         self.find()
         if self.number is None:
@@ -116,7 +116,7 @@ class ChainedJob:
         return True
 
     def cancel(self) -> None:
-        """It is not needed."""
+        """Cancel the next job, which is not needed."""
         try:
             if self.number is None:
                 self.find()
@@ -136,7 +136,7 @@ class ChainedJob:
             say([f"warning: {error.message}"])
             return False
 
-    def _wish(self) -> PendingSubmission:
+    def _pending(self) -> PendingSubmission:
         facts = {"how": "chain", "after": self._start.job}
         return PendingSubmission(self._folder, self._folder.name, self._folder, facts=facts)
 
@@ -147,7 +147,7 @@ class ChainedJob:
 
 
 def _is_of_the_first(option: str) -> bool:
-    """Whether it says when the first job starts; sbatch takes the beginning of a name for the whole."""
+    """Check for an option about the first job's start; sbatch takes the beginning of a name for the whole."""
     name = option.removeprefix("--").partition("=")[0]
     return any(known.startswith(name) for known in _OF_THE_FIRST)
 

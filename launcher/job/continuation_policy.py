@@ -1,9 +1,9 @@
-"""Whether a SLURM job's run goes on after an attempt has ended, how, and why not: pure functions, no SLURM here.
+"""Whether and how a SLURM job's run continues after an attempt has ended: pure functions, no SLURM here.
 
 A run's attempts are counted over all of its jobs, from what each wrote into the job log. What counts against which
 budget: a preemption, a signal and an attempt that was lost with its node against ``max_preemptions``; a failure
-against ``max_crashes``. A time limit costs nothing. Nothing goes on for ever: who has gained no step twice, or has
-failed without having gained one, would only do it again.
+against ``max_crashes``. A time limit costs nothing. Nothing continues for ever: a run that has gained no step twice,
+or has failed without having gained one, would only do it again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class End:
+class JobEnd:
     """How one attempt ended."""
 
     cause: EndCause
@@ -49,7 +49,7 @@ class End:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What happens next, and why, in words for people."""
+    """What happens next, and why, in plain words."""
 
     action: Action
     reason: str
@@ -60,8 +60,8 @@ class Verdict:
         return self.action != "continue"
 
 
-def decide(end: End, before: Sequence[End], job: JobSpec) -> Verdict:
-    """What follows an attempt.
+def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> Verdict:
+    """Decide what follows an attempt.
 
     Args:
         end: of this attempt.
@@ -76,11 +76,11 @@ def decide(end: End, before: Sequence[End], job: JobSpec) -> Verdict:
     if end.cause == "refused":
         return Verdict("give up", f"{words}: another attempt would end in the same way")
     if job.how == "none":
-        return Verdict("give up", f"{words}, and the job was submitted not to go on by itself")
+        return Verdict("give up", f"{words}, and the job was submitted not to continue")
     return _within_budgets(end, before, job, words)
 
 
-def _within_budgets(end: End, before: Sequence[End], job: JobSpec, words: str) -> Verdict:
+def _within_budgets(end: JobEnd, before: Sequence[JobEnd], job: JobSpec, words: str) -> Verdict:
     if end.cause == "crashed" and not end.gained:
         return Verdict("give up", f"{words} without having gained a step: it would fail again")
     if not end.gained and before and not before[-1].gained:
@@ -96,8 +96,8 @@ def _within_budgets(end: End, before: Sequence[End], job: JobSpec, words: str) -
     return Verdict("continue", words)
 
 
-def _count(causes: Sequence[str], end: End, before: Sequence[End]) -> int:
-    """How often it has been one of these, where it is one of them now."""
+def _count(causes: Sequence[str], end: JobEnd, before: Sequence[JobEnd]) -> int:
+    """Count the ends with one of these causes; 0 if this end has another."""
     if end.cause not in causes:
         return 0
     return sum(other.cause in causes for other in [*before, end])
@@ -107,11 +107,11 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def describe(end: End) -> str:
-    """An end in words."""
+def describe(end: JobEnd) -> str:
+    """Describe an end."""
     words = {
         "done": "it is done",
-        "asked": "somebody asked it to stop",
+        "asked": "it was asked to stop",
         "cancelled": "the job was cancelled",
         "refused": f"it was refused with status {end.exit_code}",
         "limit": "it stopped at the job's time limit",
@@ -125,31 +125,31 @@ def describe(end: End) -> str:
     return words[end.cause]
 
 
-def ends(events: Sequence[Mapping[str, Any]]) -> list[End]:
-    """The ends that a job log tells of since somebody last submitted the run, oldest first."""
-    found: list[End] = []
+def ends(events: Sequence[Mapping[str, Any]]) -> list[JobEnd]:
+    """Return the ends in a job log since the user last submitted the run, oldest first."""
+    found: list[JobEnd] = []
     for event in events:
         if event.get("event") in ("sending", "submitted") and not _follows(event):
             found.clear()
         elif event.get("event") == "ended" and event.get("cause"):
-            found.append(End(event["cause"], int(event["exit_code"]), bool(event["gained"])))
+            found.append(JobEnd(event["cause"], int(event["exit_code"]), bool(event["gained"])))
     return found
 
 
 def _follows(event: Mapping[str, Any]) -> bool:
-    """Whether it is about a job that goes on after another by itself."""
+    """Check whether an event is about a chained job."""
     return bool(event.get("after") or (event.get("facts") or {}).get("after"))
 
 
 def is_withdrawn(events: Sequence[Mapping[str, Any]], job: str) -> bool:
-    """Whether a person has cancelled a job by ``launch stop`` or ``cancel``: then they give their reason."""
+    """Check whether the user has cancelled a job by ``launch stop`` or ``cancel``: those commands note a reason."""
     return any(
         event.get("event") == "cancelled" and event.get("job") == job and event.get("why") for event in events
     )
 
 
 def attempts_without_end(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Attempts that began and of whose end nothing was written, oldest first."""
+    """Return the attempts that began and whose end was not written, oldest first."""
     over = {_key(event) for event in events if event.get("event") == "ended"}
     return [event for event in events if event.get("event") == "started" and _key(event) not in over]
 
@@ -159,7 +159,7 @@ def _key(event: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def cause_from_job_state(state: str) -> EndCause:
-    """Why an attempt ended that wrote nothing about it, by the state that SLURM gives its job.
+    """Derive from the job's state in SLURM why an attempt ended that wrote nothing about it.
 
     Args:
         state: ``JobState`` of ``scontrol show job``; empty where SLURM does not know the job any more.
@@ -169,6 +169,6 @@ def cause_from_job_state(state: str) -> EndCause:
 
 
 def last_decision(events: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    """What the newest attempt that has ended decided; None before the first."""
-    told = [event for event in events if event.get("event") == "ended" and event.get("action")]
-    return Verdict(told[-1]["action"], str(told[-1].get("reason", ""))) if told else None
+    """Return the decision of the newest attempt that has ended; None before the first."""
+    decided = [event for event in events if event.get("event") == "ended" and event.get("action")]
+    return Verdict(decided[-1]["action"], str(decided[-1].get("reason", ""))) if decided else None

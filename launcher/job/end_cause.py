@@ -13,7 +13,7 @@ from ...data.common import STOPPED
 from ...training.checkpoint import list_checkpoints, step_of
 from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
-from .continuation_policy import SHORT_SECONDS, End, EndCause
+from .continuation_policy import SHORT_SECONDS, EndCause, JobEnd
 from .time_limit import TIME_LIMIT_REASON
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged
@@ -34,7 +34,7 @@ class AttemptStart:
     """In seconds since the epoch."""
 
 
-def why(
+def classify_end(
     folder: Path,
     job: JobSpec,
     status: int,
@@ -42,8 +42,8 @@ def why(
     *,
     heard: AbstractSet[int],
     details: Mapping[str, str],
-) -> End:
-    """How an attempt ended.
+) -> JobEnd:
+    """Classify the end of an attempt.
 
     Args:
         folder: of the run.
@@ -55,8 +55,8 @@ def why(
     """
     cause = _cause(folder, job, status, heard, cause_from_slurm(details, began.restart))
     if job.kind == "train":
-        return End(cause, status, newest_step(folder) > began.step)
-    return End(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
+        return JobEnd(cause, status, newest_step(folder) > began.step)
+    return JobEnd(cause, status, cause in _NOT_ITS_DOING or time.time() - began.time > SHORT_SECONDS)
 
 
 def _cause(
@@ -78,7 +78,7 @@ def _cause(
 
 
 def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | None:
-    """What SLURM itself has done to the job; None where it only runs.
+    """Return what SLURM itself has done to the job; None while it simply runs.
 
     While a job ends, its state is COMPLETING, whatever ended it. What tells (measured with 22.05): a requeue, also
     after a preemption or the loss of a node, has counted the next start already; a preemption has its time; a time
@@ -101,12 +101,12 @@ def cause_from_slurm(details: Mapping[str, str], restart: int) -> EndCause | Non
 
 
 def _stopped(by: str) -> EndCause:
-    """A stop by its origin: the clock, SLURM's warning before the time limit, another signal, or a person."""
+    """Classify a stop by its origin: the clock, SLURM's warning before the time limit, another signal, or the user."""
     if by == TIME_LIMIT_REASON or by.startswith("SIGUSR1"):
         return "limit"
     return "signal" if by.startswith("SIG") else "asked"
 
 
 def newest_step(folder: Path) -> int:
-    """Steps done at a run's newest checkpoint; 0 without one."""
+    """Return the step of a run's newest checkpoint; 0 without one."""
     return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=0)

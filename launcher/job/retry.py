@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def retry_while_silent(ask: Callable[[], T]) -> T:
-    """What ``ask`` gives, as soon as SLURM answers; what SLURM refuses is not asked again.
+    """Call ``ask`` until SLURM answers, and return its result; a refusal is not retried.
 
     Args:
         ask: puts the question; it may be put many times.

@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..slurm import JobSpec, Start, slurm_folder, srun_environment
-from ..slurm import client as slurm_client
+from ..slurm import JobSpec, JobStart, slurm_client, slurm_folder, srun_environment
 
 _OTHERS_SECONDS = 120  # what the other nodes get once one has ended: W&B takes up to 60 s for the last rows
 
 
-def start_step(folder: Path, job: JobSpec, start: Start) -> subprocess.Popen[bytes]:
+def start_step(folder: Path, job: JobSpec, start: JobStart) -> subprocess.Popen[bytes]:
     """Start the nodes' supervisors; srun ends when they have, with the largest of their statuses.
 
     srun does not kill the others when one ends badly: node 0 is to see that itself, take the cause down and end
@@ -31,12 +30,12 @@ def start_step(folder: Path, job: JobSpec, start: Start) -> subprocess.Popen[byt
 
 
 def _own() -> dict[str, str]:
-    """Which job the step is of: srun finds the allocation by its number."""
+    """Return the variables that tell srun the job whose allocation it uses."""
     return {name: value for name, value in os.environ.items() if name.startswith("SLURM")}
 
 
 def _command(folder: Path, job: JobSpec, logs: Path) -> list[str]:
-    """Restated is what srun would not take over, or would take over from somewhere else."""
+    """Return srun's command, which restates what srun would not inherit, or would inherit from somewhere else."""
     cores = [f"--cpus-per-task={job.cores}"] if job.cores else []
     container, inside = _container(folder, job)
     output = f"{logs}/".replace("%", "%%") + "node-%n.log"
@@ -65,7 +64,7 @@ def _command(folder: Path, job: JobSpec, logs: Path) -> list[str]:
 
 
 def _container(folder: Path, job: JobSpec) -> tuple[list[str], list[str]]:
-    """(srun's options, what stands before the command): the supervisor of the job itself stays outside."""
+    """Return srun's options for a container and the command's prefix; the batch supervisor itself stays outside."""
     if not job.container:
         return [], []
     image, mounts = job.container["image"], job.container.get("mounts", "")

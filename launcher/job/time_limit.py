@@ -16,8 +16,7 @@ from pathlib import Path
 from ...training.tracking import EventLogTail
 from ..control import HorizonControl
 from ..runs import record_stop_reason, write_request
-from ..slurm import SlurmError
-from ..slurm import client as slurm_client
+from ..slurm import SlurmError, slurm_client
 
 TIME_LIMIT_REASON = "the job's time limit"
 _ASK_SECONDS = 60.0

@@ -17,7 +17,7 @@ from pathlib import Path
 from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
 from ..console import say
 from ..process import LockOwner, current_owner, read_owner, take, write_owner
-from ..slurm import Start, current_job_start, is_active, parse_start
+from ..slurm import JobStart, current_job_start, is_active, parse_start
 from .run_folder import LOCK
 from .stop_requests import clear_requests
 
@@ -115,7 +115,7 @@ def _take(descriptor: int) -> bool:
     return not lives and take(descriptor, _LOOK_SECONDS)
 
 
-def _was_given_up(owner: LockOwner, mine: Start | None) -> bool:
+def _was_given_up(owner: LockOwner, mine: JobStart | None) -> bool:
     """Whether SLURM itself says that the holder's time is over: its job was started again, or has ended."""
     theirs = parse_start(owner.start_of_job)
     if mine is None or theirs is None:

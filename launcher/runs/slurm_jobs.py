@@ -23,7 +23,7 @@ def withdraw(folder: Path, *, why: str) -> list[str]:
     Raises:
         MachineError: SLURM could not be asked, or refused.
     """
-    from ..slurm import client as slurm_client
+    from ..slurm import slurm_client
 
     waiting = [job.id for job in live_jobs(folder, asked(folder.name, [folder])) if is_waiting(job)]
     for job in waiting:
@@ -39,7 +39,7 @@ def cancel(folder: Path) -> bool:
     Raises:
         MachineError: SLURM could not be asked, or refused.
     """
-    from ..slurm import client as slurm_client
+    from ..slurm import slurm_client
 
     jobs = live_jobs(folder, asked(folder.name, [folder]))
     for job in sorted(jobs, key=lambda job: not is_waiting(job)):

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.common import LockstepError, MachineError
-from ..slurm import JOB, is_job, is_job_of_run, names, read_jobs, record_found_jobs, unanswered
+from ..slurm import JOB, find_unanswered, is_job, is_job_of_run, job_names, read_jobs, record_found_jobs
 from .run_folder import is_run
 from .run_status import Status, read_status
 
 if TYPE_CHECKING:  # it brings pydantic, and who has no SLURM run needs none of it
-    from ..slurm import Account, Job
+    from ..slurm import JobAccounting, QueuedJob
 
 _LONG_PATIENCE_SECONDS = 30.0  # whoever ends jobs has to know of them
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer
@@ -52,13 +52,13 @@ _FITTING = {
 class Answer:
     """What SLURM said when it was asked once for many jobs."""
 
-    jobs: Mapping[str, Job] = field(default_factory=dict)
-    accounts: Mapping[str, Account] = field(default_factory=dict)
+    jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
+    accounts: Mapping[str, JobAccounting] = field(default_factory=dict)
     """From sacct, of jobs that the queue has forgotten."""
     problem: str = ""
     """Why the queue could not be asked; empty where it could."""
 
-    def of(self, run: Path, job: str) -> Job | None:
+    def of(self, run: Path, job: str) -> QueuedJob | None:
         """A run's job; None where the queue has forgotten it, or gave its number to another's."""
         found = self.jobs.get(job)
         return found if found is not None and is_job_of_run(run, job, found.workdir) else None
@@ -113,7 +113,7 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
     forgotten = [job for run, job in ids if known.of(run, job) is None] if accounts else []
     if not forgotten:
         return known
-    from ..slurm import client as slurm_client
+    from ..slurm import slurm_client
 
     try:
         return replace(known, accounts=slurm_client.accounting(forgotten) or {})
@@ -123,16 +123,16 @@ def ask(folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PA
 
 def _find_sent(runs: list[Path], timeout: float) -> None:
     """Note the jobs whose submitter could not: it was killed, or heard no answer."""
-    if wishes := unanswered(runs):
-        from ..slurm import client as slurm_client
+    if pending := find_unanswered(runs):
+        from ..slurm import slurm_client
 
-        record_found_jobs(wishes, slurm_client.folders(names(wishes), timeout))
+        record_found_jobs(pending, slurm_client.folders(job_names(pending), timeout))
 
 
-def _queue(ids: list[str], timeout: float) -> dict[str, Job]:
+def _queue(ids: list[str], timeout: float) -> dict[str, QueuedJob]:
     if not ids:
         return {}
-    from ..slurm import client as slurm_client
+    from ..slurm import slurm_client
 
     return slurm_client.jobs(ids, timeout)
 
@@ -189,7 +189,7 @@ def merge_job_status(found: Status, answer: Answer) -> Status:
     return replace(found, status=status, slurm=facts)
 
 
-def _current(queued: list[Job]) -> Job | None:
+def _current(queued: list[QueuedJob]) -> QueuedJob | None:
     """The job that runs, else the first that waits, else the newest that is over."""
     for states in (_ACTIVE, _WAITING):
         for job in queued:
@@ -198,7 +198,7 @@ def _current(queued: list[Job]) -> Job | None:
     return queued[-1] if queued else None
 
 
-def _was_withdrawn(found: Status, current: Job | None, ids: list[str]) -> bool:
+def _was_withdrawn(found: Status, current: QueuedJob | None, ids: list[str]) -> bool:
     """Whether the newest job of a run without an outcome was cancelled before it could begin."""
     if not found.is_over or found.outcome or not ids:
         return False
@@ -209,7 +209,7 @@ def _was_withdrawn(found: Status, current: Job | None, ids: list[str]) -> bool:
     return "started" not in told and (by_slurm or "cancelled" in told)
 
 
-def _status(found: Status, current: Job | None, answer: Answer, folder: Path) -> str:
+def _status(found: Status, current: QueuedJob | None, answer: Answer, folder: Path) -> str:
     if not found.is_over or found.status == "done":
         return found.status
     if answer.problem:
@@ -291,12 +291,12 @@ def _known(facts: Mapping[str, Any]) -> list[str]:
     return [f"its newest job is {facts['job']}"] if facts["job"] else []
 
 
-def live_jobs(folder: Path, answer: Answer) -> list[Job]:
+def live_jobs(folder: Path, answer: Answer) -> list[QueuedJob]:
     """The run's jobs that wait or run."""
     known = (answer.of(folder, job) for job in jobs_of(folder))
     return [job for job in known if job is not None and job.state in (*_WAITING, *_ACTIVE)]
 
 
-def is_waiting(job: Job) -> bool:
+def is_waiting(job: QueuedJob) -> bool:
     """Whether it has not begun."""
     return job.state in _WAITING

@@ -6,18 +6,18 @@ import os
 
 from ...data.common import UsageError
 from ..console import put, say
-from ..slurm import place, read_record
+from ..slurm import read_record, sandbox_folder
 from . import start as sandbox
-from .slurm_conf import GPUS, NODES, cpus
+from .slurm_conf import GPUS, NODES, cpus_per_node
 
 _JOBS_SECONDS = 10.0
 
 
 def up() -> int:
     """Start it; stdout is a line for the shell: ``eval "$(launch slurm-sandbox up)"``."""
-    folder = place()
+    folder = sandbox_folder()
     record = sandbox.up(folder, uid=int(os.environ.get("SUDO_UID") or os.getuid()))
-    each = f"{cpus()} CPUs and {GPUS} make-believe GPUs each"
+    each = f"{cpus_per_node()} CPUs and {GPUS} make-believe GPUs each"
     say(
         [
             f"SLURM is up: partitions low (default), high and cancel; {' and '.join(NODES)} of {each}",
@@ -31,15 +31,15 @@ def up() -> int:
 
 def down() -> int:
     """End it, or what is left of it."""
-    folder = place()
+    folder = sandbox_folder()
     there = sandbox.down(folder, patience=_JOBS_SECONDS)
     say([f"SLURM's sandbox in {folder} is gone" if there else "no sandbox is up"])
     return 0
 
 
 def status() -> int:
-    """Its place and its nodes."""
-    folder = place()
+    """Print its folder and the state of its nodes."""
+    folder = sandbox_folder()
     if not sandbox.is_up(folder):
         left = (folder / sandbox.LOCK).is_file()
         how = (

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...data.common import Process, boot_id, descendants, process_of, process_start_time, write_json
 from ..process import become_subreaper, kill_processes, reap
-from ..slurm import CONF, RECORD, Record
+from ..slurm import CONF, RECORD, SandboxRecord
 from .slurm_conf import NODES, write_files
 
 MODULE = "lockstep.launcher.sandbox.daemon_keeper"
@@ -30,7 +30,7 @@ _MUNGE_SECONDS = 30.0
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """How each daemon is started, in this order; each stays in the foreground."""
+    """Return the command of each daemon, in the order in which they start; each stays in the foreground."""
     paths = {
         "socket": "munge.socket",
         "key-file": "munge.key",
@@ -47,7 +47,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def output_of(folder: Path, daemon: str) -> Path:
-    """Where a daemon, or the keeper itself, writes."""
+    """Return the log of a daemon, or of the keeper itself."""
     return folder / f"{daemon}.out"
 
 
@@ -56,7 +56,7 @@ class _Keeper:
         self._folder = folder
         self._children: list[subprocess.Popen[bytes]] = []
         me = Process(os.getpid(), process_start_time(os.getpid()))
-        self._record = Record(folder, boot_id(), uid, me)
+        self._record = SandboxRecord(folder, boot_id(), uid, me)
         self._write()
 
     def start(self) -> None:
@@ -81,7 +81,7 @@ class _Keeper:
             self._await_munge(child.pid)
 
     def _write(self) -> None:
-        """For everyone who may use the sandbox."""
+        """Write the record, readable for everyone who may use the sandbox."""
         path = self._folder / RECORD
         write_json(path, {**asdict(self._record), "folder": str(self._folder)})
         path.chmod(0o644)
@@ -95,7 +95,7 @@ class _Keeper:
 
 
 def _keep(keeper: _Keeper, guardian: Process | None, wake: int, seen: list[int]) -> None:
-    """Until SIGTERM, or until the process that the sandbox was started for is gone."""
+    """Keep the daemons until SIGTERM, or until the process that the sandbox was started for is gone."""
     while signal.SIGTERM not in seen and (
         guardian is None or process_start_time(guardian.pid) == guardian.started
     ):

@@ -64,16 +64,18 @@ PartitionName=cancel Nodes=n[1-2] PriorityTier=1 PreemptMode=CANCEL GraceTime=10
 """
 
 
-def cpus() -> int:
-    """Of each node: jobs of a few processes fit on a small machine, too."""
+def cpus_per_node() -> int:
+    """Return the CPUs of each node, which are enough for a job of a few processes even on a small machine."""
     return max(_FEWEST_CPUS, os.cpu_count() or 1)
 
 
 def write_files(folder: Path) -> None:
-    """Everything that the daemons read, into an empty folder."""
+    """Write everything that the daemons read into an empty folder."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     host = platform.node().partition(".")[0]
-    text = _CONF.format(folder=folder, host=host, ports=_free_ports(), cpus=cpus(), memory=memory, gpus=GPUS)
+    text = _CONF.format(
+        folder=folder, host=host, ports=_free_ports(), cpus=cpus_per_node(), memory=memory, gpus=GPUS
+    )
     (folder / CONF).write_text(text)
     (folder / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     for number, device in enumerate(_DEVICES):
@@ -87,7 +89,7 @@ def write_files(folder: Path) -> None:
 
 
 def _free_ports() -> list[int]:
-    """One for the controller and one for each node; in ascending order, as SLURM's lists want them.
+    """Find a free port for the controller and one for each node; in ascending order, as SLURM's lists need them.
 
     They lie below those that the kernel gives to outgoing connections: a node that is started again finds its own.
     """

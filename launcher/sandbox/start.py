@@ -16,9 +16,9 @@ from ...data.common import MachineError, Process, UsageError, descendants, proce
 from ..process import is_held, kill_processes, take
 from ..slurm import (
     CONF,
-    Answer,
-    Record,
+    SandboxRecord,
     SlurmError,
+    ToolResult,
     read_record,
     run_tool,
     sandbox_processes,
@@ -42,7 +42,7 @@ _TAIL_LINES = 12
 
 
 def why_unavailable() -> str:
-    """Why no sandbox can be started on this machine; empty where it can."""
+    """Explain why no sandbox can be started on this machine; empty if one can."""
     if os.geteuid() != 0:
         return "a SLURM has to be started by root"
     path = f"{os.environ.get('PATH', '')}:{SBIN}"
@@ -52,7 +52,7 @@ def why_unavailable() -> str:
     return f"Debian's {' and '.join(missing)} are not installed" if missing else ""
 
 
-def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> Record:
+def up(folder: Path, *, uid: int = 0, guardian: int | None = None) -> SandboxRecord:
     """Start a sandbox and wait until both of its nodes are idle.
 
     Args:
@@ -118,7 +118,7 @@ def _make_room(folder: Path) -> None:
 
 
 def is_up(folder: Path) -> bool:
-    """Whether a sandbox is up in this folder, or is being started."""
+    """Check whether a sandbox is up in this folder, or is being started."""
     return _is_ours(folder) and is_held(folder / LOCK)
 
 
@@ -143,7 +143,7 @@ def _start_keeper(folder: Path, lock: int, uid: int, guardian: int | None) -> No
         raise _failure(folder, "keeper", "ended at once")
 
 
-def _await_idle(folder: Path) -> Record:
+def _await_idle(folder: Path) -> SandboxRecord:
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
         if not is_held(folder / LOCK):
@@ -170,14 +170,14 @@ def _failure(folder: Path, daemon: str, what: str) -> MachineError:
 
 
 def node_states(folder: Path) -> dict[str, str]:
-    """What the controller says of each node: ``idle``, ``mixed``, ``down*``, …; empty while it does not answer."""
+    """Ask the controller for each node's state: ``idle``, ``mixed``, ``down*``, …; empty while it is silent."""
     with suppress(SlurmError):
         answer = _ask(folder, "sinfo", "--noheader", "--Node", "--format", "%N %T")
         return dict(line.split() for line in answer.out.splitlines()) if not answer.status else {}
     return {}
 
 
-def _ask(folder: Path, *command: str) -> Answer:
+def _ask(folder: Path, *command: str) -> ToolResult:
     """Ask this very cluster, whatever SLURM_CONF says."""
     return run_tool(
         command, None, {**tool_environment(os.environ), "SLURM_CONF": str(folder / CONF)}, timeout=20.0
@@ -243,14 +243,14 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
 def _cancel_jobs(folder: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     with suppress(SlurmError):
-        while jobs := _ask(folder, "squeue", "--noheader", "--format", "%A").checked().out.split():
+        while jobs := _ask(folder, "squeue", "--noheader", "--format", "%A").raise_for_status().out.split():
             _ask(folder, "scancel", *sorted(set(jobs)))
             if time.monotonic() > deadline:
                 return
             time.sleep(0.5)
 
 
-def _end_keeper(record: Record) -> None:
+def _end_keeper(record: SandboxRecord) -> None:
     """Ask it to end everything, and wait for it."""
     deadline = time.monotonic() + _KEEPER_SECONDS
     while "keeper" in record.living() and time.monotonic() < deadline:
@@ -260,7 +260,7 @@ def _end_keeper(record: Record) -> None:
 
 
 def _family(folder: Path) -> set[Process]:
-    """What a sandbox without a keeper has left: found by its record, its files and its jobs' environment."""
+    """Find what a sandbox without a keeper has left: by its record, its files and its jobs' environment."""
     record = read_record(folder)
     roots = set(record.living().values()) if record else set()
     roots |= {*_daemons_in(folder), *sandbox_processes(folder)}
@@ -268,7 +268,7 @@ def _family(folder: Path) -> set[Process]:
 
 
 def _daemons_in(folder: Path) -> Iterable[Process]:
-    """SLURM's and munge's daemons that have a file of this folder open: slurmstepd's environment cannot be read."""
+    """Find the daemons that have a file of this folder open: slurmstepd's environment cannot be read."""
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (path / "comm").read_text().strip() not in _DAEMONS:

@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import client as client
-    from .client import Account as Account
-    from .client import Job as Job
-    from .client import has_slurm as has_slurm
-    from .current_job import Start as Start
+    from . import slurm_client as slurm_client
+    from .current_job import JobStart as JobStart
     from .current_job import current_job_start as current_job_start
     from .current_job import details_of as details_of
     from .current_job import is_active as is_active
@@ -39,20 +36,23 @@ if TYPE_CHECKING:
     from .option_types import time_limit_seconds as time_limit_seconds
     from .options import SlurmConfig as SlurmConfig
     from .pending_submissions import PendingSubmission as PendingSubmission
-    from .pending_submissions import names as names
+    from .pending_submissions import find_unanswered as find_unanswered
+    from .pending_submissions import job_names as job_names
     from .pending_submissions import record_found_jobs as record_found_jobs
-    from .pending_submissions import unanswered as unanswered
     from .sandbox_registry import CONF as CONF
     from .sandbox_registry import RECORD as RECORD
-    from .sandbox_registry import Record as Record
-    from .sandbox_registry import place as place
+    from .sandbox_registry import SandboxRecord as SandboxRecord
     from .sandbox_registry import read_record as read_record
+    from .sandbox_registry import sandbox_folder as sandbox_folder
     from .sandbox_registry import sandbox_processes as sandbox_processes
     from .secrets import find_secret_option as find_secret_option
     from .secrets import looks_like_token as looks_like_token
-    from .tool_call import Answer as Answer
+    from .slurm_client import JobAccounting as JobAccounting
+    from .slurm_client import QueuedJob as QueuedJob
+    from .slurm_client import has_slurm as has_slurm
     from .tool_call import SlurmError as SlurmError
     from .tool_call import SlurmSilentError as SlurmSilentError
+    from .tool_call import ToolResult as ToolResult
     from .tool_call import run_tool as run_tool
 else:
     __getattr__ = lazy_exports(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import client as slurm_client
+from . import slurm_client
 from .job_identity import is_job_of_run
 
 _RUNNING = (
@@ -24,7 +24,7 @@ _RUNNING = (
 
 
 @dataclass(frozen=True)
-class Start:
+class JobStart:
     """One start of a job: SLURM starts it again under the same number after a requeue."""
 
     job: str
@@ -35,24 +35,24 @@ class Start:
         return f"{self.job}.{self.restart}"
 
 
-def current_job_start(environment: Mapping[str, str] = os.environ) -> Start | None:
-    """The start of the job that this process belongs to; None outside one."""
+def current_job_start(environment: Mapping[str, str] = os.environ) -> JobStart | None:
+    """Return the start of the job that this process belongs to; None outside a job."""
     job = environment.get("SLURM_JOB_ID")
     if not job:
         return None
     if "SLURM_ARRAY_JOB_ID" in environment and "SLURM_ARRAY_TASK_ID" in environment:
         job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
-    return Start(job, int(environment.get("SLURM_RESTART_COUNT") or 0))
+    return JobStart(job, int(environment.get("SLURM_RESTART_COUNT") or 0))
 
 
-def parse_start(text: str) -> Start | None:
-    """What ``str`` of a start gave; None where it is none."""
+def parse_start(text: str) -> JobStart | None:
+    """Parse what ``str`` of a start returned; None for any other text."""
     found = re.fullmatch(r"([0-9]+(?:_[0-9]+)?)\.([0-9]+)", text)
-    return Start(found[1], int(found[2])) if found else None
+    return JobStart(found[1], int(found[2])) if found else None
 
 
 def details_of(run: Path, job: str) -> dict[str, str] | None:
-    """What scontrol says of a run's job; None where SLURM has forgotten it, or gave its number to another's.
+    """Return scontrol's record of a run's job; None if SLURM has forgotten it or reused its number for another job.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -62,7 +62,7 @@ def details_of(run: Path, job: str) -> dict[str, str] | None:
 
 
 def is_active(job: str, run: Path | None = None) -> bool:
-    """Whether SLURM still has processes of a job running, for all that it knows.
+    """Check whether, as far as SLURM knows, a job still has processes.
 
     Args:
         job: its number.
@@ -76,5 +76,5 @@ def is_active(job: str, run: Path | None = None) -> bool:
 
 
 def state_of(details: Mapping[str, str] | None) -> str:
-    """``RUNNING``, ``CANCELLED``, …; empty for a job that SLURM has forgotten."""
+    """Return ``RUNNING``, ``CANCELLED``, …; empty for a job that SLURM has forgotten."""
     return (details or {}).get("JobState", "").split("+", maxsplit=1)[0].partition(" ")[0]

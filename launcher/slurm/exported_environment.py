@@ -31,25 +31,29 @@ _OF_ONE_PROCESS = frozenset(("WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_SWEEP_ID"))
 """Names that would make a job take itself for a part of what submitted it."""
 
 
-def for_the_job(environment: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
-    """What of ``environment`` a job gets.
+def for_the_job(environment: Mapping[str, str], extra_variables: Iterable[str] = ()) -> dict[str, str]:
+    """Return the part of ``environment`` that travels with a job.
 
     Args:
         environment: of the submitting process.
-        also: names that the user wants to travel, too.
+        extra_variables: names that the user wants to travel, too.
     """
-    chosen = _chosen(environment, also)
+    chosen = _chosen(environment, extra_variables)
     return {name: value for name, value in chosen.items() if not has_credentials_in_url(name, value)}
 
 
-def withheld_variables(environment: Mapping[str, str], also: Iterable[str] = ()) -> list[str]:
-    """Names of what would travel, were it not for the user in an address."""
-    return [name for name, value in _chosen(environment, also).items() if has_credentials_in_url(name, value)]
+def withheld_variables(environment: Mapping[str, str], extra_variables: Iterable[str] = ()) -> list[str]:
+    """Return the names of variables that are held back only because an address in them has a user part."""
+    return [
+        name
+        for name, value in _chosen(environment, extra_variables).items()
+        if has_credentials_in_url(name, value)
+    ]
 
 
-def _chosen(environment: Mapping[str, str], also: Iterable[str]) -> dict[str, str]:
-    """By their names alone."""
-    wanted = frozenset(also)
+def _chosen(environment: Mapping[str, str], extra_variables: Iterable[str]) -> dict[str, str]:
+    """Choose variables by their names alone."""
+    wanted = frozenset(extra_variables)
     return {
         name: value
         for name, value in environment.items()

@@ -19,11 +19,11 @@ from .pending_submissions import SENDING
 _POINT = re.compile(r"(.+)-\d{3,}")
 _CHDIR = "--chdir="
 _KEY = re.compile(r"\s[A-Z][\w/:.]*=.*", re.DOTALL)
-"""In a path, what scontrol's answer cannot be told from its next key."""
+"""The part of a path that, in scontrol's answer, looks like its next key."""
 
 
 def is_job_of_run(run: Path, job: str, workdir: str) -> bool:
-    """Whether a job whose number the run knows is the run's.
+    """Check whether a job whose number is in the run's log is really the run's.
 
     Args:
         run: its folder.
@@ -33,25 +33,25 @@ def is_job_of_run(run: Path, job: str, workdir: str) -> bool:
     if workdir in ("", "(null)", str(run)):
         return True
     known = _folders(run, is_task="_" in job)
-    told = known | {_KEY.sub("", folder) for folder in known}
-    return workdir in told or os.path.realpath(workdir) in map(os.path.realpath, known)
+    seen = known | {_KEY.sub("", folder) for folder in known}
+    return workdir in seen or os.path.realpath(workdir) in map(os.path.realpath, known)
 
 
 def _folders(run: Path, *, is_task: bool) -> set[str]:
-    """The working folders of a run's jobs: its own, also that which it had before it was moved, and its sweep's."""
+    """Return every working folder of a run's jobs: its own, the one before it was moved, and its sweep's."""
     home = _submitted_from(run)
     if _is_another(Path(home), run):  # this one is a copy, or its name was given to a new run
         return {str(run)}
-    told = {str(event["workdir"]) for event in read_jobs(run) if event.get("event") == SENDING}
+    noted = {str(event["workdir"]) for event in read_jobs(run) if event.get("event") == SENDING}
     homes = {str(run), home}
     sweeps = {
         str(Path(path).with_name(found[1])) for path in homes if (found := _POINT.fullmatch(Path(path).name))
     }
-    return homes | told | (sweeps if is_task else set())  # an older log does not tell of it
+    return homes | noted | (sweeps if is_task else set())  # an older log does not have it
 
 
 def _submitted_from(run: Path) -> str:
-    """Where the run's folder lay when it was submitted."""
+    """Return where the run's folder was when it was submitted."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         options = json.loads((run / JOB).read_text(encoding="utf-8")).get("sbatch", [])
         for option in map(str, options):

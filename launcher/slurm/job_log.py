@@ -21,7 +21,7 @@ _NUMBERS = range(1, 0xFFFF_FFFE)  # SLURM counts in 32 bits, of which the two la
 
 
 def slurm_folder(run: Path) -> Path:
-    """Where a run keeps what belongs to its SLURM jobs; made for this user alone where it is missing."""
+    """Return the folder for everything about a run's SLURM jobs; create it, private to this user, if it is missing."""
     folder = run / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
@@ -56,7 +56,7 @@ def note_job(run: Path, event: str, job: int | str, **facts: Any) -> None:
 
 
 def read_jobs(run: Path) -> list[dict[str, Any]]:
-    """All events, oldest first; a line that a crash cut short is passed over."""
+    """Read all events, oldest first; a line that a crash cut short is skipped."""
     try:
         text = (run / FOLDER / JOBS).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -65,19 +65,19 @@ def read_jobs(run: Path) -> list[dict[str, Any]]:
 
 
 def is_job(number: object) -> bool:
-    """Whether something can be a job's number, ``12`` or ``12_3``: for any other a whole question is refused."""
+    """Check for a job's number, ``12`` or ``12_3``: SLURM refuses a whole query that has anything else in it."""
     found = _NUMBER.fullmatch(str(number))
     return found is not None and int(found[1]) in _NUMBERS
 
 
 def last_job(run: Path) -> str | None:
-    """The number of the job that was submitted last; None where there was none."""
+    """Return the number of the job that was submitted last; None if there was none."""
     jobs = [str(event["job"]) for event in read_jobs(run) if event.get("event") == "submitted"]
     return jobs[-1] if jobs else None
 
 
 def newest_log(run: Path) -> Path | None:
-    """The log of the job that wrote last; None where none has written."""
+    """Return the log of the job that wrote last; None if none has written."""
     logs = (run / FOLDER).glob("job-*.log")
     return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 

@@ -72,17 +72,17 @@ class JobSpec:
         return [str(BATCH_SCRIPT), self.python or sys.executable, str(folder)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
 def write_job(folder: Path, job: JobSpec) -> None:
-    """Whole or not at all."""
+    """Write ``job.json`` atomically."""
     write_json(folder / JOB, job.to_json())
 
 
 def read_job(folder: Path) -> JobSpec | None:
-    """The submission that a run folder belongs to; None for a run that was not submitted.
+    """Read the submission of a run folder; None for a run that was not submitted.
 
     Raises:
         DamagedError: the file cannot be read.

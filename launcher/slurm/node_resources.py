@@ -44,11 +44,11 @@ class NodeRequirements:
 
     @property
     def names(self) -> list[str]:
-        """Of the partitions."""
+        """The partitions' names."""
         return [part["PartitionName"] for part in self.partitions]
 
     def fits(self, nodes: Sequence[Node]) -> bool:
-        """Whether one of the partitions has this, were all of its nodes free and in order."""
+        """Check whether one of the partitions could hold the job if all of its nodes were free and healthy."""
         enough = [node.partition for node in nodes if self._fits(node)]
         return any(enough.count(name) >= self.nodes for name in self.names)
 
@@ -58,7 +58,7 @@ class NodeRequirements:
 
 
 def parse_nodes(text: str) -> list[Node]:
-    """Nodes from the lines that sinfo prints with ``FORM``."""
+    """Parse the lines that sinfo prints with ``FORM``."""
     rows = [line.split("|", 6) for line in text.splitlines() if line.count("|") >= FORM.count("|")]
     return [
         Node(part, name, _number(cpus), _number(memory), _gpus(gres), state.rstrip(_FLAGS), reason.strip())
@@ -67,7 +67,7 @@ def parse_nodes(text: str) -> list[Node]:
 
 
 def explain_queue_wait(nodes: Sequence[Node], words: str) -> str:
-    """Why a job that would fit may not start soon.
+    """Explain why a job that would fit may not start soon.
 
     Args:
         nodes: of its partitions.

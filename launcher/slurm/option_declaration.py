@@ -28,7 +28,7 @@ class SlurmOption:
     flag: str | None
     """Its name on the command line, without dashes; None where it is not on the command line."""
     sbatch: str = ""
-    """sbatch's option of the same meaning, which nobody may set in ``sbatch:``; empty where sbatch has none."""
+    """sbatch's option of the same meaning, which ``sbatch:`` therefore refuses; empty if sbatch has none."""
     is_passed_as_is: bool = True
     """Whether sbatch gets the value as it stands; else ``sbatch_arguments`` or the job itself makes use of it."""
     default: Any = None

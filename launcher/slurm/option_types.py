@@ -2,7 +2,7 @@
 
 One model checks the config, a cluster's profile and the command line. Every value goes to sbatch as
 ``--option=value``, one argument each, and none is ever read by a shell. The white lists hold all the same: some
-sites wrap sbatch in a script, and job names and paths come back in the output of tools that people pipe on.
+sites wrap sbatch in a script, and job names and paths come back in the output of tools that users pipe to others.
 """
 
 from __future__ import annotations
@@ -134,10 +134,10 @@ MailTypes = Annotated[str, AfterValidator(_mail)]
 
 
 def normalise_time_limit(text: str) -> str:
-    """``D-HH:MM:SS`` or ``HH:MM:SS``, or ``UNLIMITED``.
+    """Return ``D-HH:MM:SS`` or ``HH:MM:SS``, or ``UNLIMITED``.
 
     Raises:
-        ValueError: it is none of the forms, nothing at all, or means something else to SLURM than to most people.
+        ValueError: it is none of the forms, nothing at all, or means something else to SLURM than to most users.
     """
     if text.upper() in (UNLIMITED, "INFINITE"):
         return UNLIMITED
@@ -153,7 +153,7 @@ TimeLimit = Annotated[str, AfterValidator(normalise_time_limit)]
 
 
 def time_limit_seconds(normal: str) -> int | None:
-    """Seconds of a limit in its normal form; None for no limit."""
+    """Return the seconds of a limit in its normal form; None for no limit."""
     return None if normal == UNLIMITED else _seconds_in(normal)
 
 

@@ -39,7 +39,7 @@ RESERVED_BY_LAUNCHER = (
     "gpus-per-socket", "gpu-bind", "test-only", "parsable", "wait", "get-user-env", "clusters", "cluster", "quiet",
     "verbose", "version", "help", "usage", "uid", "gid", "ignore-pbs", "container", "no-kill", "overcommit",
 )  # fmt: skip
-"""sbatch's options that every job of the launcher depends on: nobody else may set them."""
+"""sbatch's options that every job of the launcher depends on: they cannot be set in ``sbatch:``."""
 
 
 class SlurmConfig(ConfigSection):
@@ -129,7 +129,7 @@ class SlurmConfig(ConfigSection):
     @field_validator("sbatch")
     @classmethod
     def _other_options(cls, options: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Check what else sbatch is told: nothing that another option or the launcher sets."""
+        """Refuse what another option or the launcher sets."""
         for name, value in (options or {}).items():
             if problem := check_sbatch_option(name, cls):
                 raise ValueError(f"{name[:60]!r} {problem}")

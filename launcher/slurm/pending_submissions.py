@@ -1,6 +1,6 @@
 """What is sent to SLURM, and what was sent without its answer having been noted.
 
-Whoever submits may be killed before it can note the job's number, or hear no answer. So the wish stands in the job log
+The submitter may be killed before it can note the job's number, or get no answer. So the request is in the job log
 before sbatch runs. Where no number follows it, the job is looked for in the queue by its working folder, which no
 other run has, and noted then.
 """
@@ -34,56 +34,56 @@ class PendingSubmission:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is noted with the job's number."""
 
-    def sending(self) -> None:
+    def record_sending(self) -> None:
         """Write down that sbatch is about to be asked."""
         about = {"name": self.name, "workdir": str(self.workdir), "task": self.task, "facts": self.facts}
         note_job(self.run, SENDING, "", **about)
 
-    def refused(self) -> None:
+    def record_refused(self) -> None:
         """Write down that there is no job."""
         note_job(self.run, "refused", "")
 
-    def submitted(self, job: int) -> None:
+    def record_submitted(self, job: int) -> None:
         """Write down the job's number."""
         note_job(self.run, "submitted", job if self.task is None else f"{job}_{self.task}", **self.facts)
 
 
-def unanswered(runs: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
-    """The newest wish of each of these runs of which nothing says what became of it."""
-    return {run: wish for run in runs if (wish := _unanswered(run)) is not None}
+def find_unanswered(runs: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
+    """Return the newest request to sbatch of each of these runs whose answer was not noted."""
+    return {run: request for run in runs if (request := _find_unanswered(run)) is not None}
 
 
-def names(wishes: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """Under which names the jobs of these wishes were sent."""
-    return list(dict.fromkeys(str(wish["name"]) for wish in wishes.values()))
+def job_names(pending: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """Return the names under which the jobs were sent."""
+    return list(dict.fromkeys(str(request["name"]) for request in pending.values()))
 
 
-def record_found_jobs(wishes: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, str]) -> None:
+def record_found_jobs(pending: Mapping[Path, Mapping[str, Any]], folders: Mapping[str, str]) -> None:
     """Note the jobs that SLURM has after all.
 
     Args:
-        wishes: what ``unanswered`` gave.
+        pending: what ``find_unanswered`` returned.
         folders: the working folder of each job in the queue, by its id.
     """
-    for run, wish in wishes.items():
-        if job := _newest(run, wish, folders):
-            with suppress(OSError):  # who only looks need not be able to write
-                note_job(run, "submitted", job, **wish["facts"], found=True)
+    for run, request in pending.items():
+        if job := _newest(run, request, folders):
+            with suppress(OSError):  # a reader of the run need not be able to write
+                note_job(run, "submitted", job, **request["facts"], found=True)
 
 
-def _unanswered(run: Path) -> Mapping[str, Any] | None:
+def _find_unanswered(run: Path) -> Mapping[str, Any] | None:
     events = [event for event in read_jobs(run) if event.get("event") in (SENDING, *_ANSWERS)]
     if not events or events[-1].get("event") != SENDING:
         return None
     return events[-1] if events[-1].keys() >= {"name", "workdir", "task", "facts"} else None
 
 
-def _newest(run: Path, wish: Mapping[str, Any], folders: Mapping[str, str]) -> str:
+def _newest(run: Path, request: Mapping[str, Any], folders: Mapping[str, str]) -> str:
     known = {str(event.get("job")) for event in read_jobs(run)}
-    task = "" if wish["task"] is None else str(wish["task"])
+    task = "" if request["task"] is None else str(request["task"])
     mine = [
         job
         for job, folder in folders.items()
-        if folder == wish["workdir"] and job not in known and job.partition("_")[2] == task
+        if folder == request["workdir"] and job not in known and job.partition("_")[2] == task
     ]
     return max(mine, key=lambda job: int(job.partition("_")[0]), default="")

@@ -1,6 +1,6 @@
 """Where the sandbox of ``launch slurm-sandbox`` is, and which processes it consists of.
 
-The record lies in the sandbox's folder, which only root can write; whoever reads it asks the kernel whether the
+The record lies in the sandbox's folder, which only root can write; its readers ask the kernel whether the
 processes that it names still are what they were.
 """
 
@@ -22,7 +22,7 @@ _PLACE = (
 
 
 @dataclass(frozen=True)
-class Record:
+class SandboxRecord:
     """A sandbox that was started, and may have ended since."""
 
     folder: Path
@@ -38,11 +38,11 @@ class Record:
 
     @property
     def conf(self) -> Path:
-        """What SLURM_CONF has to be."""
+        """The value for SLURM_CONF."""
         return self.folder / CONF
 
     def living(self) -> dict[str, Process]:
-        """The keeper and the daemons that still run, by name."""
+        """Return the keeper and the daemons that still run, by name."""
         if self.boot != boot_id():
             return {}
         every = {"keeper": self.keeper, **self.daemons}
@@ -54,19 +54,19 @@ class Record:
         }
 
 
-def place() -> Path:
-    """The one known folder: ``$LOCKSTEP_SLURM_SANDBOX``, else under ``/var/lib``."""
+def sandbox_folder() -> Path:
+    """Return the sandbox's folder: ``$LOCKSTEP_SLURM_SANDBOX``, else one under ``/var/lib``."""
     return Path(os.environ.get("LOCKSTEP_SLURM_SANDBOX") or _PLACE).absolute()
 
 
-def read_record(folder: Path) -> Record | None:
-    """The sandbox of a folder; None where there is none, or no record that can be read."""
+def read_record(folder: Path) -> SandboxRecord | None:
+    """Read the record of the sandbox in a folder; None without one, or if it cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         path = folder / RECORD
         if path.stat().st_uid not in (0, os.getuid()):
-            return None  # somebody else's word about which processes to end
+            return None  # another user's word on which processes to end
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Record(
+        return SandboxRecord(
             folder,
             str(document["boot"]),
             int(document["uid"]),
@@ -77,16 +77,16 @@ def read_record(folder: Path) -> Record | None:
     return None
 
 
-def running() -> Record | None:
-    """The sandbox that commands of this user go to where SLURM_CONF is not set."""
-    record = read_record(place())
+def running_sandbox() -> SandboxRecord | None:
+    """Return the sandbox that this user's commands go to if SLURM_CONF is not set; None if none is up."""
+    record = read_record(sandbox_folder())
     if record is None or os.getuid() not in (0, record.uid) or not record.ready:
         return None
     return record if "slurmctld" in record.living() else None
 
 
 def sandbox_processes(folder: Path) -> Iterator[Process]:
-    """Processes of jobs that say in their environment that they are of this sandbox."""
+    """Find the processes of this sandbox's jobs, by their environment."""
     wanted = f"SLURM_CONF={folder / CONF}".encode()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

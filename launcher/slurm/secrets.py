@@ -2,7 +2,7 @@
 
 SLURM stores a job's environment, and the run folder its set-up lines and arguments. The rules are strict, and blind to
 what is meant: a false alarm costs a file with the value in it, a miss costs the secret. ``slurm/README.md`` has them
-in words for people.
+in plain words.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ _URL_USER = re.compile(r"https?://[^/\s\0]*@")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable of this name never travels with a job; PWD is a folder, MYSQL_PWD a password."""
+    """Check whether a variable of this name must never travel with a job; PWD is a folder, MYSQL_PWD a password."""
     return _NAME.search(name) is not None
 
 
 def has_credentials_in_url(name: str, value: str) -> bool:
-    """Whether a variable holds an address with a user part, which may be a password, or a token all by itself."""
+    """Check whether a variable holds an address with a user part, which may contain a password or be a token."""
     is_proxy = name.lower().endswith("_proxy") and name.lower() != "no_proxy"
     return _ANY_USER.search(value) is not None or (is_proxy and _PROXY_USER.match(value) is not None)
 
 
 def find_secret_option(argument: str) -> str:
-    """The name of an option of a program's that sounds like a secret; empty for all others."""
+    """Return the name of a program's option that sounds like a secret; empty for any other argument."""
     found = re.match(_OPTION, argument, re.IGNORECASE)
     return found[0] if found else ""
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether it holds what looks like nothing but a token."""
+    """Check whether a text contains something of the form of a token."""
     return _TOKEN.search(text) is not None
 
 
 def find_secret(line: str) -> str:
-    """What of a line of shell is a secret written out, and what to write instead; empty where there is none."""
+    """Describe a secret that is written out in a line of shell, and what to write instead; empty if there is none."""
     read = _SUBSTITUTION.sub(_READ, _SUBSTITUTION.sub(_READ, line))
     if found := next(_written_out(line, read), None):
         return "holds a secret, {}; write {} with a file of yours instead".format(*found)
@@ -76,7 +76,7 @@ def find_secret(line: str) -> str:
 
 
 def _written_out(line: str, read: str) -> Iterator[tuple[str, str]]:
-    """Each secret, and what is to stand in its place."""
+    """Find each secret, and what should stand in its place."""
     for name in _assigned(read):
         yield name, f'{name}="$(cat FILE)"'
     for option, value in _GIVEN.findall(read):
@@ -91,7 +91,7 @@ def _written_out(line: str, read: str) -> Iterator[tuple[str, str]]:
 
 
 def _assigned(read: str) -> Iterator[str]:
-    """Names of variables."""
+    """Find the names of secret variables that get a literal value."""
     for name, value in _ASSIGNED.findall(read):
         if is_secret_name(name) and _is_literal(value) and not _is_count(name, value):
             yield name
@@ -99,7 +99,7 @@ def _assigned(read: str) -> Iterator[str]:
 
 
 def _read_or_sent(read: str) -> Iterator[tuple[str, str]]:
-    """What goes to a command's standard input, or with a request."""
+    """Find secrets that go to a command's standard input or with an HTTP request."""
     if any(map(_is_literal, _HERE.findall(read))) or _PIPED.search(read):
         yield "what a command is to read", "< FILE"
     if _HEADER.search(read):
@@ -109,7 +109,7 @@ def _read_or_sent(read: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_literal(value: str) -> bool:
-    """Whether more than what the shell puts there, or a path below it, is written out."""
+    """Check whether more is written out than what the shell substitutes, or a path below it."""
     bare = re.sub(r"[\"']", "", value)
     return bare.strip(_READ) != "" and not bare.startswith(f"{_READ}/")
 

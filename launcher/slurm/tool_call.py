@@ -1,4 +1,4 @@
-"""One call of one of SLURM's tools: what it was, what it answered, and the error that its refusal is."""
+"""One call of one of SLURM's tools: its command, its output, and the error for a refusal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SILENCE = re.compile(
     "|authentication (error|credential)|munge",
     re.IGNORECASE,
 )
-"""What the tools say when nobody has decided anything: the same may be asked again, and be granted."""
+"""What the tools say when nothing was decided: the same request may succeed when it is repeated."""
 
 
 class SlurmError(MachineError):
@@ -47,12 +47,12 @@ class SlurmSilentError(SlurmError):
 
 
 def _hint(said: str) -> str:
-    """What to do about what a tool said; empty where nobody knows."""
+    """Return what to do about a tool's message; empty if it is not a known one."""
     return next((text for sign, text in _HINTS.items() if sign in said.lower()), "")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ToolResult:
     """What a tool said before it ended."""
 
     command: tuple[str, ...]
@@ -62,11 +62,11 @@ class Answer:
 
     @property
     def said(self) -> str:
-        """Both of its streams, for people."""
+        """Both of its streams, to be shown to the user."""
         return "\n".join(part for part in (self.err.strip(), self.out.strip()) if part)
 
-    def checked(self) -> Answer:
-        """The answer itself, unless the tool failed.
+    def raise_for_status(self) -> ToolResult:
+        """Return the result itself, unless the tool failed.
 
         Raises:
             SlurmError: it did.
@@ -76,7 +76,7 @@ class Answer:
         return self
 
     def error(self, hint: str = "", *, what: str = "") -> SlurmError:
-        """The error that this answer is."""
+        """Return this result as an error."""
         known = _hint(self.said)
         said = self.said or f"it said nothing, and ended with status {self.status}"
         kind = SlurmSilentError if _SILENCE.search(self.said) else SlurmError
@@ -85,7 +85,7 @@ class Answer:
 
 def run_tool(
     command: Sequence[str], given: str | None, environment: Mapping[str, str], timeout: float
-) -> Answer:
+) -> ToolResult:
     """Run one of SLURM's tools to its end.
 
     Args:
@@ -121,17 +121,17 @@ def run_tool(
             if isinstance(error, subprocess.TimeoutExpired):
                 raise _silent(command, timeout, _said(error)) from error
             raise
-    return Answer(tuple(command), tool.returncode, out, err)
+    return ToolResult(tuple(command), tool.returncode, out, err)
 
 
 def _end(tool: subprocess.Popen[str]) -> None:
-    """With all that it started: a site's wrapper script leaves its child with our pipe."""
+    """Kill a tool with all that it started: a site's wrapper script leaves its child with our pipe."""
     with suppress(ProcessLookupError):
         os.killpg(tool.pid, signal.SIGKILL)
 
 
 def _said(silence: subprocess.TimeoutExpired) -> str:
-    """What a tool said before it fell silent; bytes, though its streams are text."""
+    """Return what a tool printed before its time was up; it arrives as bytes, though the streams are text."""
     streams = (silence.stderr, silence.stdout)
     texts = (text.decode(errors="replace") if isinstance(text, bytes) else text or "" for text in streams)
     return "\n".join(text.strip() for text in texts if text.strip())

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .job_plan import JobPlan as JobPlan
     from .job_plan import check_setup as check_setup
     from .job_plan import plan_job as plan_job
+    from .option_layers import PROCESS_KEYS as PROCESS_KEYS
     from .option_layers import SUPERVISION_KEYS as SUPERVISION_KEYS
     from .resubmit import refuse_never_started as refuse_never_started
     from .resubmit import resubmit_run as resubmit_run
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from .sbatch_arguments import tasks_of as tasks_of
     from .scheduler import NewFolders as NewFolders
     from .scheduler import SubmissionForecast as SubmissionForecast
+    from .scheduler import describe_start as describe_start
     from .scheduler import discard_unless_sent as discard_unless_sent
     from .scheduler import forecast_submission as forecast_submission
     from .scheduler import send as send
-    from .scheduler import when as when
     from .submission import Submission as Submission
     from .submission import compose as compose
-    from .submit_lock import submitting as submitting
+    from .submit_lock import hold_submit_lock as hold_submit_lock
     from .submit_run import SubmitRequest as SubmitRequest
     from .submit_run import submit as submit
 else:

@@ -31,19 +31,19 @@ class Profile:
 
     @property
     def layer(self) -> OptionLayer:
-        """With the profile and the line that each value is from."""
+        """The values, each with the profile and the line that it is from."""
         whence = {key: f"cluster {self.name}, clusters.yaml:{self.lines.get(key, 1)}" for key in self.values}
         return OptionLayer(self.values, whence)
 
 
 def clusters_file() -> Path:
-    """``$XDG_CONFIG_HOME/lockstep/clusters.yaml``, else under ``~/.config``."""
+    """Return ``$XDG_CONFIG_HOME/lockstep/clusters.yaml``, else the one under ``~/.config``."""
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config, "lockstep", "clusters.yaml")
 
 
 def find_profile(wanted: str | None, cluster: str | None) -> Profile:
-    """The profile that a job is submitted with.
+    """Find the profile that a job is submitted with.
 
     Args:
         wanted: ``--cluster``; None to let the cluster's own name decide.
@@ -72,7 +72,7 @@ def find_profile(wanted: str | None, cluster: str | None) -> Profile:
 
 
 def _refuse(path: Path, file: YamlFile) -> None:
-    """Every mistake in the file, in every profile: a typing mistake is found before the day it is needed."""
+    """Report every mistake in every profile at once, before the day on which the profile is needed."""
     problems = list(file.problems)
     for name, values in file.values.items():
         if isinstance(values, dict):
@@ -85,7 +85,7 @@ def _refuse(path: Path, file: YamlFile) -> None:
 
 
 def command_line(said: dict[str, Any]) -> OptionLayer:
-    """The options of the command line, which are keys of the ``slurm:`` section; None where nothing was said.
+    """Check the options of the command line, which are keys of the ``slurm:`` section; None for one not given.
 
     Raises:
         UsageError: one of them is wrong.
@@ -105,7 +105,7 @@ def flag(key: str) -> str:
 
 
 def mistakes(values: dict[str, Any], above: KeyPath = ()) -> list[tuple[KeyPath, str]]:
-    """What is wrong with keys of the ``slurm:`` section: the key, and words for people.
+    """Find what is wrong with keys of the ``slurm:`` section: each key's path, and a message.
 
     Args:
         values: the keys.

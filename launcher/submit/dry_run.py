@@ -1,4 +1,4 @@
-"""How a submission looks to people: every byte of it, and who said what."""
+"""What ``--dry-run`` shows of a submission: every byte of it, and where each option comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDEST = 32  # a longer value pushes its own origin aside, not everybody's
 
 
 def dry_run_listing(document: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
-    """What ``--dry-run`` prints: the command, the script, the files of the run folder, the origins.
+    """Yield what ``--dry-run`` prints: the command, the script, the files of the run folder, the origins.
 
     Args:
         document: the submission, as ``--dry-run --json`` prints it.

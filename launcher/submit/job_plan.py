@@ -15,7 +15,7 @@ from ..slurm import NodeRequirements, SlurmConfig, time_limit_seconds, withheld_
 from .cluster_profiles import command_line, find_profile
 from .option_layers import JobOptions, OptionLayer, job_options
 from .sbatch_arguments import How
-from .scheduler import Cluster, cpus_and_gpus, query_cluster
+from .scheduler import ClusterInfo, cpus_and_gpus, query_cluster
 
 _WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 
@@ -32,7 +32,7 @@ class JobPlan:
     """Whether SLURM itself puts the job back into the queue."""
     need: NodeRequirements
     notes: list[str]
-    """What people should know."""
+    """For the user."""
 
 
 def plan_job(
@@ -59,7 +59,7 @@ def plan_job(
     cores, notes = _cores(options, cluster)
     notes += [*_too_long(options.slurm, cluster), *_withheld(options.slurm)]
     if at_once and how == "chain":
-        notes.append(f"jobs that go on where a point was stopped come on top of the {at_once} at once")
+        notes.append(f"jobs that continue a stopped point come on top of the {at_once} at once")
     return JobPlan(options, cores, how, requeue, _need(options.slurm, cores, cluster), notes)
 
 
@@ -70,7 +70,7 @@ def _withheld(slurm: SlurmConfig) -> list[str]:
     ]
 
 
-def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> NodeRequirements:
+def _need(slurm: SlurmConfig, cores: int | None, cluster: ClusterInfo) -> NodeRequirements:
     gpus = int(str(slurm.gpus or 0).rpartition(":")[2])
     return NodeRequirements(
         cluster.chosen(slurm.partition), slurm.nodes or 1, cores or 0, gpus, slurm.mem or ""
@@ -78,7 +78,7 @@ def _need(slurm: SlurmConfig, cores: int | None, cluster: Cluster) -> NodeRequir
 
 
 def slurm_layer(resolved: ResolvedConfig | None) -> OptionLayer:
-    """The config's ``slurm:`` section; of a mapping the origin is that of its first entry."""
+    """Return the config's ``slurm:`` section as a layer; a mapping has the origin of its first entry."""
     if resolved is None:
         return OptionLayer({}, {})
     section = resolved.slurm.model_dump(mode="json")
@@ -89,16 +89,16 @@ def slurm_layer(resolved: ResolvedConfig | None) -> OptionLayer:
     return OptionLayer(section, places)
 
 
-def continuation(slurm: SlurmConfig, cluster: Cluster, at_once: int | None = None) -> tuple[How, bool]:
-    """How a job goes on that was stopped before its end, and whether SLURM puts it back into the queue by itself.
+def continuation(slurm: SlurmConfig, cluster: ClusterInfo, at_once: int | None = None) -> tuple[How, bool]:
+    """Decide how a stopped job continues, and whether SLURM itself requeues it.
 
     A chained job waits behind its predecessor from the start and begins seconds after it has ended, whatever ended
     it; a requeued one begins after two minutes. So ``auto`` chains, and leaves to SLURM only what SLURM does
     anyway: where a preempted job is requeued it keeps its number and its age in the queue, and the chained job,
-    which waits for its end, goes on waiting. Where preemption cancels, the chain takes that over as well.
+    which waits for its end, keeps waiting. Where preemption cancels, the chain takes that over as well.
 
     A chained job is none of the array's tasks: where only so many of those may run at once, a task is requeued, so
-    that the limit holds for what goes on as well, and waits two minutes for it.
+    that the limit holds for what continues as well, at the cost of two minutes' wait.
     """
     wanted = slurm.continuation or "auto"
     if wanted == "auto":
@@ -109,11 +109,11 @@ def continuation(slurm: SlurmConfig, cluster: Cluster, at_once: int | None = Non
     return wanted, wanted == "requeue"
 
 
-def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]]:
-    """CPUs of each node, and what people should know about them.
+def _cores(options: JobOptions, cluster: ClusterInfo) -> tuple[int | None, list[str]]:
+    """Return the number of CPUs per node, and notes for the user about it.
 
     SLURM's own default is one CPU, whatever the number of GPUs: a loader would starve. So a job gets the share of
-    the node's CPUs that belongs to its GPUs, unless somebody has said otherwise.
+    the node's CPUs that belongs to its GPUs, unless an option says otherwise.
     """
     slurm = options.slurm
     if slurm.cpus_per_task or "exclusive" in (slurm.sbatch or {}):
@@ -133,8 +133,8 @@ def _cores(options: JobOptions, cluster: Cluster) -> tuple[int | None, list[str]
     return max(1, cpus * min(asked, gpus) // gpus), []
 
 
-def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
-    """A time limit that SLURM takes and then waits with for ever, where a site has not set EnforcePartLimits."""
+def _too_long(slurm: SlurmConfig, cluster: ClusterInfo) -> list[str]:
+    """Note a time limit with which the job would wait for ever: SLURM accepts it unless EnforcePartLimits is set."""
     wanted = time_limit_seconds(slurm.time) if slurm.time else 0
     for part in cluster.chosen(slurm.partition):
         longest = part.get("MaxTime", "")
@@ -148,7 +148,7 @@ def _too_long(slurm: SlurmConfig, cluster: Cluster) -> list[str]:
     return []
 
 
-def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
+def _check_partitions(options: JobOptions, cluster: ClusterInfo) -> None:
     for name in (options.slurm.partition or "").split(","):
         if name and name not in cluster.partitions:
             close = closest_name(name, cluster.partitions)
@@ -160,10 +160,10 @@ def _check_partitions(options: JobOptions, cluster: Cluster) -> None:
 
 
 def check_setup(setup: str) -> None:
-    """Whether bash can read the set-up lines, before they wait in a queue for hours.
+    """Check that bash can parse the set-up lines, before they wait in a queue for hours.
 
     Raises:
-        UsageError: it cannot, or a line goes on in the next, which it would swallow.
+        UsageError: it cannot, or a line continues in the next, which it would swallow.
     """
     bash = shutil.which("bash") if setup else None
     if bash is None:
@@ -178,7 +178,7 @@ def check_setup(setup: str) -> None:
 
 
 def _read(bash: str, text: str) -> subprocess.CompletedProcess[str]:
-    """What bash says of it, in English; an open here-document is no error to it, but a warning."""
+    """Let bash parse a text, with messages in English; an open here-document is only a warning to it."""
     environment = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(
         [bash, "-n"], input=text, env=environment, capture_output=True, text=True, check=False, timeout=60

@@ -10,7 +10,8 @@ from ...data.common import UsageError
 from ..options import SupervisionOptions
 from ..slurm import SlurmConfig, declared_options
 
-_EITHER = ("gpus", "cpu")  # a job has one of them: the one that was said last
+PROCESS_KEYS = ("gpus", "cpu")
+"""Keys of which a job has one: the one that was said last."""
 SUPERVISION_KEYS = tuple(field.name for field in fields(SupervisionOptions))
 """Keys of the ``slurm:`` section that mean something without SLURM, too."""
 
@@ -56,14 +57,14 @@ def _defaults() -> OptionLayer:
 def _lay(values: dict[str, Any], origins: dict[str, str], layer: OptionLayer) -> None:
     """Put a layer over those before it."""
     given = {key: value for key, value in layer.values.items() if value is not None}
-    if all(key in given for key in _EITHER):
+    if all(key in given for key in PROCESS_KEYS):
         raise UsageError(
             f"gpus ({layer.origins['gpus']}) and cpu ({layer.origins['cpu']}):"
             " a job's processes are on GPUs or on CPUs, not both",
             "leave one of them out",
         )
-    if any(key in given for key in _EITHER):
-        for key in _EITHER:
+    if any(key in given for key in PROCESS_KEYS):
+        for key in PROCESS_KEYS:
             values.pop(key, None)
             origins.pop(key, None)
     for key, value in given.items():

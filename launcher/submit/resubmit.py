@@ -1,4 +1,4 @@
-"""A run that was submitted goes on: in SLURM, or on this machine where that is asked for."""
+"""Resuming a submitted run: in SLURM, or on this machine if asked to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...data.common import UsageError
 from ..console import put_json, say
 from ..runs import read_outcome, refuse_live_jobs
 from ..slurm import JobSpec, NodeRequirements, PendingSubmission
-from .scheduler import NewFolders, forecast_submission, send, when
-from .submit_lock import submitting
+from .scheduler import NewFolders, describe_start, forecast_submission, send
+from .submit_lock import hold_submit_lock
 
 
 def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bool) -> int:
@@ -30,41 +30,45 @@ def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
     name = folder.name
     if said:
         raise UsageError(
-            f"{name} is a SLURM run, which goes on as it was submitted: {said[0]} cannot be changed",
-            f"`launch resume {name}` sends it as it is; with --local it goes on here, and heeds {said[0]}",
+            f"{name} is a SLURM run, which resumes as it was submitted: {said[0]} cannot be changed",
+            f"`launch resume {name}` sends it as it is; with --local it resumes on this machine, with {said[0]}",
         )
     arguments = [*job.sbatch, *job.batch_script_command(folder)]
-    wish = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
-    with submitting(folder):
+    pending = PendingSubmission(folder, name, folder, facts={"how": job.how, "why": "launch resume"})
+    with hold_submit_lock(folder):
         _refuse_done(folder, job)
-        refuse_live_jobs(folder, "or let it go on by itself")
+        refuse_live_jobs(folder, "or let it continue by itself")
         expected = _expected(arguments, job)
-        number = send(arguments, job.env, NewFolders(), [wish])
+        number = send(arguments, job.env, NewFolders(), [pending])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
         put_json({"schema_version": 1, **facts, "expected_start": expected})
-    say([f"{name}: job {number} is queued, with the options of its first submission{when(expected)}"])
+    say(
+        [
+            f"{name}: job {number} is queued, with the options of its first submission{describe_start(expected)}"
+        ]
+    )
     return 0
 
 
 def _expected(arguments: Sequence[str], job: JobSpec) -> str:
-    """When SLURM expects to start it; what only has to wait is not told from what never fits, so sbatch decides."""
+    """Return when SLURM expects to start it; empty if it refuses, which may only mean that the job has to wait."""
     with suppress(UsageError):
         return forecast_submission(arguments, job.env, NodeRequirements()).start
     return ""
 
 
 def refuse_never_started(folder: Path, job: JobSpec) -> None:
-    """Only what has begun can go on here.
+    """Refuse to resume on this machine a run that has never started.
 
     Raises:
-        UsageError: it has not, or is a program.
+        UsageError: it has not, or is a script.
     """
     name, there = folder.name, f"`launch resume {folder.name}` sends it to SLURM"
     if job.kind == "run":
-        raise UsageError(f"{name} is a program: `launch resume` cannot go on with it here", there)
+        raise UsageError(f"{name} is a script: `launch resume` cannot resume it on this machine", there)
     if not (folder / "spec.json").is_file():
-        raise UsageError(f"{name} has not begun: there is nothing to go on from here", there)
+        raise UsageError(f"{name} has not begun: there is nothing to resume on this machine", there)
 
 
 def _refuse_done(folder: Path, job: JobSpec) -> None:

@@ -19,14 +19,14 @@ _SHORT = 10
 def sbatch_options(
     run: Path, slurm: SlurmConfig, *, cores: int | None, requeue: bool, tasks: str = ""
 ) -> list[str]:
-    """Everything that sbatch is told, each option one argument ``--name=value``.
+    """Return all of sbatch's options, each as one argument ``--name=value``.
 
     Args:
         run: the run's folder, which also names the job; of an array, the sweep's.
         slurm: what the job asks for.
         cores: CPUs on each node; None leaves them to the partition.
         requeue: whether SLURM puts the job back into the queue when it is preempted or loses a node.
-        tasks: what ``--array`` is told, which makes it an array; empty for a single job.
+        tasks: the value of ``--array``, which makes it an array; empty for a single job.
     """
     options = [
         f"--job-name={run.name}",
@@ -48,9 +48,9 @@ def sbatch_options(
 
 
 def warning(slurm: SlurmConfig) -> int:
-    """Seconds before the time limit at which SLURM is to send its signal, which it does up to 60 s early.
+    """Return how many seconds before the time limit SLURM should send its signal, which it does up to 60 s early.
 
-    The supervisor's own clock stops a training in time; this is the net below it. A program gets its ``grace`` of it.
+    The supervisor's own clock stops a training in time; this is the safety net. A script gets its ``grace`` within it.
     """
     limit = time_limit_seconds(slurm.time) if slurm.time else None
     wanted = max(_WARNING, round(slurm.grace or 0) + _WARNING // 2)
@@ -72,7 +72,7 @@ def refuse_path(path: Path, what: str) -> None:
 
 
 def tasks_of(indices: Sequence[int], at_once: int | None) -> str:
-    """Points of a sweep as ``--array`` names them: ``0-3,7%2``."""
+    """Return points of a sweep in the syntax of ``--array``: ``0-3,7%2``."""
     spans: list[list[int]] = []
     for index in sorted(indices):
         if spans and index == spans[-1][-1] + 1:
@@ -83,7 +83,7 @@ def tasks_of(indices: Sequence[int], at_once: int | None) -> str:
 
 
 def _pattern(run: Path, tasks: str) -> str:
-    """The job's own log. SLURM reads % in it as the beginning of a field, and %% as itself.
+    """Return the path pattern of the job's own log, in which SLURM reads % as the beginning of a field, and %% as %.
 
     A task of an array writes into the folder of its own point, ``NAME-007`` beside the sweep's.
     """

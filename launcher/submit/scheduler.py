@@ -1,4 +1,4 @@
-"""What ``launch submit`` has to know about the cluster, and SLURM's refusals in words for people."""
+"""What ``launch submit`` has to know about the cluster, and SLURM's refusals in plain words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, UsageError
-from ..slurm import NodeRequirements, PendingSubmission, SlurmError, SlurmSilentError, explain_queue_wait
-from ..slurm import client as slurm_client
+from ..slurm import (
+    NodeRequirements,
+    PendingSubmission,
+    SlurmError,
+    SlurmSilentError,
+    explain_queue_wait,
+    slurm_client,
+)
 
 _NO_PLACE = "Requested node configuration is not available"
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")
@@ -28,7 +34,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterInfo:
     """What a submission has to know about the cluster."""
 
     name: str
@@ -38,13 +44,13 @@ class Cluster:
     """Whether anything is ever preempted."""
 
     def chosen(self, names: str | None) -> list[Mapping[str, str]]:
-        """The partitions of ``--partition``, or the default one."""
+        """Return the partitions of ``--partition``, or the default one."""
         if names is None:
             return [part for part in self.partitions.values() if part.get("Default") == "YES"]
         return [self.partitions[name] for name in names.split(",") if name in self.partitions]
 
 
-def query_cluster() -> Cluster:
+def query_cluster() -> ClusterInfo:
     """Look at the cluster that this machine submits to.
 
     Raises:
@@ -58,11 +64,11 @@ def query_cluster() -> Cluster:
     config = slurm_client.config()
     preempts = config.get("PreemptType", "").removeprefix("preempt/") not in ("", "none", "(null)")
     found = {part["PartitionName"]: part for part in slurm_client.partitions()}
-    return Cluster(config.get("ClusterName", ""), found, preempts)
+    return ClusterInfo(config.get("ClusterName", ""), found, preempts)
 
 
 def cpus_and_gpus(partition: str) -> tuple[int, int]:
-    """CPUs and GPUs of the nodes that have fewest CPUs for each GPU; no GPUs where there are none."""
+    """Return the CPUs and GPUs of the nodes that have the fewest CPUs per GPU; 0 GPUs if no node has any."""
     sizes = {(node.cpus, node.gpus) for node in slurm_client.nodes(partition)}
     with_gpus = [size for size in sizes if size[1]] or sorted(sizes)
     return min(with_gpus, key=lambda size: size[0] / max(1, size[1]), default=(1, 0))
@@ -78,12 +84,12 @@ class NewFolders:
 
 @contextmanager
 def discard_unless_sent() -> Iterator[NewFolders]:
-    """New folders, gone again with their names free unless a job was sent that needs them."""
-    laid = NewFolders()
+    """Remove new folders at the end, which frees their names, unless a job was sent that needs them."""
+    new_folders = NewFolders()
     try:
-        yield laid
+        yield new_folders
     finally:
-        for folder in [] if laid.is_kept else laid.folders:
+        for folder in [] if new_folders.is_kept else new_folders.folders:
             shutil.rmtree(folder)
 
 
@@ -98,21 +104,21 @@ class SubmissionForecast:
 
     @property
     def notes(self) -> list[str]:
-        """What people should know."""
+        """Notes for the user."""
         return [self.waits_for] if self.waits_for else []
 
     @property
     def verdict(self) -> str:
-        """For who only looks."""
+        """The last line of ``--dry-run``."""
         if self.waits_for:
             return "nothing was sent; whether SLURM takes it shows when it is sent"
-        return f"nothing was sent; SLURM would take it{when(self.start)}"
+        return f"nothing was sent; SLURM would take it{describe_start(self.start)}"
 
 
 def forecast_submission(
-    arguments: Sequence[str], also: Iterable[str], need: NodeRequirements
+    arguments: Sequence[str], extra_variables: Iterable[str], need: NodeRequirements
 ) -> SubmissionForecast:
-    """What SLURM thinks of a job.
+    """Ask SLURM whether it would take a job, and when it would start.
 
     ``--test-only`` has the same words for a job that has to wait for nodes which are drained, down or reserved as for
     one that never fits. So what fits once all nodes are back is left to sbatch itself to refuse.
@@ -121,9 +127,9 @@ def forecast_submission(
         UsageError: it would refuse it.
     """
     try:
-        answer = slurm_client.try_submit(arguments, also=also)
+        answer = slurm_client.try_submit(arguments, extra_variables=extra_variables)
     except SlurmError as error:
-        refused = refusal(error, need)
+        refused = explain_refusal(error, need)
         nodes = slurm_client.nodes(*need.names) if _NO_PLACE in str(refused) and need.names else []
         if not need.fits(nodes):
             raise refused from error
@@ -134,37 +140,37 @@ def forecast_submission(
 
 def send(
     arguments: Sequence[str],
-    also: Iterable[str],
-    laid: NewFolders,
-    wishes: Sequence[PendingSubmission],
+    extra_variables: Iterable[str],
+    new_folders: NewFolders,
+    submissions: Sequence[PendingSubmission],
     need: NodeRequirements | None = None,
 ) -> int:
     """Submit a job, and note that before anything else can happen; its number."""
-    with undisturbed():
-        for wish in wishes:
-            wish.sending()
+    with block_signals():
+        for submission in submissions:
+            submission.record_sending()
         try:
-            job = slurm_client.submit(arguments, also=also)
+            job = slurm_client.submit(arguments, extra_variables=extra_variables)
         except SlurmError as error:
-            refused = refusal(error, need or NodeRequirements())
-            laid.is_kept = refused is error  # the job may be there all the same
-            for wish in [] if laid.is_kept else wishes:
-                wish.refused()
+            refused = explain_refusal(error, need or NodeRequirements())
+            new_folders.is_kept = refused is error  # the job may be there all the same
+            for submission in [] if new_folders.is_kept else submissions:
+                submission.record_refused()
             raise refused from error
-        laid.is_kept = True
-        for wish in wishes:
-            wish.submitted(job)
+        new_folders.is_kept = True
+        for submission in submissions:
+            submission.record_submitted(job)
     return job
 
 
-def when(expected: str) -> str:
-    """An expected start in words."""
+def describe_start(expected: str) -> str:
+    """Describe an expected start."""
     return f", to start at {expected.replace('T', ' ')} as it looks now" if expected else ""
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """No signal between sbatch's answer and the note of it, or a job would be left that no run knows of."""
+def block_signals() -> Iterator[None]:
+    """Block signals from sbatch's answer until it is noted, or a job could be left that no run knows of."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield
@@ -172,8 +178,8 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def refusal(error: SlurmError, need: NodeRequirements) -> LockstepError:
-    """What sbatch said, and what to do about it; silence stays what it is.
+def explain_refusal(error: SlurmError, need: NodeRequirements) -> LockstepError:
+    """Explain sbatch's refusal, and what to do about it; an error that means silence is returned as it is.
 
     Args:
         error: of ``slurm_client.submit`` or ``try_submit``.

@@ -48,7 +48,7 @@ class Submission:
     setup: str
     """``slurm/setup.sh``; empty where the job needs none."""
     config: str
-    """``config.yaml`` of a training; empty for a program."""
+    """``config.yaml`` of a training; empty for a script."""
     environment: list[str]
     """Names of the variables that travel with the job; their values are kept nowhere."""
     values: dict[str, Any]
@@ -56,12 +56,12 @@ class Submission:
 
     @property
     def arguments(self) -> list[str]:
-        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        """Arguments of sbatch: the options, the script, and the script's two arguments."""
         return [*self.job.sbatch, *self.job.batch_script_command(self.folder)]
 
     @property
     def files(self) -> dict[str, str]:
-        """Path to text of what is constant or lies in the run folder; ``config.yaml`` is the config as ever."""
+        """The batch script and the run folder's files, path to text; ``config.yaml`` is that of any run."""
         files = {str(BATCH_SCRIPT): BATCH_SCRIPT.read_text(encoding="utf-8")}
         files[str(self.folder / JOB)] = json.dumps(self.job.to_json(), indent=1) + "\n"
         return files | ({str(self.folder / FOLDER / SETUP): self.setup} if self.setup else {})
@@ -77,12 +77,12 @@ class Submission:
             (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_job(self.folder, self.job)
 
-    def wish(self) -> PendingSubmission:
-        """What the job log says of it, before and after."""
+    def pending(self) -> PendingSubmission:
+        """Return its entry for the job log, which is written before and after sending."""
         return PendingSubmission(self.folder, self.folder.name, self.folder, facts={"how": self.job.how})
 
     def to_json(self) -> dict[str, Any]:
-        """For ``--dry-run --json``."""
+        """Return the document of ``--dry-run --json``."""
         return {
             "sbatch": ["sbatch", *self.arguments],
             "files": self.files,
@@ -103,16 +103,16 @@ def compose(
     how: How,
     requeue: bool,
 ) -> Submission:
-    """Everything about a job from the options and what the cluster decides.
+    """Compose a submission from the options and from what the cluster decides.
 
     Args:
         folder: the run's.
         options: what was asked for.
         base: of a training: the folder that the config's relative paths start from.
-        config: of a training: its text; empty for a program.
+        config: of a training: its text; empty for a script.
         program: of ``launch run``: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.
         cores: CPUs of each node; None for the partition's default.
-        how: how a job that was stopped goes on.
+        how: how a stopped job continues.
         requeue: whether SLURM itself puts it back into the queue.
 
     Raises:
@@ -137,7 +137,7 @@ def compose(
 
 
 def _job(run: str, options: JobOptions) -> JobSpec:
-    """What the options alone say."""
+    """Return the part of a job that follows from the options alone."""
     slurm = options.slurm
     gpus = None if slurm.gpus is None else str(slurm.gpus).rpartition(":")[2]
     return JobSpec(
@@ -171,7 +171,7 @@ def _container(options: JobOptions) -> dict[str, str]:
 
 
 def _setup(job: JobSpec) -> Iterator[str]:
-    """Modules, then the user's own lines; the first that fails ends the job with its own text."""
+    """Yield the set-up script: modules, then the user's own lines; the first that fails ends the job and is named."""
     if not (job.modules or job.setup):
         return
     yield "# Modules and set-up lines of the user; lockstep.sbatch reads this before it starts the launcher."

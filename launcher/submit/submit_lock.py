@@ -21,8 +21,8 @@ _PATIENCE_SECONDS = 180.0  # a controller that is slow to answer has sbatch wait
 
 
 @contextmanager
-def submitting(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
-    """Be the only one that submits this run or sweep; who comes second waits, and then sees what the first has sent.
+def hold_submit_lock(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
+    """Hold the lock on submitting this run or sweep; a second caller waits, and then sees what the first has sent.
 
     Args:
         folder: its.

@@ -1,4 +1,4 @@
-"""``launch submit``: from what was asked for to a job in SLURM's queue, or to a card that says why not."""
+"""``launch submit``: from a request to a job in SLURM's queue, or to an error that says why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..runs import LOCK, create_run, held, program_stem, safe_stem
 from ..slurm import find_secret_option, looks_like_token
 from .dry_run import dry_run_listing
 from .job_plan import JobPlan, check_setup, plan_job
-from .scheduler import SubmissionForecast, discard_unless_sent, forecast_submission, send, when
+from .scheduler import SubmissionForecast, describe_start, discard_unless_sent, forecast_submission, send
 from .submission import Submission, compose
 
 
@@ -24,7 +24,7 @@ class SubmitRequest:
     """What the command line asks for."""
 
     resolved: ResolvedConfig | None
-    """Of a training; None for a program."""
+    """Of a training; None for a script."""
     program: list[str] = field(default_factory=list)
     """``SCRIPT ARGS…`` or ``-m MODULE ARGS…``; empty for a training."""
     slurm: dict[str, Any] = field(default_factory=dict)
@@ -44,33 +44,33 @@ def submit(request: SubmitRequest) -> int:
     """
     _check_program(request.program)
     plan = plan_job(request.resolved, request.slurm, request.cluster)
-    notes = [*plan.notes, *_told(request.program)]
-    with discard_unless_sent() as laid:
+    notes = [*plan.notes, *_warn_of_secrets(request.program)]
+    with discard_unless_sent() as new_folders:
         stem = safe_stem(request.resolved.name) if request.resolved else program_stem(request.program)
-        laid.folders.append(create_run(request.name, stem))
-        with _prepared(laid.folders[0]):
-            submission = _compose(laid.folders[0], request, plan)
-            outlook = forecast_submission(submission.arguments, submission.job.env, plan.need)
-            notes += outlook.notes
+        new_folders.folders.append(create_run(request.name, stem))
+        with _prepared(new_folders.folders[0]):
+            submission = _compose(new_folders.folders[0], request, plan)
+            forecast = forecast_submission(submission.arguments, submission.job.env, plan.need)
+            notes += forecast.notes
             if request.dry_run:
-                _show(submission, request, outlook, notes)
+                _show(submission, request, forecast, notes)
                 return 0
             submission.fill()
-        job = send(submission.arguments, submission.job.env, laid, [submission.wish()], plan.need)
-    _tell(submission, request, job, outlook, notes)
+        job = send(submission.arguments, submission.job.env, new_folders, [submission.pending()], plan.need)
+    _tell(submission, request, job, forecast, notes)
     return 0
 
 
 @contextmanager
 def _prepared(folder: Path) -> Iterator[None]:
-    """Hold the folder until it is a run's: who is killed before leaves a lock that nobody holds, and the name free."""
+    """Hold the folder until a run is in it; a process that is killed before leaves the name free."""
     with held(folder):
         yield
         (folder / LOCK).unlink()
 
 
 def _check_program(program: list[str]) -> None:
-    """What would be found out only after hours in a queue, or never.
+    """Refuse what would otherwise be found out only after hours in a queue, or never.
 
     Raises:
         UsageError: there is no such script, no module was named, or an argument is a token.
@@ -87,8 +87,8 @@ def _check_program(program: list[str]) -> None:
         )
 
 
-def _told(program: list[str]) -> list[str]:
-    """Arguments that look like secrets: they lie in the run folder, and everybody on the node sees them."""
+def _warn_of_secrets(program: list[str]) -> list[str]:
+    """Warn of arguments that look like secrets: the run folder keeps them, and every user of the node sees them."""
     names = dict.fromkeys(name for argument in program[1:] if (name := find_secret_option(argument)))
     return [
         f"{name}: a secret does not belong on a command line; let the program read a file" for name in names
@@ -111,24 +111,24 @@ def _compose(folder: Path, request: SubmitRequest, plan: JobPlan) -> Submission:
 
 
 def _show(
-    submission: Submission, request: SubmitRequest, outlook: SubmissionForecast, notes: list[str]
+    submission: Submission, request: SubmitRequest, forecast: SubmissionForecast, notes: list[str]
 ) -> None:
     if request.json:
-        facts = {"status": "planned", "expected_start": outlook.start}
+        facts = {"status": "planned", "expected_start": forecast.start}
         put_json({"schema_version": 1, **facts, **submission.to_json()})
         return
     put(dry_run_listing(submission.to_json(), submission.values))
     say(f"note: {note}" for note in notes)
-    say([outlook.verdict])
+    say([forecast.verdict])
 
 
 def _tell(
-    submission: Submission, request: SubmitRequest, job: int, outlook: SubmissionForecast, notes: list[str]
+    submission: Submission, request: SubmitRequest, job: int, forecast: SubmissionForecast, notes: list[str]
 ) -> None:
     run = submission.folder.name
     if request.json:
         facts = {"run": run, "run_dir": str(submission.folder), "status": "queued", "job": str(job)}
-        put_json({"schema_version": 1, **facts, "expected_start": outlook.start})
+        put_json({"schema_version": 1, **facts, "expected_start": forecast.start})
     say(f"note: {note}" for note in notes)
-    say([f"{run}: job {job} is queued{when(outlook.start)}"])
+    say([f"{run}: job {job} is queued{describe_start(forecast.start)}"])
     say([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])

@@ -31,16 +31,16 @@ class Grid:
         return prod(map(len, self.axes.values()))
 
     def points(self) -> Iterator[dict[str, str]]:
-        """The varied values of each point; the last key varies fastest."""
+        """Yield the varied values of each point; the last key varies fastest."""
         return (dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values()))
 
     def overrides(self) -> Iterator[list[str]]:
-        """All that each point says on top of the config."""
+        """Yield each point's overrides of the config."""
         return ([*self.fixed, *(f"{key}={value}" for key, value in point.items())] for point in self.points())
 
 
 def parse_grid(settings: Sequence[str]) -> Grid:
-    """The grid that overrides span; those with one value are the same everywhere.
+    """Parse overrides into a grid; those with a single value are the same for every point.
 
     Args:
         settings: ``key=value``, ``key=value,value`` or ``key=first..last`` (whole numbers, both included). Commas
@@ -77,7 +77,7 @@ def _key(setting: str) -> str:
 
 
 def _values(raw: str) -> tuple[list[str], list[str]]:
-    """The values that a text lists, and what is wrong with it."""
+    """Parse the values that a text lists; return them and what is wrong with the text."""
     items = _split(raw)
     values: list[str] = []
     problems: list[str] = []
@@ -100,7 +100,7 @@ def _values(raw: str) -> tuple[list[str], list[str]]:
 
 
 def _repeated(values: list[str]) -> list[str]:
-    """``1e-2,0.01`` would train the same twice."""
+    """Find values that are equal: ``1e-2,0.01`` would train the same twice."""
     seen: list[object] = []
     for value in values:
         meant = repr(parse_value(value)[0])
@@ -111,7 +111,7 @@ def _repeated(values: list[str]) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that stand in no bracket and no quotes."""
+    """Split a text at the commas outside brackets and quotes."""
     parts, depth, quote, before = [""], 0, "", ","
     escaped = False
     for character in text:

@@ -1,7 +1,7 @@
 """``launch sweep … --submit``: the points of a sweep as one SLURM job array.
 
 Each point is laid out as a run of its own, as ``launch submit`` would, so that it lives as every submitted run does:
-what goes on after its time limit, a preemption or a failure is that point alone. Only the first submission, and that
+after its time limit, a preemption or a failure that point alone continues. Only the first submission, and that
 of points which are tried again, is of several at once.
 """
 
@@ -18,6 +18,7 @@ from ..console import put, put_json, say
 from ..runs import create_run, statuses
 from ..slurm import PendingSubmission, note_job, read_job
 from ..submit import (
+    PROCESS_KEYS,
     SUPERVISION_KEYS,
     JobPlan,
     NewFolders,
@@ -25,16 +26,16 @@ from ..submit import (
     SubmissionForecast,
     check_setup,
     compose,
+    describe_start,
     discard_unless_sent,
     dry_run_listing,
     flag,
     forecast_submission,
+    hold_submit_lock,
     plan_job,
     sbatch_options,
     send,
-    submitting,
     tasks_of,
-    when,
 )
 from .grid import parse_grid
 from .request import SweepRequest
@@ -43,11 +44,9 @@ from .run_points import is_due
 from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
 from .sweep_plan import create_sweep, plan_sweep, resolve_all, resolve_point
 
-_EITHER = ("gpus", "cpu")
-
 
 @dataclass(frozen=True)
-class Array:
+class SweepArray:
     """The points that are to be submitted."""
 
     sweep: Sweep
@@ -58,17 +57,17 @@ class Array:
 
     @property
     def arguments(self) -> list[str]:
-        """All that follows ``sbatch``: the options, the script and its two arguments."""
+        """Arguments of sbatch: the options, the script, and the script's two arguments."""
         return [*self.options, *self.first.job.batch_script_command(self.sweep.folder)]
 
     @property
     def first(self) -> Submission:
-        """In all that the points have in common it stands for every one."""
+        """The first point, which stands for all in what they have in common."""
         return next(iter(self.points.values()))
 
     @property
-    def wishes(self) -> list[PendingSubmission]:
-        """What the job logs of the points say, before and after it is sent."""
+    def pending(self) -> list[PendingSubmission]:
+        """The entries for the points' job logs, which are written before and after sending."""
         sweep = self.sweep.folder
         return [
             PendingSubmission(made.folder, sweep.name, sweep, index, {"how": made.job.how})
@@ -76,7 +75,7 @@ class Array:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """For ``--dry-run --json``."""
+        """Return the document of ``--dry-run --json``."""
         files: dict[str, str] = {}
         for submission in self.points.values():
             files |= submission.files
@@ -94,7 +93,7 @@ class Array:
 
 
 def is_submitted_sweep(found: Sweep | None, request: SweepRequest) -> bool:
-    """Whether SLURM has the sweep, or is to have it.
+    """Check whether SLURM has the sweep, or should get it.
 
     Raises:
         UsageError: a sweep of this machine is to be submitted, or an option makes no sense without SLURM.
@@ -116,7 +115,7 @@ def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
     """Submit the points that are due, or print the table of a sweep that was submitted; the exit status.
 
     Args:
-        found: the sweep that goes on; None for a new one.
+        found: the sweep to resume; None for a new one.
         request: what was asked for.
 
     Raises:
@@ -129,7 +128,7 @@ def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
 
 
 def _look(found: Sweep, request: SweepRequest) -> int:
-    """The table as it is now; 0 while SLURM has points of it."""
+    """Print the table as it is now; return 0 while SLURM still has points of it."""
     known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
     results = results_of(found, request.sort, known)
     report_results(results, as_json=request.json)
@@ -141,28 +140,28 @@ def _look(found: Sweep, request: SweepRequest) -> int:
 
 def _submit(found: Sweep | None, request: SweepRequest) -> int:
     """Send the points that are due, or show what would be sent."""
-    with _sweep(found, request) as here, discard_unless_sent() as laid:
+    with _sweep(found, request) as here, discard_unless_sent() as new_folders:
         before = here if found is not None else None
         is_only_planned = found is None and request.dry_run
-        laid.folders += [here.folder] if found is None and not is_only_planned else []
+        new_folders.folders += [here.folder] if found is None and not is_only_planned else []
         due = range(len(here.points)) if is_only_planned else _due(here, retry=request.retry)
         if not due:
-            laid.is_kept = True
+            new_folders.is_kept = True
             say([f"nothing was sent: no point of {here.folder.name} is due"])
             return _look(here, request)
         configs = _configs(before, request, due)
         launch = _launch(before, request)
         plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])
         array = _compose(replace(here, slurm=True, launch=launch), configs, plan)
-        outlook = forecast_submission(array.arguments, array.first.job.env, plan.need)
-        plan.notes.extend(outlook.notes)
+        forecast = forecast_submission(array.arguments, array.first.job.env, plan.need)
+        plan.notes.extend(forecast.notes)
         if request.dry_run:
-            _show(array, outlook, as_json=request.json)
+            _show(array, forecast, as_json=request.json)
             return 0
-        _fill(array, laid)
-        job = send(array.arguments, array.first.job.env, laid, array.wishes, plan.need)
+        _fill(array, new_folders)
+        job = send(array.arguments, array.first.job.env, new_folders, array.pending, plan.need)
         note_job(array.sweep.folder, "submitted", job, points=list(array.points))
-    _tell(array, job, outlook.start, as_json=request.json)
+    _tell(array, job, forecast.start, as_json=request.json)
     return 0
 
 
@@ -177,7 +176,7 @@ def _due(found: Sweep, *, retry: bool) -> list[int]:
 
 
 def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> dict[int, ResolvedConfig]:
-    """Of each point; a new sweep has no copy of the config yet."""
+    """Resolve the config of each point; a new sweep has no copy of the config yet."""
     if varied := [key for key in (found or plan_sweep(request)).axes if key.partition(".")[0] == "slurm"]:
         raise UsageError(
             f"{varied[0]} varies, and the points of one array are alike in what they ask of SLURM",
@@ -190,12 +189,12 @@ def _configs(found: Sweep | None, request: SweepRequest, due: Sequence[int]) -> 
 
 
 def _launch(found: Sweep | None, request: SweepRequest) -> dict[str, Any]:
-    """What was asked of SLURM; a sweep that goes on keeps what is not said anew."""
+    """Return what is asked of SLURM; a sweep that is resumed keeps every option that is not given anew."""
     before = found.launch if found is not None else {}
     said = _given({**request.slurm, "gpus": request.gpus, "cpu": request.cpu})
     kept = dict(before.get("slurm", {}))
-    if any(key in said for key in _EITHER):
-        kept = {key: value for key, value in kept.items() if key not in _EITHER}
+    if any(key in said for key in PROCESS_KEYS):
+        kept = {key: value for key, value in kept.items() if key not in PROCESS_KEYS}
     return {
         "slurm": kept | said,
         "cluster": request.cluster or before.get("cluster"),
@@ -209,29 +208,29 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _sweep(found: Sweep | None, request: SweepRequest) -> Iterator[Sweep]:
-    """The sweep, made where it is not there; nobody else submits it until what was asked for it is noted.
+    """Find or create the sweep, and keep others from submitting it until this submission is noted.
 
-    Which of its points are due is told only then: another command may just have sent them, of a new one, too.
+    Which of its points are due is known only then: another command may just have sent them, even those of a new sweep.
     """
     if request.dry_run:
         yield found or plan_sweep(request)
         return
     folder = (found or create_sweep(request)).folder
-    with submitting(folder):
+    with hold_submit_lock(folder):
         yield read_sweep(folder)
 
 
-def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan) -> Array:
+def _compose(sweep: Sweep, configs: Mapping[int, ResolvedConfig], plan: JobPlan) -> SweepArray:
     points = {index: _point(sweep, index, resolved, plan) for index, resolved in configs.items()}
     tasks = tasks_of(list(points), sweep.launch["at_once"])
     slurm = plan.options.slurm
     options = sbatch_options(sweep.folder, slurm, cores=plan.cores, requeue=plan.requeue, tasks=tasks)
     check_setup(next(iter(points.values())).setup)
-    return Array(sweep, plan, points, options)
+    return SweepArray(sweep, plan, points, options)
 
 
 def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) -> Submission:
-    """A point as ``launch submit`` would send it; one that is tried again stays the same run."""
+    """Compose a point as ``launch submit`` would; one that is tried again stays the same run."""
     made = compose(
         sweep.run(index),
         plan.options,
@@ -248,18 +247,18 @@ def _point(sweep: Sweep, index: int, resolved: ResolvedConfig, plan: JobPlan) ->
     return replace(made, job=replace(made.job, wandb_id=before.wandb_id, folder=before.folder))
 
 
-def _fill(array: Array, laid: NewFolders) -> None:
+def _fill(array: SweepArray, new_folders: NewFolders) -> None:
     for submission in array.points.values():
         if not submission.folder.exists():
-            laid.folders.append(create_run(submission.folder.name, ""))
+            new_folders.folders.append(create_run(submission.folder.name, ""))
         submission.fill()
     write_sweep(array.sweep)
 
 
-def _show(array: Array, outlook: SubmissionForecast, *, as_json: bool) -> None:
+def _show(array: SweepArray, forecast: SubmissionForecast, *, as_json: bool) -> None:
     document = array.to_json()
     if as_json:
-        put_json({"schema_version": 1, "status": "planned", "expected_start": outlook.start, **document})
+        put_json({"schema_version": 1, "status": "planned", "expected_start": forecast.start, **document})
         return
     sweep, first = array.sweep, array.first
     put(["# The points; the folder of each is filled as that of the first, below"])
@@ -267,10 +266,10 @@ def _show(array: Array, outlook: SubmissionForecast, *, as_json: bool) -> None:
     put([*align_columns([["point", *sweep.labels.values()], *rows], left={0}), ""])
     put(dry_run_listing({**document, "files": first.files}, first.values))
     say(f"note: {note}" for note in array.plan.notes)
-    say([outlook.verdict])
+    say([forecast.verdict])
 
 
-def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:
+def _tell(array: SweepArray, job: int, expected: str, *, as_json: bool) -> None:
     name, count = array.sweep.folder.name, len(array.points)
     if as_json:
         facts = {"sweep": name, "sweep_dir": str(array.sweep.folder), "status": "queued", "job": str(job)}
@@ -281,6 +280,6 @@ def _tell(array: Array, job: int, expected: str, *, as_json: bool) -> None:
     points_said = f"{count} point{'s' * (count > 1)}" + (
         f", {at_once} at once" if at_once and at_once < count else ""
     )
-    say([f"{name}: job {job} is queued, an array of {points_said}{when(expected)}"])
+    say([f"{name}: job {job} is queued, an array of {points_said}{describe_start(expected)}"])
     some = array.first.folder.name
     say([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])

@@ -17,7 +17,7 @@ def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:
     """Train every point that is due on this machine, one after the other; the exit status.
 
     Args:
-        found: the sweep that goes on; None for a new one.
+        found: the sweep to resume; None for a new one.
         request: what was asked for.
 
     Raises:
@@ -35,14 +35,14 @@ def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:
 
 
 def _launch(sweep: Sweep, request: SweepRequest) -> dict[str, Any]:
-    """A sweep goes on as it was started, but on other processes where that is said."""
+    """Return how points are launched: as the sweep was started, but for processes that are given anew."""
     if request.gpus is None and request.cpu is None:
         return sweep.launch
     return sweep.launch | {"gpus": request.gpus, "cpu": request.cpu}
 
 
 def _show_plan(sweep: Sweep, request: SweepRequest) -> int:
-    """Which points there are, and which of them would be launched."""
+    """Print the points, and which of them would be launched."""
     there = is_sweep(sweep.folder)
     points = points_of(sweep) if there else []
     due = [is_due(point, retry=request.retry) for point in points] or [True] * len(sweep.points)

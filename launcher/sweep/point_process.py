@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """``python -m lockstep.launcher.sweep.point_process SWEEP INDEX PARENT``."""
+    """Train one point: ``python -m lockstep.launcher.sweep.point_process SWEEP INDEX PARENT``."""
     folder, index, parent = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     run_with_error_card(lambda: _train(folder, index, parent))
 
@@ -41,7 +41,7 @@ def _train(folder: Path, index: int, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A sweep that is killed outright takes its point along, which then has time for a checkpoint."""
+    """Let SIGTERM reach this point if the sweep is killed outright, so that it still writes a checkpoint."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)

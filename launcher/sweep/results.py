@@ -1,4 +1,4 @@
-"""A sweep as people see it: a row for each point, the best one, ``results.csv``, and one JSON document."""
+"""A sweep's results: a row for each point, the best one, ``results.csv``, and one JSON document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from ...data.common import UsageError, closest_name, write_text
 from ..console import figure, put, put_json
 from ..runs import Status, job_summary
-from .sweep_folder import Point, Sweep, overall, points_of
+from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
 RESULTS = "results.csv"
 _LOWER = ("loss", "error")
@@ -26,7 +26,7 @@ _MINOR = ("val/count", "val/loss")
 class Row:
     """A point and the best it reached."""
 
-    point: Point
+    point: SweepPoint
     metrics: Mapping[str, float | None]
     """The newest of each: a run that was stopped within an epoch keeps the values of the last whole one."""
     best: float | None
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """A sweep, now."""
+    """The results of a sweep at one moment."""
 
     sweep: Sweep
     metrics: list[str]
@@ -47,12 +47,12 @@ class Results:
 
     @property
     def main(self) -> str:
-        """The metric that points are judged by; nothing before any was measured."""
+        """The metric that points are judged by; empty before any was measured."""
         return self.metrics[0] if self.metrics else ""
 
     @property
-    def points(self) -> list[Point]:
-        """In their own order."""
+    def points(self) -> list[SweepPoint]:
+        """The points in their own order."""
         return sorted((row.point for row in self.rows), key=lambda point: point.index)
 
     @property
@@ -63,7 +63,7 @@ class Results:
 
 
 def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Status] | None = None) -> Results:
-    """How every point stands.
+    """Collect the results of every point.
 
     Args:
         sweep: theirs.
@@ -78,7 +78,7 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        Row(point, values, *_best_epoch(events, metrics[0] if metrics else ""))
+        Row(point, values, *_best_value(events, metrics[0] if metrics else ""))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
@@ -92,7 +92,7 @@ def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run's record, oldest first."""
+    """Read the epochs of a run's record, oldest first."""
     found = []
     with suppress(OSError), (folder / "metrics.jsonl").open("rb") as record:
         for line in record:
@@ -107,8 +107,8 @@ def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
     return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
 
 
-def _best_epoch(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
-    """The best value of a metric and its epoch, counted from 1."""
+def _best_value(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+    """Return the best value of a metric and its epoch, counted from 1."""
     best: tuple[float | None, int | None] = None, None
     for event in epochs:
         if _rated(metric, event.get(metric)) > _rated(metric, best[0]):
@@ -117,7 +117,7 @@ def _best_epoch(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None
 
 
 def _rated(metric: str, value: float | None) -> float:
-    """So that more is better; what is no number is worst."""
+    """Return a value's rating: more is better, and what is not a number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
     return -value if any(word in metric for word in _LOWER) else value
@@ -151,8 +151,8 @@ def _order(text: str) -> tuple[int, float, str]:
     return (0, float(value), "") if number else (1, 0.0, text)
 
 
-def lines(results: Results) -> list[str]:
-    """The table, and what to say of the sweep as a whole."""
+def table_lines(results: Results) -> list[str]:
+    """Return the lines of the table, and of the summary below it."""
     sweep = results.sweep
     head = [
         "point",
@@ -183,7 +183,7 @@ def _cells(results: Results, row: Row) -> list[str]:
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
-    """Columns as wide as they need to be; numbers to the right."""
+    """Align columns, each as wide as it needs to be, with numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -194,8 +194,8 @@ def align_columns(rows: Sequence[Sequence[str]], left: set[int]) -> list[str]:
     ]
 
 
-def _failures(points: list[Point]) -> list[str]:
-    """Of each point what failed, and why no job goes on with it."""
+def _failures(points: list[SweepPoint]) -> list[str]:
+    """Describe for each failed point what failed, and why no job continues it."""
     found = []
     for point in points:
         error, gave_up = str(point.error.get("message", "")), point.found.gave_up if point.found else ""
@@ -223,12 +223,12 @@ def _verdict(results: Results) -> list[str]:
     if overall(points) == "failed":
         found.append(f"try the failed ones again with `launch sweep {name} --retry`")
     elif overall(points) == "stopped":
-        found.append(f"go on with `launch sweep {name}{' --submit' * sweep.slurm}`")
+        found.append(f"resume it with `launch sweep {name}{' --submit' * sweep.slurm}`")
     return found
 
 
 def to_json(results: Results) -> dict[str, Any]:
-    """The sweep as ``--json`` prints it."""
+    """Return the sweep as ``--json`` prints it."""
     sweep, best = results.sweep, results.winner
     return {
         "sweep": sweep.folder.name,
@@ -263,14 +263,14 @@ def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
     }
 
 
-def exit_code(points: list[Point]) -> int:
-    """Of the sweep: 0 where all are done, else that of the first point that failed, else 75: it can go on."""
+def exit_code(points: list[SweepPoint]) -> int:
+    """Return the exit status: 0 if all points are done, else the first failed point's, else 75: resumable."""
     failed = [point.exit_code or 1 for point in points if point.status == "failed"]
     return failed[0] if failed else 0 if overall(points) == "done" else 75
 
 
 def write_results(results: Results) -> None:
-    """``results.csv``, whole or not at all; a folder that cannot be written costs no one their answer."""
+    """Write ``results.csv`` atomically; in a folder that cannot be written, the table is still printed."""
     keys, metrics = list(results.sweep.axes), results.metrics
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -294,4 +294,4 @@ def report_results(results: Results, *, as_json: bool) -> None:
     if as_json:
         put_json({"schema_version": 1, **to_json(results)})
     else:
-        put(lines(results))
+        put(table_lines(results))

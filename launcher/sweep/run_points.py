@@ -15,14 +15,14 @@ from typing import IO, Any
 
 from ..console import say
 from ..runs import held, is_run, read_status, take_request
-from .sweep_folder import Point, Sweep, forget_refusal, points_of, refuse
+from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _LOOK_SECONDS = 0.1
 
 
-def is_due(point: Point, *, retry: bool) -> bool:
-    """Whether it is to be launched: what is done stays done, and what has failed is tried again only when asked."""
+def is_due(point: SweepPoint, *, retry: bool) -> bool:
+    """Check whether a point should be launched: not if it is done, and if it has failed only when asked to retry."""
     return point.status in ("waiting", "stopped", "interrupted") or (retry and point.status == "failed")
 
 
@@ -63,12 +63,12 @@ class _PointRunner:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked."""
+        """Whether the sweep was asked to stop."""
         return self._asked or bool(self._signals)
 
     @property
     def exit_status(self) -> int | None:
-        """75 after one wish to stop; a second one has ended the point without a checkpoint."""
+        """The status: 75 after one request to stop; a second one has ended the point without a checkpoint."""
         if len(self._signals) > 1:
             return 128 + self._signals[-1]
         return 75 if self.stopped else None
@@ -76,7 +76,7 @@ class _PointRunner:
     @contextmanager
     def listening(self) -> Iterator[_PointRunner]:
         """Take signals, until the block is left; nothing that was launched outlives it."""
-        before = {number: signal.signal(number, self._note_signal) for number in _STOPS}
+        before = {number: signal.signal(number, self._on_signal) for number in _STOPS}
         try:
             yield self
         finally:
@@ -86,7 +86,7 @@ class _PointRunner:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note_signal(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
         self._pass_on(number)
 
@@ -95,14 +95,14 @@ class _PointRunner:
             self._child.send_signal(number)
 
     def launch(self, index: int) -> None:
-        """One point, to its end."""
+        """Launch one point, and wait for its end."""
         forget_refusal(self._sweep, index)
-        with tempfile.TemporaryFile() as told:
-            status = self._wait(index, told)
-            told.seek(0)
-            self._note(index, status, told.read())
+        with tempfile.TemporaryFile() as output:
+            status = self._wait(index, output)
+            output.seek(0)
+            self._note(index, status, output.read())
 
-    def _wait(self, index: int, told: IO[bytes]) -> int:
+    def _wait(self, index: int, output: IO[bytes]) -> int:
         command = [
             sys.executable,
             "-P",
@@ -114,7 +114,7 @@ class _PointRunner:
         self._child = subprocess.Popen(
             [*command, str(os.getpid()), self._launch],
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=output,
             start_new_session=True,  # a Ctrl-C reaches it once, by way of this process
             env={**os.environ, "LOCKSTEP_RUNS": str(self._sweep.folder.parent)},
         )
@@ -132,8 +132,8 @@ class _PointRunner:
             self._asked = True
             self._pass_on(signal.SIGTERM)
 
-    def _note(self, index: int, status: int, told: bytes) -> None:
-        """A launch that failed before it had an outcome is remembered by the sweep."""
+    def _note(self, index: int, status: int, output: bytes) -> None:
+        """Record a launch that failed before it had an outcome."""
         folder = self._sweep.run(index)
         lost = not is_run(folder) or not read_status(folder).outcome
         if status == 0 or self.stopped or not lost:
@@ -142,5 +142,5 @@ class _PointRunner:
         if status < 0:
             error = {"message": f"its launcher was killed by {signal.Signals(-status).name}"}
         with suppress(ValueError, KeyError):
-            error = json.loads(told)["error"]
-        refuse(self._sweep, index, status if status > 0 else 128 - status, error)
+            error = json.loads(output)["error"]
+        record_refusal(self._sweep, index, status if status > 0 else 128 - status, error)

@@ -1,6 +1,6 @@
 """A sweep's folder: ``sweep.json`` and the config's own text, from which every point can be made again.
 
-The points are ordinary runs beside it: ``NAME-000``, ``NAME-001``, … How they stand is told by their folders, and by
+The points are ordinary runs beside it: ``NAME-000``, ``NAME-001``, … Their state is in their folders, and in
 ``refused.json`` where one ended before it had a folder.
 """
 
@@ -44,11 +44,11 @@ class Sweep:
     """Whether the points are tasks of a job array."""
 
     def overrides(self, index: int) -> list[str]:
-        """What a point says on top of the config."""
+        """Return a point's overrides of the config."""
         return [*self.fixed, *(f"{key}={value}" for key, value in self.points[index].items())]
 
     def run(self, index: int) -> Path:
-        """A point's run folder."""
+        """Return a point's run folder."""
         return self.folder.with_name(f"{self.folder.name}-{index:03d}")
 
     @property
@@ -57,7 +57,7 @@ class Sweep:
         return {key: _shortest(key, [other for other in self.axes if other != key]) for key in self.axes}
 
     def words(self, index: int) -> str:
-        """A point in words: ``lr=1e-2 seed=0``."""
+        """Describe a point: ``lr=1e-2 seed=0``."""
         return " ".join(f"{self.labels[key]}={value}" for key, value in self.points[index].items())
 
 
@@ -71,7 +71,7 @@ def _shortest(key: str, others: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One point, now."""
 
     index: int
@@ -86,7 +86,7 @@ class Point:
 
     @property
     def exit_code(self) -> int | None:
-        """Of the newest launch; None while it is not over."""
+        """The exit code of the newest launch; None while it is not over."""
         outcome = self.found.outcome if self.found else {}
         code = outcome.get("exit_code", self.refusal.get("exit_code"))
         return code if isinstance(code, int) else None
@@ -100,7 +100,7 @@ class Point:
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
-        """Of the newest evaluation."""
+        """The metrics of the newest evaluation."""
         return self.found.metrics if self.found else {}
 
 
@@ -112,7 +112,7 @@ def write_sweep(sweep: Sweep) -> None:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """What was asked for, from the sweep's folder.
+    """Read a sweep from its folder.
 
     Raises:
         DamagedError: the file cannot be read.
@@ -127,8 +127,8 @@ def read_sweep(folder: Path) -> Sweep:
         ) from error
 
 
-def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[Point]:
-    """How every point stands.
+def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[SweepPoint]:
+    """Return the state of every point.
 
     Args:
         sweep: theirs.
@@ -140,7 +140,7 @@ def points_of(sweep: Sweep, known: Mapping[Path, Status] | None = None) -> list[
     ]
 
 
-def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict[str, Any]) -> Point:
+def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict[str, Any]) -> SweepPoint:
     folder = sweep.run(index)
     found = known.get(folder) or (read_status(folder) if is_run(folder) else None)
     status = found.status if found else "waiting"
@@ -148,25 +148,25 @@ def _point(sweep: Sweep, index: int, known: Mapping[Path, Status], refusal: dict
         status = "failed"
     elif found and found.was_interrupted:
         status = "failed" if _has_failed(found) else "interrupted"
-    return Point(
+    return SweepPoint(
         index, folder.name, sweep.points[index], status, found, refusal if status == "failed" else {}
     )
 
 
 def _has_failed(found: Status) -> bool:
-    """Whether SLURM says that the job failed of a run which wrote no outcome: its set-up, say."""
+    """Check whether SLURM calls the job failed of a run that wrote no outcome, because its set-up failed, say."""
     state = str(found.slurm.get("state") or "").partition("+")[0]
     return state in ("FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "DEADLINE")
 
 
-def refuse(sweep: Sweep, index: int, exit_code: int, error: dict[str, Any]) -> None:
-    """Remember that a point's launch left no outcome of its own."""
+def record_refusal(sweep: Sweep, index: int, exit_code: int, error: dict[str, Any]) -> None:
+    """Record that a point's launch left no outcome of its own."""
     refused = _read_refused(sweep.folder) | {str(index): {"exit_code": exit_code, "error": error}}
     write_json(sweep.folder / _REFUSED, refused)
 
 
 def forget_refusal(sweep: Sweep, index: int) -> None:
-    """The point is tried again."""
+    """Forget a recorded refusal, because the point is tried again."""
     refused = _read_refused(sweep.folder)
     if refused.pop(str(index), None) is not None:
         write_json(sweep.folder / _REFUSED, refused)
@@ -181,14 +181,14 @@ def _read_refused(folder: Path) -> dict[str, Any]:
 
 
 def all_sweeps(root: Path) -> Iterator[Sweep]:
-    """Every sweep in a folder of runs; what cannot be read is left out."""
+    """Read every sweep in a folder of runs; one that cannot be read is left out."""
     for path in sorted(root.glob(f"*/{SWEEP}")):
         with suppress(DamagedError):
             yield read_sweep(path.parent)
 
 
-def overall(points: list[Point]) -> str:
-    """How a sweep stands as a whole."""
+def overall(points: list[SweepPoint]) -> str:
+    """Return the state of a sweep as a whole."""
     states = {point.status for point in points}
     if states == {"done"}:
         return "done"
@@ -199,11 +199,11 @@ def overall(points: list[Point]) -> str:
 
 
 def refuse_sweep(folder: Path) -> None:
-    """A sweep goes on by a command of its own.
+    """Refuse to resume a sweep as if it were a run: it has a command of its own.
 
     Raises:
         UsageError: it is one.
     """
     if is_sweep(folder):
         command = f"launch sweep {folder.name}{' --submit' * read_sweep(folder).slurm}"
-        raise UsageError(f"{folder.name} is a sweep", f"go on with it with `{command}`")
+        raise UsageError(f"{folder.name} is a sweep", f"resume it with `{command}`")

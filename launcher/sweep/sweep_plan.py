@@ -40,7 +40,7 @@ def find_sweep(request: SweepRequest) -> Sweep | None:
     ).read_bytes():
         raise UsageError(
             f"{request.name} was started with another config or other points",
-            f"go on with it as it is with `launch sweep {request.name}`, or use another --name",
+            f"resume it as it is with `launch sweep {request.name}`, or use another --name",
         )
     return found
 
@@ -91,7 +91,7 @@ def resolve_all(config: str | None, grid: Grid) -> list[ResolvedConfig]:
     """Resolve the config of every point.
 
     Raises:
-        UsageError: some are wrong; a mistake that several share is told once.
+        UsageError: some are wrong; a mistake that several share is reported once.
     """
     found, problems, hint = [], [], ""
     for overrides in grid.overrides():

@@ -10,7 +10,15 @@ from ...data.common import DamagedError, UsageError
 from ...data.config import DatasetInfo
 from ...training.checkpoint import list_checkpoints, newest_intact, read_state, step_of
 from ...training.components import EarlyStopping
-from ...training.config import EXTENDABLE_KEYS, RunConfig, RunSpec, differences, flat, identity, read_spec
+from ...training.config import (
+    EXTENDABLE_KEYS,
+    RunConfig,
+    RunSpec,
+    describe_differences,
+    flatten_config,
+    identity_settings,
+    read_spec,
+)
 from ...training.tracking import read_events, rewind, rows_logged
 from ..config import ResolvedConfig
 from ..console import say
@@ -57,7 +65,7 @@ def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> 
     if (
         name is not None
         and _is_unused(folder)
-        and differences(identity(before.config), identity(resolved.config))
+        and describe_differences(identity_settings(before.config), identity_settings(resolved.config))
     ):
         _clear_unused_run(folder)
         return RunTarget(create_run(name, resolved.name), None)
@@ -99,12 +107,12 @@ def _clear_unused_run(folder: Path) -> None:
 
 def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
     """Refuse other values of settings that identify the run, but for those that may be extended; the rest is free."""
-    if rows := differences(identity(before), identity(now)):
+    if rows := describe_differences(identity_settings(before), identity_settings(now)):
         raise UsageError(
             f"{run} was started with other settings:\n" + "\n".join(rows),
             f"continue it as it is with `launch resume {run}`, or start a new run under another --name",
         )
-    old, new = flat(before), flat(now)
+    old, new = flatten_config(before), flatten_config(now)
     for key in sorted(old.keys() | new.keys()):
         if key.startswith(EXTENDABLE_KEYS) and old.get(key) != new.get(key):
             follows = (

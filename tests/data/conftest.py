@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.data.sources import user_dataset as user
+from lockstep.data.sources import user_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +16,5 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def forgotten_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user, "_called", {})
+    monkeypatch.setattr(user_dataset, "_called", {})
     monkeypatch.setattr(sys, "path", list(sys.path))

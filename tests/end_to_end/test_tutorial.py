@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.datasets import MNIST
 
 from lockstep.data.order.sample_order import EpochOrder
-from lockstep.data.sources.digits import draw
+from lockstep.data.sources.digits import draw_digits
 from lockstep.training.components.models import build_model
 from lockstep.training.config.run_spec import read_spec
 from lockstep.training.session.step_seeding import seed_initialisation
@@ -156,7 +156,7 @@ def _write_small_mnist(root: Path) -> None:
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, split, samples in (("train", "train", 600), ("t10k", "val", 100)):
-        images, labels = draw(0, split, np.arange(samples))
+        images, labels = draw_digits(0, split, np.arange(samples))
         (raw / f"{name}-images-idx3-ubyte").write_bytes(_idx(images))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(_idx(labels.astype(np.uint8)))
 

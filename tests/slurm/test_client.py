@@ -7,8 +7,8 @@ import time
 import pytest
 
 from lockstep.launcher.sandbox import start as sandbox
-from lockstep.launcher.slurm import client as slurm_client
-from lockstep.launcher.slurm.client import SlurmError
+from lockstep.launcher.slurm import slurm_client
+from lockstep.launcher.slurm.slurm_client import SlurmError
 from tests.helpers.slurm.cluster import Cluster, wait_until
 
 SLEEP = "#!/bin/bash\nexec sleep 600\n"

@@ -1,4 +1,4 @@
-"""``launch check``: is a data set what it says, and is a sample the same whoever reads it?"""
+"""``launch check``: is a data set what it says, and is a sample the same in every process?"""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...data.sources import ArraySplit, MapSplit, open_split
 from ..config import RunSpec
 from .finding import Finding
 
-_READ = 6  # samples of each split that are read three times
-_LOOKED_AT = 64  # samples whose labels are looked at, where they cannot be known without reading
+_REREAD_SAMPLES = 6  # samples of each split that are read three times
+_LABEL_SAMPLES = 64  # samples whose labels are looked at, where they cannot be known without reading
 _WORKERS = 2
 _SEEDING_HINT = (
     "draw from torch's, NumPy's or Python's global generators (torch.rand, np.random.rand, random.random):"
@@ -39,13 +39,13 @@ class Labels:
 
 
 def open_splits(spec: RunSpec) -> dict[str, Split]:
-    """The run's splits by name."""
+    """Open the run's splits, by name."""
     names: list[Literal["train", "val"]] = ["train"] if spec.facts.val is None else ["train", "val"]
     return {name: open_split(spec.facts, name, spec.config.data, spec.base) for name in names}
 
 
 def check_length(splits: dict[str, Split]) -> Finding:
-    """A data set has as many samples as it says: its first and its last can be read."""
+    """Check that a data set has as many samples as it says: its first and its last can be read."""
     for name, split in splits.items():
         for row in (0, len(split) - 1):
             try:
@@ -58,13 +58,13 @@ def check_length(splits: dict[str, Split]) -> Finding:
 
 
 def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
-    """A sample is the same to the bit in this process, a second time, and in a worker."""
+    """Check that a sample is equal to the bit when it is read again, in this process and in a worker."""
     seed = spec.config.train.seed
     looked_at = 0
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             continue
-        rows = _sampled_rows(len(split), seed, _READ)
+        rows = _sampled_rows(len(split), seed, _REREAD_SAMPLES)
         looked_at += len(rows)
         if found := _first_irreproducible(split, rows, seed):
             row, part, reader = found
@@ -78,13 +78,13 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
 
 
 def _sampled_rows(length: int, seed: int, count: int) -> list[int]:
-    """The first samples of epoch 0, and the ends of the data set."""
+    """Return the first samples of epoch 0, and the ends of the data set."""
     first = EpochOrder(length, seed, 0).indices(0, min(length, count)).tolist()
     return list(dict.fromkeys([*first, 0, length - 1]))
 
 
 def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[int, str, str] | None:
-    """(the data set's row, part of the sample, how it was read) of the first sample that is not reproducible."""
+    """Find the first sample that is not reproducible: its row in the data set, its part, and how it was read."""
     before = read(split, rows, seed, workers=0)
     again = read(split, rows[::-1], seed, workers=0)[::-1]
     worked = read(split, rows, seed, workers=_WORKERS)
@@ -96,43 +96,47 @@ def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[
 
 
 def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Sample]:
-    """Samples of epoch 0 as batches of one, read as training reads them."""
-    plain = Normalisation(torch.float64, None, None)
-    feed = open_feed(split, plain, torch.device("cpu"), workers=workers, classes=None, seed=seed)
+    """Read samples of epoch 0 as batches of one, the way that training reads them."""
+    no_normalisation = Normalisation(torch.float64, None, None)
+    feed = open_feed(split, no_normalisation, torch.device("cpu"), workers=workers, classes=None, seed=seed)
     work = Work(np.array(rows, np.int64), [1] * len(rows))
     return list(next(iter(feed.fetch(iter([work])))).micro)
 
 
 def different_part(one: Sample, other: Sample) -> str | None:
-    """``input``, ``target`` or a part of them that is not equal to the bit; None where all is."""
+    """Name ``input``, ``target`` or the part of them that is not equal to the bit; None where all is."""
     for name, mine, theirs in zip(("input", "target"), one, other, strict=True):
         leaves, others = (tree_flatten_with_path(value)[0] for value in (mine, theirs))
         if len(leaves) != len(others):
             return name
         for (path, leaf), (_, twin) in zip(leaves, others, strict=True):
-            if not _same(leaf, twin):
+            if not _is_bit_equal(leaf, twin):
                 return f"{name}{keystr(path)}"
     return None
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_bit_equal(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.shape == other.shape and one.dtype == other.dtype and _bytes(one) == _bytes(other)
+        return (
+            one.shape == other.shape
+            and one.dtype == other.dtype
+            and _tensor_bytes(one) == _tensor_bytes(other)
+        )
     return bool(one == other)
 
 
-def _bytes(tensor: torch.Tensor) -> bytes:
+def _tensor_bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
-    """The targets of each split: all where they are held whole, else those of some samples."""
+    """Read the targets of each split: all where they are held whole, else those of some samples."""
     found = []
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
-            samples = read(split, _sampled_rows(len(split), seed, _LOOKED_AT), seed, workers=0)
+            samples = read(split, _sampled_rows(len(split), seed, _LABEL_SAMPLES), seed, workers=0)
             targets = [target for _, target in samples if isinstance(target, torch.Tensor)]
             if len(targets) < len(samples) or len({target.shape for target in targets}) > 1:
                 return []
@@ -142,7 +146,7 @@ def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
 
 
 def check_labels(labels: list[Labels], scores: int | None) -> Finding:
-    """The range of the targets, and whether it fits the model's outputs.
+    """Check whether the range of the targets fits the model's outputs.
 
     Args:
         labels: of each split.
@@ -153,27 +157,27 @@ def check_labels(labels: list[Labels], scores: int | None) -> Finding:
     numbers = [label for label in labels if label.values.is_floating_point()]
     if any(not bool(label.values.isfinite().all()) for label in numbers):
         return Finding("labels", "FAIL", "a target is not a number", "", "leave such samples out")
-    told = "; ".join(_describe(label) for label in labels)
+    summary = "; ".join(_describe(label) for label in labels)
     if numbers or scores is None:
-        return Finding("labels", "PASS", told)
+        return Finding("labels", "PASS", summary)
     low = min(int(label.values.min()) for label in labels)
     high = max(int(label.values.max()) for label in labels)
     if low < 0 or high >= scores:
-        what = f"{told}; the model has {scores} outputs, so that a label is 0 to {scores - 1}"
+        what = f"{summary}; the model has {scores} outputs, so that a label is 0 to {scores - 1}"
         advice = "correct the labels, or give the model as many outputs as there are classes"
         return Finding("labels", "FAIL", what, "", advice)
-    return _check_missing_classes(labels, told, scores)
+    return _check_missing_classes(labels, summary, scores)
 
 
-def _check_missing_classes(labels: list[Labels], told: str, scores: int) -> Finding:
-    """Classes without a sample to learn from are worth a word, where all labels are known."""
+def _check_missing_classes(labels: list[Labels], summary: str, scores: int) -> Finding:
+    """Note classes without a training sample, where all labels are known."""
     train = next(label for label in labels if label.split == "train")
     missing = sorted(set(range(scores)) - set(train.values.unique().tolist()))
     if train.whole and missing:
         shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
-        what = f"{told}; no training sample has the label {shown}, though the model has {scores} outputs"
+        what = f"{summary}; no training sample has the label {shown}, though the model has {scores} outputs"
         return Finding("labels", "NOTE", what)
-    return Finding("labels", "PASS", told)
+    return Finding("labels", "PASS", summary)
 
 
 def _describe(label: Labels) -> str:

@@ -24,10 +24,10 @@ class Finding:
     """Nothing can be trained before this is corrected."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return asdict(self)
 
 
 def finding_from_json(document: dict[str, Any]) -> Finding:
-    """The inverse of ``to_json``."""
+    """Build a finding from what ``to_json`` returned."""
     return Finding(**document)

@@ -10,12 +10,12 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
-from ..components import Loss, Metric, batch_size_of, count, total
+from ..components import Loss, Metric, batch_size_of, sum_loss, sum_metric
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-_COARSE = 3e-2  # of the half types
+_HALF_TOLERANCE = 3e-2  # of the half types
 _LOSS_ADVICE = (
     "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly"
 )
@@ -33,18 +33,18 @@ class Cut:
 
     @property
     def size(self) -> int:
-        """Samples of the whole batch."""
+        """Return the number of samples of the whole batch."""
         return batch_size_of(self.target)
 
     @property
     def sizes(self) -> str:
-        """Samples of the parts, in words."""
+        """Return the sizes of the parts, in words."""
         *first, last = [str(batch_size_of(target)) for target in self.targets]
         return f"{', '.join(first)} and {last}"
 
 
 def split_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any, list[Any]]]:
-    """The model's output and what another model might say: some mistakes hide where all outputs are alike."""
+    """Split the model's output and those of made-up models: some mistakes hide where all outputs are alike."""
     if not has_rows(output, sum(sizes)):
         return []
     generator = torch.Generator().manual_seed(0)
@@ -55,14 +55,14 @@ def split_outputs(output: Any, target: Any, sizes: list[int]) -> list[tuple[Any,
 
 
 def has_rows(value: Any, count: int) -> bool:
-    """Whether every leaf of ``value`` is a tensor with a row for each of ``count`` samples."""
+    """Say whether every leaf of ``value`` is a tensor with a row for each of ``count`` samples."""
     return all(
         isinstance(leaf, torch.Tensor) and leaf.ndim and len(leaf) == count for leaf in tree_leaves(value)
     )
 
 
 def split(value: Any, sizes: list[int]) -> list[Any]:
-    """Every tensor in ``value`` cut along its first dimension."""
+    """Split every tensor in ``value`` along its first dimension."""
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     return [_rows(value, start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
@@ -74,7 +74,7 @@ def _rows(value: Any, start: int, stop: int) -> Any:
 
 
 def _perturbed(leaf: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Every number times 0.5 to 1, so that a probability stays one; zeros become 0 to 0.5."""
+    """Multiply every number by 0.5 to 1, so that a probability stays one; zeros become 0 to 0.5."""
     if not leaf.is_floating_point():
         return leaf
     draw = torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device, leaf.dtype)
@@ -82,7 +82,7 @@ def _perturbed(leaf: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _right_scores(output: Any, target: Any) -> list[torch.Tensor]:
-    """Scores of a model that is always right, where the target is a class of each sample."""
+    """Return the scores of a model that is always right, where the target is a class of each sample."""
     if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor):
         return []
     classes = output.ndim == 2 and target.ndim == 1 and target.dtype == torch.int64  # noqa: PLR2004
@@ -92,7 +92,7 @@ def _right_scores(output: Any, target: Any) -> list[torch.Tensor]:
 
 
 def check_loss(loss: Loss, cut: Cut) -> Finding:
-    """Whether the loss of a batch is the losses of its parts."""
+    """Check whether the loss of a batch is the sum of those of its parts."""
     name = definition_location(loss)
     try:
         for output, parts in cut.outputs:
@@ -101,7 +101,7 @@ def check_loss(loss: Loss, cut: Cut) -> Finding:
     except LockstepError as error:
         return Finding("loss", "FAIL", error.message, name, error.hint or _LOSS_ADVICE, blocks=True)
     except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
-        return _raised("loss", error)
+        return _exception_finding("loss", error)
     kind = (
         "one value per sample"
         if isinstance(loss(cut.outputs[0][0], cut.target), torch.Tensor)
@@ -115,8 +115,10 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
     if not _equal(whole, again):
         return "the loss gives another value for the same output and target on a second call"
     pieces = [loss(part, target) for part, target in zip(parts, cut.targets, strict=True)]
-    summed, weight = total(whole, cut.size)
-    totals = [total(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)]
+    summed, weight = sum_loss(whole, cut.size)
+    totals = [
+        sum_loss(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)
+    ]
     if weight is None and all(isinstance(piece, torch.Tensor) for piece in pieces):
         return _sample_mistake(whole, torch.cat(pieces), cut)
     if weight is None or any(part is None for _, part in totals):
@@ -126,7 +128,7 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """To the bit, what is not a number included."""
+    """Compare to the bit, NaN included."""
     pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
     return all(
         torch.equal(torch.nan_to_num(torch.as_tensor(a)), torch.nan_to_num(torch.as_tensor(b)))
@@ -153,7 +155,7 @@ def _sample_mistake(whole: torch.Tensor, pieces: torch.Tensor, cut: Cut) -> str 
 def _sum_mistake(
     who: str, cut: Cut, sums: tuple[torch.Tensor, list[torch.Tensor]], counts: tuple[float, list[float]]
 ) -> str | None:
-    """What is wrong with a (sum, count) of a batch, given those of its parts."""
+    """Describe what is wrong with a (sum, count) of a batch, given those of its parts."""
     tolerance = _tolerance(sums[0])
     whole, parts = float(sums[0]), [float(value) for value in sums[1]]
     if not _close(counts[0], counts[1], tolerance):
@@ -185,11 +187,11 @@ def _close(whole: float, parts: list[float], tolerance: float) -> bool:
 def _tolerance(value: torch.Tensor) -> float:
     if not value.is_floating_point():
         return 0.0
-    return _TOLERANCE.get(value.dtype, _COARSE)
+    return _TOLERANCE.get(value.dtype, _HALF_TOLERANCE)
 
 
 def check_metrics(metrics: dict[str, Metric], cut: Cut) -> Iterator[Finding]:
-    """Whether each metric adds up."""
+    """Check whether each metric adds up."""
     for name, metric in metrics.items():
         yield _check_metric(name, metric, cut)
 
@@ -198,9 +200,10 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
     moved, where = False, definition_location(metric)
     try:
         for output, parts in cut.outputs:
-            value, counted = count(metric(output, cut.target), name)
+            value, counted = sum_metric(metric(output, cut.target), name)
             pairs = [
-                count(metric(part, target), name) for part, target in zip(parts, cut.targets, strict=True)
+                sum_metric(metric(part, target), name)
+                for part, target in zip(parts, cut.targets, strict=True)
             ]
             moved = moved or float(value) != 0
             sums = (value.to(_lowest_precision(output)), [part for part, _ in pairs])
@@ -212,7 +215,7 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
             f"metric {name}", "FAIL", error.message, where, error.hint or _METRIC_ADVICE, blocks=True
         )
     except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
-        return _raised(f"metric {name}", error)
+        return _exception_finding(f"metric {name}", error)
     if not moved:
         return Finding(
             f"metric {name}", "NOTE", "its sum was 0 for every batch: whether it adds up is unknown"
@@ -222,12 +225,12 @@ def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
 
 
 def _lowest_precision(output: Any) -> torch.dtype:
-    """The type that the metric computed with."""
+    """Return the type that the metric computed with."""
     kinds = [leaf.dtype for leaf in tree_leaves(output) if leaf.is_floating_point()]
     return min(kinds, key=lambda kind: kind.itemsize) if kinds else torch.float64
 
 
-def _raised(check: str, error: Exception) -> Finding:
-    """Some part of a batch was too small for it, or it is simply wrong."""
+def _exception_finding(check: str, error: Exception) -> Finding:
+    """Describe an exception: a part of a batch was too small for the code, or it is simply wrong."""
     what = f"{type(error).__name__}: {error}"
     return Finding(check, "FAIL", what, user_location(error), "correct the code at that line", blocks=True)

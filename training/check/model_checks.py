@@ -13,8 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.order import EpochBatches
-from ..components import LRSchedule, batch_size_of, build_optimizer
-from ..components import batch_norm as batchnorm
+from ..components import LRSchedule, batch_norm, batch_size_of, build_optimizer
 from ..config import RunConfig
 from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
@@ -22,7 +21,7 @@ from .tensor_recorder import Recorder, first_difference, module_location
 
 _REPEATS = 4  # forwards that must be equal
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-_COARSE = 3e-2  # of the half types
+_HALF_TOLERANCE = 3e-2  # of the half types
 _MODEL_SEEDING_HINT = (
     "draw from torch's global generator, which is seeded by (seed, step, rank): torch.rand, nn.Dropout;"
     " keep no state in the model but parameters and buffers"
@@ -30,7 +29,7 @@ _MODEL_SEEDING_HINT = (
 
 
 def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
-    """In evaluation a sample's output must not depend on the batch it is in.
+    """Check that in evaluation a sample's output does not depend on the batch it is in.
 
     Args:
         model: any; its mode is restored.
@@ -38,7 +37,7 @@ def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Fin
         parts: the same samples in smaller batches.
     """
     sizes = [batch_size_of(part) for part in parts]
-    with mode(model, training=False), torch.no_grad():
+    with training_mode(model, training=False), torch.no_grad():
         whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
         if wrong := _batch_dimension_mistake(whole, pieces, sizes):
             advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
@@ -54,7 +53,7 @@ def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Fin
 
 
 def _batch_dimension_mistake(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
-    """What is wrong where some parts' outputs, but not all, have a row for each sample."""
+    """Describe what is wrong where some parts' outputs, but not all, have a row for each sample."""
     for number, leaf in enumerate(whole):
         lengths = [_rows(piece[number]) for piece in pieces if number < len(piece)]
         right = [length == size for length, size in zip(lengths, sizes, strict=False)]
@@ -69,7 +68,7 @@ def _rows(value: Any) -> int:
 
 
 def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
-    """The module after which a sample of the batch is another than in its part."""
+    """Find the module after which a sample's value in the batch differs from that in its part."""
     recorders = []
     for batch in (x, *parts):
         with Recorder(model, keep=True) as recorder:
@@ -84,7 +83,7 @@ def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
 
 
 def _is_close_by_rows(whole: list[Any], pieces: list[list[Any]]) -> bool:
-    """Whether tensors of a batch are those of its parts, one after the other; what has no rows is passed over."""
+    """Say whether tensors of a batch are those of its parts, concatenated; what has no rows is ignored."""
     for number, leaf in enumerate(whole):
         others = [piece[number] for piece in pieces if number < len(piece)]
         tensors = [other for other in others if isinstance(other, torch.Tensor) and other.ndim]
@@ -98,13 +97,13 @@ def _is_close_by_rows(whole: list[Any], pieces: list[list[Any]]) -> bool:
 def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
     if whole.shape != pieces.shape or not whole.is_floating_point():
         return torch.equal(whole, pieces)
-    tolerance = _TOLERANCE.get(whole.dtype, _COARSE)
+    tolerance = _TOLERANCE.get(whole.dtype, _HALF_TOLERANCE)
     scale = float(whole.abs().max()) if whole.numel() else 0.0
     return bool(((whole - pieces).abs() <= tolerance * scale).all())
 
 
 def _world_size_finding(model: nn.Module) -> Finding:
-    depends = batchnorm.depends_on_world(model)
+    depends = batch_norm.world_size_dependent_layers(model)
     if not depends:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
     what = f"it has {' and '.join(depends)}: training depends on the number of processes"
@@ -112,8 +111,8 @@ def _world_size_finding(model: nn.Module) -> Finding:
 
 
 @contextmanager
-def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Inside, the model trains or evaluates; afterwards every module is as it was."""
+def training_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put the model into training or evaluation mode; afterwards every module is as it was."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
     try:
@@ -125,8 +124,8 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def stilled(model: nn.Module, how: str) -> Iterator[None]:
-    """Inside, the model trains without what depends on the number of processes: ``modules`` or ``all`` of it."""
-    with mode(model, training=how != "all"):
+    """Train without what depends on the number of processes: ``modules`` or ``all`` of it."""
+    with training_mode(model, training=how != "all"):
         for module in model.modules():
             if isinstance(module, _BatchNorm | _DropoutNd):
                 module.eval()
@@ -134,7 +133,7 @@ def stilled(model: nn.Module, how: str) -> Iterator[None]:
 
 
 def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Finding, str]:
-    """The same input, weights and seed must give the same output, whatever else was drawn.
+    """Check that the same input, weights and seed give the same output, whatever else was drawn.
 
     Args:
         model: any; its mode, buffers and gradients are left as they were.
@@ -145,7 +144,7 @@ def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Findi
         The finding, and what has to be stilled before numbers of processes can be compared: ``modules``, or
         ``all`` where the model draws outside of dropout.
     """
-    with mode(model, training=True):
+    with training_mode(model, training=True):
         if found := _not_reproducible(model, x, draws):
             return found, "all"
     with stilled(model, "modules"):
@@ -186,7 +185,7 @@ def _recorded(model: nn.Module, x: Any, draws: StepSeeder, step: int) -> Recorde
 
 
 def check_unused(unused: list[str]) -> Finding:
-    """Parameters that the loss does not reach are an oversight more often than not."""
+    """Note parameters that the loss does not reach: mostly an oversight."""
     if not unused:
         return Finding("parameters", "PASS", "the loss reaches every parameter")
     shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")  # noqa: PLR2004
@@ -195,7 +194,7 @@ def check_unused(unused: list[str]) -> Finding:
 
 
 def check_learning_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
-    """The learning rate of each group of parameters over the run.
+    """Report the learning rate of each group of parameters over the run.
 
     Args:
         config: with the run's own batch size and epochs.
@@ -229,7 +228,7 @@ def _rates_at(schedule: LRSchedule, optimizer: torch.optim.Optimizer, step: int)
 
 
 def _peak_step(schedule: LRSchedule, optimizer: torch.optim.Optimizer, steps: int) -> int:
-    """The end of a warm-up, as near as a thousand looks find it."""
+    """Find the end of a warm-up, as precisely as a thousand samples of the schedule allow."""
     looks = range(0, steps, max(1, steps // 1000))
     rate: Callable[[int], float] = lambda step: max(_rates_at(schedule, optimizer, step))  # noqa: E731
     return max(looks, key=rate)

@@ -21,8 +21,7 @@ from ...data.common import write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
-from ..components import batch_norm as batchnorm
-from ..components import needs_classes
+from ..components import batch_norm, needs_classes
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
@@ -34,7 +33,7 @@ from .model_checks import (
     check_randomness,
     check_sample_independence,
     check_unused,
-    mode,
+    training_mode,
 )
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
@@ -43,7 +42,7 @@ _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validat
 
 
 def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
-    """``SPEC --check TASK``; returns the exit status.
+    """Run ``SPEC --check TASK``; return the exit status.
 
     Args:
         argv: TASK is a JSON file; its ``task`` is ``probe``, ``steps`` or ``die``.
@@ -99,12 +98,12 @@ class Look:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing can be trained before something is corrected."""
+        """Say whether nothing can be trained before something is corrected."""
         return any(finding.blocks for finding in self.findings)
 
 
 def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
-    """Everything that one process can find out; samples first, as workers are forked from a young process."""
+    """Find out everything that one process can; samples first, as workers are forked from a young process."""
     splits = open_splits(spec)
     findings = [check_length(splits)]
     if findings[0].blocks:
@@ -130,7 +129,7 @@ def _result(look: Look) -> dict[str, Any]:
 
 
 def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
-    """None where the user's code computes in no such numbers."""
+    """Run the checks in fp64; return None where the user's code does not support it."""
     try:
         look = _look(spec, group, labels, world_size, "fp64")
     except Exception:  # noqa: BLE001 - it is said again in the run's own precision, if it was not that
@@ -141,7 +140,7 @@ def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], worl
 def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
     session = build_session(_single_process_spec(spec, precision), group)
     load_initial_weights(session, spec.weights)
-    batchnorm.refuse_single_sample_batches(
+    batch_norm.refuse_single_sample_batches(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )
     batch = _ProbeBatch(session)
@@ -155,7 +154,7 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
-    parts = " and ".join(batchnorm.depends_on_world(session.model))
+    parts = " and ".join(batch_norm.world_size_dependent_layers(session.model))
     words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
     look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
@@ -197,7 +196,7 @@ class _ProbeBatch:
     def _forward(self, session: Session, x: Any) -> Any:
         model: nn.Module = session.model
         try:
-            with mode(model, training=False), torch.no_grad():
+            with training_mode(model, training=False), torch.no_grad():
                 return model(x)
         except Exception:
             build_training(session)  # says better why they do not fit
@@ -205,7 +204,7 @@ class _ProbeBatch:
 
 
 def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
-    """What an evaluation would take in one process, by the second look at a few samples."""
+    """Estimate the seconds of an evaluation in one process, from the second pass over a few samples."""
     if session.spec.facts.val is None:
         return 0.0
     started = time.monotonic()
@@ -215,7 +214,7 @@ def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[]
 
 
 def split_sizes(samples: int) -> list[int]:
-    """Unequal parts of a batch, as other numbers of processes would have them."""
+    """Return unequal parts of a batch, as other numbers of processes would have them."""
     sizes = list(FIRST_PART_SIZES) if samples > sum(FIRST_PART_SIZES) else [1] * (samples > 1)
     return [*sizes, samples - sum(sizes)]
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from ...data.common import definition_location
 
-_FOREIGN: dict[str, Callable[[], Any]] = {
+_UNSEEDED_GENERATORS: dict[str, Callable[[], Any]] = {
     "Python's random": random.getstate,
     "NumPy's generator": lambda: np.random.get_state()[1:3],  # type: ignore[index]  # noqa: NPY002
 }
@@ -35,7 +35,7 @@ class TensorHash:
     digest: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return asdict(self)
 
 
@@ -64,7 +64,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         for name, module in self._model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entered(name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._left(name)))
-        self._states = {name: _hash([repr(state())]) for name, state in _FOREIGN.items()}
+        self._states = {name: _hash([repr(state())]) for name, state in _UNSEEDED_GENERATORS.items()}
         return self
 
     def __exit__(
@@ -83,7 +83,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _entered(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
             # What a module is given is its parent's doing: what came before it was equal.
-            self._watch()
+            self._detect_draws()
             self.note("enter", self._open[-1] if self._open else name, (args, kwargs))
             self._open.append(name)
 
@@ -91,16 +91,16 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _left(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            self._watch()
+            self._detect_draws()
             self.note("leave", name, output)
             while self._open and self._open.pop() != name:  # a forward that raised left its name behind
                 pass
 
         return hook
 
-    def _watch(self) -> None:
-        """A generator that moved since the last mark was drawn from by the module that is running."""
-        for name, state in _FOREIGN.items():
+    def _detect_draws(self) -> None:
+        """Detect draws: a generator that moved since the last mark was used by the module that is running."""
+        for name, state in _UNSEEDED_GENERATORS.items():
             now = _hash([repr(state())])
             if now != self._states[name] and self._open:
                 self.draws.setdefault(name, self._open[-1])
@@ -120,7 +120,7 @@ def _hash(values: Iterable[Any]) -> str:
 
 
 def first_difference(one: list[TensorHash], other: list[TensorHash]) -> TensorHash | None:
-    """The first mark of ``other`` that ``one`` has not; None where they are equal."""
+    """Find the first mark of ``other`` that ``one`` does not have; None where they are equal."""
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
             return theirs
@@ -129,7 +129,7 @@ def first_difference(one: list[TensorHash], other: list[TensorHash]) -> TensorHa
 
 
 def module_location(model: nn.Module, name: str) -> tuple[str, str]:
-    """(a module in words, where the user's code of its forward begins)."""
+    """Return a module in words, and where the user's code of its forward begins."""
     module = model.get_submodule(name)
     said = f"{type(module).__name__} ({name or 'the whole model'})"
     return said, definition_location(type(module).forward)

@@ -65,7 +65,7 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
     if task.record:
         return _recorded(training, task)
     with stilled(model, task.still):
-        gradients = _take(training, task, None)
+        gradients = _run_recorded_steps(training, task, None)
     weights = {name: tensor.detach().cpu() for name, tensor in model.named_parameters()}
     with training.ema.applied():
         metrics = evaluate(training.session) if task.evaluate else {}
@@ -75,14 +75,16 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
             _save(task.out / "gradients.safetensors", gradients)
             _save(task.out / "weights.safetensors", weights)
         else:
-            result["gradient"] = worst(load_file(task.against / "gradients.safetensors"), gradients)
-            result["weight"] = worst(load_file(task.against / "weights.safetensors"), weights)
+            result["gradient"] = largest_difference(
+                load_file(task.against / "gradients.safetensors"), gradients
+            )
+            result["weight"] = largest_difference(load_file(task.against / "weights.safetensors"), weights)
     return result
 
 
-def _take(training: Training, task: StepsTask, recorder: Recorder | None) -> Tensors:
-    """The steps; the gradients of the first of them."""
-    session, kept = training.session, Tensors()
+def _run_recorded_steps(training: Training, task: StepsTask, recorder: Recorder | None) -> Tensors:
+    """Run the steps; return the gradients of the first of them."""
+    session, first_gradients = training.session, Tensors()
     config = session.spec.config
     draws = StepSeeder(config.train.seed, session.group.rank, session.group.device)
     step = task.first
@@ -99,12 +101,12 @@ def _take(training: Training, task: StepsTask, recorder: Recorder | None) -> Ten
             training.stepper.run(fetched, session.batches.size(step % session.batches.steps), samples)
             if recorder is not None:
                 _note_gradients(recorder, session.model)
-            kept = kept or _gradients(session.model)
+            first_gradients = first_gradients or _gradients(session.model)
             step += 1
             training.ema.update(step)
             if step == task.last:
                 break
-    return kept
+    return first_gradients
 
 
 def _gradients(model: nn.Module) -> Tensors:
@@ -116,8 +118,8 @@ def _save(path: Path, tensors: Tensors) -> None:
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
 
 
-def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
-    """The parameter that differs most, relative to its own largest entry.
+def largest_difference(one: Tensors, other: Tensors) -> dict[str, Any]:
+    """Find the parameter that differs most, relative to its own largest entry.
 
     Entries far below the largest of all parameters are rounding themselves: there the difference counts
     against a thousandth of that one.
@@ -142,10 +144,10 @@ def worst(one: Tensors, other: Tensors) -> dict[str, Any]:
 
 
 def _recorded(training: Training, task: StepsTask) -> dict[str, Any]:
-    """Every rank records; what differs from the other recording of its rank comes first by step."""
+    """Record on every rank; return the first step's difference from the earlier recording of the rank."""
     session = training.session
     with Recorder(session.model) as recorder:
-        _take(training, task, recorder)
+        _run_recorded_steps(training, task, recorder)
     path = f"marks-{session.group.rank}.json"
     (task.out / path).write_text(json.dumps([mark.to_json() for mark in recorder.marks]), encoding="utf-8")
     if task.against is None:
@@ -159,14 +161,14 @@ def _recorded(training: Training, task: StepsTask) -> dict[str, Any]:
 
 
 def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
-    """What a mark stands for, and where in the user's code that is."""
+    """Describe what a mark stands for, and where in the user's code that is."""
     if mark.kind in ("enter", "leave"):
         return module_location(model, mark.name)
     return mark.name, ""
 
 
 def _note_samples(recorder: Recorder, fetched: StepBatch) -> None:
-    """One mark for each input and target."""
+    """Record one mark for each input and target."""
     at = 0
     for size, (x, y) in zip(fetched.work.micro, fetched.micro, strict=True):
         for row in range(size):
@@ -181,7 +183,7 @@ def _row(value: Any, row: int) -> Any:
 
 
 def _note_gradients(recorder: Recorder, model: nn.Module) -> None:
-    """From the last parameter to the first, as backward reaches them."""
+    """Record gradients from the last parameter to the first, as backward reaches them."""
     for name, parameter in reversed(list(model.named_parameters())):
         if parameter.grad is not None:
             recorder.note("gradient", f"the gradient of {name}", parameter.grad)
@@ -202,7 +204,7 @@ def kill_after_steps(steps: int, checkpoints: Path) -> None:
 
 
 def _wait_for(checkpoints: Path) -> None:
-    """Writing may go on in the background."""
+    """Wait for a checkpoint: it may still be being written in the background."""
     deadline = time.monotonic() + _CHECKPOINT_TIMEOUT
     while time.monotonic() < deadline:
         with suppress(OSError):

@@ -31,7 +31,7 @@ _NICENESS = 10  # the steps need the processors more
 
 
 def wait_for_checkpoint() -> None:
-    """Wait for a checkpoint that is being written: the error that ends this process says nothing against it."""
+    """Wait for a checkpoint that is being written: the error that ends this process does not concern it."""
     for thread in threading.enumerate():
         if thread.name == _THREAD:
             thread.join()
@@ -63,10 +63,10 @@ class CheckpointWriter:
         self._damaged: set[int] = set()
 
     def open(self, step: int | None = None) -> None:
-        """Clear away what a killed attempt left half written.
+        """Remove what a killed attempt left half written.
 
         Args:
-            step: where the run goes on from; later checkpoints were passed over as damaged, and must not count as
+            step: where the run resumes from; later checkpoints were passed over as damaged, and must not count as
                 those that stay. None where nothing is known.
         """
         if self._folder.exists():
@@ -118,7 +118,7 @@ class CheckpointWriter:
             raise self._lost
 
     def _write(self, snapshot: CheckpointContents, best: set[int], ready: torch.cuda.Event | None) -> None:
-        """On the thread: nothing that goes wrong here may be lost, and only a lost run ends the training."""
+        """Write on the thread: no error may go unnoticed here, and only a lost run ends the training."""
         step = snapshot.state["step"]
         if threading.current_thread() is not threading.main_thread():
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # of this thread alone
@@ -150,7 +150,7 @@ class CheckpointWriter:
         self._events.write("checkpoint", step=step, path=final.name, bytes=snapshot.nbytes, seconds=seconds)
 
     def _prune(self, newest: int, best: set[int]) -> None:
-        """Once the new one is committed the old ones may go, and damaged ones that it has come past."""
+        """Remove old checkpoints once the new one is committed, and damaged ones that it has passed."""
         found = [step_of(path) for path in list_checkpoints(self._folder)]
         whole = [step for step in found if step not in self._damaged]
         gone = superseded(whole, self._keep_last, best)
@@ -174,7 +174,7 @@ class _HostStaging:
         self._held: dict[tuple[str, str], torch.Tensor] = {}
 
     def copy(self, snapshot: CheckpointContents) -> tuple[CheckpointContents, torch.cuda.Event | None]:
-        """The snapshot on the host, and what to wait for before it is read, where it comes from a GPU."""
+        """Return the snapshot on the host and, where it comes from a GPU, what to wait for before it is read."""
         parts = {stem: self._part(stem, tensors) for stem, tensors in snapshot.parts.items()}
         on_gpu = any(tensor.is_cuda for part in snapshot.parts.values() for tensor in part.values())
         ready = None

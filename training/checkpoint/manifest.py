@@ -20,17 +20,17 @@ _REQUIRED_FILES = {"model.safetensors", "optimizer.safetensors", "state.json"}
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint after ``step`` steps lies."""
+    """Return the path of the checkpoint after ``step`` steps."""
     return folder / f"{_PREFIX}{step:08d}"
 
 
 def step_of(path: Path) -> int:
-    """The steps that were done at a checkpoint, by its name."""
+    """Return the steps that were done at a checkpoint, by its name."""
     return int(path.name.removeprefix(_PREFIX))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in ``folder``, newest first, whole or not; what has another name than they get is none."""
+    """List the checkpoints in ``folder``, newest first, whole or not; other names than theirs are ignored."""
     found = [path for path in folder.glob(f"{_PREFIX}*") if _STEP.fullmatch(path.name)]
     return sorted(
         (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
@@ -59,13 +59,13 @@ def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
 
 
 def _with_checksum(manifest: dict[str, Any]) -> str:
-    """The manifest's text with a hash of itself, so that no byte of it can change unseen."""
+    """Return the manifest's text with a hash of itself, so that no byte of it can change unnoticed."""
     seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return json.dumps({**manifest, "sha256": seal}, indent=1) + "\n"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint in ``path``.
+    """Read the manifest of the checkpoint in ``path``.
 
     Raises:
         DamagedError: it is not there, or not as it was written.
@@ -85,7 +85,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> set[str]:
-    """The names of a checkpoint's files, each of which is what was written.
+    """Check that each file of a checkpoint is what was written; return their names.
 
     Raises:
         DamagedError: a file is missing or is not what the manifest says.
@@ -103,7 +103,7 @@ def verify(path: Path) -> set[str]:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether ``verify`` finds nothing wrong."""
+    """Say whether ``verify`` finds nothing wrong."""
     try:
         verify(path)
     except DamagedError:
@@ -112,10 +112,10 @@ def is_intact(path: Path) -> bool:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """``state.json`` of a checkpoint that was verified.
+    """Read ``state.json`` of a checkpoint that was verified.
 
     Raises:
-        DamagedError: it is no JSON object; somebody has sealed something else.
+        DamagedError: it is no JSON object, although its checksum is right.
     """
     try:
         state = json.loads((path / "state.json").read_bytes())
@@ -127,7 +127,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def newest_intact(folder: Path, step: int | None = None) -> tuple[Path, list[DamagedError]]:
-    """The newest whole checkpoint in ``folder``, or the one of ``step``, and the damaged ones passed over.
+    """Find the newest whole checkpoint in ``folder``, or the one of ``step``, and the damaged ones passed over.
 
     Raises:
         UsageError: there is none.

@@ -7,14 +7,13 @@ import hashlib
 import torch
 from torch import nn
 
-from ..components import batch_norm as batchnorm
-from ..components import materialise_expanded_buffers
+from ..components import batch_norm, materialise_expanded_buffers
 from ..rank import Group
 from .storage import Tensors
 
 
 def gathered(model: nn.Module, group: Group) -> Tensors:
-    """Every rank's running statistics, and whatever other buffers differ between ranks.
+    """Gather every rank's running statistics, and whatever other buffers differ between ranks.
 
     Collective: every rank calls it.
 
@@ -25,11 +24,11 @@ def gathered(model: nn.Module, group: Group) -> Tensors:
     own = {name: buffer for name, buffer in model.named_buffers() if name in saved}
     if group.world_size == 1 or not own:
         return {}
-    marks = group.gather(torch.tensor([_mark(buffer) for buffer in own.values()], device=group.device))
+    marks = group.gather(torch.tensor([_buffer_hash(buffer) for buffer in own.values()], device=group.device))
     apart = (marks != marks[0]).any(0).tolist()
-    always = batchnorm.statistics(model)
+    always = batch_norm.running_statistics(model)
     return {
-        name: _rows(buffer, group)
+        name: _all_gather_bytes(buffer, group)
         for (name, buffer), differs in zip(own.items(), apart, strict=True)
         if differs or name in always
     }
@@ -45,7 +44,7 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
             model.get_buffer(name).copy_(rows[group.rank])
-    means = batchnorm.statistics(model)
+    means = batch_norm.running_statistics(model)
     return [
         name for name, rows in rank_buffers.items() if len(rows) != group.world_size and name not in means
     ]
@@ -55,13 +54,13 @@ def _bytes(buffer: torch.Tensor) -> torch.Tensor:
     return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _mark(buffer: torch.Tensor) -> int:
-    """The same for the same bytes; 63 bits, which a tensor can hold."""
+def _buffer_hash(buffer: torch.Tensor) -> int:
+    """Hash a buffer's bytes to 63 bits, which a tensor can hold."""
     digest = hashlib.sha256(_bytes(buffer).cpu().numpy().tobytes()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _rows(buffer: torch.Tensor, group: Group) -> torch.Tensor:
-    """As bytes, because not every backend takes every type."""
+def _all_gather_bytes(buffer: torch.Tensor, group: Group) -> torch.Tensor:
+    """Gather as bytes, because not every backend takes every type."""
     rows = group.gather(_bytes(buffer).to(group.device))
     return rows.view(buffer.dtype).reshape(group.world_size, *buffer.shape)

@@ -19,7 +19,7 @@ class BestCheckpoints:
     """``{"step", "value"}``."""
 
     def update(self, config: CheckpointConfig, step: int, metrics: dict[str, float]) -> bool:
-        """Take in the evaluation after ``step``; whether its checkpoint is among those to keep."""
+        """Rank the evaluation after ``step``; return whether its checkpoint is among those to keep."""
         if self.monitor != config.monitor:
             self.monitor, self.entries = config.monitor, []
         if config.monitor not in metrics:
@@ -32,12 +32,12 @@ class BestCheckpoints:
 
     @property
     def steps(self) -> set[int]:
-        """Whose checkpoints are kept."""
+        """Return the steps whose checkpoints are kept."""
         return {int(entry["step"]) for entry in self.entries}
 
 
 def superseded(found: list[int], keep_last: int | None, best: set[int]) -> list[int]:
-    """The steps whose checkpoints may go, once the newest of ``found`` is committed.
+    """Return the steps whose checkpoints may be removed, once the newest of ``found`` is committed.
 
     Args:
         found: steps of the checkpoints that are there, in any order.

@@ -12,12 +12,11 @@ from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping, materialise_expanded_buffers
-from ..components import batch_norm as batchnorm
-from ..config import WeightsFile, differences, identity, identity_sha256
+from ..components import EarlyStopping, batch_norm, materialise_expanded_buffers
+from ..config import WeightsFile, describe_differences, identity_settings, identity_sha256
 from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
-from . import rank_buffers as buffers
+from . import rank_buffers
 from .retention import BestCheckpoints
 from .storage import CheckpointContents, Tensors, read_weights
 
@@ -45,7 +44,7 @@ class Progress:
 
     @property
     def mean_loss(self) -> float:
-        """Per sample, over the epoch so far."""
+        """Return the loss per sample over the epoch so far."""
         return self.loss / self.weight if self.weight else float("nan")
 
 
@@ -63,7 +62,7 @@ class ResumedState:
 def describe(
     training: Training, progress: Progress, account: Account, meter: dict[str, Any]
 ) -> dict[str, Any]:
-    """``state.json``."""
+    """Build ``state.json``."""
     session = training.session
     scaler = training.stepper.scaler
     return {
@@ -88,14 +87,14 @@ def describe(
         "consumed_digest": f"{account.consumed_digest:032x}",
         "ranks": account.ranks,
         "data_fingerprint": session.spec.facts.fingerprint,
-        "config": identity(session.spec.config),
+        "config": identity_settings(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
         **_numerical_environment(training),
     }
 
 
 def _numerical_environment(training: Training) -> dict[str, Any]:
-    """What the last bits of a sum depend on."""
+    """Return what the last bits of a sum depend on."""
     session = training.session
     return {
         "world_size": session.group.world_size,
@@ -109,7 +108,7 @@ def _numerical_environment(training: Training) -> dict[str, Any]:
 
 
 def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
-    """Put a checkpoint's tensors into the model and the optimizer; what remains is returned.
+    """Put a checkpoint's tensors into the model and the optimizer; return the rest.
 
     Raises:
         UsageError: it belongs to other data, another model or another order.
@@ -117,7 +116,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     state = snapshot.state
     _refuse_incompatible(training, state)
     load_weights(training.session.model, snapshot.model, "the checkpoint")
-    lost = buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
+    lost = rank_buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
     _load_optimizer(training, snapshot.optimizer)
     training.ema.load(snapshot.ema)
     if training.stepper.scaler is not None and state["scaler"] is not None:
@@ -139,7 +138,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
-    """A sum's last bits depend on how many threads share it; no more of them than there are cores."""
+    """Use as many threads as before, up to the number of cores: the last bits of a sum depend on them."""
     group = training.session.group
     same = state["world_size"] == group.world_size and group.device.type == "cpu"
     if same and state["threads"] <= len(os.sched_getaffinity(0)):
@@ -158,10 +157,10 @@ def _refuse_incompatible(training: Training, state: dict[str, Any]) -> None:
         "samples": session.batches.n,
         "data_fingerprint": session.spec.facts.fingerprint,
         "precision": session.numerics.name,
-        **identity(session.spec.config),
+        **identity_settings(session.spec.config),
     }
     there = {key: state[key] for key in ("algorithm", "samples", "data_fingerprint", "precision")}
-    if rows := differences({**there, **state["config"]}, here):
+    if rows := describe_differences({**there, **state["config"]}, here):
         raise UsageError(
             "the checkpoint cannot be continued:\n" + "\n".join(rows),
             "resume with the data and settings it was written with, or start a new run",
@@ -220,7 +219,7 @@ def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> No
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:
-    """The optimizer's own state, made afresh from ``parameter/key``."""
+    """Rebuild the optimizer's own state from ``parameter/key``."""
     parameters = {
         training.names[id(p)]: p for group in training.optimizer.param_groups for p in group["params"]
     }
@@ -235,7 +234,7 @@ def _load_optimizer(training: Training, saved: Tensors) -> None:
 
 
 def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """On the parameter's device, where a fused optimizer keeps its step count, too, and laid out as the parameter.
+    """Move a tensor to the parameter's device and layout; a fused optimizer keeps its step count there, too.
 
     A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
     """
@@ -251,7 +250,7 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         for key, value in here.items()
         if state[key] != value
     ]
-    what = batchnorm.depends_on_world(training.session.model)
+    what = batch_norm.world_size_dependent_layers(training.session.model)
     if (
         state["world_size"] == here["world_size"]
     ):  # then dropout's key is the same; a batch norm's samples may not be
@@ -265,12 +264,12 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
 
 
 def model_tensors(training: Training) -> Tensors:
-    """Parameters and buffers by name."""
+    """Return parameters and buffers by name."""
     return dict(training.session.model.state_dict())
 
 
 def optimizer_tensors(training: Training) -> Tensors:
-    """The optimizer's tensors as ``parameter/key``."""
+    """Return the optimizer's tensors as ``parameter/key``."""
     return {
         f"{training.names[id(parameter)]}/{key}": value
         for parameter, state in training.optimizer.state.items()

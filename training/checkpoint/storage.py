@@ -45,18 +45,18 @@ class CheckpointContents:
 
     @property
     def parts(self) -> dict[str, Tensors]:
-        """File stem to tensors, of the files that are written."""
+        """Return file stem to tensors, of the files that are written."""
         optional = {name: part for name in _OPTIONAL if (part := getattr(self, name))}
         return {**{name: getattr(self, name) for name in _REQUIRED}, **optional}
 
     @property
     def nbytes(self) -> int:
-        """Of all tensors."""
+        """Return the bytes of all tensors."""
         return sum(tensor.nbytes for part in self.parts.values() for tensor in part.values())
 
     @property
     def weights(self) -> Tensors:
-        """What evaluation uses: the model's tensors, the average in place of the parameters that have one."""
+        """Return what evaluation uses: the model's tensors, averages in place of the parameters that have one."""
         return {**self.model, **self.ema}
 
 
@@ -112,18 +112,18 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def temporary_path(folder: Path, step: int) -> Path:
-    """Where this process writes the checkpoint of ``step`` until it is whole."""
+    """Return where this process writes the checkpoint of ``step`` until it is whole."""
     return folder / f".{checkpoint_path(folder, step).name}.{os.getpid()}.tmp"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what attempts that were killed while writing have left; only the run's owner may ask for it."""
+    """Remove what attempts that were killed while writing have left; only the run's owner may call it."""
     for left in folder.glob(".step_*.tmp"):
         _remove(left)
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove one; renamed first, so that what is half removed is not taken for a damaged one."""
+    """Remove a checkpoint; it is renamed first, so that a half-removed one is not taken for a damaged one."""
     going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
         path.rename(going)
@@ -131,7 +131,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """A folder with what is in it; a link, by which somebody has a checkpoint elsewhere, alone."""
+    """Remove a folder with its contents, or only the link where the checkpoint lies elsewhere."""
     if not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -140,7 +140,7 @@ def _remove(path: Path) -> None:
 
 
 def _require_free_space(folder: Path, needed: int) -> None:
-    """Refuse before anything is written what the file system says it has no room for."""
+    """Raise, before anything is written, where the file system says that it has no room."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         message = f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
@@ -164,7 +164,7 @@ def _write_files(folder: Path, snapshot: CheckpointContents) -> None:
 
 
 def _unshared_on_host(tensors: Tensors) -> Tensors:
-    """Contiguous on the host, none sharing memory with another, as tied weights do: safetensors refuses that."""
+    """Copy tensors so that none shares memory with another, as tied weights do: safetensors refuses that."""
     seen: set[int] = set()
     separate: Tensors = {}
     for name, tensor in tensors.items():
@@ -184,7 +184,7 @@ def _sync(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> CheckpointContents:
-    """The verified contents of one checkpoint.
+    """Verify and load one checkpoint.
 
     Raises:
         DamagedError: a file is missing or is not what the manifest says.
@@ -193,7 +193,7 @@ def read_checkpoint(path: Path) -> CheckpointContents:
 
 
 def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
-    """The contents of a checkpoint that ``verify`` has just found to consist of ``files``."""
+    """Load a checkpoint that ``verify`` has just found to consist of ``files``."""
 
     def part(stem: str) -> Tensors:
         name = f"{stem}.safetensors"
@@ -214,7 +214,7 @@ def _load(file: Path) -> Tensors:
 
 
 def read_weights(file: Path, sha256: str) -> Tensors:
-    """The tensors of a file that has to be what it was.
+    """Read the tensors of a file whose SHA-256 must be what it was.
 
     Raises:
         DamagedError: it is gone, has changed, or is no safetensors file.
@@ -233,7 +233,7 @@ def read_weights(file: Path, sha256: str) -> Tensors:
 def newest_checkpoint(
     folder: Path, step: int | None = None
 ) -> tuple[Path, CheckpointContents, list[DamagedError]]:
-    """The newest whole checkpoint, or the one of ``step``, its contents, and the damaged ones passed over.
+    """Load the newest whole checkpoint, or the one of ``step``; return the damaged ones passed over, too.
 
     Raises:
         UsageError: there is none.
@@ -244,7 +244,7 @@ def newest_checkpoint(
 
 
 def tensors_sha256(tensors: Tensors) -> str:
-    """SHA-256 over names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
+    """Hash names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .loss_contract import Loss as Loss
     from .loss_contract import Metric as Metric
     from .loss_contract import batch_size_of as batch_size_of
-    from .loss_contract import count as count
-    from .loss_contract import total as total
+    from .loss_contract import sum_loss as sum_loss
+    from .loss_contract import sum_metric as sum_metric
     from .losses import build_loss as build_loss
     from .losses import needs_classes as needs_classes
     from .lr_schedule import LRSchedule as LRSchedule
@@ -25,6 +25,6 @@ if TYPE_CHECKING:
     from .optimizer import build_optimizer as build_optimizer
     from .optimizer import trainable as trainable
     from .precision import MixedPrecision as MixedPrecision
-    from .precision import choose as choose
+    from .precision import choose_precision as choose_precision
 else:
     __getattr__ = lazy_exports(__name__)

@@ -15,8 +15,8 @@ from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 
 
-def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The running statistics of the model's batch and instance norms, by buffer name."""
+def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Collect the running statistics of the model's batch and instance norms, by buffer name."""
     return {
         f"{name}.{key}".lstrip("."): getattr(module, key)
         for name, module in model.named_modules()
@@ -26,12 +26,12 @@ def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether the model has a batch norm, whose result depends on how a global batch is cut."""
+    """Check whether the model has a batch norm, whose result depends on how a global batch is cut."""
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-def depends_on_world(model: nn.Module) -> list[str]:
-    """What in the model makes its result depend on the number of processes, as far as its modules tell."""
+def world_size_dependent_layers(model: nn.Module) -> list[str]:
+    """Name the layers that make the model's result depend on the number of processes, as far as its modules tell."""
     found = ["batch norm"] if has_batch_norm(model) else []
     dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
     return [*found, "dropout"] if dropouts else found
@@ -39,8 +39,8 @@ def depends_on_world(model: nn.Module) -> list[str]:
 
 @contextmanager
 def averaged(model: nn.Module, group: Group) -> Iterator[None]:
-    """Inside, running statistics are the mean over ranks; afterwards each rank has its own again."""
-    buffers = list(statistics(model).values()) if group.world_size > 1 else []
+    """Average the running statistics over ranks inside; afterwards each rank has its own again."""
+    buffers = list(running_statistics(model).values()) if group.world_size > 1 else []
     kept = [buffer.clone() for buffer in buffers]
     with torch.no_grad():
         for buffer in buffers:
@@ -56,7 +56,7 @@ def averaged(model: nn.Module, group: Group) -> Iterator[None]:
 def refuse_single_sample_batches(
     model: nn.Module, batches: EpochBatches, world_size: int, limit: int | None
 ) -> None:
-    """Batch norm over one sample has no variance.
+    """Refuse batch norm over one sample, which has no variance.
 
     Raises:
         UsageError: some rank's micro-batch would be one sample.

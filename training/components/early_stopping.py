@@ -1,4 +1,4 @@
-"""What is decided from a metric: when to end early, and which checkpoints are the best."""
+"""Decisions based on a metric: when to end early, and which checkpoints are the best."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from ...data.common import UsageError, closest_name
 from ..config import EarlyStopConfig, MonitorConfig
 
-_LOWER = ("loss", "error")
+_LOWER_IS_BETTER = ("loss", "error")
 
 
 def oriented(config: MonitorConfig, value: float | None) -> float:
-    """``value`` so that more is better; what is no number is worst."""
+    """Turn ``value`` so that more is better; what is no number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
-    lower = config.mode == "min" or (config.mode == "auto" and any(word in config.monitor for word in _LOWER))
+    lower = config.mode == "min" or (
+        config.mode == "auto" and any(word in config.monitor for word in _LOWER_IS_BETTER)
+    )
     return -value if lower else value
 
 
 def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None:
-    """A monitored metric has to be one that this run measures.
+    """Refuse to monitor a metric that this run does not measure.
 
     Raises:
-        UsageError: it is not, which nobody would notice before the end.
+        UsageError: it is not measured, which would go unnoticed until the end.
     """
     if config.monitor not in names:
         near = closest_name(config.monitor, names)
@@ -35,7 +37,7 @@ def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None
 
 @dataclass
 class EarlyStopping:
-    """How long the monitored metric has not improved."""
+    """A count of the epochs in which the monitored metric has not improved."""
 
     monitor: str = ""
     best: float | None = None
@@ -43,7 +45,7 @@ class EarlyStopping:
     """Epochs since."""
 
     def update(self, config: EarlyStopConfig, metrics: dict[str, float]) -> None:
-        """Take in an epoch's metrics."""
+        """Include an epoch's metrics."""
         if self.monitor != config.monitor:
             self.monitor, self.best, self.stalled = config.monitor, None, 0
         value = metrics.get(config.monitor)
@@ -54,5 +56,5 @@ class EarlyStopping:
             self.stalled += 1
 
     def is_over(self, config: EarlyStopConfig | None) -> bool:
-        """Whether the run has waited long enough."""
+        """Check whether the run has waited long enough."""
         return config is not None and self.monitor == config.monitor and self.stalled >= config.patience

@@ -30,39 +30,39 @@ class Ema:
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     def update(self, step: int) -> None:
-        """Take in the parameters after ``step`` steps."""
+        """Include the parameters after ``step`` steps."""
         config = self._config
         if config is None or step % config.every_steps:
             return
-        kept = decay(config, step // config.every_steps)
+        kept = warmed_up_decay(config, step // config.every_steps)
         parameters = [parameter.detach() for parameter in self._parameters]
         torch._foreach_lerp_(self._average, parameters, 1 - kept)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The average by each name that a parameter has; empty without one."""
+        """Return the average by each name that a parameter has; empty without one."""
         return {name: self._average[at] for name, at in self._names.items()}
 
     def load(self, saved: dict[str, torch.Tensor]) -> None:
-        """Go on from ``tensors``."""
+        """Continue from ``tensors``."""
         for name, average in self.tensors().items():
             average.copy_(saved[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the model computes with the average; nothing is copied."""
-        self._exchange()
+        """Compute with the average inside; nothing is copied."""
+        self._swap()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap()
 
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         for at, parameter in enumerate(self._parameters):
             parameter.data, self._average[at] = self._average[at], parameter.data
 
 
-def decay(config: EmaConfig, updates: int) -> float:
-    """What update number ``updates``, from 1 on, keeps of the average: at most (1 + n) / (10 + n).
+def warmed_up_decay(config: EmaConfig, updates: int) -> float:
+    """Compute how much of the average update number ``updates``, from 1 on, keeps: at most (1 + n) / (10 + n).
 
     With a constant decay the random start would weigh 0.999^n after n updates: 37 % after a thousand.
     """

@@ -1,4 +1,4 @@
-"""Buffers made by ``expand``: torch refuses to copy anything into them, as a resume and a warm-up do."""
+"""Buffers made by ``expand``: torch refuses to copy into them, which resuming and warming up have to do."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ Metric = Callable[[Any, Any], tuple[Any, Any]]
 """``(output, target)`` to (sum, count)."""
 
 
-def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(sum, weight) of what a loss returned for ``samples`` samples; a weight of None is the sample count.
+def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Sum what a loss returned for ``samples`` samples: (sum, weight); a weight of None is the sample count.
 
     Raises:
         TrainingError: neither a tensor [samples] nor a pair (sum, weight).
@@ -27,27 +27,27 @@ def total(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]
     if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
         value, weight = losses
         if isinstance(value, torch.Tensor) and value.ndim == 0 and getattr(weight, "ndim", 0) == 0:
-            return value, _on(value.device, weight).detach()
+            return value, _scalar_on(value.device, weight).detach()
     raise TrainingError(
-        f"the loss returned {_describe(losses)} for {samples} samples",
+        f"the loss returned {_describe_value(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
 
 
 def batch_size_of(target: Any) -> int:
-    """Samples of a batch of targets: a tensor, or nested ones."""
+    """Count the samples of a batch of targets: a tensor, or nested ones."""
     return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
 
 
-def _on(device: torch.device, number: Any) -> torch.Tensor:
-    """A number as a tensor; filled on the device, because copying it there would make the step wait."""
+def _scalar_on(device: torch.device, number: Any) -> torch.Tensor:
+    """Make a number a tensor; filled on the device, because copying it there would make the step wait."""
     if isinstance(number, torch.Tensor):
         return number
     return torch.full((), float(number), dtype=torch.float64, device=device)
 
 
-def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum, count) of what a metric returned, as float64 scalars on its device.
+def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convert what a metric returned to (sum, count), as float64 scalars on its device.
 
     Raises:
         TrainingError: not a pair of numbers.
@@ -57,14 +57,14 @@ def count(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         if all(part.ndim == 0 for part in pair):
             return pair[0].double(), pair[1].double()
     raise TrainingError(
-        f"metric {name} returned {_describe(value)}",
+        f"metric {name} returned {_describe_value(value)}",
         "return (sum, count): a mean of means is wrong as soon as batches differ in size",
     )
 
 
-def _describe(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a single number"
     if isinstance(value, tuple):
-        return f"a tuple ({', '.join(_describe(part) for part in value)})"
+        return f"a tuple ({', '.join(_describe_value(part) for part in value)})"
     return type(value).__name__

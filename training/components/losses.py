@@ -19,12 +19,12 @@ from .loss_contract import Loss
 def cross_entropy(
     output: torch.Tensor, target: torch.Tensor, *, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Cross-entropy of class scores [B, C] against class indices [B]: [B], in nats."""
+    """Compute the cross-entropy of class scores [B, C] against class indices [B]: [B], in nats."""
     return functional.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing)
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared error, averaged over the components of each sample: [B].
+    """Compute the squared error, averaged over the components of each sample: [B].
 
     Raises:
         TrainingError: the shapes differ; broadcasting would compare every output with every target.

@@ -10,7 +10,7 @@ from ..config import ScheduleConfig
 
 
 class LRSchedule:
-    """Sets the learning rate of every group before a step.
+    """The learning rate of every group, set before each step.
 
     Args:
         config: the ``schedule:`` section.
@@ -32,7 +32,7 @@ class LRSchedule:
 
 
 def learning_rate(config: ScheduleConfig, peak: float, step: int, steps: int) -> float:
-    """The learning rate of ``step`` of ``steps``; nothing but its arguments decides it."""
+    """Compute the learning rate of ``step`` of ``steps``; nothing but its arguments decides it."""
     if config.use == "constant":
         return peak
     low = min(config.min_lr, peak)

@@ -13,7 +13,7 @@ from .losses import default_metrics
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """(correct predictions, samples) of class scores [B, C] against class indices [B].
+    """Count (correct predictions, samples) of class scores [B, C] against class indices [B].
 
     Raises:
         TrainingError: other shapes, which would be compared by broadcasting.
@@ -27,7 +27,7 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """(sum of the samples' mean absolute errors, samples).
+    """Compute (sum of the samples' mean absolute errors, samples).
 
     Raises:
         TrainingError: the shapes differ.

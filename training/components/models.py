@@ -22,14 +22,14 @@ from ..config import ModelConfig
 
 
 def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
-    """One linear layer over the flattened input, [B, *inputs] to [B, outputs]."""
+    """Build one linear layer over the flattened input, [B, *inputs] to [B, outputs]."""
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(inputs), outputs))
 
 
 def mlp(
     *, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (128,), dropout: float = 0.0
 ) -> nn.Module:
-    """Linear layers with ReLU between, [B, *inputs] to [B, outputs]."""
+    """Build linear layers with ReLU between, [B, *inputs] to [B, outputs]."""
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(inputs)
     for size in hidden:
@@ -42,7 +42,7 @@ def mlp(
 def cnn(
     *, inputs: Sequence[int], outputs: int, channels: Sequence[int] = (32, 64), dropout: float = 0.0
 ) -> nn.Module:
-    """3x3 convolutions, each with group norm, ReLU and pooling to half; then averages and a linear layer.
+    """Build 3x3 convolutions, each with group norm, ReLU and pooling to half; then averages and a linear layer.
 
     Group norm, because batch norm would make the result depend on how a batch is cut.
     """
@@ -68,7 +68,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "cn
 
 
 def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Module:
-    """The model that ``model:`` describes, on the CPU in fp32.
+    """Build the model that ``model:`` describes, on the CPU in fp32.
 
     Raises:
         UsageError: no such model, or arguments that it does not take.
@@ -87,7 +87,7 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
             f"built in: {', '.join(MODELS)} and torchvision.NAME; "
             "your own: package.module:callable or ./file.py:callable",
         )
-    model = call(load_callable(config.use, base), config.args, "model", config.use)
+    model = call_with_arguments(load_callable(config.use, base), config.args, "model", config.use)
     if not isinstance(model, nn.Module):
         raise TrainingError(
             f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
@@ -118,7 +118,7 @@ def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
             "torchvision.models.list_models() lists them",
         )
     given: dict[str, Any] = {} if facts.classes is None else {"num_classes": facts.classes}
-    model = call(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
+    model = call_with_arguments(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
     return _adapt_input_channels(model, facts)
 
 
@@ -163,8 +163,8 @@ def _build_checked(build: Callable[..., nn.Module], config: ModelConfig, given: 
         ) from error
 
 
-def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
-    """``function(**args)``, with a clear error where the arguments do not fit its signature."""
+def call_with_arguments(function: Callable[..., Any], args: dict[str, Any], section: str, use: str) -> Any:
+    """Call ``function(**args)``, with a clear error where the arguments do not fit its signature."""
     try:
         inspect.signature(function).bind(**args)
     except TypeError as error:
@@ -177,7 +177,7 @@ def call(function: Callable[..., Any], args: dict[str, Any], section: str, use: 
 
 
 def is_storable_dtype(dtype: torch.dtype) -> bool:
-    """Whether a safetensors file can hold a tensor of this type."""
+    """Check whether a safetensors file can hold a tensor of this type."""
     try:
         save({"": torch.empty(0, dtype=dtype)})
     except (KeyError, SafetensorError):
@@ -186,7 +186,7 @@ def is_storable_dtype(dtype: torch.dtype) -> bool:
 
 
 def refuse_extra_state(model: nn.Module) -> None:
-    """A checkpoint holds tensors and nothing else: anything else would have to be pickled."""
+    """Refuse a state with anything but tensors: a checkpoint would have to pickle it."""
     others = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
     if others:
         raise TrainingError(

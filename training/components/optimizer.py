@@ -23,7 +23,9 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
     arguments = {"lr": config.lr, "weight_decay": config.weight_decay, **config.own_arguments()}
     if declared.fused:
         arguments["fused"] = True
-    built: torch.optim.Optimizer = _imported(declared.torch_class)(_groups(config, model), **arguments)
+    built: torch.optim.Optimizer = _imported(declared.torch_class)(
+        _parameter_groups(config, model), **arguments
+    )
     return built
 
 
@@ -32,7 +34,7 @@ def _imported(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
+def _parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
     rest: dict[str, Any] = {"params": []}
     groups = [{"params": [], **_group_overrides(group)} for group in config.groups]
     for name, parameter in trainable(model):
@@ -53,7 +55,7 @@ def _group_overrides(group: ParameterGroupConfig) -> dict[str, Any]:
 
 
 def trainable(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names and parameters that the optimizer gets.
+    """List the names and parameters that the optimizer gets.
 
     Args:
         model: with parameters.

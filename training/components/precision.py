@@ -1,4 +1,4 @@
-"""Which numbers the model computes with: the one place that knows autocast, the scaler and their limits."""
+"""The precision that the model computes in: the one place that knows autocast, the scaler and their limits."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class MixedPrecision:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of parameters and inputs; the half types live under autocast only."""
+        """Type of parameters and inputs; the half types are used under autocast only."""
         return _FULL.get(self.name, torch.float32)
 
     @property
     def accelerate_name(self) -> Literal["no", "bf16", "fp16"]:
-        """What Accelerate is told. Its fp16 on a CPU silently computes in fp32, so that one is ours."""
+        """Accelerate's name for it. Its fp16 on a CPU silently computes in fp32, so that one is ours."""
         if self.name == "bf16":
             return "bf16"
         return "fp16" if self.name == "fp16" and self.device.type == "cuda" else "no"
@@ -40,7 +40,7 @@ class MixedPrecision:
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """``model`` in the right type, with autocast round its forward where Accelerate brings none."""
+        """Convert ``model`` to the right type, with autocast around its forward where Accelerate adds none."""
         model.to(self.device)
         if self.name == "fp64":
             model.double()  # ``to(dtype)`` would make a complex tensor real
@@ -49,8 +49,8 @@ class MixedPrecision:
         return model
 
 
-def choose(precision: Precision, device: torch.device) -> MixedPrecision:
-    """The numerics for ``precision``; ``auto`` is bf16 on GPUs that have it natively, else fp32.
+def choose_precision(precision: Precision, device: torch.device) -> MixedPrecision:
+    """Choose the numerics for ``precision``; ``auto`` is bf16 on GPUs that have it natively, else fp32.
 
     Raises:
         MachineError: the hardware has no such arithmetic.

@@ -6,9 +6,9 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .config_identity import EXTENDABLE_KEYS as EXTENDABLE_KEYS
-    from .config_identity import differences as differences
-    from .config_identity import flat as flat
-    from .config_identity import identity as identity
+    from .config_identity import describe_differences as describe_differences
+    from .config_identity import flatten_config as flatten_config
+    from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig

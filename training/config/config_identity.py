@@ -1,4 +1,4 @@
-"""Which settings say what run it is, which may be extended, and which are free. No torch here."""
+"""Which settings identify a run, which may be extended, and which are free to change. No torch here."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ MUTABLE_KEYS = (
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 
-def flat(config: RunConfig) -> dict[str, Any]:
-    """Every setting by its dotted path, as plain values."""
-    return dict(_leaves(config.model_dump(mode="json"), ""))
+def flatten_config(config: RunConfig) -> dict[str, Any]:
+    """List every setting by its dotted path, as plain values."""
+    return dict(_flatten(config.model_dump(mode="json"), ""))
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that stay the same for as long as the run lives."""
+def identity_settings(config: RunConfig) -> dict[str, Any]:
+    """Select the settings that stay the same for as long as the run lives."""
     later = {f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS}
     return {
         key: value
-        for key, value in flat(config).items()
+        for key, value in flatten_config(config).items()
         if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS)) and not (value is None and key in later)
     }
 
 
 def identity_sha256(config: RunConfig) -> str:
-    """A hash of ``identity``."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+    """Hash ``identity_settings``."""
+    return hashlib.sha256(json.dumps(identity_settings(config), sort_keys=True).encode()).hexdigest()
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One line for each key whose value is not the same."""
+def describe_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Write one line for each key whose values differ."""
     keys = sorted(before.keys() | now.keys())
     return [
         f"{key}: {before.get(key)} in the run, {now.get(key)} now"
@@ -51,11 +51,11 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _leaves(document: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+def _flatten(document: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for key, value in document.items():
         if isinstance(value, dict) and value:
-            found += _leaves(value, f"{prefix}{key}.")
+            found += _flatten(value, f"{prefix}{key}.")
         else:
             found.append((prefix + key, value))
     return found

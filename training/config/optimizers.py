@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A class of optimizers, and the keys that it has beside the common ``lr`` and ``weight_decay``."""
+    """An optimizer's class, and the keys that it has besides the common ``lr`` and ``weight_decay``."""
 
     torch_class: str
     """``package.module:Class``."""
@@ -41,12 +41,12 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 def optimizer_keys() -> tuple[str, ...]:
-    """The keys that some optimizers have and others have not."""
+    """List the keys that some optimizers have and others do not."""
     return tuple(dict.fromkeys(key for optimizer in OPTIMIZERS.values() for key in optimizer.keys))
 
 
 def unsupported_keys(name: str) -> tuple[str, ...]:
-    """Those of ``optimizer_keys`` that an optimizer does not have; none where there is no such optimizer."""
+    """List those of ``optimizer_keys`` that an optimizer does not have; none for an unknown name."""
     known = OPTIMIZERS.get(name)
     return tuple(key for key in optimizer_keys() if known and key not in known.keys)
 
@@ -98,6 +98,6 @@ class OptimizerConfig(BaseModel, frozen=True, extra="forbid"):
         return value
 
     def own_arguments(self) -> dict[str, Any]:
-        """The keys of this optimizer that are set, as arguments of its class."""
+        """Select the keys of this optimizer that are set, as arguments of its class."""
         values = {key: getattr(self, key) for key in OPTIMIZERS[self.use].keys}
         return {key: value for key, value in values.items() if value is not None}

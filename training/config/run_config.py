@@ -17,17 +17,17 @@ class ModelConfig(ConfigSection):
     """The ``model:`` section."""
 
     use: str = Field(default="mlp", min_length=1)
-    """``linear``, ``mlp``, ``cnn``, ``torchvision.NAME``, ``package.module:callable``, ``./file.py:name``."""
+    """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
     args: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = Field(default=None, min_length=1)
-    """Start from these instead of at random: a run, a checkpoint's folder or a ``.safetensors`` file."""
+    """Initial weights instead of random ones: a run, a checkpoint's folder or a ``.safetensors`` file."""
 
 
 class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
-    """``cross_entropy``, ``mse`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    """A loss of ``components/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -36,19 +36,19 @@ class ScheduleConfig(ConfigSection):
 
     use: Literal["constant", "cosine"] = "constant"
     min_lr: float = Field(default=0.0, ge=0)
-    """Where the cosine ends."""
+    """The learning rate at the end of the cosine."""
 
 
 class EmaConfig(ConfigSection):
     """``train.ema``: an exponential moving average of the parameters, which evaluation then uses."""
 
     decay: float = Field(default=0.999, gt=0, lt=1)
-    """Kept of the average at each update; less in the first updates, which would remember the random start."""
+    """The share of the average that an update keeps; less in the first updates, to forget the random start."""
     every_steps: int = Field(default=1, gt=0)
 
 
 class MonitorConfig(ConfigSection):
-    """What a decision looks at: a metric of the validation, and which way is better."""
+    """The metric of the validation that a decision is based on, and which way is better."""
 
     monitor: str = Field(default="val/loss", min_length=1)
     """A metric as the record names it, such as ``val/accuracy``."""
@@ -61,7 +61,7 @@ class EarlyStopConfig(MonitorConfig):
 
     patience: int = Field(default=3, gt=0)
     min_delta: float = Field(default=0.0, ge=0)
-    """What counts as an improvement must be more than this."""
+    """A smaller improvement does not count."""
 
 
 class TrainConfig(ConfigSection):
@@ -71,7 +71,7 @@ class TrainConfig(ConfigSection):
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Precision = "auto"
     deterministic: bool = False
-    """Ask torch for deterministic kernels, and fail where there is none."""
+    """Use deterministic kernels only, and fail where torch has none."""
     max_steps: int | None = Field(default=None, gt=0)
     """End after this many steps, even in the middle of an epoch."""
     ema: EmaConfig | None = None
@@ -90,18 +90,18 @@ class CheckpointConfig(MonitorConfig):
     every_epochs: int | None = Field(default=1, gt=0)
     every_steps: int | None = Field(default=None, gt=0)
     every_minutes: float | None = Field(default=None, gt=0)
-    """Of the wall clock; at the next step after them."""
+    """Of wall-clock time; written at the next step after them."""
     keep_last: int | None = Field(default=3, gt=0)
-    """The newest that are kept; unset keeps all."""
+    """How many of the newest to keep; unset keeps all."""
     keep_best: int = Field(default=1, ge=0)
-    """Beside them, the best by ``monitor``, each written at the epoch's end that made it one of the best."""
+    """How many of the best by ``monitor`` to keep besides; each is written at the end of its epoch."""
 
 
 class WandbConfig(ConfigSection):
     """The ``wandb:`` section."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` is online for people who are logged in, else offline. Nobody is ever asked."""
+    """``auto`` is online for users who are logged in, else offline; it never prompts."""
     project: str = Field(default="lockstep", min_length=1)
     entity: str | None = None
 
@@ -113,7 +113,7 @@ class RunConfig(ConfigSection):
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     metrics: tuple[str, ...] | None = None
-    """Names or callables ``(output, target) -> (sum, count)``; unset: ``accuracy`` for ``cross_entropy``."""
+    """Of ``components/metrics.py``, or callables ``(output, target) -> (sum, count)``; unset: those of the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

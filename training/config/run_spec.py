@@ -1,4 +1,4 @@
-"""``spec.json``: everything that a rank needs to know, whoever starts it."""
+"""``spec.json``: everything that a rank needs to know, however it is started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunSpec:
     """What the model starts from; of names that are in several files, the last file's."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             "schema_version": SCHEMA_VERSION,
             "run": self.run,
@@ -56,7 +56,7 @@ class RunSpec:
 
 
 def read_spec(path: Path) -> RunSpec:
-    """The spec in ``path``.
+    """Read the spec in ``path``.
 
     Raises:
         UsageError: there is no such file.

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from ...data.common import DamagedError
-from ..components import batch_norm as batchnorm
-from ..components import batch_size_of, count, total
+from ..components import batch_norm, batch_size_of, sum_loss, sum_metric
 from ..session import Session
 
 
 def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
-    """``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
+    """Compute ``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
 
     Collective: every rank calls it. The model is left in the mode it was in.
 
@@ -32,8 +31,8 @@ def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> d
         return {}
     was_training = session.model.training
     session.model.eval()
-    with batchnorm.averaged(session.model, session.group), torch.inference_mode():
-        sums, abandoned = _sums(session, abandon)
+    with batch_norm.averaged(session.model, session.group), torch.inference_mode():
+        sums, abandoned = _rank_sums(session, abandon)
     session.model.train(was_training)
     *values, gone = session.group.sum(torch.cat([sums, sums.new_tensor([abandoned])])).tolist()
     if gone:
@@ -48,8 +47,8 @@ def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> d
     return {**dict(zip(names, means, strict=True)), "val/count": int(values[0])}
 
 
-def _sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
-    """[samples, loss sum, loss weight, then sum and count of each metric] of this rank, float64.
+def _rank_sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
+    """Return [samples, loss sum, loss weight, then sum and count of each metric] of this rank, in float64.
 
     And whether it was abandoned before the end.
     """
@@ -73,10 +72,10 @@ def _sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, 
 def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
     output = session.model(x)
     samples = batch_size_of(y)
-    summed, weight = total(session.loss(output, y), samples)
+    summed, weight = sum_loss(session.loss(output, y), samples)
     row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
     for name, metric in session.metrics.items():
-        row += count(metric(output, y), name)
+        row += sum_metric(metric(output, y), name)
     return [value.to(session.group.device) for value in row]
 
 

@@ -24,7 +24,7 @@ class Reading:
 
     @property
     def mean(self) -> float:
-        """Loss per sample."""
+        """Return the loss per sample."""
         return self.loss / self.weight if self.weight else math.nan
 
 
@@ -55,7 +55,7 @@ class LossMeter:
         self._pending: _Pending | None = None
 
     def add(self, step: int, loss: torch.Tensor, weight: torch.Tensor | None, samples: int) -> Reading | None:
-        """Note a step's loss sum on this rank; ``step`` counts the steps done. Now and then returns a reading."""
+        """Add a step's loss sum on this rank; ``step`` counts the steps done. Return a reading at times."""
         self._losses.append(loss)
         if weight is None:
             self._samples += samples
@@ -64,17 +64,17 @@ class LossMeter:
         return self._flush(step) if len(self._losses) >= self._every else None
 
     def close(self, step: int) -> list[Reading]:
-        """Everything that has not been read yet."""
+        """Return everything that has not been read yet."""
         readings = [self._flush(step)] if self._losses else []
         readings.append(self._read())
         return [reading for reading in readings if reading is not None]
 
     def read_pending(self) -> Reading | None:
-        """The interval whose sum is under way, read now: a checkpoint must not lose it."""
+        """Read the interval whose sum is under way: a checkpoint must not lose it."""
         return self._read()
 
     def state(self, step: int) -> dict[str, Any]:
-        """The steps of the interval that is not full yet, of every rank, as plain values. Collective.
+        """Return the steps of the interval that is not full yet, of every rank, as plain values. Collective.
 
         With them a resumed run adds up the same numbers in the same order, wherever the checkpoint was taken.
 
@@ -100,7 +100,7 @@ class LossMeter:
         return {"dtype": str(values[0].dtype).removeprefix("torch."), "rows": rows}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``; on another number of ranks, rank 0 takes over what all of them had."""
+        """Continue from ``state``; on another number of ranks, rank 0 takes over what all of them had."""
         self._losses = self._own(state["losses"])
         self._weights = self._own(state["weights"])
         counts: list[int] = state["samples"]
@@ -134,7 +134,7 @@ class LossMeter:
         return reading
 
     def _copy_to_host(self, started: _Pending) -> None:
-        """On the stream, behind the sum: reading it later waits for nothing that is queued after it."""
+        """Copy on the stream, behind the sum: reading it later waits for nothing that is queued after it."""
         if started.handle is not None:
             started.handle.wait()
         started.host = torch.empty(2, dtype=torch.float64, pin_memory=True)
@@ -152,11 +152,11 @@ class LossMeter:
             pending.handle.wait()
         loss, weight = (pending.values if pending.host is None else pending.host).tolist()
         if not math.isfinite(loss):
-            self._refuse(pending)
+            self._raise_non_finite(pending)
         return Reading(pending.last, loss, weight)
 
-    def _refuse(self, pending: _Pending) -> None:
-        """All ranks see the same sum, so all of them come here and may ask which step was first."""
+    def _raise_non_finite(self, pending: _Pending) -> None:
+        """Raise for the first step that is not finite; all ranks see the same sum, so that all of them are here."""
         bad = (~pending.parts.isfinite()).nonzero()
         first = pending.first + int(bad[0]) if len(bad) else pending.last + 1
         raise _non_finite_error(int(self._group.minimum(pending.values.new_tensor(first))) - 1)

@@ -20,11 +20,10 @@ from ..checkpoint import (
     describe,
     model_tensors,
     optimizer_tensors,
+    rank_buffers,
     tensors_sha256,
 )
-from ..checkpoint import rank_buffers as buffers
-from ..components import batch_norm as batchnorm
-from ..components import refuse_unmeasured
+from ..components import batch_norm, refuse_unmeasured
 from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
@@ -41,7 +40,7 @@ class TrainLoop:
         folder: the run folder.
         events: rank 0's record.
         resumed: what a checkpoint brought, whose tensors are in place already.
-        fence: asked before a checkpoint is committed.
+        fence: checked before a checkpoint is committed.
         control: says how far this rank may go.
     """
 
@@ -61,12 +60,12 @@ class TrainLoop:
         self._events = events
         self._resumed = resumed
         self._control = control or RankControl(None, 0)
-        self._randomness = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
+        self._step_seeder = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
         account = resumed.account if resumed else Account()
-        self._ledger = SampleAudit(account, session.batches, self._config.train.seed, session.group)
+        self._sample_audit = SampleAudit(account, session.batches, self._config.train.seed, session.group)
         self.progress = resumed.progress if resumed else Progress()
-        self._settled = self.progress.epoch_step
-        self._written = self.progress.step if resumed and not self.progress.pending else None
+        self._audited_step = self.progress.epoch_step
+        self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         if resumed:
@@ -77,21 +76,21 @@ class TrainLoop:
         )
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; the result's values as ``launch train --json`` prints them."""
+        """Train to the end; return the result's values as ``launch train --json`` prints them."""
         started = time.monotonic()
-        self._start()
+        self._begin_run()
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while not self._stopped and not self._is_over():
             self._run_epoch()
         self._control.enter("ending")
-        if self._has_lost_patience():
+        if self._is_stopped_early():
             self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
         self._save_checkpoint()
         self._writer.finish()
         return self._result(time.monotonic() - started)
 
-    def _start(self) -> None:
+    def _begin_run(self) -> None:
         self._check_settings()
         if self._session.group.rank == 0:
             self._writer.open(self.progress.step if self._resumed else -1)
@@ -104,33 +103,35 @@ class TrainLoop:
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused,
-            depends_on_world=batchnorm.depends_on_world(self._session.model),
+            depends_on_world=batch_norm.world_size_dependent_layers(self._session.model),
             step=self.progress.step,
             notes=self._resumed.notes if self._resumed else [],
         )
 
     def _check_settings(self) -> None:
-        """What is never measured can neither end a run nor rank its checkpoints; nor is a clock read in a rank."""
+        """Refuse metrics that are never measured, and intervals of a clock that no supervisor reads for all ranks."""
         if self._config.checkpoint.every_minutes and not self._control.supervised:
             raise UsageError(
-                "checkpoint.every_minutes: nobody is there whose clock all ranks could go by",
+                "checkpoint.every_minutes: there is no supervisor whose clock all ranks could follow",
                 "start it with `launch train`, or use checkpoint.every_steps",
             )
         validated = self._session.val_feed is not None
         measured = ["val/loss", *(f"val/{name}" for name in self._session.metrics)] if validated else []
         names = ["train/loss", *measured]
-        asked = self._config.checkpoint
+        checkpoint_config = self._config.checkpoint
         if self._config.train.early_stop is not None:
             refuse_unmeasured(self._config.train.early_stop, "train.early_stop", names)
-        if asked.monitor != CheckpointConfig().monitor or (validated and asked.keep_best):
-            refuse_unmeasured(asked, "checkpoint", names)
+        if checkpoint_config.monitor != CheckpointConfig().monitor or (
+            validated and checkpoint_config.keep_best
+        ):
+            refuse_unmeasured(checkpoint_config, "checkpoint", names)
 
     def _is_over(self) -> bool:
         progress = self.progress
         trained = progress.step >= self._training.steps and not progress.pending
-        return trained or self._has_lost_patience()
+        return trained or self._is_stopped_early()
 
-    def _has_lost_patience(self) -> bool:
+    def _is_stopped_early(self) -> bool:
         return self.progress.patience.is_over(self._config.train.early_stop)
 
     def _run_epoch(self) -> None:
@@ -165,61 +166,61 @@ class TrainLoop:
         self._finish_epoch()
 
     def _evaluate(self) -> dict[str, float] | None:
-        """With the average of the weights, where there is one; None where a stop came in between."""
+        """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before = self._control.enter("evaluation")
         with self._training.ema.applied():
-            measured = evaluate(self._session, self._is_abandoned)
+            measured = evaluate(self._session, self._should_abandon_evaluation)
         self._control.enter(before)
         return measured
 
-    def _is_abandoned(self) -> bool:
-        """Between two batches of an evaluation, which is a sign of life."""
+    def _should_abandon_evaluation(self) -> bool:
+        """Say between two batches of an evaluation whether a stop was requested; this is a sign of life, too."""
         self._control.touch()
         return self._control.stopping
 
     def _finish_epoch(self) -> None:
-        """An epoch that was trained to its last step is over; one cut short by ``max_steps`` is not."""
-        progress, asked = self.progress, self._config.checkpoint
+        """Finish an epoch that was trained to its last step; one cut short by ``max_steps`` is not finished."""
+        progress, checkpoint_config = self.progress, self._config.checkpoint
         if progress.epoch_step < self._session.batches.steps:
             return
         progress.epoch += 1
-        progress.epoch_step = self._settled = 0
+        progress.epoch_step = self._audited_step = 0
         progress.loss = progress.weight = 0.0
-        is_best = progress.ranking.update(asked, progress.step, progress.metrics)
+        is_best = progress.ranking.update(checkpoint_config, progress.step, progress.metrics)
         if early := self._config.train.early_stop:
             progress.patience.update(early, progress.metrics)
-        by_epoch = asked.every_epochs and progress.epoch % asked.every_epochs == 0
-        by_step = asked.every_steps and progress.step % asked.every_steps == 0
+        by_epoch = checkpoint_config.every_epochs and progress.epoch % checkpoint_config.every_epochs == 0
+        by_step = checkpoint_config.every_steps and progress.step % checkpoint_config.every_steps == 0
         if by_epoch or by_step or is_best:
             self._save_checkpoint()
 
     def _train_epoch(self) -> None:
-        """The steps of the epoch that are left, up to the run's last one or to where it stops."""
+        """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
         progress, session, meter = self.progress, self._session, self._meter
         session.model.train()
         for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
-            if not self._may_go_on():
+            if not self._may_start_step():
                 self._stopped = True
                 return
             size = session.batches.size(progress.epoch_step)
             samples = 0 if fetched.work.stand_in else fetched.indices.size
-            self._randomness.reseed(progress.step)
+            self._step_seeder.reseed(progress.step)
             self._training.schedule.set(progress.step)
             loss, weight = self._training.stepper.run(fetched, size, samples)
-            self._ledger.record(progress.epoch_step, progress.step, fetched)
+            self._sample_audit.record(progress.epoch_step, progress.step, fetched)
             progress.step += 1
             progress.epoch_step += 1
             self._training.ema.update(progress.step)
             if reading := meter.add(progress.step, loss, weight, samples):
-                self._count(reading)
+                self._log_reading(reading)
             if progress.step == self._training.steps:
                 break
         for reading in meter.close(progress.step):
-            self._count(reading)
-        self._settle()
+            self._log_reading(reading)
+        self._audit_samples()
 
-    def _may_go_on(self) -> bool:
-        """Between two steps: whether the next one may start; before it, the checkpoint that is due."""
+    def _may_start_step(self) -> bool:
+        """Write the checkpoint that is due; say whether the next step may start."""
         step, every = self.progress.step, self._config.checkpoint.every_steps
         if not self._control.may_start(step):
             return False
@@ -227,7 +228,7 @@ class TrainLoop:
             self._save_checkpoint()
         return True
 
-    def _count(self, reading: Reading) -> None:
+    def _log_reading(self, reading: Reading) -> None:
         self.progress.loss += reading.loss
         self.progress.weight += reading.weight
         rate = self._training.optimizer.param_groups[0]["lr"]
@@ -235,36 +236,36 @@ class TrainLoop:
             "step", epoch=self.progress.epoch, step=reading.step, **{"train/loss": reading.mean, "lr": rate}
         )
 
-    def _settle(self) -> None:
-        if self.progress.epoch_step > self._settled:
-            self._ledger.settle(self.progress.epoch, self._settled, self.progress.epoch_step)
-            self._settled = self.progress.epoch_step
+    def _audit_samples(self) -> None:
+        if self.progress.epoch_step > self._audited_step:
+            self._sample_audit.settle(self.progress.epoch, self._audited_step, self.progress.epoch_step)
+            self._audited_step = self.progress.epoch_step
 
     def _save_checkpoint(self) -> None:
-        """Collective: every rank brings its account and its batch norm statistics; rank 0 writes."""
+        """Gather each rank's account and batch norm statistics, a collective, and have rank 0 write them."""
         progress, session = self.progress, self._session
-        if self._written == progress.step:
+        if self._last_checkpoint_step == progress.step:
             return
         before = self._control.enter("checkpoint")
-        self._written = progress.step
+        self._last_checkpoint_step = progress.step
         if reading := self._meter.read_pending():
-            self._count(reading)
-        self._settle()
+            self._log_reading(reading)
+        self._audit_samples()
         meter = self._meter.state(progress.step)
         self._refuse_non_finite()
-        rank_buffers = buffers.gathered(session.model, session.group)
-        with batchnorm.averaged(session.model, session.group):
+        gathered_buffers = rank_buffers.gathered(session.model, session.group)
+        with batch_norm.averaged(session.model, session.group):
             if session.group.rank == 0:
-                state = describe(self._training, progress, self._ledger.account, meter)
+                state = describe(self._training, progress, self._sample_audit.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 snapshot = CheckpointContents(
-                    model, optimizer, state, rank_buffers, self._training.ema.tensors()
+                    model, optimizer, state, gathered_buffers, self._training.ema.tensors()
                 )
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
 
     def _refuse_non_finite(self) -> None:
-        """A finite loss can have a gradient that is not: no later loss would tell of the last step's.
+        """Refuse weights that are not finite: a finite loss can have such a gradient, and no later loss shows it.
 
         The weights are the same on every rank, and so is the decision.
         """
@@ -275,8 +276,8 @@ class TrainLoop:
             )
 
     def _result(self, seconds: float) -> dict[str, Any]:
-        account, session = self._ledger.account, self._session
-        with batchnorm.averaged(session.model, session.group):
+        account, session = self._sample_audit.account, self._session
+        with batch_norm.averaged(session.model, session.group):
             model = model_tensors(self._training)
             hashes = {
                 "weights_sha256": tensors_sha256(model),
@@ -284,7 +285,7 @@ class TrainLoop:
             }
         return {
             **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
-            "stopped_early": self._has_lost_patience(),
+            "stopped_early": self._is_stopped_early(),
             "epochs": self.progress.epoch,
             "steps": self.progress.step,
             "samples": sum(account.ranks),
@@ -302,7 +303,7 @@ class TrainLoop:
 
 
 def _first_non_finite(tensors: Tensors) -> str | None:
-    """The first tensor with a value that is no finite number.
+    """Return the name of the first tensor with a value that is not finite.
 
     By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.
     """

@@ -66,12 +66,12 @@ class RankControl:
 
     @classmethod
     def from_environment(cls, local_rank: int) -> Self:
-        """The page that ``LOCKSTEP_CONTROL`` names; none where the supervisor is somebody else's."""
+        """Open the page that ``LOCKSTEP_CONTROL`` names; none where the supervisor is not ours."""
         path = os.environ.get("LOCKSTEP_CONTROL")
         return cls(ControlPage(Path(path), local_rank + 1) if path else None, local_rank)
 
     def may_start(self, step: int) -> bool:
-        """Report ``step`` steps as done, and whether the next one may start; waits for the supervisor's word."""
+        """Report ``step`` steps as done, wait for the supervisor, and return whether the next step may start."""
         words, own = self._words, self._own
         words[own + _STEP] = step
         words[own + _TIME] = time.monotonic_ns()
@@ -89,7 +89,7 @@ class RankControl:
         return True
 
     def begin(self, step: int) -> None:
-        """Say how far a run is that is about to go on: its first step is known by that."""
+        """Report the step that a run starts or resumes at: its first step is known by that."""
         self._words[self._own + _STEP] = step
         self.touch()
 
@@ -98,16 +98,16 @@ class RankControl:
         self._words[self._own + _TIME] = time.monotonic_ns()
 
     def is_checkpoint_due(self, step: int) -> bool:
-        """Whether one is asked for at ``step``; asked after ``may_start``, all ranks get the same answer."""
+        """Say whether one is requested at ``step``; called after ``may_start``, all ranks get the same answer."""
         return bool(step) and self._words[_CHECKPOINT_AT] == step
 
     @property
     def stopping(self) -> bool:
-        """Whether the horizon is final; ranks may learn it at different times, so alone it decides nothing."""
+        """Say whether the horizon is final; ranks may learn it at different times, so alone it decides nothing."""
         return bool(self._words[_FINAL])
 
     def enter(self, phase: str) -> str:
-        """Say what this rank is doing from now on; the phase before."""
+        """Report what this rank is doing from now on; return the phase before."""
         before = PHASES[self._words[self._own + _PHASE]]
         self._words[self._own + _PHASE] = PHASES.index(phase)
         self._words[self._own + _TIME] = time.monotonic_ns()
@@ -131,42 +131,42 @@ class Horizon:
         self._rate = 0.0
 
     def progress(self, rank: int) -> tuple[int, str, float]:
-        """(steps done, phase, seconds since its last word) of a local rank."""
+        """Return (steps done, phase, seconds since its last sign of life) of a local rank."""
         at = _FIRST_RANK + _RANK_WORDS * rank
         silent = (time.monotonic_ns() - self._words[at + _TIME]) / 1e9
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], silent
 
     def take(self, horizon: int, checkpoint_at: int, *, final: bool) -> None:
-        """Be what another node's horizon is: the checkpoint first, so that no rank passes it unknowing."""
+        """Copy another node's horizon: the checkpoint first, so that no rank passes it unaware."""
         self._words[_CHECKPOINT_AT] = checkpoint_at
         self._words[_HORIZON] = horizon
         self._words[_FINAL] = int(final)
 
     def words(self) -> tuple[int, int, bool]:
-        """(horizon, step of the checkpoint that was asked for, whether it is final), for ``take``."""
+        """Return (horizon, step of the requested checkpoint, whether the horizon is final), for ``take``."""
         return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping
 
     def note(self, rank: int, steps: int, phase: int, stamp: int) -> None:
-        """Another node's rank has come so far."""
+        """Record the progress of another node's rank."""
         at = _FIRST_RANK + _RANK_WORDS * rank
         self._words[at + _STEP], self._words[at + _PHASE], self._words[at + _TIME] = steps, phase, stamp
 
     def said(self, rank: int) -> tuple[int, str, int]:
-        """(steps done, phase, stamp of its last word) of a local rank."""
+        """Return (steps done, phase, time stamp of its last sign of life) of a local rank."""
         at = _FIRST_RANK + _RANK_WORDS * rank
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], int(self._words[at + _TIME])
 
     def steps(self) -> list[int]:
-        """Steps done by each local rank, from the run's start."""
+        """Return the steps done by each local rank, from the run's start."""
         return [self.progress(rank)[0] for rank in range(self._page.ranks)]
 
     @property
     def value(self) -> int:
-        """The step that no rank may start."""
+        """Return the step that no rank may start."""
         return int(self._words[_HORIZON])
 
     def extend(self) -> None:
-        """Let the ranks go on; called now and then, never after ``stop``."""
+        """Let the ranks continue; called now and then, never after ``stop``."""
         if self._words[_FINAL]:
             return
         done = max(self.steps(), default=0)
@@ -180,7 +180,7 @@ class Horizon:
             self._words[_HORIZON] = step
 
     def _measure(self, done: int) -> None:
-        """Steps per second, of late."""
+        """Measure the recent steps per second."""
         now = time.monotonic()
         if self._last is None or done < self._last[1]:
             self._last = now, done
@@ -189,13 +189,13 @@ class Horizon:
             self._last = now, done
 
     def stop(self) -> int:
-        """Make the present horizon the end; the step that every rank will stop at, unless it is done before."""
+        """Make the present horizon the end; return the step that every rank will stop at, unless it is done before."""
         self._words[_FINAL] = 1
         return self.value
 
     @property
     def stopping(self) -> bool:
-        """Whether ``stop`` was called."""
+        """Say whether ``stop`` was called."""
         return bool(self._words[_FINAL])
 
     def request_checkpoint(self) -> int:

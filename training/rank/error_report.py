@@ -1,4 +1,4 @@
-"""How a rank tells of the error that ended it: ``error-R.json`` in the attempt's folder."""
+"""A rank's report of the error that ended it: ``error-R.json`` in the attempt's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...data.common import (
     MemoryLimitError,
     RankLostError,
     TrainingError,
-    full_disk,
+    disk_full_error,
     user_location,
     write_json,
 )
@@ -26,7 +26,7 @@ from ...data.common import (
 def reported(
     work: Callable[[], int], attempt: Path, rank: int, after: Callable[[], None] | None = None
 ) -> int:
-    """The exit status of a rank's work, whose error is written down before anything else can happen.
+    """Run a rank's work and return its exit status; its error is written down before anything else can happen.
 
     Args:
         work: gives its own status.
@@ -48,12 +48,12 @@ def reported(
 
 
 def _reset_sigchld() -> None:
-    """The end of a loader's worker raises in torch's handler, wherever this process is: even in a report of it."""
+    """Remove torch's handler: it raises when a loader worker ends, wherever this process is, even in a report."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def report(error: BaseException, attempt: Path, rank: int) -> int:
-    """Write it down; the exit status that it asks for."""
+    """Write an error down; return its exit status."""
     failure = known(error)
     write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank), durable=True)
     traceback.print_exception(error)
@@ -61,7 +61,7 @@ def report(error: BaseException, attempt: Path, rank: int) -> int:
 
 
 def known(error: BaseException) -> LockstepError:
-    """The error as one of ours: what is not ours came out of the training code."""
+    """Return the error as one of ours: what is not ours came out of the training code."""
     if isinstance(error, LockstepError):
         return error
     if isinstance(error, SystemExit):
@@ -71,7 +71,7 @@ def known(error: BaseException) -> LockstepError:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         hint = "set data.max_micro_batch: the global batch and the result stay the same"
         return MemoryLimitError(f"out of memory: {error}", hint)
-    full = full_disk(error) if isinstance(error, OSError) else None
+    full = disk_full_error(error) if isinstance(error, OSError) else None
     return full or TrainingError(f"{type(error).__name__}: {error}", "")
 
 

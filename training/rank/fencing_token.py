@@ -15,7 +15,7 @@ class FencingToken:
 
     Args:
         folder: the run folder.
-        token: this attempt's; None where nobody fences, as under plain torchrun.
+        token: this attempt's; None without fencing, as under plain torchrun.
     """
 
     def __init__(self, folder: Path, token: str | None) -> None:
@@ -23,7 +23,7 @@ class FencingToken:
         self._token = token
 
     def check(self) -> None:
-        """Go on only as the run's owner.
+        """Check that this attempt still owns the run.
 
         Raises:
             RankLostError: another attempt has taken the run over.
@@ -34,11 +34,11 @@ class FencingToken:
         if owner != self._token:
             raise RankLostError(
                 f"this attempt ({self._token}) was given up: {owner} has taken the run over",
-                "nothing was written; the run goes on there",
+                "nothing was written; the run continues there",
             )
 
 
 def take_ownership(folder: Path, token: str) -> None:
-    """Make ``token`` the run's owner; whole, so that a reader sees the old one or the new one."""
+    """Make ``token`` the run's owner, in one step: a reader sees the old one or the new one."""
     with atomic_replacement(folder / _NAME, folder / f".{_NAME}.{os.getpid()}") as temporary:
         temporary.write_text(token + "\n", encoding="utf-8")

@@ -34,13 +34,13 @@ class Group:
         return dist.all_reduce(values, async_op=True) if self.world_size > 1 else None
 
     def minimum(self, values: torch.Tensor) -> torch.Tensor:
-        """The minimum of ``values`` over the ranks, in place."""
+        """Take the minimum of ``values`` over the ranks, in place."""
         if self.world_size > 1:
             dist.all_reduce(values, op=dist.ReduceOp.MIN)
         return values
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
-        """``values`` of every rank, stacked: [world_size, *values.shape]."""
+        """Gather ``values`` of every rank, stacked: [world_size, *values.shape]."""
         if self.world_size == 1:
             return values.unsqueeze(0)
         parts = [torch.empty_like(values) for _ in range(self.world_size)]

@@ -18,18 +18,18 @@ from ...data.sources import open_split
 from ..components import (
     Ema,
     LRSchedule,
+    batch_norm,
     build_loss,
     build_metrics,
     build_model,
     build_optimizer,
-    choose,
-    count,
+    choose_precision,
     materialise_expanded_buffers,
     needs_classes,
     refuse_extra_state,
+    sum_metric,
     trainable,
 )
-from ..components import batch_norm as batchnorm
 from ..config import RunSpec
 from ..rank import Group
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
@@ -50,7 +50,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
-    numerics = choose(config.train.precision, group.device)
+    numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
     materialise_expanded_buffers(model)
@@ -72,7 +72,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
             workers=config.data.workers if training or which == "val" else 0,
             classes=classes,
             seed=config.train.seed,
-            ahead=spare,
+            prefetch=spare,
             augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
 
@@ -92,7 +92,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config, session.group
-    batchnorm.refuse_single_sample_batches(
+    batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     session.model.train()
@@ -118,7 +118,7 @@ def build_training(session: Session) -> Training:
 
 
 def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
-    """Run one sample through model and loss; the names of parameters that get no gradient.
+    """Run one sample through model and loss; return the names of parameters that get no gradient.
 
     Raises:
         TrainingError: the model's output does not fit the loss or the targets.
@@ -132,7 +132,7 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
         _check_classes(session, output)
         warm_up_ddp(session.model, session.loss, x, y)
         for name, metric in session.metrics.items():
-            count(metric(output, y), name)
+            sum_metric(metric(output, y), name)
     except LockstepError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
@@ -148,7 +148,7 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
 
 
 def _choose_threads(session: Session, flops: float) -> None:
-    """One thread where a step is too small to be shared; a function of model and shares, so bits stay bits.
+    """Use one thread where a step is too small to share; model and batch shares decide, so that bits stay equal.
 
     Measured on two cores: a step of 39 MFLOP took 0.68 ms on one thread and 1.45 ms on two; of 312 MFLOP,
     3.1 ms and 2.7 ms.
@@ -164,7 +164,7 @@ def _choose_threads(session: Session, flops: float) -> None:
 
 
 def _check_classes(session: Session, output: Any) -> None:
-    """One score for each class; where the data set cannot tell its classes, the model does."""
+    """Check that there is one score per class; where the data set does not know its classes, the model does."""
     loss = session.spec.config.loss
     if not needs_classes(loss):
         return
@@ -203,10 +203,10 @@ def wrap_for_evaluation(session: Session) -> None:
 
 
 def _wrap_with_accelerate(session: Session, *, unused: bool, evaluation: bool = False) -> nn.Module:
-    """Mixed precision and DDP, both by Accelerate, which adopts the process group that is already there."""
+    """Wrap the model in mixed precision and DDP by Accelerate, which adopts the process group that is already there."""
     threads = torch.get_num_threads()
     handler = DistributedDataParallelKwargs(
-        broadcast_buffers=False,  # buffers stay each rank's own; see batchnorm.py
+        broadcast_buffers=False,  # buffers stay each rank's own; see batch_norm.py
         gradient_as_bucket_view=True,
         find_unused_parameters=unused,
     )

@@ -18,7 +18,7 @@ FIRST_BATCH_SAMPLES = 2
 
 
 def first_batch(session: Session) -> tuple[Any, Any]:
-    """The first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
+    """Return the first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
     n = session.batches.n
     whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, FIRST_BATCH_SAMPLES))
     indices = np.resize(whole, FIRST_BATCH_SAMPLES)
@@ -26,7 +26,7 @@ def first_batch(session: Session) -> tuple[Any, Any]:
 
 
 def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -> None:
-    """Have a model make what it makes in its first forward pass, as lazy layers do, so that it can take ``saved``.
+    """Have a model create what it creates in its first forward pass, as lazy layers do, so that it can take ``saved``.
 
     A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.
     """

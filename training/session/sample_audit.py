@@ -1,4 +1,4 @@
-"""The account of what was trained on, checked against the plan at every epoch's end and checkpoint."""
+"""An account of what was trained on, checked against the plan at every epoch's end and checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from ...data.common import DamagedError
 from ...data.loading import StepBatch
-from ...data.order import EpochBatches, chain, consumed, from_limbs, planned_digest_share, to_limbs
+from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
 from ..rank import Group
 
 _HASH_EVERY_STEPS = (
@@ -76,7 +76,7 @@ class SampleAudit:
         self._digest = self._samples = 0
 
     def _plan(self, epoch: int, first: int, last: int) -> int:
-        """This rank's share of computing what must have been consumed."""
+        """Compute this rank's share of what must have been consumed."""
         batches, group = self._batches, self._group
         span = batches.span(first)[0], batches.span(last - 1)[1]
         return planned_digest_share(
@@ -84,7 +84,7 @@ class SampleAudit:
         )
 
     def _together(self, plan: int) -> list[int]:
-        """Limbs of what was consumed and of what was planned, and the samples of each rank, over all ranks."""
+        """Sum over the ranks the limbs of what was consumed and of what was planned, and gather their samples."""
         mine = torch.zeros(8 + self._group.world_size, dtype=torch.int64)
         mine[:8] = torch.tensor(to_limbs(self._digest) + to_limbs(plan))
         mine[8 + self._group.rank] = self._samples
@@ -92,11 +92,11 @@ class SampleAudit:
         return values
 
     def _hash(self) -> None:
-        """Take what is pending into the chain and the digest."""
+        """Add what is pending to the chain and the digest."""
         pending, self._pending = self._pending, []
         for _, run_step, fetched in pending:
             if fetched.work.whole is not None:
-                self._chain = chain(self._chain, run_step, fetched.work.whole)
+                self._chain = chain_order_hash(self._chain, run_step, fetched.work.whole)
         trained = [(step, fetched) for step, _, fetched in pending if not fetched.work.stand_in]
         if not trained:
             return

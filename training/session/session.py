@@ -11,8 +11,7 @@ from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision
-from ..components import batch_norm as batchnorm
+from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision, batch_norm
 from ..config import RunSpec
 from ..rank import Group
 from .train_step import TrainStep
@@ -38,7 +37,7 @@ class Session:
     val_feed: Feed | None
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
-        """This rank's work in the steps of an epoch from step ``first`` on."""
+        """Yield this rank's work in the steps of an epoch from step ``first`` on."""
         order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
@@ -55,17 +54,17 @@ class Session:
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
-        """This rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
+        """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
         return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
 
     @property
     def dummy_batch_size(self) -> int:
-        """One sample; under batch norm the same one twice, as one alone has no variance."""
-        return 2 if batchnorm.has_batch_norm(self.model) else 1
+        """Return one sample, or under batch norm two, as one alone has no variance."""
+        return 2 if batch_norm.has_batch_norm(self.model) else 1
 
     def val_work(self) -> Iterator[Work]:
-        """This rank's part of the validation set, in order, without padding."""
+        """Yield this rank's part of the validation set, in order, without padding."""
         facts = self.spec.facts.val
         begin, end = shard(0, facts.length if facts else 0, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)

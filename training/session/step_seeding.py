@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...data.order import START, extend_key, mix, seed_global_generators
+from ...data.order import INITIAL_STATE, extend_key, mix, seed_global_generators
 
 
 class StepSeeder:
@@ -17,7 +17,7 @@ class StepSeeder:
     """
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
-        self._state = extend_key(extend_key(START, seed), rank)
+        self._state = extend_key(extend_key(INITIAL_STATE, seed), rank)
         self._generators = [torch.default_generator]
         if device.type == "cuda":
             self._generators.append(torch.cuda.default_generators[device.index])
@@ -30,7 +30,7 @@ class StepSeeder:
 
 
 def seed_initialisation(seed: int) -> None:
-    """The same start for every rank: initial weights, and whatever user code draws while it is built."""
+    """Seed every rank alike: initial weights, and whatever user code draws while it is built."""
     seed_global_generators(mix(seed))
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(mix(seed))

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from ...data.loading import StepBatch
-from ..components import Loss, batch_size_of, materialise_expanded_buffers, total
+from ..components import Loss, batch_size_of, materialise_expanded_buffers, sum_loss
 from ..rank import Group
 
 
@@ -21,7 +21,7 @@ class TrainStep:
 
     Args:
         model: as wrapped for training.
-        loss: by the contract of ``losses.total``.
+        loss: by the contract of ``sum_loss``.
         optimizer: over the model's parameters.
         group: the ranks.
         scaler: for fp16 only.
@@ -70,17 +70,17 @@ class TrainStep:
     def _backward(
         self, x: Any, y: Any, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        summed, weight = total(self._loss(self._model(x), y), batch_size_of(y))
+        """Run forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
+        summed, weight = sum_loss(self._loss(self._model(x), y), batch_size_of(y))
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
-        root.backward(self._seed(scale, root))
+        root.backward(self._gradient_seed(scale, root))
         if zero:
             return summed.detach() * 0, None if weight is None else weight * 0
         return summed.detach(), weight if weight is None or before is None else before + weight
 
-    def _seed(self, scale: float, root: torch.Tensor) -> torch.Tensor:
-        """The gradient that backward starts from: cheaper than multiplying the loss, which autograd would record."""
+    def _gradient_seed(self, scale: float, root: torch.Tensor) -> torch.Tensor:
+        """Return the gradient that backward starts from: cheaper than scaling the loss, which autograd would record."""
         if scale not in self._seeds:
             self._seeds[scale] = torch.full_like(root, scale)
         return self._seeds[scale]
@@ -95,18 +95,18 @@ class TrainStep:
         return torch.stack(parts).sum(), weight
 
     def _without_all_reduce(self, *, last: bool) -> AbstractContextManager[None]:
-        """Gradients cross ranks with the last micro-batch only."""
+        """Skip DDP's all-reduce for all micro-batches but the last."""
         if last or not isinstance(self._model, DistributedDataParallel):
             return nullcontext()
         return self._model.no_sync()
 
     def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """A rank without a sample takes part in the collectives with a gradient of zero."""
+        """Take part in the collectives with a gradient of zero, as a rank without a sample."""
         with preserved_buffers(self._model):
             return self._backward(*batch.micro[0], 1, None, zero=True)
 
     def _divide(self, weight: torch.Tensor) -> None:
-        """Gradients of sums become those of the mean, once the global weight is known; no host sync."""
+        """Divide the gradients of sums by the global weight, once it is known; no host sync."""
         everyone = self._group.sum(weight.to(torch.float64, copy=True))
         everyone = torch.where(
             everyone == 0, 1, everyone
@@ -124,7 +124,7 @@ class TrainStep:
 
 @contextmanager
 def preserved_buffers(model: nn.Module) -> Iterator[None]:
-    """Leave the model's buffers as they were: what runs inside teaches it nothing."""
+    """Restore the model's buffers afterwards: what runs inside must not train it."""
     materialise_expanded_buffers(model)
     kept = [
         (module, name, buffer, buffer.clone())
@@ -148,7 +148,7 @@ def _same_shape_and_dtype(one: torch.Tensor | None, other: torch.Tensor) -> bool
 
 
 def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
-    """One backward of weight 0 before the first step, after which no gradient, buffer or draw is left.
+    """Run one backward pass of weight 0 before the first step, which leaves no gradient, buffer or draw behind.
 
     DDP lays out its buckets anew after its first backward. A resumed run would otherwise sum its first
     gradients in another order than the uninterrupted one did, which shows in the last bits on 3 ranks or more.
@@ -158,6 +158,6 @@ def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     """
     with preserved_buffers(model):
         output = model(x)
-        summed, _ = total(loss(output, y), batch_size_of(y))
+        summed, _ = sum_loss(loss(output, y), batch_size_of(y))
         (summed * 0).backward()
     return output

@@ -1,4 +1,4 @@
-"""The run's record: one JSON line per event, written by rank 0; everything that people see is made from it."""
+"""The run's record: one JSON line per event, written by rank 0; everything that users see is made from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EventLog:
         self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event, whole: a reader never sees half a line that ends in a newline."""
+        """Append one whole event: a reader never sees half a line that ends in a newline."""
         if self._file is None:
             return
         self._fence()
@@ -43,7 +43,7 @@ class EventLog:
             self._file.flush()
 
     def sync(self) -> None:
-        """Have what was logged on the disk: a checkpoint must not come there before the record that leads to it."""
+        """Flush what was logged to the disk: a checkpoint must not get there before the record that leads to it."""
         if self._file is not None:
             with suppress(OSError, ValueError):
                 os.fsync(self._file.fileno())
@@ -58,11 +58,11 @@ class EventLog:
 
 
 def rows_logged(state: Mapping[str, Any], steps: int) -> int:
-    """How many epochs have their row in the record at a checkpoint.
+    """Return how many epochs have their row in the record at a checkpoint.
 
     Args:
         state: the checkpoint's.
-        steps: of the run that goes on. The epoch that ``max_steps`` cut short has its row, unless it goes on as well.
+        steps: of the resumed run. The epoch that ``max_steps`` cut short has its row, unless it continues as well.
     """
     is_cut_short = state["step"] >= steps and state["epoch_step"] > 0 and not state["pending"]
     return int(state["epoch"]) + is_cut_short
@@ -98,7 +98,7 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
 
 
 def _copy_until(path: Path, shorter: Path, step: int, epoch: int) -> int:
-    """The record up to a checkpoint; how many of its lines cannot be read."""
+    """Copy the record up to a checkpoint; return how many of its lines cannot be read."""
     lost = 0
     with path.open("rb") as file, shorter.open("wb") as copy:
         for line in file:
@@ -113,7 +113,7 @@ def _copy_until(path: Path, shorter: Path, step: int, epoch: int) -> int:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """The event of a line; empty where it holds none."""
+    """Parse the event of a line; return an empty one where the line holds none."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -128,7 +128,7 @@ def _is_after(event: dict[str, Any], step: int, epoch: int) -> bool:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a file, without a last line that is still being written."""
+    """Yield the events of a file, without a last line that is still being written."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -146,7 +146,7 @@ class EventLogTail:
         self._inode = 0
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The new events, without a last line that is still being written; none while there is no file."""
+        """Yield the new events, without a last line that is still being written; none while there is no file."""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._at:
@@ -161,5 +161,5 @@ class EventLogTail:
 
 
 def plain(value: Any) -> Any:
-    """``value`` for JSON, which has no NaN: null instead."""
+    """Return ``value`` for JSON, which has no NaN: null instead."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -175,6 +175,8 @@ class Feed:
 
     def end(self, exit_status: int) -> str | None:
         """End the attempt; return a warning for the user, if there is one."""
+        if self._file is not None:
+            self._file.close()
         return None if self._first_wanted is None else self._tracker.end(exit_status)
 
     def _new_events(self) -> Iterator[dict[str, Any]]:

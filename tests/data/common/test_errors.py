@@ -12,7 +12,7 @@ from lockstep.data.common.errors import (
     UsageError,
     error_from_json,
 )
-from lockstep.launcher.slurm.client import SlurmError
+from lockstep.launcher.slurm.slurm_client import SlurmError
 
 
 @pytest.mark.parametrize(

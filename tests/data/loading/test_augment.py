@@ -47,7 +47,7 @@ SAMPLES = MapSplit(Rows(), SUBSET)
 
 def by_hand(image: torch.Tensor, augment: Augmentation, epoch: int, index: int) -> torch.Tensor:
     """One image, step by step, from the bits of its number."""
-    number = int(augment.draw(epoch, np.array([index], np.int64))[0])
+    number = int(augment.random_numbers(epoch, np.array([index], np.int64))[0])
     top, left = ((part * (2 * augment.crop + 1)) >> 31 for part in (number >> 33, number >> 2 & 2**31 - 1))
     padded = torch.nn.functional.pad(image, (augment.crop,) * 4)
     image = padded[:, top : top + image.shape[1], left : left + image.shape[2]]
@@ -121,14 +121,14 @@ def by_position(self: Augmentation, epoch: int, indices: Indices) -> Any:
     return draw_by_index(self, epoch, np.arange(indices.size))
 
 
-draw_by_index = Augmentation.draw
+draw_by_index = Augmentation.random_numbers
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_key_of_the_position_would_be_seen(
     way: str, expected: dict[int, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Augmentation, "draw", by_position)
+    monkeypatch.setattr(Augmentation, "random_numbers", by_position)
     with pytest.raises(AssertionError):
         assert_equal(WAYS[way](), expected)
 
@@ -161,8 +161,8 @@ def test_steps_of_two_epochs_in_one_gather_keep_their_own_keys() -> None:
 
 
 def test_epochs_and_seeds_differ() -> None:
-    several = [BOTH.draw(0, np.arange(N)), BOTH.draw(1, np.arange(N))]
-    several.append(Augmentation(2, flip=True, seed=6).draw(0, np.arange(N)))
+    several = [BOTH.random_numbers(0, np.arange(N)), BOTH.random_numbers(1, np.arange(N))]
+    several.append(Augmentation(2, flip=True, seed=6).random_numbers(0, np.arange(N)))
     assert len({int(number) for draws in several for number in draws}) == 3 * N
 
 
@@ -212,7 +212,7 @@ def test_one_without_the_other() -> None:
 def test_a_crop_is_that_of_torchvision_at_the_same_place() -> None:
     from torchvision.transforms.functional import crop, pad
 
-    number = BOTH.draw(3, np.array([4]))
+    number = BOTH.random_numbers(3, np.array([4]))
     top, left = int(number[0] >> np.uint64(33)) * 5 >> 31, (int(number[0]) >> 2 & 2**31 - 1) * 5 >> 31
     expected = crop(pad(PIXELS[4], [2]), top, left, *SHAPE[1:])
     assert torch.equal(Augmentation(2, flip=False, seed=5)(PIXELS[4:5], 3, np.array([4]))[0], expected)

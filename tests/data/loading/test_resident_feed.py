@@ -70,9 +70,9 @@ def loader(dataset: Any, workers: int, subset: Indices | None = None, **options:
 
 
 def resident(
-    x: torch.Tensor, y: torch.Tensor, subset: Indices | None = None, *, ahead: bool = False
+    x: torch.Tensor, y: torch.Tensor, subset: Indices | None = None, *, prefetch: bool = False
 ) -> ResidentFeed:
-    return ResidentFeed(ArraySplit(x, y, subset), PLAIN, CPU, classes=CLASSES, ahead=ahead)
+    return ResidentFeed(ArraySplit(x, y, subset), PLAIN, CPU, classes=CLASSES, prefetch=prefetch)
 
 
 def assert_same(some: Sequence[StepBatch], others: Sequence[StepBatch]) -> None:
@@ -140,8 +140,8 @@ def test_the_size_of_a_gather_does_not_show_in_the_batches(
     x, y = arrays()
     expected = list(loader(Rows(x, y), 0).fetch(work(N, 6, limit=4)))
     monkeypatch.setattr(batches, "_BLOCK_BYTES", block)
-    for ahead in (False, True):
-        assert_same(list(resident(x, y, ahead=ahead).fetch(work(N, 6, limit=4))), expected)
+    for prefetch in (False, True):
+        assert_same(list(resident(x, y, prefetch=prefetch).fetch(work(N, 6, limit=4))), expected)
 
 
 def test_one_gather_serves_several_steps_up_to_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lockstep.data.order.sample_digest import (
-    chain,
+    chain_order_hash,
     consumed,
     from_limbs,
-    planned,
+    planned_digest,
     planned_digest_share,
     to_limbs,
 )
@@ -37,10 +37,10 @@ def digest(indices: Indices, positions: Indices | None = None, epoch: int = EPOC
 
 
 def test_the_chain_never_changes() -> None:
-    link = chain(b"", 0, np.array([4, 2, 1], np.int64))
+    link = chain_order_hash(b"", 0, np.array([4, 2, 1], np.int64))
     assert link.hex() == "ed7f59113e0ae81ff1a0b7a6896405d0b8b1ac5aab8b61abe4e0d7f699e6eb4f"
     assert (
-        chain(link, 1, np.array([0, 3], np.int64)).hex()
+        chain_order_hash(link, 1, np.array([0, 3], np.int64)).hex()
         == "0522c21b4111c7f4a3d58cc58888bcfaae8a7167b272f796323d8a3b85b160fc"
     )
 
@@ -49,25 +49,25 @@ def test_a_link_is_sha256_of_the_last_link_the_step_and_the_indices() -> None:
     previous = hashlib.sha256(b"before").digest()
     words = b"".join(number.to_bytes(8, "little") for number in (5, 70, 80, 90))
     expected = hashlib.sha256(previous + words).digest()
-    assert chain(previous, 5, np.array([70, 80, 90], np.int64)) == expected
+    assert chain_order_hash(previous, 5, np.array([70, 80, 90], np.int64)) == expected
 
 
 def test_the_chain_reads_values_whatever_the_layout_in_memory() -> None:
     indices = np.arange(20, dtype=np.int64)
-    assert chain(b"", 0, indices[::2]) == chain(b"", 0, indices[::2].copy())
-    assert chain(b"", 0, indices.astype(">i8")) == chain(b"", 0, indices)
+    assert chain_order_hash(b"", 0, indices[::2]) == chain_order_hash(b"", 0, indices[::2].copy())
+    assert chain_order_hash(b"", 0, indices.astype(">i8")) == chain_order_hash(b"", 0, indices)
 
 
 def test_the_chain_changes_with_everything_in_it() -> None:
-    before = chain(b"", 0, np.array([9], np.int64))
+    before = chain_order_hash(b"", 0, np.array([9], np.int64))
     indices = np.array([1, 2, 3], np.int64)
     links = [
-        chain(before, 1, indices),
-        chain(before, 2, indices),
-        chain(b"", 1, indices),
-        chain(before, 1, indices[::-1]),
-        chain(before, 1, indices[:2]),
-        chain(before, 1, indices + 1),
+        chain_order_hash(before, 1, indices),
+        chain_order_hash(before, 2, indices),
+        chain_order_hash(b"", 1, indices),
+        chain_order_hash(before, 1, indices[::-1]),
+        chain_order_hash(before, 1, indices[:2]),
+        chain_order_hash(before, 1, indices + 1),
     ]
     assert len(set(links)) == len(links)
 
@@ -98,7 +98,7 @@ def test_the_ranks_digests_sum_to_the_plans(world_size: int) -> None:
         for step in range(batches.steps):
             place = np.arange(*batches.shard(step, rank, world_size), dtype=np.int64)
             limbs += to_limbs(consumed(EPOCH, np.full_like(place, step), place, indices[place]))
-    assert from_limbs(limbs.tolist()) == planned(N, SEED, EPOCH, G, (0, N))
+    assert from_limbs(limbs.tolist()) == planned_digest(N, SEED, EPOCH, G, (0, N))
 
 
 @given(
@@ -113,16 +113,16 @@ def test_what_was_planned_is_what_is_consumed(
     n: int, g: int, seed: int, epoch: int, data: st.DataObject
 ) -> None:
     indices = fetched(n, seed, epoch)
-    assert planned(n, seed, epoch, g, (0, n)) == digest(indices, epoch=epoch, g=g)
+    assert planned_digest(n, seed, epoch, g, (0, n)) == digest(indices, epoch=epoch, g=g)
     start = data.draw(st.integers(0, n))
     stop = data.draw(st.integers(start, n))
     place = np.arange(start, stop, dtype=np.int64)
-    assert planned(n, seed, epoch, g, (start, stop)) == digest(indices[start:stop], place, epoch, g)
+    assert planned_digest(n, seed, epoch, g, (start, stop)) == digest(indices[start:stop], place, epoch, g)
 
 
 def test_a_plan_longer_than_one_chunk_is_what_is_consumed() -> None:
     n = 2 * 65_536 + 3
-    assert planned(n, 0, 0, 32, (0, n)) == digest(fetched(n, 0, 0), epoch=0, g=32)
+    assert planned_digest(n, 0, 0, 32, (0, n)) == digest(fetched(n, 0, 0), epoch=0, g=32)
 
 
 @given(
@@ -132,7 +132,7 @@ def test_a_plan_longer_than_one_chunk_is_what_is_consumed() -> None:
 def test_the_shares_of_a_plan_sum_to_it(n: int, g: int, w: int, a: int, b: int) -> None:
     span = min(a, b, n), min(max(a, b), n)
     shares = [planned_digest_share(n, SEED, EPOCH, g, span, rank, w) for rank in range(w)]
-    assert sum(shares) % 2**128 == planned(n, SEED, EPOCH, g, span)
+    assert sum(shares) % 2**128 == planned_digest(n, SEED, EPOCH, g, span)
 
 
 # --- what it must not overlook

@@ -15,59 +15,57 @@ import pytest
 import torch
 
 from lockstep.data.common.errors import DamagedError, MachineError
-from lockstep.data.sources import array_cache as arrays
+from lockstep.data.sources import array_cache
 from tests.helpers.dataset_files import files_below
 
 
 def build(folder: Path) -> dict:
-    arrays.save_array(folder / "a.npy", np.arange(1000))
+    array_cache.save_array(folder / "a.npy", np.arange(1000))
     return {"n": 1000}
 
 
 def run(code: str, *args: str) -> subprocess.Popen[str]:
-    prelude = (
-        "import sys, time\nimport numpy as np\nfrom lockstep.data.sources import array_cache as arrays\n"
-    )
+    prelude = "import sys, time\nimport numpy as np\nfrom lockstep.data.sources import array_cache\n"
     return subprocess.Popen([sys.executable, "-c", prelude + code, *args], stdout=subprocess.PIPE, text=True)
 
 
 def test_root_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCKSTEP_CACHE", "/somewhere")
-    assert arrays.cache_root() == Path("/somewhere")
+    assert array_cache.cache_root() == Path("/somewhere")
     monkeypatch.delenv("LOCKSTEP_CACHE")
     monkeypatch.setenv("HOME", "/home/x")
-    assert arrays.cache_root() == Path("/home/x/.cache/lockstep/arrays")
+    assert array_cache.cache_root() == Path("/home/x/.cache/lockstep/arrays")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64", "bool"])
 @pytest.mark.parametrize("shape", [(7,), (3, 1, 4), (0,), (2, 0)])
 def test_arrays_survive(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    arrays.save_array(tmp_path / "a.npy", array)
+    array_cache.save_array(tmp_path / "a.npy", array)
     assert (np.load(tmp_path / "a.npy") == array).all()
-    found = arrays.load_array(tmp_path / "a.npy")
+    found = array_cache.load_array(tmp_path / "a.npy")
     assert (found == array).all()
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
 
 
 def test_a_transposed_array_is_written_in_order(tmp_path: Path) -> None:
     array = np.arange(12).reshape(3, 4).T
-    arrays.save_array(tmp_path / "a.npy", array)
-    assert (arrays.load_array(tmp_path / "a.npy") == array).all()
+    array_cache.save_array(tmp_path / "a.npy", array)
+    assert (array_cache.load_array(tmp_path / "a.npy") == array).all()
 
 
 def test_maps_are_private_and_torch_does_not_warn(tmp_path: Path) -> None:
-    arrays.save_array(tmp_path / "a.npy", np.zeros(10, np.uint8))
+    array_cache.save_array(tmp_path / "a.npy", np.zeros(10, np.uint8))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tensor = torch.from_numpy(arrays.load_array(tmp_path / "a.npy"))
+        tensor = torch.from_numpy(array_cache.load_array(tmp_path / "a.npy"))
     tensor[0] = 9
-    assert arrays.load_array(tmp_path / "a.npy")[0] == 0
+    assert array_cache.load_array(tmp_path / "a.npy")[0] == 0
 
 
 def test_an_entry_is_built_once(tmp_path: Path) -> None:
-    first = arrays.cached("key", build)
-    second = arrays.cached("key", lambda _: pytest.fail("built again"))
+    first = array_cache.cached("key", build)
+    second = array_cache.cached("key", lambda _: pytest.fail("built again"))
     assert first == second
     assert first.facts == {"n": 1000}
     assert list(first.hashes) == ["a.npy"]
@@ -106,18 +104,18 @@ def damage_odd_facts(folder: Path) -> None:
     [damage_short, damage_same_size, damage_missing, damage_no_facts, damage_half_facts, damage_odd_facts],
 )
 def test_a_damaged_entry_is_built_again(damage, tmp_path: Path) -> None:
-    entry = arrays.cached("key", build)
+    entry = array_cache.cached("key", build)
     damage(entry.folder)
-    again = arrays.cached("key", build)
+    again = array_cache.cached("key", build)
     assert again.hashes == entry.hashes
-    assert (arrays.load_array(again.folder / "a.npy") == np.arange(1000)).all()
+    assert (array_cache.load_array(again.folder / "a.npy") == np.arange(1000)).all()
     assert files_below(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
 
 
 def test_a_copied_cache_is_not_built_again() -> None:
-    entry = arrays.cached("key", build)
+    entry = array_cache.cached("key", build)
     os.utime(entry.folder / "a.npy", ns=(1, 1))
-    assert arrays.cached("key", lambda _: pytest.fail("built again")).hashes == entry.hashes
+    assert array_cache.cached("key", lambda _: pytest.fail("built again")).hashes == entry.hashes
 
 
 def test_a_builder_that_raises_leaves_nothing(tmp_path: Path) -> None:
@@ -126,9 +124,9 @@ def test_a_builder_that_raises_leaves_nothing(tmp_path: Path) -> None:
         raise DamagedError("no")
 
     with pytest.raises(DamagedError):
-        arrays.cached("key", fails)
+        array_cache.cached("key", fails)
     assert files_below(tmp_path / "cache") == []
-    assert arrays.cached("key", build).facts == {"n": 1000}
+    assert array_cache.cached("key", build).facts == {"n": 1000}
 
 
 def test_processes_at_the_same_time_build_once(tmp_path: Path) -> None:
@@ -137,9 +135,9 @@ def build(folder):
     with open(sys.argv[1], "a") as log:
         log.write("built\\n")
     time.sleep(0.5)
-    arrays.save_array(folder / "a.npy", np.arange(5))
+    array_cache.save_array(folder / "a.npy", np.arange(5))
     return {}
-print(arrays.cached("key", build).folder)
+print(array_cache.cached("key", build).folder)
 """
     log = tmp_path / "log"
     processes = [run(code, str(log)) for _ in range(4)]
@@ -151,10 +149,10 @@ print(arrays.cached("key", build).folder)
 def test_a_killed_builder_holds_nobody_up_and_is_swept_away(tmp_path: Path) -> None:
     code = """
 def build(folder):
-    arrays.save_array(folder / "a.npy", np.arange(5))
+    array_cache.save_array(folder / "a.npy", np.arange(5))
     print("half", flush=True)
     time.sleep(1000)
-arrays.cached("key", build)
+array_cache.cached("key", build)
 """
     process = run(code)
     assert process.stdout is not None
@@ -162,7 +160,7 @@ arrays.cached("key", build)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert len(files_below(tmp_path / "cache")) == 1
-    arrays.cached("key", build)
+    array_cache.cached("key", build)
     assert files_below(tmp_path / "cache") == ["key/a.npy", "key/facts.json"]
 
 
@@ -172,11 +170,11 @@ def test_a_file_that_does_not_fit_is_an_error_for_people(tmp_path: Path) -> None
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 def build(folder):
-    arrays.save_array(folder / "a.npy", np.zeros(100_000))
+    array_cache.save_array(folder / "a.npy", np.zeros(100_000))
     return {}
 try:
-    arrays.cached("key", build)
-except arrays.MachineError as error:
+    array_cache.cached("key", build)
+except array_cache.MachineError as error:
     print(error.message, "|", error.hint)
 """
     out, _ = run(code).communicate(timeout=100)
@@ -191,24 +189,24 @@ def test_no_space_says_full(number: int) -> None:
         raise OSError(number, os.strerror(number), str(folder))
 
     with pytest.raises(MachineError, match="is full"):
-        arrays.cached("key", fails)
+        array_cache.cached("key", fails)
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOCKSTEP_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(MachineError) as caught:
-        arrays.cached("key", build)
+        array_cache.cached("key", build)
     assert "cannot be written: Not a directory" in caught.value.message
     assert "LOCKSTEP_CACHE" in caught.value.hint
     assert caught.value.exit_status == 3
 
 
 def test_a_whole_entry_is_read_without_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = arrays.cached("key", build)
+    entry = array_cache.cached("key", build)
     before = entry.folder.parent.stat().st_mtime_ns, time.time()
-    monkeypatch.setattr(arrays, "_locked", lambda *_: pytest.fail("wanted to write"))
-    assert arrays.cached("key", build) == entry
+    monkeypatch.setattr(array_cache, "_entry_lock", lambda *_: pytest.fail("wanted to write"))
+    assert array_cache.cached("key", build) == entry
     assert entry.folder.parent.stat().st_mtime_ns == before[0]
 
 
@@ -219,7 +217,7 @@ def test_files_that_are_no_arrays(tmp_path: Path, content: bytes | None) -> None
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DamagedError) as caught:
-        arrays.load_array(path)
+        array_cache.load_array(path)
     assert str(path) in caught.value.message
     assert str(path.parent) in caught.value.hint
 
@@ -227,4 +225,4 @@ def test_files_that_are_no_arrays(tmp_path: Path, content: bytes | None) -> None
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DamagedError):
-        arrays.load_array(tmp_path / "a.npy")
+        array_cache.load_array(tmp_path / "a.npy")

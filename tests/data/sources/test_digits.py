@@ -80,9 +80,9 @@ def test_golden_source_points() -> None:
 
 
 def test_a_sample_depends_on_its_index_alone() -> None:
-    images, labels = digits.draw(3, "train", np.arange(300, dtype=np.int64))
+    images, labels = digits.draw_digits(3, "train", np.arange(300, dtype=np.int64))
     shuffled = np.random.default_rng(0).permutation(300)[:40]
-    again, labels_again = digits.draw(3, "train", shuffled)
+    again, labels_again = digits.draw_digits(3, "train", shuffled)
     assert (again == images[shuffled]).all()
     assert (labels_again == labels[shuffled]).all()
 
@@ -95,20 +95,20 @@ def test_labels_are_balanced_and_not_sorted() -> None:
 
 def test_splits_and_seeds_share_no_sample() -> None:
     indices = np.arange(200, dtype=np.int64)
-    drawn = [digits.draw(seed, split, indices)[0] for seed in (0, 1) for split in ("train", "val")]
+    drawn = [digits.draw_digits(seed, split, indices)[0] for seed in (0, 1) for split in ("train", "val")]
     assert len({image.tobytes() for images in drawn for image in images}) == 800
 
 
 def test_pictures_show_their_digits() -> None:
     """Robust against another rasteriser: class means tell digits apart far better than chance."""
-    images, labels = digits.draw(0, "train", np.arange(2000, dtype=np.int64))
+    images, labels = digits.draw_digits(0, "train", np.arange(2000, dtype=np.int64))
     assert images.dtype == np.uint8
     assert images.shape == (2000, 28, 28)
     assert 10 < images.mean() < 100
     assert images.max(axis=(1, 2)).min() > 120
     means = np.array([images[labels == digit].mean(axis=0) for digit in range(10)]).reshape(10, -1)
     means = (means - means.mean(1, keepdims=True)) / means.std(1, keepdims=True)
-    tests, truth = digits.draw(0, "val", np.arange(500, dtype=np.int64))
+    tests, truth = digits.draw_digits(0, "val", np.arange(500, dtype=np.int64))
     assert ((tests.reshape(500, -1) @ means.T).argmax(1) == truth).mean() > 0.4
 
 
@@ -128,7 +128,7 @@ def prepared(args: dict) -> DatasetInfo:
 
 def test_describe_draws_once_and_reuses(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = prepared({"train": 30, "val": 20})
-    monkeypatch.setattr(digits, "draw", None)
+    monkeypatch.setattr(digits, "draw_digits", None)
     assert prepared({"train": 30, "val": 20}) == facts
     assert (facts.train.length, facts.val.length) == (30, 20)
     assert facts.input_shape == (1, 28, 28)
@@ -180,7 +180,7 @@ def accuracy(model: torch.nn.Module, data: list[torch.Tensor]) -> float:
 def test_it_tells_a_linear_model_from_an_mlp() -> None:
     data = []
     for split, length in (("train", 60_000), ("val", 10_000)):
-        images, labels = digits.draw(0, split, np.arange(length, dtype=np.int64))
+        images, labels = digits.draw_digits(0, split, np.arange(length, dtype=np.int64))
         data += [torch.from_numpy(images).reshape(length, -1).float() / 255, torch.from_numpy(labels)]
     torch.manual_seed(0)
     assert accuracy(torch.nn.Linear(784, 10), data) < 0.93

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lockstep.data.common.errors import DamagedError
-from lockstep.data.sources.image_files import load, probe
+from lockstep.data.sources.image_files import load_image, read_image_header
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:
@@ -38,15 +38,15 @@ def png_claiming(path: Path, width: int, height: int) -> Path:
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
 def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a.{suffix}", gradient(), **({"lossless": True} if suffix == "webp" else {}))
-    assert probe(path) == ("RGB", (4, 6))
-    loaded = load(path, "RGB", (4, 6), resize=False)
+    assert read_image_header(path) == ("RGB", (4, 6))
+    loaded = load_image(path, "RGB", (4, 6), resize=False)
     assert (loaded == np.asarray(gradient()).transpose(2, 0, 1)).all()
     assert loaded.flags.writeable
     assert loaded.flags.c_contiguous
 
 
 def test_jpeg(tmp_path: Path) -> None:
-    assert load(save(tmp_path / "a.jpg", gradient()), "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+    assert load_image(save(tmp_path / "a.jpg", gradient()), "RGB", (4, 6), resize=False).shape == (3, 4, 6)
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_jpeg(tmp_path: Path) -> None:
 )
 def test_modes(tmp_path: Path, mode: str, expected: str) -> None:
     path = save(tmp_path / "a.png", gradient(mode))
-    assert probe(path)[0] == expected
-    assert load(path, "L", (4, 6), resize=False).shape == (1, 4, 6)
-    assert load(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+    assert read_image_header(path)[0] == expected
+    assert load_image(path, "L", (4, 6), resize=False).shape == (1, 4, 6)
+    assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
 
 
 def test_palette_with_transparency_does_not_warn(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", gradient("P"), transparency=bytes(range(256)))
-    assert load(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+    assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
 
 
 def test_resize_and_refusal_of_another_size(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", gradient())
-    assert load(path, "L", (8, 2), resize=True).shape == (1, 8, 2)
+    assert load_image(path, "L", (8, 2), resize=True).shape == (1, 8, 2)
     with pytest.raises(DamagedError) as caught:
-        load(path, "L", (8, 2), resize=False)
+        load_image(path, "L", (8, 2), resize=False)
     assert f"{path} is 4 x 6 pixels (high x wide), not 8 x 2" in caught.value.message
     assert "data.args.size" in caught.value.hint
     assert caught.value.exit_status == 6
@@ -77,7 +77,7 @@ def test_resize_and_refusal_of_another_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [8_001, 20_000, 100_000])
 def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path, side: int) -> None:
     path = png_claiming(tmp_path / "a.png", side, side)
-    for open_it in (probe, lambda path: load(path, "L", (4, 6), resize=True)):
+    for open_it in (read_image_header, lambda path: load_image(path, "L", (4, 6), resize=True)):
         with pytest.raises(DamagedError) as caught:
             open_it(path)
         assert str(path) in caught.value.message
@@ -88,7 +88,7 @@ def test_other_formats_are_refused(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a.{suffix}", gradient())
     disguised = path.rename(tmp_path / "a.png")
     with pytest.raises(DamagedError) as caught:
-        probe(disguised)
+        read_image_header(disguised)
     assert "is no readable image" in caught.value.message
     assert "PNG, JPEG, WEBP, BMP" in caught.value.hint
 
@@ -96,7 +96,7 @@ def test_other_formats_are_refused(tmp_path: Path, suffix: str) -> None:
 def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(np.full((4, 6), 40_000, np.uint16)))
     with pytest.raises(DamagedError, match="more than 8 bits"):
-        probe(path)
+        read_image_header(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
@@ -106,11 +106,11 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
     for length in (0, 10, len(content) // 2, len(content) - 30):
         path.write_bytes(content[:length])
         with pytest.raises(DamagedError) as caught:
-            load(path, "RGB", (40, 60), resize=False)
+            load_image(path, "RGB", (40, 60), resize=False)
         assert str(path) in caught.value.message
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(DamagedError, match=r"no readable image"):
-            load(path, "L", (1, 1), resize=False)
+            load_image(path, "L", (1, 1), resize=False)

@@ -8,12 +8,12 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
-from lockstep.data.sources import linear_regression as regression
+from lockstep.data.sources import linear_regression
 from lockstep.data.sources.array_cache import load_array
 
 
 def test_golden_rows() -> None:
-    x, y = regression.draw(20, 0)
+    x, y = linear_regression.draw_rows(20, 0)
     assert x.dtype == y.dtype == np.float32
     assert (x.shape, y.shape) == ((20, 5), (20, 1))
     assert [float(v) for v in x[0]] == [
@@ -27,7 +27,7 @@ def test_golden_rows() -> None:
 
 
 def test_targets_are_the_tutorial_s() -> None:
-    x, y = regression.draw(1000, 3)
+    x, y = linear_regression.draw_rows(1000, 3)
     expected = x.astype(np.float64) @ np.array([0.3, 4, 0.2, 2.5, 18]) + 17
     np.testing.assert_allclose(y[:, 0], expected, rtol=1e-6)
     assert x.min() >= 0
@@ -35,11 +35,11 @@ def test_targets_are_the_tutorial_s() -> None:
 
 
 def test_more_rows_keep_the_first_ones() -> None:
-    assert (regression.draw(20, 0)[0] == regression.draw(40, 0)[0][:20]).all()
+    assert (linear_regression.draw_rows(20, 0)[0] == linear_regression.draw_rows(40, 0)[0][:20]).all()
 
 
 def prepared(args: dict) -> DatasetInfo:
-    return regression.SOURCE.prepare(DataConfig(use="tensors", args=args), Path())
+    return linear_regression.SOURCE.prepare(DataConfig(use="tensors", args=args), Path())
 
 
 def test_describe() -> None:

@@ -21,7 +21,7 @@ import torchvision.datasets
 from lockstep.data.common.errors import DamagedError, MachineError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.prepare import prepare
-from lockstep.data.sources import torchvision_sets as vision
+from lockstep.data.sources import torchvision_sets
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.registry import open_split
 from lockstep.data.sources.splits import ArraySplit
@@ -53,10 +53,10 @@ def test_idx_files_become_arrays(root: Path, use: str, folder: str) -> None:
 
 
 def test_class_names() -> None:
-    assert vision.TORCHVISION_SETS["fashion_mnist"].class_names == tuple(
+    assert torchvision_sets.TORCHVISION_SETS["fashion_mnist"].class_names == tuple(
         torchvision.datasets.FashionMNIST.classes
     )
-    assert vision.TORCHVISION_SETS["mnist"].class_names == tuple("0123456789")
+    assert torchvision_sets.TORCHVISION_SETS["mnist"].class_names == tuple("0123456789")
 
 
 def test_the_root_is_only_read(root: Path) -> None:
@@ -69,12 +69,15 @@ def test_the_root_is_only_read(root: Path) -> None:
 def test_the_config_the_environment_and_the_default_say_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert vision.data_root(DataConfig(root="sub"), Path("/base")) == (Path("/base/sub"), "data.root")
-    assert vision.data_root(DataConfig(root="/abs"), Path("/base")) == (Path("/abs"), "data.root")
-    assert vision.data_root(DataConfig(), Path("/base")) == (tmp_path / "data", "LOCKSTEP_DATA")
+    assert torchvision_sets.data_root(DataConfig(root="sub"), Path("/base")) == (
+        Path("/base/sub"),
+        "data.root",
+    )
+    assert torchvision_sets.data_root(DataConfig(root="/abs"), Path("/base")) == (Path("/abs"), "data.root")
+    assert torchvision_sets.data_root(DataConfig(), Path("/base")) == (tmp_path / "data", "LOCKSTEP_DATA")
     monkeypatch.delenv("LOCKSTEP_DATA")
     monkeypatch.setenv("HOME", "/home/x")
-    assert vision.data_root(DataConfig(), Path("/base"))[0] == Path("/home/x/.cache/lockstep/data")
+    assert torchvision_sets.data_root(DataConfig(), Path("/base"))[0] == Path("/home/x/.cache/lockstep/data")
 
 
 def test_cached_arrays_need_no_torch(root: Path) -> None:
@@ -105,7 +108,7 @@ def test_offline_says_which_files_belong_where(root: Path, use: str) -> None:
         prepare(DataConfig(use=use), root)
     assert f"is not in {root} and cannot be downloaded" in caught.value.message
     assert "refused" in caught.value.message
-    for name in vision.TORCHVISION_SETS[use].files:
+    for name in torchvision_sets.TORCHVISION_SETS[use].files:
         assert f"\n  {name}" in caught.value.message
     assert "LOCKSTEP_DATA says where" in caught.value.hint
     assert "data.root" in caught.value.hint
@@ -262,7 +265,9 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, n: int = 20) -> Non
         )
         for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
     ]
-    meta = write("batches.meta", {"label_names": list(vision.TORCHVISION_SETS["cifar10"].class_names)})
+    meta = write(
+        "batches.meta", {"label_names": list(torchvision_sets.TORCHVISION_SETS["cifar10"].class_names)}
+    )
     monkeypatch.setattr(cls, "train_list", batches[:5])
     monkeypatch.setattr(cls, "test_list", batches[5:])
     monkeypatch.setattr(cls, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})

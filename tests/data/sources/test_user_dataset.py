@@ -11,7 +11,7 @@ from lockstep.data.common.errors import DamagedError, TrainingError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
-from lockstep.data.sources import user_dataset as user
+from lockstep.data.sources import user_dataset
 from lockstep.data.sources.registry import open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
@@ -140,7 +140,7 @@ def test_one_process_calls_it_once(base: Path) -> None:
     facts = prepare(config("count"), base)
     for which in ("train", "val"):
         open_split(facts, which, config("count"), base)
-    assert user.load_callable("./mine.py:count", base).__globals__["calls"] == 1
+    assert user_dataset.load_callable("./mine.py:count", base).__globals__["calls"] == 1
 
 
 @pytest.mark.parametrize("name", ["dataset", "only_train"])
@@ -163,7 +163,7 @@ def test_val_size_and_own_validation_data_contradict(base: Path) -> None:
 
 def test_another_length_in_a_rank(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = prepare(config("grows"), base)
-    monkeypatch.setattr(user, "_called", {})
+    monkeypatch.setattr(user_dataset, "_called", {})
     with pytest.raises(DamagedError) as caught:
         open_split(facts, "train", config("grows"), base)
     assert "returned 12 samples where it had returned 11 before" in caught.value.message
@@ -171,7 +171,7 @@ def test_another_length_in_a_rank(base: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def fingerprint(base: Path, name: str, **args) -> str:
-    user._called.clear()
+    user_dataset._called.clear()
     return prepare(config(name, **args), base).fingerprint
 
 

@@ -68,7 +68,7 @@ def padded_shards() -> None:
 def padded_shards_uncounted() -> None:
     """The same, and the count is taken from the data set's length instead of from what was seen."""
     padded_shards()
-    original = evaluate._sums
+    original = evaluate._rank_sums
 
     def sums(of: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
         values, abandoned = original(of, abandon)
@@ -76,7 +76,7 @@ def padded_shards_uncounted() -> None:
         values[0] = stop - start
         return values, abandoned
 
-    evaluate._sums = sums
+    evaluate._rank_sums = sums
 
 
 def local_batch() -> None:

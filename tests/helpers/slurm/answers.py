@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.slurm_status import Answer
-from lockstep.launcher.slurm.client import Account, Job
 from lockstep.launcher.slurm.job_log import note_job
+from lockstep.launcher.slurm.slurm_client import JobAccounting, QueuedJob
 
 
 def submitted_run(name: str, *jobs: str, outcome: str | None = None) -> Path:
@@ -26,8 +26,8 @@ def submitted_run(name: str, *jobs: str, outcome: str | None = None) -> Path:
 def queue_answer(*states: str, reason: str = "None", **accounts: str) -> Answer:
     """Jobs 1, 2, … in these states."""
     jobs = [
-        Job(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")
+        QueuedJob(str(number), state, reason, "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x")
         for number, state in enumerate(states, 1)
     ]
-    ended = {key.removeprefix("job"): Account(state, "") for key, state in accounts.items()}
+    ended = {key.removeprefix("job"): JobAccounting(state, "") for key, state in accounts.items()}
     return Answer({job.id: job for job in jobs}, ended)

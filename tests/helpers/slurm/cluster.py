@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.sandbox import start as sandbox
-from lockstep.launcher.slurm.client import parse_record
-from lockstep.launcher.slurm.sandbox_registry import Record, read_record
+from lockstep.launcher.slurm.sandbox_registry import SandboxRecord, read_record
+from lockstep.launcher.slurm.slurm_client import parse_record
 
 WATCHDOG = 120.0  # seconds; a watchdog: what is waited for takes some
 END_STATES = (
@@ -59,7 +59,7 @@ class Cluster:
         return {**os.environ, "SLURM_CONF": str(self.conf)}
 
     @property
-    def record(self) -> Record:
+    def record(self) -> SandboxRecord:
         record = read_record(self.folder)
         assert record is not None
         return record

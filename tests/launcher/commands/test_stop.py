@@ -19,9 +19,9 @@ from lockstep.launcher.commands import stop as ask
 from lockstep.launcher.process.lock_owner import current_owner, write_owner
 from lockstep.launcher.runs.run_status import read_status
 from lockstep.launcher.runs.slurm_status import Answer
-from lockstep.launcher.slurm import client as slurm_client
-from lockstep.launcher.slurm.client import Job, SlurmError
+from lockstep.launcher.slurm import slurm_client
 from lockstep.launcher.slurm.job_log import note_job
+from lockstep.launcher.slurm.slurm_client import QueuedJob, SlurmError
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_folder
 from tests.helpers.run_folders import LOCK_HOLDER, locked_by_another, make_run, step_event
 
@@ -140,7 +140,7 @@ def test_what_slurm_has_cannot_write_a_checkpoint_yet_and_is_called_as_launch_st
     folder = make_run("first", outcome=outcome)
     (folder / "job.json").write_text("{}")
     note_job(folder, "submitted", "7")
-    answer = Answer({"7": Job("7", state, "None", "", "", "", 0, "first")})
+    answer = Answer({"7": QueuedJob("7", state, "None", "", "", "", 0, "first")})
     monkeypatch.setattr(ask, "ask", lambda _: answer)
     with pytest.raises(UsageError) as refused:
         ask.checkpoint("first", 1)

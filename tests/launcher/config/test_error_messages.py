@@ -27,6 +27,7 @@ def lines(name, *overrides):
 
 
 PRECISIONS = "must be one of auto, fp32, bf16, fp16, fp64"
+TRACKERS = "wandb, tensorboard, package.module:callable, ./file.py:callable"
 MAPPING = "must be a mapping, such as {key: value}"
 
 
@@ -134,6 +135,13 @@ TYPES = [
     ("optimizer: {use: sgd, nesterov: true}", "optimizer.nesterov = true: nesterov needs a momentum above 0"),
     ("model: {args: {a: [1, {b: -.inf}]}}", "model.args.a[1].b = -inf: must be a finite number"),
     ("wandb: {mode: of}", 'wandb.mode = "of": must be one of auto, online, offline, disabled'),
+    (
+        "tracking: [tensorbord]",
+        f'tracking[0] = "tensorbord": must be one of {TRACKERS}; did you mean tensorboard?',
+    ),
+    ("tracking: ['./own.py:']", f'tracking[0] = "./own.py:": must be one of {TRACKERS}'),
+    ("tracking: [wandb, './a.py:b', './a.py:b']", "tracking: ./a.py:b is there twice"),
+    ("tracking: wandb", 'tracking = "wandb": must be a list, such as [a, b]'),
     ("wandb: {project: 5}", "wandb.project = 5: must be text; put it in quotes"),
     ("loss: {use: {a: 1}}", "loss.use: must be text, not a mapping"),
 ]

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from lockstep.data.common.errors import UsageError
 from lockstep.data.common.suggest import closest_name
 from lockstep.launcher.config.resolution import recipes, resolve, to_yaml
+from lockstep.training.config import trackers
+from lockstep.training.config.config_identity import identity, identity_sha256
 from lockstep.training.config.run_config import RunConfig
 
 
@@ -284,6 +286,31 @@ def test_any_override_is_taken_or_refused_in_printable_words(text):
     else:
         words = to_yaml(resolved)
     assert all(line.isprintable() for line in words.split("\n"))
+
+
+# Trackers
+
+
+def test_a_tracker_without_its_package_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    assert resolve(None).config.tracking == ("wandb",)
+    with pytest.raises(
+        UsageError, match=r"tracking: tensorboard: .*pip install 'lockstep-train\[tensorboard\]'"
+    ):
+        resolve(None, ["tracking=[wandb, tensorboard]"])
+    read = RunConfig.model_validate({"tracking": ["tensorboard"]})  # a run's spec is read wherever it lies
+    assert read.tracking == ("tensorboard",)
+
+
+def test_where_a_run_is_tracked_may_change_and_says_nothing_about_what_run_it_is():
+    before = RunConfig().model_dump(mode="json")
+    del before["tracking"]  # a run of an earlier version
+    old, new = (
+        RunConfig.model_validate(before),
+        RunConfig.model_validate({"tracking": ["tensorboard", "a:b"]}),
+    )
+    assert identity_sha256(old) == identity_sha256(new)
+    assert not [key for key in identity(new) if key.startswith("tracking")]
 
 
 # Around

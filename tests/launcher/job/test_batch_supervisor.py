@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from lockstep.launcher.job import batch_supervisor as batch
-from lockstep.launcher.job import chained_job as successor
-from lockstep.launcher.job import retry as retry_while_silent
-from lockstep.launcher.job.batch_supervisor import Batch
+from lockstep.launcher.job import batch_supervisor, chained_job, retry
+from lockstep.launcher.job.batch_supervisor import BatchSupervisor
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.slurm import client as slurm_client
-from lockstep.launcher.slurm.current_job import Start
+from lockstep.launcher.slurm import slurm_client
+from lockstep.launcher.slurm.current_job import JobStart
 from lockstep.launcher.slurm.job_log import note_job, read_jobs
 from lockstep.launcher.slurm.job_spec import JobSpec
 from lockstep.launcher.slurm.tool_call import SlurmError, SlurmSilentError
@@ -50,7 +48,7 @@ class Slurm:
         facts = {"Requeue": "1" if self.requeue_allowed else "0", "Restarts": restarts}
         return {"JobState": self.states[job], **facts} if job in self.states else None
 
-    def submit(self, options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> int:
+    def submit(self, options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> int:
         if self.forbidden:
             raise SlurmError("sbatch\nnot from here")
         number = len(self.submitted) + 2
@@ -94,14 +92,14 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     made = Slurm()
     for name in ("details", "submit", "folders", "requeue", "cancel"):
         monkeypatch.setattr(slurm_client, name, getattr(made, name))
-    monkeypatch.setattr(batch, "_WISHES", ())
-    monkeypatch.setattr(retry_while_silent, "_FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(successor, "_NOTED_SECONDS", 0.0)
+    monkeypatch.setattr(batch_supervisor, "_STOP_SIGNALS", ())
+    monkeypatch.setattr(retry, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(chained_job, "_NOTED_SECONDS", 0.0)
     return made
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Live:
+def run(monkeypatch: pytest.MonkeyPatch) -> Live:
     """``live(during, how="chain")``: one start of job 1, whose attempt stops at its time limit after ``during``."""
 
     def run(during: Callable[[Path], object] = lambda _: None, *, status: int = 75, **job: Any) -> Path:
@@ -117,10 +115,12 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Live:
             during(folder)
             return Step(status)
 
-        monkeypatch.setattr(batch, "start_step", start_step)
-        monkeypatch.setattr(batch, "newest_step", lambda folder: 7 * (folder / "checkpoints").exists())
+        monkeypatch.setattr(batch_supervisor, "start_step", start_step)
+        monkeypatch.setattr(
+            batch_supervisor, "newest_step", lambda folder: 7 * (folder / "checkpoints").exists()
+        )
         made = JobSpec("run", "r", "w", **{"how": "chain", **job})
-        Batch(folder, made, Start("1", 0)).live()
+        BatchSupervisor(folder, made, JobStart("1", 0)).run()
         return folder
 
     return run
@@ -135,14 +135,14 @@ def gave_up(folder: Path) -> str:
     return str(json.loads((folder / "outcome.json").read_text()).get("gave_up", ""))
 
 
-def test_the_job_that_waits_goes_on(slurm: Slurm, live: Live) -> None:
-    folder = live()
+def test_the_job_that_waits_goes_on(slurm: Slurm, run: Live) -> None:
+    folder = run()
     assert (ended(folder)["action"], ended(folder)["next"]) == ("continue", "2")
     assert len(slurm.submitted) == 1
     assert not slurm.requeued
 
 
-def test_what_the_first_job_had_to_wait_for_holds_up_no_other(slurm: Slurm, live: Live) -> None:
+def test_what_the_first_job_had_to_wait_for_holds_up_no_other(slurm: Slurm, run: Live) -> None:
     once = ["--hold", "--ho", "--begin=now+1hour", "--beg=16:00", "--dependency=singleton"]
     kept = [
         "--chdir=/h",
@@ -153,7 +153,7 @@ def test_what_the_first_job_had_to_wait_for_holds_up_no_other(slurm: Slurm, live
         "--nice=5",
         "--no-requeue",
     ]
-    live(sbatch=[*kept[:3], *once, *kept[3:]])
+    run(sbatch=[*kept[:3], *once, *kept[3:]])
     (sent,) = slurm.submitted
     assert sent[: len(kept) + 1] == [*kept, "--dependency=afterany:1"]
     assert not sent[len(kept) + 1].startswith("--")
@@ -161,66 +161,64 @@ def test_what_the_first_job_had_to_wait_for_holds_up_no_other(slurm: Slurm, live
 
 @pytest.mark.parametrize("state", ["CANCELLED", "gone"])
 def test_another_job_is_submitted_where_the_one_that_waited_does_not_any_more(
-    slurm: Slurm, live: Live, state: str
+    slurm: Slurm, run: Live, state: str
 ) -> None:
     def lose(_: Path) -> None:
         slurm.states["2"] = state
         if state == "gone":
             del slurm.states["2"]
 
-    folder = live(lose)
+    folder = run(lose)
     assert (ended(folder)["action"], ended(folder)["next"]) == ("continue", "3")
     assert [event["job"] for event in read_jobs(folder) if event["event"] == "submitted"] == ["2", "3"]
     assert not slurm.requeued
 
 
-def test_where_no_other_job_is_taken_it_is_requeued_or_given_up(slurm: Slurm, live: Live) -> None:
+def test_where_no_other_job_is_taken_it_is_requeued_or_given_up(slurm: Slurm, run: Live) -> None:
     def lose(_: Path) -> None:
         slurm.states["2"] = "CANCELLED"
         slurm.forbidden = True
 
-    folder = live(lose)
+    folder = run(lose)
     assert (ended(folder)["action"], ended(folder)["next"], slurm.requeued) == ("continue", None, 1)
     assert not gave_up(folder)
 
 
-def test_what_slurm_said_is_told_where_it_takes_nothing(slurm: Slurm, live: Live) -> None:
+def test_what_slurm_said_is_told_where_it_takes_nothing(slurm: Slurm, run: Live) -> None:
     slurm.forbidden, slurm.requeue_allowed = True, False
-    folder = live()
+    folder = run()
     assert ended(folder)["action"] == "give up"
     assert gave_up(folder).endswith("neither another job nor this one again: not from here")
 
 
-def test_a_job_that_a_person_withdrew_is_not_replaced(slurm: Slurm, live: Live) -> None:
+def test_a_job_that_a_person_withdrew_is_not_replaced(slurm: Slurm, run: Live) -> None:
     def stop(folder: Path) -> None:
         slurm.states["2"] = "CANCELLED"
         note_job(folder, "cancelled", "2", why="launch stop")
 
-    folder = live(stop)
+    folder = run(stop)
     assert (ended(folder)["action"], ended(folder)["next"]) == ("stop", None)
     assert (len(slurm.submitted), slurm.requeued) == (1, 0)
 
 
-def test_a_job_that_slurm_is_silent_about_is_taken_to_wait(slurm: Slurm, live: Live) -> None:
-    folder = live(lambda _: setattr(slurm, "silent", 5))
+def test_a_job_that_slurm_is_silent_about_is_taken_to_wait(slurm: Slurm, run: Live) -> None:
+    folder = run(lambda _: setattr(slurm, "silent", 5))
     assert (ended(folder)["action"], ended(folder)["next"]) == ("continue", "2")
     assert (len(slurm.submitted), slurm.requeued) == (1, 0)
 
 
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("silent", [1, 2, 5])
-def test_a_requeue_outlives_a_silent_controller(
-    slurm: Slurm, live: Live, silent: int, *, heard: bool
-) -> None:
+def test_a_requeue_outlives_a_silent_controller(slurm: Slurm, run: Live, silent: int, *, heard: bool) -> None:
     slurm.heard = heard
-    folder = live(lambda _: setattr(slurm, "silent", silent), how="requeue")
+    folder = run(lambda _: setattr(slurm, "silent", silent), how="requeue")
     assert (ended(folder)["action"], slurm.requeued) == ("continue", 1)
     assert not gave_up(folder)
 
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_job_is_submitted_once_when_slurm_answers_again(
-    slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch, *, heard: bool
+    slurm: Slurm, run: Live, monkeypatch: pytest.MonkeyPatch, *, heard: bool
 ) -> None:
     def lose(_: Path) -> None:
         slurm.states["2"] = "CANCELLED"
@@ -235,7 +233,7 @@ def test_a_job_is_submitted_once_when_slurm_answers_again(
 
         monkeypatch.setattr(slurm_client, "submit", submit)
 
-    folder = live(lose)
+    folder = run(lose)
     waiting = [job for job, state in slurm.states.items() if state == "PENDING"]
     assert waiting == ["3"]
     assert ended(folder)["action"] == "continue"
@@ -245,9 +243,9 @@ def test_a_job_is_submitted_once_when_slurm_answers_again(
 
 
 def test_the_end_is_noted_before_a_long_silence_and_what_it_would_leave_behind(
-    slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, run: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_while_silent, "_SECONDS", -1.0)
+    monkeypatch.setattr(retry, "_SECONDS", -1.0)
     seen: list[str] = []
     folder = runs_root() / "r"
     real = slurm.requeue
@@ -258,19 +256,19 @@ def test_the_end_is_noted_before_a_long_silence_and_what_it_would_leave_behind(
         real(job)
 
     monkeypatch.setattr(slurm_client, "requeue", requeue)
-    live(how="requeue")
+    run(how="requeue")
     assert seen == [
-        "continue: it stopped at the job's time limit, and SLURM did not answer when it was to go on"
+        "continue: it stopped at the job's time limit, and SLURM did not answer when it was to continue"
     ]
-    assert gave_up(folder).endswith("did not answer when it was to go on: no answer in 20 s")
+    assert gave_up(folder).endswith("did not answer when it was to continue: no answer in 20 s")
 
 
-def test_a_start_waits_for_a_silent_controller(slurm: Slurm, live: Live) -> None:
+def test_a_start_waits_for_a_silent_controller(slurm: Slurm, run: Live) -> None:
     folder = runs_root() / "r"
     folder.mkdir(parents=True)
     note_job(folder, "started", "9", restart=0, step=0)
     slurm.silent = 3
-    live()
+    run()
     assert [(event["event"], event["job"]) for event in read_jobs(folder)][:3] == [
         ("started", "9"),
         ("ended", "9"),
@@ -279,12 +277,12 @@ def test_a_start_waits_for_a_silent_controller(slurm: Slurm, live: Live) -> None
 
 
 def test_a_start_that_gets_no_answer_at_all_says_so(
-    slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, run: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_while_silent, "_SECONDS", -1.0)
+    monkeypatch.setattr(retry, "_SECONDS", -1.0)
     slurm.silent = 9
     with pytest.raises(SlurmSilentError):
-        live()
+        run()
     folder = runs_root() / "r"
     assert [event["event"] for event in read_jobs(folder)] == ["not started"]
     assert gave_up(folder) == "SLURM's controller did not answer when the job started"
@@ -295,7 +293,7 @@ CARD = "r: job 1, start 1, on node n2\nerror: node n2: it shows 0 GPUs\n  and no
 
 @pytest.mark.parametrize("text", [CARD, "Traceback\nValueError: no\n"])
 def test_what_a_node_said_that_could_not_begin_is_told(
-    slurm: Slurm, live: Live, capfd: pytest.CaptureFixture[str], text: str
+    slurm: Slurm, run: Live, capfd: pytest.CaptureFixture[str], text: str
 ) -> None:
     def fail(folder: Path) -> None:
         (folder / "outcome.json").unlink()
@@ -309,7 +307,7 @@ def test_what_a_node_said_that_could_not_begin_is_told(
         os.utime(logs / "node-1.log", (5, 5))
         (folder / "request.taken.json").unlink()
 
-    folder = live(fail, status=3)
+    folder = run(fail, status=3)
     outcome = json.loads((folder / "outcome.json").read_text())
     said = capfd.readouterr().err
     assert "gained no" in outcome["gave_up"] or "without having gained" in outcome["gave_up"]
@@ -324,15 +322,19 @@ def test_what_a_node_said_that_could_not_begin_is_told(
 
 
 def test_a_full_disk_keeps_no_run_from_going_on(
-    slurm: Slurm, live: Live, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    slurm: Slurm, run: Live, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fill(_: Path) -> None:
         def full(*_: Any, **__: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        for module, name in ((batch, "note_job"), (batch, "write_json"), (successor, "note_job")):
+        for module, name in (
+            (batch_supervisor, "note_job"),
+            (batch_supervisor, "write_json"),
+            (chained_job, "note_job"),
+        ):
             monkeypatch.setattr(module, name, full)
 
-    live(fill, how="requeue")
+    run(fill, how="requeue")
     assert slurm.requeued == 1
     assert "No space left" in capfd.readouterr().err

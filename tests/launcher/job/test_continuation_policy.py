@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.job.continuation_policy import (
-    End,
+    JobEnd,
     attempts_without_end,
     cause_from_job_state,
     decide,
@@ -17,12 +17,12 @@ from lockstep.launcher.job.continuation_policy import (
     ends,
     last_decision,
 )
-from lockstep.launcher.job.end_cause import AttemptStart, cause_from_slurm, why
+from lockstep.launcher.job.end_cause import AttemptStart, cause_from_slurm, classify_end
 from lockstep.launcher.slurm.job_spec import JobSpec
 
-GAINED, LIMIT = End("preempted", 75, gained=True), End("limit", 75, gained=True)
-CRASH = End("crashed", 1, gained=True)
-IDLE = End("preempted", 75, gained=False)
+GAINED, LIMIT = JobEnd("preempted", 75, gained=True), JobEnd("limit", 75, gained=True)
+CRASH = JobEnd("crashed", 1, gained=True)
+IDLE = JobEnd("preempted", 75, gained=False)
 
 
 def _job(**more: Any) -> JobSpec:
@@ -32,22 +32,22 @@ def _job(**more: Any) -> JobSpec:
 @pytest.mark.parametrize(
     ("end", "before", "job", "action", "words"),
     [
-        (End("done", 0, gained=True), [], {}, "finish", "done"),
-        (End("done", 0, gained=False), [CRASH] * 9, {}, "finish", "done"),
-        (End("asked", 75, gained=True), [], {}, "stop", "asked"),
-        (End("cancelled", 75, gained=True), [], {}, "stop", "cancelled"),
-        (End("refused", 2, gained=False), [], {}, "give up", "same way"),
-        (End("refused", 6, gained=True), [], {}, "give up", "same way"),
+        (JobEnd("done", 0, gained=True), [], {}, "finish", "done"),
+        (JobEnd("done", 0, gained=False), [CRASH] * 9, {}, "finish", "done"),
+        (JobEnd("asked", 75, gained=True), [], {}, "stop", "asked"),
+        (JobEnd("cancelled", 75, gained=True), [], {}, "stop", "cancelled"),
+        (JobEnd("refused", 2, gained=False), [], {}, "give up", "same way"),
+        (JobEnd("refused", 6, gained=True), [], {}, "give up", "same way"),
         (LIMIT, [], {}, "continue", "time limit"),
         (LIMIT, [LIMIT] * 99, {}, "continue", "time limit"),
-        (LIMIT, [], {"how": "none"}, "give up", "not to go on"),
+        (LIMIT, [], {"how": "none"}, "give up", "not to continue"),
         (LIMIT, [], {"how": "requeue"}, "continue", "time limit"),
         (GAINED, [GAINED] * 2, {}, "continue", "preempted"),
         (GAINED, [GAINED] * 3, {}, "give up", "max_preemptions is 3"),
         (LIMIT, [GAINED] * 3, {}, "continue", "time limit"),
         (
-            End("lost", -1, gained=True),
-            [GAINED, End("signal", 75, gained=True), GAINED],
+            JobEnd("lost", -1, gained=True),
+            [GAINED, JobEnd("signal", 75, gained=True), GAINED],
             {},
             "give up",
             "4 times",
@@ -56,23 +56,25 @@ def _job(**more: Any) -> JobSpec:
         (CRASH, [], {}, "continue", "status 1"),
         (CRASH, [CRASH], {}, "give up", "max_crashes is 1"),
         (CRASH, [GAINED] * 3, {}, "continue", "status 1"),
-        (End("crashed", 1, gained=False), [], {}, "give up", "without having gained"),
-        (End("crashed", 4, gained=False), [GAINED], {}, "give up", "without having gained"),
+        (JobEnd("crashed", 1, gained=False), [], {}, "give up", "without having gained"),
+        (JobEnd("crashed", 4, gained=False), [GAINED], {}, "give up", "without having gained"),
         (IDLE, [], {}, "continue", "preempted"),
         (IDLE, [GAINED], {}, "continue", "preempted"),
         (IDLE, [IDLE], {}, "give up", "two attempts in a row"),
-        (End("limit", 75, gained=False), [IDLE], {}, "give up", "two attempts in a row"),
+        (JobEnd("limit", 75, gained=False), [IDLE], {}, "give up", "two attempts in a row"),
         (
-            End("again", 75, gained=False),
-            [End("again", 75, gained=False)],
+            JobEnd("again", 75, gained=False),
+            [JobEnd("again", 75, gained=False)],
             {},
             "give up",
             "two attempts in a row",
         ),
-        (End("again", 75, gained=True), [End("again", 75, gained=True)] * 9, {}, "continue", "75"),
+        (JobEnd("again", 75, gained=True), [JobEnd("again", 75, gained=True)] * 9, {}, "continue", "75"),
     ],
 )
-def test_what_follows(end: End, before: list[End], job: dict[str, Any], action: str, words: str) -> None:
+def test_what_follows(
+    end: JobEnd, before: list[JobEnd], job: dict[str, Any], action: str, words: str
+) -> None:
     verdict = decide(end, before, _job(**job))
     assert verdict.action == action
     assert words in verdict.reason
@@ -142,5 +144,5 @@ def test_a_script_that_slurm_ended_early_is_not_blamed(
     tmp_path: Path, details: dict[str, str], seconds: float, *, gained: bool
 ) -> None:
     began = AttemptStart(2, 0, time.time() - seconds)
-    end = why(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
+    end = classify_end(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
     assert end.gained is gained

@@ -15,8 +15,8 @@ from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_lock import held
 from lockstep.launcher.runs.run_status import read_status
 from lockstep.launcher.runs.slurm_status import Answer, ask, job_summary, merge_job_status, words
-from lockstep.launcher.slurm.client import Job
 from lockstep.launcher.slurm.job_log import note_job
+from lockstep.launcher.slurm.slurm_client import QueuedJob
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
 from tests.helpers.slurm.answers import queue_answer, submitted_run
 
@@ -153,11 +153,11 @@ def test_a_run_that_started_is_not_called_queued_while_slurm_is_silent() -> None
     ],
 )  # fmt: skip
 def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lockstep.launcher.slurm import client as slurm_client
+    from lockstep.launcher.slurm import slurm_client
 
     asked: list[list[str]] = []
 
-    def jobs(ids: Any, timeout: float) -> dict[str, Job]:
+    def jobs(ids: Any, timeout: float) -> dict[str, QueuedJob]:
         asked.append([*ids])
         return dict(queue_answer("PENDING").jobs)
 
@@ -172,11 +172,11 @@ def test_a_damaged_job_log_costs_no_other_run_its_answer(line: str, monkeypatch:
 
 
 def test_one_question_serves_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from lockstep.launcher.slurm import client as slurm_client
+    from lockstep.launcher.slurm import slurm_client
 
     asked: list[list[str]] = []
 
-    def jobs(ids: Any, timeout: float) -> dict[str, Job]:
+    def jobs(ids: Any, timeout: float) -> dict[str, QueuedJob]:
         asked.append(sorted(map(str, ids)))
         return dict(queue_answer("PENDING", "RUNNING", reason="Resources").jobs)
 

@@ -11,11 +11,11 @@ import pytest
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_status import read_status
 from lockstep.launcher.runs.slurm_status import Answer, live_jobs, merge_job_status
-from lockstep.launcher.slurm.client import Account, Job
 from lockstep.launcher.slurm.current_job import details_of, is_active
 from lockstep.launcher.slurm.job_identity import is_job_of_run
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.pending_submissions import PendingSubmission
+from lockstep.launcher.slurm.slurm_client import JobAccounting, QueuedJob
 
 
 def submitted(name: str, job: str = "1") -> Path:
@@ -27,8 +27,10 @@ def submitted(name: str, job: str = "1") -> Path:
     return folder
 
 
-def job(workdir: Path | str, state: str = "RUNNING", number: str = "1") -> Job:
-    return Job(number, state, "None", "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x", "low", str(workdir))
+def job(workdir: Path | str, state: str = "RUNNING", number: str = "1") -> QueuedJob:
+    return QueuedJob(
+        number, state, "None", "n1", "3:20:00", "2026-11-24T12:00:00", 0, "x", "low", str(workdir)
+    )
 
 
 def test_a_job_that_has_only_its_number_from_the_run_is_forgotten() -> None:
@@ -44,7 +46,7 @@ def test_a_job_that_has_only_its_number_from_the_run_is_forgotten() -> None:
 
 def test_accounts_of_another_s_job_say_nothing_of_the_run() -> None:
     mine, other = submitted("mine"), submitted("other")
-    answer = Answer(accounts={"1": Account("TIMEOUT", str(other))})
+    answer = Answer(accounts={"1": JobAccounting("TIMEOUT", str(other))})
     assert merge_job_status(read_status(mine), answer).slurm["state"] is None
     assert merge_job_status(read_status(other), answer).slurm["state"] == "TIMEOUT"
 
@@ -75,7 +77,7 @@ def test_a_copy_has_no_part_in_the_jobs_of_the_run_nor_has_one_whose_name_was_gi
 def test_a_task_of_an_array_works_in_the_folder_of_its_sweep(noted: str) -> None:
     point, sweep = submitted("s-2-007", "5_7"), runs_root() / "s-2"
     if noted:
-        PendingSubmission(point, "s-2", sweep, 7).sending()
+        PendingSubmission(point, "s-2", sweep, 7).record_sending()
     assert is_job_of_run(point, "5_7", str(sweep))
     assert is_job_of_run(point, "9", str(point)), "it goes on as a job of its own"
     assert not is_job_of_run(point, "5_7", str(runs_root() / "s"))
@@ -94,7 +96,7 @@ def test_a_damaged_description_leaves_the_run_s_own_folder_and_silence_leaves_th
 
 
 def test_scontrol_is_believed_of_the_run_s_own_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lockstep.launcher.slurm import client as slurm_client
+    from lockstep.launcher.slurm import slurm_client
 
     run = submitted("a")
     odd = submitted("b Key=c")

@@ -15,10 +15,10 @@ from lockstep.launcher.commands import stop as ask
 from lockstep.launcher.runs import slurm_jobs as job_ask
 from lockstep.launcher.runs import slurm_status as job_state
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.slurm import client as slurm_client
-from lockstep.launcher.slurm.client import Job
+from lockstep.launcher.slurm import slurm_client
 from lockstep.launcher.slurm.job_log import last_job, note_job, read_jobs
-from lockstep.launcher.sweep import stop_sweep as sweep_ask
+from lockstep.launcher.slurm.slurm_client import QueuedJob
+from lockstep.launcher.sweep.stop import cancel_sweep
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
 from tests.helpers.slurm.answers import queue_answer, submitted_run
 
@@ -55,7 +55,7 @@ def test_a_line_that_was_cut_short_spoils_no_other(
 @pytest.fixture
 def cancelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs 1, which runs, and 2, which waits; the numbers that scancel got."""
-    jobs: dict[str, Job] = dict(queue_answer("RUNNING", "PENDING").jobs)
+    jobs: dict[str, QueuedJob] = dict(queue_answer("RUNNING", "PENDING").jobs)
     got: list[str] = []
 
     def cancel(*ids: str) -> None:
@@ -97,7 +97,7 @@ def test_a_sweep_is_cancelled_where_that_cannot_be_noted(
     write_sweep(sweep)
     submitted_run("s-000", "1", "2")
     with full_disk(monkeypatch, 0):
-        assert sweep_ask.cancel(sweep) == 0
+        assert cancel_sweep(sweep) == 0
     assert cancelled == ["2", "1"]
 
 

@@ -9,14 +9,15 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.cli import slurm_options
-from lockstep.launcher.slurm import options
+from lockstep.launcher.cli.app import app
 from lockstep.launcher.slurm.option_declaration import declared_options, slurm_option
 from lockstep.launcher.slurm.option_types import Names
 from lockstep.launcher.slurm.options import SlurmConfig, check_sbatch_option
 from lockstep.launcher.submit.sbatch_arguments import sbatch_options
+from lockstep.launcher.submit.submit_run import SubmitRequest
 from tests.helpers.paths import ROOT
 from tests.helpers.slurm.job_options import options_of
-from tests.helpers.slurm_option_table import option_table, written_table
+from tests.helpers.slurm.option_table import option_table, written_table
 
 OPTIONS = declared_options(SlurmConfig)
 CONSUMERS = ("launcher/submit", "launcher/options/supervision.py")
@@ -34,13 +35,32 @@ def flags() -> dict[str, str]:
 
 
 def test_the_guide_has_the_table_that_the_declarations_give() -> None:
-    assert written_table() == option_table(), "write it with `python -m tests.helpers.slurm_option_table`"
+    assert written_table() == option_table(), "write it with `python -m tests.helpers.slurm.option_table`"
 
 
 def test_the_command_line_has_every_option_in_the_order_of_the_declarations() -> None:
     declared = {key: f"--{option.flag}" for key, option in OPTIONS.items() if option.flag}
     assert list(flags().items()) == list(declared.items())
     assert [key for key, option in OPTIONS.items() if option.flag is None] == ["setup"]
+
+
+def test_a_command_gets_every_option_in_that_order_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[SubmitRequest] = []
+
+    def submit(request: SubmitRequest) -> int:
+        seen.append(request)
+        return 0
+
+    monkeypatch.setattr("lockstep.launcher.submit.submit", submit)
+    words = "submit digits --sbatch nice=3 --sbatch hold --env A --env B --cluster c --time 1h --nodes 2"
+    with pytest.raises(SystemExit):
+        app(words.split())
+    given = {"nodes": 2, "time": "1h", "env": ["A", "B"], "sbatch": {"nice": "3", "hold": True}}
+    assert list(seen[0].slurm) == [key for key, option in OPTIONS.items() if option.flag]
+    assert {key: value for key, value in seen[0].slurm.items() if value not in (None, [], {})} == given
+    assert seen[0].cluster == "c"
 
 
 def read_names(*places: str) -> set[str]:
@@ -79,7 +99,6 @@ def test_one_more_option_is_one_more_declaration(monkeypatch: pytest.MonkeyPatch
     assert "--licenses=a,b" in sbatch_options(Path("/r/x"), section, cores=None, requeue=False)
     assert check_sbatch_option("licenses", _WithOneMore) == "has an option of its own: --license"
     assert "| `licenses` | `--license NAMES` | Licenses. |  |\n" in option_table(_WithOneMore)
-    monkeypatch.setattr(options, "SlurmConfig", _WithOneMore)
     monkeypatch.setattr("lockstep.launcher.slurm.SlurmConfig", _WithOneMore)
     slurm_options._parameters.cache_clear()
     assert flags()["licenses"] == "--license"

@@ -8,7 +8,7 @@ from lockstep.data.common.errors import UsageError
 from lockstep.launcher.slurm.options import SlurmConfig
 from lockstep.launcher.submit import submission as submissions
 from lockstep.launcher.submit.job_plan import check_setup, continuation
-from lockstep.launcher.submit.scheduler import Cluster
+from lockstep.launcher.submit.scheduler import ClusterInfo
 from tests.helpers.slurm.job_options import setup_of
 
 
@@ -16,7 +16,7 @@ def test_how_a_job_goes_on_follows_the_partition():
     def found(mode: str, asked: str | None = None, *, preempts: bool = True, at_once: int | None = None):
         parts = {"p": {"PartitionName": "p", "Default": "YES", "PreemptMode": mode}}
         slurm = SlurmConfig(continuation=asked)  # type: ignore[arg-type]
-        return continuation(slurm, Cluster("c", parts, preempts), at_once)
+        return continuation(slurm, ClusterInfo("c", parts, preempts), at_once)
 
     assert found("REQUEUE") == ("chain", True)
     assert found("REQUEUE", preempts=False) == ("chain", False)

@@ -39,9 +39,9 @@ def one_argument_each(options: list[str], allowed: int) -> None:
 @pytest.mark.parametrize("text", ODD_TEXTS)
 def test_odd_text_is_refused_with_the_option_s_name_or_harmless(field, text):
     flag = {"modules": "module", "container_mounts": "container-mount"}.get(field, field.replace("_", "-"))
-    options, refusal = asked_with(field, text)
-    assert refusal.isprintable()
-    assert options is not None or refusal.startswith(f"--{flag}")
+    options, explain_refusal = asked_with(field, text)
+    assert explain_refusal.isprintable()
+    assert options is not None or explain_refusal.startswith(f"--{flag}")
     kept = getattr(options.slurm, field) if options else None
     for item in kept if isinstance(kept, tuple) else kept.values() if isinstance(kept, dict) else [kept]:
         assert item is None or HARMLESS.fullmatch(str(item))
@@ -74,8 +74,8 @@ def test_any_text_is_refused_or_harmless_in_full(field, text):
 
 
 def _refused_or_harmless(field: str, text: str) -> None:
-    options, refusal = asked_with(field, text)
-    assert refusal.replace("\n", "").isprintable()
+    options, explain_refusal = asked_with(field, text)
+    assert explain_refusal.replace("\n", "").isprintable()
     if options is None:
         return
     base = sbatch_options(Path("/r/x"), SlurmConfig(), cores=None, requeue=False)
@@ -145,9 +145,9 @@ def _path_is_refused_or_itself(text: str) -> None:
     try:
         refuse_path(path, "a run folder")
     except UsageError as error:
-        refusal = error.message
+        explain_refusal = error.message
     else:
-        refusal = ""
+        explain_refusal = ""
         chdir, output = sbatch_options(path, SlurmConfig(), cores=None, requeue=False)[1:3]
         assert chdir == f"--chdir={path}"
         fields = re.sub(
@@ -155,7 +155,7 @@ def _path_is_refused_or_itself(text: str) -> None:
         )
         assert fields == f"{path}/slurm/job-7.log"
         assert all(option.isprintable() for option in (chdir, output))
-    assert refusal.isprintable()
+    assert explain_refusal.isprintable()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -6,8 +6,8 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.slurm.node_resources import NodeRequirements
-from lockstep.launcher.slurm.tool_call import Answer, SlurmSilentError
-from lockstep.launcher.submit.scheduler import refusal
+from lockstep.launcher.slurm.tool_call import SlurmSilentError, ToolResult
+from lockstep.launcher.submit.scheduler import explain_refusal
 
 SILENCE = (
     "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
@@ -27,18 +27,18 @@ REFUSAL = (
 
 @pytest.mark.parametrize("said", SILENCE)
 def test_silence_is_no_refusal(said):
-    error = Answer(("sbatch", "x"), 1, "", said).error()
-    assert refusal(error, NodeRequirements()) is error
+    error = ToolResult(("sbatch", "x"), 1, "", said).error()
+    assert explain_refusal(error, NodeRequirements()) is error
 
 
 def test_no_answer_is_no_refusal():
     error = SlurmSilentError("sbatch x\nno answer in 60 s")
-    assert refusal(error, NodeRequirements()) is error
+    assert explain_refusal(error, NodeRequirements()) is error
 
 
 @pytest.mark.parametrize("said", REFUSAL)
 def test_a_refusal_is_told_in_the_site_s_own_words(said):
-    told = refusal(Answer(("sbatch", "x"), 1, "", said).error(), NodeRequirements())
+    told = explain_refusal(ToolResult(("sbatch", "x"), 1, "", said).error(), NodeRequirements())
     assert isinstance(told, UsageError)
     assert told.message.startswith("SLURM refuses the job: ")
     assert told.message.endswith(said.rpartition(": ")[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lockstep.training.check.trial_steps import worst
+from lockstep.training.check.trial_steps import largest_difference
 
 
 def test_the_worst_parameter_is_relative_to_its_size_and_rounding_is_no_parameter() -> None:
@@ -14,11 +14,11 @@ def test_the_worst_parameter_is_relative_to_its_size_and_rounding_is_no_paramete
         "small": torch.tensor([1.0]),
         "rounding": torch.tensor([1e-17]),
     }
-    assert worst(one, one) == {"name": "", "difference": 0.0, "relative": 0.0}
+    assert largest_difference(one, one) == {"name": "", "difference": 0.0, "relative": 0.0}
     other = {"large": one["large"] + 0.01, "small": one["small"] + 0.001, "rounding": one["rounding"] * -1}
-    found = worst(one, other)
+    found = largest_difference(one, other)
     assert found["name"] == "small"
     assert found["relative"] == pytest.approx(1e-3, rel=1e-3)
-    assert worst(one, {"large": one["large"], "small": one["small"]})["name"] == "rounding"
+    assert largest_difference(one, {"large": one["large"], "small": one["small"]})["name"] == "rounding"
     for name in one:
-        assert worst(one, {**other, name: one[name] * float("nan")})["name"] == name
+        assert largest_difference(one, {**other, name: one[name] * float("nan")})["name"] == name

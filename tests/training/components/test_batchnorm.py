@@ -14,7 +14,7 @@ from lockstep.training.components.batch_norm import (
     averaged,
     has_batch_norm,
     refuse_single_sample_batches,
-    statistics,
+    running_statistics,
 )
 from lockstep.training.rank.process_group import Group
 
@@ -40,10 +40,10 @@ def _model() -> nn.Module:
 
 def test_statistics_are_named_as_the_model_names_them() -> None:
     model = _model()
-    assert statistics(model).keys() <= model.state_dict().keys()
-    assert len(statistics(model)) == 4
-    assert statistics(nn.BatchNorm1d(2)).keys() == {"running_mean", "running_var"}
-    assert statistics(nn.BatchNorm1d(2, track_running_stats=False)) == {}
+    assert running_statistics(model).keys() <= model.state_dict().keys()
+    assert len(running_statistics(model)) == 4
+    assert running_statistics(nn.BatchNorm1d(2)).keys() == {"running_mean", "running_var"}
+    assert running_statistics(nn.BatchNorm1d(2, track_running_stats=False)) == {}
 
 
 def test_only_batch_norm_mixes_samples() -> None:

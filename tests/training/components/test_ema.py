@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lockstep.training.checkpoint.storage import CheckpointContents
-from lockstep.training.components.ema import Ema, decay
+from lockstep.training.components.ema import Ema, warmed_up_decay
 from lockstep.training.components.optimizer import trainable
 from lockstep.training.config.run_config import EmaConfig
 
@@ -28,14 +28,14 @@ def test_it_is_the_textbook_average() -> None:
     expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     ema = Ema(EmaConfig(decay=0.9), trainable(model))
     for number, seen in enumerate(_moved(model, ema, 30), 1):
-        kept = decay(EmaConfig(decay=0.9), number)
+        kept = warmed_up_decay(EmaConfig(decay=0.9), number)
         expected = {name: kept * value + (1 - kept) * seen[name] for name, value in expected.items()}
     for name, average in ema.tensors().items():
         assert torch.allclose(average, expected[name], rtol=1e-14)
 
 
 def test_with_its_full_decay_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lockstep.training.components.ema.decay", lambda config, _: config.decay)
+    monkeypatch.setattr("lockstep.training.components.ema.warmed_up_decay", lambda config, _: config.decay)
     model = nn.Linear(3, 2).double()
     ema = Ema(EmaConfig(decay=0.75), trainable(model))
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.75))
@@ -48,7 +48,7 @@ def test_with_its_full_decay_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_first_updates_forget_the_random_start() -> None:
-    rates = [decay(EmaConfig(decay=0.999), n) for n in (1, 10, 100, 10_000)]
+    rates = [warmed_up_decay(EmaConfig(decay=0.999), n) for n in (1, 10, 100, 10_000)]
     assert rates == [2 / 11, 11 / 20, 101 / 110, 0.999]
 
 

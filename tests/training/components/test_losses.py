@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lockstep.data.common.errors import TrainingError, UsageError
-from lockstep.training.components.loss_contract import count, total
+from lockstep.training.components.loss_contract import sum_loss, sum_metric
 from lockstep.training.components.losses import (
     LOSSES,
     LossDeclaration,
@@ -50,16 +50,16 @@ def test_metrics_are_a_sum_and_a_count() -> None:
 
 
 def test_a_per_sample_loss_is_summed_and_weighs_its_samples() -> None:
-    summed, weight = total(torch.tensor([1.0, 2.0, 4.0]), 3)
+    summed, weight = sum_loss(torch.tensor([1.0, 2.0, 4.0]), 3)
     assert (float(summed), weight) == (7.0, None)
 
 
 def test_a_pair_is_a_sum_with_its_own_weight_that_takes_no_gradient() -> None:
     mass = torch.tensor(5.0, requires_grad=True)
-    summed, weight = total((torch.tensor(3.0), mass), 2)
+    summed, weight = sum_loss((torch.tensor(3.0), mass), 2)
     assert weight is not None
     assert (float(summed), float(weight), weight.requires_grad) == (3.0, 5.0, False)
-    assert float(total((torch.tensor(3.0), 2), 2)[1]) == 2.0
+    assert float(sum_loss((torch.tensor(3.0), 2), 2)[1]) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def test_a_pair_is_a_sum_with_its_own_weight_that_takes_no_gradient() -> None:
 )
 def test_whatever_could_be_averaged_wrongly_is_refused(returned: object, words: str) -> None:
     with pytest.raises(TrainingError, match=words):
-        total(returned, 2)
+        sum_loss(returned, 2)
 
 
 def test_one_sample_has_one_loss_not_a_mean() -> None:
     """A batch of one must not let a loss pass that a batch of two would refuse."""
     with pytest.raises(TrainingError, match="a single number"):
-        total(torch.tensor(1.0), 1)
+        sum_loss(torch.tensor(1.0), 1)
 
 
 def test_counts_are_taken_in_float64() -> None:
-    summed, counted = count((torch.tensor(16_777_217, dtype=torch.int64), 2**25 + 1), "accuracy")
+    summed, counted = sum_metric((torch.tensor(16_777_217, dtype=torch.int64), 2**25 + 1), "accuracy")
     assert (summed.dtype, counted.dtype) == (torch.float64, torch.float64)
     assert (int(summed), int(counted)) == (16_777_217, 2**25 + 1)
 
@@ -94,7 +94,7 @@ def test_counts_are_taken_in_float64() -> None:
 @pytest.mark.parametrize("returned", [torch.tensor(0.5), 0.5, (torch.ones(2), 2), (1, 2, 3)])
 def test_a_metric_that_is_no_pair_of_numbers_is_refused_by_name(returned: object) -> None:
     with pytest.raises(TrainingError, match="metric f1"):
-        count(returned, "f1")
+        sum_metric(returned, "f1")
 
 
 def test_metrics_follow_the_loss_unless_they_are_named() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from lockstep.launcher.config.resolution import recipes, resolve
 from lockstep.training.config import optimizers
-from lockstep.training.config.config_identity import identity, identity_sha256
+from lockstep.training.config.config_identity import identity_settings, identity_sha256
 from lockstep.training.config.optimizers import Optimizer
 from lockstep.training.config.run_config import RunConfig
 
@@ -46,8 +46,8 @@ def test_an_optimizer_key_of_a_later_version_counts_only_where_it_is_set(
     monkeypatch.setattr(optimizers, "IDENTITY_KEYS", ("momentum",))
     monkeypatch.setattr("lockstep.training.config.config_identity.IDENTITY_KEYS", ("momentum",))
     monkeypatch.setitem(optimizers.OPTIMIZERS, "new", Optimizer("torch.optim:Adagrad", keys=("eps",)))
-    unset = identity(RunConfig())
+    unset = identity_settings(RunConfig())
     assert "optimizer.momentum" in unset
     assert "optimizer.eps" not in unset
-    given = identity(RunConfig.model_validate({"optimizer": {"eps": 0.1}}))
+    given = identity_settings(RunConfig.model_validate({"optimizer": {"eps": 0.1}}))
     assert given["optimizer.eps"] == 0.1

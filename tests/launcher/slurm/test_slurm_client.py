@@ -10,9 +10,8 @@ import psutil
 import pytest
 
 from lockstep.data.common.errors import MachineError
-from lockstep.launcher.slurm import client as slurm_client
-from lockstep.launcher.slurm import tool_call as slurm_tool
-from lockstep.launcher.slurm.client import Job, SlurmError
+from lockstep.launcher.slurm import slurm_client, tool_call
+from lockstep.launcher.slurm.slurm_client import QueuedJob, SlurmError
 
 LINE = (
     "{id}",
@@ -54,7 +53,7 @@ def test_a_queue_with_odd_names() -> None:
     found = slurm_client.parse_queue(
         "CLUSTER: one\n" + queue(j12="a|b\nc  UserId=x", j13_4="", j14="\u00e9" * 90)
     )
-    assert found["12"] == Job(
+    assert found["12"] == QueuedJob(
         "12",
         "RUNNING",
         "None",
@@ -113,7 +112,7 @@ def test_what_hangs_is_ended_with_all_that_it_started(tool, tmp_path: Path) -> N
     tool("squeue", f"sleep 600 & echo $! > {tmp_path}/child; wait")
     environment = dict(os.environ)
     with pytest.raises(SlurmError, match="no answer in 2 s"):
-        slurm_tool.run_tool(["squeue", "-h"], None, environment, 2.0)
+        tool_call.run_tool(["squeue", "-h"], None, environment, 2.0)
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 20  # SIGKILL is sent, and takes effect when the kernel comes to it
     while _lives(child) and time.monotonic() < deadline:
@@ -127,7 +126,7 @@ NO_CONF = "error: s_p_parse_file: cannot stat file /x: No such file or directory
 def test_what_a_tool_said_before_it_fell_silent_is_told(tool) -> None:
     tool("scontrol", f"echo some; echo '{NO_CONF}' >&2; exec sleep 600")
     with pytest.raises(SlurmError) as error:
-        slurm_tool.run_tool(["scontrol", "-h"], None, dict(os.environ), 5.0)
+        tool_call.run_tool(["scontrol", "-h"], None, dict(os.environ), 5.0)
     assert error.value.message == f"scontrol -h\nno answer in 5 s\n{NO_CONF}\nsome"
     assert "set SLURM_CONF" in error.value.hint
 
@@ -142,7 +141,7 @@ def test_what_a_tool_said_before_it_fell_silent_is_told(tool) -> None:
     ],
 )
 def test_what_to_do_about_silence(name: str, said: str, hint: str) -> None:
-    assert hint in slurm_tool._silent([name], 1.0, said).hint
+    assert hint in tool_call._silent([name], 1.0, said).hint
 
 
 def _lives(pid: int) -> bool:
@@ -244,11 +243,11 @@ def test_the_environment_has_nothing_of_another_job(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_silence_is_told_from_a_refusal(said: str, *, silent: bool) -> None:
-    error = slurm_tool.Answer(("scontrol",), 1, "", said).error()
-    assert isinstance(error, slurm_tool.SlurmSilentError) is silent
+    error = tool_call.ToolResult(("scontrol",), 1, "", said).error()
+    assert isinstance(error, tool_call.SlurmSilentError) is silent
 
 
 def test_a_tool_that_does_not_end_is_silent(tool) -> None:
     tool("scontrol", "exec sleep 60")
-    with pytest.raises(slurm_tool.SlurmSilentError, match="no answer in"):
-        slurm_tool.run_tool(["scontrol"], None, dict(os.environ), 0.2)
+    with pytest.raises(tool_call.SlurmSilentError, match="no answer in"):
+        tool_call.run_tool(["scontrol"], None, dict(os.environ), 0.2)

@@ -14,36 +14,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..console import say
-from . import sandbox_registry as sandbox_record
 from .exported_environment import for_the_job
 from .foreign_variables import tool_environment
 from .job_log import is_job
 from .node_resources import FORM, Node, parse_nodes
-from .tool_call import Answer, SlurmError, run_tool
-
-__all__ = [
-    "Account",
-    "Job",
-    "SlurmError",
-    "accounting",
-    "all_jobs",
-    "cancel",
-    "config",
-    "details",
-    "end_time",
-    "environment",
-    "folders",
-    "has_slurm",
-    "jobs",
-    "nodes",
-    "parse_queue",
-    "parse_record",
-    "parse_time",
-    "partition",
-    "requeue",
-    "submit",
-    "try_submit",
-]
+from .sandbox_registry import running_sandbox
+from .tool_call import SlurmError, ToolResult, run_tool
 
 _PATIENCE_SECONDS = 20.0
 _SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy
@@ -65,7 +41,7 @@ _announced: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """One line of the queue, as SLURM words it."""
 
     id: str
@@ -78,7 +54,7 @@ class Job:
     time_left: str
     """``1-02:30:00``, ``UNLIMITED`` or ``INVALID``."""
     start: str
-    """When it started or is expected to, in local time; ``N/A`` while nobody knows."""
+    """When it started or is expected to, in local time; ``N/A`` while that is unknown."""
     restarts: int
     """How often it was requeued."""
     name: str
@@ -87,7 +63,7 @@ class Job:
     """Its working folder; empty where SLURM does not say."""
 
 
-class Account(NamedTuple):
+class JobAccounting(NamedTuple):
     """What SLURM keeps of a job after it has left the queue."""
 
     state: str
@@ -95,14 +71,14 @@ class Account(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without what another job, or the user's profile, says to SLURM's tools.
+    """Return this process's environment without what another job, or the user's profile, tells SLURM's tools.
 
     A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
     """
     clean = tool_environment(os.environ)
     if not clean.get("SLURM_CONF"):
         clean.pop("SLURM_CONF", None)
-        sandbox = sandbox_record.running()
+        sandbox = running_sandbox()
         if sandbox is not None:
             clean["SLURM_CONF"] = str(sandbox.conf)
             _announce(str(sandbox.folder))
@@ -116,11 +92,11 @@ def _announce(folder: str) -> None:
 
 
 def has_slurm() -> bool:
-    """Whether jobs can be submitted from here at all."""
+    """Check whether jobs can be submitted from this machine at all."""
     return shutil.which("sbatch") is not None
 
 
-def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> int:
+def submit(options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> int:
     """Submit a batch script, which reaches sbatch on its standard input.
 
     Of the environment, which SLURM stores with the job, sbatch sees only what ``for_the_job`` lets pass.
@@ -128,7 +104,7 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     Args:
         options: of sbatch; behind them may stand a script's path and its arguments, in place of ``script``.
         script: the batch script.
-        also: names of further variables that travel with the job.
+        extra_variables: names of further variables that travel with the job.
 
     Returns:
         The job's number.
@@ -136,15 +112,17 @@ def submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -
     Raises:
         SlurmError: SLURM refused it, or did not answer; in the latter case the job may be there.
     """
-    answer = _run(["sbatch", "--parsable", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
+    answer = _run(
+        ["sbatch", "--parsable", *options], script, _travelling(extra_variables), timeout=_SUBMIT_SECONDS
+    )
     numbers = re.findall(r"^(\d+)(?:;\S*)?\s*$", answer.out, re.MULTILINE)  # a site's plugin may print, too
     if answer.status or not numbers:
         raise answer.error("" if answer.status else "look at `squeue --me` before you submit it again")
     return int(numbers[-1])
 
 
-def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = ()) -> str:
-    """What SLURM would do with this job, which is not submitted; the arguments are those of ``submit``.
+def try_submit(options: Sequence[str], script: str = "", extra_variables: Iterable[str] = ()) -> str:
+    """Ask SLURM what it would do with this job, without submitting it; the arguments are those of ``submit``.
 
     Returns:
         ``to start at 2026-01-31T12:00:00 using 2 processors on nodes n[1-2] in partition low``.
@@ -152,15 +130,17 @@ def try_submit(options: Sequence[str], script: str = "", also: Iterable[str] = (
     Raises:
         SlurmError: it would be refused; with sbatch's own reason.
     """
-    answer = _run(["sbatch", "--test-only", *options], script, _travelling(also), timeout=_SUBMIT_SECONDS)
+    answer = _run(
+        ["sbatch", "--test-only", *options], script, _travelling(extra_variables), timeout=_SUBMIT_SECONDS
+    )
     if answer.status:
         raise answer.error()
     said = re.search(r"Job \d+ (to start .*)", answer.err + answer.out)
     return said.group(1).strip() if said else answer.said
 
 
-def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, Job]:
-    """What the queue says of these jobs, asked at once; one that it does not know is not in the answer.
+def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[str, QueuedJob]:
+    """Query the queue once for these jobs; one that it does not know is left out.
 
     Args:
         ids: theirs; ``12_3`` for a task of an array. What is none is passed over.
@@ -173,13 +153,15 @@ def jobs(ids: Iterable[int | str], timeout: float = _PATIENCE_SECONDS) -> dict[s
     return _queue(["--jobs", ",".join(wanted)], timeout, alone=len(wanted) == 1) if wanted else {}
 
 
-def all_jobs() -> dict[str, Job]:
-    """Every job in the queue, as ``jobs`` gives it."""
+def all_jobs() -> dict[str, QueuedJob]:
+    """Return every job in the queue, as ``jobs`` does."""
     return _queue([])
 
 
-def _queue(chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False) -> dict[str, Job]:
-    """Of one job ``alone`` squeue says that there is none by an error."""
+def _queue(
+    chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool = False
+) -> dict[str, QueuedJob]:
+    """Run squeue, which for a single unknown job (``alone``) answers with an error."""
     last = next(reversed(_COLUMNS))
     form = ",".join(f"{name}:{size}{_RECORD if name == last else _FIELD}" for name, size in _COLUMNS.items())
     answer = _run(
@@ -187,11 +169,11 @@ def _queue(chosen: list[str], timeout: float = _PATIENCE_SECONDS, *, alone: bool
     )
     if answer.status and alone and _UNKNOWN in answer.err:
         return {}
-    return parse_queue(answer.checked().out)
+    return parse_queue(answer.raise_for_status().out)
 
 
 def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[str, str]:
-    """The working folder of every job that has one of these names, by the job's id.
+    """Return the working folder of every job that has one of these names, by the job's id.
 
     Args:
         names: of jobs.
@@ -204,8 +186,8 @@ def folders(names: Iterable[str], timeout: float = _PATIENCE_SECONDS) -> dict[st
     return {number: job.workdir for number, job in found.items()}
 
 
-def parse_queue(text: str) -> dict[str, Job]:
-    """Jobs by their ids, from squeue's records."""
+def parse_queue(text: str) -> dict[str, QueuedJob]:
+    """Parse squeue's records into jobs by their ids."""
     found = {}
     for record in text.split(_RECORD):
         fields = [field.strip() for field in record.split(_FIELD)]
@@ -213,12 +195,14 @@ def parse_queue(text: str) -> dict[str, Job]:
             number, state, reason, nodes, left, start, restarts, partition, name, workdir = fields
             count = int(restarts) if restarts.isdigit() else 0
             number = number.rpartition("\n")[2]  # a heading, as for several clusters, ends before it
-            found[number] = Job(number, state, reason, nodes, left, start, count, name, partition, workdir)
+            found[number] = QueuedJob(
+                number, state, reason, nodes, left, start, count, name, partition, workdir
+            )
     return found
 
 
 def details(job: str) -> dict[str, str] | None:
-    """Everything that SLURM knows of a job, in scontrol's words; None where it has forgotten it.
+    """Return everything that SLURM knows of a job, under scontrol's keys; None if it has forgotten the job.
 
     Of an array without a task's number it is the first record.
 
@@ -228,12 +212,12 @@ def details(job: str) -> dict[str, str] | None:
     answer = _run(["scontrol", "-o", "show", "job", job])
     if answer.status and _UNKNOWN in answer.said:
         return None
-    first = re.split(r"\n(?=JobId=)", answer.checked().out.strip())[0]
+    first = re.split(r"\n(?=JobId=)", answer.raise_for_status().out.strip())[0]
     return parse_record(first) or None
 
 
 def parse_record(text: str) -> dict[str, str]:
-    """``Key=value Key=value`` on one line, where a job's name may hold anything, spaces and ``Key=`` too."""
+    """Parse ``Key=value Key=value`` on one line, where a job's name may hold anything, even spaces and ``Key=``."""
     found = {}
     name = re.search(r"\sJobName=(.*?)\sUserId=[^\s=]+\(\d+\)\s", text, re.DOTALL)
     if name is not None:
@@ -247,7 +231,7 @@ def parse_record(text: str) -> dict[str, str]:
 
 
 def partition(name: str | None) -> dict[str, str]:
-    """A partition in scontrol's words: PreemptMode, MaxTime, Nodes and so on.
+    """Return a partition under scontrol's keys: PreemptMode, MaxTime, Nodes and so on.
 
     Args:
         name: which one; None for the default one.
@@ -265,37 +249,37 @@ def partition(name: str | None) -> dict[str, str]:
 
 
 def partitions() -> list[dict[str, str]]:
-    """Every partition, as ``partition`` gives one.
+    """Return every partition, each as ``partition`` does.
 
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["scontrol", "-o", "show", "partition"]).checked()
+    answer = _run(["scontrol", "-o", "show", "partition"]).raise_for_status()
     return [parse_record(line) for line in answer.out.splitlines() if line.startswith("PartitionName=")]
 
 
 def nodes(*names: str) -> list[Node]:
-    """Every node of these partitions.
+    """Return every node of these partitions.
 
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).checked()
+    answer = _run(["sinfo", "-h", "-N", "-p", ",".join(names), "-o", FORM]).raise_for_status()
     return parse_nodes(answer.out)
 
 
 def config() -> dict[str, str]:
-    """SLURM's configuration in scontrol's words: KillWait, PreemptMode, RequeueExit and so on.
+    """Return SLURM's configuration under scontrol's keys: KillWait, PreemptMode, RequeueExit and so on.
 
     Raises:
         SlurmError: SLURM could not be asked.
     """
-    answer = _run(["scontrol", "show", "config"]).checked()
+    answer = _run(["scontrol", "show", "config"]).raise_for_status()
     return dict(re.findall(r"^(\w\S*)\s+=[ \t]*(.*?)[ \t]*$", answer.out, re.MULTILINE))
 
 
-def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
-    """The end of jobs, also of those that the queue has forgotten, by id; None where SLURM keeps no accounts.
+def accounting(ids: Iterable[int | str]) -> dict[str, JobAccounting] | None:
+    """Return how jobs ended, even those that the queue has forgotten, by id; None if SLURM keeps no accounting.
 
     Raises:
         SlurmError: there are accounts, but they could not be asked.
@@ -310,8 +294,8 @@ def accounting(ids: Iterable[int | str]) -> dict[str, Account] | None:
         "accounting storage is disabled|not running a slurmdbd", answer.said, re.IGNORECASE
     ):
         return None
-    lines = [line.split("|", 2) for line in answer.checked().out.splitlines() if line.count("|") > 1]
-    return {job: Account(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
+    lines = [line.split("|", 2) for line in answer.raise_for_status().out.splitlines() if line.count("|") > 1]
+    return {job: JobAccounting(state.split()[0], workdir) for job, state, workdir in lines if state.split()}
 
 
 def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
@@ -335,7 +319,7 @@ def cancel(*jobs: str, signal: str | None = None, batch: bool = False) -> None:
 def requeue(job: str) -> None:
     """Put a job back into the queue; its processes are killed, which may be the caller.
 
-    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and nobody is to hasten that: measured with
+    SLURM starts it again after two minutes (``AuthInfo=cred_expire``), and that must not be hastened: measured with
     22.05, a StartTime=now within a second of the old start's end makes a node refuse the new one's credential, and
     the job is not started but FAILED ("Killing non-startable batch job: Job credential revoked").
 
@@ -345,11 +329,11 @@ def requeue(job: str) -> None:
     Raises:
         SlurmError: SLURM refused, or could not be asked.
     """
-    _run(["scontrol", "requeue", job]).checked()
+    _run(["scontrol", "requeue", job]).raise_for_status()
 
 
 def end_time(job: str) -> float | None:
-    """When SLURM will end a job, in seconds since the epoch; None while it has no end or is not known.
+    """Return when SLURM will end a job, in seconds since the epoch; None if it has no end or is unknown.
 
     Raises:
         SlurmError: SLURM could not be asked.
@@ -357,21 +341,21 @@ def end_time(job: str) -> float | None:
     answer = _run(["squeue", "--noheader", "--jobs", job, "--format", "%e"], TZ="UTC0")
     if answer.status and _UNKNOWN in answer.err:
         return None
-    return parse_time(answer.checked().out.strip().partition("\n")[0])
+    return parse_time(answer.raise_for_status().out.strip().partition("\n")[0])
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch of a time in UTC, as SLURM writes it; None for ``N/A``, ``NONE`` and the like."""
+    """Parse a UTC time of SLURM's into seconds since the epoch; None for ``N/A``, ``NONE`` and the like."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
 
-def _travelling(also: Iterable[str]) -> dict[str, str]:
+def _travelling(extra_variables: Iterable[str]) -> dict[str, str]:
     known = environment()
     where = {"SLURM_CONF": known["SLURM_CONF"]} if "SLURM_CONF" in known else {}
-    return for_the_job(known, also) | where
+    return for_the_job(known, extra_variables) | where
 
 
 def _run(
@@ -381,6 +365,6 @@ def _run(
     *,
     timeout: float = _PATIENCE_SECONDS,
     **extra: str,
-) -> Answer:
+) -> ToolResult:
     known = environment() if whole is None else whole
     return run_tool(command, given, {**known, **extra}, timeout)

@@ -13,14 +13,14 @@ from ..slurm import note_job
 from .sweep_folder import Sweep, overall, points_of
 
 if TYPE_CHECKING:
-    from ..slurm import Job
+    from ..slurm import QueuedJob
 
 _EVERY_SECONDS = 1.0  # each look is a question to everybody's queue
 _CANCEL_SECONDS = 120.0
 
 
-def cancel(sweep: Sweep) -> int:
-    """End every point at once, and all jobs that would go on with one; the exit status.
+def cancel_sweep(sweep: Sweep) -> int:
+    """End every point at once, and all jobs that would continue one; return the exit status.
 
     Raises:
         MachineError: SLURM could not be asked, refused, or has not done it.
@@ -37,7 +37,7 @@ def cancel(sweep: Sweep) -> int:
     return _tell(sweep, jobs, "cancelled")
 
 
-def stop(sweep: Sweep, wait: float) -> int:
+def stop_sweep(sweep: Sweep, wait: float) -> int:
     """Let every point that runs write its checkpoint and end, and withdraw what waits; the exit status.
 
     Raises:
@@ -69,8 +69,8 @@ def _points(sweep: Sweep) -> list[Path]:
     return [folder for folder in map(sweep.run, range(len(sweep.points))) if is_run(folder)]
 
 
-def _jobs(sweep: Sweep, points: list[Path]) -> dict[Path, list[Job]]:
-    """The jobs of each point that has any."""
+def _jobs(sweep: Sweep, points: list[Path]) -> dict[Path, list[QueuedJob]]:
+    """Return the jobs of each point that has any."""
     answer = asked(sweep.folder.name, points)
     found = {point: live_jobs(point, answer) for point in points}
     return {point: jobs for point, jobs in found.items() if jobs}
@@ -81,8 +81,8 @@ def _are_over(points: list[Path]) -> bool:
     return not answer.problem and not any(live_jobs(point, answer) for point in points)
 
 
-def _withdraw(jobs: Mapping[Path, list[Job]], why: str, *, waiting: bool) -> None:
-    from ..slurm import client as slurm_client
+def _withdraw(jobs: Mapping[Path, list[QueuedJob]], why: str, *, waiting: bool) -> None:
+    from ..slurm import slurm_client
 
     chosen = [(point, job.id) for point, found in jobs.items() for job in found if is_waiting(job) == waiting]
     if chosen:
@@ -92,11 +92,11 @@ def _withdraw(jobs: Mapping[Path, list[Job]], why: str, *, waiting: bool) -> Non
             note_job(point, "cancelled", job, why=why)
 
 
-def _tell(sweep: Sweep, jobs: Mapping[Path, list[Job]], what: str) -> int:
+def _tell(sweep: Sweep, jobs: Mapping[Path, list[QueuedJob]], what: str) -> int:
     name = sweep.folder.name
     if not jobs:
         say([f"{name} is not running: it is {overall(points_of(sweep))}"])
         return 0
     count = len(jobs)
-    say([f"{name}: {count} point{'s' * (count > 1)} {what}; go on with `launch sweep {name} --submit`"])
+    say([f"{name}: {count} point{'s' * (count > 1)} {what}; resume with `launch sweep {name} --submit`"])
     return 0
