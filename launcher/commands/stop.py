@@ -99,7 +99,7 @@ def _stop_jobs(folder: Path, wait: float) -> int:
     with though(is_asked=runs):
         withdrawn = job_ask.withdraw(folder, why="launch stop")
     if withdrawn:
-        on = "" if runs else f"; go on with `launch resume {folder.name}`"
+        on = "" if runs else f"; resume it with `launch resume {folder.name}`"
         say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
     if runs and not until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
@@ -134,7 +134,7 @@ def _say_stopped(folder: Path) -> int:
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
-    say([f"{words}; go on with `launch resume {folder.name}`" if status.is_resumable else words])
+    say([f"{words}; resume it with `launch resume {folder.name}`" if status.is_resumable else words])
     return 0
 
 

@@ -82,8 +82,8 @@ def diagnose_failure(
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
         return _left(*left, attempt, end, world_size)
-    told = _died_without_record_error if cause.account is None else _error_of_exception
-    error = told(cause, attempt, end, world_size)
+    build = _died_without_record_error if cause.account is None else _error_of_exception
+    error = build(cause, attempt, end, world_size)
     if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
         error.exit_status = cause.status >> 8
     return _with_others(error, cause, failures, world_size)
@@ -188,7 +188,7 @@ def _left(
 
 
 def _node_lost(words: str) -> LockstepError:
-    hint = "look at that machine and the network; a training goes on with `launch resume`"
+    hint = "look at that machine and the network; `launch resume` continues a training"
     return RankLostError(f"{words}; exit status {_LOST}", hint)
 
 

@@ -1,4 +1,4 @@
-"""The text of a script or module, as far as it can be told without running it."""
+"""The text of a script or module, as far as it is known without running it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...data.common import UsageError
 
 
 def read_source(argv: list[str]) -> str:
-    """Return the program's own text, as far as it can be told without running it; empty where it cannot.
+    """Return the program's own text, as far as it is known without running it; empty where it cannot.
 
     Raises:
         UsageError: there is no such script or module, or it cannot be read.

@@ -43,7 +43,7 @@ class Script(Workload):
 
     Args:
         folder: of the run.
-        order: what the agent is told of every attempt.
+        order: to the agent, for every attempt.
         view: shows what the ranks print.
         grace: seconds that ranks which are asked to end may take for it.
         hold: on the run folder; None on a node that follows node 0, which alone is asked to stop.
@@ -63,7 +63,7 @@ class Script(Workload):
         """By whom and with which signal it was to end."""
         self._notes: list[str] = []
 
-    def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt is told the same
+    def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt has the same
         """Return the command line of the ranks, where they print, and how they are started."""
         return self._order
 

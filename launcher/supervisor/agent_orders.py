@@ -1,4 +1,4 @@
-"""What an agent is given when it is started, and what it is told when it may start the ranks."""
+"""What an agent is given when it is started, and the order to start the ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rank_outputs import RankOutputs
 
 @dataclass(frozen=True)
 class AgentStart:
-    """How an agent is started, before it is told what its ranks are to do."""
+    """How an agent is started, before its order to start the ranks."""
 
     threads: int
     """Per rank; has to be known before torch is imported."""
@@ -43,7 +43,7 @@ def visible_gpus(world: World) -> dict[str, str]:
 
 
 def agent_order(folder: Path, world: World) -> dict[str, Any]:
-    """Return what the agent of any launch is told; what the ranks run is added to it."""
+    """Return the order to the agent of any launch, to which what the ranks run is added."""
     return {
         "run": folder.parent.name,
         "processes": world.processes,

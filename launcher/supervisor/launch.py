@@ -188,7 +188,7 @@ class _Leading(_Watching):
         attempt = next_attempt_folder(self.attempt.parent, "attempt")
         try:
             where = workload.prepare_restart(attempt)
-        except LockstepError as error:  # what is to be told in the end is why the ranks failed
+        except LockstepError as error:  # the end is to say why the ranks failed
             say([f"no restart: {error.message}"])
             return None
         self._restarts += 1

@@ -94,7 +94,7 @@ class LiveView:
             while data and stream not in closed:
                 try:
                     data = data[os.write(stream, data) :]
-                except BlockingIOError:  # somebody made the terminal non-blocking
+                except BlockingIOError:  # another program made the terminal non-blocking
                     time.sleep(_RETRY_SECONDS)
                 except OSError:  # nobody is left to read it
                     closed.add(stream)

@@ -1,7 +1,7 @@
 """The supervisor of one node: starts the agent, watches the ranks, and decides every end. No torch here.
 
-The agent reports each rank's start and end; a rank of ``launch train`` owes a "done" as well. The first abnormal end
-stops everything, as soon as its cause is known. Supervisor and agent see each other's end by a pipe, and whoever is
+The agent reports each rank's start and end; a rank of ``launch train`` has to report "done" as well. The first bad end
+stops everything, as soon as its cause is known. Supervisor and agent see each other's end by a pipe, and whichever is
 left kills every process of the run, so that nothing stays.
 """
 

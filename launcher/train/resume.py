@@ -179,7 +179,7 @@ def _refuse_trained(folder: Path, status: str, steps: int) -> None:
     try:
         newest = newest_intact(folder / "checkpoints")[0]
     except DamagedError:
-        return  # told where the run is to go on
+        return  # the command says where the run is to resume
     name, done = folder.name, step_of(newest)
     if done > steps:
         raise UsageError(
@@ -227,7 +227,7 @@ def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: ResumePoi
         if resume_point
         else "the start: no checkpoint was written yet"
     )
-    say([f"{place.folder.name} goes on from {where}"])
+    say([f"{place.folder.name} resumes from {where}"])
 
 
 def rewind_run(folder: Path, resume_point: ResumePoint | None) -> None:

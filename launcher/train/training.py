@@ -124,7 +124,7 @@ class FollowingTraining(WorkerWorkload):
         return super().order(attempt)
 
     def on_horizon(self, message: dict[str, Any]) -> None:
-        """Let the ranks of this node go on as far as node 0 says."""
+        """Let the ranks of this node continue as far as node 0 says."""
         self._follower_page.apply_horizon(message)
 
     def tick(self) -> None:

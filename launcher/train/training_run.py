@@ -193,7 +193,7 @@ def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> 
         return failure.exit_status
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "stopped":
-        say([f"stopped after {outcome['steps']:,} steps; go on with `launch resume {folder.name}`"])
+        say([f"stopped after {outcome['steps']:,} steps; resume it with `launch resume {folder.name}`"])
         return int(outcome["exit_code"])
     say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0
