@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...data.common import descendants
-from ..process import LOWEST_PRIVATE_DESCRIPTOR
-from ..process import process_tree as family
+from ..process import LOWEST_PRIVATE_DESCRIPTOR, process_tree
 from . import training_rank
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
 from .script_rank import STATUS, run_program, send_status
@@ -38,7 +37,7 @@ _FRESH = (
 
 
 class RunInChild(BaseException):  # carries a child out of the agent's frames; no error
-    """Raised in a forked child, so that the agent's frames are gone before its task begins."""
+    """An exception in a forked child, which leaves the agent's frames before its task begins."""
 
     def __init__(self, task: Callable[[], int]) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ def main() -> int:
     *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
     order_fd, status_fd, listen_fd = map(int, descriptors)
     set_process_title([sys.executable, "-u", "lockstep-agent"])
-    family.become_subreaper()
+    process_tree.become_subreaper()
     threads = _import(modules.split(","))
     line = _read_line(order_fd)
     if not line:
@@ -63,7 +62,7 @@ def main() -> int:
 
 
 def _import(modules: list[str]) -> set[str]:
-    """Import what the ranks will need; the threads that this has started, which are known to bear a fork.
+    """Import what the ranks will need; return the threads that this has started, which are known to survive a fork.
 
     They are OpenBLAS's, which NumPy brings: it stops them before a fork and starts them after it.
     """
@@ -127,7 +126,7 @@ class Agent:
         self._events.run()
 
     def _hear_supervisor(self) -> None:
-        """The next attempt, which the engine counts and starts."""
+        """Take the order for the next attempt, which the engine counts and starts."""
         line = _read_line(self._order_fd)
         if not line.endswith(b"\n"):
             self._end_all()
@@ -137,9 +136,9 @@ class Agent:
         self._socket.sendall((json.dumps(message) + "\n").encode())
 
     def _end_all(self) -> NoReturn:
-        """The supervisor is gone: nobody else is left to end what was started."""
-        mark = os.environ.get(family.RUN_MARK, "")
-        family.kill_processes(lambda: descendants(os.getpid()) | family.processes_with_mark(mark))
+        """Kill everything that was started: the supervisor is gone, and nothing else would end it."""
+        mark = os.environ.get(process_tree.MARK, "")
+        process_tree.kill_processes(lambda: descendants(os.getpid()) | process_tree.processes_with_mark(mark))
         os._exit(1)
 
     def _hear_engine(self) -> None:
@@ -168,13 +167,13 @@ class Agent:
         send_status(self._status_fd, kind="started", rank=rank, pid=pid, fresh=unsafe)
 
     def _log(self, rank: int) -> list[int]:
-        """Nothing to read, and a rank's log to write to."""
+        """Return a rank's streams: nothing to read, and its log to write to."""
         path = Path(self._order["attempt_dir"]) / f"rank-{rank}.log"
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return [0, log, log]
 
     def _fork(self, task: Callable[[], Callable[[], int]]) -> int:
-        """Fork; the child prepares itself with ``task`` and then leaves by way of ``Forked``."""
+        """Fork; the child prepares itself with ``task`` and then leaves by way of ``RunInChild``."""
         with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
@@ -222,7 +221,7 @@ class Agent:
         return child.pid
 
     def _reap(self) -> None:
-        for pid, status in family.reap():
+        for pid, status in process_tree.reap():
             if pid in self._ranks:
                 rank = self._ranks.pop(pid)
                 send_status(self._status_fd, kind="ended", rank=rank, status=status)
@@ -231,7 +230,7 @@ class Agent:
 
 
 class EventLoop:
-    """Calls back when something can be read, and when a child has ended."""
+    """A loop that calls back when something can be read, and when a child has ended."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -241,7 +240,7 @@ class EventLoop:
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
 
     def remove_reader(self, descriptor: int) -> None:
-        """No more callbacks for it."""
+        """Call back no more for this descriptor."""
         self._selector.unregister(descriptor)
 
     def on_child(self, callback: Callable[[], None]) -> None:
@@ -262,13 +261,13 @@ class EventLoop:
         self.on_read(self._awake, drain)
 
     def run(self) -> NoReturn:
-        """For ever; a callback ends it by an exception."""
+        """Run until a callback ends it by an exception."""
         while True:
             for key, _ in self._selector.select():
                 key.data()
 
     def close_in_child(self) -> None:
-        """In a forked child: none of this is its own."""
+        """Close everything in a forked child, to which none of it belongs."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
@@ -277,7 +276,7 @@ class EventLoop:
 
 
 def _unsafe(known: set[str]) -> str:
-    """Why this process must not be forked; empty where it may be."""
+    """Return why this process must not be forked; empty where it may be."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return "CUDA is initialised"

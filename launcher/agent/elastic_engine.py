@@ -48,11 +48,11 @@ class LeaderStoreRendezvous(RendezvousHandler):
         return True
 
     def get_backend(self) -> str:
-        """Its name in elastic's records."""
+        """Return its name in torchelastic's records."""
         return "lockstep"
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Every node, in the order of their ranks, with a store that nobody has used yet."""
+        """Return a round with every node, in the order of their ranks, and an unused store."""
         if self._first is None:
             store, port = self._store(self._port, self._listen_fd), self._port
             self._first = store
@@ -78,33 +78,33 @@ class LeaderStoreRendezvous(RendezvousHandler):
         )
 
     def _bound(self) -> tuple[int, int]:
-        """A free port, and a descriptor that listens on it."""
+        """Return a free port, and a descriptor that listens on it."""
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
         listening = socket.create_server((self._address, 0), family=family)
         return int(listening.getsockname()[1]), listening.detach()
 
     def is_closed(self) -> bool:
-        """Never: the supervisor ends the engine."""
+        """Return False: the supervisor ends the engine."""
         return False
 
     def set_closed(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def num_nodes_waiting(self) -> int:
-        """Nobody can join."""
+        """Return 0: no node can join later."""
         return 0
 
     def get_run_id(self) -> str:
-        """The run's name."""
+        """Return the run's name."""
         return self._run_id
 
     def shutdown(self) -> bool:
-        """Nothing is held but the stores."""
+        """Do nothing: only the stores are held."""
         return True
 
 
 class ForkingElasticAgent(SimpleElasticAgent):
-    """Elastic's agent, with ranks that are started by the process that has imported torch.
+    """An agent of torchelastic with ranks that are started by the process that has imported torch.
 
     It never ends a rank by itself, nor calls an end one: that is the supervisor's to decide, who also knows of the
     other ranks. When the supervisor has ended them and wants them again, that is a failure to elastic, which counts
@@ -126,7 +126,7 @@ class ForkingElasticAgent(SimpleElasticAgent):
         return {local_rank: f"rank {local_rank}" for local_rank in environments}
 
     def _environment(self, group: WorkerGroup, worker: Any) -> dict[str, str]:
-        """What torchrun's ranks find in theirs; a test compares the two."""
+        """Return the variables that torchrun gives its ranks; a test compares the two."""
         spec = group.spec
         return {
             "RANK": str(worker.global_rank),
@@ -150,7 +150,7 @@ class ForkingElasticAgent(SimpleElasticAgent):
         }
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # noqa: ARG002 - elastic's signature
-        """Healthy until the supervisor wants the next attempt; it ends this process when nothing is left to do."""
+        """Report "healthy" until the supervisor wants the next attempt; it ends this process when all is done."""
         self._listen()
         if self._again is None:
             return RunResult(WorkerState.HEALTHY)
@@ -177,7 +177,7 @@ class ForkingElasticAgent(SimpleElasticAgent):
 
 
 def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> int:
-    """Be the engine until the ranks have ended."""
+    """Run the engine until the ranks have ended."""
     handler = LeaderStoreRendezvous(order, listen_fd)
     spec = WorkerSpec(
         role="default",

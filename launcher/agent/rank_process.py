@@ -101,5 +101,5 @@ def set_process_title(argv: Sequence[str]) -> None:
 
 
 def argv_bytes(argv: Sequence[str]) -> int:
-    """Bytes that ``show_as`` needs."""
+    """Return how many bytes ``set_process_title`` needs."""
     return sum(len(os.fsencode(part)) + 1 for part in argv)

@@ -30,7 +30,7 @@ _LONGEST_MESSAGE = 4000
 
 
 def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
-    """Run the program as ``__main__``; returns the status with which Python would end.
+    """Run the program as ``__main__``; return the status with which Python would end.
 
     Args:
         program: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.
@@ -112,7 +112,7 @@ def _run_file(main: ModuleType, file: str) -> None:
 
 
 def _show(error: BaseException) -> None:
-    """Through the script's own hook if it has set one, without our frames."""
+    """Show an error through the script's own hook if it has set one, without our frames."""
     trace = _without_ours(error.__traceback__)
     sys.excepthook(type(error), error.with_traceback(trace), trace)
 
@@ -150,7 +150,7 @@ def write_error_record(error: BaseException, attempt: Path, rank: int) -> None:
 
 
 def _place(chain: list[BaseException]) -> str:
-    """The first of the user's in the chain of an error, where it began; else a library's."""
+    """Return the first place of the user's in the chain of an error, where it began; else a library's."""
     places = [
         place
         for place in map(user_location, reversed(chain))
@@ -160,7 +160,7 @@ def _place(chain: list[BaseException]) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error, what it was raised from or while handling, and so on back to the first."""
+    """Return the error, what it was raised from or while handling, and so on back to the first."""
     chain = [error]
     while (link := chain[-1].__cause__ or chain[-1].__context__) is not None and link not in chain:
         chain.append(link)
@@ -174,13 +174,13 @@ def _message(error: BaseException) -> str:
 
 
 def send_status(status_fd: int, **message: Any) -> None:
-    """One line to the supervisor; short enough for the pipe to keep it whole among other writers' lines."""
+    """Send one line to the supervisor, short enough for the pipe to keep it whole among other writers' lines."""
     with suppress(OSError):  # the program may have closed every descriptor that it does not know
         os.write(status_fd, (json.dumps(message) + "\n").encode())
 
 
 def main(argv: Sequence[str]) -> int:
-    """A process of its own instead of a fork: ``ATTEMPT SCRIPT ARGS…``."""
+    """Be a process of its own instead of a fork; ``argv`` is ``ATTEMPT SCRIPT ARGS…``."""
     status_fd = int(os.environ.pop(STATUS))
     set_process_title([sys.executable, "-u", *argv[1:]])
     return run_program(argv[1:], Path(argv[0]), status_fd)

@@ -18,7 +18,7 @@ from .script_rank import STATUS, send_status
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:
-    """Work as the worker that ``argv`` describes; the exit status."""
+    """Work as the worker that ``argv`` describes; return the exit status."""
     ignore_stop_signals()
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
@@ -48,5 +48,5 @@ def _flush() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """A process of its own instead of a fork."""
+    """Be a process of its own instead of a fork."""
     return run(argv, int(os.environ.pop(STATUS)))

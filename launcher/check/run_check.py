@@ -39,7 +39,7 @@ _CAUSES = ("loss", "metric", "samples", "randomness", "model")
 
 
 def check(resolved: ResolvedConfig, request: TrainRequest) -> int:
-    """Look, step, kill and resume; the exit status: 1 where the user's code breaks exactness."""
+    """Look, step, kill and resume; return the exit status, 1 where the user's code breaks exactness."""
     devices_unset = request.cpu is None and request.gpus is None
     cpu = _PROCESSES if devices_unset else request.cpu
     table = CheckReport(as_json=request.json)
@@ -62,13 +62,13 @@ def check(resolved: ResolvedConfig, request: TrainRequest) -> int:
 
 @contextmanager
 def _scratch() -> Iterator[tuple[Path, list[str]]]:
-    """A folder that goes with the check, and texts for people: the files that they name stay."""
-    folder, told = Path(tempfile.mkdtemp(prefix="lockstep-check-")), list[str]()
+    """Make a folder that is removed with the check, but for files that are named in the texts for users."""
+    folder, words = Path(tempfile.mkdtemp(prefix="lockstep-check-")), list[str]()
     try:
-        yield folder, told
+        yield folder, words
     finally:
         files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-        named = [path for path in files if any(str(path) in text for text in told)]
+        named = [path for path in files if any(str(path) in text for text in words)]
         if named:
             for path in set(files) - set(named):
                 path.unlink()
@@ -105,7 +105,7 @@ class Check:
         self._val: SplitInfo | None = None
 
     def run(self) -> None:
-        """Everything, in the order in which one mistake hides another."""
+        """Check everything, in the order in which one mistake hides another."""
         count = self._world.processes
         kind = "GPU" if self._world.gpus else "CPU"
         who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
@@ -130,7 +130,7 @@ class Check:
         self._kill_and_resume()
 
     def _look(self) -> dict[str, Any] | None:
-        """What one process sees; None where the data set is not even fit to be opened."""
+        """Return what one process sees; None where the data set cannot even be opened."""
         folder = self._folder / "look"
         folder.mkdir()
         config, base = self._resolved.config, self._resolved.base
@@ -152,7 +152,7 @@ class Check:
             return run_task(launch, spec, task="probe", world_size=self._world.processes)[0]
 
     def _compare(self, look: dict[str, Any]) -> None:
-        """The same steps by one process and by several."""
+        """Compare the same steps by one process and by several."""
         train = self._small.train.model_copy(update={"precision": look["precision"]})
         spec = self._runs.spec("steps", self._small.model_copy(update={"train": train}))
         task = {"task": "steps", "last": STEPS, "still": look["still"], "evaluate": look["evaluate"]}
@@ -170,7 +170,7 @@ class Check:
         return judge_evaluation(one, many, self._val.length, self._under)
 
     def _kill_and_resume(self) -> None:
-        """The real worker, as a run would use it, killed and resumed."""
+        """Kill and resume the real worker, as a run would use it."""
         whole, killed = (self._runs.spec(name, self._small) for name in ("whole", "killed"))
         for spec, kill_after in ((whole, None), (killed, KILLED_AFTER), (killed, None)):
             failure = self._runs.train(spec, self._world, kill_after)
@@ -186,7 +186,7 @@ class Check:
             self._table.add(judge_resume(self._first_difference(killed), self._under))
 
     def _first_difference(self, killed: Path) -> dict[str, Any] | None:
-        """What differs first between steps taken in one go and steps resumed or, before that, repeated."""
+        """Find what differs first between steps taken in one go and steps resumed or, before that, repeated."""
         spec = self._runs.spec("recorded", self._small)
         task = {"task": "steps", "last": STEPS, "record": True}
         self._runs.task(spec, self._world, **task)
@@ -201,7 +201,7 @@ class Check:
         return _earliest(self._runs.task(spec, self._world, **task, against=against)) or found
 
     def _cause(self) -> str:
-        """Which check has already found what later ones will show."""
+        """Name the check that has already found what later ones will show."""
         failed = [name for name in self._table.failed if name.startswith(_CAUSES)]
         return f"correct `{failed[0]}`, which failed above, first" if failed else ""
 
@@ -216,6 +216,6 @@ def _outcome(spec: Path) -> dict[str, Any]:
 
 
 def _earliest(answers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first difference over the ranks."""
+    """Return the first difference over the ranks."""
     found = [answer["difference"] for answer in answers if answer["difference"] is not None]
     return min(found, key=lambda difference: int(difference["step"])) if found else None

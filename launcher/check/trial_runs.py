@@ -19,7 +19,7 @@ from ..train import WorkerWorkload, worker_agent
 
 @dataclass(frozen=True)
 class TrialRuns:
-    """Starts them, one run after the other."""
+    """The runs of a check, which are started one after the other."""
 
     folder: Path
     base: Path
@@ -32,7 +32,7 @@ class TrialRuns:
     """Seconds for which ranks may wait for one that does nothing."""
 
     def spec(self, name: str, config: RunConfig) -> Path:
-        """A new run's ``spec.json``."""
+        """Write a new run's ``spec.json``; return its path."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         path = folder / "spec.json"
@@ -41,7 +41,7 @@ class TrialRuns:
         return path
 
     def task(self, spec: Path, world: World, **task: Any) -> list[dict[str, Any]]:
-        """What every rank answers to a task.
+        """Start ranks for a task; return what each of them answers.
 
         Raises:
             LockstepError: a rank failed.
@@ -50,7 +50,7 @@ class TrialRuns:
             return run_task(launch, spec, **task)
 
     def train(self, spec: Path, world: World, kill_after: int | None) -> LockstepError | None:
-        """The run by the real worker, from where it stands; why it ended, None where it is done."""
+        """Train the run by the real worker, from where it stands; return why it ended, None where it is done."""
         argv = [str(spec)]
         if kill_after is not None:
             path = spec.parent / "die.json"
@@ -67,7 +67,7 @@ class TrialRuns:
 
 
 def run_task(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:
-    """Let the ranks of ``launch`` do a task; what each of them answers.
+    """Let the ranks of ``launch`` do a task; return what each of them answers.
 
     Raises:
         LockstepError: a rank failed.
@@ -84,7 +84,7 @@ def run_task(launch: Launch, spec: Path, **task: Any) -> list[dict[str, Any]]:
 
 
 def _as_told_by_rank(attempt: Path, failure: LockstepError | None) -> LockstepError | None:
-    """The failure as its rank told it: the log that it would name is about to be removed."""
+    """Return the failure as its rank told it: the log that it would name is about to be removed."""
     if failure is None:
         return None
     for path in sorted(attempt.glob("error-*.json")):

@@ -98,8 +98,7 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from ..config import resolve
     from ..console import say
-    from ..train import TrainRequest, read_run_config
-    from ..train import training_run as local
+    from ..train import TrainRequest, read_run_config, training_run
 
     with json_errors(json=json):
         source, settings = split_config(config, overrides)
@@ -109,7 +108,9 @@ def train(
         where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
         patience = SupervisionOptions(hang_timeout, max_restarts)
         request = TrainRequest(gpus, cpu, json, name, resume, where, patience)
-        raise typer.Exit(local.dry_run(resolved, request) if dry_run else local.train(resolved, request))
+        raise typer.Exit(
+            training_run.dry_run(resolved, request) if dry_run else training_run.train(resolved, request)
+        )
 
 
 class _ProgramLast(typer.core.TyperCommand):
@@ -189,8 +190,7 @@ def resume(
     from ..slurm import read_job
     from ..submit import refuse_never_started, resubmit_run
     from ..sweep import refuse_sweep
-    from ..train import TrainRequest, read_run_config
-    from ..train import training_run as local
+    from ..train import TrainRequest, read_run_config, training_run
 
     with json_errors(json=json):
         folder = find_run(run, ANY_RUN)
@@ -204,7 +204,7 @@ def resume(
         where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
         patience = SupervisionOptions(hang_timeout, max_restarts)
         request = TrainRequest(gpus, cpu, json, None, run, where, patience)
-        raise typer.Exit(local.train(read_run_config(run, overrides or []), request))
+        raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))
 
 
 @app.command("eval")

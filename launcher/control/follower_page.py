@@ -9,7 +9,7 @@ from .supervisor_page import SupervisorPage
 
 
 class FollowerPage(SupervisorPage):
-    """The page of this node's ranks, as node 0 wants it.
+    """The page of this node's ranks, filled with what node 0 says.
 
     Args:
         ranks: of this node.
@@ -20,11 +20,11 @@ class FollowerPage(SupervisorPage):
         self._told: list[list[int]] = []
 
     def apply_horizon(self, message: dict[str, Any]) -> None:
-        """Node 0 lets the ranks go on, or stops them."""
+        """Let the ranks continue as far as node 0 says, or stop them."""
         self._horizon.take(message["horizon"], message["checkpoint_at"], final=message["final"])
 
     def changed_progress(self) -> list[list[int]] | None:
-        """(steps, phase, signs of life) of each rank, if they have changed since the last time."""
+        """Return (steps, phase, signs of life) of each rank, if they have changed since the last time."""
         said = [self.progress_of(rank) for rank in range(self._ranks)]
         rows = [[steps, PHASES.index(phase), stamp] for steps, phase, stamp in said]
         if rows == self._told:

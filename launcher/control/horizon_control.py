@@ -1,4 +1,4 @@
-"""How far the ranks of a training may go: the horizon is kept ahead of them, and frozen when somebody asks to stop."""
+"""How far the ranks of a training may go: the horizon is kept ahead of them, and frozen by a request to stop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class HorizonControl(SupervisorPage):
         return self._horizon.stopping
 
     def tick(self) -> None:
-        """Let the ranks go on, or do what was asked; called many times a second."""
+        """Let the ranks continue, or do what was requested; called many times a second."""
         while self._early_signals:
             self.handle_signal(self._early_signals.pop())
         request = take_request(self._folder)
@@ -53,11 +53,11 @@ class HorizonControl(SupervisorPage):
         self._horizon.extend()
 
     def words(self) -> tuple[int, int, bool]:
-        """What other nodes' ranks are to know, as ``Horizon.words``."""
+        """Return what other nodes' ranks are to know, as ``Horizon.words``."""
         return self._horizon.words()
 
     def record_remote_progress(self, first: int, rows: list[list[int]]) -> None:
-        """The ranks of another node, from ``first`` on, have come so far."""
+        """Note how far the ranks of another node are, from rank ``first`` on."""
         for rank, (steps, phase, stamp) in enumerate(rows, start=first):
             self._horizon.note(rank, steps, phase, stamp)
 
@@ -68,7 +68,7 @@ class HorizonControl(SupervisorPage):
         return True
 
     def handle_signal(self, number: int) -> bool:
-        """A signal asks to stop; False where it wants more than that: to interrupt what is stopping already.
+        """Stop at a signal; return False for an interrupt of what is stopping already, which asks for more than that.
 
         SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing.
         """

@@ -9,7 +9,7 @@ from ...training.rank import ControlPage, Horizon
 
 
 class SupervisorPage:
-    """The launcher's side.
+    """The launcher's side of the page.
 
     Args:
         ranks: that have a place on it.
@@ -25,7 +25,7 @@ class SupervisorPage:
         self._horizon = Horizon(self._page)
 
     def reset(self) -> None:
-        """A page for the next attempt's ranks, which may be behind what this one's have done."""
+        """Open a new page for the next attempt's ranks, which may be behind what this one's have done."""
         self.close()
         self._open()
 
@@ -35,7 +35,7 @@ class SupervisorPage:
         return {"LOCKSTEP_CONTROL": f"/proc/{os.getpid()}/fd/{self._memory}"}
 
     def progress_of(self, rank: int) -> tuple[int, str, int]:
-        """How far a rank of this node is, as ``Horizon.said``."""
+        """Return how far a rank of this node is, as ``Horizon.said``."""
         return self._horizon.said(rank)
 
     def close(self) -> None:

@@ -47,12 +47,12 @@ class AttemptEnd:
 
 
 def memory_kills_at(end: AttemptEnd, rank: int) -> int:
-    """How many processes were killed for want of memory on the node of a rank."""
+    """Return how many processes were killed for want of memory on the node of a rank."""
     return end.remote_memory_kills.get(rank, 0) if rank in end.remote_hosts else end.memory_kills
 
 
 def memory_kills() -> int:
-    """How often the kernel has killed for want of memory in this process's control group so far."""
+    """Return how often the kernel has killed for want of memory in this process's control group so far."""
     total = 0
     for folder in _groups():
         for name in ("memory.events", "memory.oom_control"):
@@ -63,7 +63,7 @@ def memory_kills() -> int:
 
 
 def _groups() -> list[Path]:
-    """This process's folder in each hierarchy, and the roots as a container sees them."""
+    """Return this process's folder in each hierarchy, and the roots as a container sees them."""
     root = Path("/sys/fs/cgroup")
     folders = [root, root / "memory"]
     with suppress(OSError):

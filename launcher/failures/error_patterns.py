@@ -72,7 +72,7 @@ _HINTS = (
 
 
 def is_peer_abort(kind: str, message: str) -> bool:
-    """Whether an error only says that a peer was gone.
+    """Tell whether an error only says that a peer was gone.
 
     Args:
         kind: the exception's class; empty where the text is a log.
@@ -87,30 +87,30 @@ def is_peer_abort(kind: str, message: str) -> bool:
 
 
 def is_timeout(message: str) -> bool:
-    """Whether a collective has waited for a rank until its time limit."""
+    """Tell whether a collective has waited for a rank until its time limit."""
     return any(words in message.lower() for words in _TIMEOUTS)
 
 
 def is_killed_worker(account: Mapping[str, Any]) -> bool:
-    """Whether a worker of torch's DataLoader was killed, or died in a way that it could not tell."""
+    """Tell whether a worker of torch's DataLoader was killed, or died in a way that it could not tell."""
     texts = [message.lower() for _, message in exception_chain(account)]
     return is_dataloader_failure(account) or any(words in text for words in _KILLED_WORKER for text in texts)
 
 
 def exception_chain(account: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Class and message of a rank's error and of those that it came from."""
+    """Return class and message of a rank's error and of those that it came from."""
     return [(kind, text) for kind, text in account.get("chain") or [[account["type"], account["message"]]]]
 
 
 def is_dataloader_failure(account: Mapping[str, Any]) -> bool:
-    """Whether a batch broke off on its way from a worker of torch's DataLoader: it died while it sent it."""
+    """Tell whether a batch broke off on its way from a worker of torch's DataLoader: it died while it sent it."""
     return account["type"] in _BROKEN_OFF and "torch/multiprocessing/reductions.py" in account.get(
         "traceback", ""
     )
 
 
 def is_out_of_memory(account: Mapping[str, Any]) -> bool:
-    """Whether a rank's account tells of memory that could not be had, on the GPU or of the process."""
+    """Tell whether a rank's account speaks of memory that could not be had, on the GPU or of the process."""
     return any(
         kind in _MEMORY_KINDS or any(words in message.lower() for words in _NO_MEMORY)
         for kind, message in exception_chain(account)
@@ -118,7 +118,7 @@ def is_out_of_memory(account: Mapping[str, Any]) -> bool:
 
 
 def hint_for(kind: str, message: str) -> str:
-    """What to do about it; empty where nothing general can be said.
+    """Return what to do about an error; empty where nothing general can be said.
 
     Args:
         kind: the exception's class or the signal's name.
@@ -129,5 +129,5 @@ def hint_for(kind: str, message: str) -> str:
 
 
 def failure_signature(account: dict[str, Any] | None) -> tuple[str, str] | None:
-    """What makes two failures the same: class and place."""
+    """Return what makes two failures the same: class and place."""
     return None if account is None else (str(account["type"]), str(account["where"]))

@@ -1,4 +1,4 @@
-"""Why an attempt ended: cause and victims told apart, one error for people."""
+"""Why an attempt ended: it tells the cause from its victims, and builds one error for users."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LESS_MEMORY = "use fewer processes, smaller batches or fewer loader workers, or
 
 
 class InterruptedRunError(LockstepError):
-    """A signal ended the command before a checkpoint could be written."""
+    """The end by a signal, before a checkpoint could be written."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}", "")
@@ -62,7 +62,7 @@ class RankFailure:
 def diagnose_failure(
     attempt: Path, end: AttemptEnd, world_size: int, *, script: bool = False
 ) -> LockstepError | None:
-    """The cause of a bad end, None where every rank was done.
+    """Find the cause of a bad end; None where every rank was done.
 
     Args:
         attempt: the folder with the ranks' logs and error files.
@@ -82,8 +82,8 @@ def diagnose_failure(
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
         return _left(*left, attempt, end, world_size)
-    told = _died_without_record_error if cause.account is None else _error_of_exception
-    error = told(cause, attempt, end, world_size)
+    build = _died_without_record_error if cause.account is None else _error_of_exception
+    error = build(cause, attempt, end, world_size)
     if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
         error.exit_status = cause.status >> 8
     return _with_others(error, cause, failures, world_size)
@@ -103,7 +103,7 @@ def _cause(failures: list[RankFailure]) -> RankFailure:
 
 
 def _failures(attempt: Path, end: AttemptEnd) -> list[RankFailure]:
-    """Every rank's failure so far, one each."""
+    """Return the failures so far, one for each rank that has failed."""
     written = {int(account["rank"]): account for account in _error_records(attempt)}
     # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
     error_records = {rank: found for rank, found in written.items() if rank not in end.remote_hosts} | dict(
@@ -120,12 +120,12 @@ def _failures(attempt: Path, end: AttemptEnd) -> list[RankFailure]:
 
 
 def _error_records(attempt: Path) -> list[dict[str, Any]]:
-    """What the ranks wrote before they ended."""
+    """Read what the ranks wrote before they ended."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in attempt.glob("error-*.json")]
 
 
 def _certainty(account: dict[str, Any]) -> int:
-    """Whether a rank failed of itself, or noticed that another one was gone."""
+    """Rate whether a rank failed by itself, or only noticed that another one was gone."""
     if account["ours"]:
         return _SURE
     aborts = [is_peer_abort(kind, message) for kind, message in exception_chain(account)]
@@ -133,7 +133,7 @@ def _certainty(account: dict[str, Any]) -> int:
 
 
 def _certainty_of_status(attempt: Path, end: AttemptEnd, rank: int) -> int:
-    """NCCL's watchdog aborts a process whose peer is gone: the log tells it from an abort of the rank's own."""
+    """Rate a rank that wrote nothing. NCCL's watchdog aborts one whose peer is gone, which its log shows."""
     status = end.lost.get(rank)
     if status is not None and status & 0x7F == signal.SIGABRT:
         tail = end.remote_log_tails.get(rank) or _tail(attempt / f"rank-{rank}.log")
@@ -153,7 +153,7 @@ def _tail(path: Path) -> str:
 def _who_left(
     end: AttemptEnd, failures: list[RankFailure], world_size: int
 ) -> tuple[int, str, type[LockstepError]] | None:
-    """Where all that failed are victims: the rank that left early, or that is still at it when they have given up."""
+    """Find who the victims waited for: a rank that left early, or one that was still working when they gave up."""
     early = sorted(
         end.done, key=lambda rank: (rank not in end.exited_without_finalizing, end.end_times_ns.get(rank, 0))
     )
@@ -188,7 +188,7 @@ def _left(
 
 
 def _node_lost(words: str) -> LockstepError:
-    hint = "look at that machine and the network; a training goes on with `launch resume`"
+    hint = "look at that machine and the network; `launch resume` continues a training"
     return RankLostError(f"{words}; exit status {_LOST}", hint)
 
 
@@ -204,7 +204,7 @@ def _log(hint: str, attempt: Path, rank: int) -> str:
 
 
 def _not_started(attempt: Path, end: AttemptEnd) -> LockstepError:
-    """No rank said anything: it was the agent."""
+    """Blame the agent, because no rank has reported anything."""
     status = end.agent_status
     if status is not None and status < 0:
         name = signal.Signals(-status).name
@@ -237,7 +237,7 @@ def _error_of_exception(cause: RankFailure, attempt: Path, end: AttemptEnd, worl
 
 
 def _short(message: str) -> str:
-    """At most six lines; what is in the middle of a long text says least."""
+    """Shorten a text to six lines; what is in the middle of a long one says least."""
     lines = [line[:_WIDTH] for line in re.sub(r"\n\s*\n+", "\n", message.strip()).split("\n")]
     return "\n".join([*lines[: _LINES - 2], "…", lines[-1]] if len(lines) > _LINES else lines)
 
@@ -262,7 +262,7 @@ def _died_without_record_error(
 
 
 def _how(status: int | None) -> str:
-    """A wait status in words."""
+    """Return a wait status in words."""
     if status is None:
         return "ended"
     number = status & 0x7F
@@ -274,7 +274,7 @@ def _how(status: int | None) -> str:
 def _with_others(
     error: LockstepError, cause: RankFailure, failures: list[RankFailure], world_size: int
 ) -> LockstepError:
-    """Say how many others went with it; they are counted, not quoted."""
+    """Add how many other ranks ended with it; they are counted, not quoted."""
     same = [
         other
         for other in failures

@@ -21,7 +21,7 @@ _ANSWER_SECONDS = 10.0  # of another node; one that takes longer is lost, or is 
 
 
 class HangCoordinator:
-    """Node 0's, or that of the only node; of one attempt.
+    """The judge of hangs in one attempt, on node 0 or the only node.
 
     Args:
         rank_monitor: of this node's ranks.
@@ -78,7 +78,7 @@ class HangCoordinator:
             self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
 
     def _is_suspicious(self) -> bool:
-        """Whether it is worth asking for stacks, on every node."""
+        """Tell whether it is worth asking for stacks, on every node."""
         all_said = len(self._activity_by_nodety_by_node) == self._peers.nodes - 1
         standing = {self._rank_monitor.activity, *self._activity_by_nodety_by_node.values()}
         return self._possible and all_said and "still" in standing and "moving" not in standing
@@ -107,7 +107,7 @@ class HangCoordinator:
         return self._conclude(self._judge(ranks, self._rank_monitor.timeout))
 
     def _conclude(self, verdict: HangVerdict | None) -> HangError | None:
-        """The error of a certain hang; a warning, once, of what may become one."""
+        """Return the error of a certain hang; warn once of what may become one."""
         if verdict is None:
             return None
         timeout = self._rank_monitor.timeout

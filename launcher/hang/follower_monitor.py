@@ -10,7 +10,7 @@ from .rank_monitor import Activity, RankMonitor
 
 
 class FollowerRankMonitor:
-    """Tells node 0 when this node's ranks have come to a standstill, and what they are at when it asks.
+    """A reporter that tells node 0 when this node's ranks have come to a standstill, and what they are at when it asks.
 
     Args:
         rank_monitor: of this node's ranks.

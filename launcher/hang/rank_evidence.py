@@ -22,7 +22,7 @@ _DEBUGGERS = ("/pdb.py", "/bdb.py", "/cmd.py", "/code.py", "/IPython/", "/ipdb/"
 
 @dataclass(frozen=True)
 class RankEvidence:
-    """One rank."""
+    """What is known of one rank."""
 
     rank: int
     pid: int | None = None
@@ -53,17 +53,17 @@ class RankEvidence:
     """Where it runs, if that is not this node."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """What ``to_json`` gave, on another node."""
+        """Build it from what ``to_json`` returned on another node."""
         return cls(**{**document, "stack": [tuple(frame) for frame in document["stack"]]})
 
     @property
     def stopped(self) -> bool:
-        """By a signal."""
+        """Whether a signal has stopped it."""
         return self.state == _STOPPED
 
     @property
@@ -79,13 +79,13 @@ class RankEvidence:
 
     @property
     def under_debugger(self) -> bool:
-        """A person is at it: by a debugger, or at a prompt."""
+        """Whether somebody works with it in a debugger or at a prompt."""
         at_prompt = bool(_PROMPT.search(self.source))
         return self.state == _TRACED or at_prompt or any(_has(f, _DEBUGGERS) for f in self.stack)
 
 
 def operation(stack: Sequence[StackFrame], source: str, *, device: bool) -> str:
-    """What a thread waits in, if it waits for other ranks.
+    """Return what a thread waits in, if it waits for other ranks.
 
     Args:
         stack: the innermost frame first.
@@ -110,7 +110,7 @@ def _has(frame: StackFrame, parts: Sequence[str]) -> bool:
 
 
 def _outermost(stack: Sequence[StackFrame]) -> str:
-    """The function of torch's that was called: those it calls in turn say less."""
+    """Return the function of torch that was called: those that it calls in turn say less."""
     name = stack[0][2]
     for frame in stack:
         if is_user_code(frame[0]):
@@ -121,7 +121,7 @@ def _outermost(stack: Sequence[StackFrame]) -> str:
 
 
 def relevant_thread(threads: Sequence[Sequence[StackFrame]]) -> Sequence[StackFrame]:
-    """Of a process's threads the main one, unless that waits for one that is in a collective."""
+    """Choose the main thread of a process, unless it waits for one that is in a collective."""
     if not threads:
         return ()
     main = threads[-1]

@@ -45,12 +45,12 @@ class _RankHistory:
 
     @property
     def waits_for_horizon(self) -> bool:
-        """For leave to go on."""
+        """Whether it waits until it may do the next step."""
         return self.said is not None and self.said[1] == "waiting"
 
 
 class RankMonitor:
-    """One attempt's.
+    """An observer of the ranks of one attempt on this node.
 
     Args:
         attempt: its folder.
@@ -109,7 +109,7 @@ class RankMonitor:
         return StackDump(process, path, title, () if can_answer else proc_stats.describe(process.pid))
 
     def collect_evidence(self) -> list[RankEvidence] | None:
-        """What is known of each rank, once those that were asked have answered."""
+        """Return what is known of each rank, once those that were asked have answered; until then None."""
         if self._dumps is None or not all(dump.is_ready() for dump in self._dumps.values()):
             return None
         for rank, dump in self._dumps.items():
@@ -119,7 +119,7 @@ class RankMonitor:
         return [self._evidence_of(rank) for rank in sorted({*self._ranks, *self._left})]
 
     def close(self) -> None:
-        """Remove what was never written to."""
+        """Remove stack files that were never written to."""
         remove_unused_dumps(self.attempt)
 
     def _advance(self) -> bool:
@@ -139,7 +139,7 @@ class RankMonitor:
                 self._ranks[rank] = _RankHistory(process, proc_stats.resource_use(pid), self.now, self.now)
 
     def _read_progress(self) -> None:
-        """How far the ranks are; of a program only what they use tells."""
+        """Read how far the ranks are; of a program only its use of resources tells that."""
         if self._progress is None:
             return
         for local, rank in enumerate(sorted(self._ranks)):
@@ -151,7 +151,7 @@ class RankMonitor:
             known.said = said
 
     def _sample(self, *, counts: bool) -> None:
-        """What the ranks have used since the last time, which counts unless we have slept or asked them something."""
+        """Note what the ranks have used since the last time; it counts unless we have slept or asked them something."""
         self._sampled = self.now
         for rank, known in self._ranks.items():
             if rank in self._left:
@@ -166,7 +166,7 @@ class RankMonitor:
         return proc_stats.has_open(known.process.pid, "/dev/nvidia*")
 
     def _activity_now(self) -> Activity:
-        """Whether it is worth asking for stacks."""
+        """Judge whether the ranks move, or whether it is worth asking for their stacks."""
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
         if self._progress is not None:
             quiet = [self.now - known.progressed_at for known in here if not known.waits_for_horizon]

@@ -15,7 +15,7 @@ _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stoppe
 
 
 def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangError:
-    """The failure card of a hang: at most twelve lines."""
+    """Build the failure card of a hang: at most twelve lines."""
     heads = [_culprit(rank, world_size) for rank in verdict.culprits[:_SHOWN]]
     more = len(verdict.culprits) - len(heads)
     heads += [f"so are {more} more ranks"] if more else []
@@ -24,13 +24,13 @@ def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangErr
     none = [] if waiting else [f"no progress for {verdict.seconds:.0f} s"]
     files = [f"{rank.file}{_on(rank)}" for rank in (verdict.culprits or verdict.waiting) if rank.file][:1]
     said = f"the stacks are in {files[0]} and beside it; " if files else ""
-    wish = f"if it only needs longer: --hang-timeout above {timeout:g}"
+    advice = f"if it only needs longer: --hang-timeout above {timeout:g}"
     exit_status = f"exit status {HangError.exit_status}"
-    return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{wish}")
+    return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{advice}")
 
 
 def hang_warning(verdict: HangVerdict, timeout: float) -> str:
-    """One line, while there is time left."""
+    """Return a warning of one line, for while there is time left."""
     who = "; ".join(f"rank {rank.rank} {_doing(rank)}" for rank in verdict.culprits[:_SHOWN])
     others = "; ".join(_waiting(verdict))
     words = f"{who}; {others}" if who and others else who or others
@@ -69,7 +69,7 @@ def _after(verdict: HangVerdict) -> str:
 
 
 def _waiting(verdict: HangVerdict) -> Sequence[str]:
-    """Others by where they wait; what most do comes first."""
+    """Group the other ranks by where they wait, the largest group first."""
     places = Counter((rank.operation, rank.place) for rank in verdict.waiting)
     lines = []
     for (operation, place), _ in places.most_common(_SHOWN):

@@ -1,4 +1,4 @@
-"""Is it a hang, and whose? Pure functions of what all nodes know of their ranks; ``launcher/lookout.py`` asks them.
+"""Is it a hang, and whose? Pure functions of what all nodes know of their ranks; ``coordinator.py`` asks them.
 
 A training says how far it is: there a hang is that no rank has made progress for the whole time. A program that
 says nothing may sleep for as long as it likes: there it takes ranks that stay inside a collective while
@@ -21,7 +21,7 @@ _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
 
 
 def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
-    """Whether a training hangs.
+    """Judge whether a training hangs.
 
     Args:
         ranks: of all nodes.
@@ -39,7 +39,7 @@ def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict
 
 
 def _waits(rank: RankEvidence, present: Sequence[RankEvidence], timeout: float) -> bool:
-    """For other ranks; one with a GPU does it with a processor at 100 %, and in any call once its queue is full."""
+    """Tell whether a rank waits for others; with a GPU it does so at 100 % CPU, in any call once its queue is full."""
     if rank.stopped:
         return False
     if rank.device and rank.operation:
@@ -54,7 +54,7 @@ def _is_busy(rank: RankEvidence, timeout: float) -> bool:
 
 
 def _may_go_on(rank: RankEvidence, timeout: float) -> bool:
-    """Whether a rank that waits for nobody may still be at its work."""
+    """Tell whether a rank that waits for no other may still be at its work."""
     if rank.stopped:
         return False
     patient = rank.phase in _SLOW_PHASES or rank.before_first_step
@@ -67,7 +67,7 @@ def _may_go_on(rank: RankEvidence, timeout: float) -> bool:
 def _of_training(
     others: Sequence[RankEvidence], waiting: Sequence[RankEvidence], ranks: Sequence[RankEvidence]
 ) -> Sequence[RankEvidence]:
-    """Whose fault: of a process that is stopped, else of one that waits for nobody, else of the odd one."""
+    """Return whose fault it is: a stopped process's, else that of one that waits for no other, else the odd one's."""
     if stopped := [rank for rank in others if rank.stopped]:
         return stopped
     if others:
@@ -87,14 +87,14 @@ def _where(rank: RankEvidence) -> tuple[str, str]:
 
 
 def _odd(ranks: Sequence[RankEvidence], key: Callable[[RankEvidence], Hashable]) -> list[RankEvidence]:
-    """Those that are somewhere else than most are; none where there is no such majority."""
+    """Return the ranks that are not where most are; none without such a majority."""
     (most, count), *_ = Counter(map(key, ranks)).most_common(1)
     others = [rank for rank in ranks if key(rank) != most]
     return others if len(others) < count else []
 
 
 def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
-    """Whether the ranks of any program hang: a warning at half of the timeout.
+    """Judge whether the ranks of any program hang; at half of the timeout that is a warning.
 
     Args:
         ranks: of all nodes.
@@ -117,20 +117,20 @@ def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict 
 
 
 def _is_inside(rank: RankEvidence, half: float) -> bool:
-    """Inside a collective, and not because it has just come there."""
+    """Tell whether a rank is inside a collective, and has not just come there."""
     if rank.has_ended or rank.stopped or not rank.operation:
         return False
     return rank.device or rank.idle_seconds >= half
 
 
 def _is_stuck(rank: RankEvidence, half: float) -> bool:
-    """It cannot come, or shows no sign of it. A rank whose stack could not be had gets the benefit of the doubt."""
+    """Tell whether a rank cannot come, or shows no sign of it; without a stack it gets the benefit of the doubt."""
     known = rank.has_ended or rank.stopped or rank.state == "D" or bool(rank.stack)
     return known and rank.idle_seconds >= half
 
 
 def _of_program(others: Sequence[RankEvidence], waiting: Sequence[RankEvidence]) -> Sequence[RankEvidence]:
-    """One that left may have been free to; one that is there and does nothing is the likelier cause."""
+    """Return the culprits: ranks that do nothing, else those that left, which they may have been free to do."""
     stopped = [rank for rank in others if rank.stopped]
     there = [rank for rank in others if not rank.has_ended]
     return stopped or there or others or _odd(waiting, _where)

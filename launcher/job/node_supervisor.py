@@ -19,8 +19,7 @@ from ..options import NodeOptions
 from ..script import ScriptRequest
 from ..script import run as run_script
 from ..slurm import JobSpec, current_job_start, read_job, step_environment
-from ..train import SubmittedRun, TrainRequest
-from ..train import training_run as local
+from ..train import SubmittedRun, TrainRequest, training_run
 from .allocation_check import verify
 from .time_limit import TimeLimitWatch
 
@@ -31,7 +30,7 @@ def main(argv: list[str]) -> None:
 
 
 def serve(folder: Path) -> int:
-    """Train or run what the job says; the exit status.
+    """Train or run what the job says; return the exit status.
 
     Raises:
         MachineError: this node has less than the job asked for.
@@ -68,7 +67,7 @@ def _train(folder: Path, job: JobSpec, number: str, nodes: NodeOptions) -> int:
         submitted=submitted,
     )
     try:
-        return local.train(resolved, request)
+        return training_run.train(resolved, request)
     finally:
         time_limit.close()
 

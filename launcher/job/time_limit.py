@@ -75,7 +75,7 @@ class TimeLimitWatch:
         job: SLURM's number.
         folder: of the run, whose record tells how long checkpoints take.
         grace: seconds that a script gets after its SIGTERM; it tells of no steps and no checkpoints, and is asked
-            to stop by a wish in its folder. None for a training, whose supervisor looks at ``is_due``.
+            to stop by a request in its folder. None for a training, whose supervisor looks at ``is_due``.
     """
 
     def __init__(self, job: str, folder: Path, grace: float | None = None) -> None:

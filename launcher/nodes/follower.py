@@ -51,7 +51,7 @@ class FollowerSession:
             raise
 
     def report_end(self, end: AttemptEnd) -> int:
-        """What node 0 says of the end, or that it is gone; the exit status."""
+        """Tell what node 0 says of the end, or that it is gone; return the exit status."""
         error, status = self._final_word_of_leader(end)
         if error is not None:
             print_failure_card(error)
@@ -63,22 +63,22 @@ class FollowerSession:
         if end.signal is not None:
             interrupted = InterruptedRunError(end.signal)
             return interrupted, interrupted.exit_status
-        told = dict(end.leader_message or {}) or {"kind": "agent"}
+        last_word = dict(end.leader_message or {}) or {"kind": "agent"}
         deadline = time.monotonic() + _LAST_WORD_SECONDS
-        while told.get("kind") == "kill" and time.monotonic() < deadline:
-            told = next((m for m in self.link.receive() if m["kind"] == "end"), told)
-            if self.link.closed and told.get("kind") == "kill":
-                told = {"lost": self.link.closed}
+        while last_word.get("kind") == "kill" and time.monotonic() < deadline:
+            last_word = next((m for m in self.link.receive() if m["kind"] == "end"), last_word)
+            if self.link.closed and last_word.get("kind") == "kill":
+                last_word = {"lost": self.link.closed}
             time.sleep(0.01)
-        if told.get("kind") == "end":
-            status = int(told["exit_code"])
-            return (error_from_message(told) if told["error"] else None), status
-        why = told.get("lost") or "the agent, which starts the ranks, ended"
+        if last_word.get("kind") == "end":
+            status = int(last_word["exit_code"])
+            return (error_from_message(last_word) if last_word["error"] else None), status
+        why = last_word.get("lost") or "the agent, which starts the ranks, ended"
         lost = RankLostError(
             f"node 0 ({self.layout.hosts[0]}, {self.layout.address}) was lost: {why}; exit status 4",
             "look at that machine and the network",
         )
-        return (lost if "lost" in told else RankLostError(f"{why}; exit status 4", "see agent.log")), 4
+        return (lost if "lost" in last_word else RankLostError(f"{why}; exit status 4", "see agent.log")), 4
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def join_as_follower(
 
 
 def wait_until_visible(folder: Path) -> Path:
-    """A folder that node 0 has made, once this node sees it.
+    """Wait until this node sees a folder that node 0 has made.
 
     Raises:
         LockstepError: it does not come.

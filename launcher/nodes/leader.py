@@ -17,7 +17,7 @@ from .rendezvous import await_followers, refuse_node
 
 
 def launch_signature(kind: str, world: World) -> dict[str, Any]:
-    """What has to be the same on every node."""
+    """Return what has to be the same on every node."""
     return {"kind": kind, "version": sys.modules["lockstep"].__dict__["__version__"], "device": world.device}
 
 

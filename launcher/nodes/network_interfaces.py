@@ -14,7 +14,7 @@ _MOST = 256
 
 
 def interface_addresses() -> list[tuple[str, str]]:
-    """(interface, address) of every interface that is up; IPv4 first, link-local IPv6 left out."""
+    """Return (interface, address) of every interface that is up; IPv4 first, link-local IPv6 left out."""
     return [*_version_4(), *_version_6()]
 
 
@@ -35,7 +35,7 @@ def _address_of(buffer: bytearray) -> int:
 
 
 def _version_6() -> list[tuple[str, str]]:
-    """From a table in /proc, a line each: address, index, prefix, scope, flags, name."""
+    """Read a table in /proc with a line for each address: address, index, prefix, scope, flags, name."""
     try:
         rows = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
     except OSError:
@@ -45,12 +45,12 @@ def _version_6() -> list[tuple[str, str]]:
 
 
 def interface_of(address: str) -> str | None:
-    """The name of the interface that has this address; None where none has it, as behind a translated one."""
+    """Return the name of the interface with this address; None where none has it, as behind address translation."""
     return next((name for name, own in interface_addresses() if own == address), None)
 
 
 def reachable_addresses() -> list[str]:
-    """Addresses that other machines may reach, and for programs on this one the loopback's, last."""
+    """Return addresses that other machines may reach, and last the loopback's, for programs on this one."""
     every = [address for _, address in interface_addresses()]
     loopback = [address for address in every if ipaddress.ip_address(address).is_loopback]
     return [address for address in every if address not in loopback] + loopback[:1]

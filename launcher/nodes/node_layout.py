@@ -19,6 +19,6 @@ class NodeLayout:
     """Whether every node sees the same run folder."""
 
     def ranks_of(self, node: int) -> range:
-        """The ranks of a node."""
+        """Return the ranks of a node."""
         first = sum(self.processes[:node])
         return range(first, first + self.processes[node])

@@ -24,7 +24,7 @@ _CODE = 32  # hexadecimal digits: 16 bytes
 
 
 class LinkError(Exception):
-    """The other side does not know the secret, or is no node of a launch."""
+    """The failure of a handshake: the other side does not know the secret, or is no node of a launch."""
 
 
 class PeerLink:
@@ -69,7 +69,7 @@ class PeerLink:
             self.flush()
 
     def fileno(self) -> int:
-        """Of the socket; -1 where it is closed."""
+        """Return the socket's descriptor; -1 where it is closed."""
         return self._socket.fileno()
 
     def flush(self) -> None:
@@ -84,7 +84,7 @@ class PeerLink:
                 self._close(error.strerror or "broken")
 
     def receive(self) -> list[dict[str, Any]]:
-        """What has been said since the last call."""
+        """Return what has been said since the last call."""
         self.flush()
         with suppress(BlockingIOError):
             try:
@@ -134,7 +134,7 @@ class PeerLink:
 
 
 def handshake_as_leader(connection: socket.socket, secret: bytes) -> PeerLink:
-    """Node 0's part of the handshake.
+    """Do node 0's part of the handshake.
 
     Raises:
         LinkError: the other side does not prove that it knows the secret.
@@ -153,7 +153,7 @@ def handshake_as_leader(connection: socket.socket, secret: bytes) -> PeerLink:
 
 
 def handshake_as_follower(connection: socket.socket, secret: bytes) -> PeerLink:
-    """The other nodes' part of the handshake.
+    """Do another node's part of the handshake.
 
     Raises:
         LinkError: the other side does not prove that it knows the secret.
@@ -187,7 +187,7 @@ def _say(connection: socket.socket, **values: str) -> None:
 
 
 def _hear(connection: socket.socket) -> dict[str, Any]:
-    """One short line, byte by byte: what follows it belongs to the link."""
+    """Read one short line, byte by byte: what follows it belongs to the link."""
     line = b""
     while not line.endswith(b"\n"):
         byte = connection.recv(1)

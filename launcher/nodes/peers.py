@@ -25,7 +25,7 @@ Message = dict[str, Any]
 
 
 class SingleNode:
-    """There are no other nodes."""
+    """The only node of a launch: there are no others."""
 
     is_leader = True
     """Whether this node's supervisor decides about ends."""
@@ -68,7 +68,7 @@ class SingleNode:
 
 
 class _Heartbeat:
-    """A word every second from a thread of its own: reading a large checkpoint must not look like a lost node."""
+    """A heartbeat from a thread of its own: a node that reads a large checkpoint must not look lost."""
 
     def __init__(self, links: Callable[[], Iterator[PeerLink]]) -> None:
         self._links = links

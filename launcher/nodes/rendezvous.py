@@ -40,14 +40,14 @@ _IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel'
 
 
 def rendezvous_key() -> bytes | None:
-    """The secret that people have set; None where they have not."""
+    """Return the secret that the user has set; None without one."""
     key = os.environ.get("LOCKSTEP_KEY", "")
     return key.encode() if key else None
 
 
 @contextmanager
 def open_rendezvous(nodes: NodeOptions, folder: Path) -> Iterator[tuple[list[socket.socket], bytes, str]]:
-    """Node 0's listening sockets, the secret, and the word that shows that a node sees the same run folder."""
+    """Open node 0's listening sockets; yield them, the secret, and a word that proves to see the same run folder."""
     secret = rendezvous_key() or secrets.token_hex(16).encode()
     listening, word = _listen(nodes), secrets.token_hex(8)
     try:
@@ -67,7 +67,7 @@ def open_rendezvous(nodes: NodeOptions, folder: Path) -> Iterator[tuple[list[soc
 
 
 def _listen(nodes: NodeOptions) -> list[socket.socket]:
-    """On the address that was given alone; else, until the others have come, on each of this machine's."""
+    """Listen on the given address only; without one on each of this machine's, until the others have come."""
     if not nodes.rendezvous:
         return [_bound(host, 0) for host in reachable_addresses()]
     host, port = nodes.address()
@@ -98,7 +98,7 @@ def _bound(host: str | int, port: int) -> socket.socket:
 def await_followers(
     nodes: NodeOptions, folder: Path, about: dict[str, Any], processes: int
 ) -> tuple[dict[int, PeerLink], NodeLayout]:
-    """Node 0: wait for the others; the links to them, and what all have agreed on.
+    """Wait for the other nodes, as node 0; return the links to them, and what all have agreed on.
 
     Args:
         nodes: how many there are.
@@ -110,7 +110,7 @@ def await_followers(
         MachineError: one has not come in time, or one cannot reach another.
     """
     links: dict[int, PeerLink] = {}
-    come: dict[int, dict[str, Any]] = {}
+    hellos: dict[int, dict[str, Any]] = {}
     with open_rendezvous(nodes, folder) as (listening, secret, word):
         patience = _WaitNotice(lambda: _missing(nodes, links, listening))
         while len(links) < nodes.count - 1:
@@ -118,19 +118,19 @@ def await_followers(
                 with suppress(BlockingIOError):
                     connection, _ = listener.accept()
                     if (link := _greeted(connection, secret)) is not None:
-                        _admit(link, nodes, about, links, come)
+                        _admit(link, nodes, about, links, hellos)
             for node in [node for node, link in links.items() if link.receive() is None or link.closed]:
-                say([f"note: node {node} ({come[node]['host']}) went away again: {links.pop(node).closed}"])
+                say([f"note: node {node} ({hellos[node]['host']}) went away again: {links.pop(node).closed}"])
             patience.wait()
     address = links[1].local_address
     layout = NodeLayout(
         folder.name,
-        (processes, *(int(come[node]["processes"]) for node in range(1, nodes.count))),
+        (processes, *(int(hellos[node]["processes"]) for node in range(1, nodes.count))),
         address,
-        (socket.gethostname(), *(str(come[node]["host"]) for node in range(1, nodes.count))),
-        all(document["word"] == word for document in come.values()),
+        (socket.gethostname(), *(str(hellos[node]["host"]) for node in range(1, nodes.count))),
+        all(document["word"] == word for document in hellos.values()),
     )
-    _see_whether_all_are_reached(links, layout, come)
+    _see_whether_all_are_reached(links, layout, hellos)
     return links, layout
 
 
@@ -146,7 +146,7 @@ def _place(listener: socket.socket) -> str:
 
 
 class _WaitNotice:
-    """Waiting for another node: says after a moment for whom, and gives up after ten minutes."""
+    """A wait for another node: it says after two seconds for whom, and gives up after ten minutes."""
 
     def __init__(self, whom: Callable[[], str]) -> None:
         self._whom = whom
@@ -178,7 +178,7 @@ def _greeted(connection: socket.socket, secret: bytes) -> PeerLink | None:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Before both sides say a word every second, a cut cable is noticed by the kernel alone."""
+    """Let the kernel notice a cut cable: heartbeats begin only later."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, _IDLE),
@@ -193,7 +193,7 @@ def _admit(
     nodes: NodeOptions,
     about: dict[str, Any],
     links: dict[int, PeerLink],
-    come: dict[int, dict[str, Any]],
+    hellos: dict[int, dict[str, Any]],
 ) -> None:
     hello = _next(link, "hello", _REACH_SECONDS)
     if hello is None:
@@ -202,21 +202,21 @@ def _admit(
     if hello["nodes"] != nodes.count or not 0 < node < nodes.count:
         wrong = f"it is node {node} of {hello['nodes']}, and this launch has {nodes.count}"
     elif node in links:
-        wrong = f"node {node} is there already ({come[node]['host']}): each needs a --node-rank of its own"
+        wrong = f"node {node} is there already ({hellos[node]['host']}): each needs a --node-rank of its own"
     elif hello["about"] != about:
         wrong = f"it would start {hello['about']}, and node 0 starts {about}"
     if wrong:
         refuse_node(link, UsageError(f"node 0 has refused this node: {wrong}", "start it anew"))
         return
-    links[node], come[node] = link, hello
+    links[node], hellos[node] = link, hello
 
 
 def _see_whether_all_are_reached(
-    links: dict[int, PeerLink], layout: NodeLayout, come: dict[int, dict[str, Any]]
+    links: dict[int, PeerLink], layout: NodeLayout, hellos: dict[int, dict[str, Any]]
 ) -> None:
-    """Every node tries every other one: a firewall between two of them would otherwise show as a hang."""
+    """Have every node try every other one: a firewall between two of them would otherwise show as a hang."""
     with _bound(layout.address, 0) as own:
-        places = {0: own.getsockname()[:2], **{node: come[node]["probe"] for node in come}}
+        places = {0: own.getsockname()[:2], **{node: hellos[node]["probe"] for node in hellos}}
         for node, link in links.items():
             link.send("reach", places={str(n): place for n, place in places.items() if n != node})
         failed = {0: unreachable_addresses({str(n): place for n, place in places.items() if n != 0})}
@@ -236,13 +236,13 @@ def _see_whether_all_are_reached(
 
 
 def refuse_node(link: PeerLink, error: LockstepError) -> None:
-    """Tell another node why it is over, and end the link."""
+    """Tell another node why the launch is over, and end the link."""
     link.send("end", error=error.to_json(), exit_code=error.exit_status)
     link.close()
 
 
 def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
-    """(node, place, reason) of those of ``places`` that no connection can be made to."""
+    """Return (node, place, reason) of those of ``places`` to which no connection can be made."""
 
     def reach(item: tuple[str, Any]) -> list[Any] | None:
         node, (host, port) = item
@@ -257,7 +257,7 @@ def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
 
 
 def _next(link: PeerLink, kind: str, seconds: float) -> dict[str, Any] | None:
-    """The next message, if it is of this kind and comes in time."""
+    """Return the next message of this kind, if it comes in time."""
     deadline = time.monotonic() + seconds
     while not link.closed and time.monotonic() < deadline:
         if (message := _taken(link, kind)) is not None:
@@ -267,7 +267,7 @@ def _next(link: PeerLink, kind: str, seconds: float) -> dict[str, Any] | None:
 
 
 def _taken(link: PeerLink, *kinds: str) -> dict[str, Any] | None:
-    """The first message of these kinds, if there is one; what came behind it stays unread."""
+    """Take the first message of these kinds, if there is one; what came after it stays unread."""
     messages = link.receive()
     for number, message in enumerate(messages):
         if message["kind"] in kinds:
@@ -279,7 +279,7 @@ def _taken(link: PeerLink, *kinds: str) -> dict[str, Any] | None:
 def join_leader(
     nodes: NodeOptions, find: Callable[[], Path | None], about: dict[str, Any], processes: int
 ) -> tuple[PeerLink, NodeLayout]:
-    """Another node: find node 0, and tell it of this one; the link to it, and what all have agreed on.
+    """Find node 0 and join it; return the link to it, and what all nodes have agreed on.
 
     Args:
         nodes: which node this is.
@@ -305,13 +305,13 @@ def join_leader(
         )
         reach = await_message(link, "reach")
         link.send("reached", failed=unreachable_addresses(reach["places"]))
-        told = await_message(link, "layout")  # until then others may still try to reach this node
-    processes_of_all, hosts = tuple(told["processes"]), tuple(told["hosts"])
-    return link, NodeLayout(told["run"], processes_of_all, told["address"], hosts, told["shared"])
+        layout = await_message(link, "layout")  # until then others may still try to reach this node
+    processes_of_all, hosts = tuple(layout["processes"]), tuple(layout["hosts"])
+    return link, NodeLayout(layout["run"], processes_of_all, layout["address"], hosts, layout["shared"])
 
 
 def await_message(link: PeerLink, kind: str) -> dict[str, Any]:
-    """The next message of this kind, however long it takes; what ends the launch is raised.
+    """Wait for the next message of this kind, however long it takes.
 
     Raises:
         LockstepError: node 0 has ended the launch, or is gone.
@@ -328,14 +328,14 @@ def await_message(link: PeerLink, kind: str) -> dict[str, Any]:
 
 
 def error_from_message(message: dict[str, Any]) -> LockstepError:
-    """Node 0's error as it told it."""
+    """Return the error that node 0 has sent."""
     error = error_from_json(message["error"] or {})
     error.exit_status = int(message["exit_code"])
     return error
 
 
 def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
-    """A link to node 0, tried again until it is there, and the word in the run folder, if that is seen."""
+    """Connect to node 0, trying until it is there; return the link, and the word in the run folder if that is seen."""
     why = "it has not said yet where it is"
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
     while True:
@@ -360,7 +360,7 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
 
 
 def _places(document: dict[str, Any]) -> list[tuple[str, int]]:
-    """Where node 0 listens; its loopback address is of use on its own machine alone, and is the best one there."""
+    """Return where node 0 listens; on its own machine that is its loopback address, which is of no use elsewhere."""
     here = document.get("boot") == boot_id()
     places = [(str(host), int(port)) for host, port in document.get("places", ())]
     local = [place for place in places if place[0] in ("127.0.0.1", "::1")]

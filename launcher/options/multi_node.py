@@ -44,7 +44,7 @@ class NodeOptions:
             self.address()
 
     def address(self) -> tuple[str, int]:
-        """Host and port of ``rendezvous``.
+        """Return host and port of ``rendezvous``.
 
         Raises:
             UsageError: it is no ``HOST:PORT``.

@@ -63,7 +63,7 @@ class ScriptRequest:
 
 
 def run(request: ScriptRequest) -> int:
-    """Run it to its end; the exit status."""
+    """Run a script or module to its end; return the exit status."""
     source = read_source(request.argv)
     request.nodes.check()
     _refuse_strangers(request)
@@ -96,7 +96,7 @@ def run(request: ScriptRequest) -> int:
 
 
 def _refuse_strangers(request: ScriptRequest) -> None:
-    """Nodes know each other by a secret."""
+    """Refuse nodes that have no secret by which they know each other, or no place to meet."""
     if request.nodes.count == 1 or request.folder is not None or rendezvous_key() is not None:
         if not request.nodes.rendezvous and request.name is None and request.nodes.count > 1:
             raise UsageError("--nodes: where do they meet?", "say --rendezvous HOST:PORT on every node")
@@ -109,7 +109,7 @@ def _refuse_strangers(request: ScriptRequest) -> None:
 
 
 def _follow(request: ScriptRequest, reservation: Reservation, source: str) -> int:
-    """Run it as another node than node 0, which decides everything; the exit status."""
+    """Run it on a node other than node 0, which decides everything; return the exit status."""
     named = request.folder or runs_root() / (request.name or "")
     nodes = request.nodes
     with join_as_follower(
@@ -133,7 +133,7 @@ def _follow(request: ScriptRequest, reservation: Reservation, source: str) -> in
 
 
 def debug(request: ScriptRequest) -> int:
-    """One process on this very terminal, where ``breakpoint()`` works; this process becomes it.
+    """Replace this process by the program, as its only rank, so that ``breakpoint()`` works on this terminal.
 
     Raises:
         UsageError: more than one was asked for.
@@ -161,7 +161,7 @@ def _launch(
     run_lock: RunLock | None,
     peers: SingleNode,
 ) -> tuple[Launch, Script]:
-    """Start the agent of this node; what it is to launch."""
+    """Start the agent of this node; return the launch, and what it is to run."""
     view = LiveView()
     outputs = RankOutputs(attempt, world.processes, view, world.first)
     order = {
@@ -186,13 +186,13 @@ def _launch(
 
 
 def _environment(world: World) -> dict[str, str]:
-    """What the user has set for threads stands, as under torchrun."""
+    """Return additions to the ranks' environment; what the user has set for threads stands, as under torchrun."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {**visible_gpus(world), **{name: os.environ[name] for name in names if os.environ.get(name)}}
 
 
 def _describe(request: ScriptRequest, world: World) -> dict[str, Any]:
-    """``run.json``: what was started, in place of a trained run's spec."""
+    """Return ``run.json``: what was started, in place of a trained run's spec."""
     return {
         "schema_version": 1,
         "kind": "run",

@@ -1,4 +1,4 @@
-"""The text of a script or module, as far as it can be told without running it."""
+"""The text of a script or module, as far as it is known without running it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...data.common import UsageError
 
 
 def read_source(argv: list[str]) -> str:
-    """The program's own text, as far as it can be told without running it; empty where it cannot.
+    """Return the program's own text, as far as it is known without running it; empty where it cannot.
 
     Raises:
         UsageError: there is no such script or module, or it cannot be read.
@@ -36,7 +36,7 @@ def _script(path: Path) -> Path:
 
 
 def _module(words: list[str]) -> Path | None:
-    """The file of a module on the path or in this folder, None where that is not so simple; nothing is imported."""
+    """Find the file of a module on the path or in this folder, importing nothing; None where it is not so simple."""
     if not words:
         raise UsageError("-m: a module's name is missing", "launch run [OPTIONS] -m MODULE [ARGS]")
     if words[0].endswith(".py") and Path(words[0]).is_file():

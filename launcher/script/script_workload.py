@@ -17,7 +17,7 @@ _SIGNALLED = 128
 
 
 class StoppedScriptError(LockstepError):
-    """A script ended because it was asked to, in whatever way it chose.
+    """The end of a script that was asked to end, in whatever way it chose.
 
     Its status is that of the lowest rank that ended by itself, because a script may say by it that it is to be
     started again. 0 becomes 75: it would say that the work is done, and work that is begun once more costs less than
@@ -34,7 +34,7 @@ class StoppedScriptError(LockstepError):
 
 
 def _exited(end: AttemptEnd) -> dict[int, int]:
-    """Wait status of the ranks that ended badly, but by themselves."""
+    """Return the wait status of the ranks that ended badly, but by themselves."""
     return {rank: status for rank, status in end.lost.items() if status is not None and not status & 0x7F}
 
 
@@ -43,7 +43,7 @@ class Script(Workload):
 
     Args:
         folder: of the run.
-        order: what the agent is told of every attempt.
+        order: to the agent, for every attempt.
         view: shows what the ranks print.
         grace: seconds that ranks which are asked to end may take for it.
         hold: on the run folder; None on a node that follows node 0, which alone is asked to stop.
@@ -63,7 +63,7 @@ class Script(Workload):
         """By whom and with which signal it was to end."""
         self._notes: list[str] = []
 
-    def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt is told the same
+    def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt has the same
         """Return the command line of the ranks, where they print, and how they are started."""
         return self._order
 
@@ -110,11 +110,11 @@ class Script(Workload):
             say([f"stopping ({by}): SIGTERM to every rank, {then}"])
 
     def may_pass(self, _: LockstepError) -> bool:
-        """A script's exit statuses mean what it likes: any failure may pass."""
+        """Return True: a script's exit statuses mean what it likes, so any failure may pass."""
         return True
 
     def begin_attempt(self, attempt: Path) -> None:
-        """Show the rest of what the ranks of the attempt before have printed."""
+        """Show the rest of what the ranks of the previous attempt have printed."""
         attempt.mkdir(mode=0o700, exist_ok=True)
         self._view.finish_attempt()
 

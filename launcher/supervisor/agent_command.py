@@ -17,14 +17,14 @@ AGENT_CODE = (
 
 
 def agent_argv(code: str, min_argv_bytes: int) -> list[str]:
-    """Short, and then as long as a rank's own, which takes its place in ``ps`` and must leave nothing over."""
+    """Return the agent's command line, padded to the length of a rank's, which replaces it in ``ps``."""
     agent_argv = [sys.executable, "-u", code]
     missing = min_argv_bytes - sum(len(os.fsencode(part)) + 1 for part in agent_argv)
     return [*agent_argv, "." * (missing - 1)] if missing > 0 else agent_argv
 
 
 def memory_descriptor(data: bytes) -> int:
-    """A descriptor that ``data`` can be read from.
+    """Return a descriptor that ``data`` can be read from.
 
     Its number is high, so that no file or pipe of the user's gets it later: whoever looks for the source of the
     agent's frame under this name, past linecache, must find nothing. Number 9 was a pipe of the loader's.
@@ -38,7 +38,7 @@ def memory_descriptor(data: bytes) -> int:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Read when torch and NumPy are imported; one node's traffic stays on the loopback interface.
+    """Return variables that torch and NumPy read when imported; one node's traffic stays on the loopback interface.
 
     Threads that wait for work sleep instead of spinning: on a machine that something else uses as well, two
     spinning threads made a step of a small model ten times slower (1.6 ms with one thread, 18.8 ms with two).

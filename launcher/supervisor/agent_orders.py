@@ -1,4 +1,4 @@
-"""What an agent is given when it is started, and what it is told when it may start the ranks."""
+"""What an agent is given when it is started, and the order to start the ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rank_outputs import RankOutputs
 
 @dataclass(frozen=True)
 class AgentStart:
-    """How an agent is started, before it is told what its ranks are to do."""
+    """How an agent is started, before its order to start the ranks."""
 
     threads: int
     """Per rank; has to be known before torch is imported."""
@@ -34,7 +34,7 @@ class AgentStart:
 
 
 def visible_gpus(world: World) -> dict[str, str]:
-    """A chosen GPU is number LOCAL_RANK of those that the ranks see; numbers mean what nvidia-smi means by them."""
+    """Return variables that make a rank's GPU number LOCAL_RANK of those it sees, numbered as by nvidia-smi."""
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(world.gpus),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -43,7 +43,7 @@ def visible_gpus(world: World) -> dict[str, str]:
 
 
 def agent_order(folder: Path, world: World) -> dict[str, Any]:
-    """What the agent is told, but for what the ranks run."""
+    """Return the order to the agent of any launch, to which what the ranks run is added."""
     return {
         "run": folder.parent.name,
         "processes": world.processes,
@@ -59,7 +59,7 @@ def agent_order(folder: Path, world: World) -> dict[str, Any]:
 
 
 def next_attempt_folder(folder: Path, kind: str) -> Path:
-    """``KIND-K`` with the first K that is free."""
+    """Return ``KIND-K`` with the lowest K that is free."""
     number = 1
     while (folder / f"{kind}-{number}").exists():
         number += 1
@@ -67,7 +67,7 @@ def next_attempt_folder(folder: Path, kind: str) -> Path:
 
 
 def modules_to_preimport(source: str) -> Sequence[str]:
-    """What is worth importing before the fork: torch, and what the program's own text says it uses."""
+    """Return what is worth importing before the fork: torch, and what the program's own text says it uses."""
     modules = ["torch", "torch.distributed"]
     if any(
         word in source for word in ("DistributedDataParallel", "DDP", "fully_shard", "accelerate", "compile(")

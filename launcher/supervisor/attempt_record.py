@@ -10,7 +10,7 @@ from ..failures import AttemptEnd, memory_kills
 
 
 class AttemptRecord:
-    """Turns the messages of an agent and of other nodes into the end of an attempt.
+    """A record that turns the messages of an agent and of other nodes into the end of an attempt.
 
     Args:
         ranks: whose ends this node has to know of.

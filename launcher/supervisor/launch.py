@@ -24,7 +24,7 @@ from .workload import Workload
 
 
 class Launch:
-    """Starts the agent at once, which imports torch while its ranks' work is still being prepared.
+    """A supervised launch. Its agent starts at once, and imports torch while its ranks' work is still being prepared.
 
     Leaving it leaves no process behind.
 
@@ -90,7 +90,7 @@ class Launch:
 
 
 class _Watching:
-    """What is the same on every node while the ranks of an attempt work."""
+    """The decisions that are the same on every node while the ranks of an attempt work."""
 
     def __init__(
         self,
@@ -112,18 +112,20 @@ class _Watching:
         return RankMonitor(self.attempt, timeout, self._world.processes, self._workload.progress)
 
     def _turn(self, attempt: Path) -> dict[str, Any]:
-        """Go over to another attempt; what the agent is told of it."""
+        """Switch to another attempt; return what the agent is told of it."""
         remove_unused_dumps(self.attempt)
         self.attempt = attempt
-        told = {"attempt_dir": str(attempt), "environment": {}}
-        return told | {key: value for key, value in self._workload.order(attempt).items() if key in told}
+        changes = {"attempt_dir": str(attempt), "environment": {}}
+        return changes | {
+            key: value for key, value in self._workload.order(attempt).items() if key in changes
+        }
 
     def is_cause_known(self, end: AttemptEnd) -> bool:
         return is_root_cause_known(self.attempt, end)
 
 
 class _Leading(_Watching):
-    """Node 0, or the only node."""
+    """The decisions of node 0, or of the only node."""
 
     def __init__(
         self,
@@ -174,7 +176,7 @@ class _Leading(_Watching):
             self._hangs.hear(node, message)
 
     def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> HangError | None:
-        """As ``HangCoordinator.find_hang``; ranks that were asked to end may take their time for it."""
+        """Find a hang, but none of ranks that were asked to end, which may take their time for it."""
         return None if self._was_asked_to_end else self._hangs.find_hang(pids, ended)
 
     def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
@@ -186,7 +188,7 @@ class _Leading(_Watching):
         attempt = next_attempt_folder(self.attempt.parent, "attempt")
         try:
             where = workload.prepare_restart(attempt)
-        except LockstepError as error:  # what is to be told in the end is why the ranks failed
+        except LockstepError as error:  # the end is to say why the ranks failed
             say([f"no restart: {error.message}"])
             return None
         self._restarts += 1
@@ -200,7 +202,7 @@ class _Leading(_Watching):
 
 
 class _Following(_Watching):
-    """A node other than node 0."""
+    """The decisions of a node other than node 0."""
 
     may_restart = False
 
@@ -236,4 +238,4 @@ class _Following(_Watching):
         self._hangs.tick(pids, ended)
 
     def next_attempt(self, _: AttemptEnd) -> None:
-        """Node 0 decides."""
+        """Return None: node 0 decides."""

@@ -24,7 +24,7 @@ _RETRY_SECONDS = 0.01
 
 
 class LiveView:
-    """Feeds a terminal. Not for several threads."""
+    """A view of the ranks' output on a terminal; it is to be used by one thread."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
@@ -40,7 +40,7 @@ class LiveView:
         self._thread.start()
 
     def feed(self, rank: int, stream: int, data: bytes) -> None:
-        """Some bytes of a rank."""
+        """Show some bytes of a rank."""
         if not data:
             return
         if rank == 0:
@@ -97,7 +97,7 @@ class LiveView:
             while data and stream not in closed:
                 try:
                     data = data[os.write(stream, data) :]
-                except BlockingIOError:  # somebody made the terminal non-blocking
+                except BlockingIOError:  # another program made the terminal non-blocking
                     time.sleep(_RETRY_SECONDS)
                 except OSError:  # nobody is left to read it
                     closed.add(stream)
@@ -123,7 +123,7 @@ class LiveView:
 
 
 def _same_place() -> bool:
-    """Whether stdout and stderr go to one terminal or file, where a line of one can cut into a line of the other."""
+    """Tell whether stdout and stderr go to one terminal or file, where one can cut into a line of the other."""
     with suppress(OSError):
         return os.path.sameopenfile(OUT, ERR)
     return False

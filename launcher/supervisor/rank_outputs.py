@@ -1,4 +1,4 @@
-"""What the ranks print: a file for each, and a view for people."""
+"""What the ranks print: a file for each, and a view for users."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _F_SETPIPE_SZ = 1031
 
 
 class OutputWatcher(Protocol):
-    """Sees what ranks print, as it comes."""
+    """A watcher of what ranks print, as it comes."""
 
     def feed(self, rank: int, stream: int, data: bytes) -> None:
-        """Some bytes of a rank's stdout (1) or stderr (2)."""
+        """Take some bytes of a rank's stdout (1) or stderr (2)."""
 
 
 class RankOutputs:
-    """A pipe for each stream of each rank; what comes is written to ``rank-R.log`` and shown.
+    """The pipes of all ranks' streams; what comes through them is written to ``rank-R.log`` and shown.
 
     Args:
         folder: of the attempt.
@@ -59,16 +59,16 @@ class RankOutputs:
         return reader
 
     def streams(self, rank: int) -> tuple[int, int]:
-        """The descriptors that a rank writes to, counted on this node."""
+        """Return the descriptors that a rank writes to; ranks are counted on this node."""
         return self.writers[2 * rank], self.writers[2 * rank + 1]
 
     def release(self) -> None:
-        """The writing ends belong to the agent now."""
+        """Close the writing ends here: they belong to the agent now."""
         while self.writers:
             os.close(self.writers.pop())
 
     def readers(self) -> Iterator[int]:
-        """Descriptors to wait for."""
+        """Return the descriptors to wait for."""
         yield from self._ends
 
     def read(self, descriptor: int) -> bool:
@@ -76,7 +76,7 @@ class RankOutputs:
         return self._take(descriptor) != b""
 
     def _take(self, descriptor: int) -> bytes | None:
-        """Some bytes; none at the end, None where nothing has come yet."""
+        """Read some bytes; none at the end, None where nothing has come yet."""
         rank, stream = self._ends[descriptor]
         try:
             data = os.read(descriptor, _CHUNK)
@@ -88,7 +88,7 @@ class RankOutputs:
         return data
 
     def switch_attempt(self, folder: Path) -> None:
-        """The ranks of an attempt are gone: what they left is theirs, what comes from now on the next attempt's.
+        """Switch logs between attempts: what ended ranks left is theirs, what comes later belongs to the next attempt.
 
         Args:
             folder: of the next attempt.

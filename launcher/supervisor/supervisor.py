@@ -1,7 +1,7 @@
 """The supervisor of one node: starts the agent, watches the ranks, and decides every end. No torch here.
 
-The agent reports each rank's start and end; a rank of ``launch train`` owes a "done" as well. The first abnormal end
-stops everything, as soon as its cause is known. Supervisor and agent see each other's end by a pipe, and whoever is
+The agent reports each rank's start and end; a rank of ``launch train`` has to report "done" as well. The first bad end
+stops everything, as soon as its cause is known. Supervisor and agent see each other's end by a pipe, and whichever is
 left kills every process of the run, so that nothing stays.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from ...data.common import HangError, Process, descendants, held_back, process_of
 from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
-from ..process import process_tree as family
+from ..process import process_tree
 from .agent_command import AGENT_CODE, agent_argv, memory_descriptor, thread_environment
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
@@ -40,7 +40,7 @@ _BETWEEN_SECONDS = 0.01
 
 
 class Handler(Protocol):
-    """Decides what a supervisor of processes cannot know: it is asked while the ranks run."""
+    """The decisions that a supervisor of processes cannot make by itself; it asks while the ranks run."""
 
     @property
     def may_restart(self) -> bool:
@@ -78,8 +78,8 @@ class Supervisor:
     """
 
     def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
-        family.become_subreaper()
-        family.exclude_from_run(child.pid for child in descendants(os.getpid()))
+        process_tree.become_subreaper()
+        process_tree.spare(child.pid for child in descendants(os.getpid()))
         self._requires_done = requires_done
         self._peers = peers
         self._attempt = start.log.parent
@@ -108,7 +108,7 @@ class Supervisor:
         self._signals: list[int] = []
 
     def _bound(self) -> socket.socket:
-        """Node 0's is the store's; the others' is not used."""
+        """Bind a socket: node 0's becomes that of the store, the others' is not used."""
         address = self._peers.address if self._peers.is_leader else "127.0.0.1"
         return socket.create_server(
             (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -119,7 +119,7 @@ class Supervisor:
         environment = {
             **thread_environment(start.threads),
             **start.environment,
-            family.RUN_MARK: self._mark,
+            process_tree.MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
         }
         if name := interface_of(self._peers.address if self._peers.is_leader else self._peers.local_address):
@@ -270,7 +270,7 @@ class Supervisor:
                 handler.on_message(node, message)
 
     def _how_it_ended(self, handler: Handler) -> dict[str, Any] | None:
-        """What ended the attempt, beside its ranks; None while it goes on."""
+        """Return what ended the attempt, beside its ranks; None while it continues."""
         if self._record.agent_status is not None or self._signal is not None:
             # Where node 0 has said that it is over, its word counts: the engine may end of the same cause.
             return {
@@ -285,7 +285,7 @@ class Supervisor:
         return self._how_node_0_ends_it(handler)
 
     def _how_node_0_ends_it(self, handler: Handler) -> dict[str, Any] | None:
-        """As ``_how_it_ended``; where ranks are lost, their cause may still be awaited."""
+        """Return what ``_how_it_ended`` does; where ranks are lost, their cause may still be awaited."""
         record, lost_node = self._record, self._peers.lost_node
         if self._all_ended():
             return {"lost_node": lost_node}
@@ -300,14 +300,14 @@ class Supervisor:
         return {"lost_node": lost_node} if over else None
 
     def _all_ended(self) -> bool:
-        """Every rank that was started has ended, or has done what it owed and hangs in its own clean-up."""
+        """Tell whether every rank has ended, or was done long enough ago to be hanging in its own clean-up."""
         if self._requires_done and self._record.all_done:
             self._all_done_since = self._all_done_since or time.monotonic()
             return self._record.all_ended or time.monotonic() - self._all_done_since > _END_SECONDS
         return self._record.all_ended
 
     def _next_attempt(self, end: AttemptEnd, handler: Handler) -> dict[str, Any] | None:
-        """After a failure: end the attempt, and ask whether there is to be another."""
+        """End an attempt that has failed, and ask whether there is to be another."""
         is_well = self._record.all_done and not end.lost
         if end.signal is not None or end.agent_status is not None or is_well:
             return None
@@ -334,7 +334,7 @@ class Supervisor:
         return False
 
     def terminate_ranks(self, grace: float) -> None:
-        """SIGTERM to every rank, not to what it has started; what is left of them after ``grace`` seconds is killed."""
+        """Send SIGTERM to every rank, not to what it has started; ranks left after ``grace`` seconds are killed."""
         self._deadline = time.monotonic() + grace
         if self._peers.is_leader:
             self._peers.send("terminate", grace=grace)
@@ -353,16 +353,17 @@ class Supervisor:
             return
         mine = process_of(self._agent.pid)
         self._remember_processes()
-        family.kill_processes(self._below_agent)
+        process_tree.kill_processes(self._below_agent)
         if mine is not None:
             mine.send_signal(signal.SIGKILL)
         if self._agent.returncode is None:
             self._agent.wait()
-        # Strays are those of an agent that was killed; else they have ended below it.
-        strays = set if mine else family.orphaned_processes
-        family.kill_processes(
+        strays = (
+            set if mine else process_tree.orphans
+        )  # of an agent that was killed; else they have ended below it
+        process_tree.kill_processes(
             lambda: (
-                family.processes_with_mark(self._mark)
+                process_tree.processes_with_mark(self._mark)
                 | {p for p in self._descendants if p.is_alive}
                 | strays()
             )

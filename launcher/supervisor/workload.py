@@ -42,7 +42,7 @@ class Workload:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the ranks end soon because somebody wants it: then they are not started again."""
+        """Whether the ranks were asked to end: then they are not started again."""
         return False
 
     def order(self, attempt: Path) -> dict[str, Any]:
@@ -73,11 +73,11 @@ class Workload:
         return failure.exit_status not in _LASTING
 
     def prepare_restart(self, attempt: Path) -> str:  # noqa: ARG002 - of those who prepare something
-        """Make everything ready for another attempt, whose folder this will be; say from where it goes on."""
+        """Prepare another attempt, whose folder this will be; return words that say from where it resumes."""
         return ""
 
     def begin_attempt(self, attempt: Path) -> None:
-        """Follow an attempt that begins in this folder after an earlier one has failed."""
+        """Switch to an attempt that begins in this folder, after an earlier one has failed."""
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end of an attempt; None where all is done."""

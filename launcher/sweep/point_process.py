@@ -12,8 +12,7 @@ from typing import Any
 
 from ..console import json_errors, run_with_error_card
 from ..options import SupervisionOptions
-from ..train import TrainRequest
-from ..train import training_run as local
+from ..train import TrainRequest, training_run
 from .sweep_folder import read_sweep
 from .sweep_plan import resolve_point
 
@@ -38,7 +37,7 @@ def _train(folder: Path, index: int, parent: int) -> None:
             name=sweep.run(index).name,
             supervision=SupervisionOptions(**launch["supervision"]),
         )
-        sys.exit(local.train(resolve_point(sweep, index), request))
+        sys.exit(training_run.train(resolve_point(sweep, index), request))
 
 
 def _end_with(parent: int) -> None:

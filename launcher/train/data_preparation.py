@@ -31,7 +31,7 @@ class DataPreparation:
         self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
 
     def wait(self) -> DatasetInfo:
-        """The facts, once downloads and checks are through.
+        """Return the facts, once downloads and checks are through.
 
         Raises:
             LockstepError: whatever the preparation found wrong.

@@ -22,7 +22,7 @@ from .worker_workload import WorkerWorkload, worker_agent
 
 
 def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:
-    """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; the exit status."""
+    """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; return the exit status."""
     folder = find_run(name)
     step = None if checkpoint is None else resolve_checkpoint_step(folder, checkpoint)
     spec = read_spec(folder / "spec.json")
@@ -51,7 +51,7 @@ def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:
 
 
 def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
-    """The data's files may have moved since, as when a cache was cleared; its contents may not."""
+    """Update the paths of the data's files, which may have moved, as out of a cleared cache, but not have changed."""
     refuse_other_data(spec.facts, facts)
     if facts != spec.facts:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())

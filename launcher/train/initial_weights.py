@@ -15,7 +15,7 @@ _PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
 def find_initial_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
-    """The files that ``model.weights`` names; none where it is unset.
+    """Return the files that ``model.weights`` names; none where it is unset.
 
     Raises:
         UsageError: it names no weights.

@@ -36,12 +36,12 @@ class LaunchPlan:
         return min(steps, self.config.train.max_steps or steps)
 
     def shares(self, step: int) -> list[int]:
-        """Samples of a step for each rank."""
+        """Return how many samples of a step each rank takes."""
         parts = [self.batches.shard(step, rank, self.world.size) for rank in range(self.world.size)]
         return [stop - start for start, stop in parts]
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as ``--dry-run --json`` prints it."""
+        """Return the plan as ``--dry-run --json`` prints it."""
         from ...data.order import micro_batch_sizes
 
         last = self.batches.steps - 1
@@ -72,7 +72,7 @@ class LaunchPlan:
 
 
 def plan_summary(plan: LaunchPlan) -> list[str]:
-    """The plan line and what people should know about it."""
+    """Return the plan in one line, and notes about it."""
     world, config, facts = plan.world, plan.config, plan.facts
     where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
     if world.nodes:
@@ -100,14 +100,14 @@ def _plural(word: str, ending: str, count: int) -> str:
 
 
 def _join(shares: list[int]) -> str:
-    """``16 + 16``, or ``64 x 16 + 3 x 15`` where they are many."""
+    """Format shares as ``16 + 16``, or as ``64 x 16 + 3 x 15`` where they are many."""
     if len(shares) <= 4:  # noqa: PLR2004 - as many as are read at a glance
         return " + ".join(map(str, shares))
     return " + ".join(f"{shares.count(size)} x {size}" for size in sorted(set(shares), reverse=True))
 
 
 def plan_table(plan: LaunchPlan) -> list[str]:
-    """The plan in full, for ``--dry-run``."""
+    """Return the whole plan, for ``--dry-run``."""
     document = plan.to_json()
     rows = [
         f"{'rank':>4}  {'device':<8}  {'per step':>8}  {'micro-batches':<20}  {'last step':>9}  {'per epoch':>10}"

@@ -37,8 +37,8 @@ class RunTarget:
 
 
 @dataclass(frozen=True)
-class Point:
-    """The checkpoint that a run goes on from."""
+class ResumePoint:
+    """The checkpoint from which a run resumes."""
 
     step: int
     epoch: int
@@ -48,7 +48,7 @@ class Point:
 
 
 def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> RunTarget:
-    """A new folder, or that of the run that goes on.
+    """Make a new folder, or find that of the run to resume.
 
     Args:
         resolved: what is to be trained.
@@ -74,7 +74,7 @@ def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> 
 
 
 def submitted_run_target(folder: Path, resolved: ResolvedConfig) -> RunTarget:
-    """The folder that was laid out when the run was submitted; after its first attempt it is a run that goes on."""
+    """Return the folder that was made when the run was submitted; after its first attempt the run is resumed."""
     if not (folder / "spec.json").is_file():
         return RunTarget(folder, None)
     before = read_spec(folder / "spec.json")
@@ -83,7 +83,7 @@ def submitted_run_target(folder: Path, resolved: ResolvedConfig) -> RunTarget:
 
 
 def _is_unused(folder: Path) -> bool:
-    """Whether nothing would be lost with it: nobody trains it, and it has neither a checkpoint nor a step."""
+    """Tell whether nothing would be lost with the folder: no process trains it; it has no checkpoint and no step."""
     if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
         return False
     return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
@@ -106,7 +106,7 @@ def _clear_unused_run(folder: Path) -> None:
 
 
 def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
-    """Settings that say which run it is stay; some may be extended; the rest is free."""
+    """Refuse other values of settings that identify the run, but for those that may be extended; the rest is free."""
     if rows := describe_differences(identity_settings(before), identity_settings(now)):
         raise UsageError(
             f"{run} was started with other settings:\n" + "\n".join(rows),
@@ -121,8 +121,8 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
             say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 
-def find_resume_point(folder: Path, steps: int) -> Point | None:
-    """The newest whole checkpoint; damaged ones are named and passed over. None where none was written yet.
+def find_resume_point(folder: Path, steps: int) -> ResumePoint | None:
+    """Return the newest whole checkpoint, None where none was written yet; damaged ones are reported and skipped.
 
     Args:
         folder: of the run.
@@ -134,11 +134,11 @@ def find_resume_point(folder: Path, steps: int) -> Point | None:
     path, damaged = newest_intact(checkpoints)
     say(f"warning: passed over: {error.message}" for error in damaged)
     state = read_state(path)
-    return Point(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
+    return ResumePoint(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
 
 
 def resolve_checkpoint_step(folder: Path, checkpoint: str) -> int:
-    """The step that ``--checkpoint`` names.
+    """Return the step that ``--checkpoint`` names.
 
     Raises:
         UsageError: it is neither a step nor ``best``, or the run has ranked no checkpoint.
@@ -175,11 +175,11 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
 
 
 def _refuse_trained(folder: Path, status: str, steps: int) -> None:
-    """Nothing is left where a whole checkpoint has all steps; what only a damaged one has is trained anew."""
+    """Refuse a run whose whole checkpoint has all steps; steps that only a damaged one has are trained again."""
     try:
         newest = newest_intact(folder / "checkpoints")[0]
     except DamagedError:
-        return  # told where the run is to go on
+        return  # the command says where the run is to resume
     name, done = folder.name, step_of(newest)
     if done > steps:
         raise UsageError(
@@ -196,7 +196,7 @@ def _refuse_trained(folder: Path, status: str, steps: int) -> None:
 
 
 def _is_pending(path: Path) -> bool:
-    """Whether the evaluation after the last step is still to be done."""
+    """Tell whether the evaluation after the last step is still to be done."""
     try:
         return bool(read_state(path)["pending"])
     except (DamagedError, KeyError):
@@ -212,8 +212,8 @@ def _has_lost_patience(newest: list[Path], config: RunConfig) -> bool:
         return False
 
 
-def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: Point | None) -> None:
-    """Make a folder ready for its next attempt: the record ends where the checkpoint was taken.
+def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: ResumePoint | None) -> None:
+    """Prepare a folder for its next attempt: the record ends where the checkpoint was taken.
 
     Raises:
         DamagedError: the data set is not the one that the run was started with.
@@ -227,11 +227,11 @@ def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: Point | N
         if resume_point
         else "the start: no checkpoint was written yet"
     )
-    say([f"{place.folder.name} goes on from {where}"])
+    say([f"{place.folder.name} resumes from {where}"])
 
 
-def rewind_run(folder: Path, resume_point: Point | None) -> None:
-    """Leave nothing of what the attempt before did after its last checkpoint."""
+def rewind_run(folder: Path, resume_point: ResumePoint | None) -> None:
+    """Remove what the previous attempt did after its last checkpoint."""
     step, rows = (resume_point.step, resume_point.rows) if resume_point else (-1, 0)
     if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
         say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
@@ -239,7 +239,7 @@ def rewind_run(folder: Path, resume_point: Point | None) -> None:
 
 
 def refuse_other_data(before: DatasetInfo, now: DatasetInfo) -> None:
-    """Go on only with the data that the run was started with.
+    """Refuse to resume with other data than the run was started with.
 
     Raises:
         DamagedError: it has changed.

@@ -10,7 +10,7 @@ from ..runs import find_run
 
 
 def read_run_config(run: str, overrides: list[str]) -> ResolvedConfig:
-    """A run's own config with ``overrides``."""
+    """Read a run's own config, with ``overrides``."""
     folder = find_run(run)
     resolved = resolve(str(folder / "config.yaml"), overrides)
     return replace(resolved, name=folder.name, base=read_spec(folder / "spec.json").base)

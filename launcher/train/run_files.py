@@ -22,7 +22,7 @@ _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "
 def build_run_spec(
     plan: LaunchPlan, base: Path, before: RunSpec | None, weights: tuple[WeightsFile, ...] = ()
 ) -> RunSpec:
-    """What the ranks are told; a run that goes on keeps its W&B id, and the weights that it started from."""
+    """Build what the ranks read; a resumed run keeps its W&B id and the weights that it started from."""
     if before is not None:
         return replace(before, config=plan.config, base=base, facts=plan.facts, device=plan.world.device)
     return RunSpec(plan.run, plan.config, base, plan.facts, plan.world.device, secrets.token_hex(4), weights)
@@ -36,7 +36,7 @@ def write_run_files(folder: Path, plan: LaunchPlan, spec: RunSpec, config_yaml: 
 
 
 def _manifest(plan: LaunchPlan) -> dict[str, Any]:
-    """What one needs to know to do it again; no environment variable, no secret."""
+    """Describe what is needed to repeat the run; no environment variable and no secret is in it."""
     return {
         "schema_version": 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -51,7 +51,7 @@ def _manifest(plan: LaunchPlan) -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit of the folder that the command was given in, and whether files differ from it."""
+    """Return the commit of the current folder, and whether files differ from it."""
     try:
         commit = _git_output("rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git_output("status", "--porcelain", "--untracked-files=no"))}

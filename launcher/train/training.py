@@ -83,7 +83,7 @@ class Training(WorkerWorkload):
         self._control.record_remote_progress(first, rows)
 
     def prepare_restart(self, attempt: Path) -> str:
-        """Rewind the run to its newest whole checkpoint; say from where it goes on."""
+        """Rewind the run to its newest whole checkpoint; return from where it resumes."""
         self._run_lock.check()
         resume_point = find_resume_point(self._folder, self._plan.steps)
         take_ownership(self._folder, attempt.name)
@@ -119,12 +119,12 @@ class FollowingTraining(WorkerWorkload):
         self._sent = 0.0
 
     def order(self, attempt: Path) -> dict[str, Any]:
-        """As every worker's; progress is reported for this attempt from now on."""
+        """Return the same as for any worker; from now on progress is reported for this attempt."""
         self._attempt = attempt.name
         return super().order(attempt)
 
     def on_horizon(self, message: dict[str, Any]) -> None:
-        """Let the ranks of this node go on as far as node 0 says."""
+        """Let the ranks of this node continue as far as node 0 says."""
         self._follower_page.apply_horizon(message)
 
     def tick(self) -> None:

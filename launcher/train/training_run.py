@@ -49,7 +49,7 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
 
 
 def train(resolved: ResolvedConfig, request: TrainRequest) -> int:
-    """Train a new run, or resume one; the exit status."""
+    """Train a new run, or resume one; return the exit status."""
     request.nodes.check()
     if request.nodes.count > 1 and request.name is None and request.resume in ("auto", "never"):
         raise UsageError(f"--nodes {request.nodes.count}: which run is it?", "give all nodes the same --name")
@@ -58,7 +58,7 @@ def train(resolved: ResolvedConfig, request: TrainRequest) -> int:
 
 
 def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
-    """Train on another node than node 0, which decides everything."""
+    """Train on a node other than node 0, which decides everything."""
     folder = _folder_of(request)
     with (
         reserve_gpus(request.gpus, request.cpu) as reservation,
@@ -76,7 +76,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
 
 
 def _folder_of(request: TrainRequest) -> Path:
-    """Where node 0 has the run, or will have it."""
+    """Return the folder in which node 0 has the run, or will have it."""
     if request.submitted is not None:
         return request.submitted.folder
     if request.resume not in ("auto", "never"):
@@ -107,7 +107,7 @@ def _train_as_leader(resolved: ResolvedConfig, request: TrainRequest) -> int:
 def _train_target(
     target: RunTarget, resolved: ResolvedConfig, request: TrainRequest, reservation: Reservation
 ) -> int:
-    """Train in a folder that this process holds, together with the other nodes."""
+    """Train together with the other nodes, in a folder that this process has locked."""
     with (
         hold_run_lock(target.folder) as run_lock,
         lead_nodes(request.nodes, target.folder, "train", reservation.world, shared=True) as session,
@@ -160,7 +160,7 @@ def _supervise(
 def _record(
     folder: Path, failure: LockstepError | None, world: World, run_lock: RunLock
 ) -> LockstepError | None:
-    """Write the outcome where rank 0 has not, first of all: what comes after may be interrupted."""
+    """Write the outcome if rank 0 has not. This comes first, because what follows may be interrupted."""
     try:
         run_lock.check()
     except RankLostError as error:
@@ -185,7 +185,7 @@ def _record(
 
 
 def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> int:
-    """Tell how it ended; the card last."""
+    """Tell how the run ended, the failure card last; return the exit status."""
     if as_json:
         put_json(read_outcome(folder) or {})
     if failure is not None:
@@ -193,7 +193,7 @@ def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> 
         return failure.exit_status
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "stopped":
-        say([f"stopped after {outcome['steps']:,} steps; continue with `launch resume {folder.name}`"])
+        say([f"stopped after {outcome['steps']:,} steps; resume it with `launch resume {folder.name}`"])
         return int(outcome["exit_code"])
     say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0

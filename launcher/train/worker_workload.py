@@ -17,7 +17,7 @@ not 2.2 s."""
 
 
 def worker_agent(attempt: Path, world: World, inherited_descriptors: tuple[int, ...] = ()) -> AgentStart:
-    """Make the folder of an attempt; how the agent of the worker's ranks is started in it.
+    """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
 
     Args:
         attempt: made by node 0; its name is the token that fences older attempts off.

@@ -60,7 +60,7 @@ def test_it_is_resumed_to_the_end_that_it_would_have_had(
 ) -> None:
     done = launch("resume", "stopped", "--cpu", processes)
     assert done.status == 0, done.err
-    assert "stopped goes on from step 383, in epoch 2" in done.err
+    assert "stopped resumes from step 383, in epoch 2" in done.err
     assert_whole(old)
 
 
