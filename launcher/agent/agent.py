@@ -137,7 +137,7 @@ class Agent:
 
     def _end_all(self) -> NoReturn:
         """Kill everything that was started: the supervisor is gone, and nothing else would end it."""
-        mark = os.environ.get(process_tree.MARK, "")
+        mark = os.environ.get(process_tree.RUN_MARK, "")
         process_tree.kill_processes(lambda: descendants(os.getpid()) | process_tree.processes_with_mark(mark))
         os._exit(1)
 

@@ -79,7 +79,7 @@ class Supervisor:
 
     def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
         process_tree.become_subreaper()
-        process_tree.spare(child.pid for child in descendants(os.getpid()))
+        process_tree.exclude_from_run(child.pid for child in descendants(os.getpid()))
         self._requires_done = requires_done
         self._peers = peers
         self._attempt = start.log.parent
@@ -119,7 +119,7 @@ class Supervisor:
         environment = {
             **thread_environment(start.threads),
             **start.environment,
-            process_tree.MARK: self._mark,
+            process_tree.RUN_MARK: self._mark,
             "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
         }
         if name := interface_of(self._peers.address if self._peers.is_leader else self._peers.local_address):
@@ -359,7 +359,7 @@ class Supervisor:
         if self._agent.returncode is None:
             self._agent.wait()
         strays = (
-            set if mine else process_tree.orphans
+            set if mine else process_tree.orphaned_processes
         )  # of an agent that was killed; else they have ended below it
         process_tree.kill_processes(
             lambda: (
