@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lockstep.launcher.runs.run_folder import runs_root
-from lockstep.launcher.runs.slurm_status import Answer, QueueSnapshot
+from lockstep.launcher.runs.slurm_status import QueueSnapshot
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import JobAccounting, QueuedJob
 
@@ -30,4 +30,4 @@ def queue_answer(*states: str, reason: str = "None", **accounts: str) -> QueueSn
         for number, state in enumerate(states, 1)
     ]
     ended = {key.removeprefix("job"): JobAccounting(state, "") for key, state in accounts.items()}
-    return Answer({job.id: job for job in jobs}, ended)
+    return QueueSnapshot({job.id: job for job in jobs}, ended)

@@ -10,7 +10,7 @@ from lockstep.data.common.errors import UsageError
 from lockstep.data.common.suggest import closest_name
 from lockstep.launcher.config.resolution import recipes, resolve, to_yaml
 from lockstep.training.config import trackers
-from lockstep.training.config.config_identity import identity, identity_sha256
+from lockstep.training.config.config_identity import identity_settings, identity_sha256
 from lockstep.training.config.run_config import RunConfig
 
 
@@ -310,7 +310,7 @@ def test_where_a_run_is_tracked_may_change_and_says_nothing_about_what_run_it_is
         RunConfig.model_validate({"tracking": ["tensorboard", "a:b"]}),
     )
     assert identity_sha256(old) == identity_sha256(new)
-    assert not [key for key in identity(new) if key.startswith("tracking")]
+    assert not [key for key in identity_settings(new) if key.startswith("tracking")]
 
 
 # Around

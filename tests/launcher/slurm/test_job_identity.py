@@ -10,7 +10,7 @@ import pytest
 
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_status import read_status
-from lockstep.launcher.runs.slurm_status import Answer, QueueSnapshot, live_jobs, merge_job_status
+from lockstep.launcher.runs.slurm_status import QueueSnapshot, live_jobs, merge_job_status
 from lockstep.launcher.slurm.current_job import details_of, is_active
 from lockstep.launcher.slurm.job_identity import is_job_of_run
 from lockstep.launcher.slurm.job_log import note_job
@@ -46,7 +46,7 @@ def test_a_job_that_has_only_its_number_from_the_run_is_forgotten() -> None:
 
 def test_accounts_of_another_s_job_say_nothing_of_the_run() -> None:
     mine, other = submitted("mine"), submitted("other")
-    answer = Answer(accounts={"1": JobAccounting("TIMEOUT", str(other))})
+    answer = QueueSnapshot(accounts={"1": JobAccounting("TIMEOUT", str(other))})
     assert merge_job_status(read_status(mine), answer).slurm["state"] is None
     assert merge_job_status(read_status(other), answer).slurm["state"] == "TIMEOUT"
 
