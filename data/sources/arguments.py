@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar
 
-from ..common import UsageError, suggestion
+from ..common import UsageError
+from ..common import suggestion
 
 Schema = TypeVar("Schema")
 MeanAndStd = tuple[tuple[float, ...] | None, tuple[float, ...] | None]

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..config import DataConfig
+from ..config import DatasetInfo
+from ..config import SplitInfo
 from ..order import Indices
 from .arguments import read_arguments
-from .array_cache import Array, load_array
-from .splits import ArraySplit, MapSplit
+from .array_cache import Array
+from .array_cache import load_array
+from .splits import ArraySplit
+from .splits import MapSplit
 
 Which = Literal["train", "val"]
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from .console import say, write
+from .console import say
+from .console import write
 
 _LARGE = 1000  # above it four decimals are noise
 _HUGE = 1e7  # above it a column would not hold it

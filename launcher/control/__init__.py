@@ -1,4 +1,4 @@
-"""How far the ranks may go: stop requests, the step horizon, the time limit."""
+"""How far the ranks may go: the pages that they share with the supervisor, and the horizon."""
 
 from typing import TYPE_CHECKING
 

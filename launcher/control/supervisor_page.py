@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...training.rank import ControlPage, Horizon
+from ...training.rank import ControlPage
+from ...training.rank import Horizon
 
 
 class SupervisorPage:

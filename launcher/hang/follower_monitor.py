@@ -6,7 +6,8 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from ..nodes import FollowerPeers
-from .rank_monitor import Activity, RankMonitor
+from .rank_monitor import Activity
+from .rank_monitor import RankMonitor
 
 
 class FollowerRankMonitor:

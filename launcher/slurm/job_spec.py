@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ... import slurm as package
-from ...data.common import DamagedError, write_json
+from ...data.common import DamagedError
+from ...data.common import write_json
 from ..options import SupervisionOptions
 
 JOB = "job.json"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...training.config import read_spec
-from ..config import ResolvedConfig, resolve
+from ..config import ResolvedConfig
+from ..config import resolve
 from ..runs import find_run
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..control import HorizonControl
-from ..options import NodeOptions, SupervisionOptions
+from ..options import NodeOptions
+from ..options import SupervisionOptions
 
 
 @dataclass(frozen=True)

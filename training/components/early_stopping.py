@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...data.common import UsageError, closest_name
-from ..config import EarlyStopConfig, MonitorConfig
+from ...data.common import UsageError
+from ...data.common import closest_name
+from ..config import EarlyStopConfig
+from ..config import MonitorConfig
 
 _LOWER_IS_BETTER = ("loss", "error")
 

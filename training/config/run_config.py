@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...data.config import ConfigSection, DataConfig
+from ...data.config import ConfigSection
+from ...data.config import DataConfig
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 

@@ -8,7 +8,8 @@ from time import time
 from typing import Any
 
 from .rows import Row
-from .tracker import TrackedRun, Tracker
+from .tracker import TrackedRun
+from .tracker import Tracker
 
 _SUFFIX = ".lockstep"
 
