@@ -11,25 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from .common import LockstepError
-from .common import UsageError
-from .common import die_with_parent
-from .common import raised
-from .config import DataConfig
-from .config import DatasetInfo
-from .config import SplitInfo
+from .common import LockstepError, UsageError, die_with_parent, raised
+from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
-from .order import ALGORITHM
-from .order import permute
-from .sources import Array
-from .sources import CacheEntry
-from .sources import cached
-from .sources import class_counts
-from .sources import entry_key
-from .sources import find_source
-from .sources import fingerprint
-from .sources import load_array
-from .sources import save_array
+from .order import ALGORITHM, permute
+from .sources import (
+    Array,
+    CacheEntry,
+    cached,
+    class_counts,
+    entry_key,
+    find_source,
+    fingerprint,
+    load_array,
+    save_array,
+)
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 

@@ -14,14 +14,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .common import LockstepError
-from .common import TrainingError
-from .common import UsageError
-from .config import DataConfig
-from .config import DatasetInfo
-from .loading import Normalisation
-from .loading import Work
-from .loading import open_feed
+from .common import LockstepError, TrainingError, UsageError
+from .config import DataConfig, DatasetInfo
+from .loading import Normalisation, Work, open_feed
 from .order import EpochOrder
 from .sources import open_split
 

@@ -16,38 +16,25 @@ from typing import Any
 import torch
 
 from ..data.common import write_json
-from .checkpoint import ResumedState
-from .checkpoint import checkpoint_path
-from .checkpoint import list_checkpoints
-from .checkpoint import load_checkpoint
-from .checkpoint import load_initial_weights
-from .checkpoint import load_weights
-from .checkpoint import newest_checkpoint
-from .checkpoint import newest_intact
-from .checkpoint import read_manifest
-from .checkpoint import read_state
-from .checkpoint import restore
-from .checkpoint import wait_for_checkpoint
-from .config import RunSpec
-from .config import read_spec
-from .loop import TrainLoop
-from .loop import evaluate
-from .rank import FencingToken
-from .rank import Group
-from .rank import RankControl
-from .rank import join
-from .rank import reported
-from .rank import tune_cpu_and_allocator
-from .session import Training
-from .session import build_session
-from .session import build_training
-from .session import materialise_lazy_modules
-from .session import wrap_for_evaluation
-from .tracking import EventLog
-from .tracking import FeederProcesses
-from .tracking import plain
-from .tracking import rewind
-from .tracking import rows_logged
+from .checkpoint import (
+    ResumedState,
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    load_initial_weights,
+    load_weights,
+    newest_checkpoint,
+    newest_intact,
+    read_manifest,
+    read_state,
+    restore,
+    wait_for_checkpoint,
+)
+from .config import RunSpec, read_spec
+from .loop import TrainLoop, evaluate
+from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
+from .session import Training, build_session, build_training, materialise_lazy_modules, wrap_for_evaluation
+from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str]) -> int:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .disk_space import DISK_FULL_ERRNOS as DISK_FULL_ERRNOS
     from .disk_space import disk_full_error as disk_full_error
     from .disk_space import is_disk_full as is_disk_full
+    from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError
     from .errors import HangError as HangError
     from .errors import LockstepError as LockstepError
     from .errors import MachineError as MachineError
     from .errors import MemoryLimitError as MemoryLimitError
     from .errors import RankLostError as RankLostError
-    from .errors import STOPPED as STOPPED
     from .errors import TrainingError as TrainingError
     from .errors import UsageError as UsageError
     from .errors import error_from_json as error_from_json

@@ -13,11 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .errors import LockstepError
-from .errors import TrainingError
-from .errors import UsageError
-from .suggest import closest_name
-from .suggest import suggestion
+from .errors import LockstepError, TrainingError, UsageError
+from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..sources import ArraySplit
-from ..sources import MapSplit
+from ..sources import ArraySplit, MapSplit
 from .augment import Augmentation
 from .feed import Feed
 from .loader_feed import LoaderFeed

@@ -13,22 +13,20 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from ..common import LockstepError
-from ..common import MachineError
-from ..common import TrainingError
-from ..common import error_from_json
-from ..common import stop_signals_blocked_if_supervised
-from ..common import user_location
-from ..order import Indices
-from ..order import mix
-from ..order import seed_global_generators
+from ..common import (
+    LockstepError,
+    MachineError,
+    TrainingError,
+    error_from_json,
+    stop_signals_blocked_if_supervised,
+    user_location,
+)
+from ..order import Indices, mix, seed_global_generators
 from ..sources import MapSplit
 from .augment import Augmentation
-from .feed import StepBatch
-from .feed import Work
+from .feed import StepBatch, Work
 from .loader_workers import init_loader_worker
-from .normalise import Normalisation
-from .normalise import check_targets
+from .normalise import Normalisation, check_targets
 
 
 class _SeededDataset(Dataset[Any]):

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from ..sources import ArraySplit
 from .augment import Augmentation
-from .feed import StepBatch
-from .feed import Work
-from .normalise import Normalisation
-from .normalise import check_targets
+from .feed import StepBatch, Work
+from .normalise import Normalisation, check_targets
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
 _CACHE_LINE_BYTES = 64  # bytes; torch allocates on such boundaries

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .sample_order import EpochBatches
-from .sample_order import Indices
-from .sample_order import permute
-from .sample_order import shard
+from .sample_order import EpochBatches, Indices, permute, shard
 
 _MODULUS = 2**128
 _LIMBS = 4

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, TypeVar
 
-from ..common import UsageError
-from ..common import suggestion
+from ..common import UsageError, suggestion
 
 Schema = TypeVar("Schema")
 MeanAndStd = tuple[tuple[float, ...] | None, tuple[float, ...] | None]

@@ -16,27 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError
-from ..common import UsageError
-from ..common import relative_path_hint
-from ..common import suggestion
-from ..config import DataConfig
-from ..config import DatasetInfo
-from ..config import SplitInfo
-from .arguments import ImageArguments
-from .arguments import argument
-from .arguments import text
-from .array_cache import CacheEntry
-from .array_cache import cached
-from .array_cache import class_counts
-from .array_cache import entry_key
-from .array_cache import fingerprint
-from .array_cache import load_array
-from .array_cache import save_array
-from .image_files import load_image
-from .image_files import read_image_header
-from .source import DataSource
-from .source import PreparedSplit
+from ..common import DamagedError, UsageError, relative_path_hint, suggestion
+from ..config import DataConfig, DatasetInfo, SplitInfo
+from .arguments import ImageArguments, argument, text
+from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
+from .image_files import load_image, read_image_header
+from .source import DataSource, PreparedSplit
 from .splits import MapSplit
 
 if TYPE_CHECKING:

@@ -15,16 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DataConfig
-from ..config import DatasetInfo
+from ..config import DataConfig, DatasetInfo
 from ..order import counter_rng
-from .arguments import ImageArguments
-from .arguments import whole_number
-from .array_cache import array_split_info
-from .array_cache import cached
-from .array_cache import entry_key
-from .array_cache import fingerprint
-from .array_cache import save_array
+from .arguments import ImageArguments, whole_number
+from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
 
 Floats = NDArray[np.float32]

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..common import UsageError
-from ..common import suggestion
-from ..config import DataConfig
-from ..config import DatasetInfo
-from . import csv_images
-from . import digits
-from . import linear_regression
-from . import torchvision_sets
-from . import user_dataset
+from ..common import UsageError, suggestion
+from ..config import DataConfig, DatasetInfo
+from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
 from .array_cache import load_array
-from .source import DataSource
-from .source import PreparedSplit
-from .source import Which
-from .splits import ArraySplit
-from .splits import MapSplit
+from .source import DataSource, PreparedSplit, Which
+from .splits import ArraySplit, MapSplit
 
 SOURCES: dict[str, DataSource] = {
     source.name: source

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import DataConfig
-from ..config import DatasetInfo
-from ..config import SplitInfo
+from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..order import Indices
 from .arguments import read_arguments
-from .array_cache import Array
-from .array_cache import load_array
-from .splits import ArraySplit
-from .splits import MapSplit
+from .array_cache import Array, load_array
+from .splits import ArraySplit, MapSplit
 
 Which = Literal["train", "val"]
 

@@ -23,16 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError
-from ..common import MachineError
-from ..config import DataConfig
-from ..config import DatasetInfo
+from ..common import DamagedError, MachineError
+from ..config import DataConfig, DatasetInfo
 from .arguments import ImageArguments
-from .array_cache import array_split_info
-from .array_cache import cached
-from .array_cache import entry_key
-from .array_cache import fingerprint
-from .array_cache import save_array
+from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
 
 _VERSION = 1

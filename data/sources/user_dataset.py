@@ -14,22 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common import DamagedError
-from ..common import LockstepError
-from ..common import TrainingError
-from ..common import load_callable
-from ..common import raised
-from ..common import user_location
-from ..config import DataConfig
-from ..config import DatasetInfo
-from ..config import SplitInfo
-from .array_cache import Array
-from .array_cache import class_counts
-from .array_cache import fingerprint
-from .source import DataSource
-from .source import PreparedSplit
-from .splits import ArraySplit
-from .splits import MapSplit
+from ..common import DamagedError, LockstepError, TrainingError, load_callable, raised, user_location
+from ..config import DataConfig, DatasetInfo, SplitInfo
+from .array_cache import Array, class_counts, fingerprint
+from .source import DataSource, PreparedSplit
+from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
     import torch

@@ -25,15 +25,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...data.common import descendants
-from ..process import LOWEST_PRIVATE_DESCRIPTOR
-from ..process import process_tree
+from ..process import LOWEST_PRIVATE_DESCRIPTOR, process_tree
 from . import training_rank
-from .rank_process import apply_rank_environment
-from .rank_process import detach_from_parent
-from .rank_process import set_process_title
-from .script_rank import STATUS
-from .script_rank import run_program
-from .script_rank import send_status
+from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
+from .script_rank import STATUS, run_program, send_status
 
 _FRESH = (
     "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours

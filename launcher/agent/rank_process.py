@@ -19,8 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import die_with_parent
-from ...data.common import read_proc_stat
+from ...data.common import die_with_parent, read_proc_stat
 from ..process import LOWEST_PRIVATE_DESCRIPTOR
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9

@@ -19,9 +19,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from ...data.common import is_user_code
-from ...data.common import let_in
-from ...data.common import user_location
+from ...data.common import is_user_code, let_in, user_location
 from ..machine import bind_rank
 from ..process import install_stack_handler
 from .rank_process import set_process_title

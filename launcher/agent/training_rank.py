@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import STOPPED
-from ...data.common import ignore_stop_signals
+from ...data.common import STOPPED, ignore_stop_signals
 from ..machine import bind_rank
 from ..process import install_stack_handler
-from .script_rank import STATUS
-from .script_rank import send_status
+from .script_rank import STATUS, send_status
 
 
 def run(argv: Sequence[str], status_fd: int) -> int:

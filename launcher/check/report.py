@@ -8,9 +8,7 @@ from typing import Any
 
 from ...data.common import LockstepError
 from ...training.check import Finding
-from ..console import put
-from ..console import put_json
-from ..console import say
+from ..console import put, put_json, say
 
 _WIDTH = 110
 _NAME = 17  # columns of a check's name

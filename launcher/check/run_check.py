@@ -11,35 +11,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError
-from ...data.common import RankLostError
-from ...data.common import TrainingError
+from ...data.common import LockstepError, RankLostError, TrainingError
 from ...data.config import SplitInfo
-from ...training.check import Finding
-from ...training.check import finding_from_json
+from ...training.check import Finding, finding_from_json
 from ..config import ResolvedConfig
-from ..console import print_failure_card
-from ..console import say
-from ..machine import World
-from ..machine import reserve_gpus
+from ..console import print_failure_card, say
+from ..machine import World, reserve_gpus
 from ..options import SupervisionOptions
 from ..supervisor import Launch
-from ..train import DataPreparation
-from ..train import TrainRequest
-from ..train import find_initial_weights
-from ..train import worker_agent
+from ..train import DataPreparation, TrainRequest, find_initial_weights, worker_agent
 from .report import CheckReport
-from .trial_runs import TrialRuns
-from .trial_runs import run_task
-from .verdicts import CHECKPOINT
-from .verdicts import KILLED_AFTER
-from .verdicts import STEPS
-from .verdicts import ComparisonConditions
-from .verdicts import judge_evaluation
-from .verdicts import judge_resume
-from .verdicts import judge_steps
-from .verdicts import shorten_config
-from .verdicts import without_validation
+from .trial_runs import TrialRuns, run_task
+from .verdicts import (
+    CHECKPOINT,
+    KILLED_AFTER,
+    STEPS,
+    ComparisonConditions,
+    judge_evaluation,
+    judge_resume,
+    judge_steps,
+    shorten_config,
+    without_validation,
+)
 
 _PROCESSES = 2  # where nothing is asked for
 _CAUSES = ("loss", "metric", "samples", "randomness", "model")

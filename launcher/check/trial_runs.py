@@ -7,20 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...data.common import LockstepError
-from ...data.common import error_from_json
-from ...data.common import write_json
+from ...data.common import LockstepError, error_from_json, write_json
 from ...data.config import DatasetInfo
-from ...training.config import RunConfig
-from ...training.config import RunSpec
-from ...training.config import WeightsFile
+from ...training.config import RunConfig, RunSpec, WeightsFile
 from ...training.rank import take_ownership
 from ..machine import World
 from ..options import SupervisionOptions
-from ..supervisor import Launch
-from ..supervisor import next_attempt_folder
-from ..train import WorkerWorkload
-from ..train import worker_agent
+from ..supervisor import Launch, next_attempt_folder
+from ..train import WorkerWorkload, worker_agent
 
 
 @dataclass(frozen=True)

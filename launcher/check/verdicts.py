@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...data.config import DatasetInfo
-from ...data.order import EpochBatches
-from ...data.order import micro_batch_sizes
+from ...data.order import EpochBatches, micro_batch_sizes
 from ...training.check import Finding
-from ...training.config import CheckpointConfig
-from ...training.config import RunConfig
+from ...training.config import CheckpointConfig, RunConfig
 
 STEPS = 6
 CHECKPOINT = 3

@@ -13,31 +13,30 @@ import typer
 import typer.core
 
 from ...data.common import UsageError
-from ..console import json_errors
-from ..console import run_with_error_card
-from ..options import NodeOptions
-from ..options import SupervisionOptions
+from ..console import json_errors, run_with_error_card
+from ..options import NodeOptions, SupervisionOptions
 from . import run_commands as cli_runs
 from . import sandbox_commands as cli_slurm
 from . import submit_command as cli_submit
-from .options import AtOnceOption
-from .options import GraceOption
-from .options import GridArgument
-from .options import HangOption
-from .options import JsonOption
-from .options import NodeRankOption
-from .options import NodesOption
-from .options import NodeTimeoutOption
-from .options import RendezvousOption
-from .options import RestartsOption
-from .options import SortOption
-from .options import SubmitOption
-from .options import SweepArgument
-from .options import first_positional
-from .options import options_given
-from .options import split_config
-from .slurm_options import JobCommand
-from .slurm_options import JobOptions
+from .options import (
+    AtOnceOption,
+    GraceOption,
+    GridArgument,
+    HangOption,
+    JsonOption,
+    NodeRankOption,
+    NodesOption,
+    NodeTimeoutOption,
+    RendezvousOption,
+    RestartsOption,
+    SortOption,
+    SubmitOption,
+    SweepArgument,
+    first_positional,
+    options_given,
+    split_config,
+)
+from .slurm_options import JobCommand, JobOptions
 
 
 class _Commands(typer.core.TyperGroup):
@@ -99,9 +98,7 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from ..config import resolve
     from ..console import say
-    from ..train import TrainRequest
-    from ..train import read_run_config
-    from ..train import training_run
+    from ..train import TrainRequest, read_run_config, training_run
 
     with json_errors(json=json):
         source, settings = split_config(config, overrides)
@@ -189,15 +186,11 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Resume a training on any number of processes; `train.epochs=N` extends it."""
-    from ..runs import ANY_RUN
-    from ..runs import find_run
+    from ..runs import ANY_RUN, find_run
     from ..slurm import read_job
-    from ..submit import refuse_never_started
-    from ..submit import resubmit_run
+    from ..submit import refuse_never_started, resubmit_run
     from ..sweep import refuse_sweep
-    from ..train import TrainRequest
-    from ..train import read_run_config
-    from ..train import training_run
+    from ..train import TrainRequest, read_run_config, training_run
 
     with json_errors(json=json):
         folder = find_run(run, ANY_RUN)
@@ -289,11 +282,7 @@ def sweep(
     slurm: JobOptions,
 ) -> None:
     """Train a grid of settings, one run for each point, and print a table of the results."""
-    from ..sweep import SweepRequest
-    from ..sweep import find_sweep
-    from ..sweep import is_submitted_sweep
-    from ..sweep import run_local_sweep
-    from ..sweep import submit_sweep
+    from ..sweep import SweepRequest, find_sweep, is_submitted_sweep, run_local_sweep, submit_sweep
 
     with json_errors(json=json):
         chosen = {key: slurm[key] for key in ("hang_timeout", "max_restarts") if slurm[key] is not None}

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
-from .options import JsonOption
-from .options import RunArgument
-from .options import SortOption
+from .options import JsonOption, RunArgument, SortOption
 
 app = typer.Typer()
 

@@ -49,9 +49,7 @@ def _parameters() -> list[Any]:
 
 
 def _signature() -> list[inspect.Parameter]:
-    from ..slurm import SlurmConfig
-    from ..slurm import command_line_type
-    from ..slurm import declared_options
+    from ..slurm import SlurmConfig, command_line_type, declared_options
 
     parameters = []
     for key, option in declared_options(SlurmConfig).items():

@@ -8,11 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ..console import json_errors
-from .options import JsonOption
-from .options import first_positional
-from .options import split_config
-from .slurm_options import JobCommand
-from .slurm_options import JobOptions
+from .options import JsonOption, first_positional, split_config
+from .slurm_options import JobCommand, JobOptions
 
 app = typer.Typer()
 

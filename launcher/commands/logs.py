@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW
-from ..console import LineMerger
-from ..console import format_ranks
-from ..console import merge_lines
-from ..console import put
-from ..console import say
+from ..console import WINDOW, LineMerger, format_ranks, merge_lines, put, say
 from ..process import is_held
-from ..runs import ANY_RUN
-from ..runs import LOCK
-from ..runs import attempts
-from ..runs import describe_job
-from ..runs import find_run
-from ..runs import is_submitted
-from ..runs import is_sweep
-from ..runs import logs_without_attempt
-from ..runs import merge_job_status
-from ..runs import query_jobs
-from ..runs import read_status
+from ..runs import (
+    ANY_RUN,
+    LOCK,
+    attempts,
+    describe_job,
+    find_run,
+    is_submitted,
+    is_sweep,
+    logs_without_attempt,
+    merge_job_status,
+    query_jobs,
+    read_status,
+)
 from ..slurm import FOLDER
 
 _EVERY_SECONDS = 0.2

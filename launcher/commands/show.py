@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...data.common import RankLostError
-from ...data.common import error_from_json
+from ...data.common import RankLostError, error_from_json
 from ...data.config import DatasetInfo
 from ..config import ResolvedConfig
-from ..console import put
-from ..console import put_json
+from ..console import put, put_json
 from ..train import DataPreparation
 
 _BAR = 40  # characters of the longest bar

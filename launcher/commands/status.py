@@ -8,37 +8,38 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..console import format_metric
-from ..console import put
-from ..console import put_json
-from ..console import redraw
+from ..console import format_metric, put, put_json, redraw
 from ..process import LockOwner
-from ..runs import ANY_RUN
-from ..runs import Status
-from ..runs import all_runs
-from ..runs import attempts
-from ..runs import describe_job
-from ..runs import find_run
-from ..runs import format_age_of
-from ..runs import is_sweep
-from ..runs import job_summary
-from ..runs import merge_job_status
-from ..runs import query_jobs
-from ..runs import read_status
-from ..runs import runs_root
-from ..runs import statuses
+from ..runs import (
+    ANY_RUN,
+    Status,
+    all_runs,
+    attempts,
+    describe_job,
+    find_run,
+    format_age_of,
+    is_sweep,
+    job_summary,
+    merge_job_status,
+    query_jobs,
+    read_status,
+    runs_root,
+    statuses,
+)
 from ..slurm import newest_log
-from ..sweep import Sweep
-from ..sweep import SweepPoint
-from ..sweep import align_columns
-from ..sweep import all_sweeps
-from ..sweep import overall
-from ..sweep import points_of
-from ..sweep import read_sweep
-from ..sweep import results_of
-from ..sweep import table_lines
-from ..sweep import to_json
-from ..sweep import write_results
+from ..sweep import (
+    Sweep,
+    SweepPoint,
+    align_columns,
+    all_sweeps,
+    overall,
+    points_of,
+    read_sweep,
+    results_of,
+    table_lines,
+    to_json,
+    write_results,
+)
 
 _EVERY_SECONDS = 1.0
 _SAID = 3  # of runs that gave up; a table is to stay one

@@ -7,40 +7,30 @@ import select
 import signal
 from pathlib import Path
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import Process
-from ...data.common import UsageError
-from ...data.common import descendants
-from ...training.checkpoint import list_checkpoints
-from ...training.checkpoint import step_of
+from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
+from ...training.checkpoint import list_checkpoints, step_of
 from ..console import say
-from ..process import LockOwner
-from ..process import is_held
-from ..process import read_owner
-from ..runs import ANY_RUN
-from ..runs import LOCK
-from ..runs import Status
-from ..runs import cancel_jobs
-from ..runs import cancel_pending_jobs
-from ..runs import explain_slurm_failure
-from ..runs import find_run
-from ..runs import has_stopped
-from ..runs import is_request_pending
-from ..runs import is_submitted
-from ..runs import is_sweep
-from ..runs import live_jobs
-from ..runs import merge_job_status
-from ..runs import query_jobs
-from ..runs import read_status
-from ..runs import wait_until
-from ..runs import write_request
-from ..sweep import Sweep
-from ..sweep import cancel_sweep
-from ..sweep import overall
-from ..sweep import points_of
-from ..sweep import read_sweep
-from ..sweep import stop_sweep
+from ..process import LockOwner, is_held, read_owner
+from ..runs import (
+    ANY_RUN,
+    LOCK,
+    Status,
+    cancel_jobs,
+    cancel_pending_jobs,
+    explain_slurm_failure,
+    find_run,
+    has_stopped,
+    is_request_pending,
+    is_submitted,
+    is_sweep,
+    live_jobs,
+    merge_job_status,
+    query_jobs,
+    read_status,
+    wait_until,
+    write_request,
+)
+from ..sweep import Sweep, cancel_sweep, overall, points_of, read_sweep, stop_sweep
 
 _GONE_SECONDS = 5.0
 _CANCEL_SECONDS = 60.0  # SLURM gives a job KillWait, 30 s by default, between SIGTERM and SIGKILL

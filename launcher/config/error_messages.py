@@ -6,13 +6,7 @@ import re
 from typing import Any
 
 from ...data.common import closest_name
-from .yaml_text import KeyPath
-from .yaml_text import dotted
-from .yaml_text import format_value
-from .yaml_text import kind_of
-from .yaml_text import plain_scalar
-from .yaml_text import quoted
-from .yaml_text import shortened
+from .yaml_text import KeyPath, dotted, format_value, kind_of, plain_scalar, quoted, shortened
 
 _WORDS = {
     "int_type": "must be a whole number",

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from ...training.config import RunConfig
-from ...training.config import missing_package
+from ...training.config import RunConfig, missing_package
 from ..slurm import SlurmConfig
 
 

@@ -15,25 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ... import configs
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ...training.config import RunConfig
-from ...training.config import unsupported_keys
+from ...data.common import UsageError, closest_name
+from ...training.config import RunConfig, unsupported_keys
 from .error_messages import wrong_value
-from .launch_config import LaunchConfig
-from .launch_config import ResolvedConfig
+from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
-from .yaml_file import key_problem
-from .yaml_file import listing
-from .yaml_file import parse_value
-from .yaml_file import read_yaml
-from .yaml_text import KeyPath
-from .yaml_text import dotted
-from .yaml_text import format_value
-from .yaml_text import kind_of
-from .yaml_text import printable
-from .yaml_text import quoted
-from .yaml_text import shortened
+from .yaml_file import key_problem, listing, parse_value, read_yaml
+from .yaml_text import KeyPath, dotted, format_value, kind_of, printable, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

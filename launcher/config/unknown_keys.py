@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from pydantic import BaseModel
 
 from ...data.common import closest_name
-from .yaml_text import KeyPath
-from .yaml_text import dotted
-from .yaml_text import printable
+from .yaml_text import KeyPath, dotted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

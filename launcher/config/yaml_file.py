@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ...data.common import UsageError
-from .yaml_text import KeyPath
-from .yaml_text import kind_of
-from .yaml_text import plain_scalar
-from .yaml_text import printable
-from .yaml_text import quoted
+from .yaml_text import KeyPath, kind_of, plain_scalar, printable, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .failure_card import last_card as last_card
     from .failure_card import print_failure_card as print_failure_card
     from .failure_card import read_card as read_card
-    from .line_merger import LineMerger as LineMerger
     from .line_merger import WINDOW as WINDOW
+    from .line_merger import LineMerger as LineMerger
     from .line_merger import describe_ranks as describe_ranks
     from .line_merger import format_ranks as format_ranks
     from .line_merger import merge_lines as merge_lines

@@ -10,10 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ...data.common import disk_full_error
+from ...data.common import LockstepError, MachineError, UsageError, disk_full_error
 from ..process import set_private_umask
 
 _STDERR = 2

@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from .console import say
-from .console import write
+from .console import say, write
 
 _LARGE = 1000  # above it four decimals are noise
 _HUGE = 1e7  # above it a column would not hold it

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 from ..console import say
-from ..runs import record_stop_reason
-from ..runs import take_request
+from ..runs import record_stop_reason, take_request
 from .supervisor_page import SupervisorPage
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...training.rank import ControlPage
-from ...training.rank import Horizon
+from ...training.rank import ControlPage, Horizon
 
 
 class SupervisorPage:

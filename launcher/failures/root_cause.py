@@ -9,22 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import HangError
-from ...data.common import LockstepError
-from ...data.common import MemoryLimitError
-from ...data.common import RankLostError
-from ...data.common import error_from_json
-from ...data.common import is_disk_full
-from .attempt_end import AttemptEnd
-from .attempt_end import memory_kills_at
-from .error_patterns import exception_chain
-from .error_patterns import failure_signature
-from .error_patterns import hint_for
-from .error_patterns import is_dataloader_failure
-from .error_patterns import is_killed_worker
-from .error_patterns import is_out_of_memory
-from .error_patterns import is_peer_abort
-from .error_patterns import is_timeout
+from ...data.common import (
+    HangError,
+    LockstepError,
+    MemoryLimitError,
+    RankLostError,
+    error_from_json,
+    is_disk_full,
+)
+from .attempt_end import AttemptEnd, memory_kills_at
+from .error_patterns import (
+    exception_chain,
+    failure_signature,
+    hint_for,
+    is_dataloader_failure,
+    is_killed_worker,
+    is_out_of_memory,
+    is_peer_abort,
+    is_timeout,
+)
 
 _SIGNALLED = 128
 _LOST = 4

@@ -12,14 +12,10 @@ from typing import Any
 
 from ...data.common import HangError
 from ..nodes import SingleNode
-from .rank_evidence import HangVerdict
-from .rank_evidence import RankEvidence
-from .rank_monitor import Activity
-from .rank_monitor import RankMonitor
-from .report import hang_error
-from .report import hang_warning
-from .verdict import judge_program
-from .verdict import judge_training
+from .rank_evidence import HangVerdict, RankEvidence
+from .rank_monitor import Activity, RankMonitor
+from .report import hang_error, hang_warning
+from .verdict import judge_program, judge_training
 
 _ANSWER_SECONDS = 10.0  # of another node; one that takes longer is lost, or is asked again
 

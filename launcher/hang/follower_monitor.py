@@ -6,8 +6,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from ..nodes import FollowerPeers
-from .rank_monitor import Activity
-from .rank_monitor import RankMonitor
+from .rank_monitor import Activity, RankMonitor
 
 
 class FollowerRankMonitor:

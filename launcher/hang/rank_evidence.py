@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ...data.common import StackFrame
-from ...data.common import is_user_code
-from ...data.common import user_frame
+from ...data.common import StackFrame, is_user_code, user_frame
 
 _STOPPED, _TRACED = "T", "t"  # states: by a signal, by a debugger
 _GROUP = ("/torch/distributed/", "/torch/nn/parallel/distributed.py")

@@ -13,16 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...data.common import Process
-from ...data.common import StackFrame
-from ...data.common import process_of
-from ..process import STACK_SIGNAL
-from ..process import StackDump
-from ..process import proc_stats
-from ..process import remove_unused_dumps
-from ..process import stack_file
-from .rank_evidence import RankEvidence
-from .rank_evidence import relevant_thread
+from ...data.common import Process, StackFrame, process_of
+from ..process import STACK_SIGNAL, StackDump, proc_stats, remove_unused_dumps, stack_file
+from .rank_evidence import RankEvidence, relevant_thread
 
 Progress = Callable[[int], tuple[int, str, int]]
 """Local rank to (steps done, phase, a stamp that changes with each sign of life)."""

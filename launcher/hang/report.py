@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import describe_ranks
-from .rank_evidence import HangVerdict
-from .rank_evidence import RankEvidence
+from .rank_evidence import HangVerdict, RankEvidence
 
 _SHOWN = 3
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}

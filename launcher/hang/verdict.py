@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from .rank_evidence import HangVerdict
-from .rank_evidence import RankEvidence
+from .rank_evidence import HangVerdict, RankEvidence
 
 SLOW_PHASE_FACTOR = 3
 """Times the timeout for a rank that starts, does its first step, writes a checkpoint, ends or computes."""

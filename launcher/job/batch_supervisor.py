@@ -15,42 +15,34 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...data.common import STOPPED
-from ...data.common import LockstepError
-from ...data.common import RankLostError
-from ...data.common import UsageError
-from ...data.common import write_json
-from ..console import best_effort
-from ..console import run_with_error_card
-from ..console import say
-from ..runs import error_in
-from ..runs import failing_node_log
-from ..runs import read_outcome
-from ..runs import write_request
-from ..slurm import JobSpec
-from ..slurm import JobStart
-from ..slurm import SlurmError
-from ..slurm import SlurmSilentError
-from ..slurm import current_job_start
-from ..slurm import details_of
-from ..slurm import is_active
-from ..slurm import note_job
-from ..slurm import read_job
-from ..slurm import read_jobs
-from ..slurm import slurm_client
-from ..slurm import state_of
+from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, write_json
+from ..console import best_effort, run_with_error_card, say
+from ..runs import error_in, failing_node_log, read_outcome, write_request
+from ..slurm import (
+    JobSpec,
+    JobStart,
+    SlurmError,
+    SlurmSilentError,
+    current_job_start,
+    details_of,
+    is_active,
+    note_job,
+    read_job,
+    read_jobs,
+    slurm_client,
+    state_of,
+)
 from .chained_job import ChainedJob
-from .continuation_policy import JobEnd
-from .continuation_policy import Verdict
-from .continuation_policy import attempts_without_end
-from .continuation_policy import cause_from_job_state
-from .continuation_policy import decide
-from .continuation_policy import ends
-from .continuation_policy import last_decision
-from .end_cause import AttemptStart
-from .end_cause import cause_from_slurm
-from .end_cause import classify_end
-from .end_cause import newest_step
+from .continuation_policy import (
+    JobEnd,
+    Verdict,
+    attempts_without_end,
+    cause_from_job_state,
+    decide,
+    ends,
+    last_decision,
+)
+from .end_cause import AttemptStart, cause_from_slurm, classify_end, newest_step
 from .retry import retry_while_silent
 from .srun_step import start_step
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..console import best_effort
-from ..console import say
-from ..slurm import JobSpec
-from ..slurm import JobStart
-from ..slurm import PendingSubmission
-from ..slurm import SlurmError
-from ..slurm import SlurmSilentError
-from ..slurm import details_of
-from ..slurm import find_unanswered
-from ..slurm import job_names
-from ..slurm import note_job
-from ..slurm import read_jobs
-from ..slurm import record_found_jobs
-from ..slurm import slurm_client
-from ..slurm import state_of
+from ..console import best_effort, say
+from ..slurm import (
+    JobSpec,
+    JobStart,
+    PendingSubmission,
+    SlurmError,
+    SlurmSilentError,
+    details_of,
+    find_unanswered,
+    job_names,
+    note_job,
+    read_jobs,
+    record_found_jobs,
+    slurm_client,
+    state_of,
+)
 from .continuation_policy import is_withdrawn
 
 _OF_THE_FIRST = ("dependency", "begin", "hold")

@@ -10,15 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.common import STOPPED
-from ...training.checkpoint import list_checkpoints
-from ...training.checkpoint import step_of
-from ..runs import read_outcome
-from ..runs import read_stop_reason
-from ..slurm import JobSpec
-from ..slurm import state_of
-from .continuation_policy import SHORT_SECONDS
-from .continuation_policy import EndCause
-from .continuation_policy import JobEnd
+from ...training.checkpoint import list_checkpoints, step_of
+from ..runs import read_outcome, read_stop_reason
+from ..slurm import JobSpec, state_of
+from .continuation_policy import SHORT_SECONDS, EndCause, JobEnd
 from .time_limit import TIME_LIMIT_REASON
 
 _REFUSALS = (2, 6)  # usage or config; checkpoint or data damaged

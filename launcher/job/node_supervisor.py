@@ -13,19 +13,13 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..config import resolve
-from ..console import run_with_error_card
-from ..console import say
+from ..console import run_with_error_card, say
 from ..machine import read_machine
 from ..options import NodeOptions
 from ..script import ScriptRequest
 from ..script import run as run_script
-from ..slurm import JobSpec
-from ..slurm import current_job_start
-from ..slurm import read_job
-from ..slurm import step_environment
-from ..train import SubmittedRun
-from ..train import TrainRequest
-from ..train import training_run
+from ..slurm import JobSpec, current_job_start, read_job, step_environment
+from ..train import SubmittedRun, TrainRequest, training_run
 from .allocation_check import verify
 from .time_limit import TimeLimitWatch
 

@@ -7,11 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..slurm import JobSpec
-from ..slurm import JobStart
-from ..slurm import slurm_client
-from ..slurm import slurm_folder
-from ..slurm import srun_environment
+from ..slurm import JobSpec, JobStart, slurm_client, slurm_folder, srun_environment
 
 _OTHERS_SECONDS = 120  # what the other nodes get once one has ended: W&B takes up to 60 s for the last rows
 

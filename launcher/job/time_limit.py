@@ -15,10 +15,8 @@ from pathlib import Path
 
 from ...training.tracking import EventLogTail
 from ..control import HorizonControl
-from ..runs import record_stop_reason
-from ..runs import write_request
-from ..slurm import SlurmError
-from ..slurm import slurm_client
+from ..runs import record_stop_reason, write_request
+from ..slurm import SlurmError, slurm_client
 
 TIME_LIMIT_REASON = "the job's time limit"
 _ASK_SECONDS = 60.0

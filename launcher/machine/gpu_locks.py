@@ -16,11 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...data.common import boot_id
-from ..process import LockOwner
-from ..process import current_owner
-from ..process import read_owner
-from ..process import try_lock
-from ..process import write_owner
+from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 
 _FOLDERS = ("/run/lock", "/tmp")  # noqa: S108 - the same for every user is the point; files are opened with care
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

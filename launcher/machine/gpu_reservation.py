@@ -7,13 +7,9 @@ from contextlib import contextmanager
 
 from ...data.common import MachineError
 from ..console import say
-from .gpu_locks import GpuLocks
-from .gpu_locks import lock_folder
-from .gpu_selection import GpuCandidates
-from .gpu_selection import describe_gpu_users
-from .gpu_selection import select_gpus
-from .machine import Machine
-from .machine import read_machine
+from .gpu_locks import GpuLocks, lock_folder
+from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpus
+from .machine import Machine, read_machine
 from .placement import layout_on
 from .process_layout import World
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ...data.common import process_name
+from ...data.common import MachineError, UsageError, process_name
 from .machine import Machine
 from .nvml import Device
 

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .cpu_limits import read_cores
-from .numa import node_of_device
-from .numa import read_nodes
-from .nvml import Device
-from .nvml import read_devices
+from .numa import node_of_device, read_nodes
+from .nvml import Device, read_devices
 
 
 @dataclass(frozen=True)

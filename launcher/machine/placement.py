@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from .gpu_selection import select_gpus
 from .machine import Machine
-from .numa import share_cpus
-from .numa import spread_ranks
+from .numa import share_cpus, spread_ranks
 from .process_layout import World
 
 

@@ -9,21 +9,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import LockstepError
-from ...data.common import RankLostError
-from ..console import print_failure_card
-from ..console import say
-from ..failures import AttemptEnd
-from ..failures import InterruptedRunError
+from ...data.common import LockstepError, RankLostError
+from ..console import print_failure_card, say
+from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
 from ..options import NodeOptions
 from .leader import launch_signature
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
 from .peers import FollowerPeers
-from .rendezvous import await_message
-from .rendezvous import error_from_message
-from .rendezvous import join_leader
+from .rendezvous import await_message, error_from_message, join_leader
 
 _FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
 _LAST_WORD_SECONDS = 30.0

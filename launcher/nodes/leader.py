@@ -9,16 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError
-from ...data.common import LockstepError
-from ...data.common import RankLostError
-from ...data.common import UsageError
+from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
 from ..machine import World
 from ..options import NodeOptions
-from .peers import LeaderPeers
-from .peers import SingleNode
-from .rendezvous import await_followers
-from .rendezvous import refuse_node
+from .peers import LeaderPeers, SingleNode
+from .rendezvous import await_followers, refuse_node
 
 
 def launch_signature(kind: str, world: World) -> dict[str, Any]:

@@ -17,21 +17,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ...data.common import atomic_replacement
-from ...data.common import boot_id
-from ...data.common import error_from_json
+from ...data.common import (
+    LockstepError,
+    MachineError,
+    UsageError,
+    atomic_replacement,
+    boot_id,
+    error_from_json,
+)
 from ..console import say
 from ..options import NodeOptions
-from .network_interfaces import interface_addresses
-from .network_interfaces import reachable_addresses
+from .network_interfaces import interface_addresses, reachable_addresses
 from .node_layout import NodeLayout
-from .peer_link import LinkError
-from .peer_link import PeerLink
-from .peer_link import handshake_as_follower
-from .peer_link import handshake_as_leader
+from .peer_link import LinkError, PeerLink, handshake_as_follower, handshake_as_leader
 
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0

@@ -11,9 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import boot_id
-from ...data.common import process_start_time
-from ...data.common import user_name
+from ...data.common import boot_id, process_start_time, user_name
 
 _RECORD_BYTES = 4096
 

@@ -12,9 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...data.common import Process
-from ...data.common import descendants
-from ...data.common import read_proc_stat
+from ...data.common import Process, descendants, read_proc_stat
 
 STOPPED, TRACED = "T", "t"
 """States of ``/proc/PID/stat``: by a signal; by a debugger."""

@@ -15,11 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import Process
-from ...data.common import all_pids
-from ...data.common import children
-from ...data.common import descendants
-from ...data.common import process_of
+from ...data.common import Process, all_pids, children, descendants, process_of
 
 RUN_MARK = "LOCKSTEP_RUN_MARK"
 """Variable in the environment of every process of a run, with a value that no other run has."""

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import Process
-from ...data.common import StackFrame
+from ...data.common import Process, StackFrame
 
 STACK_SIGNAL = signal.SIGRTMAX - 3
 """One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""

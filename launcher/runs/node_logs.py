@@ -7,12 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.common import LockstepError
-from ...data.common import error_of_status
-from ..console import last_card
-from ..console import read_card
-from ..slurm import FOLDER
-from ..slurm import read_jobs
+from ...data.common import LockstepError, error_of_status
+from ..console import last_card, read_card
+from ..slurm import FOLDER, read_jobs
 from .run_status import attempts
 
 _NAME = re.compile(r"node-(\d+)\.log")

@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
-from ...data.common import closest_name
+from ...data.common import DamagedError, UsageError, closest_name
 from ..process import is_held
 
 LOCK = ".lock"

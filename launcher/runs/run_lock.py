@@ -14,20 +14,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import RankLostError
-from ...data.common import UsageError
-from ...data.common import atomic_replacement
-from ...data.common import file_named_in_errors
+from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
 from ..console import say
-from ..process import LockOwner
-from ..process import current_owner
-from ..process import read_owner
-from ..process import try_lock
-from ..process import write_owner
-from ..slurm import JobStart
-from ..slurm import current_job_start
-from ..slurm import is_active
-from ..slurm import parse_start
+from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
+from ..slurm import JobStart, current_job_start, is_active, parse_start
 from .run_folder import LOCK
 from .stop_requests import clear_requests
 

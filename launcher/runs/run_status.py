@@ -12,12 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..process import LockOwner
-from ..process import is_held
-from ..process import read_owner
-from .run_folder import LOCK
-from .run_folder import is_run
-from .run_folder import is_sweep
+from ..process import LockOwner, is_held, read_owner
+from .run_folder import LOCK, is_run, is_sweep
 from .stop_requests import is_stopping
 
 _OVER = ("done", "failed", "stopped")

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import best_effort
-from ..console import say
+from ..console import best_effort, say
 from ..slurm import note_job
-from .slurm_status import is_submitted
-from .slurm_status import is_waiting
-from .slurm_status import live_jobs
-from .slurm_status import query_jobs_or_raise
+from .slurm_status import is_submitted, is_waiting, live_jobs, query_jobs_or_raise
 
 
 def cancel_pending_jobs(folder: Path, *, why: str) -> list[str]:

@@ -10,22 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ..slurm import JOB
-from ..slurm import find_unanswered
-from ..slurm import is_job
-from ..slurm import is_job_of_run
-from ..slurm import job_names
-from ..slurm import read_jobs
-from ..slurm import record_found_jobs
+from ...data.common import LockstepError, MachineError
+from ..slurm import JOB, find_unanswered, is_job, is_job_of_run, job_names, read_jobs, record_found_jobs
 from .run_folder import is_run
-from .run_status import Status
-from .run_status import read_status
+from .run_status import Status, read_status
 
 if TYPE_CHECKING:  # it imports pydantic, which is not needed without a SLURM run
-    from ..slurm import JobAccounting
-    from ..slurm import QueuedJob
+    from ..slurm import JobAccounting, QueuedJob
 
 _LONG_PATIENCE_SECONDS = 30.0  # to end jobs, one has to know of them
 _PATIENCE_SECONDS = 5.0  # a table must not wait for a queue that does not answer

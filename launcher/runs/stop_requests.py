@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ...data.common import user_name
-from ...data.common import write_json
+from ...data.common import user_name, write_json
 
 RequestKind = Literal["stop", "checkpoint"]
 _ASKED = "request.json"

@@ -10,9 +10,7 @@ from pathlib import Path
 from ...data.common import MachineError
 from ..process import is_held
 from .run_folder import LOCK
-from .stop_requests import is_request_pending
-from .stop_requests import is_stopping
-from .stop_requests import write_request
+from .stop_requests import is_request_pending, is_stopping, write_request
 
 
 def wait_until(reached: Callable[[], bool], wait: float, every: float = 0.05) -> bool:

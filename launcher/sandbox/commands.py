@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 
 from ...data.common import UsageError
-from ..console import put
-from ..console import say
-from ..slurm import read_record
-from ..slurm import sandbox_folder
+from ..console import put, say
+from ..slurm import read_record, sandbox_folder
 from . import start as sandbox
-from .slurm_conf import GPUS
-from .slurm_conf import NODES
-from .slurm_conf import cpus_per_node
+from .slurm_conf import GPUS, NODES, cpus_per_node
 
 _JOBS_SECONDS = 10.0
 

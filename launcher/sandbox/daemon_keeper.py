@@ -17,20 +17,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ...data.common import Process
-from ...data.common import boot_id
-from ...data.common import descendants
-from ...data.common import process_of
-from ...data.common import process_start_time
-from ...data.common import write_json
-from ..process import become_subreaper
-from ..process import kill_processes
-from ..process import reap
-from ..slurm import CONF
-from ..slurm import RECORD
-from ..slurm import SandboxRecord
-from .slurm_conf import NODES
-from .slurm_conf import write_files
+from ...data.common import Process, boot_id, descendants, process_of, process_start_time, write_json
+from ..process import become_subreaper, kill_processes, reap
+from ..slurm import CONF, RECORD, SandboxRecord
+from .slurm_conf import NODES, write_files
 
 MODULE = "lockstep.launcher.sandbox.daemon_keeper"
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"

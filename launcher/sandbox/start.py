@@ -12,26 +12,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import MachineError
-from ...data.common import Process
-from ...data.common import UsageError
-from ...data.common import descendants
-from ...data.common import process_start_time
-from ..process import is_held
-from ..process import kill_processes
-from ..process import try_lock
-from ..slurm import CONF
-from ..slurm import SandboxRecord
-from ..slurm import SlurmError
-from ..slurm import ToolResult
-from ..slurm import read_record
-from ..slurm import run_tool
-from ..slurm import sandbox_processes
-from ..slurm import tool_environment
-from .daemon_keeper import MODULE
-from .daemon_keeper import SBIN
-from .daemon_keeper import commands
-from .daemon_keeper import output_of
+from ...data.common import MachineError, Process, UsageError, descendants, process_start_time
+from ..process import is_held, kill_processes, try_lock
+from ..slurm import (
+    CONF,
+    SandboxRecord,
+    SlurmError,
+    ToolResult,
+    read_record,
+    run_tool,
+    sandbox_processes,
+    tool_environment,
+)
+from .daemon_keeper import MODULE, SBIN, commands, output_of
 from .slurm_conf import NODES
 
 LOCK = "sandbox.lock"

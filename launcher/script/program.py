@@ -9,39 +9,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError
-from ...data.common import UsageError
-from ...data.common import write_json
+from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
-from ..console import print_failure_card
-from ..console import say
-from ..machine import Reservation
-from ..machine import World
-from ..machine import reserve_gpus
-from ..nodes import SingleNode
-from ..nodes import await_message
-from ..nodes import join_as_follower
-from ..nodes import lead_nodes
-from ..nodes import rendezvous_key
-from ..nodes import wait_until_visible
-from ..options import NodeOptions
-from ..options import SupervisionOptions
+from ..console import print_failure_card, say
+from ..machine import Reservation, World, reserve_gpus
+from ..nodes import (
+    SingleNode,
+    await_message,
+    join_as_follower,
+    lead_nodes,
+    rendezvous_key,
+    wait_until_visible,
+)
+from ..options import NodeOptions, SupervisionOptions
 from ..process import user_umask
-from ..runs import RunLock
-from ..runs import create_run
-from ..runs import hold_run_lock
-from ..runs import program_stem
-from ..runs import runs_root
-from ..supervisor import AgentStart
-from ..supervisor import Launch
-from ..supervisor import LiveView
-from ..supervisor import RankOutputs
-from ..supervisor import modules_to_preimport
-from ..supervisor import next_attempt_folder
-from ..supervisor import visible_gpus
+from ..runs import RunLock, create_run, hold_run_lock, program_stem, runs_root
+from ..supervisor import (
+    AgentStart,
+    Launch,
+    LiveView,
+    RankOutputs,
+    modules_to_preimport,
+    next_attempt_folder,
+    visible_gpus,
+)
 from .script_source import read_source
-from .script_workload import Script
-from .script_workload import StoppedScriptError
+from .script_workload import Script, StoppedScriptError
 
 
 @dataclass(frozen=True)

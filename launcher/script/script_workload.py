@@ -6,17 +6,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ...data.common import STOPPED
-from ...data.common import LockstepError
+from ...data.common import STOPPED, LockstepError
 from ..console import say
-from ..failures import AttemptEnd
-from ..failures import diagnose_failure
+from ..failures import AttemptEnd, diagnose_failure
 from ..machine import World
-from ..runs import RunLock
-from ..runs import record_stop_reason
-from ..runs import take_request
-from ..supervisor import LiveView
-from ..supervisor import Workload
+from ..runs import RunLock, record_stop_reason, take_request
+from ..supervisor import LiveView, Workload
 
 _SIGNALLED = 128
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .secrets import has_credentials_in_url
-from .secrets import is_secret_name
+from .secrets import has_credentials_in_url, is_secret_name
 
 _NAMES = frozenset(
     (

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ... import slurm as package
-from ...data.common import DamagedError
-from ...data.common import write_json
+from ...data.common import DamagedError, write_json
 from ..options import SupervisionOptions
 
 JOB = "job.json"

@@ -8,29 +8,29 @@ from typing import Any, Literal
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from ...data.config import ConfigSection
-from .option_declaration import declared_options
-from .option_declaration import slurm_option
-from .option_types import Constraint
-from .option_types import ContainerMount
-from .option_types import Count
-from .option_types import Gpus
-from .option_types import GraceSeconds
-from .option_types import Gres
-from .option_types import Image
-from .option_types import Limit
-from .option_types import MailAddress
-from .option_types import MailTypes
-from .option_types import Memory
-from .option_types import Module
-from .option_types import Name
-from .option_types import Names
-from .option_types import NodeList
-from .option_types import Processes
-from .option_types import Seconds
-from .option_types import TimeLimit
-from .option_types import check_sbatch_value
-from .secrets import Line
-from .secrets import Variable
+from .option_declaration import declared_options, slurm_option
+from .option_types import (
+    Constraint,
+    ContainerMount,
+    Count,
+    Gpus,
+    GraceSeconds,
+    Gres,
+    Image,
+    Limit,
+    MailAddress,
+    MailTypes,
+    Memory,
+    Module,
+    Name,
+    Names,
+    NodeList,
+    Processes,
+    Seconds,
+    TimeLimit,
+    check_sbatch_value,
+)
+from .secrets import Line, Variable
 
 RESERVED_BY_LAUNCHER = (
     "output", "error", "input", "open-mode", "signal", "wrap", "array", "export", "export-file", "chdir",

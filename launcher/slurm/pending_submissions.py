@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .job_log import note_job
-from .job_log import read_jobs
+from .job_log import note_job, read_jobs
 
 SENDING = "sending"
 _ANSWERS = ("submitted", "started", "refused")

@@ -13,9 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...data.common import Process
-from ...data.common import boot_id
-from ...data.common import process_start_time
+from ...data.common import Process, boot_id, process_start_time
 
 RECORD = "sandbox.json"
 _PLACE = (

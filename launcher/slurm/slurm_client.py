@@ -17,13 +17,9 @@ from ..console import say
 from .exported_environment import for_the_job
 from .foreign_variables import tool_environment
 from .job_log import is_job
-from .node_resources import FORM
-from .node_resources import Node
-from .node_resources import parse_nodes
+from .node_resources import FORM, Node, parse_nodes
 from .sandbox_registry import running_sandbox
-from .tool_call import SlurmError
-from .tool_call import ToolResult
-from .tool_call import run_tool
+from .tool_call import SlurmError, ToolResult, run_tool
 
 _PATIENCE_SECONDS = 20.0
 _SUBMIT_SECONDS = 60.0  # sbatch itself tries again where the controller is busy

@@ -10,18 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ..config import KeyPath
-from ..config import YamlFile
-from ..config import dotted
-from ..config import kind_of
-from ..config import listing
-from ..config import printable
-from ..config import read_yaml
-from ..config import wrong_value
-from ..slurm import SlurmConfig
-from ..slurm import declared_options
+from ...data.common import UsageError, closest_name
+from ..config import KeyPath, YamlFile, dotted, kind_of, listing, printable, read_yaml, wrong_value
+from ..slurm import SlurmConfig, declared_options
 from .option_layers import OptionLayer
 
 DEFAULT = "default"

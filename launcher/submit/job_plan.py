@@ -9,23 +9,13 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ..config import ResolvedConfig
-from ..config import printable
-from ..slurm import NodeRequirements
-from ..slurm import SlurmConfig
-from ..slurm import time_limit_seconds
-from ..slurm import withheld_variables
-from .cluster_profiles import command_line
-from .cluster_profiles import find_profile
-from .option_layers import JobOptions
-from .option_layers import OptionLayer
-from .option_layers import job_options
+from ...data.common import UsageError, closest_name
+from ..config import ResolvedConfig, printable
+from ..slurm import NodeRequirements, SlurmConfig, time_limit_seconds, withheld_variables
+from .cluster_profiles import command_line, find_profile
+from .option_layers import JobOptions, OptionLayer, job_options
 from .sbatch_arguments import How
-from .scheduler import ClusterInfo
-from .scheduler import cpus_and_gpus
-from .scheduler import query_cluster
+from .scheduler import ClusterInfo, cpus_and_gpus, query_cluster
 
 _WHOLE = "each item must be a whole command; put longer ones into a script and source it"
 

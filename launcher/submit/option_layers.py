@@ -8,8 +8,7 @@ from typing import Any
 
 from ...data.common import UsageError
 from ..options import SupervisionOptions
-from ..slurm import SlurmConfig
-from ..slurm import declared_options
+from ..slurm import SlurmConfig, declared_options
 
 PROCESS_KEYS = ("gpus", "cpu")
 """Keys of which a job has one: the one that was said last."""

@@ -7,17 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import put_json
-from ..console import say
-from ..runs import read_outcome
-from ..runs import refuse_live_jobs
-from ..slurm import JobSpec
-from ..slurm import NodeRequirements
-from ..slurm import PendingSubmission
-from .scheduler import NewFolders
-from .scheduler import describe_start
-from .scheduler import forecast_submission
-from .scheduler import send
+from ..console import put_json, say
+from ..runs import read_outcome, refuse_live_jobs
+from ..slurm import JobSpec, NodeRequirements, PendingSubmission
+from .scheduler import NewFolders, describe_start, forecast_submission, send
 from .submit_lock import hold_submit_lock
 
 

@@ -8,10 +8,7 @@ from typing import Literal
 
 from ...data.common import UsageError
 from ..config import printable
-from ..slurm import FOLDER
-from ..slurm import SlurmConfig
-from ..slurm import declared_options
-from ..slurm import time_limit_seconds
+from ..slurm import FOLDER, SlurmConfig, declared_options, time_limit_seconds
 
 How = Literal["requeue", "chain", "none"]
 

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ..slurm import NodeRequirements
-from ..slurm import PendingSubmission
-from ..slurm import SlurmError
-from ..slurm import SlurmSilentError
-from ..slurm import explain_queue_wait
-from ..slurm import slurm_client
+from ...data.common import LockstepError, MachineError, UsageError
+from ..slurm import (
+    NodeRequirements,
+    PendingSubmission,
+    SlurmError,
+    SlurmSilentError,
+    explain_queue_wait,
+    slurm_client,
+)
 
 _NO_PLACE = "Requested node configuration is not available"
 _PREFIX = re.compile(r"^(sbatch: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?")

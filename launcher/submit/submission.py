@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..slurm import BATCH_SCRIPT
-from ..slurm import FOLDER
-from ..slurm import JOB
-from ..slurm import JobSpec
-from ..slurm import PendingSubmission
-from ..slurm import for_the_job
-from ..slurm import slurm_folder
-from ..slurm import write_job
+from ..slurm import (
+    BATCH_SCRIPT,
+    FOLDER,
+    JOB,
+    JobSpec,
+    PendingSubmission,
+    for_the_job,
+    slurm_folder,
+    write_job,
+)
 from .option_layers import JobOptions
-from .sbatch_arguments import How
-from .sbatch_arguments import refuse_path
-from .sbatch_arguments import sbatch_options
+from .sbatch_arguments import How, refuse_path, sbatch_options
 
 SETUP = "setup.sh"
 _INIT = """\

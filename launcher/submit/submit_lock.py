@@ -12,10 +12,7 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..console import say
-from ..process import current_owner
-from ..process import read_owner
-from ..process import try_lock
-from ..process import write_owner
+from ..process import current_owner, read_owner, try_lock, write_owner
 from ..slurm import slurm_folder
 
 _LOCK = "submit.lock"

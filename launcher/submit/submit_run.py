@@ -9,30 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError
-from ..config import ResolvedConfig
-from ..config import printable
-from ..config import to_yaml
-from ..console import put
-from ..console import put_json
-from ..console import say
-from ..runs import LOCK
-from ..runs import create_run
-from ..runs import hold_run_lock
-from ..runs import program_stem
-from ..runs import safe_stem
-from ..slurm import find_secret_option
-from ..slurm import looks_like_token
+from ..config import ResolvedConfig, printable, to_yaml
+from ..console import put, put_json, say
+from ..runs import LOCK, create_run, hold_run_lock, program_stem, safe_stem
+from ..slurm import find_secret_option, looks_like_token
 from .dry_run import dry_run_listing
-from .job_plan import JobPlan
-from .job_plan import check_setup
-from .job_plan import plan_job
-from .scheduler import SubmissionForecast
-from .scheduler import describe_start
-from .scheduler import discard_unless_sent
-from .scheduler import forecast_submission
-from .scheduler import send
-from .submission import Submission
-from .submission import compose
+from .job_plan import JobPlan, check_setup, plan_job
+from .scheduler import SubmissionForecast, describe_start, discard_unless_sent, forecast_submission, send
+from .submission import Submission, compose
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..machine import CPUS
-from ..machine import World
-from ..machine import to_variable
+from ..machine import CPUS, World, to_variable
 from .rank_outputs import RankOutputs
 
 

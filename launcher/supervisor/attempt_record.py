@@ -6,8 +6,7 @@ import time
 from types import MappingProxyType
 from typing import Any
 
-from ..failures import AttemptEnd
-from ..failures import memory_kills
+from ..failures import AttemptEnd, memory_kills
 
 
 class AttemptRecord:

@@ -10,23 +10,15 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ...data.common import HangError
-from ...data.common import LockstepError
+from ...data.common import HangError, LockstepError
 from ..console import say
-from ..failures import AttemptEnd
-from ..failures import is_root_cause_known
-from ..hang import FollowerRankMonitor
-from ..hang import HangCoordinator
-from ..hang import RankMonitor
+from ..failures import AttemptEnd, is_root_cause_known
+from ..hang import FollowerRankMonitor, HangCoordinator, RankMonitor
 from ..machine import World
-from ..nodes import FollowerPeers
-from ..nodes import LeaderPeers
-from ..nodes import SingleNode
+from ..nodes import FollowerPeers, LeaderPeers, SingleNode
 from ..options import SupervisionOptions
 from ..process import remove_unused_dumps
-from .agent_orders import AgentStart
-from .agent_orders import agent_order
-from .agent_orders import next_attempt_folder
+from .agent_orders import AgentStart, agent_order, next_attempt_folder
 from .supervisor import Supervisor
 from .workload import Workload
 

@@ -14,11 +14,8 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..console import LineMerger
-from ..console import describe_ranks
-from ..console import strip_control_characters
-from .rank_outputs import ERR
-from .rank_outputs import OUT
+from ..console import LineMerger, describe_ranks, strip_control_characters
+from .rank_outputs import ERR, OUT
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
 _QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: the logs have it

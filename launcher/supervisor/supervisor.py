@@ -22,20 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from ...data.common import HangError
-from ...data.common import Process
-from ...data.common import descendants
-from ...data.common import held_back
-from ...data.common import process_of
+from ...data.common import HangError, Process, descendants, held_back, process_of
 from ..failures import AttemptEnd
-from ..nodes import PeerLink
-from ..nodes import SingleNode
-from ..nodes import interface_of
+from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree
-from .agent_command import AGENT_CODE
-from .agent_command import agent_argv
-from .agent_command import memory_descriptor
-from .agent_command import thread_environment
+from .agent_command import AGENT_CODE, agent_argv, memory_descriptor, thread_environment
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
 

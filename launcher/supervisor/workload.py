@@ -6,12 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ..failures import AttemptEnd
-from ..failures import diagnose_failure
+from ...data.common import DamagedError, LockstepError, MachineError, UsageError
+from ..failures import AttemptEnd, diagnose_failure
 from ..machine import World
 
 _LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_status)

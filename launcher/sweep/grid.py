@@ -9,10 +9,7 @@ from itertools import product
 from math import prod
 
 from ...data.common import UsageError
-from ..config import listing
-from ..config import parse_value
-from ..config import printable
-from ..config import shortened
+from ..config import listing, parse_value, printable, shortened
 
 MOST_POINTS = 1000
 """SLURM's own default allows an array no larger index."""

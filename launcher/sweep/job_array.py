@@ -12,52 +12,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...data.common import MachineError
-from ...data.common import UsageError
-from ..config import ResolvedConfig
-from ..config import to_yaml
-from ..console import put
-from ..console import put_json
-from ..console import say
-from ..runs import create_run
-from ..runs import statuses
-from ..slurm import PendingSubmission
-from ..slurm import note_job
-from ..slurm import read_job
-from ..submit import PROCESS_KEYS
-from ..submit import SUPERVISION_KEYS
-from ..submit import JobPlan
-from ..submit import NewFolders
-from ..submit import Submission
-from ..submit import SubmissionForecast
-from ..submit import check_setup
-from ..submit import compose
-from ..submit import describe_start
-from ..submit import discard_unless_sent
-from ..submit import dry_run_listing
-from ..submit import flag
-from ..submit import forecast_submission
-from ..submit import hold_submit_lock
-from ..submit import plan_job
-from ..submit import sbatch_options
-from ..submit import send
-from ..submit import tasks_of
+from ...data.common import MachineError, UsageError
+from ..config import ResolvedConfig, to_yaml
+from ..console import put, put_json, say
+from ..runs import create_run, statuses
+from ..slurm import PendingSubmission, note_job, read_job
+from ..submit import (
+    PROCESS_KEYS,
+    SUPERVISION_KEYS,
+    JobPlan,
+    NewFolders,
+    Submission,
+    SubmissionForecast,
+    check_setup,
+    compose,
+    describe_start,
+    discard_unless_sent,
+    dry_run_listing,
+    flag,
+    forecast_submission,
+    hold_submit_lock,
+    plan_job,
+    sbatch_options,
+    send,
+    tasks_of,
+)
 from .grid import parse_grid
 from .request import SweepRequest
-from .results import align_columns
-from .results import exit_code
-from .results import report_results
-from .results import results_of
+from .results import align_columns, exit_code, report_results, results_of
 from .run_points import is_due
-from .sweep_folder import Sweep
-from .sweep_folder import overall
-from .sweep_folder import points_of
-from .sweep_folder import read_sweep
-from .sweep_folder import write_sweep
-from .sweep_plan import create_sweep
-from .sweep_plan import plan_sweep
-from .sweep_plan import resolve_all
-from .sweep_plan import resolve_point
+from .sweep_folder import Sweep, overall, points_of, read_sweep, write_sweep
+from .sweep_plan import create_sweep, plan_sweep, resolve_all, resolve_point
 
 
 @dataclass(frozen=True)

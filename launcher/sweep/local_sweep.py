@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..console import put
-from ..console import put_json
-from ..console import say
+from ..console import put, put_json, say
 from ..runs import is_sweep
 from .request import SweepRequest
-from .results import align_columns
-from .results import exit_code
-from .results import report_results
-from .results import results_of
-from .results import write_results
-from .run_points import is_due
-from .run_points import run_points
-from .sweep_folder import Sweep
-from .sweep_folder import points_of
-from .sweep_plan import create_sweep
-from .sweep_plan import plan_sweep
+from .results import align_columns, exit_code, report_results, results_of, write_results
+from .run_points import is_due, run_points
+from .sweep_folder import Sweep, points_of
+from .sweep_plan import create_sweep, plan_sweep
 
 
 def run_local_sweep(found: Sweep | None, request: SweepRequest) -> int:

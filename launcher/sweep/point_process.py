@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..console import json_errors
-from ..console import run_with_error_card
+from ..console import json_errors, run_with_error_card
 from ..options import SupervisionOptions
-from ..train import TrainRequest
-from ..train import training_run
+from ..train import TrainRequest, training_run
 from .sweep_folder import read_sweep
 from .sweep_plan import resolve_point
 

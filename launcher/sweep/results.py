@@ -12,18 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ...data.common import write_text
-from ..console import format_metric
-from ..console import put
-from ..console import put_json
-from ..runs import Status
-from ..runs import job_summary
-from .sweep_folder import Sweep
-from .sweep_folder import SweepPoint
-from .sweep_folder import overall
-from .sweep_folder import points_of
+from ...data.common import UsageError, closest_name, write_text
+from ..console import format_metric, put, put_json
+from ..runs import Status, job_summary
+from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
 RESULTS = "results.csv"
 _LOWER = ("loss", "error")

@@ -14,15 +14,8 @@ from types import FrameType
 from typing import IO, Any
 
 from ..console import say
-from ..runs import hold_run_lock
-from ..runs import is_run
-from ..runs import read_status
-from ..runs import take_request
-from .sweep_folder import Sweep
-from .sweep_folder import SweepPoint
-from .sweep_folder import forget_refusal
-from .sweep_folder import points_of
-from .sweep_folder import record_refusal
+from ..runs import hold_run_lock, is_run, read_status, take_request
+from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _LOOK_SECONDS = 0.1

@@ -6,23 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ..console import best_effort
-from ..console import say
-from ..runs import explain_slurm_failure
-from ..runs import has_stopped
-from ..runs import is_run
-from ..runs import is_waiting
-from ..runs import live_jobs
-from ..runs import query_jobs
-from ..runs import query_jobs_or_raise
-from ..runs import wait_until
-from ..runs import write_request
+from ...data.common import LockstepError, MachineError
+from ..console import best_effort, say
+from ..runs import (
+    explain_slurm_failure,
+    has_stopped,
+    is_run,
+    is_waiting,
+    live_jobs,
+    query_jobs,
+    query_jobs_or_raise,
+    wait_until,
+    write_request,
+)
 from ..slurm import note_job
-from .sweep_folder import Sweep
-from .sweep_folder import overall
-from .sweep_folder import points_of
+from .sweep_folder import Sweep, overall, points_of
 
 if TYPE_CHECKING:
     from ..slurm import QueuedJob

@@ -13,14 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
-from ...data.common import write_json
-from ..runs import SWEEP
-from ..runs import Status
-from ..runs import is_run
-from ..runs import is_sweep
-from ..runs import read_status
+from ...data.common import DamagedError, UsageError, write_json
+from ..runs import SWEEP, Status, is_run, is_sweep, read_status
 
 SCHEMA_VERSION = 1
 _REFUSED = "refused.json"

@@ -10,20 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ...data.common import UsageError
-from ...data.common import write_text
-from ..config import ResolvedConfig
-from ..config import listing
-from ..config import resolve
-from ..runs import create_run
-from ..runs import is_sweep
-from ..runs import runs_root
-from .grid import Grid
-from .grid import parse_grid
+from ...data.common import UsageError, write_text
+from ..config import ResolvedConfig, listing, resolve
+from ..runs import create_run, is_sweep, runs_root
+from .grid import Grid, parse_grid
 from .request import SweepRequest
-from .sweep_folder import Sweep
-from .sweep_folder import read_sweep
-from .sweep_folder import write_sweep
+from .sweep_folder import Sweep, read_sweep, write_sweep
 
 _SUFFIXES = (".yaml", ".yml")
 

@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...data.common import RankLostError
-from ...data.common import error_from_json
-from ...data.config import DataConfig
-from ...data.config import DatasetInfo
+from ...data.common import RankLostError, error_from_json
+from ...data.config import DataConfig, DatasetInfo
 
 SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 """For every process of a run: a set's order must not differ between ranks, nor between training and evaluation."""

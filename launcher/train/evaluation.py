@@ -8,23 +8,17 @@ from pathlib import Path
 
 from ...data.common import write_json
 from ...data.config import DatasetInfo
-from ...training.config import RunSpec
-from ...training.config import read_spec
-from ..console import put
-from ..console import put_json
-from ..console import say
+from ...training.config import RunSpec, read_spec
+from ..console import put, put_json, say
 from ..control import SupervisorPage
 from ..machine import reserve_gpus
 from ..options import SupervisionOptions
 from ..runs import find_run
-from ..supervisor import Launch
-from ..supervisor import next_attempt_folder
+from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
-from .resume import refuse_other_data
-from .resume import resolve_checkpoint_step
+from .resume import refuse_other_data, resolve_checkpoint_step
 from .train_request import TrainRequest
-from .worker_workload import WorkerWorkload
-from .worker_workload import worker_agent
+from .worker_workload import WorkerWorkload, worker_agent
 
 
 def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ...data.common import file_sha256
-from ...training.checkpoint import newest_intact
-from ...training.checkpoint import verify
+from ...data.common import DamagedError, UsageError, closest_name, file_sha256
+from ...training.checkpoint import newest_intact, verify
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root

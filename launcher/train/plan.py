@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
-from ..machine import World
-from ..machine import format_cpus
+from ..machine import World, format_cpus
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ...data.order import EpochBatches

@@ -6,32 +6,24 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
+from ...data.common import DamagedError, UsageError
 from ...data.config import DatasetInfo
-from ...training.checkpoint import list_checkpoints
-from ...training.checkpoint import newest_intact
-from ...training.checkpoint import read_state
-from ...training.checkpoint import step_of
+from ...training.checkpoint import list_checkpoints, newest_intact, read_state, step_of
 from ...training.components import EarlyStopping
-from ...training.config import EXTENDABLE_KEYS
-from ...training.config import RunConfig
-from ...training.config import RunSpec
-from ...training.config import describe_differences
-from ...training.config import flatten_config
-from ...training.config import identity_settings
-from ...training.config import read_spec
-from ...training.tracking import read_events
-from ...training.tracking import rewind
-from ...training.tracking import rows_logged
+from ...training.config import (
+    EXTENDABLE_KEYS,
+    RunConfig,
+    RunSpec,
+    describe_differences,
+    flatten_config,
+    identity_settings,
+    read_spec,
+)
+from ...training.tracking import read_events, rewind, rows_logged
 from ..config import ResolvedConfig
 from ..console import say
 from ..process import is_held
-from ..runs import LOCK
-from ..runs import create_run
-from ..runs import find_run
-from ..runs import read_outcome
-from ..runs import runs_root
+from ..runs import LOCK, create_run, find_run, read_outcome, runs_root
 from .plan import LaunchPlan
 
 

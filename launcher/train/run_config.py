@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...training.config import read_spec
-from ..config import ResolvedConfig
-from ..config import resolve
+from ..config import ResolvedConfig, resolve
 from ..runs import find_run
 
 

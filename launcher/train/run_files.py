@@ -12,10 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ...data.common import write_json
-from ...data.common import write_text
-from ...training.config import RunSpec
-from ...training.config import WeightsFile
+from ...data.common import write_json, write_text
+from ...training.config import RunSpec, WeightsFile
 from .plan import LaunchPlan
 
 _VERSIONS = ("torch", "torchvision", "accelerate", "wandb", "numpy", "pandas", "pillow", "safetensors")

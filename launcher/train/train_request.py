@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..control import HorizonControl
-from ..options import NodeOptions
-from ..options import SupervisionOptions
+from ..options import NodeOptions, SupervisionOptions
 
 
 @dataclass(frozen=True)

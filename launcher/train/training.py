@@ -8,14 +8,12 @@ from typing import Any
 
 from ...training.rank import take_ownership
 from ..console import EpochTable
-from ..control import FollowerPage
-from ..control import HorizonControl
+from ..control import FollowerPage, HorizonControl
 from ..machine import World
 from ..nodes import FollowerPeers
 from ..runs import RunLock
 from .plan import LaunchPlan
-from .resume import find_resume_point
-from .resume import rewind_run
+from .resume import find_resume_point, rewind_run
 from .tracker_feeders import TrackerFeeders
 from .train_request import SubmittedRun
 from .worker_workload import WorkerWorkload

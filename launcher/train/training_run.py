@@ -8,51 +8,29 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import LockstepError
-from ...data.common import RankLostError
-from ...data.common import UsageError
-from ...data.common import write_json
+from ...data.common import LockstepError, RankLostError, UsageError, write_json
 from ...training.rank import take_ownership
-from ..config import ResolvedConfig
-from ..config import to_yaml
-from ..console import EpochTable
-from ..console import print_failure_card
-from ..console import put
-from ..console import put_json
-from ..console import say
-from ..machine import Reservation
-from ..machine import World
-from ..machine import reserve_gpus
-from ..nodes import LeaderSession
-from ..nodes import await_message
-from ..nodes import join_as_follower
-from ..nodes import lead_nodes
-from ..nodes import wait_until_visible
-from ..runs import RunLock
-from ..runs import find_run
-from ..runs import hold_run_lock
-from ..runs import read_outcome
-from ..runs import refuse_if_queued
-from ..runs import runs_root
-from ..supervisor import Launch
-from ..supervisor import next_attempt_folder
+from ..config import ResolvedConfig, to_yaml
+from ..console import EpochTable, print_failure_card, put, put_json, say
+from ..machine import Reservation, World, reserve_gpus
+from ..nodes import LeaderSession, await_message, join_as_follower, lead_nodes, wait_until_visible
+from ..runs import RunLock, find_run, hold_run_lock, read_outcome, refuse_if_queued, runs_root
+from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
-from .plan import LaunchPlan
-from .plan import plan_summary
-from .plan import plan_table
-from .resume import RunTarget
-from .resume import find_resume_point
-from .resume import find_run_target
-from .resume import prepare_resume
-from .resume import refuse_finished
-from .resume import submitted_run_target
-from .run_files import build_run_spec
-from .run_files import write_run_files
+from .plan import LaunchPlan, plan_summary, plan_table
+from .resume import (
+    RunTarget,
+    find_resume_point,
+    find_run_target,
+    prepare_resume,
+    refuse_finished,
+    submitted_run_target,
+)
+from .run_files import build_run_spec, write_run_files
 from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
-from .training import FollowingTraining
-from .training import Training
+from .training import FollowingTraining, Training
 from .worker_workload import worker_agent
 
 

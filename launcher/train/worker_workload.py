@@ -8,9 +8,7 @@ from typing import Any
 
 from ..control import SupervisorPage
 from ..machine import World
-from ..supervisor import AgentStart
-from ..supervisor import Workload
-from ..supervisor import visible_gpus
+from ..supervisor import AgentStart, Workload, visible_gpus
 from .data_preparation import SAME_HASHES
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")

@@ -9,15 +9,10 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from ...data.common import LockstepError
-from ...data.common import definition_location
-from ...data.loading import Normalisation
-from ...data.loading import Work
-from ...data.loading import open_feed
+from ...data.common import LockstepError, definition_location
+from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
-from ...data.sources import ArraySplit
-from ...data.sources import MapSplit
-from ...data.sources import open_split
+from ...data.sources import ArraySplit, MapSplit, open_split
 from ..config import RunSpec
 from .finding import Finding
 

@@ -9,15 +9,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ...data.common import LockstepError
-from ...data.common import TrainingError
-from ...data.common import definition_location
-from ...data.common import user_location
-from ..components import Loss
-from ..components import Metric
-from ..components import batch_size_of
-from ..components import sum_loss
-from ..components import sum_metric
+from ...data.common import LockstepError, TrainingError, definition_location, user_location
+from ..components import Loss, Metric, batch_size_of, sum_loss, sum_metric
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third

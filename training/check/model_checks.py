@@ -13,17 +13,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.order import EpochBatches
-from ..components import LRSchedule
-from ..components import batch_norm
-from ..components import batch_size_of
-from ..components import build_optimizer
+from ..components import LRSchedule, batch_norm, batch_size_of, build_optimizer
 from ..config import RunConfig
-from ..session import StepSeeder
-from ..session import preserved_buffers
+from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
-from .tensor_recorder import Recorder
-from .tensor_recorder import first_difference
-from .tensor_recorder import module_location
+from .tensor_recorder import Recorder, first_difference, module_location
 
 _REPEATS = 4  # forwards that must be equal
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}

@@ -19,44 +19,23 @@ from torch import nn
 
 from ...data.common import write_json
 from ...data.loading import Work
-from ...data.order import EpochOrder
-from ...data.order import Indices
+from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
-from ..components import batch_norm
-from ..components import needs_classes
-from ..config import Precision
-from ..config import RunSpec
-from ..config import read_spec
-from ..rank import Group
-from ..rank import join
-from ..rank import reported
-from ..rank import tune_cpu_and_allocator
-from ..session import Session
-from ..session import StepSeeder
-from ..session import build_session
-from ..session import build_training
-from .data_checks import Labels
-from .data_checks import check_labels
-from .data_checks import check_length
-from .data_checks import check_samples
-from .data_checks import open_splits
-from .data_checks import read_labels
+from ..components import batch_norm, needs_classes
+from ..config import Precision, RunSpec, read_spec
+from ..rank import Group, join, reported, tune_cpu_and_allocator
+from ..session import Session, StepSeeder, build_session, build_training
+from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
-from .loss_checks import FIRST_PART_SIZES
-from .loss_checks import Cut
-from .loss_checks import check_loss
-from .loss_checks import check_metrics
-from .loss_checks import has_rows
-from .loss_checks import split
-from .loss_checks import split_outputs
-from .model_checks import check_learning_rates
-from .model_checks import check_randomness
-from .model_checks import check_sample_independence
-from .model_checks import check_unused
-from .model_checks import training_mode
-from .trial_steps import StepsTask
-from .trial_steps import kill_after_steps
-from .trial_steps import run_steps
+from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, check_metrics, has_rows, split, split_outputs
+from .model_checks import (
+    check_learning_rates,
+    check_randomness,
+    check_sample_independence,
+    check_unused,
+    training_mode,
+)
+from .trial_steps import StepsTask, kill_after_steps, run_steps
 
 _LOOKED_AT = 12  # samples of the batch that is cut into parts
 _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set

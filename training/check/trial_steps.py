@@ -19,17 +19,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_map
 
 from ...data.loading import StepBatch
-from ..checkpoint import list_checkpoints
-from ..checkpoint import newest_checkpoint
-from ..checkpoint import restore
+from ..checkpoint import list_checkpoints, newest_checkpoint, restore
 from ..loop import evaluate
-from ..session import StepSeeder
-from ..session import Training
+from ..session import StepSeeder, Training
 from .model_checks import stilled
-from .tensor_recorder import Recorder
-from .tensor_recorder import TensorHash
-from .tensor_recorder import first_difference
-from .tensor_recorder import module_location
+from .tensor_recorder import Recorder, TensorHash, first_difference, module_location
 
 _RELATIVE_FLOOR = 1e-3  # of the largest entry of all: what is smaller is rounding
 _CHECKPOINT_TIMEOUT = 120  # seconds for a checkpoint that is under way

@@ -13,20 +13,18 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ...data.common import LockstepError
-from ...data.common import MachineError
-from ...data.common import TrainingError
+from ...data.common import LockstepError, MachineError, TrainingError
 from ..tracking import EventLog
-from .manifest import checkpoint_path
-from .manifest import list_checkpoints
-from .manifest import step_of
+from .manifest import checkpoint_path, list_checkpoints, step_of
 from .retention import superseded
-from .storage import CheckpointContents
-from .storage import Tensors
-from .storage import remove_checkpoint
-from .storage import remove_leftovers
-from .storage import temporary_path
-from .storage import write_checkpoint
+from .storage import (
+    CheckpointContents,
+    Tensors,
+    remove_checkpoint,
+    remove_leftovers,
+    temporary_path,
+    write_checkpoint,
+)
 
 _THREAD = "checkpoint"
 _NICENESS = 10  # the steps need the processors more

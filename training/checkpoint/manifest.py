@@ -8,9 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
-from ...data.common import file_sha256
+from ...data.common import DamagedError, UsageError, file_sha256
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"

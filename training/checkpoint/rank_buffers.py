@@ -7,8 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from ..components import batch_norm
-from ..components import materialise_expanded_buffers
+from ..components import batch_norm, materialise_expanded_buffers
 from ..rank import Group
 from .storage import Tensors
 

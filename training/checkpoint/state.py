@@ -12,23 +12,13 @@ from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping
-from ..components import batch_norm
-from ..components import materialise_expanded_buffers
-from ..config import WeightsFile
-from ..config import describe_differences
-from ..config import identity_settings
-from ..config import identity_sha256
-from ..session import Account
-from ..session import Session
-from ..session import Training
-from ..session import materialise_lazy_modules
+from ..components import EarlyStopping, batch_norm, materialise_expanded_buffers
+from ..config import WeightsFile, describe_differences, identity_settings, identity_sha256
+from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
 from . import rank_buffers
 from .retention import BestCheckpoints
-from .storage import CheckpointContents
-from .storage import Tensors
-from .storage import read_weights
+from .storage import CheckpointContents, Tensors, read_weights
 
 STATE_VERSION = 2
 

@@ -19,14 +19,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...data.common import DamagedError
-from ...data.common import file_sha256
-from .manifest import checkpoint_path
-from .manifest import is_intact
-from .manifest import newest_intact
-from .manifest import read_state
-from .manifest import verify
-from .manifest import write_manifest
+from ...data.common import DamagedError, file_sha256
+from .manifest import checkpoint_path, is_intact, newest_intact, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
 _OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers

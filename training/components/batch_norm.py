@@ -11,8 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from ...data.common import UsageError
-from ...data.order import EpochBatches
-from ...data.order import micro_batch_sizes
+from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ..config import EarlyStopConfig
-from ..config import MonitorConfig
+from ...data.common import UsageError, closest_name
+from ..config import EarlyStopConfig, MonitorConfig
 
 _LOWER_IS_BETTER = ("loss", "error")
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ...data.common import TrainingError
-from ...data.common import load_user_function
+from ...data.common import TrainingError, load_user_function
 from ..config import LossConfig
 from .loss_contract import Loss
 

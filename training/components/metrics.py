@@ -6,9 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ...data.common import TrainingError
-from ...data.common import UsageError
-from ...data.common import load_user_function
+from ...data.common import TrainingError, UsageError, load_user_function
 from ..config import RunConfig
 from .loss_contract import Metric
 from .losses import default_metrics

@@ -16,10 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
-from ...data.common import TrainingError
-from ...data.common import UsageError
-from ...data.common import closest_name
-from ...data.common import load_callable
+from ...data.common import TrainingError, UsageError, closest_name, load_callable
 from ...data.config import DatasetInfo
 from ..config import ModelConfig
 

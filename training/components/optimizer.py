@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...data.common import TrainingError
-from ...data.common import UsageError
-from ..config import OPTIMIZERS
-from ..config import OptimizerConfig
-from ..config import ParameterGroupConfig
+from ...data.common import TrainingError, UsageError
+from ..config import OPTIMIZERS, OptimizerConfig, ParameterGroupConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -6,8 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from .optimizers import IDENTITY_KEYS
-from .optimizers import optimizer_keys
+from .optimizers import IDENTITY_KEYS, optimizer_keys
 from .run_config import RunConfig
 
 MUTABLE_KEYS = (

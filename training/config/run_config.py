@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...data.config import ConfigSection
-from ...data.config import DataConfig
+from ...data.config import ConfigSection, DataConfig
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 

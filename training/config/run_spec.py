@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...data.common import DamagedError
-from ...data.common import UsageError
+from ...data.common import DamagedError, UsageError
 from ...data.config import DatasetInfo
 from .run_config import RunConfig
 

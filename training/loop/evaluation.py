@@ -8,10 +8,7 @@ from typing import Any
 import torch
 
 from ...data.common import DamagedError
-from ..components import batch_norm
-from ..components import batch_size_of
-from ..components import sum_loss
-from ..components import sum_metric
+from ..components import batch_norm, batch_size_of, sum_loss, sum_metric
 from ..session import Session
 
 

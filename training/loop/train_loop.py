@@ -10,33 +10,26 @@ from typing import Any
 
 import torch
 
-from ...data.common import STOPPED
-from ...data.common import TrainingError
-from ...data.common import UsageError
-from ..checkpoint import CheckpointContents
-from ..checkpoint import CheckpointWriter
-from ..checkpoint import Progress
-from ..checkpoint import ResumedState
-from ..checkpoint import Tensors
-from ..checkpoint import describe
-from ..checkpoint import model_tensors
-from ..checkpoint import optimizer_tensors
-from ..checkpoint import rank_buffers
-from ..checkpoint import tensors_sha256
-from ..components import batch_norm
-from ..components import refuse_unmeasured
+from ...data.common import STOPPED, TrainingError, UsageError
+from ..checkpoint import (
+    CheckpointContents,
+    CheckpointWriter,
+    Progress,
+    ResumedState,
+    Tensors,
+    describe,
+    model_tensors,
+    optimizer_tensors,
+    rank_buffers,
+    tensors_sha256,
+)
+from ..components import batch_norm, refuse_unmeasured
 from ..config import CheckpointConfig
-from ..rank import FencingToken
-from ..rank import RankControl
-from ..session import Account
-from ..session import SampleAudit
-from ..session import StepSeeder
-from ..session import Training
-from ..tracking import EventLog
-from ..tracking import plain
+from ..rank import FencingToken, RankControl
+from ..session import Account, SampleAudit, StepSeeder, Training
+from ..tracking import EventLog, plain
 from .evaluation import evaluate
-from .loss_meter import LossMeter
-from .loss_meter import Reading
+from .loss_meter import LossMeter, Reading
 
 
 class TrainLoop:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon
-    from .control_page import PHASES as PHASES
     from .control_page import RankControl as RankControl
     from .error_report import reported as reported
     from .fencing_token import FencingToken as FencingToken

@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 
-from ...data.common import LockstepError
-from ...data.common import MemoryLimitError
-from ...data.common import RankLostError
-from ...data.common import TrainingError
-from ...data.common import disk_full_error
-from ...data.common import user_location
-from ...data.common import write_json
+from ...data.common import (
+    LockstepError,
+    MemoryLimitError,
+    RankLostError,
+    TrainingError,
+    disk_full_error,
+    user_location,
+    write_json,
+)
 
 
 def reported(

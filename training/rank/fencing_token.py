@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...data.common import RankLostError
-from ...data.common import atomic_replacement
+from ...data.common import RankLostError, atomic_replacement
 
 _NAME = "owner"
 

@@ -11,38 +11,31 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...data.common import LockstepError
-from ...data.common import TrainingError
-from ...data.common import user_location
-from ...data.loading import Feed
-from ...data.loading import augmentation
-from ...data.loading import build_normalisation
-from ...data.loading import open_feed
+from ...data.common import LockstepError, TrainingError, user_location
+from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.sources import open_split
-from ..components import Ema
-from ..components import LRSchedule
-from ..components import batch_norm
-from ..components import build_loss
-from ..components import build_metrics
-from ..components import build_model
-from ..components import build_optimizer
-from ..components import choose_precision
-from ..components import materialise_expanded_buffers
-from ..components import needs_classes
-from ..components import refuse_extra_state
-from ..components import sum_metric
-from ..components import trainable
+from ..components import (
+    Ema,
+    LRSchedule,
+    batch_norm,
+    build_loss,
+    build_metrics,
+    build_model,
+    build_optimizer,
+    choose_precision,
+    materialise_expanded_buffers,
+    needs_classes,
+    refuse_extra_state,
+    sum_metric,
+    trainable,
+)
 from ..config import RunSpec
 from ..rank import Group
-from .first_batch import FIRST_BATCH_SAMPLES
-from .first_batch import first_batch
-from .session import Session
-from .session import Training
+from .first_batch import FIRST_BATCH_SAMPLES, first_batch
+from .session import Session, Training
 from .step_seeding import seed_initialisation
-from .train_step import TrainStep
-from .train_step import preserved_buffers
-from .train_step import warm_up_ddp
+from .train_step import TrainStep, preserved_buffers, warm_up_ddp
 
 _SHARED_FLOPS = 2e8
 

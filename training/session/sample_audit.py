@@ -9,12 +9,7 @@ import torch
 
 from ...data.common import DamagedError
 from ...data.loading import StepBatch
-from ...data.order import EpochBatches
-from ...data.order import chain_order_hash
-from ...data.order import consumed
-from ...data.order import from_limbs
-from ...data.order import planned_digest_share
-from ...data.order import to_limbs
+from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
 from ..rank import Group
 
 _HASH_EVERY_STEPS = (

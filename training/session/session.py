@@ -9,18 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...data.loading import Feed
-from ...data.loading import Work
-from ...data.order import EpochBatches
-from ...data.order import EpochOrder
-from ...data.order import micro_batch_sizes
-from ...data.order import shard
-from ..components import Ema
-from ..components import Loss
-from ..components import LRSchedule
-from ..components import Metric
-from ..components import MixedPrecision
-from ..components import batch_norm
+from ...data.loading import Feed, Work
+from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
+from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision, batch_norm
 from ..config import RunSpec
 from ..rank import Group
 from .train_step import TrainStep

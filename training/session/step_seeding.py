@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...data.order import INITIAL_STATE
-from ...data.order import extend_key
-from ...data.order import mix
-from ...data.order import seed_global_generators
+from ...data.order import INITIAL_STATE, extend_key, mix, seed_global_generators
 
 
 class StepSeeder:

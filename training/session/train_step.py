@@ -12,10 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from ...data.loading import StepBatch
-from ..components import Loss
-from ..components import batch_size_of
-from ..components import materialise_expanded_buffers
-from ..components import sum_loss
+from ..components import Loss, batch_size_of, materialise_expanded_buffers, sum_loss
 from ..rank import Group
 
 

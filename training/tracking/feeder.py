@@ -23,20 +23,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NoReturn, TextIO
 
-from ...data.common import LockstepError
-from ...data.common import UsageError
-from ...data.common import load_callable
-from ..config import TRACKERS
-from ..config import read_spec
-from ..config import tracker_file_name
-from .feeder_processes import FINISH_SECONDS
-from .feeder_processes import MODULE
-from .feeder_processes import WARNED
-from .rows import row_number
-from .rows import row_of
-from .tracker import NewProcessNeededError
-from .tracker import TrackedRun
-from .tracker import Tracker
+from ...data.common import LockstepError, UsageError, load_callable
+from ..config import TRACKERS, read_spec, tracker_file_name
+from .feeder_processes import FINISH_SECONDS, MODULE, WARNED
+from .rows import row_number, row_of
+from .tracker import NewProcessNeededError, TrackedRun, Tracker
 
 _POLL_SECONDS = 0.2
 _MAX_RESTARTS = 20  # of W&B's service, which SLURM's preemption ends twice

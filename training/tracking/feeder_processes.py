@@ -9,12 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import held_back
-from ...data.common import load_callable
-from ..config import TRACKERS
-from ..config import RunSpec
-from ..config import tracker_file_name
-from ..config import tracker_title
+from ...data.common import held_back, load_callable
+from ..config import TRACKERS, RunSpec, tracker_file_name, tracker_title
 from .event_log import read_events
 from .rows import last_row_number
 

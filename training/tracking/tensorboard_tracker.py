@@ -8,8 +8,7 @@ from time import time
 from typing import Any
 
 from .rows import Row
-from .tracker import TrackedRun
-from .tracker import Tracker
+from .tracker import TrackedRun, Tracker
 
 _SUFFIX = ".lockstep"
 

@@ -15,14 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ...data.common import children
-from ...data.common import process_of
-from ..config import RunConfig
-from ..config import WandbConfig
+from ...data.common import children, process_of
+from ..config import RunConfig, WandbConfig
 from .rows import Row
-from .tracker import NewProcessNeededError
-from .tracker import TrackedRun
-from .tracker import Tracker
+from .tracker import NewProcessNeededError, TrackedRun, Tracker
 
 Mode = Literal["online", "offline", "disabled"]
 _SENT_MARKER = "wandb.sent"  # in the run folder: W&B has rows of this run
