@@ -34,8 +34,8 @@ from ..slurm import (
 )
 from .chained_job import ChainedJob
 from .continuation_policy import (
+    ContinuationDecision,
     JobEnd,
-    Verdict,
     attempts_without_end,
     cause_from_job_state,
     decide,
@@ -120,7 +120,9 @@ class BatchSupervisor:
             retry_while_silent(self._settle)
         except SlurmSilentError as error:
             self._note("not started", message=error.message)
-            self._tell(Verdict("give up", "SLURM's controller did not answer when the job started"))
+            self._tell(
+                ContinuationDecision("give up", "SLURM's controller did not answer when the job started")
+            )
             raise
 
     def _ask(self) -> dict[str, str]:
@@ -170,7 +172,7 @@ class BatchSupervisor:
         """Check whether there is nothing left for this start to do; if so, say and note that."""
         verdict = self._earlier_decision()
         if verdict is None and (read_outcome(self._folder) or {}).get("status") == "done":
-            verdict = Verdict("finish", "it is done")
+            verdict = ContinuationDecision("finish", "it is done")
         if verdict is None:
             return False
         say([f"{self._job.run}: nothing to do: {verdict.reason}"])
@@ -180,7 +182,7 @@ class BatchSupervisor:
         self._next.cancel()
         return True
 
-    def _earlier_decision(self) -> Verdict | None:
+    def _earlier_decision(self) -> ContinuationDecision | None:
         """Return an earlier start's decision for this one; a job that the user has submitted is not bound by it."""
         events = read_jobs(self._folder)
         mine = [e for e in events if e.get("event") == "submitted" and e.get("job") == self._start.job]
@@ -245,7 +247,7 @@ class BatchSupervisor:
             say([f"warning: {error.message}"])
             return {}
 
-    def _conclude(self, end: JobEnd, verdict: Verdict) -> int:
+    def _conclude(self, end: JobEnd, verdict: ContinuationDecision) -> int:
         facts = {"cause": end.cause, "exit_code": end.exit_code, "gained": end.gained}
         goes_on = verdict.action == "continue" and end.cause != "requeued"  # that SLURM does itself
         silent = False
@@ -266,25 +268,29 @@ class BatchSupervisor:
             self._tell(verdict)
         return end.exit_code
 
-    def _continue(self, verdict: Verdict) -> Verdict:
+    def _continue(self, verdict: ContinuationDecision) -> ContinuationDecision:
         """Continue by the job that waits, by one submitted now, or by a requeue; if none of them can be had, give up.
 
         Raises:
             SlurmSilentError: SLURM does not say whether it takes another job.
         """
         if self._job.how == "chain" and not self._next.keep():
-            return Verdict("stop", "the job that was to continue was withdrawn")
+            return ContinuationDecision("stop", "the job that was to continue was withdrawn")
         if self._next.number is None and self._known.get("Requeue") != "1":
             return _refused(verdict, self._next.refusal)
         return verdict
 
-    def _continue_later(self, verdict: Verdict, *, silent: bool) -> Verdict:
+    def _continue_later(self, verdict: ContinuationDecision, *, silent: bool) -> ContinuationDecision:
         """Continue after the end is noted: SLURM may be silent for longer than this process has left.
 
         What it would leave behind then is said before, and taken back where it does not come to that.
         """
         before = read_outcome(self._folder)
-        self._tell(Verdict("give up", f"{verdict.reason}, and SLURM did not answer when it was to continue"))
+        self._tell(
+            ContinuationDecision(
+                "give up", f"{verdict.reason}, and SLURM did not answer when it was to continue"
+            )
+        )
         try:
             found = retry_while_silent(lambda: self._continue(verdict)) if silent else verdict
             if not found.is_last and self._next.number is None:
@@ -315,7 +321,7 @@ class BatchSupervisor:
             ):  # by a call that got no answer
                 raise
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _tell(self, verdict: ContinuationDecision) -> None:
         """Write a verdict into the outcome, where ``launch status`` looks; make one if the run could write none."""
         failed = self._error or RankLostError(verdict.reason, f"see the logs in {self._folder / 'slurm'}")
         made = {
@@ -335,18 +341,18 @@ class BatchSupervisor:
             note_job(self._folder, event, self._start.job, restart=self._start.restart, **facts)
 
 
-def _refused(verdict: Verdict, message: str, *, silent: bool = False) -> Verdict:
+def _refused(verdict: ContinuationDecision, message: str, *, silent: bool = False) -> ContinuationDecision:
     """Return the verdict on a run that would continue, but for which SLURM takes no job."""
     said = message.rsplit("\n", maxsplit=1)[-1]
     if silent:
-        return Verdict(
+        return ContinuationDecision(
             "give up", f"{verdict.reason}, and SLURM did not answer when it was to continue: {said}"
         )
     words = f"{verdict.reason}, and SLURM takes neither another job nor this one again"
-    return Verdict("give up", f"{words}: {said}" if said else words)
+    return ContinuationDecision("give up", f"{words}: {said}" if said else words)
 
 
-def _decided(verdict: Verdict) -> dict[str, str]:
+def _decided(verdict: ContinuationDecision) -> dict[str, str]:
     return {"action": verdict.action, "reason": verdict.reason}
 
 

@@ -48,7 +48,7 @@ class JobEnd:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ContinuationDecision:
     """What happens next, and why, in plain words."""
 
     action: Action
@@ -60,7 +60,7 @@ class Verdict:
         return self.action != "continue"
 
 
-def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> Verdict:
+def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> ContinuationDecision:
     """Decide what follows an attempt.
 
     Args:
@@ -70,30 +70,32 @@ def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> Verdict:
     """
     words = describe(end)
     if end.cause == "done":
-        return Verdict("finish", words)
+        return ContinuationDecision("finish", words)
     if end.cause in ("asked", "cancelled"):
-        return Verdict("stop", words)
+        return ContinuationDecision("stop", words)
     if end.cause == "refused":
-        return Verdict("give up", f"{words}: another attempt would end in the same way")
+        return ContinuationDecision("give up", f"{words}: another attempt would end in the same way")
     if job.how == "none":
-        return Verdict("give up", f"{words}, and the job was submitted not to continue")
+        return ContinuationDecision("give up", f"{words}, and the job was submitted not to continue")
     return _within_budgets(end, before, job, words)
 
 
-def _within_budgets(end: JobEnd, before: Sequence[JobEnd], job: JobSpec, words: str) -> Verdict:
+def _within_budgets(end: JobEnd, before: Sequence[JobEnd], job: JobSpec, words: str) -> ContinuationDecision:
     if end.cause == "crashed" and not end.gained:
-        return Verdict("give up", f"{words} without having gained a step: it would fail again")
+        return ContinuationDecision("give up", f"{words} without having gained a step: it would fail again")
     if not end.gained and before and not before[-1].gained:
-        return Verdict("give up", f"{words}, and two attempts in a row have gained no step")
+        return ContinuationDecision("give up", f"{words}, and two attempts in a row have gained no step")
     crashes = _count(["crashed"], end, before)
     if crashes > job.max_crashes:
-        return Verdict("give up", f"{words}, {_times(crashes)} in all (max_crashes is {job.max_crashes})")
+        return ContinuationDecision(
+            "give up", f"{words}, {_times(crashes)} in all (max_crashes is {job.max_crashes})"
+        )
     losses = _count(["preempted", "requeued", "signal", "lost"], end, before)
     if losses > job.max_preemptions:
-        return Verdict(
+        return ContinuationDecision(
             "give up", f"{words}, {_times(losses)} in all (max_preemptions is {job.max_preemptions})"
         )
-    return Verdict("continue", words)
+    return ContinuationDecision("continue", words)
 
 
 def _count(causes: Sequence[str], end: JobEnd, before: Sequence[JobEnd]) -> int:
@@ -168,7 +170,9 @@ def cause_from_job_state(state: str) -> EndCause:
     return causes.get(state.split("+", maxsplit=1)[0], "lost")
 
 
-def last_decision(events: Sequence[Mapping[str, Any]]) -> Verdict | None:
+def last_decision(events: Sequence[Mapping[str, Any]]) -> ContinuationDecision | None:
     """Return the decision of the newest attempt that has ended; None before the first."""
     decided = [event for event in events if event.get("event") == "ended" and event.get("action")]
-    return Verdict(decided[-1]["action"], str(decided[-1].get("reason", ""))) if decided else None
+    return (
+        ContinuationDecision(decided[-1]["action"], str(decided[-1].get("reason", ""))) if decided else None
+    )

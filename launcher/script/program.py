@@ -34,7 +34,7 @@ from ..supervisor import (
     visible_gpus,
 )
 from .script_source import read_source
-from .script_workload import Script, StoppedScriptError
+from .script_workload import ScriptWorkload, StoppedScriptError
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _launch(
     inherited_descriptors: tuple[int, ...],
     run_lock: RunLock | None,
     peers: SingleNode,
-) -> tuple[Launch, Script]:
+) -> tuple[Launch, ScriptWorkload]:
     """Start the agent of this node; return the launch, and what it is to run."""
     view = LiveView()
     outputs = RankOutputs(attempt, world.processes, view, world.first)
@@ -181,8 +181,8 @@ def _launch(
         outputs=outputs,
     )
     options = request.supervision
-    launch = Launch(attempt, start, world, options, peers, requires_done=Script.requires_done)
-    return launch, Script(attempt.parent, order, view, options.grace, run_lock)
+    launch = Launch(attempt, start, world, options, peers, requires_done=ScriptWorkload.requires_done)
+    return launch, ScriptWorkload(attempt.parent, order, view, options.grace, run_lock)
 
 
 def _environment(world: World) -> dict[str, str]:

@@ -38,7 +38,7 @@ def _exited(end: AttemptEnd) -> dict[int, int]:
     return {rank: status for rank, status in end.lost.items() if status is not None and not status & 0x7F}
 
 
-class Script(Workload):
+class ScriptWorkload(Workload):
     """A user's script.
 
     Args:

@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Node:
+class ClusterNode:
     """One node of one partition."""
 
     partition: str
@@ -47,26 +47,28 @@ class NodeRequirements:
         """The partitions' names."""
         return [part["PartitionName"] for part in self.partitions]
 
-    def fits(self, nodes: Sequence[Node]) -> bool:
+    def fits(self, nodes: Sequence[ClusterNode]) -> bool:
         """Check whether one of the partitions could hold the job if all of its nodes were free and healthy."""
         enough = [node.partition for node in nodes if self._fits(node)]
         return any(enough.count(name) >= self.nodes for name in self.names)
 
-    def _fits(self, node: Node) -> bool:
+    def _fits(self, node: ClusterNode) -> bool:
         memory = float(self.memory[:-1]) * _MIB[self.memory[-1]] if self.memory[:-1] else 0
         return node.cpus >= self.cpus and node.gpus >= self.gpus and node.memory >= memory
 
 
-def parse_nodes(text: str) -> list[Node]:
+def parse_nodes(text: str) -> list[ClusterNode]:
     """Parse the lines that sinfo prints with ``FORM``."""
     rows = [line.split("|", 6) for line in text.splitlines() if line.count("|") >= FORM.count("|")]
     return [
-        Node(part, name, _number(cpus), _number(memory), _gpus(gres), state.rstrip(_FLAGS), reason.strip())
+        ClusterNode(
+            part, name, _number(cpus), _number(memory), _gpus(gres), state.rstrip(_FLAGS), reason.strip()
+        )
         for part, name, cpus, memory, gres, state, reason in rows
     ]
 
 
-def explain_queue_wait(nodes: Sequence[Node], words: str) -> str:
+def explain_queue_wait(nodes: Sequence[ClusterNode], words: str) -> str:
     """Explain why a job that would fit may not start soon.
 
     Args:
@@ -80,7 +82,7 @@ def explain_queue_wait(nodes: Sequence[Node], words: str) -> str:
     return f"SLURM sees no place for the job at the moment ({words}): {cause}; it may have to wait"
 
 
-def _away(node: Node) -> str:
+def _away(node: ClusterNode) -> str:
     return f"{node.name} is {node.state}" + (f" ({node.reason})" if node.reason not in ("", "none") else "")
 
 

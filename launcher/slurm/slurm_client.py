@@ -17,7 +17,7 @@ from ..console import say
 from .exported_environment import for_the_job
 from .foreign_variables import tool_environment
 from .job_log import is_job
-from .node_resources import FORM, Node, parse_nodes
+from .node_resources import FORM, ClusterNode, parse_nodes
 from .sandbox_registry import running_sandbox
 from .tool_call import SlurmError, ToolResult, run_tool
 
@@ -258,7 +258,7 @@ def partitions() -> list[dict[str, str]]:
     return [parse_record(line) for line in answer.out.splitlines() if line.startswith("PartitionName=")]
 
 
-def nodes(*names: str) -> list[Node]:
+def nodes(*names: str) -> list[ClusterNode]:
     """Return every node of these partitions.
 
     Raises:

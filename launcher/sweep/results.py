@@ -23,7 +23,7 @@ _MINOR = ("val/count", "val/loss")
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """A point and the best it reached."""
 
     point: SweepPoint
@@ -42,7 +42,7 @@ class Results:
     sweep: Sweep
     metrics: list[str]
     """Every metric that a point has, the main one first."""
-    rows: list[Row]
+    rows: list[SweepRow]
     """In the order that was asked for."""
 
     @property
@@ -56,7 +56,7 @@ class Results:
         return sorted((row.point for row in self.rows), key=lambda point: point.index)
 
     @property
-    def winner(self) -> Row | None:
+    def winner(self) -> SweepRow | None:
         """The row with the best value of the main metric."""
         rated = [row for row in self.rows if _rated(self.main, row.best) > -math.inf]
         return max(rated, key=lambda row: (_rated(self.main, row.best), -row.point.index), default=None)
@@ -78,7 +78,7 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        Row(point, values, *_best_value(events, metrics[0] if metrics else ""))
+        SweepRow(point, values, *_best_value(events, metrics[0] if metrics else ""))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
@@ -123,7 +123,7 @@ def _rated(metric: str, value: float | None) -> float:
     return -value if any(word in metric for word in _LOWER) else value
 
 
-def _sorted(sweep: Sweep, rows: list[Row], metrics: list[str], sort: str | None) -> list[Row]:
+def _sorted(sweep: Sweep, rows: list[SweepRow], metrics: list[str], sort: str | None) -> list[SweepRow]:
     if sort in (None, "point"):
         return rows
     if sort in metrics:
@@ -168,7 +168,7 @@ def table_lines(results: Results) -> list[str]:
     return [*table, *_failures(results.points), *_verdict(results)]
 
 
-def _cells(results: Results, row: Row) -> list[str]:
+def _cells(results: Results, row: SweepRow) -> list[str]:
     point = row.point
     found = row.metrics
     cells = [point.run, *point.values.values(), point.status]
@@ -243,7 +243,7 @@ def to_json(results: Results) -> dict[str, Any]:
     }
 
 
-def _point_json(sweep: Sweep, row: Row) -> dict[str, Any]:
+def _point_json(sweep: Sweep, row: SweepRow) -> dict[str, Any]:
     point = row.point
     found = point.found
     return {

@@ -21,7 +21,7 @@ from .worker_workload import WorkerWorkload
 _PROGRESS_SECONDS = 0.05
 
 
-class Training(WorkerWorkload):
+class TrainingWorkload(WorkerWorkload):
     """A training on node 0, or on the only node.
 
     Args:
@@ -102,7 +102,7 @@ class Training(WorkerWorkload):
         self._feeders.start(attempt)
 
 
-class FollowingTraining(WorkerWorkload):
+class FollowerTrainingWorkload(WorkerWorkload):
     """A training on a node other than node 0.
 
     Args:

@@ -30,7 +30,7 @@ from .resume import (
 from .run_files import build_run_spec, write_run_files
 from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
-from .training import FollowingTraining, Training
+from .training import FollowerTrainingWorkload, TrainingWorkload
 from .worker_workload import worker_agent
 
 
@@ -71,7 +71,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
         attempt = wait_until_visible(folder / go["attempt"])
         agent = worker_agent(attempt, node.world, reservation.descriptors)
         with Launch(attempt, agent, node.world, request.supervision, node.peers) as launch:
-            end = launch.follow(FollowingTraining(folder, node.world, node.peers), go)
+            end = launch.follow(FollowerTrainingWorkload(folder, node.world, node.peers), go)
         return node.report_end(end)
 
 
@@ -148,7 +148,7 @@ def _supervise(
         feeders = TrackerFeeders(spec, folder)
         feeders.start(attempt)
         try:
-            failure = launch.run(Training(folder, plan, run_lock, rows, feeders, request.submitted))
+            failure = launch.run(TrainingWorkload(folder, plan, run_lock, rows, feeders, request.submitted))
         except RankLostError as error:  # the run is another's now
             failure = error
         rows.close()

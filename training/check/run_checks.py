@@ -83,7 +83,7 @@ def _steps_task(task: dict[str, Any]) -> StepsTask:
 
 
 @dataclass
-class Look:
+class ProbeResult:
     """What one process can see of the user's code."""
 
     findings: list[Finding]
@@ -107,7 +107,7 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
     splits = open_splits(spec)
     findings = [check_length(splits)]
     if findings[0].blocks:
-        return _result(Look(findings))
+        return _result(ProbeResult(findings))
     findings.append(check_samples(splits, spec))
     labels = read_labels(splits, spec.config.train.seed)
     look = _probe_model_in_fp64(spec, group, labels, world_size) or _look(
@@ -117,7 +117,7 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
     return _result(look)
 
 
-def _result(look: Look) -> dict[str, Any]:
+def _result(look: ProbeResult) -> dict[str, Any]:
     return {
         "findings": [finding.to_json() for finding in look.findings],
         "precision": look.precision,
@@ -128,7 +128,9 @@ def _result(look: Look) -> dict[str, Any]:
     }
 
 
-def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], world_size: int) -> Look | None:
+def _probe_model_in_fp64(
+    spec: RunSpec, group: Group, labels: list[Labels], world_size: int
+) -> ProbeResult | None:
     """Run the checks in fp64; return None where the user's code does not support it."""
     try:
         look = _look(spec, group, labels, world_size, "fp64")
@@ -137,7 +139,9 @@ def _probe_model_in_fp64(spec: RunSpec, group: Group, labels: list[Labels], worl
     return None if look.blocked else look
 
 
-def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision) -> Look:
+def _look(
+    spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision
+) -> ProbeResult:
     session = build_session(_single_process_spec(spec, precision), group)
     load_initial_weights(session, spec.weights)
     batch_norm.refuse_single_sample_batches(
@@ -146,7 +150,7 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     batch = _ProbeBatch(session)
     findings = [check_labels(labels, batch.scores)]
     if findings[0].verdict == "FAIL":
-        return Look([replace(findings[0], blocks=True)], precision)
+        return ProbeResult([replace(findings[0], blocks=True)], precision)
     findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_sample_independence(session.model, batch.x, batch.parts))
@@ -156,7 +160,7 @@ def _look(spec: RunSpec, group: Group, labels: list[Labels], world_size: int, pr
     findings.append(randomness)
     parts = " and ".join(batch_norm.world_size_dependent_layers(session.model))
     words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
-    look = Look(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
+    look = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
         findings.append(check_unused(build_training(session).unused))
         findings.append(check_learning_rates(spec.config, session.model, spec.facts.train.length))

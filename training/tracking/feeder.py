@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 def _feed(folder: Path, name: str, rest: list[int]) -> int:
     is_manual = not rest
     last_kept, restarts, *status = [*rest, *(sys.maxsize, _MAX_RESTARTS)[len(rest) :]]
-    feed = Feed(folder, make_tracker(name, read_spec(folder / "spec.json").base), last_kept)
+    feed = TrackerFeed(folder, make_tracker(name, read_spec(folder / "spec.json").base), last_kept)
     attempt = AttemptStatus([_outcome(folder)] if is_manual else status)
     try:
         while not attempt.ended.is_set():
@@ -146,7 +146,7 @@ class AttemptStatus:
         self.ended.set()
 
 
-class Feed:
+class TrackerFeed:
     """What a tracker gets of a record. It is begun with the first event: a run that never started leaves no trace.
 
     Args:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lockstep.launcher.slurm.node_resources import Node, NodeRequirements, explain_queue_wait, parse_nodes
+from lockstep.launcher.slurm.node_resources import (
+    ClusterNode,
+    NodeRequirements,
+    explain_queue_wait,
+    parse_nodes,
+)
 
 SAID = """\
 low|n1|8|24105|gpu:2|drained*|disk x|y
@@ -16,9 +21,9 @@ NODES = parse_nodes(SAID)
 
 def test_sinfo_s_lines_are_nodes() -> None:
     assert [
-        Node("low", "n1", 8, 24105, 2, "drained", "disk x|y"),
-        Node("low", "n2", 8, 24105, 2, "mixed", "none"),
-        Node("high", "n3", 4, 1000, 0, "idle", "none"),
+        ClusterNode("low", "n1", 8, 24105, 2, "drained", "disk x|y"),
+        ClusterNode("low", "n2", 8, 24105, 2, "mixed", "none"),
+        ClusterNode("high", "n3", 4, 1000, 0, "idle", "none"),
     ] == NODES
     assert parse_nodes("") == parse_nodes("a site's greeting\n") == []
 
@@ -50,6 +55,6 @@ def test_who_waits_is_told_for_what() -> None:
     begin, end = "SLURM sees no place for the job at the moment (w): ", "; it may have to wait"
     assert explain_queue_wait(NODES, "w") == f"{begin}n1 is drained (disk x|y){end}"
     assert explain_queue_wait(NODES[1:], "w") == f"{begin}nodes may be reserved{end}"
-    down = [Node("low", f"n{number}", 1, 1, 0, "down", "none") for number in range(5)]
+    down = [ClusterNode("low", f"n{number}", 1, 1, 0, "down", "none") for number in range(5)]
     named = "n0 is down, n1 is down, n2 is down and 2 more"
     assert explain_queue_wait([*down, *down], "w") == f"{begin}{named}{end}"

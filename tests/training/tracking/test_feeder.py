@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
-from lockstep.training.tracking.feeder import Feed
+from lockstep.training.tracking.feeder import TrackerFeed
 from lockstep.training.tracking.rows import Row
 from lockstep.training.tracking.tracker import TrackedRun, Tracker
 from tests.helpers.launch import WATCHDOG
@@ -71,7 +71,7 @@ def log(run: Path, *events: tuple[str, int], **values: Any) -> None:
 
 def calls_of(run: Path, tracker: Recorder, last_kept: int) -> list[tuple[Any, ...]]:
     """What a tracker is called with between ``begin`` and ``end``."""
-    feed = Feed(run, tracker, last_kept)
+    feed = TrackerFeed(run, tracker, last_kept)
     feed.take()
     feed.end(0)
     assert (tracker.calls[0], tracker.calls[-1]) == (BEGIN, ("end", 0))
@@ -83,7 +83,7 @@ BEGIN = ("begin", "w", "1d1d1d1d", ("wandb",))
 
 def test_a_tracker_gets_rows_as_they_are_logged_and_nothing_of_a_run_that_never_started(run: Path) -> None:
     tracker = Recorder()
-    feed = Feed(run, tracker, -1)
+    feed = TrackerFeed(run, tracker, -1)
     assert (feed.take(), feed.end(1), tracker.calls) == (0, None, [])
     log(run, ("start", 0), ("step", 5), ("step", 9), ("epoch", 9))
     assert feed.take() == 4
