@@ -40,7 +40,7 @@ def test_it_goes_on_here_only_while_slurm_has_no_job_of_it(own: Path, launch: La
     done = launch(*longer)
     assert done.status == 0, done.err
     assert "note: a was submitted, has no job in SLURM's queue, and now continues here" in done.err
-    assert "a goes on from step" in done.err
+    assert "a resumes from step" in done.err
 
 
 def test_it_goes_back_to_slurm_as_it_was_sent_and_what_cannot_be_heeded_is_refused(
