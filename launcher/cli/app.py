@@ -15,9 +15,7 @@ import typer.core
 from ...data.common import UsageError
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
-from . import run_commands as cli_runs
-from . import sandbox_commands as cli_slurm
-from . import submit_command as cli_submit
+from . import run_commands, sandbox_commands, submit_command
 from .options import (
     AtOnceOption,
     GraceOption,
@@ -297,9 +295,9 @@ def sweep(
         )
 
 
-app.add_typer(cli_runs.app)
-app.add_typer(cli_submit.app)
-app.add_typer(cli_slurm.app)
+app.add_typer(run_commands.app)
+app.add_typer(submit_command.app)
+app.add_typer(sandbox_commands.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .data_preparation import DataPreparation as DataPreparation
     from .evaluation import evaluate as evaluate
     from .initial_weights import find_initial_weights as find_initial_weights
-    from .run_config import read_run_config as read_run_config
+    from .saved_config import read_run_config as read_run_config
     from .train_request import SubmittedRun as SubmittedRun
     from .train_request import TrainRequest as TrainRequest
     from .worker_workload import WorkerWorkload as WorkerWorkload

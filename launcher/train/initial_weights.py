@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import DamagedError, UsageError, closest_name, file_sha256
-from ...training.checkpoint import newest_intact, verify
+from ...training.checkpoint import MANIFEST_FILE, WEIGHT_FILES, newest_intact, verify
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root
 
-_WEIGHTS = ("model.safetensors", "ema.safetensors")  # of a checkpoint; the later one wins, as in evaluation
 _PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
@@ -34,7 +33,7 @@ def _files(asked: str, base: Path) -> list[Path]:
     path = (base / Path(asked).expanduser()).resolve()
     if (path / "spec.json").is_file():
         return _of_run(path)
-    if (path / "manifest.json").is_file():
+    if (path / MANIFEST_FILE).is_file():
         return _of_checkpoint(path)
     if path.suffix in _PICKLED:
         raise UsageError(
@@ -58,7 +57,7 @@ def _of_run(run: Path) -> list[Path]:
 
 def _of_checkpoint(path: Path) -> list[Path]:
     files = verify(path)
-    found = [path / name for name in _WEIGHTS if name in files]
+    found = [path / name for name in WEIGHT_FILES if name in files]
     if not found:
         raise DamagedError(f"{path} holds no weights", "name another checkpoint")
     return found

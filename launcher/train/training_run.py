@@ -30,7 +30,7 @@ from .resume import (
 from .run_files import build_run_spec, write_run_files
 from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
-from .training import FollowerTrainingWorkload, TrainingWorkload
+from .training_workload import FollowerTrainingWorkload, TrainingWorkload
 from .worker_workload import worker_agent
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lockstep.training.checkpoint.manifest import list_checkpoints, newest_intact, step_of
+from lockstep.training.checkpoint.layout import list_checkpoints, step_of
+from lockstep.training.checkpoint.manifest import newest_intact
 from tests.helpers.launch import Launch, run_folder
 
 NOISY = ["optimizer.lr=2.5", "data.args={n: 101, m: 61}"]  # so that the best epoch is not the last one

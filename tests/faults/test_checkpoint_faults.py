@@ -21,7 +21,8 @@ import torch
 
 from lockstep.data.common.atomic_files import write_json
 from lockstep.data.common.errors import DamagedError, MachineError
-from lockstep.training.checkpoint.manifest import _with_checksum, list_checkpoints
+from lockstep.training.checkpoint.layout import list_checkpoints
+from lockstep.training.checkpoint.manifest import _with_checksum
 from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
 from lockstep.training.rank.error_report import known
 from lockstep.training.rank.fencing_token import take_ownership

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.runs.stop_requests import is_stopping
-from lockstep.training.checkpoint.manifest import list_checkpoints, newest_intact
+from lockstep.training.checkpoint.layout import list_checkpoints
+from lockstep.training.checkpoint.manifest import newest_intact
 from tests.helpers.fault_launch import HANG_TIMEOUT, WORLD, FaultyLaunch, cases, check_outcome, cleaned_up
 from tests.helpers.launch import Launch, outcome_of, run_folder
 from tests.helpers.paths import PROGRAMS

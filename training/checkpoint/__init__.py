@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from . import rank_buffers as rank_buffers
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
-    from .manifest import checkpoint_path as checkpoint_path
-    from .manifest import list_checkpoints as list_checkpoints
+    from .layout import MANIFEST_FILE as MANIFEST_FILE
+    from .layout import WEIGHT_FILES as WEIGHT_FILES
+    from .layout import checkpoint_path as checkpoint_path
+    from .layout import list_checkpoints as list_checkpoints
+    from .layout import step_of as step_of
     from .manifest import newest_intact as newest_intact
     from .manifest import read_manifest as read_manifest
     from .manifest import read_state as read_state
-    from .manifest import step_of as step_of
     from .manifest import verify as verify
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState

@@ -15,16 +15,9 @@ from safetensors import SafetensorError
 
 from ...data.common import LockstepError, MachineError, TrainingError
 from ..tracking import EventLog
-from .manifest import checkpoint_path, list_checkpoints, step_of
+from .layout import checkpoint_path, list_checkpoints, step_of, temporary_path
 from .retention import superseded
-from .storage import (
-    CheckpointContents,
-    Tensors,
-    remove_checkpoint,
-    remove_leftovers,
-    temporary_path,
-    write_checkpoint,
-)
+from .storage import CheckpointContents, Tensors, remove_checkpoint, remove_leftovers, write_checkpoint
 
 _THREAD = "checkpoint"
 _NICENESS = 10  # the steps need the processors more
@@ -141,7 +134,7 @@ class CheckpointWriter:
 
     def _commit(self, step: int, snapshot: CheckpointContents) -> None:
         started = time.monotonic()
-        path = temporary_path(self._folder, step)
+        path = temporary_path(checkpoint_path(self._folder, step))
         self._events.write("checkpoint_started", step=step, bytes=snapshot.nbytes, path=str(path))
         self._events.sync()
         final = write_checkpoint(self._folder, snapshot, self._fence)

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, UsageError, file_sha256
+from .layout import MANIFEST_FILE, REQUIRED_FILES, STATE_FILE, checkpoint_path, list_checkpoints
 
 SCHEMA_VERSION = 2
-MANIFEST = "manifest.json"
-_PREFIX = "step_"
-_STEP = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
 _MAX_NAMED = 8  # damaged checkpoints; of more their number
 _MANIFEST_STATE_KEYS = ("step", "world_size", "config_sha256", "data_fingerprint")
-_REQUIRED_FILES = {"model.safetensors", "optimizer.safetensors", "state.json"}
-
-
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return the path of the checkpoint after ``step`` steps."""
-    return folder / f"{_PREFIX}{step:08d}"
-
-
-def step_of(path: Path) -> int:
-    """Return the steps that were done at a checkpoint, by its name."""
-    return int(path.name.removeprefix(_PREFIX))
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints in ``folder``, newest first, whole or not; other names than theirs are ignored."""
-    found = [path for path in folder.glob(f"{_PREFIX}*") if _STEP.fullmatch(path.name)]
-    return sorted(
-        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
-    )
 
 
 def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
@@ -50,7 +28,7 @@ def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[s
         **{key: state.get(key) for key in _MANIFEST_STATE_KEYS},
         "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
     }
-    (folder / MANIFEST).write_text(_with_checksum(manifest), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(_with_checksum(manifest), encoding="utf-8")
 
 
 def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -71,16 +49,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
         DamagedError: it is not there, or not as it was written.
     """
     try:
-        text = (path / MANIFEST).read_bytes().decode()
+        text = (path / MANIFEST_FILE).read_bytes().decode()
         manifest: dict[str, Any] = json.loads(text)
         version = manifest["schema_version"]
         whole = _with_checksum({key: value for key, value in manifest.items() if key != "sha256"}) == text
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path / MANIFEST, f"cannot be read ({error})") from error
+        raise _damaged(path / MANIFEST_FILE, f"cannot be read ({error})") from error
     if not whole:
-        raise _damaged(path / MANIFEST, "is not what was written: its SHA-256 differs from its own")
+        raise _damaged(path / MANIFEST_FILE, "is not what was written: its SHA-256 differs from its own")
     if version != SCHEMA_VERSION:
-        raise _damaged(path / MANIFEST, f"has version {version}, this Lockstep reads {SCHEMA_VERSION}")
+        raise _damaged(path / MANIFEST_FILE, f"has version {version}, this Lockstep reads {SCHEMA_VERSION}")
     return manifest
 
 
@@ -91,8 +69,8 @@ def verify(path: Path) -> set[str]:
         DamagedError: a file is missing or is not what the manifest says.
     """
     files = read_manifest(path)["files"]
-    if missing := _REQUIRED_FILES - set(files):
-        raise _damaged(path / MANIFEST, f"does not list {', '.join(sorted(missing))}")
+    if missing := REQUIRED_FILES - set(files):
+        raise _damaged(path / MANIFEST_FILE, f"does not list {', '.join(sorted(missing))}")
     for name, entry in files.items():
         file = path / name
         if not file.is_file():
@@ -118,11 +96,11 @@ def read_state(path: Path) -> dict[str, Any]:
         DamagedError: it is no JSON object, although its checksum is right.
     """
     try:
-        state = json.loads((path / "state.json").read_bytes())
+        state = json.loads((path / STATE_FILE).read_bytes())
     except (OSError, ValueError) as error:
-        raise _damaged(path / "state.json", f"cannot be read ({error})") from error
+        raise _damaged(path / STATE_FILE, f"cannot be read ({error})") from error
     if not isinstance(state, dict):
-        raise _damaged(path / "state.json", "is no JSON object")
+        raise _damaged(path / STATE_FILE, "is no JSON object")
     return state
 
 

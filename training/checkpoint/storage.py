@@ -20,12 +20,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...data.common import DamagedError, file_sha256
-from .manifest import checkpoint_path, is_intact, newest_intact, read_state, verify, write_manifest
+from .layout import (
+    OPTIONAL_PARTS,
+    REQUIRED_PARTS,
+    STATE_FILE,
+    checkpoint_path,
+    leftovers,
+    temporary_path,
+    tensor_file,
+)
+from .manifest import is_intact, newest_intact, read_state, verify, write_manifest
 
 Tensors = dict[str, torch.Tensor]
 _OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers
-_REQUIRED = ("model", "optimizer")
-_OPTIONAL = ("rank_buffers", "ema")  # a file only where there is something in it
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,8 @@ class CheckpointContents:
     @property
     def parts(self) -> dict[str, Tensors]:
         """Return file stem to tensors, of the files that are written."""
-        optional = {name: part for name in _OPTIONAL if (part := getattr(self, name))}
-        return {**{name: getattr(self, name) for name in _REQUIRED}, **optional}
+        optional = {name: part for name in OPTIONAL_PARTS if (part := getattr(self, name))}
+        return {**{name: getattr(self, name) for name in REQUIRED_PARTS}, **optional}
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +90,7 @@ def write_checkpoint(
     if there and read_state(final).get("pending") == snapshot.state.get("pending"):
         return final
     _require_free_space(folder, snapshot.nbytes + _OVERHEAD_BYTES)
-    temporary = temporary_path(folder, snapshot.state["step"])
+    temporary = temporary_path(checkpoint_path(folder, snapshot.state["step"]))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _write_files(temporary, snapshot)
@@ -111,20 +118,15 @@ def _exchange(one: Path, other: Path) -> None:
         rename(here, os.fsencode(one), here, os.fsencode(other), exchange)
 
 
-def temporary_path(folder: Path, step: int) -> Path:
-    """Return where this process writes the checkpoint of ``step`` until it is whole."""
-    return folder / f".{checkpoint_path(folder, step).name}.{os.getpid()}.tmp"
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove what attempts that were killed while writing have left; only the run's owner may call it."""
-    for left in folder.glob(".step_*.tmp"):
+    for left in leftovers(folder):
         _remove(left)
 
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint; it is renamed first, so that a half-removed one is not taken for a damaged one."""
-    going = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    going = temporary_path(path)
     with suppress(OSError):
         path.rename(going)
         _remove(going)
@@ -152,12 +154,12 @@ def _write_files(folder: Path, snapshot: CheckpointContents) -> None:
     layout: dict[str, dict[str, str]] = {}
     for stem, tensors in snapshot.parts.items():
         on_host = _unshared_on_host(tensors)
-        save_file(on_host, folder / f"{stem}.safetensors")
-        layout[f"{stem}.safetensors"] = {
+        save_file(on_host, folder / tensor_file(stem))
+        layout[tensor_file(stem)] = {
             name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
             for name, tensor in sorted(on_host.items())
         }
-    (folder / "state.json").write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
+    (folder / STATE_FILE).write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
     write_manifest(folder, snapshot.state, layout)
     for path in [*folder.iterdir(), folder]:
         _sync(path)
@@ -196,11 +198,11 @@ def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
     """Load a checkpoint that ``verify`` has just found to consist of ``files``."""
 
     def part(stem: str) -> Tensors:
-        name = f"{stem}.safetensors"
+        name = tensor_file(stem)
         return _load(path / name) if name in files else {}
 
     return CheckpointContents(
-        **{stem: part(stem) for stem in (*_REQUIRED, *_OPTIONAL)}, state=read_state(path)
+        **{stem: part(stem) for stem in (*REQUIRED_PARTS, *OPTIONAL_PARTS)}, state=read_state(path)
     )
 
 

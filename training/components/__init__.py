@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .metrics import build_metrics as build_metrics
     from .models import build_model as build_model
     from .models import refuse_extra_state as refuse_extra_state
-    from .optimizer import build_optimizer as build_optimizer
-    from .optimizer import trainable as trainable
+    from .parameter_groups import build_optimizer as build_optimizer
+    from .parameter_groups import trainable as trainable
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
 else:

@@ -11,7 +11,7 @@ import torch
 from lockstep.data.common.errors import DamagedError, UsageError
 from lockstep.training.checkpoint import manifest
 from lockstep.training.checkpoint import storage as checkpoint
-from lockstep.training.checkpoint.manifest import list_checkpoints
+from lockstep.training.checkpoint.layout import list_checkpoints
 from lockstep.training.checkpoint.storage import (
     CheckpointContents,
     newest_checkpoint,

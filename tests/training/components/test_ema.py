@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.components.ema import Ema, warmed_up_decay
-from lockstep.training.components.optimizer import trainable
+from lockstep.training.components.parameter_groups import trainable
 from lockstep.training.config.run_config import EmaConfig
 
 

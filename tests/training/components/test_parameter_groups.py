@@ -9,7 +9,7 @@ from torch import nn
 
 from lockstep.data.common.errors import UsageError
 from lockstep.training.components.lr_schedule import LRSchedule, learning_rate
-from lockstep.training.components.optimizer import build_optimizer
+from lockstep.training.components.parameter_groups import build_optimizer
 from lockstep.training.config import optimizers
 from lockstep.training.config.optimizers import Optimizer, OptimizerConfig
 from lockstep.training.config.run_config import ScheduleConfig

@@ -1,0 +1,58 @@
+"""The layout of a checkpoint on disk: its folder's name and its files. No torch here: the launcher reads it as well.
+
+One folder, ``step_00001234``: a safetensors file for each part, ``state.json``, and ``manifest.json`` with the SHA-256
+of every other file, written last. While it is written its name begins with a dot and ends with ``.tmp``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+REQUIRED_PARTS = ("model", "optimizer")
+OPTIONAL_PARTS = ("rank_buffers", "ema")
+"""A file only where there is something in it."""
+STATE_FILE = "state.json"
+MANIFEST_FILE = "manifest.json"
+_PREFIX = "step_"
+_NAME = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
+
+
+def tensor_file(part: str) -> str:
+    """Return the name of the file that holds a part's tensors."""
+    return f"{part}.safetensors"
+
+
+REQUIRED_FILES = frozenset({*map(tensor_file, REQUIRED_PARTS), STATE_FILE})
+WEIGHT_FILES = (tensor_file("model"), tensor_file("ema"))
+"""What evaluation uses; of names in both files, the later file's."""
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint after ``step`` steps."""
+    return folder / f"{_PREFIX}{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """Return the steps that were done at a checkpoint, by its name."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints in ``folder``, newest first, whole or not; other names than theirs are ignored."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name)]
+    return sorted(
+        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
+    )
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the name under which this process writes or removes the checkpoint ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """Yield what processes that were killed while writing or removing a checkpoint have left."""
+    return folder.glob(f".{_PREFIX}*.tmp")
