@@ -201,7 +201,7 @@ def details(status: Status) -> list[str]:
         shown.append(f"logs: {status.folder}/attempt-{numbers[-1]}  (`launch logs {status.folder.name}`)")
     if status.is_resumable:
         anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
-        shown.append(f"continue with `launch resume {status.folder.name}`{anew}")
+        shown.append(f"resume it with `launch resume {status.folder.name}`{anew}")
     return shown
 
 

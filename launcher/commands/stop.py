@@ -100,7 +100,7 @@ def _stop_jobs(folder: Path, wait: float) -> int:
     with explain_slurm_failure(is_asked=runs):
         withdrawn = cancel_pending_jobs(folder, why="launch stop")
     if withdrawn:
-        on = "" if runs else f"; continue with `launch resume {folder.name}`"
+        on = "" if runs else f"; resume it with `launch resume {folder.name}`"
         say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
     if runs and not wait_until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
@@ -135,7 +135,7 @@ def _say_stopped(folder: Path) -> int:
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
-    say([f"{words}; continue with `launch resume {folder.name}`" if status.is_resumable else words])
+    say([f"{words}; resume it with `launch resume {folder.name}`" if status.is_resumable else words])
     return 0
 
 

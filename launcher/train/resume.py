@@ -170,7 +170,7 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
     if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):
         raise UsageError(
             f"{name} is {status}: it ended early, after {step_of(found[0]):,} of {plan.steps:,} steps",
-            f"go on with more patience: `launch resume {name} train.early_stop.patience=N`, or use another --name",
+            f"resume it with more patience: `launch resume {name} train.early_stop.patience=N`, or use another --name",
         )
 
 

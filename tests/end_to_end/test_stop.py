@@ -96,7 +96,7 @@ def test_launch_stop_and_checkpoint_reach_a_running_training(launch: Launch, own
     assert "asked has a checkpoint of step" in asked.err
     told = launch("stop", "asked", cwd=own)
     assert told.status == 0, told.err
-    assert "continue with `launch resume asked`" in told.err
+    assert "resume it with `launch resume asked`" in told.err
     process.communicate(timeout=WATCHDOG)
     assert process.returncode == 75
     assert len(list((run_folder("asked") / "checkpoints").glob("step_*"))) >= 2

@@ -81,7 +81,7 @@ def test_a_run_is_seen_queued_running_and_cancelled(slurm: Cluster, launch: Laun
     assert (found["status"], found["slurm"]["disagreement"]) == ("stopped", None)
     told = launch("status", "held").out
     assert "held: stopped before it began" in told
-    assert "continue with `launch resume held`" in told
+    assert "resume it with `launch resume held`" in told
 
 
 def test_a_job_that_fails_without_an_outcome_and_one_that_contradicts_it(

@@ -107,7 +107,7 @@ def test_stop_and_checkpoint_wait_for_what_they_asked(capsys: pytest.CaptureFixt
         assert ask.stop_run("first", WATCHDOG) == 0
         process.wait(timeout=WATCHDOG)
     assert capsys.readouterr().err == (
-        "first has a checkpoint of step 12\nfirst is stopped, after 12 steps; continue with `launch resume first`\n"
+        "first has a checkpoint of step 12\nfirst is stopped, after 12 steps; resume it with `launch resume first`\n"
     )
 
 

@@ -93,7 +93,7 @@ def test_a_run_whose_job_was_withdrawn_is_stopped_and_can_go_on(by: str, capsys:
     assert "!" not in job_summary(found)
     shown = board.details(found)
     assert shown[0] == "r: stopped before it began"
-    assert shown[-1] == "continue with `launch resume r`"
+    assert shown[-1] == "resume it with `launch resume r`"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_run_that_gave_up_says_so_and_why(answers: list[QueueSnapshot], capsys
     board.show_status("r", watch=False, as_json=False)
     shown = capsys.readouterr().out.splitlines()
     assert f"gave up: {GAVE_UP}" in shown
-    assert shown[-1].startswith("continue with `launch resume r`, which counts its attempts anew")
+    assert shown[-1].startswith("resume it with `launch resume r`, which counts its attempts anew")
     board.show_status("r", watch=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["gave_up"] == GAVE_UP
     board.show_status(None, watch=False, as_json=False)
