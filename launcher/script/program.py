@@ -181,7 +181,7 @@ def _launch(
         outputs=outputs,
     )
     options = request.supervision
-    launch = Launch(attempt, start, world, options, peers, requires_done=ScriptWorkload.requires_done)
+    launch = Launch(attempt, start, world, options, peers)
     return launch, ScriptWorkload(attempt.parent, order, view, options.grace, run_lock)
 
 

@@ -34,7 +34,6 @@ class Launch:
         world: the processes.
         options: of the supervision.
         peers: the other nodes.
-        requires_done: as the workload's.
     """
 
     def __init__(
@@ -44,25 +43,23 @@ class Launch:
         world: World,
         options: SupervisionOptions,
         peers: SingleNode | None = None,
-        *,
-        requires_done: bool = True,
     ) -> None:
         self.attempt = attempt
         self.world = world
-        self._options = options
-        self._peers = peers or SingleNode()
-        self._supervisor = Supervisor(start, self._peers, requires_done=requires_done)
+        self.options = options
+        self.peers = peers or SingleNode()
+        self.supervisor = Supervisor(start, self.peers)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._supervisor.kill_all()
+        self.supervisor.kill_all()
 
     def run(self, workload: Workload) -> LockstepError | None:
         """Let the ranks work, and start them again where they fail and may; None when all are done, else why not."""
-        handler = _Leading(self.attempt, workload, self.world, self._options, self._supervisor, self._peers)
-        end = self._watch(handler, workload, {"max_restarts": self._options.max_restarts})
+        handler = _Leading(self, workload)
+        end = self._watch(handler, workload, {"max_restarts": self.options.max_restarts})
         return workload.failure(handler.attempt, end, self.world)
 
     def follow(self, workload: Workload, go: Mapping[str, Any]) -> AttemptEnd:
@@ -72,19 +69,18 @@ class Launch:
             workload: what they do.
             go: node 0's word to start: where its store is, and how many restarts it may count.
         """
-        if not isinstance(self._peers, FollowerPeers):
+        if not isinstance(self.peers, FollowerPeers):
             raise TypeError("node 0 follows nobody")
-        handler = _Following(self.attempt, workload, self.world, self._options, self._supervisor, self._peers)
+        handler = _Following(self, workload, self.peers)
         return self._watch(handler, workload, {"port": go["port"], "max_restarts": go["max_restarts"]})
 
     def _watch(self, handler: _Leading | _Following, workload: Workload, order: dict[str, Any]) -> AttemptEnd:
         try:
-            self._supervisor.start_ranks(
-                agent_order(self.attempt, self.world) | workload.order(self.attempt) | order
-            )
-            return self._supervisor.watch(handler)
+            order = agent_order(self.attempt, self.world) | workload.order(self.attempt) | order
+            self.supervisor.start_ranks(order, requires_done=workload.requires_done)
+            return self.supervisor.watch(handler)
         finally:
-            self._supervisor.kill_all()
+            self.supervisor.kill_all()
             workload.close()
             remove_unused_dumps(handler.attempt)
 
@@ -92,33 +88,22 @@ class Launch:
 class _Watching:
     """The decisions that are the same on every node while the ranks of an attempt work."""
 
-    def __init__(
-        self,
-        attempt: Path,
-        workload: Workload,
-        world: World,
-        options: SupervisionOptions,
-        supervisor: Supervisor,
-    ) -> None:
-        self.attempt = attempt
-        self._workload = workload
-        self._world = world
-        self._options = options
-        self._supervisor = supervisor
+    def __init__(self, launch: Launch, workload: Workload) -> None:
+        self.attempt = launch.attempt
         self.note = workload.note
+        self._launch = launch
+        self._workload = workload
 
     def _rank_monitor(self) -> RankMonitor:
-        timeout = self._options.hang_timeout
-        return RankMonitor(self.attempt, timeout, self._world.processes, self._workload.progress)
+        timeout = self._launch.options.hang_timeout
+        return RankMonitor(self.attempt, timeout, self._launch.world.processes, self._workload.progress)
 
     def _turn(self, attempt: Path) -> dict[str, Any]:
         """Switch to another attempt; return what the agent is told of it."""
         remove_unused_dumps(self.attempt)
         self.attempt = attempt
-        changes = {"attempt_dir": str(attempt), "environment": {}}
-        return changes | {
-            key: value for key, value in self._workload.order(attempt).items() if key in changes
-        }
+        environment = self._workload.order(attempt).get("environment", {})
+        return {"attempt_dir": str(attempt), "environment": environment}
 
     def is_cause_known(self, end: AttemptEnd) -> bool:
         return is_root_cause_known(self.attempt, end)
@@ -127,17 +112,9 @@ class _Watching:
 class _Leading(_Watching):
     """The decisions of node 0, or of the only node."""
 
-    def __init__(
-        self,
-        attempt: Path,
-        workload: Workload,
-        world: World,
-        options: SupervisionOptions,
-        supervisor: Supervisor,
-        peers: SingleNode,
-    ) -> None:
-        super().__init__(attempt, workload, world, options, supervisor)
-        self._peers = peers
+    def __init__(self, launch: Launch, workload: Workload) -> None:
+        super().__init__(launch, workload)
+        self._peers = launch.peers
         self._restarts = 0
         self._was_asked_to_end = False
         self._hangs = self._watch_for_hangs()
@@ -146,12 +123,12 @@ class _Leading(_Watching):
     @property
     def may_restart(self) -> bool:
         """Whether some are left of ``--max-restarts``."""
-        return self._restarts < self._options.max_restarts
+        return self._restarts < self._launch.options.max_restarts
 
     def _watch_for_hangs(self) -> HangCoordinator:
         return HangCoordinator(
             self._rank_monitor(),
-            self._world.size,
+            self._launch.world.size,
             self._peers,
             training=self._workload.reports_progress,
             warn=self._workload.note,
@@ -164,7 +141,7 @@ class _Leading(_Watching):
             self._peers.share_horizon(horizon)
         if workload.seconds_to_end is not None and not self._was_asked_to_end:
             self._was_asked_to_end = True
-            self._supervisor.terminate_ranks(workload.seconds_to_end)
+            self._launch.supervisor.terminate_ranks(workload.seconds_to_end)
 
     def on_message(self, node: int, message: dict[str, Any]) -> None:
         kind = message["kind"]
@@ -182,7 +159,7 @@ class _Leading(_Watching):
     def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
         """Start the ranks once more in place, where that may help."""
         workload = self._workload
-        failure = workload.failure(self.attempt, end, self._world)
+        failure = workload.failure(self.attempt, end, self._launch.world)
         if failure is None or workload.is_stopping or not workload.may_pass(failure):
             return None
         attempt = next_attempt_folder(self.attempt.parent, "attempt")
@@ -195,7 +172,7 @@ class _Leading(_Watching):
         attempt.mkdir(mode=0o700)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
-        say([f"{cause}: restart {self._restarts} of {self._options.max_restarts}{where}"])
+        say([f"{cause}: restart {self._restarts} of {self._launch.options.max_restarts}{where}"])
         order = self._turn(attempt)
         self._hangs = self._watch_for_hangs()
         return order
@@ -206,16 +183,8 @@ class _Following(_Watching):
 
     may_restart = False
 
-    def __init__(
-        self,
-        attempt: Path,
-        workload: Workload,
-        world: World,
-        options: SupervisionOptions,
-        supervisor: Supervisor,
-        peers: FollowerPeers,
-    ) -> None:
-        super().__init__(attempt, workload, world, options, supervisor)
+    def __init__(self, launch: Launch, workload: Workload, peers: FollowerPeers) -> None:
+        super().__init__(launch, workload)
         self._peers = peers
         self._hangs = FollowerRankMonitor(self._rank_monitor(), peers)
         self.tick = workload.tick
@@ -232,7 +201,7 @@ class _Following(_Watching):
             self._workload.begin_attempt(attempt)
             order = self._turn(attempt)
             self._hangs = FollowerRankMonitor(self._rank_monitor(), self._peers)
-            self._supervisor.restart(order)
+            self._launch.supervisor.restart(order)
 
     def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> None:
         self._hangs.tick(pids, ended)

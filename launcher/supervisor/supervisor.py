@@ -73,14 +73,13 @@ class Supervisor:
 
     Args:
         start: of the agent.
-        requires_done: a rank that ends with status 0 and without "done" is lost.
         peers: the other nodes of the launch.
     """
 
-    def __init__(self, start: AgentStart, peers: SingleNode, *, requires_done: bool) -> None:
+    def __init__(self, start: AgentStart, peers: SingleNode) -> None:
         process_tree.become_subreaper()
         process_tree.exclude_from_run(child.pid for child in descendants(os.getpid()))
-        self._requires_done = requires_done
+        self._requires_done = True
         self._peers = peers
         self._attempt = start.log.parent
         self._outputs = start.outputs
@@ -100,7 +99,7 @@ class Supervisor:
         self._last_check = 0.0
         self._engine = -1
         self._count = -1
-        self._record = AttemptRecord(-1, requires_done=requires_done)
+        self._record = AttemptRecord(self._count, requires_done=self._requires_done)
         self._signal: int | None = None
         self._deadline: float | None = None
         self._all_done_since: float | None = None
@@ -143,8 +142,14 @@ class Supervisor:
         os.close(code)
         return agent
 
-    def start_ranks(self, order: dict[str, Any]) -> None:
-        """Let the agent start the ranks."""
+    def start_ranks(self, order: dict[str, Any], *, requires_done: bool) -> None:
+        """Let the agent start the ranks.
+
+        Args:
+            order: what it is told.
+            requires_done: a rank that ends with status 0 and without "done" is lost.
+        """
+        self._requires_done = requires_done
         self._count = self._peers.total_ranks(int(order["processes"]))
         self._begin(order)
         if self._peers.is_leader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ _LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_
 """The settings, this machine or the data are wrong, and will be at the next start."""
 
 
-class Workload:
+class Workload(ABC):
     """What the ranks of a launch do: how they start, what they are told, and what counts as their end.
 
     The defaults are those of ranks that nobody asks anything while they work.
@@ -45,9 +46,9 @@ class Workload:
         """Whether the ranks were asked to end: then they are not started again."""
         return False
 
+    @abstractmethod
     def order(self, attempt: Path) -> dict[str, Any]:
         """Return what the agent is told of an attempt, beside what every attempt is told."""
-        raise NotImplementedError
 
     def tick(self) -> None:
         """Do what is to be done many times a second while the ranks work."""

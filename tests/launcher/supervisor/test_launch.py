@@ -116,7 +116,6 @@ def launched(tmp_path: Path, max_restarts: int = 0, peers: FollowerPeers | None 
         WORLD,
         SupervisionOptions(0, max_restarts),
         peers,
-        requires_done=Recorder.requires_done,
     )
 
 
