@@ -7,6 +7,7 @@ from .lazy import lazy_exports
 if TYPE_CHECKING:
     from .atomic_files import atomic_replacement as atomic_replacement
     from .atomic_files import file_named_in_errors as file_named_in_errors
+    from .atomic_files import sync as sync
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
     from .disk_space import DISK_FULL_ERRNOS as DISK_FULL_ERRNOS

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256
+from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256, sync
 from ..config import SplitInfo
 
 Array = NDArray[Any]
@@ -148,7 +148,7 @@ def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
         os.fsync(file.fileno())
-    _fsync_folder(folder)
+    sync(folder)
 
 
 def _replace(folder: Path, final: Path) -> None:
@@ -156,7 +156,7 @@ def _replace(folder: Path, final: Path) -> None:
     if final.exists():
         final.rename(damaged)
     folder.rename(final)
-    _fsync_folder(final.parent)
+    sync(final.parent)
     shutil.rmtree(damaged, ignore_errors=True)
 
 
@@ -182,14 +182,6 @@ def _is_unchanged(path: Path, known: dict[str, Any]) -> bool:
 def _size_and_mtime(path: Path) -> dict[str, Any]:
     status = path.stat()
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

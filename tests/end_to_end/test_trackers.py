@@ -12,17 +12,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers.launch import LAUNCH, Launch, run_command, run_folder
+from tests.helpers.user_project import KILLED_LOSS
 
-KILLED = """
-import os, signal
-calls = 0
-def killed(output, target):
-    global calls
-    calls += 1
-    if calls == int(os.environ.get("KILL_AT", "0")):
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    return nn.functional.cross_entropy(output, target, reduction="none")
-"""
 SINK = """
 import json, sys
 from pathlib import Path
@@ -103,7 +94,7 @@ def _assert_in_tensorboard(run: Path) -> None:
 def test_a_run_that_was_killed_and_resumed_is_once_in_tensorboard_and_in_a_users_own_tracker(
     launch: Launch, own: Path
 ) -> None:
-    (own / "own.py").write_text((own / "own.py").read_text() + KILLED)
+    (own / "own.py").write_text((own / "own.py").read_text() + KILLED_LOSS)
     (own / "sink.py").write_text(SINK)
     (own / "own.yaml").write_text(
         (own / "own.yaml").read_text() + "tracking: [tensorboard, './sink.py:Sink']\n"

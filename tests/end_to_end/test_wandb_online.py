@@ -21,18 +21,9 @@ from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.tracking.event_log import read_events, rewind
 from lockstep.training.tracking.rows import last_row_number
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_command, run_folder
+from tests.helpers.user_project import KILLED_LOSS
 from tests.helpers.wandb_server import Bucket, WandbServer
 
-KILLED = """
-import os, signal
-calls = 0
-def killed(output, target):
-    global calls
-    calls += 1
-    if calls == int(os.environ.get("KILL_AT", "0")):
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    return nn.functional.cross_entropy(output, target, reduction="none")
-"""
 OWN_KEYS = ("_step", "_runtime", "_timestamp")  # what W&B adds to a row
 
 
@@ -80,7 +71,7 @@ def assert_increasing(bucket: Bucket) -> None:
 def test_killed_after_a_checkpoint_and_resumed_it_is_one_run_with_every_row_once(
     launch: Launch, own: Path, server: WandbServer
 ) -> None:
-    (own / "own.py").write_text((own / "own.py").read_text() + KILLED)
+    (own / "own.py").write_text((own / "own.py").read_text() + KILLED_LOSS)
     settings = ("loss.use=./own.py:killed", "checkpoint.every_steps=10", "log.every_steps=4")
     killed = {**server.environment, "KILL_AT": "53"}
     assert launch("train", "own.yaml", *settings, "--name", "w", cwd=own, env=killed).status == 4

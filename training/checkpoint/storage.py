@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...data.common import DamagedError, file_sha256
+from ...data.common import DamagedError, file_sha256, sync
 from .layout import (
     OPTIONAL_PARTS,
     REQUIRED_PARTS,
@@ -106,7 +106,7 @@ def write_checkpoint(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(folder)
+    sync(folder)
     return final
 
 
@@ -162,7 +162,7 @@ def _write_files(folder: Path, snapshot: CheckpointContents) -> None:
     (folder / STATE_FILE).write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
     write_manifest(folder, snapshot.state, layout)
     for path in [*folder.iterdir(), folder]:
-        _sync(path)
+        sync(path)
 
 
 def _unshared_on_host(tensors: Tensors) -> Tensors:
@@ -175,14 +175,6 @@ def _unshared_on_host(tensors: Tensors) -> Tensors:
         separate[name] = here.clone() if shared else here
         seen.add(separate[name].untyped_storage().data_ptr())
     return separate
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checkpoint(path: Path) -> CheckpointContents:

@@ -89,7 +89,7 @@ def test_a_step_that_is_there_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "failing"), [(checkpoint, "save_file"), (checkpoint, "_sync"), (manifest, "file_sha256")]
+    ("module", "failing"), [(checkpoint, "save_file"), (checkpoint, "sync"), (manifest, "file_sha256")]
 )
 def test_a_checkpoint_that_fails_half_way_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, failing: str
