@@ -30,7 +30,7 @@ from lockstep.training.session.step_seeding import StepSeeder
 KILL_POINTS: dict[str, tuple[Any, str]] = {
     "step": (StepSeeder, "reseed"),
     "evaluation": (evaluate, "_row"),
-    "checkpoint": (checkpoint, "_sync"),
+    "checkpoint": (checkpoint, "sync"),
     "pruning": (checkpoint, "remove_checkpoint"),
 }
 """What is counted; the call that is one too many is never made."""
