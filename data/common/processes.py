@@ -21,7 +21,7 @@ _STATE, _PARENT, _USER_TICKS, _SYSTEM_TICKS, _STARTED, _ARG_START, _ARG_END = 0,
 
 @dataclass(frozen=True)
 class ProcStat:
-    """What the kernel says of a process."""
+    """The account of the kernel of one process."""
 
     state: str
     """One letter: ``R``, ``S``, ``D``, ``T`` (stopped), ``t`` (traced), ``Z`` (a zombie), ``X`` (dead) …"""

@@ -113,14 +113,14 @@ class EpochOrder:
 
 
 def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
-    """The positions [a, b) of [start, stop) that belong to ``rank``: disjoint, complete, equal to within one."""
+    """Return the positions [a, b) of [start, stop) that belong to ``rank``: disjoint, complete, equal to within one."""
     size = stop - start
     return start + size * rank // world_size, start + size * (rank + 1) // world_size
 
 
 @dataclass(frozen=True)
 class EpochBatches:
-    """How one epoch of ``n`` samples is cut into global batches of ``batch_size``, the last one short.
+    """The cut of one epoch of ``n`` samples into global batches of ``batch_size``, the last one short.
 
     Step s owns positions [s*G, min((s+1)*G, n)), whatever the number of processes.
     """

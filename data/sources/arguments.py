@@ -50,7 +50,7 @@ def text(default: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class ImageArguments:
-    """What every source of images takes: ``mean`` and ``std``, one number, or one for each channel."""
+    """The arguments that every source of images takes: ``mean`` and ``std``, one number, or one for each channel."""
 
     mean: float | Sequence[float] | None = argument(lambda _, value: value)
     std: float | Sequence[float] | None = argument(lambda _, value: value)

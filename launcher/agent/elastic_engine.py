@@ -170,10 +170,10 @@ class ForkingElasticAgent(SimpleElasticAgent):
             self._again = json.loads(line)["attempt_dir"]
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
-        """The supervisor ends them."""
+        """Do nothing: the supervisor ends the ranks."""
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        """The supervisor ends them."""
+        """Do nothing: the supervisor ends the ranks."""
 
 
 def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> int:

@@ -195,7 +195,7 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
 
 
 def _goes_on(folder: Path) -> bool:
-    """Whether a launcher has the run, or SLURM has a job that will continue it."""
+    """Tell whether a launcher has the run, or SLURM has a job that will continue it."""
     if is_held(folder / LOCK):
         return True
     return is_submitted(folder) and not merge_job_status(read_status(folder), query_jobs([folder])).is_over

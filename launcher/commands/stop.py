@@ -108,7 +108,7 @@ def _stop_jobs(folder: Path, wait: float) -> int:
 
 
 def _runs(folder: Path) -> bool:
-    """Whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
+    """Tell whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
     return _look(folder).status == "running"
 
 

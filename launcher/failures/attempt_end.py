@@ -13,7 +13,7 @@ from ...data.common import HangError
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """How the ranks of an attempt have ended so far; the supervisor alone makes one."""
+    """The ends of an attempt's ranks so far; the supervisor alone makes one."""
 
     done: frozenset[int] = frozenset()
     """Ranks that reported to be done or, where no report is required, ended with status 0."""

@@ -47,7 +47,7 @@ class InterruptedRunError(LockstepError):
 
 @dataclass(frozen=True)
 class RankFailure:
-    """How one rank ended before its work was done."""
+    """The end of one rank before its work was done."""
 
     rank: int
     time_ns: int

@@ -22,7 +22,7 @@ _DEBUGGERS = ("/pdb.py", "/bdb.py", "/cmd.py", "/code.py", "/IPython/", "/ipdb/"
 
 @dataclass(frozen=True)
 class RankEvidence:
-    """What is known of one rank."""
+    """The evidence that is known of one rank."""
 
     rank: int
     pid: int | None = None

@@ -28,7 +28,7 @@ _AWAKE_CAP = 0.25
 
 @dataclass
 class _RankHistory:
-    """What is remembered of a rank from one look to the next; times are the monitor's own."""
+    """The memory of a rank from one look to the next; times are the monitor's own."""
 
     process: Process
     use: proc_stats.ResourceUse

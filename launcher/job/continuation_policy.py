@@ -39,7 +39,7 @@ SHORT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How one attempt ended."""
+    """The end of one attempt."""
 
     cause: EndCause
     exit_code: int
@@ -49,7 +49,7 @@ class JobEnd:
 
 @dataclass(frozen=True)
 class ContinuationDecision:
-    """What happens next, and why, in plain words."""
+    """The decision about what happens next, and why, in plain words."""
 
     action: Action
     reason: str

@@ -24,7 +24,7 @@ _SIGNALLED = {128 + number for number in (signal.SIGTERM, signal.SIGUSR1, signal
 
 @dataclass(frozen=True)
 class AttemptStart:
-    """What was when an attempt began."""
+    """The state of a run when an attempt began."""
 
     restart: int
     """Which start of its job it is."""

@@ -56,7 +56,7 @@ class StepPace:
 
 
 def stop_margin(step: float, checkpoint: float, kill_wait: float, whole: float) -> float:
-    """Seconds before the end at which to stop.
+    """Return how many seconds before the end to stop.
 
     Args:
         step: seconds of a slow one.
@@ -143,7 +143,7 @@ class TimeLimitWatch:
             self._over.wait(_LOOK_SECONDS)
 
     def _ask(self) -> None:
-        """What SLURM says now; nothing new where it does not answer."""
+        """Ask SLURM for the end of the job; nothing is new where it does not answer."""
         with suppress(SlurmError):
             self._kill_wait = self._kill_wait or _first_number(slurm_client.config().get("KillWait", ""))
             self._end = slurm_client.end_time(self._job)
@@ -155,6 +155,6 @@ class TimeLimitWatch:
 
 
 def _first_number(text: str) -> float:
-    """Of ``30 sec``; 0 where there is none."""
+    """Return the first number of ``30 sec``; 0 where there is none."""
     found = re.match(r"[0-9]+", text)
     return float(found[0]) if found else 0.0

@@ -13,7 +13,7 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class CpuLimits:
-    """How many threads can run at the same time, and why."""
+    """The number of threads that can run at the same time, and why."""
 
     count: int
     cpus: tuple[int, ...]
@@ -85,7 +85,7 @@ def _cgroup_mount(line: str) -> tuple[str, str, str] | None:
 
 
 def _upwards(mount: Path, origin: str, path: str) -> Iterator[Path]:
-    """The cgroup's folder and those above it; a container may show its own cgroup as the root of the mount."""
+    """Yield the cgroup's folder and those above it; a container may show its own cgroup as the root of the mount."""
     inside = PurePosixPath(path)
     with suppress(ValueError):
         inside = inside.relative_to(origin)

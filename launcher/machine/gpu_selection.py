@@ -24,7 +24,7 @@ class GpuCandidates:
 
 
 def select_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> GpuCandidates:
-    """Which GPUs a request means; none for the processor.
+    """Return the GPUs that a request means; none for the processor.
 
     Raises:
         UsageError: the request makes no sense.
@@ -48,7 +48,7 @@ def select_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> GpuCandi
 
 
 def _is_number(text: str) -> bool:
-    """Whether ``int`` takes it: a superscript is a digit, too."""
+    """Tell whether ``int`` takes it: a superscript is a digit, too."""
     return text.isascii() and text.isdigit()
 
 
@@ -102,7 +102,7 @@ def _listed_gpus(machine: Machine, asked: str) -> GpuCandidates:
 
 
 def _visible(machine: Machine, name: str, asked: str) -> str:
-    """The visible GPU of this position, name or UUID, or of the UUID that begins like this."""
+    """Find the visible GPU of this position, name or UUID, or of the UUID that begins like this."""
     if _is_number(name):
         if int(name) >= len(machine.gpus):
             raise _too_few(machine, asked)
@@ -125,7 +125,7 @@ def _fits(machine: Machine, gpu: str, name: str) -> bool:
 
 
 def describe_gpu_users(device: Device | None) -> str:
-    """Who uses a GPU, in words; empty where nobody does. What the driver does not tell counts as used."""
+    """Say who uses a GPU; empty where nobody does. What the driver does not tell counts as used."""
     if device is None or device.pids is None:
         return "the driver does not say who uses it"
     if device.pids:

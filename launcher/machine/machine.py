@@ -30,12 +30,12 @@ class Machine:
     """NUMA node to the CPUs in it that this process may use."""
 
     def device(self, gpu: str) -> Device | None:
-        """What the driver says about one of ``gpus``."""
+        """Return what the driver says about one of ``gpus``."""
         position = self.gpus.index(gpu)
         return self.devices[position] if position < len(self.devices) else None
 
     def node(self, gpu: str) -> int | None:
-        """The NUMA node that one of ``gpus`` is attached to."""
+        """Return the NUMA node that one of ``gpus`` is attached to."""
         position = self.gpus.index(gpu)
         return self.gpu_nodes[position] if position < len(self.gpu_nodes) else None
 
@@ -56,7 +56,7 @@ def read_machine() -> Machine:
 
 
 def visible_gpus(devices: Sequence[Device], listed: str | None) -> list[tuple[str, Device | None]]:
-    """The GPUs that CUDA programs started from here would see, by name.
+    """Return the GPUs that CUDA programs started from here would see, by name.
 
     Args:
         devices: all that the driver knows.
@@ -74,12 +74,12 @@ def visible_gpus(devices: Sequence[Device], listed: str | None) -> list[tuple[st
 
 
 def _unlisted(device: Device) -> list[tuple[str, Device]]:
-    """A GPU under its number; one that MIG has cut up as its slices, which have no number."""
+    """List a GPU under its number; one that MIG has cut up as its slices, which have no number."""
     return [(part.uuid, part) for part in device.slices] or [(str(device.index), device)]
 
 
 def _named(devices: Sequence[Device], name: str) -> Device | None:
-    """The device of a number, a UUID or the beginning of one that fits a single device."""
+    """Find the device of a number, a UUID or the beginning of one that fits a single device."""
     if name.isascii() and name.isdigit():
         device = devices[int(name)] if int(name) < len(devices) else None
         return device.slices[0] if device and device.slices else device  # as CUDA takes it

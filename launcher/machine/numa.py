@@ -30,7 +30,7 @@ def read_nodes(cpus: Sequence[int], system: Path = _SYSTEM) -> dict[int, tuple[i
 
 
 def _core(cpu: int, system: Path) -> int:
-    """The first of the threads that share a core: ranks then do not get one thread each of the same core."""
+    """Return the first of the threads that share a core: ranks then do not get one thread each of the same core."""
     topology = system / f"devices/system/cpu/cpu{cpu}/topology"
     with suppress(OSError, ValueError, IndexError):
         return parse_cpus((topology / "thread_siblings_list").read_text())[0]
@@ -38,7 +38,7 @@ def _core(cpu: int, system: Path) -> int:
 
 
 def node_of_device(pci: str, system: Path = _SYSTEM) -> int | None:
-    """The NUMA node of a PCI device such as ``0000:3b:00.0``; None where the machine does not say."""
+    """Return the NUMA node of a PCI device such as ``0000:3b:00.0``; None where the machine does not say."""
     with suppress(OSError, ValueError):
         node = int((system / "bus/pci/devices" / pci / "numa_node").read_text())
         return node if node >= 0 else None
@@ -48,7 +48,7 @@ def node_of_device(pci: str, system: Path = _SYSTEM) -> int | None:
 def share_cpus(
     nodes: Mapping[int, tuple[int, ...]], wanted: Sequence[int | None], threads: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The CPUs of each rank: its node's, divided among the node's ranks; nothing where nothing is to be bound.
+    """Return the CPUs of each rank: its node's, divided among the node's ranks; nothing where nothing is to be bound.
 
     A rank whose part would be smaller than its threads keeps to the whole node; where even that is smaller, no
     rank is bound: threads that wait for each other cost more than memory that is far away.
@@ -71,14 +71,14 @@ def share_cpus(
 
 
 def spread_ranks(nodes: Mapping[int, tuple[int, ...]], processes: int) -> list[int | None]:
-    """A node for each of the ranks without a GPU: blocks of neighbours where they divide evenly, else none."""
+    """Return a node for each of the ranks without a GPU: blocks of neighbours where they divide evenly, else none."""
     if not nodes or processes % len(nodes):
         return [None] * processes
     return [node for node in nodes for _ in range(processes // len(nodes))]
 
 
 def to_variable(sets: Sequence[Sequence[int]]) -> str:
-    """The value of ``LOCKSTEP_CPUS``."""
+    """Return the value of ``LOCKSTEP_CPUS``."""
     return ";".join(format_cpus(cpus) for cpus in sets)
 
 

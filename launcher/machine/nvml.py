@@ -69,7 +69,7 @@ class _Pci(ctypes.Structure):
 
 
 def read_devices() -> tuple[Device, ...]:
-    """Every GPU that the driver knows, in its order; none without a driver."""
+    """List every GPU that the driver knows, in its order; none without a driver."""
     with _driver() as nvml:
         if nvml is None:
             return ()
@@ -96,7 +96,7 @@ def _driver() -> Iterator[ctypes.CDLL | None]:
 
 
 def _ok(nvml: ctypes.CDLL, name: str, *arguments: Any) -> bool:
-    """Whether the driver has this function, and it succeeded."""
+    """Tell whether the driver has this function, and it succeeded."""
     function = getattr(nvml, name, None)
     return function is not None and function(*arguments) == 0
 

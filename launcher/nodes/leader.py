@@ -22,7 +22,7 @@ def launch_signature(kind: str, world: World) -> dict[str, Any]:
 
 
 class LeaderSession:
-    """What node 0 and the others tell each other before the ranks start and after they have ended.
+    """The messages of node 0 and the others before the ranks start and after they have ended.
 
     Args:
         world: of this node; of all nodes once they have met.

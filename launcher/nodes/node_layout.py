@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeLayout:
-    """What the nodes have agreed on."""
+    """The layout that the nodes have agreed on."""
 
     run: str
     processes: tuple[int, ...]

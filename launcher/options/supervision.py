@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SupervisionOptions:
-    """What ``launch train`` and ``launch run`` let users choose about the supervision of their ranks."""
+    """The choices that ``launch train`` and ``launch run`` leave to users about the supervision of their ranks."""
 
     hang_timeout: float = 600.0
     """Seconds without any progress of any rank after which a hang is called; 0 never calls one."""

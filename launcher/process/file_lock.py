@@ -26,7 +26,7 @@ def try_lock(descriptor: int, wait: float = 0.0) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock; looking does not disturb one that takes it meanwhile."""
+    """Tell whether a process holds the lock; looking does not disturb one that takes it meanwhile."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

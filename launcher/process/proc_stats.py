@@ -32,7 +32,7 @@ _PAUSE = {"x86_64": "34"}
 
 @dataclass(frozen=True)
 class Turns:
-    """What the scheduler has given one thread so far."""
+    """The turns that the scheduler has given one thread so far."""
 
     ran: int = 0
     """In nanoseconds."""
@@ -44,7 +44,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class ResourceUse:
-    """What a rank and all below it have used so far."""
+    """The resources that a rank and all below it have used so far."""
 
     at: float
     """In seconds of ``time.monotonic``."""
@@ -79,7 +79,7 @@ def resource_use(root: int) -> ResourceUse:
 
 
 def is_active(before: ResourceUse, now: ResourceUse) -> bool:
-    """Whether a rank did real work between two measurements: computed, waited for a processor, or moved data."""
+    """Tell whether a rank did real work between two measurements: computed, waited for a processor, or moved data."""
     span = max(now.at - before.at, 1e-3)
     switches = now.switches - before.switches
     return (
@@ -146,24 +146,24 @@ def _switches(pid: int) -> int:
 
 
 def has_signal_handler(process: Process, number: int) -> bool:
-    """Whether a process has a handler for this signal, which would kill it otherwise."""
+    """Tell whether a process has a handler for this signal, which would kill it otherwise."""
     caught = _rows(process.pid, "status").get("SigCgt", "0")
     return process_state(process) != _GONE and bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def waits_for_signal(pid: int) -> bool:
-    """Whether the main thread of a process waits for any signal."""
+    """Tell whether the main thread of a process waits for any signal."""
     return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
 
 
 def can_handle(process: Process, number: int) -> bool:
-    """Whether a signal reaches a handler of the process: it runs, has one, and does not wait for just any signal."""
+    """Tell whether a signal reaches a handler: the process runs, has one, and does not wait for any signal."""
     awake = process_state(process) not in (_GONE, STOPPED, TRACED)
     return awake and has_signal_handler(process, number) and not waits_for_signal(process.pid)
 
 
 def has_open(pid: int, path: str) -> bool:
-    """Whether a descriptor of the process leads to ``path``, or to a file below it if it ends with a star."""
+    """Tell whether a descriptor of the process leads to ``path``, or to a file below it if it ends with a star."""
     with suppress(OSError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):

@@ -27,12 +27,12 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 
 
 def stack_file(attempt: Path, rank: int) -> Path:
-    """Where a rank's stacks are written."""
+    """Return the file that a rank's stacks are written to."""
     return attempt / f"stack-{rank}.txt"
 
 
 def install_stack_handler(attempt: Path, rank: int) -> None:
-    """In a rank: write the stacks of all threads whenever somebody asks for them."""
+    """Have this rank write the stacks of all its threads whenever it is asked for them."""
     with suppress(OSError):  # a disk that is full must not keep a rank from starting
         low = os.open(stack_file(attempt, rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
@@ -76,7 +76,7 @@ class StackDump:
             return 0
 
     def is_ready(self) -> bool:
-        """Whether the answer is there, or will not come."""
+        """Tell whether the answer is there, or will not come."""
         if not self._asked:
             return True
         now, size = time.monotonic(), self._length()
@@ -94,7 +94,7 @@ class StackDump:
 
 
 def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
-    """The threads of one dump of faulthandler's."""
+    """Parse one dump of faulthandler's into its threads."""
     threads: list[list[StackFrame]] = []
     for line in lines:
         if _THREAD.match(line):

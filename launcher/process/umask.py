@@ -9,10 +9,10 @@ _theirs: list[int] = []
 
 
 def set_private_umask() -> None:
-    """From now on this process makes files for its user alone."""
+    """Make this process create files for its user alone from now on."""
     _theirs[:] = [os.umask(_PRIVATE)]
 
 
 def user_umask() -> int:
-    """The mask that this process was started with."""
+    """Return the mask that this process was started with."""
     return _theirs[0] if _theirs else _PRIVATE

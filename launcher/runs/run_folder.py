@@ -67,7 +67,7 @@ def _named(root: Path, name: str) -> Path:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether its launcher was killed before anything was started: there is no spec, and nobody holds the lock."""
+    """Tell whether its launcher was killed before anything was started: there is no spec, and nobody holds the lock."""
     if any((folder / name).exists() for name in (*_MARKS, SWEEP)) or not (folder / LOCK).exists():
         return False
     return not is_held(folder / LOCK)
@@ -113,12 +113,12 @@ def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
 
 
 def is_run(folder: Path, marks: tuple[str, ...] = ANY_RUN) -> bool:
-    """Whether a folder has one of the files that make it a run."""
+    """Tell whether a folder has one of the files that make it a run."""
     return any((folder / mark).is_file() for mark in marks)
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder is that of a sweep."""
+    """Tell whether a folder is that of a sweep."""
     return (folder / SWEEP).is_file()
 
 

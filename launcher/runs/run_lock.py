@@ -116,7 +116,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _was_given_up(owner: LockOwner, mine: JobStart | None) -> bool:
-    """Whether SLURM says that the holder's time is over: its job was started again, or has ended."""
+    """Tell whether SLURM says that the holder's time is over: its job was started again, or has ended."""
     theirs = parse_start(owner.start_of_job)
     if mine is None or theirs is None:
         return False
@@ -137,7 +137,7 @@ def _replace(path: Path) -> int:
 
 
 def _lies_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at its path; opened anew, since NFS caches names for a while."""
+    """Tell whether an open file is still the one at its path; opened anew, since NFS caches names for a while."""
     mine = os.fstat(descriptor)
     try:
         other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -139,7 +139,7 @@ def _held_status(folder: Path) -> str:
 
 @dataclass
 class _Newest:
-    """What the end of the record says."""
+    """The newest of each thing that the end of the record says."""
 
     epoch: int = 0
     step: int = 0

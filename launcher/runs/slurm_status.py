@@ -70,7 +70,7 @@ class QueueSnapshot:
 
 
 def is_submitted(folder: Path) -> bool:
-    """Whether a run was submitted."""
+    """Tell whether a run was submitted."""
     return (folder / JOB).is_file()
 
 
@@ -201,7 +201,7 @@ def _current(queued: list[QueuedJob]) -> QueuedJob | None:
 
 
 def _was_withdrawn(found: Status, current: QueuedJob | None, ids: list[str]) -> bool:
-    """Whether the newest job of a run without an outcome was cancelled before it could begin."""
+    """Tell whether the newest job of a run without an outcome was cancelled before it could begin."""
     if not found.is_over or found.outcome or not ids:
         return False
     if current is not None and current.state in (*_WAITING, *_ACTIVE):
@@ -300,5 +300,5 @@ def live_jobs(folder: Path, answer: QueueSnapshot) -> list[QueuedJob]:
 
 
 def is_waiting(job: QueuedJob) -> bool:
-    """Whether it has not begun."""
+    """Tell whether it has not begun."""
     return job.state in _WAITING

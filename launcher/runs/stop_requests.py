@@ -62,7 +62,7 @@ def take_request(folder: Path) -> StopRequest | None:
 
 
 def is_request_pending(folder: Path) -> bool:
-    """Whether a request has not been taken yet."""
+    """Tell whether a request has not been taken yet."""
     return (folder / _ASKED).exists()
 
 
@@ -72,7 +72,7 @@ def record_stop_reason(folder: Path, by: str) -> None:
 
 
 def is_stopping(folder: Path) -> bool:
-    """Whether the run was asked to stop since its launcher took the lock."""
+    """Tell whether the run was asked to stop since its launcher took the lock."""
     requests = (_read(folder / name) for name in (_ASKED, _TAKEN))
     return any(request is not None and request.what == "stop" for request in requests)
 

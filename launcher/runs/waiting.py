@@ -24,7 +24,7 @@ def wait_until(reached: Callable[[], bool], wait: float, every: float = 0.05) ->
 
 
 def has_stopped(folder: Path) -> bool:
-    """Whether a run that was asked to stop has done so.
+    """Tell whether a run that was asked to stop has done so.
 
     A launcher that took the lock meanwhile has dropped what was asked before, and is asked again.
     """

@@ -39,7 +39,7 @@ from .script_workload import ScriptWorkload, StoppedScriptError
 
 @dataclass(frozen=True)
 class ScriptRequest:
-    """What ``launch run`` was asked to run.
+    """The request of ``launch run``.
 
     Args:
         argv: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.

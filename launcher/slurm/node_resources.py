@@ -32,7 +32,7 @@ class ClusterNode:
 
 @dataclass(frozen=True)
 class NodeRequirements:
-    """What a job asks of a partition; all but ``nodes`` on each node."""
+    """The resources that a job asks of a partition; all but ``nodes`` on each node."""
 
     partitions: Sequence[Mapping[str, str]] = field(default=())
     """Those that will do, in scontrol's words."""

@@ -64,7 +64,7 @@ class QueuedJob:
 
 
 class JobAccounting(NamedTuple):
-    """What SLURM keeps of a job after it has left the queue."""
+    """The record that SLURM keeps of a job after it has left the queue."""
 
     state: str
     workdir: str

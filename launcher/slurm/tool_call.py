@@ -53,7 +53,7 @@ def _hint(said: str) -> str:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool said before it ended."""
+    """The output of a tool, and how it ended."""
 
     command: tuple[str, ...]
     status: int

@@ -21,7 +21,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """What applies to every job on one cluster."""
+    """The settings that apply to every job on one cluster."""
 
     name: str = ""
     values: dict[str, Any] = field(default_factory=dict)

@@ -35,7 +35,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """What a submission has to know about the cluster."""
+    """The facts about a cluster that a submission has to know."""
 
     name: str
     partitions: Mapping[str, Mapping[str, str]]
@@ -76,7 +76,7 @@ def cpus_and_gpus(partition: str) -> tuple[int, int]:
 
 @dataclass
 class NewFolders:
-    """What was laid out for a job that is yet to be sent."""
+    """The folders that were made for a job which is yet to be sent."""
 
     folders: list[Path] = field(default_factory=list)
     is_kept: bool = False
@@ -95,7 +95,7 @@ def discard_unless_sent() -> Iterator[NewFolders]:
 
 @dataclass(frozen=True)
 class SubmissionForecast:
-    """What SLURM says of a job that is not sent yet."""
+    """The answer of SLURM about a job that is not sent yet."""
 
     start: str = ""
     """When it is expected to; empty where SLURM does not say."""

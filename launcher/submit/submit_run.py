@@ -21,7 +21,7 @@ from .submission import Submission, compose
 
 @dataclass(frozen=True)
 class SubmitRequest:
-    """What the command line asks for."""
+    """The request of ``launch submit``."""
 
     resolved: ResolvedConfig | None
     """Of a training; None for a script."""

@@ -13,7 +13,7 @@ from .rank_outputs import RankOutputs
 
 @dataclass(frozen=True)
 class AgentStart:
-    """How an agent is started, before its order to start the ranks."""
+    """The start of an agent, before its order to start the ranks."""
 
     threads: int
     """Per rank; has to be known before torch is imported."""

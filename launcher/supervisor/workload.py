@@ -16,7 +16,7 @@ _LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_
 
 
 class Workload(ABC):
-    """What the ranks of a launch do: how they start, what they are told, and what counts as their end.
+    """The work of a launch's ranks: how they start, what they are told, and what counts as their end.
 
     The defaults are those of ranks that nobody asks anything while they work.
     """

@@ -20,7 +20,7 @@ _OPENING, _CLOSING = "[{", "]}"
 
 @dataclass(frozen=True)
 class Grid:
-    """What varies, and what does not."""
+    """The settings that vary, and those that do not."""
 
     axes: dict[str, list[str]]
     """Key to its values, as they stand on a command line."""

@@ -10,7 +10,7 @@ from ..options import SupervisionOptions
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What the command line asks for."""
+    """The request of ``launch sweep``."""
 
     config: str | None
     settings: list[str]

@@ -22,7 +22,7 @@ _REFUSED = "refused.json"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was asked for."""
+    """A sweep as it was asked for."""
 
     folder: Path
     name: str

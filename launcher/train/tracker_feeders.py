@@ -12,7 +12,7 @@ from ..process import process_tree
 
 
 class TrackerFeeders:
-    """Starts and ends the feeders of each attempt.
+    """The feeders of a run, started and ended for each attempt.
 
     Args:
         spec: of the run.

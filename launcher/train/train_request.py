@@ -23,7 +23,7 @@ class SubmittedRun:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What the command line asks for, beside the config."""
+    """The request of the command line, beside the config."""
 
     gpus: str | None
     cpu: int | None

@@ -36,6 +36,9 @@ HEAVY = {
 LAUNCHER_WITH_TORCH = {"launcher.agent.elastic_engine"}  # the process that ranks are forked from
 RUNS_SCRIPTS = {"launcher.agent.script_rank": "exec"}  # it runs the user's script as ``__main__``
 PRINTING = {"launcher.console.console", "launcher.cli.app"}  # main prints the version only
+QUESTIONS = {"What", "Whether", "Where", "Which", "How", "Who", "Of"}
+ARTICLES = {"The", "A", "An", "Its", "In", "From", "At", "Every", "None", "Seconds", "That", "This"}
+PROPERTIES = {"property", "cached_property", "functools.cached_property"}
 TOP_OF_LAUNCHER = {
     "__init__",
     "batch",
@@ -228,6 +231,21 @@ def test_no_pickle_no_shell_no_unsafe_yaml_no_print(module: str) -> None:
 @pytest.mark.parametrize("module", modules())
 def test_users_errors_are_no_assertions(module: str) -> None:
     assert [node.lineno for node in ast.walk(modules()[module]) if isinstance(node, ast.Assert)] == []
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_function_is_described_by_a_verb_and_a_class_by_a_noun(module: str) -> None:
+    """As far as first words tell; a property reads like an attribute and is described like one."""
+    wrong = []
+    for node in ast.walk(modules()[module]):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        if {ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])} & PROPERTIES:
+            continue
+        first = (ast.get_docstring(node) or "-").split()[0].strip(",.:;")
+        if first in QUESTIONS or (isinstance(node, ast.FunctionDef) and first in ARTICLES):
+            wrong.append(f"{node.name}: {first} …")
+    assert wrong == []
 
 
 def test_every_package_is_listed_and_linked() -> None:

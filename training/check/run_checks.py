@@ -84,7 +84,7 @@ def _steps_task(task: dict[str, Any]) -> StepsTask:
 
 @dataclass
 class ProbeResult:
-    """What one process can see of the user's code."""
+    """The findings of one process about the user's code."""
 
     findings: list[Finding]
     precision: str = "auto"

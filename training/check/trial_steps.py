@@ -32,7 +32,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class StepsTask:
-    """What to run, and what to compare it with."""
+    """The steps to run, and what to compare them with."""
 
     out: Path
     """A folder for what is recorded."""

@@ -25,7 +25,7 @@ STATE_VERSION = 2
 
 @dataclass
 class Progress:
-    """Where a run stands, and what has been measured."""
+    """The progress of a run, and what has been measured."""
 
     epoch: int = 0
     epoch_step: int = 0
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumedState:
-    """What a checkpoint brings besides tensors."""
+    """The state that a checkpoint brings besides tensors."""
 
     progress: Progress
     account: Account
@@ -177,7 +177,7 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
     Args:
         model: to be changed.
         saved: by the names of its ``state_dict``.
-        source: what they are of, for people.
+        source: what they are of, for users.
         exact: else a floating-point type may become another one.
 
     Raises:

@@ -36,7 +36,7 @@ class MixedPrecision:
         return "fp16" if self.name == "fp16" and self.device.type == "cuda" else "no"
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """The gradient scaler, which only fp16 needs."""
+        """Make the gradient scaler, which only fp16 needs."""
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
     def prepare(self, model: nn.Module) -> nn.Module:

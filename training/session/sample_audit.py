@@ -19,7 +19,7 @@ _HASH_EVERY_STEPS = (
 
 @dataclass
 class Account:
-    """What a run has trained on so far, over all ranks."""
+    """The account of what a run has trained on so far, over all ranks."""
 
     order_sha256: str = ""
     """The chain over the global batches; rank 0 keeps it."""

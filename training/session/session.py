@@ -78,7 +78,7 @@ class Session:
 
 @dataclass
 class Training:
-    """What training needs beyond a session."""
+    """The parts that training needs beyond a session."""
 
     session: Session
     optimizer: torch.optim.Optimizer

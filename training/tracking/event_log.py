@@ -138,7 +138,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class EventLogTail:
-    """Reads what a record has got since it was last read, also from the beginning of one that took its place."""
+    """A reader of what a record has got since it was last read, also from the beginning of one that took its place."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
