@@ -16,7 +16,7 @@ _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "
 
 @dataclass(frozen=True)
 class Group:
-    """Who this process is among the ranks, and the few reductions that training needs."""
+    """The place of this process among the ranks, and the few reductions that training needs."""
 
     rank: int
     local_rank: int

@@ -147,7 +147,7 @@ class AttemptStatus:
 
 
 class TrackerFeed:
-    """The stream of a record to one tracker. It is begun with the first event: a run that never started leaves no trace.
+    """The stream of a record to one tracker, begun with the first event: a run that never started leaves no trace.
 
     Args:
         folder: the run's.
