@@ -32,9 +32,8 @@ class FeederProcesses:
         self._spec = spec
         self._folder = folder
         self._feeders: list[_Feeder] = []
-        self._detached: list[
-            _Feeder
-        ] = []  # held, so that none becomes a warning of Python's about a lost process
+        self._detached: list[_Feeder] = []
+        """Kept: Python warns of a process that nobody holds and nobody has waited for."""
 
     def start(self, attempt: Path) -> list[int]:
         """Start to feed what the attempt in this folder logs; return the processes' ids.
@@ -103,8 +102,9 @@ class _Feeder:
         return f"{self._warning(ended)}; see {self._log}" if ended else None
 
     def _warning(self, ended: int) -> str:
-        if ended == WARNED:
-            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-1]
+        said = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if ended == WARNED and said:  # a full disk may have kept nothing of it
+            return said[-1]
         again = f"`python -m {MODULE} RUN_FOLDER {shlex.quote(self._name)}` sends what is missing"
         title = tracker_title(self._name)
         return f"{title} did not take the whole record; metrics.jsonl is complete, and {again}"
