@@ -29,7 +29,7 @@ class FollowerSession:
 
     Args:
         link: to node 0.
-        layout: of all nodes.
+        node_layout: of all nodes.
         nodes: which of them this is.
         world: of this node.
     """

@@ -89,7 +89,7 @@ class LeaderPeers(SingleNode):
 
     Args:
         links: node to its link.
-        layout: of all nodes.
+        node_layout: of all nodes.
         timeout: seconds of silence after which a node counts as lost.
     """
 
@@ -177,7 +177,7 @@ class FollowerPeers(SingleNode):
 
     Args:
         link: to node 0.
-        layout: of all nodes.
+        node_layout: of all nodes.
         node: which of them this is.
         timeout: seconds of silence after which node 0 counts as lost.
     """

@@ -46,7 +46,7 @@ class ScriptWorkload(Workload):
         order: to the agent, for every attempt.
         view: shows what the ranks print.
         grace: seconds that ranks which are asked to end may take for it.
-        hold: on the run folder; None on a node that follows node 0, which alone is asked to stop.
+        run_lock: of the run folder; None on a node that follows node 0, which alone is asked to stop.
     """
 
     requires_done = False

@@ -27,7 +27,7 @@ class TrainingWorkload(WorkerWorkload):
     Args:
         folder: of the run.
         plan: of the run.
-        hold: on the run folder.
+        run_lock: of the run folder.
         rows: shows what is logged.
         feeders: send it to trackers.
         submitted: where a job of SLURM trains the run, whose time limit is kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -245,6 +246,37 @@ def test_a_function_is_described_by_a_verb_and_a_class_by_a_noun(module: str) ->
         first = (ast.get_docstring(node) or "-").split()[0].strip(",.:;")
         if first in QUESTIONS or (isinstance(node, ast.FunctionDef) and first in ARTICLES):
             wrong.append(f"{node.name}: {first} …")
+    assert wrong == []
+
+
+def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """What a docstring may describe: a function's parameters, a class's, or the fields of a dataclass."""
+    made = node
+    if isinstance(node, ast.ClassDef):
+        fields = {
+            f.target.id for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+        }
+        made = next((f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
+        if made is None:
+            return fields
+    every = [
+        *made.args.posonlyargs,
+        *made.args.args,
+        *made.args.kwonlyargs,
+        made.args.vararg,
+        made.args.kwarg,
+    ]
+    return {argument.arg for argument in every if argument is not None}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_docstring_describes_parameters_that_are_there(module: str) -> None:
+    wrong = []
+    for node in ast.walk(modules()[module]):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+            named = re.findall(r"^    (\w+): ", section[1], re.MULTILINE) if section else []
+            wrong += [f"{node.name}: {name}" for name in named if name not in _parameters(node)]
     assert wrong == []
 
 
