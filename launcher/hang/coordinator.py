@@ -47,7 +47,7 @@ class HangCoordinator:
         self._possible = training or world_size > 1  # a program's one rank waits for nobody
         self._warn = warn
         self._warned: list[tuple[int, str]] = []
-        self._activity_by_nodety_by_node: dict[int, Activity] = {}
+        self._activity_by_node: dict[int, Activity] = {}
         self._number = 0
         self._asked: float | None = None
         self._evidence_by_node: dict[int, list[RankEvidence]] = {}
@@ -72,15 +72,15 @@ class HangCoordinator:
         if message["attempt"] != self._rank_monitor.attempt.name:
             return
         if message["kind"] == "standing":
-            self._activity_by_nodety_by_node[node] = message["standing"]
+            self._activity_by_node[node] = message["standing"]
         elif message["number"] == self._number:
             found = (RankEvidence.from_json(document) for document in message["ranks"])
             self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
 
     def _is_suspicious(self) -> bool:
         """Tell whether it is worth asking for stacks, on every node."""
-        all_said = len(self._activity_by_nodety_by_node) == self._peers.nodes - 1
-        standing = {self._rank_monitor.activity, *self._activity_by_nodety_by_node.values()}
+        all_said = len(self._activity_by_node) == self._peers.nodes - 1
+        standing = {self._rank_monitor.activity, *self._activity_by_node.values()}
         return self._possible and all_said and "still" in standing and "moving" not in standing
 
     def _ask(self) -> None:
