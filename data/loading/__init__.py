@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .feed import Feed as Feed
     from .feed import StepBatch as StepBatch
     from .feed import Work as Work
-    from .feeds import open_feed as open_feed
+    from .feed_choice import open_feed as open_feed
     from .normalise import Normalisation as Normalisation
     from .normalise import build_normalisation as build_normalisation
 else:

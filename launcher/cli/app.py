@@ -218,8 +218,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data."""
-    from ..train import TrainRequest
-    from ..train import evaluate as evaluate_run
+    from ..train import TrainRequest, evaluate_run
 
     with json_errors(json=json):
         request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))

@@ -68,7 +68,7 @@ def decide(end: JobEnd, before: Sequence[JobEnd], job: JobSpec) -> ContinuationD
         before: of the ones before it, oldest first.
         job: with the budgets.
     """
-    words = describe(end)
+    words = describe_end(end)
     if end.cause == "done":
         return ContinuationDecision("finish", words)
     if end.cause in ("asked", "cancelled"):
@@ -109,7 +109,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def describe(end: JobEnd) -> str:
+def describe_end(end: JobEnd) -> str:
     """Describe an end."""
     words = {
         "done": "it is done",

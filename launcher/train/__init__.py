@@ -7,8 +7,8 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import training_run as training_run
     from .data_preparation import DataPreparation as DataPreparation
-    from .evaluation import evaluate as evaluate
     from .initial_weights import find_initial_weights as find_initial_weights
+    from .run_evaluation import evaluate_run as evaluate_run
     from .saved_config import read_run_config as read_run_config
     from .train_request import SubmittedRun as SubmittedRun
     from .train_request import TrainRequest as TrainRequest

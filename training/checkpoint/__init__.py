@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .manifest import verify as verify
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
-    from .state import describe as describe
+    from .state import build_state as build_state
     from .state import load_initial_weights as load_initial_weights
     from .state import load_weights as load_weights
     from .state import model_tensors as model_tensors

@@ -59,7 +59,7 @@ class ResumedState:
     """Why the continuation cannot be equal to the bit; empty where it is."""
 
 
-def describe(
+def build_state(
     training: Training, progress: Progress, account: Account, meter: dict[str, Any]
 ) -> dict[str, Any]:
     """Build ``state.json``."""

@@ -17,7 +17,7 @@ from ..checkpoint import (
     Progress,
     ResumedState,
     Tensors,
-    describe,
+    build_state,
     model_tensors,
     optimizer_tensors,
     rank_buffers,
@@ -256,7 +256,7 @@ class TrainLoop:
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
             if session.group.rank == 0:
-                state = describe(self._training, progress, self._sample_audit.account, meter)
+                state = build_state(self._training, progress, self._sample_audit.account, meter)
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 snapshot = CheckpointContents(
                     model, optimizer, state, gathered_buffers, self._training.ema.tensors()

@@ -17,7 +17,7 @@ from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.loading import resident_feed as batches
 from lockstep.data.loading.augment import Augmentation, augmentation, check_augment
 from lockstep.data.loading.feed import Work
-from lockstep.data.loading.feeds import open_feed
+from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder, Indices, micro_batch_sizes
 from lockstep.data.prepare import prepare

@@ -14,7 +14,7 @@ from lockstep.data.common.errors import DamagedError, TrainingError
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.loading import resident_feed as batches
 from lockstep.data.loading.feed import Feed, StepBatch, Work
-from lockstep.data.loading.feeds import open_feed
+from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.loader_feed import LoaderFeed
 from lockstep.data.loading.normalise import Normalisation, build_normalisation
 from lockstep.data.loading.resident_feed import ResidentFeed

@@ -13,7 +13,7 @@ from lockstep.launcher.job.continuation_policy import (
     attempts_without_end,
     cause_from_job_state,
     decide,
-    describe,
+    describe_end,
     ends,
     last_decision,
 )
@@ -78,7 +78,7 @@ def test_what_follows(
     verdict = decide(end, before, _job(**job))
     assert verdict.action == action
     assert words in verdict.reason
-    assert verdict.reason.startswith(describe(end))
+    assert verdict.reason.startswith(describe_end(end))
 
 
 def test_the_job_log_tells_of_ends_since_somebody_submitted_the_run() -> None:

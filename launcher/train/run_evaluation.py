@@ -21,7 +21,7 @@ from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload, worker_agent
 
 
-def evaluate(name: str, request: TrainRequest, checkpoint: str | None) -> int:
+def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None) -> int:
     """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; return the exit status."""
     folder = find_run(name)
     step = None if checkpoint is None else resolve_checkpoint_step(folder, checkpoint)
