@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers.launch import LAUNCH, Launch, Result, run_command
 from tests.helpers.node_launch import NodeLaunch
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
+
+settings.register_profile("lockstep", deadline=None)  # no verdict depends on speed
+settings.load_profile("lockstep")
 
 # A shell's background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ... import configs
 from ...data.common import UsageError, closest_name
-from ...training.config import RunConfig, unsupported_keys
+from ...training.config import RunConfig, undirected, unsupported_keys
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
@@ -85,12 +85,21 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     return ResolvedConfig(
         config=RunConfig.model_validate({key: getattr(config, key) for key in RunConfig.model_fields}),
         slurm=config.slurm,
-        origins={".".join(path): _short(draft, path) for path, _ in _leaves(config.model_dump(), ())},
+        origins=_origins(draft, config),
         name=source.stem,
         base=Path.cwd() if packaged else source.parent,
         source=source,
         notes=tuple(draft.notes),
     )
+
+
+def _origins(draft: _PartialConfig, config: LaunchConfig) -> dict[str, str]:
+    """Return dotted path to origin, for every value; what a metric's name has decided is said, too."""
+    origins = {".".join(path): _short(draft, path) for path, _ in _leaves(config.model_dump(), ())}
+    for key, section in (("checkpoint", config.checkpoint), ("train.early_stop", config.train.early_stop)):
+        if section is not None and section.mode == "auto":
+            origins[f"{key}.mode"] += f": {section.direction}, by the name {section.monitor}"
+    return origins
 
 
 def recipes() -> dict[str, Path]:
@@ -248,10 +257,25 @@ def _validate(draft: _PartialConfig) -> LaunchConfig:
     except ValidationError as error:
         for index, found in enumerate(error.errors(include_url=False)):
             _translate(draft, found, guess=index < _GUESSES)
+    else:
+        _refuse_undirected(draft, config)
     if draft.problems:
         problems = sorted(draft.problems, key=lambda problem: problem[0].order)
         raise UsageError(listing(f"{origin.where}: {message}" for origin, message in problems))
     return config
+
+
+def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:
+    """Refuse to keep the best by a metric of which nobody knows whether less or more is better."""
+    early = config.train.early_stop
+    measured = {
+        f"val/{metric.rpartition(':')[2]}" for metric in config.metrics or ()
+    }  # else that is the fault
+    for path, section in ((("checkpoint",), config.checkpoint), (("train", "early_stop"), early)):
+        if section is not None and section.direction is None and section.monitor in measured:
+            key = dotted(path)
+            message = f"{undirected(section, key)}; set {key}.mode=min or {key}.mode=max"
+            _complain(draft, (*path, "monitor"), message)
 
 
 def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError, closest_name, write_text
-from ..console import format_metric, put, put_json
+from ...training.config import direction_of
+from ..console import format_metric, put, put_json, say
 from ..runs import Status, job_summary
 from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
 RESULTS = "results.csv"
-_LOWER = ("loss", "error")
 _MINOR = ("val/count", "val/loss")
 
 
@@ -47,8 +47,8 @@ class Results:
 
     @property
     def main(self) -> str:
-        """The metric that points are judged by; empty before any was measured."""
-        return self.metrics[0] if self.metrics else ""
+        """The metric that points are judged by; empty before one was measured whose name tells which way is better."""
+        return next(filter(direction_of, self.metrics), "")
 
     @property
     def points(self) -> list[SweepPoint]:
@@ -78,7 +78,7 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        SweepRow(point, values, *_best_value(events, metrics[0] if metrics else ""))
+        SweepRow(point, values, *_best_value(events, next(filter(direction_of, metrics), "")))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
@@ -117,16 +117,18 @@ def _best_value(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None
 
 
 def _rated(metric: str, value: float | None) -> float:
-    """Return a value's rating: more is better, and what is not a number is worst."""
+    """Return a value's rating: more is better, unless the name says otherwise, and what is not a number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
-    return -value if any(word in metric for word in _LOWER) else value
+    return -value if direction_of(metric) == "min" else value
 
 
 def _sorted(sweep: Sweep, rows: list[SweepRow], metrics: list[str], sort: str | None) -> list[SweepRow]:
     if sort in (None, "point"):
         return rows
     if sort in metrics:
+        if direction_of(sort) is None:
+            say([f"note: {sort} is sorted from high to low; its name does not tell which way is better"])
         return sorted(rows, key=lambda row: -_rated(sort, row.metrics.get(sort)))
     keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
     if sort not in keys:

@@ -6,26 +6,21 @@ import math
 from dataclasses import dataclass
 
 from ...data.common import UsageError, closest_name
-from ..config import EarlyStopConfig, MonitorConfig
-
-_LOWER_IS_BETTER = ("loss", "error")
+from ..config import EarlyStopConfig, MonitorConfig, undirected
 
 
 def oriented(config: MonitorConfig, value: float | None) -> float:
     """Turn ``value`` so that more is better; what is no number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
-    lower = config.mode == "min" or (
-        config.mode == "auto" and any(word in config.monitor for word in _LOWER_IS_BETTER)
-    )
-    return -value if lower else value
+    return -value if config.direction == "min" else value
 
 
 def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None:
     """Refuse to monitor a metric that this run does not measure.
 
     Raises:
-        UsageError: it is not measured, which would go unnoticed until the end.
+        UsageError: it is not measured, which would go unnoticed until the end, or nothing tells which way is better.
     """
     if config.monitor not in names:
         near = closest_name(config.monitor, names)
@@ -33,6 +28,8 @@ def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None
             f"{key}.monitor: {config.monitor} is not measured" + (f"; did you mean {near}?" if near else ""),
             f"this run measures {', '.join(names)}",
         )
+    if config.direction is None:
+        raise UsageError(undirected(config, key), f"set {key}.mode=min or {key}.mode=max")
 
 
 @dataclass

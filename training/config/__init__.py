@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .config_identity import flatten_config as flatten_config
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
+    from .metric_direction import direction_of as direction_of
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .run_config import RunConfig as RunConfig
     from .run_config import ScheduleConfig as ScheduleConfig
     from .run_config import WandbConfig as WandbConfig
+    from .run_config import undirected as undirected
     from .run_spec import RunSpec as RunSpec
     from .run_spec import WeightsFile as WeightsFile
     from .run_spec import read_spec as read_spec

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...data.config import ConfigSection, DataConfig
+from .metric_direction import Direction, direction_of
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 
@@ -53,7 +54,22 @@ class MonitorConfig(ConfigSection):
     monitor: str = Field(default="val/loss", min_length=1)
     """A metric as the record names it, such as ``val/accuracy``."""
     mode: Literal["auto", "min", "max"] = "auto"
-    """``auto`` is min for names with ``loss`` or ``error``, else max."""
+    """``auto`` goes by the metric's name; one that does not tell needs ``min`` or ``max``."""
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way is better; None where ``auto`` cannot tell."""
+        return direction_of(self.monitor) if self.mode == "auto" else self.mode
+
+
+def undirected(config: MonitorConfig, key: str) -> str:
+    """Say that nothing tells which way of the metric is better.
+
+    Args:
+        config: with the metric.
+        key: of this section.
+    """
+    return f"{key}.monitor: the name {config.monitor} does not tell whether less or more is better"
 
 
 class EarlyStopConfig(MonitorConfig):

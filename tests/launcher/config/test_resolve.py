@@ -316,6 +316,30 @@ def test_where_a_run_is_tracked_may_change_and_says_nothing_about_what_run_it_is
 # Around
 
 
+METRICS = "metrics=[./own.py:quality, ./own.py:f1]"
+
+
+@pytest.mark.parametrize(
+    ("key", "setting"),
+    [
+        ("checkpoint", "checkpoint.monitor=val/quality"),
+        ("train.early_stop", "train.early_stop={monitor: val/quality}"),
+    ],
+)
+def test_a_metric_whose_name_does_not_tell_which_way_is_better_needs_a_mode(key, setting):
+    (line,) = lines("digits", METRICS, setting)
+    assert f"{key}.monitor: the name val/quality does not tell whether less or more is better" in line
+    assert line.endswith(f"set {key}.mode=min or {key}.mode=max")
+    resolved = resolve("digits", [METRICS, setting, f"{key}.mode=min"])
+    assert "mode: min" in to_yaml(resolved)
+
+
+def test_the_resolved_config_says_which_way_is_better():
+    resolved = resolve("digits", [METRICS, "checkpoint.monitor=val/f1"])
+    assert resolved.origins["checkpoint.mode"] == "default: max, by the name val/f1"
+    assert resolve("digits").origins["checkpoint.mode"] == "default: min, by the name val/loss"
+
+
 def test_did_you_mean():
     assert closest_name("nmae", ["name", "size"]) == "name"
     assert closest_name("Batch-Size", ["batch_size"]) == "batch_size"

@@ -25,6 +25,7 @@ def _after(config: EarlyStopConfig, values: list[float]) -> EarlyStopping:
     [
         ("val/loss", "auto", True),
         ("val/error_rate", "auto", True),
+        ("val/mae", "auto", True),
         ("val/accuracy", "auto", False),
         ("val/accuracy", "min", True),
         ("val/loss", "max", False),
