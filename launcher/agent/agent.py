@@ -3,12 +3,13 @@
 Started by the supervisor, which says in ``LOCKSTEP_AGENT`` how to reach it and what to import; that import overlaps
 with the preparation of the data. The order to go comes as one line of JSON, and so does each order to start the ranks
 again, once the supervisor has ended them; an end of file means that the supervisor is gone. Ranks are forked from the
-top of ``main``: they have no frame of ours below them but that one, and end as the interpreter ends.
+top of ``main``: they have no frame of ours below them but that one, and end as the interpreter ends (``rank_end``).
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -27,6 +28,7 @@ from typing import Any, NoReturn
 from ...data.common import descendants
 from ..process import LOWEST_PRIVATE_DESCRIPTOR, process_tree
 from . import training_rank
+from .rank_end import shared_modules
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
 from .script_rank import STATUS, run_program, send_status
 
@@ -48,6 +50,7 @@ def main() -> int:
     """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
     *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
     order_fd, status_fd, listen_fd = map(int, descriptors)
+    gc.disable()  # until a fork: collections in between would write to pages that are to be shared
     set_process_title([sys.executable, "-u", "lockstep-agent"])
     process_tree.become_subreaper()
     threads = _import(modules.split(","))
@@ -174,11 +177,13 @@ class Agent:
 
     def _fork(self, task: Callable[[], Callable[[], int]]) -> int:
         """Fork; the child prepares itself with ``task`` and then leaves by way of ``RunInChild``."""
+        shared_modules.freeze()
         with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid:
             return pid
+        gc.enable()
         raise RunInChild(task())
 
     def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
@@ -197,7 +202,7 @@ class Agent:
         attempt = Path(order["attempt_dir"])
         if order["program"]:
             set_process_title([sys.executable, "-u", *order["program"]])
-            return lambda: run_program(order["program"], attempt, status)
+            return lambda: shared_modules.run(lambda: run_program(order["program"], attempt, status))
         return lambda: training_rank.run(order["argv"], status)
 
     def _execute(self, streams: list[int], environment: Mapping[str, str]) -> int:

@@ -58,7 +58,9 @@ def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> in
         else:
             send_status(status_fd, kind="done", rank=rank)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _show(error)
+        sys.excepthook = lambda *_: None  # the interpreter's turn is only to end as one that was interrupted
         raise
     except BaseException as error:  # noqa: BLE001 - recorded, then shown as the interpreter shows it
         return _failed(error, attempt, rank)
@@ -114,6 +116,9 @@ def _run_file(main: ModuleType, file: str) -> None:
 def _show(error: BaseException) -> None:
     """Show an error through the script's own hook if it has set one, without our frames."""
     trace = _without_ours(error.__traceback__)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
     sys.excepthook(type(error), error.with_traceback(trace), trace)
 
 

@@ -11,6 +11,7 @@ AGENT_CODE = (
     b"import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     # Later the descriptor is another file, a pipe perhaps: who formats a stack must not read "its source" there.
     b"import linecache; linecache.cache[__file__] = (0, None, [], __file__); del __file__; "
+    b"import lockstep.launcher.agent.rank_end; "  # what is registered first at exit is the last to be called
     b"from lockstep.launcher.agent.agent import main; sys.exit(main())"
 )
 """The agent's whole code."""
