@@ -12,8 +12,9 @@ from typing import Any
 from ...data.common import DamagedError, LockstepError, RankLostError, UsageError
 from ..machine import World
 from ..options import NodeOptions
+from .arrivals import refuse_node
 from .peers import LeaderPeers, SingleNode
-from .rendezvous import await_followers, refuse_node
+from .rendezvous import await_followers
 
 
 def launch_signature(kind: str, world: World) -> dict[str, Any]:

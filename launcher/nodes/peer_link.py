@@ -1,30 +1,30 @@
 """One link between the supervisors of two nodes: lines of JSON over TCP, each proven to come from the other.
 
-Both sides know a secret. Each proves it with the other's challenge before anything else is read, and each line
-carries a code over its content and its number, under a key of this link alone: nothing can be put in, left out or
-said again. What is said is not hidden: it holds numbers of ranks, steps and the words of errors.
+Each line carries a code over its content and its number, under a key of this link alone (see ``handshake``): nothing
+can be put in, left out or said again, and no line is parsed before its code was right. What is said is not hidden: it
+holds numbers of ranks, steps and the words of errors. What one side can make the other keep is bounded.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-import secrets
 import socket
 import threading
 import time
 from contextlib import suppress
 from typing import Any
 
-_HELLO_BYTES = 4096
-_HANDSHAKE_SECONDS = 5.0
+from .handshake import ANSWER_BYTES, FollowerHandshake, LinkError
+
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 24
+_MOST_AT_ONCE = (
+    1 << 22
+)  # bytes that one call reads: who sends faster than they are read must not stop this node
+_MOST_UNSENT = 1 << 26
 _CODE = 32  # hexadecimal digits: 16 bytes
-
-
-class LinkError(Exception):
-    """The failure of a handshake: the other side does not know the secret, or is no node of a launch."""
+_IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link
 
 
 class PeerLink:
@@ -39,10 +39,12 @@ class PeerLink:
     def __init__(self, connection: socket.socket, key: bytes, end: int) -> None:
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(connection)
         self._socket = connection
         self._key = key
         self._end = end
         self._out, self._in = bytearray(), bytearray()
+        self._searched = 0  # bytes of ``_in`` that hold no end of a line
         self._sent = self._received = 0
         self._last_received = time.monotonic()
         self._unread: list[dict[str, Any]] = []
@@ -67,6 +69,8 @@ class PeerLink:
             self._out += self._code(self._end, self._sent, line) + line + b"\n"
             self._sent += 1
             self.flush()
+            if len(self._out) > _MOST_UNSENT:
+                self._close("it does not take what is said to it")
 
     def fileno(self) -> int:
         """Return the socket's descriptor; -1 where it is closed."""
@@ -86,42 +90,64 @@ class PeerLink:
     def receive(self) -> list[dict[str, Any]]:
         """Return what has been said since the last call."""
         self.flush()
+        read = 0
         with suppress(BlockingIOError):
             try:
-                while not self.closed:
+                while not self.closed and read < _MOST_AT_ONCE:
                     if not (chunk := self._socket.recv(_CHUNK)):
                         self._close("it was closed by the other side")
                     self._in += chunk
+                    read += len(chunk)
             except BlockingIOError:
                 raise
             except OSError as error:
                 self._close(error.strerror or "broken")
         unread, self._unread = self._unread, []
-        return unread + self._lines()
+        return unread + self._messages()
 
-    def unread(self, messages: list[dict[str, Any]]) -> None:
-        """Have the next call of ``receive`` return these, first of all."""
-        self._unread = messages + self._unread
+    def take(self, *kinds: str) -> dict[str, Any] | None:
+        """Take the first message of these kinds, if there is one; what came after it stays unread."""
+        messages = self.receive()
+        for number, message in enumerate(messages):
+            if message["kind"] in kinds:
+                self._unread = messages[number + 1 :]
+                return message
+        return None
 
-    def _lines(self) -> list[dict[str, Any]]:
-        *lines, rest = bytes(self._in).split(b"\n")
-        self._in = bytearray(rest)
-        if len(rest) > _LONGEST_LINE:
-            self._close("a line without end")
+    def _messages(self) -> list[dict[str, Any]]:
         found = []
-        for line in lines:
-            code, text = line[:_CODE], line[_CODE:]
-            if not hmac.compare_digest(code, self._code(1 - self._end, self._received, text)):
+        while (end := self._in.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._in[:end])
+            del self._in[: end + 1]
+            self._searched = 0
+            if (message := self._proven(line)) is None:
                 self._close("something else than the other node has written to it")
+                self._in.clear()
                 break
-            self._received += 1
-            found.append(json.loads(text))
+            found.append(message)
+        self._searched = len(self._in)
+        if self._searched > _LONGEST_LINE:
+            self._close("a line without end")
+            self._in.clear()
         if found:
             self._last_received = time.monotonic()
         return found
 
+    def _proven(self, line: bytes) -> dict[str, Any] | None:
+        """Return the message of a line; None where it is not the one that the other side has said next."""
+        code, text = line[:_CODE], line[_CODE:]
+        if not hmac.compare_digest(code, self._code(1 - self._end, self._received, text)):
+            return None
+        self._received += 1
+        with suppress(ValueError, RecursionError):
+            message = json.loads(text)
+            if isinstance(message, dict) and isinstance(message.get("kind"), str):
+                return message
+        return None
+
     def _code(self, end: int, number: int, line: bytes) -> bytes:
-        return _digest(self._key, b"%d %d " % (end, number), line)[:_CODE].encode()
+        content = b"%d %d \0%b" % (end, number, line)
+        return hmac.digest(self._key, content, "sha256").hex()[:_CODE].encode()
 
     def _close(self, why: str) -> None:
         self.closed = self.closed or why
@@ -133,68 +159,43 @@ class PeerLink:
         self._close("it was closed")
 
 
-def handshake_as_leader(connection: socket.socket, secret: bytes) -> PeerLink:
-    """Do node 0's part of the handshake.
+def _keep_alive(connection: socket.socket) -> None:
+    """Let the kernel notice a cut cable: heartbeats begin only later."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _IDLE),
+        (socket.TCP_KEEPINTVL, _BETWEEN),
+        (socket.TCP_KEEPCNT, _TRIES),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def connect_to_leader(place: tuple[str, int], secret: bytes, seconds: float) -> PeerLink:
+    """Connect to node 0, which has as long as this for everything, however it spreads its bytes.
 
     Raises:
-        LinkError: the other side does not prove that it knows the secret.
+        LinkError: what answers there does not prove that it is node 0.
+        OSError: nothing answers.
     """
-    connection.settimeout(_HANDSHAKE_SECONDS)
-    mine = secrets.token_hex(16)
+    deadline = time.monotonic() + seconds
+    connection = socket.create_connection(place, timeout=seconds)
+    handshake = FollowerHandshake(secret)
     try:
-        _say(connection, challenge=mine)
-        answer = _hear(connection)
-        theirs = str(answer["challenge"])
-        _prove(str(answer["proof"]), secret, b"other", mine, theirs)
-        _say(connection, proof=_proof(secret, b"first", mine, theirs))
-    except (OSError, ValueError, KeyError) as error:
-        raise LinkError(f"no node of this launch: {error}") from error
-    return PeerLink(connection, _proof(secret, b"link", mine, theirs).encode(), 0)
+        connection.sendall(handshake.opening)
+        connection.sendall(handshake.take(_read_exactly(connection, ANSWER_BYTES, deadline)))
+        return PeerLink(connection, handshake.key, 1)
+    except (OSError, LinkError) as error:
+        connection.close()
+        why = getattr(error, "strerror", None) or error
+        raise LinkError(f"what answers there is not node 0 of this launch: {why}") from error
 
 
-def handshake_as_follower(connection: socket.socket, secret: bytes) -> PeerLink:
-    """Do another node's part of the handshake.
-
-    Raises:
-        LinkError: the other side does not prove that it knows the secret.
-    """
-    connection.settimeout(_HANDSHAKE_SECONDS)
-    mine = secrets.token_hex(16)
-    try:
-        theirs = str(_hear(connection)["challenge"])
-        _say(connection, challenge=mine, proof=_proof(secret, b"other", theirs, mine))
-        _prove(str(_hear(connection)["proof"]), secret, b"first", theirs, mine)
-    except (OSError, ValueError, KeyError) as error:
-        raise LinkError(f"what answers there is not node 0 of this launch: {error}") from error
-    return PeerLink(connection, _proof(secret, b"link", theirs, mine).encode(), 1)
-
-
-def _proof(secret: bytes, role: bytes, first: str, second: str) -> str:
-    return _digest(secret, role, f"{first} {second}".encode())
-
-
-def _prove(given: str, secret: bytes, role: bytes, first: str, second: str) -> None:
-    if not hmac.compare_digest(given.encode(), _proof(secret, role, first, second).encode()):
-        raise ValueError("it does not know the secret")
-
-
-def _digest(key: bytes, *parts: bytes) -> str:
-    return hmac.new(key, b"\0".join(parts), "sha256").hexdigest()
-
-
-def _say(connection: socket.socket, **values: str) -> None:
-    connection.sendall((json.dumps(values) + "\n").encode())
-
-
-def _hear(connection: socket.socket) -> dict[str, Any]:
-    """Read one short line, byte by byte: what follows it belongs to the link."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = connection.recv(1)
-        if not byte or len(line) > _HELLO_BYTES:
-            raise ValueError("it says nothing that a node would say")
-        line += byte
-    document = json.loads(line)
-    if not isinstance(document, dict):
-        raise ValueError("it says nothing that a node would say")  # noqa: TRY004 - the same to the caller
-    return document
+def _read_exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
+    """Read so many bytes and no more: what follows them belongs to the link."""
+    found = b""
+    while len(found) < count:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        if not (chunk := connection.recv(count - len(found))):
+            raise LinkError("it has closed the connection; has it the same key?")
+        found += chunk
+    return found

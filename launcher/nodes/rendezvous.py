@@ -6,37 +6,46 @@ this user alone can read; there it says, too, where it listens, so that on share
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ...data.common import (
     LockstepError,
     MachineError,
-    UsageError,
     atomic_replacement,
     boot_id,
     error_from_json,
 )
 from ..console import say
 from ..options import NodeOptions
+from .acceptor import Acceptor
+from .arrivals import Arrivals, Hello, refuse_node
+from .handshake import LinkError
 from .network_interfaces import interface_addresses, reachable_addresses
 from .node_layout import NodeLayout
-from .peer_link import LinkError, PeerLink, handshake_as_follower, handshake_as_leader
+from .peer_link import PeerLink, connect_to_leader
+from .reachability import REACH_SECONDS, open_probe, unreachable_addresses
 
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0
 _PATIENCE_SECONDS = 600.0
-_REACH_SECONDS = 5.0
+_TRY_SECONDS = (
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+)  # in turn: where many connect, the kernel ignores some, and another try helps
 _STEP_SECONDS = 0.02
-_IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link
+_BACKLOG = 256  # a longer queue would only be a longer wait for a node behind many others
 
 
 def rendezvous_key() -> bytes | None:
@@ -90,7 +99,7 @@ def _bound(host: str | int, port: int) -> socket.socket:
     except OSError:
         listener.close()
         raise
-    listener.listen(128)
+    listener.listen(_BACKLOG)
     listener.settimeout(0)
     return listener
 
@@ -109,26 +118,20 @@ def await_followers(
     Raises:
         MachineError: one has not come in time, or one cannot reach another.
     """
-    links: dict[int, PeerLink] = {}
-    hellos: dict[int, dict[str, Any]] = {}
-    with open_rendezvous(nodes, folder) as (listening, secret, word):
-        patience = _WaitNotice(lambda: _missing(nodes, links, listening))
-        while len(links) < nodes.count - 1:
-            for listener in listening:
-                with suppress(BlockingIOError):
-                    connection, _ = listener.accept()
-                    if (link := _greeted(connection, secret)) is not None:
-                        _admit(link, nodes, about, links, hellos)
-            for node in [node for node, link in links.items() if link.receive() is None or link.closed]:
-                say([f"note: node {node} ({hellos[node]['host']}) went away again: {links.pop(node).closed}"])
-            patience.wait()
-    address = links[1].local_address
+    arrivals = Arrivals(nodes, about)
+    with open_rendezvous(nodes, folder) as (listening, secret, word), closing(arrivals):
+        patience = _WaitNotice(lambda: _missing(nodes, arrivals.links, listening))
+        with Acceptor(listening, secret, lambda note: say([f"note: {note}"])) as acceptor:
+            while len(arrivals.links) < nodes.count - 1:
+                arrivals.look(acceptor.accept(_STEP_SECONDS))
+                patience.check()
+    links, hellos = arrivals.links, arrivals.hellos
     layout = NodeLayout(
         folder.name,
-        (processes, *(int(hellos[node]["processes"]) for node in range(1, nodes.count))),
-        address,
-        (socket.gethostname(), *(str(hellos[node]["host"]) for node in range(1, nodes.count))),
-        all(document["word"] == word for document in hellos.values()),
+        (processes, *(hellos[node].processes for node in range(1, nodes.count))),
+        links[1].local_address,
+        (socket.gethostname(), *(hellos[node].host for node in range(1, nodes.count))),
+        all(hello.word == word for hello in hellos.values()),
     )
     _see_whether_all_are_reached(links, layout, hellos)
     return links, layout
@@ -153,7 +156,7 @@ class _WaitNotice:
         self._began = time.monotonic()
         self._said = False
 
-    def wait(self) -> None:
+    def check(self) -> None:
         waited = time.monotonic() - self._began
         if waited > _PATIENCE_SECONDS:
             raise MachineError(
@@ -163,65 +166,19 @@ class _WaitNotice:
         if waited > _NOTE_SECONDS and not self._said:
             self._said = True
             say([f"waiting for {self._whom()}"])
-        time.sleep(_STEP_SECONDS)
-
-
-def _greeted(connection: socket.socket, secret: bytes) -> PeerLink | None:
-    peer = connection.getpeername()[0]
-    _keep_alive(connection)
-    try:
-        return handshake_as_leader(connection, secret)
-    except LinkError as error:
-        say([f"note: somebody at {peer} was turned away: {error}"])
-        connection.close()
-        return None
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice a cut cable: heartbeats begin only later."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, _IDLE),
-        (socket.TCP_KEEPINTVL, _BETWEEN),
-        (socket.TCP_KEEPCNT, _TRIES),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _admit(
-    link: PeerLink,
-    nodes: NodeOptions,
-    about: dict[str, Any],
-    links: dict[int, PeerLink],
-    hellos: dict[int, dict[str, Any]],
-) -> None:
-    hello = _next(link, "hello", _REACH_SECONDS)
-    if hello is None:
-        return
-    node, wrong = int(hello["node"]), ""
-    if hello["nodes"] != nodes.count or not 0 < node < nodes.count:
-        wrong = f"it is node {node} of {hello['nodes']}, and this launch has {nodes.count}"
-    elif node in links:
-        wrong = f"node {node} is there already ({hellos[node]['host']}): each needs a --node-rank of its own"
-    elif hello["about"] != about:
-        wrong = f"it would start {hello['about']}, and node 0 starts {about}"
-    if wrong:
-        refuse_node(link, UsageError(f"node 0 has refused this node: {wrong}", "start it anew"))
-        return
-    links[node], hellos[node] = link, hello
 
 
 def _see_whether_all_are_reached(
-    links: dict[int, PeerLink], layout: NodeLayout, hellos: dict[int, dict[str, Any]]
+    links: dict[int, PeerLink], layout: NodeLayout, hellos: dict[int, Hello]
 ) -> None:
     """Have every node try every other one: a firewall between two of them would otherwise show as a hang."""
-    with _bound(layout.address, 0) as own:
-        places = {0: own.getsockname()[:2], **{node: hellos[node]["probe"] for node in hellos}}
+    with open_probe(layout.address) as own:
+        places = {0: own, **{node: hello.probe for node, hello in hellos.items()}}
         for node, link in links.items():
             link.send("reach", places={str(n): place for n, place in places.items() if n != node})
         failed = {0: unreachable_addresses({str(n): place for n, place in places.items() if n != 0})}
         for node, link in links.items():
-            reply = _next(link, "reached", 2 * _REACH_SECONDS)
+            reply = _next(link, "reached", 2 * REACH_SECONDS)
             failed[node] = reply["failed"] if reply else [[0, layout.address, "it did not answer"]]
     for node, rows in failed.items():
         for other, place, why in rows:
@@ -235,44 +192,13 @@ def _see_whether_all_are_reached(
             raise error
 
 
-def refuse_node(link: PeerLink, error: LockstepError) -> None:
-    """Tell another node why the launch is over, and end the link."""
-    link.send("end", error=error.to_json(), exit_code=error.exit_status)
-    link.close()
-
-
-def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
-    """Return (node, place, reason) of those of ``places`` to which no connection can be made."""
-
-    def reach(item: tuple[str, Any]) -> list[Any] | None:
-        node, (host, port) = item
-        try:
-            socket.create_connection((host, port), timeout=_REACH_SECONDS).close()
-        except OSError as error:
-            return [int(node), f"{host}:{port}", error.strerror or str(error)]
-        return None
-
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        return [row for row in pool.map(reach, places.items()) if row is not None]
-
-
 def _next(link: PeerLink, kind: str, seconds: float) -> dict[str, Any] | None:
     """Return the next message of this kind, if it comes in time."""
     deadline = time.monotonic() + seconds
     while not link.closed and time.monotonic() < deadline:
-        if (message := _taken(link, kind)) is not None:
+        if (message := link.take(kind)) is not None:
             return message
         time.sleep(_STEP_SECONDS)
-    return None
-
-
-def _taken(link: PeerLink, *kinds: str) -> dict[str, Any] | None:
-    """Take the first message of these kinds, if there is one; what came after it stays unread."""
-    messages = link.receive()
-    for number, message in enumerate(messages):
-        if message["kind"] in kinds:
-            link.unread(messages[number + 1 :])
-            return message
     return None
 
 
@@ -292,7 +218,7 @@ def join_leader(
         LockstepError: node 0 has refused this node, or another one cannot be reached.
     """
     link, word = _find_leader(nodes, find)
-    with _bound(link.local_address, 0) as probe:
+    with open_probe(link.local_address) as probe:
         link.send(
             "hello",
             node=nodes.rank,
@@ -301,7 +227,7 @@ def join_leader(
             processes=processes,
             host=socket.gethostname(),
             word=word,
-            probe=probe.getsockname()[:2],
+            probe=probe,
         )
         reach = await_message(link, "reach")
         link.send("reached", failed=unreachable_addresses(reach["places"]))
@@ -317,7 +243,7 @@ def await_message(link: PeerLink, kind: str) -> dict[str, Any]:
         LockstepError: node 0 has ended the launch, or is gone.
     """
     while True:
-        message = _taken(link, kind, "end")
+        message = link.take(kind, "end")
         if message is not None and message["kind"] == "end":
             raise error_from_message(message)
         if message is not None:
@@ -338,25 +264,23 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
     """Connect to node 0, trying until it is there; return the link, and the word in the run folder if that is seen."""
     why = "it has not said yet where it is"
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
-    while True:
+    for seconds in itertools.cycle(_TRY_SECONDS):
         folder = find()
         document = _read(folder) if folder else {}
         secret = rendezvous_key() or str(document.get("secret", "")).encode()
         places = [nodes.address()] if nodes.rendezvous else _places(document)
-        if not secret:
-            places = []
-        for host, port in places:
+        for host, port in places if secret else []:
             try:
-                connection = socket.create_connection((host, port), timeout=_REACH_SECONDS)
-                _keep_alive(connection)
-                return handshake_as_follower(connection, secret), str(document.get("word", ""))
+                return connect_to_leader((host, port), secret, seconds), str(document.get("word", ""))
             except socket.gaierror as error:
                 raise MachineError(
                     f"--rendezvous {nodes.rendezvous}: {host}: {error.strerror}", "give an address instead"
                 ) from error
             except (OSError, LinkError) as error:
                 why = f"{host}:{port}: {getattr(error, 'strerror', None) or error}"
-        patience.wait()
+        patience.check()
+        time.sleep(_STEP_SECONDS)
+    raise AssertionError  # the wait has an end of its own
 
 
 def _places(document: dict[str, Any]) -> list[tuple[str, int]]:
@@ -368,7 +292,7 @@ def _places(document: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         if isinstance(document, dict):
             return document

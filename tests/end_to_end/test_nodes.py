@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lockstep.launcher.nodes.rendezvous import unreachable_addresses
+from lockstep.launcher.nodes.reachability import unreachable_addresses
 from tests.helpers.fault_launch import HANG_TIMEOUT, cases
 from tests.helpers.launch import WATCHDOG, Launch, free_port, outcome_of, run_folder
 from tests.helpers.node_launch import NodeLaunch, start_two_nodes
