@@ -180,7 +180,7 @@ class Acceptor:
 
 
 class _TurnedAway:
-    """What users are told of those who were turned away: the first few are named, the others counted."""
+    """A count of those who were turned away, the first few of whom are named to users."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
