@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...data.common import descendants
-from ..process import LOWEST_PRIVATE_DESCRIPTOR, process_tree
+from ..process import LOWEST_PRIVATE_DESCRIPTOR, allow_marks, process_tree
 from . import training_rank
 from .rank_end import shared_modules
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
@@ -35,6 +35,9 @@ from .script_rank import STATUS, run_program, send_status
 _FRESH = (
     "import sys; sys.flags.safe_path or sys.path.pop(0); "  # a module of the user's must not shadow one of ours
     "from lockstep.launcher.agent.{module} import main; sys.exit(main(sys.argv[1:]))"
+)
+_FRESH_MARKED = _FRESH.replace(
+    "from lockstep", "from lockstep.launcher.process import allow_marks; allow_marks(); from lockstep"
 )
 
 
@@ -201,6 +204,7 @@ class Agent:
         apply_rank_environment(environment)
         attempt = Path(order["attempt_dir"])
         if order["program"]:
+            allow_marks()
             set_process_title([sys.executable, "-u", *order["program"]])
             return lambda: shared_modules.run(lambda: run_program(order["program"], attempt, status))
         return lambda: training_rank.run(order["argv"], status)
@@ -210,7 +214,8 @@ class Agent:
         order = self._order
         module = "script_rank" if order["program"] else "training_rank"
         rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
-        command = [sys.executable, "-u", "-c", _FRESH.format(module=module), *rest]
+        code = (_FRESH_MARKED if order["program"] else _FRESH).format(module=module)
+        command = [sys.executable, "-u", "-c", code, *rest]
         status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
         child = subprocess.Popen(
             command,

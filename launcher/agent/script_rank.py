@@ -21,7 +21,7 @@ from typing import Any
 
 from ...data.common import is_user_code, let_in, user_location
 from ..machine import bind_rank
-from ..process import install_stack_handler
+from ..process import Mark, install_stack_handler, last_words
 from .rank_process import set_process_title
 
 STATUS = "LOCKSTEP_STATUS_FD"
@@ -119,7 +119,8 @@ def _show(error: BaseException) -> None:
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
     if sys.version_info >= (3, 12):
         sys.last_exc = error
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
+    with last_words(Mark.INTERRUPT if isinstance(error, KeyboardInterrupt) else Mark.ERROR):
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:

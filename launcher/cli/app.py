@@ -16,6 +16,7 @@ from ...data.common import UsageError
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
 from . import run_commands, sandbox_commands, submit_command
+from .foreign_options import refuse_foreign_options
 from .options import (
     AtOnceOption,
     GraceOption,
@@ -44,7 +45,11 @@ class _Commands(typer.core.TyperGroup):
         for ending, command in ((".py", "run"), (".yaml", "train"), (".yml", "train")):
             if args and args[0].endswith(ending):
                 raise UsageError(f"{args[0]}: not a command", f"launch {command} [OPTIONS] {args[0]}")
-        return super().resolve_command(ctx, args)
+        name, found, rest = super().resolve_command(ctx, args)
+        if found is not None and not hasattr(found, "commands"):
+            own = {o: not getattr(p, "is_flag", True) for p in found.get_params(ctx) for o in p.opts}
+            refuse_foreign_options(rest, own, program_last=name in ("run", "submit"))
+        return name, found, rest
 
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW, LineMerger, format_ranks, merge_lines, put, say
+from ..console import WINDOW, LineMerger, bounded, format_ranks, last_state, merge_lines, put, say
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -152,8 +152,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _decoded(line: bytes) -> str:
     """Decode a line as a terminal would leave it: of a progress bar only the last state."""
-    text = line.decode(errors="replace").rstrip("\r\n")
-    return text.rpartition("\r")[2]
+    return last_state(line.rstrip(b"\r\n")).decode(errors="replace")
 
 
 class _Tail:
@@ -167,7 +166,7 @@ class _Tail:
         """Yield whole lines; with ``rest`` also the last one, which has no line end."""
         while chunk := self._file.read(_CHUNK):
             *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
-            self._rest = rest_of_chunk[-_CHUNK:]  # a progress bar may go on without an end
+            self._rest = bounded(rest_of_chunk, _CHUNK)  # a progress bar may go on without an end
             yield from map(_decoded, lines)
         if rest and self._rest:
             last, self._rest = self._rest, b""

@@ -123,6 +123,11 @@ def _find(name: str) -> tuple[Path, str, bool]:
     if name in packaged:
         return packaged[name], f"{name}.yaml", True
     path = Path(name)
+    if path.suffix == ".py":
+        raise UsageError(
+            f"{printable(name)}: a script, not a config",
+            f"`launch run {printable(name)}` runs it; a config is a YAML file, which may name functions of it",
+        )
     if not (path.suffix in _SUFFIXES or "/" in name or _is_file(path)):
         raise _unknown_recipe(name, packaged)
     if not _exists(path):

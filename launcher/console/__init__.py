@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .console import bounded as bounded
+    from .console import last_state as last_state
     from .console import put as put
     from .console import put_json as put_json
     from .console import redraw as redraw

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
-_ESCAPES = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+_CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+_SEQUENCES = re.compile(  # ECMA-48; one that the end of the text cuts off is one, too
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, the cursor
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS, SOS, PM, APC
+    r"|\x1b[ -/]*[0-~]?"
+)
 
 
 def strip_control_characters(text: str) -> str:
-    """Strip control characters, which a terminal would obey."""
-    return text.translate(_ESCAPES)
+    """Strip control characters, which a terminal would obey, and whole escape sequences with what they carry."""
+    return _SEQUENCES.sub("", text).translate(_CONTROLS)
+
+
+def last_state(line: bytes) -> bytes:
+    """Return what a terminal would leave of a line: of a progress bar the last state."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
+
+
+def bounded(unfinished: bytes, limit: int) -> bytes:
+    """Keep at most ``limit`` bytes of a line that may go on, of a progress bar those of its last state."""
+    if len(unfinished) <= limit:
+        return unfinished
+    return unfinished[unfinished.rstrip(b"\r").rfind(b"\r") + 1 :][:limit]
 
 
 def write(stream: TextIO | None, text: str) -> bool:

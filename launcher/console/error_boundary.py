@@ -61,7 +61,7 @@ def _end(number: int, _: FrameType | None) -> None:
 def _hold_standard_streams() -> None:
     """Open streams that are closed: else a socket would become descriptor 0, and a child's stdin replace it."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only form; as those are that were open
     os.close(descriptor)
 
 

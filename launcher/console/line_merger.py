@@ -46,7 +46,8 @@ class LineMerger:
         """Lines added since the last call of ``ready``."""
 
     def feed(self, rank: int, text: str) -> None:
-        """Add one line of a rank, without its line end."""
+        """Add one line of a rank, without its line end, and without the "[rank1]: " that torch puts before it."""
+        text = text.removeprefix(f"[rank{rank}]: ")
         same = self._by_text.setdefault(text, _TextQueue())
         line = same.next_of(rank)
         if line is None:

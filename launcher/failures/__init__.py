@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from .attempt_end import AttemptEnd as AttemptEnd
     from .attempt_end import memory_kills as memory_kills
     from .root_cause import InterruptedRunError as InterruptedRunError
+    from .root_cause import Quoted as Quoted
     from .root_cause import diagnose_failure as diagnose_failure
     from .root_cause import is_root_cause_known as is_root_cause_known
+    from .root_cause import quoted_ranks as quoted_ranks
 else:
     __getattr__ = lazy_exports(__name__)

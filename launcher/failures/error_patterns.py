@@ -42,6 +42,10 @@ _HINTS = (
         ("shared memory", "bus error", "SIGBUS"),
         "/dev/shm may be too small (docker: --shm-size), or use fewer loader workers",  # noqa: S108 - only named
     ),
+    (
+        ("bdbquit", "eof when reading a line"),
+        "ranks have no terminal of their own: `launch run --debug SCRIPT` is one process on yours",
+    ),
     (("dataloader worker",), "a worker of the DataLoader died: with num_workers=0 its own error is shown"),
     (
         ("outofmemoryerror", "cuda error: out of memory", "cuda out of memory", "cublas_status_alloc_failed"),
@@ -68,6 +72,13 @@ _HINTS = (
         "native code crashed; PYTHONFAULTHANDLER=1 writes the Python stack into the log",
     ),
     (("SIGKILL",), "somebody or the system killed it; `dmesg` tells whether memory had run out"),
+)
+
+_LOG_HINTS = (
+    (
+        "finished its bootstrapping phase",  # multiprocessing's words in a spawned child
+        "a process that it starts by spawn imports it again: begin its work with `if __name__ == '__main__':`",
+    ),
 )
 
 
@@ -107,6 +118,11 @@ def is_dataloader_failure(account: Mapping[str, Any]) -> bool:
     return account["type"] in _BROKEN_OFF and "torch/multiprocessing/reductions.py" in account.get(
         "traceback", ""
     )
+
+
+def hint_for_log(tail: str) -> str:
+    """Return what to do about an error that only the end of the rank's log explains; empty where it does not."""
+    return next((hint for words, hint in _LOG_HINTS if words in tail), "")
 
 
 def is_out_of_memory(account: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from .error_patterns import (
     exception_chain,
     failure_signature,
     hint_for,
+    hint_for_log,
     is_dataloader_failure,
     is_killed_worker,
     is_out_of_memory,
@@ -96,6 +97,39 @@ def is_root_cause_known(attempt: Path, end: AttemptEnd) -> bool:
 
 
 _SURE = 2
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """The ranks whose last words are shown; those of all others are in their logs alone."""
+
+    ranks: frozenset[int]
+    interrupts: bool = True
+    """Whether a KeyboardInterrupt of theirs is news."""
+
+
+def quoted_ranks(
+    attempt: Path, end: AttemptEnd, world_size: int, *, was_asked_to_end: bool = False
+) -> Quoted | None:
+    """Choose whose last words are shown after an attempt: the cause's; None where nothing has failed.
+
+    Args:
+        attempt: the folder with the ranks' logs and error files.
+        end: what the supervisor saw.
+        world_size: ranks that were started.
+        was_asked_to_end: then there is no one cause, and only those that noticed others' ends are not shown.
+    """
+    failures = _failures(attempt, end)
+    if was_asked_to_end or end.signal is not None or end.hang is not None:
+        own = frozenset(failure.rank for failure in failures if failure.certainty)
+        return Quoted(own, interrupts=end.hang is not None)
+    if not failures:
+        return None
+    cause = _cause(failures)
+    other = cause.certainty < _SURE and end.lost_node
+    if other or (cause.certainty == 0 and _who_left(end, failures, world_size)):
+        return Quoted(frozenset())
+    return Quoted(frozenset({cause.rank}))
 
 
 def _cause(failures: list[RankFailure]) -> RankFailure:
@@ -225,8 +259,11 @@ def _error_of_exception(cause: RankFailure, attempt: Path, end: AttemptEnd, worl
         known.exit_status = MemoryLimitError.exit_status
     if killed:
         known.hint = f"its control group was out of memory: {_LESS_MEMORY}"
-    known.hint = known.hint or hint_for(
-        "DataLoader worker" if is_dataloader_failure(account) else account["type"], known.message
+    tail = end.remote_log_tails.get(cause.rank) or _tail(attempt / f"rank-{cause.rank}.log")
+    known.hint = (
+        known.hint
+        or hint_for_log(tail)
+        or hint_for("DataLoader worker" if is_dataloader_failure(account) else account["type"], known.message)
     )
     who = f"rank {cause.rank} of {world_size}"
     where = f"\nat {account['where']}" if account["where"] else ""

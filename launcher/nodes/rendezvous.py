@@ -17,13 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import (
-    LockstepError,
-    MachineError,
-    atomic_replacement,
-    boot_id,
-    error_from_json,
-)
+from ...data.common import LockstepError, MachineError, atomic_replacement, boot_id, error_from_json
 from ..console import say
 from ..options import NodeOptions
 from .acceptor import Acceptor

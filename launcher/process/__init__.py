@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .lock_owner import current_owner as current_owner
     from .lock_owner import read_owner as read_owner
     from .lock_owner import write_owner as write_owner
+    from .output_marks import Mark as Mark
+    from .output_marks import MarkedStream as MarkedStream
+    from .output_marks import allow_marks as allow_marks
+    from .output_marks import last_words as last_words
     from .process_tree import become_subreaper as become_subreaper
     from .process_tree import kill_processes as kill_processes
     from .process_tree import reap as reap

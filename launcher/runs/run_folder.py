@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,22 @@ def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
     for folder in (runs_root() / name, Path(name).resolve()):
         if is_run(folder, marks):
             return folder
-    known = sorted({path.parent.name for mark in marks for path in runs_root().glob(f"*/{mark}")})
+    known = _names_by_age(marks)
     guess = closest_name(name, known)
     raise UsageError(
         f"{name}: there is no such run in {runs_root()}" + (f"; did you mean {guess}?" if guess else ""),
-        "give a run's name or the path of its folder" + (f"; the latest is {known[-1]}" if known else ""),
+        "give a run's name or the path of its folder" + (f"; the newest is {known[-1]}" if known else ""),
     )
+
+
+def _names_by_age(marks: tuple[str, ...]) -> list[str]:
+    """Return the names of all runs, the newest last: a run's first file is written when it begins."""
+    began: dict[str, int] = {}
+    for path in (path for mark in marks for path in runs_root().glob(f"*/{mark}")):
+        with suppress(OSError):  # it was removed meanwhile
+            name, time_ns = path.parent.name, path.stat().st_mtime_ns
+            began[name] = min(began.get(name, time_ns), time_ns)
+    return sorted(began, key=lambda name: (began[name], name))
 
 
 def is_run(folder: Path, marks: tuple[str, ...] = ANY_RUN) -> bool:

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
 from ...data.common import UsageError
+
+_PYTHON = (".py", ".pyw", ".pyz", ".zip")
+_CONFIGS = (".yaml", ".yml")
+_OTHERS = (
+    ".sh",
+    ".bash",
+    ".zsh",
+    ".fish",
+    ".ipynb",
+    ".json",
+    ".toml",
+    ".txt",
+    ".md",
+    ".c",
+    ".cpp",
+    ".cu",
+    ".so",
+)
+"""Some of these would compile as Python: a shell script of one word, for instance."""
+_ADVICE = {
+    "": "`launch run` starts Python programs: call it from the script, or name the program that this one starts",
+    ".ipynb": "`jupyter nbconvert --to script` makes a Python file of a notebook",
+}
 
 
 def read_source(argv: list[str]) -> str:
@@ -21,9 +45,29 @@ def read_source(argv: list[str]) -> str:
     if path is None or path.is_dir():
         return ""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "it has to be a file that you may read") from error
+    if path.suffix in _CONFIGS:
+        raise UsageError(f"{path}: a config, not a script", f"launch train [OPTIONS] {path}")
+    if path.suffix not in _PYTHON and not _is_python(path, text):
+        raise UsageError(f"{path}: not a Python file", _ADVICE.get(path.suffix, _ADVICE[""]))
+    return text
+
+
+def _is_python(path: Path, text: str) -> bool:
+    """Tell whether a file of another name, or of none, is Python: it says so, or it can be compiled."""
+    if text.startswith("#!"):
+        return "python" in text.partition("\n")[0]
+    if path.suffix in _OTHERS:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):  # the latter: bytes of zero
+        return False
+    return True
 
 
 def _script(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.common import STOPPED, LockstepError
 from ..console import say
-from ..failures import AttemptEnd, diagnose_failure
+from ..failures import AttemptEnd, diagnose_failure, quoted_ranks
 from ..machine import World
 from ..runs import RunLock, record_stop_reason, take_request
 from ..supervisor import LiveView, Workload
@@ -112,6 +112,15 @@ class ScriptWorkload(Workload):
     def may_pass(self, _: LockstepError) -> bool:
         """Return True: a script's exit statuses mean what it likes, so any failure may pass."""
         return True
+
+    def on_loss(self) -> None:
+        """Hold back what ranks print while they die, until it is known which of them is the cause."""
+        self._view.await_cause()
+
+    def on_end(self, attempt: Path, end: AttemptEnd, world: World) -> None:
+        """Show the rest of what the ranks have printed; of last words those of the cause."""
+        asked = self._asked is not None
+        self._view.finish_attempt(quoted_ranks(attempt, end, world.size, was_asked_to_end=asked))
 
     def begin_attempt(self, attempt: Path) -> None:
         """Show the rest of what the ranks of the previous attempt have printed."""

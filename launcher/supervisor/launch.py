@@ -78,7 +78,9 @@ class Launch:
         try:
             order = agent_order(self.attempt, self.world) | workload.order(self.attempt) | order
             self.supervisor.start_ranks(order, requires_done=workload.requires_done)
-            return self.supervisor.watch(handler)
+            end = self.supervisor.watch(handler)
+            workload.on_end(handler.attempt, end, self.world)
+            return end
         finally:
             self.supervisor.kill_all()
             workload.close()
@@ -106,6 +108,7 @@ class _Watching:
         return {"attempt_dir": str(attempt), "environment": environment}
 
     def is_cause_known(self, end: AttemptEnd) -> bool:
+        self._workload.on_loss()
         return is_root_cause_known(self.attempt, end)
 
 
@@ -169,6 +172,7 @@ class _Leading(_Watching):
             say([f"no restart: {error.message}"])
             return None
         self._restarts += 1
+        workload.on_end(self.attempt, end, self._launch.world)
         attempt.mkdir(mode=0o700)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
@@ -198,6 +202,7 @@ class _Following(_Watching):
             self._hangs.request_stacks(message["number"])
         elif kind == "restart":
             attempt = self.attempt.with_name(message["attempt"])
+            self._workload.on_end(self.attempt, AttemptEnd(), self._launch.world)  # node 0 alone knows more
             self._workload.begin_attempt(attempt)
             order = self._turn(attempt)
             self._hangs = FollowerRankMonitor(self._rank_monitor(), self._peers)

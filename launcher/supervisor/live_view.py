@@ -14,12 +14,16 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..console import LineMerger, describe_ranks, strip_control_characters
+from ..console import LineMerger, bounded, describe_ranks, last_state, strip_control_characters
+from ..failures import Quoted
+from ..process import Mark
+from .held_words import HeldWords
 from .rank_outputs import ERR, OUT
 
 _TOGETHER_SECONDS = 0.3  # lines of several ranks that are the same and come within this time are one
 _QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: the logs have it
-_LINE_BYTES = 2000
+_LINE_CHARACTERS = 2000
+_UNFINISHED_BYTES = 2**16  # of a line without an end
 _RETRY_SECONDS = 0.01
 
 
@@ -32,6 +36,7 @@ class LiveView:
         self._left_out = 0
         self._partial: dict[tuple[int, int], bytes] = {}
         self._merger = LineMerger()
+        self._held = HeldWords()
         self._fresh: deque[tuple[float, int]] = deque()
         """How many lines began to wait at which time."""
         self._in_line = False
@@ -40,7 +45,14 @@ class LiveView:
         self._thread.start()
 
     def feed(self, rank: int, stream: int, data: bytes) -> None:
-        """Show some bytes of a rank."""
+        """Show some bytes of a rank, unless they are its last words, which wait."""
+        self._show(rank, stream, self._held.take(rank, stream, data))
+
+    def mark(self, rank: int, stream: int, mark: Mark) -> None:
+        """Take a mark between the bytes of a rank."""
+        self._held.mark(rank, stream, mark)
+
+    def _show(self, rank: int, stream: int, data: bytes) -> None:
         if not data:
             return
         if rank == 0:
@@ -48,21 +60,19 @@ class LiveView:
             self._put(stream, data)
             return
         *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
-        self._partial[rank, stream] = rest[-_LINE_BYTES:]
+        self._partial[rank, stream] = bounded(rest, _UNFINISHED_BYTES)
         for line in lines:
             self._say(rank, line)
 
     def _say(self, rank: int, line: bytes) -> None:
         """Hold a line back for a moment: other ranks may say the same."""
-        self._merger.feed(
-            rank,
-            strip_control_characters(
-                line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_BYTES].decode(errors="replace")
-            ),
-        )
+        text = strip_control_characters(last_state(line).decode(errors="replace"))
+        self._merger.feed(rank, text[:_LINE_CHARACTERS])
 
     def tick(self, notes: list[str]) -> None:
         """Show what has been held back for long enough, and take the notes that there are."""
+        for overdue in self._held.overdue():
+            self._show(*overdue)
         self._flush(everything=False)
         while notes:
             self._line(f"note: {notes.pop(0)}")
@@ -103,8 +113,22 @@ class LiveView:
                     closed.add(stream)
             self._waiting -= len(item[1])
 
-    def finish_attempt(self) -> None:
-        """Show the rest of ranks that have ended; others follow them."""
+    def await_cause(self) -> None:
+        """Hold last words back until the end of the attempt: a rank has failed."""
+        self._held.is_cause_awaited = True
+
+    def finish_attempt(self, quoted: Quoted | None = None) -> None:
+        """Show the rest of ranks that have ended; others may follow them.
+
+        Args:
+            quoted: whose last words are shown; None: everybody's.
+        """
+        self._finish_lines()
+        for held in self._held.release(quoted):
+            self._show(*held)
+            self._finish_lines()
+
+    def _finish_lines(self) -> None:
         for (rank, _), rest in self._partial.items():
             if rest:
                 self._say(rank, rest)

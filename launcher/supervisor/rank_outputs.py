@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ..process import Mark, MarkedStream
+
 OUT, ERR = 1, 2
 _PIPE_BYTES = 2**20  # a burst must not stop a rank; the kernel's default is 64 KiB
 _CHUNK = 2**16
@@ -20,6 +22,9 @@ class OutputWatcher(Protocol):
 
     def feed(self, rank: int, stream: int, data: bytes) -> None:
         """Take some bytes of a rank's stdout (1) or stderr (2)."""
+
+    def mark(self, rank: int, stream: int, mark: Mark) -> None:
+        """Take a mark between the bytes of a stream."""
 
 
 class RankOutputs:
@@ -37,12 +42,15 @@ class RankOutputs:
         self._first = first
         self._files: list[BinaryIO] = []
         self._ends: dict[int, tuple[int, int]] = {}
+        self._marked: dict[int, MarkedStream] = {}
         self.writers: list[int] = []
         """Two for each rank: stdout, stderr."""
         self._open(folder, ranks)
         for rank in range(ranks):
             for stream in (OUT, ERR):
-                self._ends[self._pipe()] = rank, stream
+                reader = self._pipe()
+                self._ends[reader] = rank, stream
+                self._marked[reader] = MarkedStream()
 
     def _open(self, folder: Path, ranks: int) -> None:
         for rank in range(ranks):
@@ -77,15 +85,22 @@ class RankOutputs:
 
     def _take(self, descriptor: int) -> bytes | None:
         """Read some bytes; none at the end, None where nothing has come yet."""
-        rank, stream = self._ends[descriptor]
         try:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return None
-        with suppress(OSError):  # a full disk costs the log, not the training
-            self._files[rank].write(data)
-        self._watcher.feed(self._first + rank, stream, data)
+        for part in self._marked[descriptor].split(data):
+            self._give(descriptor, part)
         return data
+
+    def _give(self, descriptor: int, part: bytes | Mark) -> None:
+        rank, stream = self._ends[descriptor]
+        if isinstance(part, Mark):
+            self._watcher.mark(self._first + rank, stream, part)
+            return
+        with suppress(OSError):  # a full disk costs the log, not the training
+            self._files[rank].write(part)
+        self._watcher.feed(self._first + rank, stream, part)
 
     def switch_attempt(self, folder: Path) -> None:
         """Switch logs between attempts: what ended ranks left is theirs, what comes later belongs to the next attempt.
@@ -101,6 +116,8 @@ class RankOutputs:
         for descriptor in self._ends:
             while self._take(descriptor):
                 pass
+            if rest := self._marked[descriptor].rest():
+                self._give(descriptor, rest)
         for file in self._files:
             file.close()
         self._files.clear()

@@ -80,6 +80,12 @@ class Workload(ABC):
     def begin_attempt(self, attempt: Path) -> None:
         """Switch to an attempt that begins in this folder, after an earlier one has failed."""
 
+    def on_loss(self) -> None:
+        """Note that a rank of the attempt has failed, and that the cause is awaited."""
+
+    def on_end(self, attempt: Path, end: AttemptEnd, world: World) -> None:
+        """Note how an attempt has ended, when nothing of it is left."""
+
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end of an attempt; None where all is done."""
         return diagnose_failure(attempt, end, world.size)

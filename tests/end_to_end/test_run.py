@@ -237,6 +237,50 @@ def test_the_programs_own_status_is_passed_on_and_the_card_comes_last(launch: La
     assert "exit status 42" in card
 
 
+FAILING = """
+import atexit, os, sys, traceback
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+try:
+    raise KeyError("caught")
+except KeyError:
+    if rank == 2:
+        traceback.print_exc()
+print(f"{rank} starts")
+atexit.register(lambda: print(f"{rank} at exit", file=sys.stderr))
+if rank == 1:
+    raise ValueError("bad batch")
+dist.all_reduce(torch.ones(1))
+"""
+
+
+def test_the_screen_of_a_failure_has_the_traceback_of_the_culprit_and_no_other(
+    launch: Launch, tmp_path: Path
+) -> None:
+    write_script(tmp_path, "work/failing.py", FAILING)
+    result = launch("run", "--cpu", "4", "--name", "short", "failing.py")
+    assert (result.status, result.out) == (1, "0 starts\n")
+    lines = result.err.splitlines()
+    own = {
+        "0 at exit",
+        *(f"[rank {rank}] {rank} {what}" for rank in (1, 2, 3) for what in ("starts", "at exit")),
+    }
+    caught = [line for line in lines if line.startswith("[rank 2] ") and line not in own]
+    assert own - {"0 at exit", *(f"[rank {rank}] {rank} at exit" for rank in (2, 3))} <= set(lines)
+    assert caught[-1] == "[rank 2] KeyError: 'caught'"  # is no last word, and stands there as ever
+    ours = [line for line in lines if line not in own and line not in caught]
+    assert len(ours) <= 12, ours
+    card = ours.index("error: rank 1 of 4: ValueError: bad batch")
+    assert ours[card - 4] == "[rank 1] Traceback (most recent call last):"
+    assert ours[card - 1] == "[rank 1] ValueError: bad batch"
+    assert "3 other ranks ended because of it" in result.err
+    logs = [(run_folder("short") / "attempt-1" / f"rank-{rank}.log").read_text() for rank in range(4)]
+    assert "\x1b" not in "".join(logs)
+    assert logs[1].endswith("ValueError: bad batch\n1 at exit\n")
+    assert sum("Connection closed by peer" in log for log in logs) >= 1  # others may have been killed before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -248,6 +292,7 @@ def test_the_programs_own_status_is_passed_on_and_the_card_comes_last(launch: La
         (["-m", "speaker.py"], "that is a script"),
         (["-m", "nowhere.at.all"], "there is no such module"),
         (["--debug", "--cpu", "2", "speaker.py"], "--debug is one process"),
+        (["--nproc_per_node", "2", "speaker.py"], "`--gpus 2` or `--cpu 2`"),
         (["--cpu"], "Option '--cpu' requires an argument"),
         (["--cpu", "0", "speaker.py"], "at least one process is needed"),
     ],
@@ -270,6 +315,12 @@ def test_a_file_in_the_place_of_a_command_is_told_its_command(
         2,
         f"error: {file}: not a command\nhint: launch {command} [OPTIONS] {file}\n",
     )
+
+
+def test_where_stdin_is_closed_ranks_have_none(tmp_path: Path) -> None:
+    script = write_script(tmp_path, "hello.py", "import sys\nprint('hello', repr(sys.stdin.read()))\n")
+    done = run_command(["sh", "-c", 'exec "$@" <&-', "sh", *LAUNCH, "run", "--cpu", "1", str(script)])
+    assert (done.returncode, done.stdout) == (0, "hello ''\n"), done.stderr
 
 
 def test_debug_is_one_process_here_where_breakpoint_works(tmp_path: Path) -> None:

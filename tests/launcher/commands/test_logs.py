@@ -65,9 +65,16 @@ def test_the_newest_attempt_is_shown_and_the_others_are_named(capsys: pytest.Cap
 
 
 def test_what_a_terminal_would_obey_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    _write("first", 1, r0=" 10%\r 20%\r\n\x1b[31mred\x1b[0m\n")
+    link = "\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07"
+    _write("first", 1, r0=f" 10%\r 20%\r\n\x1b[31mred\x1b[0m {link}\n")
     _show("first")
-    assert capsys.readouterr().out == " 20%\n[31mred[0m\n"
+    assert capsys.readouterr().out == " 20%\nred link\n"
+
+
+def test_torchs_mark_of_a_rank_does_not_keep_equal_lines_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    _write("first", 1, r0="[rank0]: ValueError\n", r1="[rank1]: ValueError\n[rank0]: other\n")
+    _show("first")
+    assert capsys.readouterr().out == "  0-1 | ValueError\n    1 | [rank0]: other\n"
 
 
 def test_what_is_not_there_is_refused() -> None:

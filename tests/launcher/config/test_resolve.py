@@ -128,6 +128,11 @@ def test_odd_names(name):
 
 def test_an_empty_name_is_a_name():
     assert refusal("").message == 'unknown config ""'
+    script = refusal("sub/exp.py")
+    assert (script.message, "`launch run sub/exp.py`" in script.hint) == (
+        "sub/exp.py: a script, not a config",
+        True,
+    )
 
 
 def test_a_folder_is_no_config(write, tmp_path):

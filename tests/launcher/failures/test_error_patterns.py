@@ -60,6 +60,13 @@ KINDS: dict[str, tuple[str, str, int, str]] = {  # name -> class, message, exit 
         1,
         "num_workers=0",
     ),
+    "a breakpoint without a terminal": ("BdbQuit", "", 1, "`launch run --debug SCRIPT`"),
+    "a question without a terminal": (
+        "EOFError",
+        "EOF when reading a line",
+        1,
+        "`launch run --debug SCRIPT`",
+    ),
     "two ranks on a GPU": (
         "DistBackendError",
         "NCCL error: invalid usage. Duplicate GPU detected",
@@ -135,3 +142,16 @@ def test_the_rank_that_others_waited_for_in_vain_is_named_not_those_that_gave_up
     several = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS}), 4)
     assert several is not None
     assert "--hang-timeout" in several.hint
+
+
+def test_a_spawned_process_that_runs_the_script_again_is_explained_by_the_log(tmp_path: Path) -> None:
+    """Torch's message only says that a worker has ended; what the worker said of it is in the log."""
+    write_error(tmp_path, 0, type="RuntimeError", message="DataLoader worker (pid(s) 7) exited unexpectedly")
+    words = "before the current process has finished its bootstrapping phase."
+    (tmp_path / "rank-0.log").write_text(
+        f"RuntimeError: \n An attempt has been made to start a new process {words}\n"
+    )
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: EXIT_3_STATUS}), 1)
+    assert error is not None
+    assert "if __name__ == '__main__':" in error.hint
+    assert "num_workers" not in error.hint

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lockstep.launcher.failures.attempt_end import AttemptEnd
-from lockstep.launcher.failures.root_cause import diagnose_failure
+from lockstep.launcher.failures.root_cause import diagnose_failure, quoted_ranks
 from tests.helpers.rank_errors import EXIT_3_STATUS, SIGKILL_STATUS, write_error, write_victim_error
 
 
@@ -119,3 +120,39 @@ def test_ranks_that_never_started_lead_to_the_agents_log(tmp_path: Path) -> None
 
 def test_a_rank_that_was_done_and_then_lost_another_is_not_a_success(tmp_path: Path) -> None:
     assert diagnose_failure(tmp_path, AttemptEnd(done={0}, lost={}, agent_status=0), 2) is not None
+
+
+def quoted(tmp_path: Path, *, asked: bool = False, **end: Any) -> set[int] | None:
+    """The ranks whose last words are shown at an end of four."""
+    found = quoted_ranks(tmp_path, AttemptEnd(**end), 4, was_asked_to_end=asked)
+    return None if found is None else set(found.ranks)
+
+
+def test_the_words_of_the_cause_are_quoted_not_those_of_its_victims(tmp_path: Path) -> None:
+    assert quoted(tmp_path, done={0, 1, 2, 3}) is None
+    write_victim_error(tmp_path, 0, time_ns=1)
+    assert quoted(tmp_path, lost={0: EXIT_3_STATUS}) == {0}  # as far as is known
+    write_error(tmp_path, 2, time_ns=2)
+    write_error(tmp_path, 3, time_ns=3)  # fails in the same way
+    assert quoted(tmp_path, lost={0: EXIT_3_STATUS, 2: EXIT_3_STATUS, 3: EXIT_3_STATUS}) == {2}
+
+
+def test_victims_of_a_rank_or_node_that_is_gone_are_not_quoted(tmp_path: Path) -> None:
+    write_victim_error(tmp_path, 0, time_ns=1)
+    assert quoted(tmp_path, done={3}, lost={0: EXIT_3_STATUS}) == set()  # it left early
+    assert quoted(tmp_path, lost={1: SIGKILL_STATUS, 0: EXIT_3_STATUS}) == {1}
+    assert quoted(tmp_path, lost={0: EXIT_3_STATUS}, lost_node="node 1 was lost") == set()
+
+
+@pytest.mark.parametrize(("asked", "end"), [(True, {}), (False, {"signal": signal.SIGTERM})])
+def test_at_an_end_that_was_asked_for_whatever_failed_by_itself_is_quoted(
+    tmp_path: Path, *, asked: bool, end: dict[str, Any]
+) -> None:
+    write_victim_error(tmp_path, 0, time_ns=1)
+    write_error(tmp_path, 2, time_ns=2)
+    interrupted = int(signal.SIGINT)
+    lost = {0: EXIT_3_STATUS, 1: interrupted, 2: EXIT_3_STATUS}
+    assert quoted(tmp_path, asked=asked, lost=lost, **end) == {1, 2}
+    found = quoted_ranks(tmp_path, AttemptEnd(lost=lost, **end), 4, was_asked_to_end=asked)
+    assert found is not None
+    assert not found.interrupts

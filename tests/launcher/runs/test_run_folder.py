@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from lockstep.data.common.errors import DamagedError, UsageError
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.machine.machine import Machine
 from lockstep.launcher.machine.placement import choose_layout
-from lockstep.launcher.runs.run_folder import create_run, find_run, read_outcome, runs_root
+from lockstep.launcher.runs.run_folder import ANY_RUN, create_run, find_run, read_outcome, runs_root
 from lockstep.launcher.train.plan import LaunchPlan
 from lockstep.launcher.train.run_files import build_run_spec, write_run_files
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import read_spec
+from tests.helpers.run_folders import make_run
 
 FACTS = DatasetInfo(
     "x", "user", SplitInfo(7, {}), None, (2,), "float32", None, None, (), None, None, None, "f"
@@ -157,3 +159,14 @@ def test_an_outcome_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "outcome.json").write_text("{")
     with pytest.raises(DamagedError, match=r"outcome\.json"):
         read_outcome(tmp_path)
+
+
+def test_of_runs_that_are_there_the_newest_is_named_whatever_its_name() -> None:
+    for age, name in enumerate(("csv", "first", "zebra")):  # seconds ago
+        folder = make_run(name)
+        began = time.time() - age
+        os.utime(folder / "spec.json", (began, began))
+    (runs_root() / "zebra" / "run.json").write_text("{}")  # written later, and no sign of a later beginning
+    with pytest.raises(UsageError, match=r"did you mean first\?") as caught:
+        find_run("frist", ANY_RUN)
+    assert caught.value.hint.endswith("; the newest is csv")
