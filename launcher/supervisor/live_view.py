@@ -25,6 +25,8 @@ _QUEUED_BYTES = 2**24  # more than this waiting for the terminal is left out: th
 _LINE_CHARACTERS = 2000
 _UNFINISHED_BYTES = 2**16  # of a line without an end
 _RETRY_SECONDS = 0.01
+_HIDE, _SHOW = b"\x1b[?25l", b"\x1b[?25h"
+"""The cursor, by a moving bar; a rank that is killed meanwhile does not bring it back."""
 
 
 class LiveView:
@@ -40,6 +42,7 @@ class LiveView:
         self._fresh: deque[tuple[float, int]] = deque()
         """How many lines began to wait at which time."""
         self._in_line = False
+        self._hides_cursor = False
         self._same_place = _same_place()
         self._thread = threading.Thread(target=self._write, name="view", daemon=True)
         self._thread.start()
@@ -57,6 +60,8 @@ class LiveView:
             return
         if rank == 0:
             self._in_line = self._same_place and not data.endswith((b"\n", b"\r"))
+            if _HIDE in data or _SHOW in data:
+                self._hides_cursor = data.rfind(_HIDE) > data.rfind(_SHOW)
             self._put(stream, data)
             return
         *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
@@ -138,10 +143,8 @@ class LiveView:
     def close(self) -> None:
         """Show the rest and wait until it is written."""
         self.finish_attempt()
-        if self._in_line:
-            with suppress(OSError):
-                if os.isatty(ERR):
-                    self._put(ERR, b"\n")
+        if os.isatty(ERR):
+            self._put(ERR, _SHOW * self._hides_cursor + b"\n" * self._in_line)
         self._queue.put(None)
         self._thread.join()
 

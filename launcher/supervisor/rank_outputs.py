@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..process import Mark, MarkedStream
+from .rank_terminal import Terminals
 
 OUT, ERR = 1, 2
 _PIPE_BYTES = 2**20  # a burst must not stop a rank; the kernel's default is 64 KiB
@@ -41,6 +43,7 @@ class RankOutputs:
         self._watcher = watcher
         self._first = first
         self._files: list[BinaryIO] = []
+        self._terminals = None if first else Terminals(OUT, ERR)
         self._ends: dict[int, tuple[int, int]] = {}
         self._marked: dict[int, MarkedStream] = {}
         self.writers: list[int] = []
@@ -48,15 +51,23 @@ class RankOutputs:
         self._open(folder, ranks)
         for rank in range(ranks):
             for stream in (OUT, ERR):
-                reader = self._pipe()
-                self._ends[reader] = rank, stream
-                self._marked[reader] = MarkedStream()
+                self._add(rank, stream)
 
     def _open(self, folder: Path, ranks: int) -> None:
         for rank in range(ranks):
             path = folder / f"rank-{self._first + rank}.log"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._files.append(os.fdopen(descriptor, "ab", buffering=0))
+
+    def _add(self, rank: int, stream: int) -> None:
+        """Make what a rank writes one of its streams to."""
+        terminal = self._terminals.of(stream) if self._terminals and rank == 0 else None
+        reader = self._pipe() if terminal is None else terminal.reader
+        if terminal is not None:
+            self.writers.append(os.dup(terminal.writer))
+        if reader not in self._ends:  # stdout and stderr may be one terminal
+            self._ends[reader] = rank, stream
+            self._marked[reader] = MarkedStream()
 
     def _pipe(self) -> int:
         reader, writer = os.pipe()
@@ -74,6 +85,13 @@ class RankOutputs:
         """Close the writing ends here: they belong to the agent now."""
         while self.writers:
             os.close(self.writers.pop())
+        if self._terminals is not None:
+            self._terminals.release()
+
+    def follow_window(self, pids: Mapping[int, int], ended: Container[int]) -> None:
+        """Give rank 0's terminal the size of the launcher's, and tell the process that it has changed."""
+        if self._terminals is not None:
+            self._terminals.follow(None if 0 in ended else pids.get(0))
 
     def readers(self) -> Iterator[int]:
         """Return the descriptors to wait for."""
@@ -89,6 +107,10 @@ class RankOutputs:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return None
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that nobody has open any more
+                raise
+            return b""
         for part in self._marked[descriptor].split(data):
             self._give(descriptor, part)
         return data

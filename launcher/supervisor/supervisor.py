@@ -225,6 +225,8 @@ class Supervisor:
             self._take_signals(handler)
             self._hear_peers(handler)
             handler.tick()
+            if self._outputs is not None:
+                self._outputs.follow_window(self._record.pids, self._record.end_times_ns)
             self._remember_processes()
             if (how := self._how_it_ended(handler)) is not None:
                 return self._record.end(**how)
