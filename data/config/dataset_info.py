@@ -49,6 +49,8 @@ class DatasetInfo:
     """The folder that the paths of ``images`` are relative to."""
     fingerprint: str = ""
     """SHA-256 over the contents that decide what a sample is; a changed data set has another one."""
+    notes: tuple[str, ...] = ()
+    """What was guessed about it, and what may be a mistake."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""

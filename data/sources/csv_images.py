@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import re
 import stat
-import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError, UsageError, relative_path_hint, suggestion
+from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from .arguments import ImageArguments, argument, text
 from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .image_files import load_image, read_image_header
+from .csv_table import MAX_LISTED_NAMES, Table, class_names, label_notes, read_table
+from .image_files import load_image
+from .image_survey import ImageSurvey, survey_images
 from .source import DataSource, PreparedSplit
 from .splits import MapSplit
 
 if TYPE_CHECKING:
     import torch
 
-_VERSION = 1
-_MAX_SHOWN_ROWS = 3  # bad rows that a message quotes
-_MAX_LISTED_NAMES = 20  # names that a message lists
+_VERSION = 2
 
 
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -52,6 +48,12 @@ def _height_and_width(key: str, value: Any) -> tuple[int, int] | None:
     return (value[0], value[1])
 
 
+def _separator(key: str, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) != 1):
+        raise UsageError(f"data.args.{key}: {value!r} is not one character", 'for example ";" or "\\t"')
+    return value
+
+
 def _colour_mode(key: str, value: Any) -> str | None:
     if value not in (None, "L", "RGB"):
         raise UsageError(f"data.args.{key}: {value!r} is neither L nor RGB", "L is grey, RGB is colour")
@@ -68,25 +70,18 @@ class CsvImagesArguments(ImageArguments):
     val_csv: str | None = text()
     path_column: str | None = text("path")
     label_column: str | None = text("label")
+    separator: str | None = argument(_separator)
+    """Between the fields of a CSV file; unset: the one with which the header names both columns."""
     classes: tuple[str, ...] | None = argument(_distinct_names)
-    """In the order of their indices; unset: those of the training file."""
+    """In the order of their indices; unset: the labels of the training file, numbers in their order."""
     size: tuple[int, int] | None = argument(_height_and_width)
-    """Every image is resized to it; unset: all have the size of the first one, and another is an error."""
+    """Every image is resized to it; unset: all have one size, and another is an error."""
     mode: str | None = argument(_colour_mode)
-    """``L`` or ``RGB``; unset: that of the first image."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """The two columns of a CSV."""
-
-    file: Path
-    paths: list[str]
-    labels: list[str]
+    """``L`` or ``RGB``; unset: grey where every image is, else colour."""
 
 
 def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
-    """Check every row of the CSV files, and keep their paths and labels as arrays in the cache.
+    """Check every row of the CSV files, look at the images, and keep paths and labels as arrays in the cache.
 
     Args:
         arguments: name the files.
@@ -95,7 +90,7 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
 
     Raises:
         UsageError: an argument is wrong, or a file it names is not there.
-        DamagedError: a row of a CSV is wrong, or the first image cannot be read.
+        DamagedError: a row of a CSV is wrong, or an image that was looked at cannot be read.
     """
     root = _image_root(arguments, base)
     files = {"train": arguments.train_csv, "val": arguments.val_csv}
@@ -104,10 +99,10 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         for which, name in files.items()
         if which == "train" or name is not None
     }
-    names = arguments.classes or _class_names(tables["train"])
-    entry = _cache_table(tables, root, names)
-    first_mode, first_size = read_image_header(root / tables["train"].paths[0])
-    mode, size = arguments.mode or first_mode, arguments.size or first_size
+    names = arguments.classes or class_names(tables["train"])
+    entry = _cache_table(tables, root, names, one_size=arguments.size is None)
+    survey = ImageSurvey.from_json(entry.facts["survey"])
+    mode, size = arguments.mode or survey.mode, arguments.size or survey.size
     mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
     return DatasetInfo(
@@ -123,7 +118,11 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         mean=mean,
         std=std,
         image_root=str(root),
-        fingerprint=fingerprint("csv_images", entry.hashes, names, shape, mean, std),
+        fingerprint=fingerprint("csv_images", entry.hashes, names, shape, mean, std, *survey.identity),
+        notes=(
+            *label_notes(tables["train"], names, given=arguments.classes is not None),
+            *survey.notes(mode_given=arguments.mode is not None),
+        ),
     )
 
 
@@ -139,63 +138,23 @@ def _read_table(arguments: CsvImagesArguments, base: Path, key: str, name: str |
         raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
     file = (base / Path(name).expanduser()).absolute()
     if not file.is_file():
-        raise UsageError(f"data.args.{key}: there is no file {file}", relative_path_hint(base))
+        raise UsageError(
+            f"data.args.{key}: there is no file {file}", _missing_file_hint(arguments, base, key, name)
+        )
     columns = [arguments.path_column or "path", arguments.label_column or "label"]
-    frame = _parse(file, columns)
-    table = Table(file, *(frame[column].tolist() for column in columns))
-    if not table.paths:
-        raise DamagedError(f"{file} has no rows", "each line names an image and its label")
-    return table
+    return read_table(file, columns, arguments.separator)
 
 
-def _parse(file: Path, columns: Sequence[str]) -> Any:
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Not usecols, with which pandas drops surplus fields without a word.
-            frame = pd.read_csv(file, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
-    except pd.errors.ParserWarning as error:
-        raise _csv_error(file, "line 2 has more fields than line 1") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-        reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
-        raise _csv_error(file, re.sub(r"row (\d+)", lambda row: f"line {int(row[1]) + 1}", reason)) from error
-    for role, column in zip(("path", "label"), columns, strict=True):
-        if column not in frame.columns:
-            raise _missing_column_error(file, role, column, list(frame.columns))
-    return frame
+def _missing_file_hint(arguments: CsvImagesArguments, base: Path, key: str, name: str) -> str:
+    """Name the file below the images' root, where many keep it; else say where paths start."""
+    if arguments.root and (_image_root(arguments, base) / name).is_file():
+        return f"there is one in data.args.root: data.args.{key}={Path(arguments.root) / name}"
+    return relative_path_hint(base)
 
 
-def _csv_error(file: Path, reason: str) -> DamagedError:
-    return DamagedError(f"{file}: not a CSV file in UTF-8: {reason}", "correct that line")
-
-
-def _missing_column_error(file: Path, role: str, column: str, header: list[str]) -> UsageError:
-    return UsageError(
-        f"{file} has no column {column!r}{suggestion(column, header)}",
-        f"its columns are {', '.join(header[:_MAX_LISTED_NAMES])}; name one in data.args.{role}_column",
-    )
-
-
-def _class_names(train: Table) -> tuple[str, ...]:
-    """List the labels of the training file; whole numbers are their own indices."""
-    names = sorted(set(train.labels) - {""})
-    numbers = [_number(name) for name in names]
-    if not names or any(number is None for number in numbers):
-        return tuple(names)
-    whole = [number for number in numbers if number is not None]
-    return tuple(str(number) for number in range(max(*whole, 0) + 1))
-
-
-def _number(label: str) -> int | None:
-    """Parse a label that is a plain whole number: ``3``, ``-1``, not ``03`` nor ``3.0``."""
-    digits = label.removeprefix("-")
-    plain = digits.isascii() and digits.isdigit() and len(digits) < 10  # noqa: PLR2004 - 10^9 is no class
-    return int(label) if plain and str(int(label)) == label else None
-
-
-def _cache_table(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -> CacheEntry:
+def _cache_table(
+    tables: dict[str, Table], root: Path, names: tuple[str, ...], *, one_size: bool
+) -> CacheEntry:
     """Keep rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
     arrays: dict[str, NDArray[Any]] = {}
     for which, table in tables.items():
@@ -205,9 +164,9 @@ def _cache_table(tables: dict[str, Table], root: Path, names: tuple[str, ...]) -
     def build(folder: Path) -> dict[str, Any]:
         for name, array in arrays.items():
             save_array(folder / f"{name}.npy", array)
-        return {}
+        return {"survey": survey_images(tables, root, one_size=one_size).to_json()}
 
-    return cached(entry_key("csv_images", _VERSION, digest), build)
+    return cached(entry_key("csv_images", _VERSION, digest, one_size), build)
 
 
 def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
@@ -222,7 +181,7 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str
         if problem is not None:
             bad.append((row, problem))
     if bad:
-        raise _bad_rows_error(table, bad)
+        raise table.bad_rows_error(bad)
     blobs = [path.encode() for path in table.paths]
     return {
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
@@ -237,9 +196,7 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
         return "the label is empty"
     if label in index:
         return None
-    if (_number(label) or 0) < 0:
-        return f"the label {label} is negative"
-    return f"{label!r} is none of the classes {', '.join(list(index)[:_MAX_LISTED_NAMES])}"
+    return f"{label!r} is none of the classes {', '.join(list(index)[:MAX_LISTED_NAMES])}"
 
 
 class _PathChecker:
@@ -272,7 +229,9 @@ class _PathChecker:
                 status = os.stat(full)  # noqa: PTH116 - a million rows; Path costs ten times as much
         except OSError as error:
             return f"{path!r}: {error.strerror}", 0
-        return (None if stat.S_ISREG(status.st_mode) else f"{path!r} is no file"), status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return f"{path!r} is no file", 0
+        return (None if status.st_size else f"{path!r} is empty"), status.st_size
 
     def _is_inside(self, parent: str) -> bool:
         if parent not in self._inside:
@@ -281,30 +240,6 @@ class _PathChecker:
 
     def _contains(self, resolved: str) -> bool:
         return Path(resolved).is_relative_to(self._root)
-
-
-def _bad_rows_error(table: Table, bad: list[tuple[int, str]]) -> DamagedError:
-    lines = dict(
-        zip(range(bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0] + 1), _line_numbers(table.file), strict=False)
-    )
-    shown = [f"{table.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]]
-    if len(bad) > _MAX_SHOWN_ROWS:
-        shown.append(f"and {len(bad) - _MAX_SHOWN_ROWS} more bad rows")
-    return DamagedError("\n".join(shown), "correct these rows, or remove them")
-
-
-def _line_numbers(file: Path) -> Iterator[int]:
-    """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
-        start = 1
-        header = True
-        for row in reader:
-            if row and not (len(row) == 1 and not row[0].strip()):
-                if not header:
-                    yield start
-                header = False
-            start = reader.line_num + 1
 
 
 def _split_info(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
@@ -325,6 +260,7 @@ class CsvImageDataset:
         which = "val" if split.which == "val" and split.subset is None else "train"
         self._table = str(args.get(f"{which}_csv"))
         self._resize = args.get("size") is not None
+        self._may_be_colour = self._mode == "RGB" or args.get("mode") is not None
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -335,7 +271,9 @@ class CsvImageDataset:
         start, stop = self._offsets[row : row + 2]
         path = self._root / self._paths[start:stop].tobytes().decode()
         try:
-            image = load_image(path, self._mode, self._size, resize=self._resize)
+            image = load_image(
+                path, self._mode, self._size, resize=self._resize, may_be_colour=self._may_be_colour
+            )
         except DamagedError as error:
             raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
         return torch.from_numpy(image), torch.tensor(int(self._targets[row]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,26 @@ MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
 
 
-def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
-    """Read mode (``L`` or ``RGB``) and (height, width) of an image from its header.
+_GREY_MODES = ("1", "L", "LA", "La")
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = 1
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""Orientations that exchange height and width."""
+
+
+class ImageHeader(NamedTuple):
+    """What the header of an image says."""
+
+    mode: str
+    """``L`` or ``RGB``."""
+    size: tuple[int, int]
+    """(height, width), upright."""
+    is_turned: bool
+    """Whether its EXIF data has it turned or mirrored, as viewers do."""
+
+
+def read_image_header(path: Path) -> ImageHeader:
+    """Read what an image is from its header.
 
     Raises:
         DamagedError: it is no image, or one that is refused.
@@ -28,27 +46,35 @@ def read_image_header(path: Path) -> tuple[str, tuple[int, int]]:
     try:
         with _open(path) as image:
             width, height = image.size
-            return ("L" if image.mode in ("1", "L", "LA", "La") else "RGB"), (height, width)
+            orientation = _orientation(image)
+            size = (width, height) if orientation in _ON_ITS_SIDE else (height, width)
+            return ImageHeader("L" if image.mode in _GREY_MODES else "RGB", size, orientation != _UPRIGHT)
     except DamagedError:
         raise
     except Exception as error:
         raise _image_error(path, error) from error
 
 
-def load_image(path: Path, mode: str, size: tuple[int, int], *, resize: bool) -> NDArray[np.uint8]:
-    """Load an image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``.
+def load_image(
+    path: Path, mode: str, size: tuple[int, int], *, resize: bool, may_be_colour: bool = True
+) -> NDArray[np.uint8]:
+    """Load an image as uint8 [C, H, W], C = 1 for ``L`` and 3 for ``RGB``, turned upright as its EXIF data says.
 
     Args:
         path: a file of one of ``FORMATS``.
         mode: converted to; transparency is dropped.
         size: (height, width).
         resize: make another size fit, bilinear with antialiasing; else another size is an error.
+        may_be_colour: else an image that is not grey is an error.
 
     Raises:
-        DamagedError: the image is corrupt, refused, or of another size.
+        DamagedError: the image is corrupt, refused, of another size, or in colour.
     """
     try:
-        with _open(path) as image:
+        with _open(path) as opened:
+            if not may_be_colour:
+                _refuse_colour(path, opened)
+            image = _turned_upright(opened)
             _check_size(path, image, None if resize else size)
             pixels = np.array(_convert_and_resize(image, mode, size), dtype=np.uint8)
     except DamagedError:
@@ -62,7 +88,9 @@ def _open(path: Path) -> Image.Image:
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is the stricter one
+        warnings.simplefilter(
+            "ignore"
+        )  # of many pixels, where the limit here is stricter, and of damaged EXIF data
         image = Image.open(path, formats=FORMATS)
     try:
         _check_header(path, image)
@@ -70,6 +98,29 @@ def _open(path: Path) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation that the EXIF data tells; damaged data tells none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+        except Exception:  # noqa: BLE001 - it may hold anything, and the pixels are fine without it
+            return _UPRIGHT
+    return orientation if orientation in range(_UPRIGHT, _ON_ITS_SIDE[-1] + 1) else _UPRIGHT
+
+
+def _turned_upright(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    turns = (
+        Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_90,
+    )  # fmt: skip
+    orientation = _orientation(image)
+    return image if orientation == _UPRIGHT else image.transpose(turns[orientation - _UPRIGHT - 1])
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
@@ -95,6 +146,14 @@ def _convert_and_resize(image: Image.Image, mode: str, size: tuple[int, int]) ->
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
+def _refuse_colour(path: Path, image: Image.Image) -> None:
+    if image.mode not in _GREY_MODES:
+        raise DamagedError(
+            f"{path} is in colour, and the images that were looked at are grey",
+            "set data.args.mode to RGB, or to L for grey images",
+        )
+
+
 def _check_size(path: Path, image: Image.Image, size: tuple[int, int] | None) -> None:
     if size is None or image.size == size[::-1]:
         return
@@ -106,7 +165,30 @@ def _check_size(path: Path, image: Image.Image, size: tuple[int, int] | None) ->
 
 def _image_error(path: Path, error: Exception) -> DamagedError:
     reason = str(error).replace(str(path), "").strip() or type(error).__name__
+    if found := _format_by_signature(path):
+        reason = f"it is a {found} file"
     return DamagedError(
         f"{path} is no readable image: {reason}",
         f"allowed are {', '.join(FORMATS)}; replace the file or remove its row",
     )
+
+
+_SIGNATURES = (
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"<svg", "SVG"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"PK\x03\x04", "ZIP"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
+    (b"version https://git-lfs", "Git LFS pointer"),
+)  # fmt: skip
+"""First bytes of files that are often taken for images, or are images of other formats."""
+_BOX_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
+
+
+def _format_by_signature(path: Path) -> str:
+    """Return what kind of file it is by its first bytes; empty where they do not tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return ""
+    if head[4:8] == b"ftyp":
+        return _BOX_BRANDS.get(head[8:12], "")
+    return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")

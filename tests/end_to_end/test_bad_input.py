@@ -171,7 +171,7 @@ def _pictures(folder: Path, lines: list[str]) -> list[str]:
 CSVS: dict[str, tuple[list[str], list[str]]] = {
     "a picture that is not there": (["a.png,0", "b.png,1", "c.png,0"], ["list.csv:4", "c.png"]),
     "an empty label": (["a.png,0", "b.png,"], ["list.csv:3", "label is empty"]),
-    "a negative label": (["a.png,-1", "b.png,1"], ["list.csv:2", "-1"]),
+    "the folder itself": (["a.png,0", ".,1"], ["list.csv:3", "outside"]),
     "a path outside the root": (["a.png,0", "../outside.png,1"], ["list.csv:3", "../outside.png", "outside"]),
     "an absolute path": (["/etc/passwd,0", "b.png,1"], ["list.csv:2", "absolute"]),
     "a hundred bad rows": (["x.png,0"] * 100, ["list.csv:2", "97 more"]),

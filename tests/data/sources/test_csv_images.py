@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lockstep.data.common.errors import DamagedError, LockstepError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.prepare import prepare
+from lockstep.data.sources import image_survey
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.registry import open_split
 from lockstep.data.sources.splits import MapSplit
@@ -64,11 +66,123 @@ def test_validation_file_uses_the_classes_of_training(base: Path) -> None:
         prepare(config(val_csv="val.csv"), base)
 
 
-def test_whole_numbers_are_their_own_classes(base: Path) -> None:
-    (base / "train.csv").write_text("path,label\na.png,10\nb.png,2\n")
+@pytest.mark.parametrize(
+    ("labels", "names", "indices"),
+    [
+        (["1", "0", "2", "1"], ("0", "1", "2"), [1, 0, 2, 1]),
+        (["2021", "2019", "2021", "2019"], ("2019", "2021"), [1, 0, 1, 0]),
+        (["10", "2", "10", "9"], ("2", "9", "10"), [2, 0, 2, 1]),
+        (["-1", "1", "1", "-1"], ("-1", "1"), [0, 1, 1, 0]),
+        (["1.0", "0.0", "1.0", "0.0"], ("0.0", "1.0"), [1, 0, 1, 0]),
+        (["03", "3", "4", "4"], ("03", "3", "4"), [0, 1, 2, 2]),
+        (["cat", "cat ", " dog", "dog"], ("cat", "dog"), [0, 0, 1, 1]),
+        (["1", "nan", "inf", "1_0"], ("1", "1_0", "inf", "nan"), [0, 3, 2, 1]),
+    ],
+)
+def test_labels_become_classes(
+    base: Path, labels: list[str], names: tuple[str, ...], indices: list[int]
+) -> None:
+    rows = "".join(f"{path},{label}\n" for path, label in zip(NAMES, labels, strict=True))
+    (base / "train.csv").write_text("path,label\n" + rows)
     facts = prepare(config(), base)
-    assert facts.classes == 11
-    assert load_array(facts.train.files["y"]).tolist() == [10, 2]
+    assert (facts.class_names, facts.classes) == (names, len(names))
+    assert load_array(facts.train.files["y"]).tolist() == indices
+    numbers = all(name.removeprefix("-").replace(".", "").isdigit() for name in names)
+    noted = any("is class" in note for note in facts.notes)
+    assert noted == (numbers and names != ("0", "1", "2"))
+
+
+def test_labels_that_are_no_indices_are_named(base: Path) -> None:
+    (base / "train.csv").write_text("path,label\na.png,2021\nb.png,2019\n")
+    assert prepare(config(), base).notes == (
+        "the labels are not 0 to 1, so they are names: 2019 is class 0, 2021 is class 1",
+    )
+
+
+def test_classes_that_differ_in_case_alone_are_noted(base: Path) -> None:
+    (base / "train.csv").write_text("path,label\na.png,Cat\nb.png,cat\nsub/c.png,dog\n")
+    assert "classes differ in upper and lower case alone: Cat, cat" in prepare(config(), base).notes
+
+
+def test_quantities_are_no_classes(base: Path) -> None:
+    (base / "train.csv").write_text("path,label\na.png,0.0\nb.png,0.37\nsub/c.png,1.25\n")
+    with pytest.raises(UsageError, match=r"numbers such as 0\.37") as caught:
+        prepare(config(), base)
+    assert "regression" in caught.value.hint
+    assert prepare(config(classes=["0.0", "0.37", "1.25"]), base).classes == 3
+
+
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+def test_other_separators_are_found_and_said(base: Path, separator: str, word: str) -> None:
+    (base / "train.csv").write_text(GOOD.replace(",", separator))
+    facts = prepare(config(), base)
+    assert (paths(facts.train), facts.class_names) == (NAMES, ("cat", "cow", "dog"))
+    assert facts.notes == (f"train.csv is separated by {word}",)
+    (base / "train.csv").write_text(GOOD.replace(",", separator) + f"\nnone.png{separator}cat\n")
+    with pytest.raises(DamagedError, match=r"train\.csv:7: 'none\.png'"):
+        prepare(config(), base)
+
+
+def test_a_separator_can_be_set(base: Path) -> None:
+    (base / "train.csv").write_text(GOOD.replace(",", "~"))
+    assert paths(prepare(config(separator="~"), base).train) == NAMES
+    with pytest.raises(UsageError, match=r"data\.args\.separator: ';;' is not one character"):
+        prepare(config(separator=";;"), base)
+
+
+def test_a_column_that_is_there_twice_is_refused(base: Path) -> None:
+    (base / "train.csv").write_text("path,label,label\na.png,cat,dog\n")
+    with pytest.raises(UsageError, match=r"has 2 columns 'label'"):
+        prepare(config(), base)
+    (base / "train.csv").write_text("path,label,x,x\na.png,cat,1,2\n")
+    assert prepare(config(), base).classes == 1
+
+
+@pytest.mark.parametrize("first", ["L", "RGB"])
+def test_channels_are_those_of_the_set_and_not_of_the_first_row(base: Path, first: str) -> None:
+    write_images(base / "images", NAMES, mode="L" if first == "RGB" else "RGB")
+    write_images(base / "images", NAMES[:1], mode=first)
+    facts = prepare(config(), base)
+    assert facts.input_shape == (3, 5, 7)
+    grey = 1 if first == "L" else 3
+    assert facts.notes == (f"{grey} of 4 images are grey and read as colour, as the others are",)
+    assert prepare(config(mode="L"), base).input_shape == (1, 5, 7)
+
+
+def test_images_on_their_side_are_turned_and_that_is_said(base: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    before = prepare(config(), base)
+    Image.new("L", (5, 7), 9).save(base / "images" / "b.png", exif=exif)  # 7 high and 5 wide as stored
+    facts = prepare(config(), base)
+    assert facts.input_shape == (1, 5, 7)
+    assert facts.notes == ("1 of 4 images are turned upright, as their EXIF data says",)
+    assert facts.fingerprint != before.fingerprint
+    split = open_split(facts, "train", config(), base)
+    assert split.dataset[1][0].shape == (1, 5, 7)
+
+
+def test_of_a_large_set_a_sample_is_looked_at(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_survey, "MOST", 2)
+    facts = prepare(config(), base)
+    assert facts.notes == ("2 of 4 images were looked at",)
+
+
+def test_a_colour_image_that_was_not_looked_at_is_never_made_grey(base: Path) -> None:
+    facts = prepare(config(), base)
+    size = (base / "images" / "b.png").stat().st_size
+    write_images(base / "images", ["b.png"], mode="RGB")
+    assert size
+    split = open_split(facts, "train", config(), base)
+    with pytest.raises(DamagedError, match="is in colour"):
+        split.dataset[1]
+
+
+def test_a_csv_below_the_root_is_pointed_at(base: Path) -> None:
+    (base / "images" / "list.csv").write_text(GOOD)
+    with pytest.raises(UsageError, match="there is no file") as caught:
+        prepare(config(train_csv="list.csv"), base)
+    assert "data.args.train_csv=images/list.csv" in caught.value.hint
 
 
 def test_given_classes_are_in_the_given_order(base: Path) -> None:
@@ -94,11 +208,11 @@ def test_mode_size_and_normalisation(base: Path) -> None:
 
 
 def test_the_fingerprint_changes_with_content_not_with_place(base: Path, tmp_path: Path) -> None:
-    before = prepare(config(), base)
+    before = prepare(config(size=[5, 7]), base)
     moved = base.rename(tmp_path / "moved")
-    assert prepare(config(), moved).fingerprint == before.fingerprint
+    assert prepare(config(size=[5, 7]), moved).fingerprint == before.fingerprint
     write_images(moved / "images", ["b.png"], size=(5, 8))
-    assert prepare(config(), moved).fingerprint != before.fingerprint
+    assert prepare(config(size=[5, 7]), moved).fingerprint != before.fingerprint
 
 
 def test_links_inside_the_root_and_dots_that_stay_there(base: Path) -> None:
@@ -135,15 +249,15 @@ def refused(base: Path, rows: str, **args) -> LockstepError:
         ("..,cat", "'..' leads outside"),
         ("b\x1b.png,cat", "the path 'b\\x1b.png' has control characters"),
         ('"b\n.png",cat', "the path 'b\\n.png' has control characters"),
-        ("b.png,-1", "the label -1 is negative"),
+        ("empty.png,cat", "'empty.png' is empty"),
     ],
 )
 def test_bad_rows(base: Path, row: str, message: str) -> None:
     write_images(base, ["secret.png", "images_too/e.png"])
     (base / "images" / "out.png").symlink_to(base / "secret.png")
     (base / "images" / "outside").symlink_to(base)
-    labels = "7" if row.endswith("-1") else "cat"
-    error = refused(base, f"a.png,{labels}\n{row}\nsub/c.png,{labels}\n")
+    (base / "images" / "empty.png").touch()
+    error = refused(base, f"a.png,cat\n{row}\nsub/c.png,cat\n")
     assert error.message.startswith(f"{base / 'train.csv'}:3: ")
     assert message in error.message
 
@@ -247,16 +361,20 @@ def test_a_corrupt_image_names_file_and_row(base: Path) -> None:
 
 def test_an_image_of_another_size_names_the_way_out(base: Path) -> None:
     write_images(base / "images", ["b.png"], size=(9, 9))
-    facts = prepare(config(), base)
-    split = open_split(facts, "train", config(), base)
-    with pytest.raises(DamagedError, match="9 x 9 pixels") as caught:
-        split.dataset[1]
+    with pytest.raises(DamagedError, match=r"train\.csv:3: b\.png is 9 x 9 pixels") as caught:
+        prepare(config(), base)
+    assert "most images are 5 x 7 pixels" in caught.value.message
     assert "data.args.size" in caught.value.hint
+    assert prepare(config(size=[5, 7]), base).input_shape == (1, 5, 7)
 
 
-def test_a_first_image_that_is_corrupt(base: Path) -> None:
-    (base / "images" / "a.png").write_bytes(b"nonsense")
-    with pytest.raises(DamagedError, match=r"a\.png is no readable image"):
+@pytest.mark.parametrize(("name", "line"), [("a.png", 2), ("sub/d.png", 5)])
+def test_an_image_that_is_corrupt_is_named_before_anything_starts(base: Path, name: str, line: int) -> None:
+    (base / "images" / name).write_bytes(b"nonsense")
+    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*{name} is no readable image"):
+        prepare(config(), base)
+    (base / "images" / name).write_bytes(b"II*\0 and so on")
+    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a TIFF file"):
         prepare(config(), base)
 
 

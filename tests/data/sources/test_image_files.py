@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lockstep.data.common.errors import DamagedError
 from lockstep.data.sources.image_files import load_image, read_image_header
@@ -38,7 +38,7 @@ def png_claiming(path: Path, width: int, height: int) -> Path:
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
 def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a.{suffix}", gradient(), **({"lossless": True} if suffix == "webp" else {}))
-    assert read_image_header(path) == ("RGB", (4, 6))
+    assert read_image_header(path) == ("RGB", (4, 6), False)
     loaded = load_image(path, "RGB", (4, 6), resize=False)
     assert (loaded == np.asarray(gradient()).transpose(2, 0, 1)).all()
     assert loaded.flags.writeable
@@ -90,6 +90,7 @@ def test_other_formats_are_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DamagedError) as caught:
         read_image_header(disguised)
     assert "is no readable image" in caught.value.message
+    assert suffix not in ("gif", "tiff") or f"it is a {suffix.upper()} file" in caught.value.message
     assert "PNG, JPEG, WEBP, BMP" in caught.value.hint
 
 
@@ -114,3 +115,44 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(DamagedError, match=r"no readable image"):
             load_image(path, "L", (1, 1), resize=False)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_images_are_turned_upright_as_viewers_show_them(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", gradient(), exif=exif, **options)
+    with Image.open(path) as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored))
+    size = upright.shape[:2]
+    assert read_image_header(path) == ("RGB", size, orientation != 1)
+    loaded = load_image(path, "RGB", size, resize=False)
+    assert (loaded == upright.transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize("value", [0, 9, 77])
+def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    path = save(tmp_path / "a.jpg", gradient(), exif=exif)
+    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+
+
+def test_damaged_exif_data_costs_nothing(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", gradient(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
+    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
+
+
+def test_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", gradient())
+    with pytest.raises(DamagedError, match="is in colour") as caught:
+        load_image(path, "L", (4, 6), resize=False, may_be_colour=False)
+    assert "data.args.mode" in caught.value.hint
+    grey = save(tmp_path / "b.png", gradient("LA"))
+    assert load_image(grey, "L", (4, 6), resize=False, may_be_colour=False).shape == (1, 4, 6)

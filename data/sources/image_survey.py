@@ -1,0 +1,128 @@
+"""A look at the images of a set before anything starts: what all of them are, and which cannot be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..common import DamagedError
+from ..order import permute
+from .csv_table import Table
+from .image_files import ImageHeader, read_image_header
+
+MOST = 10_000
+"""Images of a split whose headers are read, at 0.1 ms each; of more, a fixed sample."""
+_SAMPLE_KEY = (0x737572766579, 0)  # "survey" in ASCII
+
+
+@dataclass(frozen=True)
+class ImageSurvey:
+    """The findings about the images that were looked at."""
+
+    images: int
+    """In all."""
+    looked_at: int
+    grey: int
+    """Of those that were looked at."""
+    turned: int
+    """Those that a camera stored on their side, with a note of it."""
+    size: tuple[int, int]
+    """(height, width) of most of them, upright."""
+
+    @property
+    def mode(self) -> str:
+        """``L`` where every image is grey, else ``RGB``."""
+        return "L" if self.grey == self.looked_at else "RGB"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Return what is part of the set's fingerprint: earlier versions did not turn images upright."""
+        return ("upright",) if self.turned else ()
+
+    def notes(self, *, mode_given: bool) -> list[str]:
+        """Say what was guessed, and what may be a mistake."""
+        notes = []
+        if 0 < self.grey < self.looked_at and not mode_given:
+            notes.append(
+                f"{self.grey:,} of {self.looked_at:,} images are grey and read as colour, as the others are"
+            )
+        if self.turned:
+            notes.append(
+                f"{self.turned:,} of {self.looked_at:,} images are turned upright, as their EXIF data says"
+            )
+        if self.looked_at < self.images:
+            notes.append(f"{self.looked_at:,} of {self.images:,} images were looked at")
+        return notes
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ImageSurvey:
+        """Rebuild what ``to_json`` gave."""
+        return cls(**{**document, "size": tuple(document["size"])})
+
+
+def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) -> ImageSurvey:
+    """Read the headers of a set's images, of a large set those of a fixed sample.
+
+    Args:
+        tables: split to its rows.
+        root: the folder of their paths.
+        one_size: all have to be of one size.
+
+    Raises:
+        DamagedError: an image cannot be read, or is of another size; it is named by its row.
+    """
+    headers = {which: _headers(table, root) for which, table in tables.items()}
+    found = [header for rows in headers.values() for header in rows.values()]
+    size = Counter(header.size for header in headers["train"].values()).most_common(1)[0][0]
+    if one_size:
+        for which, rows in headers.items():
+            _refuse_other_sizes(tables[which], rows, size)
+    return ImageSurvey(
+        images=sum(len(table.paths) for table in tables.values()),
+        looked_at=len(found),
+        grey=sum(header.mode == "L" for header in found),
+        turned=sum(header.is_turned for header in found),
+        size=size,
+    )
+
+
+def _headers(table: Table, root: Path) -> dict[int, ImageHeader]:
+    """Read headers by row."""
+    headers: dict[int, ImageHeader] = {}
+    bad: list[tuple[int, str]] = []
+    for row in _chosen_rows(len(table.paths)):
+        try:
+            headers[row] = read_image_header(root / table.paths[row])
+        except DamagedError as error:
+            bad.append((row, f"{error.message}: {error.hint}"))
+    if bad:
+        raise table.bad_rows_error(bad)
+    return headers
+
+
+def _chosen_rows(n: int) -> Iterator[int]:
+    if n <= MOST:
+        return iter(range(n))
+    return iter(sorted(permute(np.arange(MOST, dtype=np.int64), n, _SAMPLE_KEY).tolist()))
+
+
+def _refuse_other_sizes(table: Table, headers: Mapping[int, ImageHeader], size: tuple[int, int]) -> None:
+    bad = [
+        (row, f"{table.paths[row]} is {header.size[0]} x {header.size[1]} pixels (high x wide)")
+        for row, header in headers.items()
+        if header.size != size
+    ]
+    if bad:
+        error = table.bad_rows_error(bad)
+        what = f"most images are {size[0]} x {size[1]} pixels, and not all"
+        hint = "set data.args.size to [height, width], and every image is resized to it"
+        raise DamagedError(f"{what}\n{error.message}", hint)
