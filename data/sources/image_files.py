@@ -27,7 +27,7 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class ImageHeader(NamedTuple):
-    """What the header of an image says."""
+    """The facts in an image's header."""
 
     mode: str
     """``L`` or ``RGB``."""

@@ -173,5 +173,5 @@ def test_classes_of_files_and_notes_about_the_data_are_in_the_plan() -> None:
     names = ("cat", "a\nb", *(f"c{number}" for number in range(8)))
     train = replace(plan.facts.train, class_counts=(1000, *range(9)))
     facts = replace(plan.facts, kind="images", class_names=names, train=train, notes=("3 are grey",))
-    shown = "cat 1,000, a\\nb 0, c0 1, c1 2, c2 3, c3 4, c4 5, c5 6, and 2 more"
+    shown = "cat 1,000, a\\u000ab 0, c0 1, c1 2, c2 3, c3 4, c4 5, c5 6, and 2 more"
     assert plan_summary(replace(plan, facts=facts))[1:] == [f"10 classes: {shown}", "note: 3 are grey"]
