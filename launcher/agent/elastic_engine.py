@@ -111,8 +111,11 @@ class ForkingElasticAgent(SimpleElasticAgent):
     it and starts the next round.
     """
 
-    def __init__(self, spec: WorkerSpec, attempt: str, agent: socket.socket) -> None:
+    def __init__(
+        self, spec: WorkerSpec, attempt: str, agent: socket.socket, local: dict[str, str] | None = None
+    ) -> None:
         super().__init__(spec)
+        self._local = local or {}
         self._attempt = Path(attempt)
         self._socket = agent
         self._buffer = b""
@@ -147,6 +150,7 @@ class ForkingElasticAgent(SimpleElasticAgent):
             "TORCHELASTIC_ERROR_FILE": str(self._attempt / f"elastic-error-{worker.global_rank}.json"),
             "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
+            **self._local,
         }
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # noqa: ARG002 - elastic's signature
@@ -189,5 +193,5 @@ def run_engine(order: dict[str, Any], listen_fd: int, agent: socket.socket) -> i
         monitor_interval=_POLL_SECONDS,
         local_addr=order["address"],
     )
-    ForkingElasticAgent(spec, order["attempt_dir"], agent).run()
+    ForkingElasticAgent(spec, order["attempt_dir"], agent, order["local"]).run()
     return 0

@@ -16,10 +16,15 @@ from ..machine import bind_rank
 from ..process import install_stack_handler
 from .script_rank import STATUS, send_status
 
+_OF_ACCELERATE = ("ACCELERATE_", "FSDP_")
+"""What ``accelerate launch`` leaves, and Accelerate reads by itself: its engine, its device, its precision."""
+
 
 def run(argv: Sequence[str], status_fd: int) -> int:
     """Work as the worker that ``argv`` describes; return the exit status."""
     ignore_stop_signals()
+    for name in [name for name in os.environ if name.startswith(_OF_ACCELERATE)]:
+        del os.environ[name]  # the run's spec says the device and the precision
     worker = importlib.import_module("lockstep.training.worker")  # torch: only the process of a rank needs it
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))

@@ -22,6 +22,7 @@ from .options import (
     GraceOption,
     GridArgument,
     HangOption,
+    IgnoreWorldOption,
     JsonOption,
     NodeRankOption,
     NodesOption,
@@ -36,6 +37,7 @@ from .options import (
     split_config,
 )
 from .slurm_options import JobCommand, JobOptions
+from .started_world import refuse_copies, take_place
 
 
 class _Commands(typer.core.TyperGroup):
@@ -89,10 +91,11 @@ def train(
     resume: Annotated[
         str, typer.Option(metavar="auto|never|RUN", help="Resume the run of that --name, or RUN.")
     ] = "auto",
-    nodes: NodesOption = NodeOptions.count,
-    node_rank: NodeRankOption = NodeOptions.rank,
+    nodes: NodesOption = None,
+    node_rank: NodeRankOption = None,
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
+    ignore_world: IgnoreWorldOption = False,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
@@ -102,18 +105,22 @@ def train(
     from ..config import resolve
     from ..console import say
     from ..train import TrainRequest, read_run_config, training_run
+    from ..worlds import Placement, refusals_told
 
     with json_errors(json=json):
+        named = resume not in ("auto", "never")
+        asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name, needs_name=not named)
+        place = take_place(asked, ignore_world=ignore_world, run=resume if named else "")
         source, settings = split_config(config, overrides)
-        own = source is None and resume not in ("auto", "never")
+        own = source is None and named
         resolved = read_run_config(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
         patience = SupervisionOptions(hang_timeout, max_restarts)
-        request = TrainRequest(gpus, cpu, json, name, resume, where, patience)
-        raise typer.Exit(
-            training_run.dry_run(resolved, request) if dry_run else training_run.train(resolved, request)
-        )
+        request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
+        if dry_run:
+            raise typer.Exit(training_run.dry_run(resolved, request))
+        with refusals_told(request.nodes):
+            raise typer.Exit(training_run.train(resolved, request))
 
 
 class _ProgramLast(typer.core.TyperCommand):
@@ -145,10 +152,11 @@ def run(
         str,
         typer.Option(metavar="fork|exec", help="How ranks start; `exec`: as fresh processes, not by fork."),
     ] = "fork",
-    nodes: NodesOption = NodeOptions.count,
-    node_rank: NodeRankOption = NodeOptions.rank,
+    nodes: NodesOption = None,
+    node_rank: NodeRankOption = None,
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
+    ignore_world: IgnoreWorldOption = False,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     grace: GraceOption = SupervisionOptions.grace,
@@ -157,13 +165,18 @@ def run(
     from ..script import ScriptRequest
     from ..script import debug as debug_here
     from ..script import run as run_it
+    from ..worlds import Placement, refusals_told
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
-    where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
+    asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name)
+    place = take_place(asked, ignore_world=ignore_world)
     patience = SupervisionOptions(hang_timeout, max_restarts, grace)
-    command = ScriptRequest(program, gpus, cpu, name, start, where, patience)
-    raise typer.Exit(debug_here(command) if debug else run_it(command))
+    command = ScriptRequest(program, place.gpus, place.cpu, place.name, start, place.options(), patience)
+    if debug:
+        raise typer.Exit(debug_here(command))
+    with refusals_told(command.nodes):
+        raise typer.Exit(run_it(command))
 
 
 _OF_A_LOCAL_RUN = ("nodes", "node_rank", "rendezvous", "node_timeout", "hang_timeout", "max_restarts")
@@ -177,10 +190,11 @@ def resume(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
-    nodes: NodesOption = NodeOptions.count,
-    node_rank: NodeRankOption = NodeOptions.rank,
+    nodes: NodesOption = None,
+    node_rank: NodeRankOption = None,
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
+    ignore_world: IgnoreWorldOption = False,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     here: Annotated[
@@ -194,20 +208,24 @@ def resume(
     from ..submit import refuse_never_started, resubmit_run
     from ..sweep import refuse_sweep
     from ..train import TrainRequest, read_run_config, training_run
+    from ..worlds import Placement, refusals_told
 
     with json_errors(json=json):
         folder = find_run(run, ANY_RUN)
         refuse_sweep(folder)
         job = read_job(folder)
         if job is not None and not (here or gpus or cpu):
+            refuse_copies("resume", ignore_world=ignore_world)
             said = [*(overrides or []), *options_given(ctx, _OF_A_LOCAL_RUN)]
             raise typer.Exit(resubmit_run(folder, job, said, as_json=json))
         if job is not None:
             refuse_never_started(folder, job)
-        where = NodeOptions(nodes, node_rank, rendezvous, node_timeout)
+        asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, needs_name=False)
+        place = take_place(asked, ignore_world=ignore_world, run=run)
         patience = SupervisionOptions(hang_timeout, max_restarts)
-        request = TrainRequest(gpus, cpu, json, None, run, where, patience)
-        raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))
+        request = TrainRequest(place.gpus, place.cpu, json, None, run, place.options(), patience)
+        with refusals_told(request.nodes):
+            raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))
 
 
 @app.command("eval")
@@ -219,6 +237,7 @@ def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(metavar="STEP|best", help="Evaluate this checkpoint instead of the newest.")
     ] = None,
+    ignore_world: IgnoreWorldOption = False,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     json: JsonOption = False,
 ) -> None:
@@ -226,6 +245,7 @@ def evaluate(
     from ..train import TrainRequest, evaluate_run
 
     with json_errors(json=json):
+        refuse_copies("eval", ignore_world=ignore_world)
         request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(evaluate_run(run, request, checkpoint))
 
@@ -237,6 +257,7 @@ def check(
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
+    ignore_world: IgnoreWorldOption = False,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     json: JsonOption = False,
 ) -> None:
@@ -246,6 +267,7 @@ def check(
     from ..train import TrainRequest
 
     with json_errors(json=json):
+        refuse_copies("check", ignore_world=ignore_world)
         resolved = resolve(*split_config(config, overrides))
         request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(checked(resolved, request))
@@ -281,12 +303,14 @@ def sweep(
     json: JsonOption = False,
     submit: SubmitOption = False,
     at_once: AtOnceOption = None,
+    ignore_world: IgnoreWorldOption = False,
     slurm: JobOptions,
 ) -> None:
     """Train a grid of settings, one run for each point, and print a table of the results."""
     from ..sweep import SweepRequest, find_sweep, is_submitted_sweep, run_local_sweep, submit_sweep
 
     with json_errors(json=json):
+        refuse_copies("sweep", ignore_world=ignore_world)
         chosen = {key: slurm[key] for key in ("hang_timeout", "max_restarts") if slurm[key] is not None}
         what = split_config(config, settings)
         job = {"submit": submit, "cluster": slurm.pop("cluster"), "slurm": slurm, "at_once": at_once}

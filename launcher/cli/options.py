@@ -38,13 +38,19 @@ def options_given(ctx: typer.Context, names: Sequence[str]) -> list[str]:
 
 
 NodesOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         metavar="N", min=1, help="Number of machines; run the same command on each, except for --node-rank."
     ),
 ]
 NodeRankOption = Annotated[
-    int, typer.Option(metavar="K", min=0, help="Rank of this machine among the nodes.")
+    int | None, typer.Option(metavar="K", min=0, help="Rank of this machine among the nodes.")
+]
+IgnoreWorldOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-world", help="Run as a world of its own, whatever mpirun, srun and others have set."
+    ),
 ]
 RendezvousOption = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Address at which the other nodes reach node 0.")

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..console import json_errors
-from .options import JsonOption, first_positional, split_config
+from .options import IgnoreWorldOption, JsonOption, first_positional, split_config
 from .slurm_options import JobCommand, JobOptions
+from .started_world import refuse_copies
 
 app = typer.Typer()
 
@@ -49,6 +50,7 @@ def submit(
     slurm: JobOptions,
     name: Annotated[str | None, typer.Option(help="The run's name; made up if not given.")] = None,
     dry_run: DryRunOption = False,
+    ignore_world: IgnoreWorldOption = False,
     json: JsonOption = False,
 ) -> None:
     """Submit a training or a script to SLURM; it continues by itself after a time limit or a preemption."""
@@ -57,6 +59,7 @@ def submit(
     from ..submit import submit as send
 
     with json_errors(json=json):
+        refuse_copies("submit", ignore_world=ignore_world)
         program, config = _program_or_config(what or [])
         resolved = None if program else resolve(*config)
         cluster = slurm.pop("cluster")

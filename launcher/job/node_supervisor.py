@@ -18,8 +18,9 @@ from ..machine import read_machine
 from ..options import NodeOptions
 from ..script import ScriptRequest
 from ..script import run as run_script
-from ..slurm import JobSpec, current_job_start, read_job, step_environment
+from ..slurm import JobSpec, current_job_start, read_job
 from ..train import SubmittedRun, TrainRequest, training_run
+from ..worlds import rank_environment
 from .allocation_check import verify
 from .time_limit import TimeLimitWatch
 
@@ -42,7 +43,7 @@ def serve(folder: Path) -> int:
         )
     nodes = NodeOptions(job.nodes, int(os.environ.get("SLURM_NODEID", "0")))
     node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
-    environment = step_environment(os.environ)
+    environment = rank_environment(os.environ)
     os.environ.clear()
     os.environ.update(environment)
     say([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..slurm import JobSpec, JobStart, slurm_client, slurm_folder, srun_environment
+from ..slurm import JobSpec, JobStart, slurm_client, slurm_folder
+from ..worlds import srun_environment
 
 _OTHERS_SECONDS = 120  # what the other nodes get once one has ended: W&B takes up to 60 s for the last rows
 

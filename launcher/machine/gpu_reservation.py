@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from ...data.common import MachineError
 from ..console import say
+from ..options import LocalTask
 from .gpu_locks import GpuLocks, lock_folder
-from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpus
+from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpu_of_task, select_gpus
 from .machine import Machine, read_machine
 from .placement import layout_on
 from .process_layout import World
@@ -36,7 +37,12 @@ class Reservation:
 
 @contextmanager
 def reserve_gpus(
-    gpus: str | None, cpu: int | None, what: str = "", *, hold_locks: bool = True
+    gpus: str | None,
+    cpu: int | None,
+    what: str = "",
+    *,
+    hold_locks: bool = True,
+    task: LocalTask | None = None,
 ) -> Iterator[Reservation]:
     """Choose the processes, and lock their GPUs until the block is left or this process ends, however it ends.
 
@@ -45,21 +51,22 @@ def reserve_gpus(
         cpu: as ``--cpu`` says it.
         what: the run's name, where it is known yet; see ``Reservation.name``.
         hold_locks: False to look only, without holding locks that could stop another launch.
+        task: this one of several that were started on this machine, which has one process.
 
     Raises:
         UsageError: the request makes no sense.
         MachineError: there are no such GPUs, or another launch has them.
     """
     machine = read_machine()
-    wanted = select_gpus(machine, gpus, cpu)
+    wanted = select_gpus(machine, gpus, cpu) if task is None else select_gpu_of_task(machine, gpus, cpu, task)
     if not wanted.candidates:
-        yield Reservation(layout_on(machine, (), cpu), None)
+        yield Reservation(layout_on(machine, (), cpu, task), None)
         return
     locks = GpuLocks()
     try:
         chosen = _take_or_warn(locks, machine, wanted, what if hold_locks else None)
         _tell_users(machine, chosen)
-        yield Reservation(layout_on(machine, chosen, cpu), locks)
+        yield Reservation(layout_on(machine, chosen, cpu, task), locks)
     finally:
         locks.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...data.common import MachineError, UsageError, process_name
+from ..options import LocalTask
 from .machine import Machine
 from .nvml import Device
 
@@ -45,6 +46,23 @@ def select_gpus(machine: Machine, gpus: str | None, cpu: int | None) -> GpuCandi
     if _is_number(asked):
         return _first_gpus(machine, int(asked), asked)
     return _listed_gpus(machine, asked)
+
+
+def select_gpu_of_task(machine: Machine, gpus: str | None, cpu: int | None, task: LocalTask) -> GpuCandidates:
+    """Return the GPU of one of several tasks on a machine: the one at its local rank, or the only one it is shown.
+
+    Raises:
+        MachineError: the tasks are more than the GPUs.
+    """
+    if cpu is not None or (gpus is None and not machine.gpus):
+        return GpuCandidates((), 0, "")
+    seen = len(machine.gpus)
+    if seen == 1 or seen >= task.count:
+        return GpuCandidates((machine.gpus[0 if seen == 1 else task.rank],), 1, "1")
+    raise MachineError(
+        f"{task.count} tasks on this machine have {seen} GPUs between them, and each needs one of its own",
+        "start as many tasks as there are GPUs, or train on the processor with --cpu 1",
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 from ...data.common import LockstepError, MachineError, atomic_replacement, boot_id, error_from_json
 from ..console import say
 from ..options import NodeOptions
+from ..worlds import heed_refusal
 from .acceptor import Acceptor
 from .arrivals import Arrivals, Hello, refuse_node
 from .handshake import LinkError
@@ -39,6 +40,7 @@ _TRY_SECONDS = (
     5.0,
 )  # in turn: where many connect, the kernel ignores some, and another try helps
 _STEP_SECONDS = 0.02
+_NAME_SECONDS = 60.0
 _BACKLOG = 256  # a longer queue would only be a longer wait for a node behind many others
 
 
@@ -75,13 +77,25 @@ def _listen(nodes: NodeOptions) -> list[socket.socket]:
         return [_bound(host, 0) for host in reachable_addresses()]
     host, port = nodes.address()
     try:
-        return [_bound(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0], port)]
+        return [_bound(_resolved(host, port, _NAME_SECONDS if nodes.start else 0.0), port)]
     except OSError as error:
         own = ", ".join(address for _, address in interface_addresses())
         raise MachineError(
             f"--rendezvous {nodes.rendezvous}: this node cannot listen there: {error.strerror or error}",
             f"on node 0 it has to be an address of its own ({own}) and a free port",
         ) from error
+
+
+def _resolved(host: str, port: int, patience: float) -> str | int:
+    """Resolve a name of this node's own, which a starter has made up, and may only be about to announce."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+        except socket.gaierror:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_STEP_SECONDS)
 
 
 def _bound(host: str | int, port: int) -> socket.socket:
@@ -256,9 +270,14 @@ def error_from_message(message: dict[str, Any]) -> LockstepError:
 
 def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
     """Connect to node 0, trying until it is there; return the link, and the word in the run folder if that is seen."""
-    why = "it has not said yet where it is"
+    why, began = "it has not said yet where it is", time.time()
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
+<<<<<<< HEAD
     for seconds in itertools.cycle(_TRY_SECONDS):
+=======
+    while True:
+        heed_refusal(nodes, began)
+>>>>>>> 523489a (Anyone's world: taken over or refused, never a silent world of one)
         folder = find()
         document = _read(folder) if folder else {}
         secret = rendezvous_key() or str(document.get("secret", "")).encode()
@@ -267,6 +286,9 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
             try:
                 return connect_to_leader((host, port), secret, seconds), str(document.get("word", ""))
             except socket.gaierror as error:
+                if nodes.start:  # a pod's name is known a few seconds after it was started
+                    why = f"{host}: {error.strerror}"
+                    continue
                 raise MachineError(
                     f"--rendezvous {nodes.rendezvous}: {host}: {error.strerror}", "give an address instead"
                 ) from error

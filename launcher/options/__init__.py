@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .local_task import LocalTask as LocalTask
     from .multi_node import NodeOptions as NodeOptions
     from .supervision import SupervisionOptions as SupervisionOptions
 else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...data.common import UsageError
+from .local_task import LocalTask
 
 _PORTS = range(1, 65_536)
 
@@ -21,6 +23,12 @@ class NodeOptions:
     share, tells where node 0 is."""
     timeout: float = 30.0
     """Seconds of silence after which another node counts as lost."""
+    task: LocalTask | None = None
+    """Where this "node" is one of several tasks on its machine."""
+    start: str = ""
+    """What all nodes know of their common start, and no other start has; empty where they were started by hand."""
+    refusal: Path | None = None
+    """File in which node 0 says why it ends before they have met, where nobody sits at it to tell the others."""
 
     @property
     def is_leader(self) -> bool:

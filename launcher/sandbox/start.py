@@ -14,16 +14,8 @@ from pathlib import Path
 
 from ...data.common import MachineError, Process, UsageError, descendants, process_start_time
 from ..process import is_held, kill_processes, try_lock
-from ..slurm import (
-    CONF,
-    SandboxRecord,
-    SlurmError,
-    ToolResult,
-    read_record,
-    run_tool,
-    sandbox_processes,
-    tool_environment,
-)
+from ..slurm import CONF, SandboxRecord, SlurmError, ToolResult, read_record, run_tool, sandbox_processes
+from ..worlds import tool_environment
 from .daemon_keeper import MODULE, SBIN, commands, output_of
 from .slurm_conf import NODES
 

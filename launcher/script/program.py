@@ -33,6 +33,7 @@ from ..supervisor import (
     next_attempt_folder,
     visible_gpus,
 )
+from ..worlds import rank_environment
 from .script_source import read_source
 from .script_workload import ScriptWorkload, StoppedScriptError
 
@@ -67,7 +68,7 @@ def run(request: ScriptRequest) -> int:
     source = read_source(request.argv)
     request.nodes.check()
     _refuse_strangers(request)
-    with reserve_gpus(request.gpus, request.cpu, request.name or "") as reservation:
+    with reserve_gpus(request.gpus, request.cpu, request.name or "", task=request.nodes.task) as reservation:
         if not request.nodes.is_leader:
             return _follow(request, reservation, source)
         folder = request.folder or create_run(request.name, request.stem)
@@ -147,9 +148,13 @@ def debug(request: ScriptRequest) -> int:
         "GROUP_WORLD_SIZE": "1", "ROLE_RANK": "0", "ROLE_WORLD_SIZE": "1", "ROLE_NAME": "default",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0",
     }  # fmt: skip
-    os.environ.update(alone | ({"CUDA_VISIBLE_DEVICES": ""} if request.cpu else {}))
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if request.cpu else {}
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-u", *request.argv])  # noqa: S606 - no shell is wanted
+    os.execve(  # noqa: S606 - no shell is wanted
+        sys.executable,
+        [sys.executable, "-u", *request.argv],
+        {**rank_environment(os.environ), **alone, **hidden},
+    )
 
 
 def _launch(
@@ -211,7 +216,7 @@ def _describe(request: ScriptRequest, world: World) -> dict[str, Any]:
 def _summary(folder: Path, request: ScriptRequest, world: World) -> list[str]:
     kind = "GPU" if world.gpus else "CPU"
     processes = f"{world.size} {kind} process{'es' * (world.size != 1)}"
-    processes += f" on {len(world.nodes)} nodes" if world.nodes else ""
+    processes += f" on {world.machines} nodes" if world.machines > 1 else ""
     threads = f"{world.threads} thread{'s' * (world.threads != 1)} each"
     lines = [f"{folder.name}: {processes}, {threads}: {' '.join(request.argv)}"]
     if world.processes > world.cores:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from .current_job import state_of as state_of
     from .exported_environment import for_the_job as for_the_job
     from .exported_environment import withheld_variables as withheld_variables
-    from .foreign_variables import srun_environment as srun_environment
-    from .foreign_variables import step_environment as step_environment
-    from .foreign_variables import tool_environment as tool_environment
     from .job_identity import is_job_of_run as is_job_of_run
     from .job_log import FOLDER as FOLDER
     from .job_log import is_job as is_job

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..console import say
+from ..worlds import tool_environment
 from .exported_environment import for_the_job
-from .foreign_variables import tool_environment
 from .job_log import is_job
 from .node_resources import FORM, ClusterNode, parse_nodes
 from .sandbox_registry import running_sandbox

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...training.rank import PAGE_ROW
 from ..machine import CPUS, World, to_variable
 from .rank_outputs import RankOutputs
 
@@ -36,9 +37,9 @@ class AgentStart:
 def visible_gpus(world: World) -> dict[str, str]:
     """Return variables that make a rank's GPU number LOCAL_RANK of those it sees, numbered as by nvidia-smi."""
     return {
-        "CUDA_VISIBLE_DEVICES": ",".join(world.gpus),
+        "CUDA_VISIBLE_DEVICES": ",".join(world.visible or world.gpus),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        CPUS: to_variable(world.cpus),
+        CPUS: to_variable([*[()] * world.local_rank, *world.cpus]) if world.cpus else "",
     }
 
 
@@ -47,6 +48,7 @@ def agent_order(folder: Path, world: World) -> dict[str, Any]:
     return {
         "run": folder.parent.name,
         "processes": world.processes,
+        "local": _local_numbers(world),
         "max_restarts": 0,
         "attempt_dir": str(folder),
         "environment": {},
@@ -55,6 +57,19 @@ def agent_order(folder: Path, world: World) -> dict[str, Any]:
         "program": None,
         "argv": None,
         "streams": None,
+    }
+
+
+def _local_numbers(world: World) -> dict[str, str]:
+    """Return the ranks' variables of their machine where this node is one of several tasks on it."""
+    if world.task is None:
+        return {}
+    return {
+        "LOCAL_RANK": str(world.local_rank),
+        "LOCAL_WORLD_SIZE": str(world.task.count),
+        "GROUP_RANK": str(world.task.node),
+        "GROUP_WORLD_SIZE": str(world.task.nodes),
+        PAGE_ROW: "0",
     }
 
 

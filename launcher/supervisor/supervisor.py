@@ -26,6 +26,7 @@ from ...data.common import HangError, Process, descendants, held_back, process_o
 from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree
+from ..worlds import rank_environment
 from .agent_command import AGENT_CODE, agent_argv, memory_descriptor, thread_environment
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
@@ -137,7 +138,7 @@ class Supervisor:
                     *(start.outputs.writers if start.outputs else ()),
                 ),
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**rank_environment(os.environ), **environment},
             )
         os.close(code)
         return agent

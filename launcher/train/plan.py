@@ -78,7 +78,9 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     """Return the plan in one line, and notes about it."""
     world, config, facts = plan.world, plan.config, plan.facts
     where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
-    if world.nodes:
+    if world.task is not None:
+        where += f" on {world.machines} nodes" if world.machines > 1 else ""
+    elif world.nodes:
         where += f" on {len(world.nodes)} nodes ({_join(list(world.nodes))})"
     elif not world.gpus:
         where += f" on {world.cores} {_plural('core', 's', world.cores)}"

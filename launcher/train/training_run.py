@@ -61,7 +61,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on a node other than node 0, which decides everything."""
     folder = _folder_of(request)
     with (
-        reserve_gpus(request.gpus, request.cpu) as reservation,
+        reserve_gpus(request.gpus, request.cpu, task=request.nodes.task) as reservation,
         join_as_follower(
             request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
         ) as node,
@@ -87,7 +87,7 @@ def _folder_of(request: TrainRequest) -> Path:
 def _train_as_leader(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Train on node 0, or on the only node."""
     expected = _folder_of(request)
-    with reserve_gpus(request.gpus, request.cpu) as reservation:
+    with reserve_gpus(request.gpus, request.cpu, task=request.nodes.task) as reservation:
         if request.submitted is None:
             refuse_if_queued(expected)
             target = find_run_target(resolved, request.name, request.resume)

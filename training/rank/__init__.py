@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .control_page import PAGE_ROW as PAGE_ROW
     from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon

@@ -19,6 +19,8 @@ _FIRST_RANK, _RANK_WORDS = 16, 8
 _STEP, _PHASE, _TIME = 0, 1, 2
 _WAIT_SECONDS = 0.001
 NO_HORIZON = 2**63
+PAGE_ROW = "LOCKSTEP_PAGE_ROW"
+"""Variable with the row of a rank in its page, where that is not its local rank."""
 PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
 """What a rank is doing; the page holds the index."""
 
@@ -68,7 +70,8 @@ class RankControl:
     def from_environment(cls, local_rank: int) -> Self:
         """Open the page that ``LOCKSTEP_CONTROL`` names; none where the supervisor is not ours."""
         path = os.environ.get("LOCKSTEP_CONTROL")
-        return cls(ControlPage(Path(path), local_rank + 1) if path else None, local_rank)
+        row = int(os.environ.get(PAGE_ROW, local_rank))
+        return cls(ControlPage(Path(path), row + 1) if path else None, row)
 
     def may_start(self, step: int) -> bool:
         """Report ``step`` steps as done, wait for the supervisor, and return whether the next step may start."""

@@ -1,8 +1,8 @@
-"""Variables that SLURM's tools and other launchers leave in an environment, and who must not inherit which of them.
+"""Variables that SLURM's tools and other starters leave in an environment, and who must not inherit which of them.
 
 They are options of whatever is started next: ``SLURM_GPUS`` of a surrounding job changes an inner sbatch, the
-``SQUEUE_FORMAT`` of a user's profile what squeue prints, and with ``OMPI_COMM_WORLD_RANK`` a library takes itself for
-a rank of mpirun.
+``SQUEUE_FORMAT`` of a user's profile what squeue prints. And they make a library take itself for a rank of somebody
+else's: with ``OMPI_COMM_WORLD_SIZE=4`` Accelerate waits for three others, ten minutes long.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from collections.abc import Collection, Mapping
 
 _FAMILIES = ("SLURM", "SLURMD", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SCANCEL", "PMI", "PMIX")
 _OF_PARSED_TOOLS = ("SCONTROL", "SACCT", "SINFO")
-_OF_OTHER_LAUNCHERS = ("OMPI", "PALS", "ALPS")
+_OF_OTHER_STARTERS = (
+    "OMPI", "PRTE", "HYDI", "HYDRA", "MV2_COMM_WORLD", "PALS", "ALPS", "JSM_NAMESPACE", "FLUX_TASK", "PET",
+    "TORCHELASTIC",
+)  # fmt: skip
+_ONES_OF_OTHER_STARTERS = ("MPI_LOCALRANKID", "MPI_LOCALNRANKS", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES")
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT")  # where SLURM is, and who asks
 _OF_THE_JOB = (
     "SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID",
@@ -34,17 +38,25 @@ def srun_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     Without SLURM_EXPORT_ENV the job's ``--export=NONE`` would leave the step without PATH.
     """
-    scrubbed = _scrubbed(environment, (*_FAMILIES, *_OF_OTHER_LAUNCHERS), _OF_THE_JOB)
+    scrubbed = _scrubbed(environment, (*_FAMILIES, *_OF_OTHER_STARTERS), _OF_THE_JOB, _ONES_OF_OTHER_STARTERS)
     return {**scrubbed, "SLURM_EXPORT_ENV": "ALL"}
 
 
-def step_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the processes of a job step get; they need to know the number of their cores."""
-    return _scrubbed(environment, (*_FAMILIES, *_OF_OTHER_LAUNCHERS), (*_OF_THE_JOB, *_OF_THE_CORES))
+def rank_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what ranks and their supervisors get: the job's identity and their cores, no other starter's world."""
+    kept = (*_OF_THE_JOB, *_OF_THE_CORES)
+    return _scrubbed(environment, (*_FAMILIES, *_OF_OTHER_STARTERS), kept, _ONES_OF_OTHER_STARTERS)
 
 
 def _scrubbed(
-    environment: Mapping[str, str], families: Collection[str], kept: Collection[str]
+    environment: Mapping[str, str],
+    families: Collection[str],
+    kept: Collection[str],
+    single: Collection[str] = (),
 ) -> dict[str, str]:
     foreign = re.compile(rf"({'|'.join(families)})\d?_")  # PMI2_, PMIX4_
-    return {name: value for name, value in environment.items() if name in kept or not foreign.match(name)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in kept or not (name in single or foreign.match(name))
+    }
