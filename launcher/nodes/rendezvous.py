@@ -272,12 +272,8 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
     """Connect to node 0, trying until it is there; return the link, and the word in the run folder if that is seen."""
     why, began = "it has not said yet where it is", time.time()
     patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
-<<<<<<< HEAD
     for seconds in itertools.cycle(_TRY_SECONDS):
-=======
-    while True:
         heed_refusal(nodes, began)
->>>>>>> 523489a (Anyone's world: taken over or refused, never a silent world of one)
         folder = find()
         document = _read(folder) if folder else {}
         secret = rendezvous_key() or str(document.get("secret", "")).encode()
