@@ -29,6 +29,7 @@ _SPARE_SECONDS = 5.0
 _UNKNOWN_SECONDS = 10.0  # a checkpoint that was never measured
 _LARGEST_SHARE = 0.25  # of the time that the job had: a margin must not eat up a short job
 _KEPT = 512
+_RECORD_BYTES = 1 << 22  # of an earlier attempt: enough to know how long checkpoints take
 _RARE = 0.99
 
 
@@ -85,7 +86,7 @@ class TimeLimitWatch:
         self._grace = grace
         self._folder = folder
         self._told = False
-        self._record = EventLogTail(folder / "metrics.jsonl")
+        self._record = EventLogTail(folder / "metrics.jsonl", _RECORD_BYTES)
         self._checkpoints: deque[float] = deque(maxlen=_KEPT)
         self._end: float | None = None
         self._kill_wait = 0.0
@@ -150,8 +151,8 @@ class TimeLimitWatch:
 
     def _look(self) -> None:
         for event in self._record.read():
-            if event.get("event") == "checkpoint":
-                self._checkpoints.append(float(event["seconds"]))
+            if event["event"] == "checkpoint":
+                self._checkpoints.append(float(event.get("seconds") or 0))
 
 
 def _first_number(text: str) -> float:

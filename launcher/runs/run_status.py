@@ -6,18 +6,20 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...training.tracking import events_backwards
 from ..process import LockOwner, is_held, read_owner
 from .run_folder import LOCK, is_run, is_sweep
 from .stop_requests import is_stopping
 
 _OVER = ("done", "failed", "stopped")
 _BLOCK = 1 << 16
+_REACH = 1 << 28
 _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
 
 
@@ -86,12 +88,12 @@ class Status:
         }
 
 
-def read_status(folder: Path, reach: int | None = None) -> Status:
+def read_status(folder: Path, reach: int = _REACH) -> Status:
     """Read the status of one run.
 
     Args:
         folder: of the run.
-        reach: how many bytes of the record are read from its end; all of it by default.
+        reach: how many bytes of the record are searched from its end for the newest epoch's row.
     """
     held = is_held(folder / LOCK)
     outcome = _read_json(folder / "outcome.json")
@@ -146,52 +148,26 @@ class _Newest:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def _newest(path: Path, reach: int | None) -> _Newest:
-    """Read the record backwards until an epoch's row is found."""
+def _newest(path: Path, reach: int) -> _Newest:
+    """Read the end of the record, and then search it for the newest epoch's row."""
     found, loss = _Newest(), None
     seen_step = seen_epoch = False
-    for event in _backwards(path, reach):
-        kind = event.get("event")
+    for event in events_backwards(path, reach=min(reach, _BLOCK)):
+        kind = event["event"]
         if not seen_step and "step" in event:
-            found.step, seen_step = _int(event["step"]), True
+            found.step, seen_step = event["step"], True
         if not seen_epoch and "epoch" in event:
-            found.epoch, seen_epoch = _int(event["epoch"]) + (kind == "epoch"), True
+            found.epoch, seen_epoch = event["epoch"] + (kind == "epoch"), True
         if kind == "step" and loss is None:
             loss = {"train/loss": event.get("train/loss")}
-        if kind == "epoch":
-            values = {key: value for key, value in event.items() if key.startswith(("train/", "val/"))}
-            found.metrics = values
-            return found
+        if kind == "epoch" or (seen_step and seen_epoch and loss is not None):
+            break
+    for row in events_backwards(path, "epoch", reach):
+        found.epoch = found.epoch if seen_epoch else row["epoch"] + 1
+        loss = {key: value for key, value in row.items() if key.startswith(("train/", "val/"))}
+        break
     found.metrics = loss or {}
     return found
-
-
-def _backwards(path: Path, reach: int | None) -> Iterator[dict[str, Any]]:
-    """Yield events, newest first, except for lines that are damaged or still being written."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        return
-    with file:
-        end = file.seek(0, os.SEEK_END)
-        first = 0 if reach is None else max(0, end - reach)
-        rest = b""
-        while end > first:
-            start = max(first, end - _BLOCK)
-            file.seek(start)
-            rest, *lines = (file.read(end - start) + rest).split(b"\n")
-            yield from _parsed(reversed(lines))
-            end = start
-        if first == 0:
-            yield from _parsed(iter([rest]))
-
-
-def _parsed(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                yield event
 
 
 def _read_json(path: Path) -> dict[str, Any]:

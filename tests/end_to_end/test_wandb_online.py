@@ -18,7 +18,7 @@ import pytest
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
-from lockstep.training.tracking.event_log import read_events, rewind
+from lockstep.training.tracking.rewinding import rewind
 from lockstep.training.tracking.rows import last_row_number
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_command, run_folder
 from tests.helpers.user_project import KILLED_LOSS
@@ -118,7 +118,7 @@ def run(tmp_path: Path) -> Path:
 
 def start(run: Path, server: WandbServer, mode: str = "online") -> subprocess.Popen[str]:
     """A feeder, as ``start_feeder`` starts it; told what is kept by what is there now."""
-    kept = str(last_row_number(read_events(run / "metrics.jsonl")))
+    kept = str(last_row_number(run / "metrics.jsonl"))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run), "wandb", kept],
         stdin=subprocess.PIPE,

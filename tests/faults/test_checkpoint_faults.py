@@ -26,7 +26,8 @@ from lockstep.training.checkpoint.manifest import _with_checksum
 from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
 from lockstep.training.rank.error_report import known
 from lockstep.training.rank.fencing_token import take_ownership
-from lockstep.training.tracking.event_log import read_events, rewind
+from lockstep.training.tracking.event_log import read_events
+from lockstep.training.tracking.rewinding import rewind
 from tests.helpers.launch import Launch, job_server
 from tests.helpers.programs.checkpoint_writer import snapshot, writer
 

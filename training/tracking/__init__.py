@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from . import feeder as feeder
     from .event_log import EventLog as EventLog
     from .event_log import EventLogTail as EventLogTail
+    from .event_log import events_backwards as events_backwards
     from .event_log import plain as plain
     from .event_log import read_events as read_events
-    from .event_log import rewind as rewind
-    from .event_log import rows_logged as rows_logged
     from .feeder_processes import FeederProcesses as FeederProcesses
+    from .rewinding import rewind as rewind
+    from .rewinding import rows_logged as rows_logged
 else:
     __getattr__ = lazy_exports(__name__)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ...data.common import held_back, load_callable
 from ..config import TRACKERS, RunSpec, tracker_file_name, tracker_title
-from .event_log import read_events
 from .rows import last_row_number
 
 MODULE = "lockstep.training.tracking.feeder"
@@ -40,7 +39,7 @@ class FeederProcesses:
 
         The record has been cut already. A tracker that cannot be started is no reason not to train.
         """
-        last_kept = last_row_number(read_events(self._folder / "metrics.jsonl"))
+        last_kept = last_row_number(self._folder / "metrics.jsonl")
         for name in self._spec.config.tracking:
             if _is_enabled(name, self._spec):
                 with suppress(OSError):

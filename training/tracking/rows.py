@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from .event_log import events_backwards
 
 _TRACKED_EVENTS = ("epoch", "step")
 
@@ -39,7 +42,6 @@ def row_number(event: Mapping[str, Any]) -> int:
     return 2 * int(event["step"]) + int(event["event"] != "step")
 
 
-def last_row_number(events: Iterable[Mapping[str, Any]]) -> int:
-    """Return the largest number of the rows among some events; -1 where there is none."""
-    rows = (row_of(event) for event in events)
-    return max((row.number for row in rows if row), default=-1)
+def last_row_number(record: Path) -> int:
+    """Return the number of the newest row of a record, which is the largest; -1 where there is none."""
+    return next((row.number for event in events_backwards(record) if (row := row_of(event))), -1)

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lockstep.training.tracking.event_log import EventLog, EventLogTail, read_events, rewind, rows_logged
+from lockstep.training.tracking.event_log import (
+    EventLog,
+    EventLogTail,
+    events_backwards,
+    parse_event,
+    read_events,
+)
+from lockstep.training.tracking.rewinding import rewind, rows_logged
+from lockstep.training.tracking.rows import last_row_number
 
 
 def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
@@ -22,7 +31,7 @@ def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
 
 def test_what_is_no_number_is_null_because_json_has_no_nan(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "metrics.jsonl")
-    log.write("step", a=math.nan, b=math.inf, c=-math.inf, d=1e300)
+    log.write("step", step=1, a=math.nan, b=math.inf, c=-math.inf, d=1e300)
     log.close()
     (event,) = read_events(tmp_path / "metrics.jsonl")
     assert [event[key] for key in "abcd"] == [None, None, None, 1e300]
@@ -67,6 +76,113 @@ def test_what_a_power_cut_left_of_a_record_is_dropped_and_counted(tmp_path: Path
     assert path.read_bytes() == b"".join(whole[:3])
     assert rewind(path, 3, 0) == 0
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+NO_EVENTS = [
+    b"7",
+    b"[]",
+    b"null",
+    b'"event"',
+    b"{}",
+    b'{"event": 3}',
+    b'{"event": ["step"]}',
+    b'{"event": "step"}',
+    b'{"event": "step", "step": "x"}',
+    b'{"event": "step", "step": null}',
+    b'{"event": "step", "step": true}',
+    b'{"event": "step", "step": 1.5}',
+    b'{"event": "epoch", "step": 3}',
+    b'{"event": "epoch", "step": 3, "epoch": [1]}',
+    b'{"event": "checkpoint", "step": {}}',
+    b"[" * 5000,
+    b'{"event": "step", "step": ' + b"9" * 5000 + b"}",
+    b"\xff\xfe",
+    b"",
+]
+
+
+@pytest.mark.parametrize("line", NO_EVENTS, ids=range(len(NO_EVENTS)))
+def test_a_line_that_is_json_but_no_event_is_passed_over_by_every_reader(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = [json.dumps({"time": 0, "event": "step", "step": step}).encode() + b"\n" for step in (1, 2, 3)]
+    path.write_bytes(whole[0] + line + b"\n" + whole[1] + line + b"\n" + whole[2])
+    assert [event["step"] for event in read_events(path)] == [1, 2, 3]
+    assert [event["step"] for event in EventLogTail(path).read()] == [1, 2, 3]
+    assert [event["step"] for event in events_backwards(path)] == [3, 2, 1]
+    assert last_row_number(path) == 6
+    assert rewind(path, 2, 0) == 2
+    assert path.read_bytes() == b"".join(whole[:2])
+
+
+def naive_rewind(lines: list[bytes], step: int, epoch: int) -> tuple[list[bytes], int]:
+    """Every line parsed, from the first on."""
+    kept: list[bytes] = []
+    lost = 0
+    for line in lines:
+        event = parse_event(line)
+        over = event.get("event") in ("end", "early_stop") or event.get("step", 0) > step
+        if not line.endswith(b"\n") or over or (event.get("event") == "epoch" and event["epoch"] >= epoch):
+            break
+        kept += [line] if event else []
+        lost += not event
+    return kept, lost
+
+
+def random_record(draw: random.Random, steps: int) -> list[bytes]:
+    """A run's lines: steps now and then, epochs of 7 steps, reports of checkpoints that may be late, and damage."""
+    lines = [json.dumps({"time": 0.5, "event": "start", "run": "r"}).encode() + b"\n"]
+    late: list[bytes] = []
+    for step in range(1, steps + 1):
+        events = [
+            ("step", {"epoch": (step - 1) // 7, "filling": "x" * draw.randrange(200)})
+        ] * draw.randrange(2)
+        events += [("epoch", {"epoch": step // 7 - 1})] * (step % 7 == 0)
+        for kind, more in events:
+            lines.append(json.dumps({"time": 1.5, "event": kind, "step": step, **more}).encode() + b"\n")
+        if draw.random() < 0.1:
+            late.append(json.dumps({"time": 2, "event": "checkpoint", "step": step}).encode() + b"\n")
+        if late and draw.random() < 0.3:
+            lines.append(late.pop())
+        if draw.random() < 0.01:
+            lines.append(draw.choice([*NO_EVENTS[:10], b"\0" * 300]) + b"\n")
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_record_is_cut_where_reading_every_line_would_cut_it(tmp_path: Path, seed: int) -> None:
+    draw, path = random.Random(seed), tmp_path / "metrics.jsonl"
+    lines = random_record(draw, 4000)
+    lines += [b'{"time": 3, "event": "end"}\n'] * draw.randrange(2) + [b'{"time": 3, "ev'] * draw.randrange(2)
+    for step in (-1, 0, 7, 8, 4000, *(draw.randrange(4000) for _ in range(6))):
+        for epoch in {step // 7, step // 7 + (step % 7 == 0)}:
+            path.write_bytes(b"".join(lines))
+            kept, lost = naive_rewind(lines, step, epoch)
+            assert rewind(path, step, epoch, anew=draw.random() < 0.5) == lost
+            assert path.read_bytes() == b"".join(kept)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_backwards_a_record_is_the_same(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(random_record(random.Random(seed), 3000)) + b'{"time": 3, "ev')
+    events = list(read_events(path))
+    assert list(events_backwards(path)) == events[::-1]
+    rows = [event for event in events if event["event"] == "epoch"]
+    assert list(events_backwards(path, "epoch")) == rows[::-1]
+    near = list(events_backwards(path, reach=50_000))
+    assert near == events[::-1][: len(near)]
+    assert 50 < len(near) < len(events) / 2
+    tail = list(EventLogTail(path, 50_000).read())
+    assert tail == near[::-1]
+    assert list(events_backwards(tmp_path / "nothing")) == []
+
+
+def test_a_line_that_is_longer_than_any_event_is_passed_over_backwards(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    one, two = (json.dumps({"time": 0, "event": "step", "step": step}).encode() + b"\n" for step in (1, 2))
+    path.write_bytes(one * 3 + b"\0" * (5 << 20) + b"\n" + two)
+    assert [event["step"] for event in events_backwards(path)] == [2, 1, 1, 1]
 
 
 def test_that_it_ended_is_not_said_of_a_run_that_goes_on(tmp_path: Path) -> None:
