@@ -22,6 +22,7 @@ from typing import Any
 from ...data.common import is_user_code, let_in, user_location
 from ..machine import bind_rank
 from ..process import Mark, install_stack_handler, last_words
+from .meeting_point import keep_meeting_point
 from .rank_process import set_process_title
 
 STATUS = "LOCKSTEP_STATUS_FD"
@@ -41,6 +42,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     rank = int(os.environ["RANK"])
     bind_rank(int(os.environ["LOCAL_RANK"]))
     install_stack_handler(attempt, rank)
+    keep_meeting_point(lambda text: send_status(status_fd, kind="note", rank=rank, text=text))
     try:
         return _run(program, attempt, rank, status_fd)
     except (SystemExit, KeyboardInterrupt):

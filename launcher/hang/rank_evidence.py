@@ -17,6 +17,7 @@ _SYNC = re.compile(r"\.(item|cpu|tolist|numpy|synchronize|wait|nonzero)\(")
 """Methods without a frame of their own, in which a rank waits for its GPU and so for the others."""
 _WAIT = re.compile(r"\.wait\(")
 _PROMPT = re.compile(r"\b(input|breakpoint|set_trace)\(")
+_JOINS = ("init_process_group", "init_device_mesh")
 _DEBUGGERS = ("/pdb.py", "/bdb.py", "/cmd.py", "/code.py", "/IPython/", "/ipdb/", "/debugpy/")
 
 
@@ -142,3 +143,8 @@ class HangVerdict:
     """Without progress."""
     certain: bool = True
     """Else it is a warning: there is time left."""
+
+
+def are_all_joining(ranks: Sequence[RankEvidence]) -> bool:
+    """Tell whether every rank waits for the others to join the process group: then nobody is left to come."""
+    return all(rank.operation in _JOINS for rank in ranks)

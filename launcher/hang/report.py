@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import describe_ranks
-from .rank_evidence import HangVerdict, RankEvidence
+from .rank_evidence import HangVerdict, RankEvidence, are_all_joining
 
 _SHOWN = 3
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}
@@ -24,6 +24,8 @@ def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangErr
     none = [] if waiting else [f"no progress for {verdict.seconds:.0f} s"]
     files = [f"{rank.file}{_on(rank)}" for rank in (verdict.culprits or verdict.waiting) if rank.file][:1]
     said = f"the stacks are in {files[0]} and beside it; " if files else ""
+    if are_all_joining(verdict.waiting) and not verdict.culprits:
+        said = f"leave MASTER_ADDR and MASTER_PORT to the launcher; {said}"
     advice = f"if it only needs longer: --hang-timeout above {timeout:g}"
     exit_status = f"exit status {HangError.exit_status}"
     return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{advice}")

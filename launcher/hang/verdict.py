@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from .rank_evidence import HangVerdict, RankEvidence
+from .rank_evidence import HangVerdict, RankEvidence, are_all_joining
 
 SLOW_PHASE_FACTOR = 3
 """Times the timeout for a rank that starts, does its first step, writes a checkpoint, ends or computes."""
@@ -107,7 +107,7 @@ def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict 
         return None
     culprits = _of_program(others, waiting)
     apart = len({_where(rank) for rank in waiting}) > 1
-    if not culprits and not apart:
+    if not culprits and not apart and not are_all_joining(ranks):
         return None
     seconds = min(rank.idle_seconds for rank in [*others, *(w for w in waiting if not w.device)] or waiting)
     stayed = all(

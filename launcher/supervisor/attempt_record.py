@@ -65,6 +65,8 @@ class AttemptRecord:
             self._done.add(rank)
         elif kind == "ended":
             return self._rank_ended(rank, message["status"])
+        elif kind == "note":
+            return str(message["text"])
         elif kind == "engine ended":
             self.agent_status = message["status"]
         return ""

@@ -17,10 +17,16 @@ TORCH = "/x/site-packages/torch"
 IN_REDUCE = [(f"{TORCH}/distributed/distributed_c10d.py", 9, "all_reduce"), ("/u/train.py", 40, "main")]
 IN_BARRIER = [(f"{TORCH}/distributed/distributed_c10d.py", 8, "barrier"), ("/u/train.py", 30, "main")]
 IN_BACKWARD = [(f"{TORCH}/autograd/graph.py", 8, "_engine_run_backward"), ("/u/train.py", 44, "main")]
+IN_INIT = [
+    (f"{TORCH}/distributed/rendezvous.py", 198, "_create_c10d_store"),
+    (f"{TORCH}/distributed/distributed_c10d.py", 7, "init_process_group"),
+    ("/u/train.py", 20, "main"),
+]
 IN_SLEEP = [("/u/train.py", 12, "load"), ("/u/train.py", 40, "main")]
 WAITS = RankEvidence(
     0, 1, "S", idle_seconds=700, stack=IN_REDUCE, still=300, step=5, phase="training", silent_seconds=700
 )
+JOINS = replace(WAITS, stack=IN_INIT)
 STUCK = replace(WAITS, stack=IN_SLEEP)
 STOPPED = replace(WAITS, stack=(), state="T")
 LEFT = RankEvidence(0, has_ended=True, idle_seconds=700)
@@ -81,6 +87,10 @@ PROGRAM = {
     "all asleep": ([STUCK, STUCK], None, False),
     "one process alone": ([STUCK], None, False),
     "all in one place": ([WAITS, WAITS], None, False),
+    "all join, and nobody is left to come": ([JOINS, JOINS], [], True),
+    "all join, seen once": ([JOINS, replace(JOINS, still=0)], [], False),
+    "one process joins nobody": ([JOINS], [], True),
+    "one joins later": ([JOINS, BUSY], None, False),
     "one computes": ([WAITS, BUSY], None, False),
     "one downloads": ([WAITS, WAITS, replace(STUCK, idle_seconds=2)], None, False),
     "one that tells nothing": ([WAITS, replace(STUCK, stack=())], None, False),
@@ -110,6 +120,15 @@ def test_the_card_is_short_and_says_who_waits_where() -> None:
     assert "in phase training, after 5 steps" in error.message
     assert "ranks 0-5,7 wait for it in all_reduce at /u/train.py:40" in error.message
     assert len(error.message.splitlines()) + 1 <= 12
+
+
+def test_where_nobody_is_left_to_join_the_card_says_what_to_leave_to_the_launcher() -> None:
+    verdict = judge_program(world(JOINS, JOINS), TIMEOUT)
+    assert verdict is not None
+    error = hang_error(verdict, 2, TIMEOUT)
+    assert error.message.startswith("all 2 ranks wait for each other")
+    assert "ranks 0-1 wait in init_process_group at /u/train.py:20" in error.message
+    assert error.hint.startswith("leave MASTER_ADDR and MASTER_PORT to the launcher; ")
 
 
 def test_evidence_travels_as_json() -> None:

@@ -83,6 +83,12 @@ def test_a_process_that_is_no_fork_is_noted_unless_the_user_wants_that(fresh: st
     assert AttemptRecord(2, requires_done=True).take(started(1, fresh)) == note
 
 
+def test_what_a_rank_has_to_note_is_noted() -> None:
+    record = record_of(2, started(0))
+    assert record.take({"kind": "note", "rank": 0, "text": "left out"}) == "left out"
+    assert record.take_remote({"kind": "note", "rank": 1, "text": "as well"}, "node-b") == "as well"
+
+
 def test_the_end_of_the_engine_is_the_agents() -> None:
     record = record_of(1, {"kind": "engine", "pid": 7})
     assert record.agent_status is None
