@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from .processes import process_name as process_name
     from .processes import process_of as process_of
     from .processes import process_start_time as process_start_time
+    from .processes import read_proc as read_proc
     from .processes import read_proc_stat as read_proc_stat
+    from .processes import thread_ids as thread_ids
     from .processes import user_name as user_name
     from .signals import held_back as held_back
     from .signals import ignore_stop_signals as ignore_stop_signals

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...data.common import Process, descendants, read_proc_stat
+from ...data.common import Process, descendants, read_proc, read_proc_stat, thread_ids
 
 STOPPED, TRACED = "T", "t"
 """States of ``/proc/PID/stat``: by a signal; by a debugger."""
@@ -111,7 +111,7 @@ def _queued(before: ResourceUse, now: ResourceUse) -> float:
 
 def _text(pid: int, name: str) -> str:
     try:
-        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+        return read_proc(f"{pid}/{name}")
     except OSError:
         return ""
 
@@ -129,8 +129,7 @@ def _seconds(pid: int) -> float:
 def _turns(pid: int) -> list[tuple[int, Turns]]:
     """Read the turns of each thread; none if the kernel does not say."""
     with suppress(OSError):
-        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
-        said = {thread: _text(pid, f"task/{thread}/schedstat").split() for thread in threads}
+        said = {thread: _text(pid, f"task/{thread}/schedstat").split() for thread in thread_ids(pid)}
         return [(thread, Turns(*map(int, words))) for thread, words in said.items() if len(words) == 3]  # noqa: PLR2004 - fields of Turns
     return []
 
