@@ -17,7 +17,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from lockstep.launcher.machine import World
+from lockstep.launcher.process import Mark
 from lockstep.launcher.supervisor.agent_command import AGENT_CODE, memory_descriptor
+from lockstep.launcher.supervisor.agent_orders import agent_order
 from tests.helpers.launch import Launch, run_command
 from tests.helpers.programs.endings import ENDINGS
 
@@ -50,7 +53,9 @@ def _prepare(folder: Path, names: list[str]) -> Path:
 
 
 def _read(text: str) -> str:
-    """What was printed, without addresses, the driver's place, and lines of source, which Python may find or not."""
+    """What was printed, without marks, addresses, the driver's place, and lines of source, which may be found or not."""
+    for mark in Mark:
+        text = text.replace(mark.value.decode(), "")
     text = re.sub(r"^    .*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"0x[0-9a-f]+", "0x", re.sub(r'File "[^"]*driver.py"', "driver.py", text))
 
@@ -104,14 +109,15 @@ def _agent(folder: Path, streams: list[BinaryIO]) -> Iterator[tuple[int, int]]:
 
 
 def _order(folder: Path, driver: Path, streams: list[BinaryIO]) -> dict[str, Any]:
-    count = len(streams) // 2
     numbers = [stream.fileno() for stream in streams]
-    return {
-        "run": "endings", "processes": count, "max_restarts": 0, "attempt_dir": str(folder), "start": "fork",
-        "environment": {}, "umask": 0o022, "program": [str(driver)], "argv": None, "address": "127.0.0.1",
-        "node": 0, "nodes": 1, "port": 0,
+    count = len(streams) // 2
+    of_ranks = {
+        "program": [str(driver)],
         "streams": [[0, *numbers[2 * rank : 2 * rank + 2]] for rank in range(count)],
-    }  # fmt: skip
+        "umask": 0o022,
+    }
+    alone = {"port": 0, "address": "127.0.0.1", "node": 0, "nodes": 1}
+    return agent_order(folder, World("cpu", count, 1, (), 2)) | of_ranks | alone
 
 
 def _under_agent(folder: Path, names: list[str]) -> list[Left]:
