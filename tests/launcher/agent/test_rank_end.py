@@ -53,7 +53,7 @@ def _prepare(folder: Path, names: list[str]) -> Path:
 
 
 def _read(text: str) -> str:
-    """What was printed, without marks, addresses, the driver's place, and lines of source, which may be found or not."""
+    """What was printed, without marks, addresses, the driver's place, and lines of source, found or not."""
     for mark in Mark:
         text = text.replace(mark.value.decode(), "")
     text = re.sub(r"^    .*\n", "", text, flags=re.MULTILINE)
