@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ... import configs
 from ...data.common import UsageError, closest_name
 from ...training.config import RunConfig, undirected, unsupported_keys
+from ..slurm import time_limit_note
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
@@ -82,6 +83,7 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     _override(draft, overrides)
     _refuse_values(draft)
     config = _validate(draft)
+    _note_bare_time(draft)
     return ResolvedConfig(
         config=RunConfig.model_validate({key: getattr(config, key) for key in RunConfig.model_fields}),
         slurm=config.slurm,
@@ -253,6 +255,12 @@ def _refuse_values(draft: _PartialConfig) -> None:
     for path, value in _scalars(draft.values, ()):
         if isinstance(value, float) and not math.isfinite(value):
             _complain(draft, path, f"{dotted(path)} = {value}: must be a finite number")
+
+
+def _note_bare_time(draft: _PartialConfig) -> None:
+    said = (draft.values.get("slurm") or {}).get("time")
+    if note := time_limit_note(said, _place(draft, ("slurm", "time")).short):
+        draft.notes.append(note)
 
 
 def _validate(draft: _PartialConfig) -> LaunchConfig:

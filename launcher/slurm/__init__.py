@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .node_resources import explain_queue_wait as explain_queue_wait
     from .option_declaration import command_line_type as command_line_type
     from .option_declaration import declared_options as declared_options
+    from .option_types import time_limit_note as time_limit_note
     from .option_types import time_limit_seconds as time_limit_seconds
     from .options import SlurmConfig as SlurmConfig
     from .pending_submissions import PendingSubmission as PendingSubmission

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _LONGEST = 1024
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
@@ -22,6 +22,7 @@ _UNITS = re.compile(
     r" ?(?:([0-9]{1,6}) ?m(?:in(?:ute)?s?)?)? ?(?:([0-9]{1,9}) ?s(?:ec(?:ond)?s?)?)?",
     re.IGNORECASE,
 )
+_BARE = re.compile("[0-9]{1,7}")
 UNLIMITED = "UNLIMITED"
 _MAIL = (
     "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT", "TIME_LIMIT",
@@ -133,6 +134,11 @@ GraceSeconds = Annotated[float, Field(ge=0, le=65_000)]  # sbatch's --signal cou
 MailTypes = Annotated[str, AfterValidator(_mail)]
 
 
+def _bare_number(value: Any) -> Any:
+    """Return a whole number as text: YAML makes one of ``time: 10``."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def normalise_time_limit(text: str) -> str:
     """Return ``D-HH:MM:SS`` or ``HH:MM:SS``, or ``UNLIMITED``.
 
@@ -149,7 +155,15 @@ def normalise_time_limit(text: str) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-TimeLimit = Annotated[str, AfterValidator(normalise_time_limit)]
+TimeLimit = Annotated[str, BeforeValidator(_bare_number), AfterValidator(normalise_time_limit)]
+
+
+def time_limit_note(said: Any, where: str) -> str:
+    """Return what to note of a time limit without a unit, which means minutes to sbatch; empty for any other."""
+    text = str(said).strip(" ")
+    if isinstance(said, bool) or not _BARE.fullmatch(text):
+        return ""
+    return f"time = {text} ({where}) is {int(text):,} minute{'s' * (int(text) != 1)}, as sbatch reads it"
 
 
 def time_limit_seconds(normal: str) -> int | None:
@@ -158,8 +172,8 @@ def time_limit_seconds(normal: str) -> int | None:
 
 
 def _seconds_in(text: str) -> int:
-    if re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError(f"must have a unit: {text}min, {text}h or {text}s")
+    if _BARE.fullmatch(text):  # sbatch's minutes
+        return int(text) * _MINUTE
     if re.fullmatch("[0-9]{1,6}:[0-9]{1,2}", text):
         raise ValueError(f"is minutes and seconds to SLURM; write {text}:00 or 0:{text}")
     if found := (_CLOCK.fullmatch(text) or (text and _UNITS.fullmatch(text)) or _DAYS.fullmatch(text)):

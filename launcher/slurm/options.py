@@ -63,7 +63,7 @@ class SlurmConfig(ConfigSection):
         "TIME",
         "Time limit: 4:00:00, 90min, 2h, 1-12:00:00.",
         sbatch="time",
-        notes="A bare number is refused, because its unit would be a guess.",
+        notes="A bare number is minutes, as sbatch reads it, and is noted.",
     )
     partition: Names | None = slurm_option("NAMES", "Partitions, separated by commas.", sbatch="partition")
     account: Name | None = slurm_option("NAME", "Account to charge.", sbatch="account")

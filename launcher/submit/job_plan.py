@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...data.common import UsageError, closest_name
 from ..config import ResolvedConfig, printable
-from ..slurm import NodeRequirements, SlurmConfig, time_limit_seconds, withheld_variables
+from ..slurm import NodeRequirements, SlurmConfig, time_limit_note, time_limit_seconds, withheld_variables
 from .cluster_profiles import command_line, find_profile
 from .option_layers import JobOptions, OptionLayer, job_options
 from .sbatch_arguments import How
@@ -53,14 +54,22 @@ def plan_job(
     layers = [slurm_layer(resolved), command_line(said)]
     find_profile(profile, None)  # a mistake in it is found without SLURM, too
     cluster = query_cluster()
-    options = job_options([find_profile(profile, cluster.name).layer, *layers])
+    layers = [find_profile(profile, cluster.name).layer, *layers]
+    options = job_options(layers)
     _check_partitions(options, cluster)
     how, requeue = continuation(options.slurm, cluster, at_once)
     cores, notes = _cores(options, cluster)
-    notes += [*_too_long(options.slurm, cluster), *_withheld(options.slurm)]
+    notes += [*_bare_time(options, layers), *_too_long(options.slurm, cluster), *_withheld(options.slurm)]
     if at_once and how == "chain":
         notes.append(f"jobs that continue a stopped point come on top of the {at_once} at once")
     return JobPlan(options, cores, how, requeue, _need(options.slurm, cores, cluster), notes)
+
+
+def _bare_time(options: JobOptions, layers: Sequence[OptionLayer]) -> list[str]:
+    """Note a time limit that was given without a unit; the config's own was noted when that was read."""
+    where = options.origins.get("time", "")
+    said = [layer.values.get("time") for layer in layers if layer.origins.get("time") == where]
+    return [note for value in said if (note := time_limit_note(value, where))]
 
 
 def _withheld(slurm: SlurmConfig) -> list[str]:

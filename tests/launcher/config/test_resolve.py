@@ -126,6 +126,14 @@ def test_odd_names(name):
     assert (error.message + error.hint).isprintable()
 
 
+def test_a_time_limit_without_a_unit_is_minutes_as_for_sbatch_and_noted(write):
+    write("slurm: {time: 10}", "job.yaml")
+    found = resolve("job.yaml")
+    assert found.slurm.time == "00:10:00"
+    assert found.notes == ("time = 10 (job.yaml:1) is 10 minutes, as sbatch reads it",)
+    assert resolve("job.yaml", ["slurm.time=2h"]).notes == ()
+
+
 def test_an_empty_name_is_a_name():
     assert refusal("").message == 'unknown config ""'
     script = refusal("sub/exp.py")

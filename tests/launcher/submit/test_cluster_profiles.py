@@ -24,7 +24,7 @@ def test_the_profile_is_the_one_asked_for_else_the_cluster_s_else_the_default(tm
 
 
 def test_every_mistake_in_every_profile_is_told_with_its_line(tmp_path, monkeypatch):
-    text = "a:\n  partion: x\n  time: 90\nb: 3\nc:\n  sbatch: {output: x}\n  env: [OK, MY_TOKEN]\nd: {gpus: [1]}\n"
+    text = "a:\n  partion: x\n  time: 90d90d\nb: 3\nc:\n  sbatch: {output: x}\n  env: [OK, MY_TOKEN]\nd: {gpus: [1]}\n"
     write_profiles(tmp_path, monkeypatch, text)
     with pytest.raises(UsageError) as caught:
         find_profile(None, None)

@@ -7,7 +7,8 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.slurm.options import SlurmConfig
 from lockstep.launcher.submit import submission as submissions
-from lockstep.launcher.submit.job_plan import check_setup, continuation
+from lockstep.launcher.submit.job_plan import _bare_time, check_setup, continuation
+from lockstep.launcher.submit.option_layers import OptionLayer, job_options
 from lockstep.launcher.submit.scheduler import ClusterInfo
 from tests.helpers.slurm.job_options import setup_of
 
@@ -44,3 +45,18 @@ def test_a_set_up_line_that_would_swallow_the_next_is_refused(lines):
 @pytest.mark.parametrize("line", ["export A=$((1<<2))", 'read A <<< "$B"', "echo '<<E'", "true # <<E"])
 def test_other_uses_of_that_sign_are_taken(line):
     check_setup("".join(f"{each}\n" for each in submissions._setup(setup_of(line, "true"))))
+
+
+def test_the_time_limit_that_counts_is_noted_where_it_has_no_unit():
+    profile = OptionLayer({"time": 30}, {"time": "cluster big, clusters.yaml:3"})
+    said = OptionLayer({"time": "10"}, {"time": "--time"})
+    for layers, note in (
+        ([profile, said], "--time"),
+        ([profile], "clusters.yaml:3"),
+        ([said, profile], "yaml:3"),
+    ):
+        (found,) = _bare_time(job_options(layers), layers)
+        assert f"{note}) is " in found
+    assert job_options([profile, said]).slurm.time == "00:10:00"
+    hours = OptionLayer({"time": "2h"}, {"time": "--time"})
+    assert _bare_time(job_options([profile, hours]), [profile, hours]) == []
