@@ -17,11 +17,14 @@ from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
 from . import run_commands, sandbox_commands, submit_command
 from .foreign_options import refuse_foreign_options
+from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
     AtOnceOption,
     GraceOption,
     GridArgument,
     HangOption,
+    HostfileOption,
+    HostsOption,
     IgnoreWorldOption,
     JsonOption,
     NodeRankOption,
@@ -96,6 +99,8 @@ def train(
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     ignore_world: IgnoreWorldOption = False,
+    hosts: HostsOption = None,
+    hostfile: HostfileOption = None,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
@@ -108,6 +113,10 @@ def train(
     from ..worlds import Placement, refusals_told
 
     with json_errors(json=json):
+        if several := HostsOptions(hosts, hostfile, nodes, node_rank, rendezvous, gpus, cpu, ignore_world):
+            raise typer.Exit(
+                train_on_hosts(several, split_config(config, overrides), name, resume, dry_run=dry_run)
+            )
         named = resume not in ("auto", "never")
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name, needs_name=not named)
         place = take_place(asked, ignore_world=ignore_world, run=resume if named else "")
@@ -157,6 +166,8 @@ def run(
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     ignore_world: IgnoreWorldOption = False,
+    hosts: HostsOption = None,
+    hostfile: HostfileOption = None,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     grace: GraceOption = SupervisionOptions.grace,
@@ -169,6 +180,8 @@ def run(
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
+    if several := HostsOptions(hosts, hostfile, nodes, node_rank, rendezvous, gpus, cpu, ignore_world):
+        raise typer.Exit(run_on_hosts(several, name, program, debug=debug))
     asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name)
     place = take_place(asked, ignore_world=ignore_world)
     patience = SupervisionOptions(hang_timeout, max_restarts, grace)
@@ -195,6 +208,8 @@ def resume(
     rendezvous: RendezvousOption = NodeOptions.rendezvous,
     node_timeout: NodeTimeoutOption = NodeOptions.timeout,
     ignore_world: IgnoreWorldOption = False,
+    hosts: HostsOption = None,
+    hostfile: HostfileOption = None,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     here: Annotated[
@@ -214,12 +229,15 @@ def resume(
         folder = find_run(run, ANY_RUN)
         refuse_sweep(folder)
         job = read_job(folder)
-        if job is not None and not (here or gpus or cpu):
+        several = HostsOptions(hosts, hostfile, nodes, node_rank, rendezvous, gpus, cpu, ignore_world)
+        if job is not None and not (here or gpus or cpu or several):
             refuse_copies("resume", ignore_world=ignore_world)
             said = [*(overrides or []), *options_given(ctx, _OF_A_LOCAL_RUN)]
             raise typer.Exit(resubmit_run(folder, job, said, as_json=json))
         if job is not None:
             refuse_never_started(folder, job)
+        if several:
+            raise typer.Exit(resume_on_hosts(several, folder))
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, needs_name=False)
         place = take_place(asked, ignore_world=ignore_world, run=run)
         patience = SupervisionOptions(hang_timeout, max_restarts)

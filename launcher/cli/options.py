@@ -55,6 +55,15 @@ IgnoreWorldOption = Annotated[
 RendezvousOption = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Address at which the other nodes reach node 0.")
 ]
+HostsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B:4,…", help="Hosts to start the nodes on, by ssh; B:4 gets four processes. A is node 0."
+    ),
+]
+HostfileOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The same from a file: A, B:4 or B slots=4 on each line.")
+]
 NodeTimeoutOption = Annotated[
     float,
     typer.Option(metavar="SECONDS", min=1, help="Silence after which another node counts as lost."),

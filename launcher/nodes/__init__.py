@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .leader import LeaderSession as LeaderSession
     from .leader import lead_nodes as lead_nodes
     from .network_interfaces import interface_of as interface_of
+    from .network_interfaces import reachable_addresses as reachable_addresses
     from .peer_link import PeerLink as PeerLink
     from .peers import FollowerPeers as FollowerPeers
     from .peers import LeaderPeers as LeaderPeers

@@ -19,6 +19,7 @@ from .node_layout import NodeLayout
 from .peer_link import PeerLink
 from .peers import FollowerPeers
 from .rendezvous import await_message, error_from_message, join_leader
+from .starter import tell_starter
 
 _FOLDER_SECONDS = 60.0  # shared storage may show a new folder late
 _LAST_WORD_SECONDS = 30.0
@@ -94,6 +95,7 @@ def join_as_follower(
         world: of this node.
     """
     link, node_layout = join_leader(nodes, find, launch_signature(kind, world), world.processes)
+    tell_starter()
     node = FollowerSession(link, node_layout, nodes, world)
     ranks = node_layout.ranks_of(nodes.rank)
     which = f"node {nodes.rank} of {nodes.count}, ranks {ranks[0]} to {ranks[-1]}"

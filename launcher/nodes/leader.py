@@ -15,6 +15,7 @@ from ..options import NodeOptions
 from .arrivals import refuse_node
 from .peers import LeaderPeers, SingleNode
 from .rendezvous import await_followers
+from .starter import tell_starter
 
 
 def launch_signature(kind: str, world: World) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def lead_nodes(
         raise error
     leader = LeaderPeers(links, node_layout, nodes.timeout)
     leader.send("layout", **asdict(node_layout))
+    tell_starter()
     session = LeaderSession(replace(world, nodes=node_layout.processes, node=0), leader)
     try:
         yield session

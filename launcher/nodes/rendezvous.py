@@ -280,7 +280,7 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
         places = [nodes.address()] if nodes.rendezvous else _places(document)
         for host, port in places if secret else []:
             try:
-                return connect_to_leader((host, port), secret, seconds), str(document.get("word", ""))
+                return connect_to_leader((host, port), secret, seconds), _word_in(find())
             except socket.gaierror as error:
                 if nodes.start:  # a pod's name is known a few seconds after it was started
                     why = f"{host}: {error.strerror}"
@@ -293,6 +293,11 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
         patience.check()
         time.sleep(_STEP_SECONDS)
     raise AssertionError  # the wait has an end of its own
+
+
+def _word_in(folder: Path | None) -> str:
+    """Read the word in the run folder once node 0 has answered: it listens a moment before it has written it."""
+    return str(_read(folder).get("word", "")) if folder else ""
 
 
 def _places(document: dict[str, Any]) -> list[tuple[str, int]]:

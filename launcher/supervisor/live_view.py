@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..console import LineMerger, bounded, describe_ranks, last_state, strip_control_characters
@@ -29,10 +30,19 @@ _HIDE, _SHOW = b"\x1b[?25l", b"\x1b[?25h"
 """The cursor, by a moving bar; a rank that is killed meanwhile does not bring it back."""
 
 
-class LiveView:
-    """A view of the ranks' output on a terminal; it is to be used by one thread."""
+def _label(ranks: Sequence[int], text: str) -> str:
+    return f"[{describe_ranks(list(ranks))}] {text}"
 
-    def __init__(self) -> None:
+
+class LiveView:
+    """A view of the ranks' output on a terminal; it is to be used by one thread.
+
+    Args:
+        label: writes a line that some ranks, but not rank 0, have printed.
+    """
+
+    def __init__(self, label: Callable[[Sequence[int], str], str] = _label) -> None:
+        self._label = label
         self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._left_out = 0
@@ -88,7 +98,7 @@ class LiveView:
         while self._fresh and (everything or now - self._fresh[0][0] > _TOGETHER_SECONDS):
             self._fresh.popleft()
         for text, ranks in self._merger.ready(max_waiting=sum(count for _, count in self._fresh)):
-            self._line(f"[{describe_ranks(ranks)}] {text}")
+            self._line(self._label(ranks, text))
 
     def _line(self, text: str) -> None:
         start = "\n" if self._in_line else ""

@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lockstep.launcher.nodes.reachability import open_probe, unreachable_address
 from lockstep.launcher.nodes.rendezvous import await_followers, join_leader
 from lockstep.launcher.options import NodeOptions
 from tests.helpers.hostile_peers import Crowd, dead_connection
+from tests.helpers.launch import free_port
 
 ABOUT = {"kind": "run", "version": "1", "device": "cpu"}
 HELLO = {
@@ -194,3 +197,24 @@ def test_node_0s_refusal_is_an_error_of_the_class_it_was(leader: Leader) -> None
     assert caught.value.exit_status == UsageError.exit_status
     link.close()
     leader.meet()
+
+
+def test_a_node_that_comes_before_node_0_has_its_folder_still_sees_that_it_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 0 listens, and may be found, a moment before it has written into the folder."""
+    monkeypatch.setenv("LOCKSTEP_KEY", "a secret")
+    place = f"127.0.0.1:{free_port()}"
+    looks = iter([None])
+    with ThreadPoolExecutor() as pool:
+        leader = pool.submit(await_followers, NodeOptions(2, 0, place), tmp_path, ABOUT, 1)
+        while not (tmp_path / ".meeting.json").exists():
+            assert not leader.done(), leader.result()
+        follower = pool.submit(join_leader, NodeOptions(2, 1, place), lambda: next(looks, tmp_path), ABOUT, 1)
+        links, layout = leader.result(60)
+        links[1].send("layout", **asdict(layout))
+        link, own = follower.result(60)
+    assert layout.shared
+    assert own.shared
+    link.close()
+    links[1].close()
