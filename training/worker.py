@@ -26,8 +26,8 @@ from .checkpoint import (
     newest_checkpoint,
     newest_intact,
     read_manifest,
-    read_state,
     restore,
+    step_of,
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
@@ -99,7 +99,7 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
     checkpoints = folder / "checkpoints"
     step = -1
     if group.rank == 0 and list_checkpoints(checkpoints):
-        step = int(read_state(newest_intact(checkpoints)[0])["step"])
+        step = step_of(newest_intact(checkpoints)[0])
     chosen = int(group.sum(torch.tensor([step if group.rank == 0 else 0], device=group.device)))
     if chosen < 0:
         if group.rank == 0:

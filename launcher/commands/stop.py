@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
-from ...training.checkpoint import list_checkpoints, step_of
+from ...training.checkpoint import newest_checkpoint_step
 from ..console import say
 from ..process import LockOwner, is_held, read_owner
 from ..runs import (
@@ -194,7 +194,7 @@ def _late(folder: Path, what: str, wait: float) -> LockstepError:
 
 
 def _newest(folder: Path) -> int:
-    return max((step_of(path) for path in list_checkpoints(folder / "checkpoints")[:1]), default=-1)
+    return newest_checkpoint_step(folder / "checkpoints", -1)
 
 
 def _owner(folder: Path) -> LockOwner:

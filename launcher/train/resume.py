@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ...data.common import DamagedError, UsageError
 from ...data.config import DatasetInfo
-from ...training.checkpoint import list_checkpoints, newest_intact, read_state, step_of
+from ...training.checkpoint import is_in_place, list_checkpoints, newest_intact, read_state, step_of
 from ...training.components import EarlyStopping
 from ...training.config import (
     EXTENDABLE_KEYS,
@@ -164,7 +165,7 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
     """
     outcome = read_outcome(place.folder) or {}
     name, status = place.folder.name, outcome.get("status", "")
-    found = list_checkpoints(place.folder / "checkpoints")[:1]
+    found = list(islice(filter(is_in_place, list_checkpoints(place.folder / "checkpoints")), 1))
     if found and step_of(found[0]) >= plan.steps:
         _refuse_trained(place.folder, status, plan.steps)
     if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):

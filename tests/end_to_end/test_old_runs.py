@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,13 @@ def test_it_is_resumed_by_the_command_that_began_it(old: OldRuns, launch: Launch
     ("which", "name"), [((), "step_00000383"), (("--checkpoint", "best"), "step_00000240")]
 )
 def test_it_is_evaluated(old: OldRuns, launch: Launch, which: tuple[str, ...], name: str) -> None:
+    checkpoints = old.run("stopped") / "checkpoints"
+    copy = shutil.copytree(checkpoints / "step_00000240", checkpoints / "step_00000500")
     done = launch("eval", "stopped", "--json", *which)
     assert done.status == 0, done.err
     document = done.document
-    assert (document["checkpoint"], document["damaged"]) == (name, [])
+    said = [] if which else [f"{copy} is the checkpoint of step 240: its folder's name says step 500"]
+    assert (document["checkpoint"], document["damaged"]) == (name, said)
     if which:
         assert {key: document["metrics"][key] for key in BEST} == pytest.approx(BEST, rel=ROOM)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .layout import checkpoint_path as checkpoint_path
     from .layout import list_checkpoints as list_checkpoints
     from .layout import step_of as step_of
+    from .manifest import is_in_place as is_in_place
+    from .manifest import newest_checkpoint_step as newest_checkpoint_step
     from .manifest import newest_intact as newest_intact
     from .manifest import read_manifest as read_manifest
     from .manifest import read_state as read_state

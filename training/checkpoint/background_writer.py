@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 
 from ...data.common import LockstepError, MachineError, TrainingError
 from ..tracking import EventLog
-from .layout import checkpoint_path, list_checkpoints, step_of, temporary_path
+from .layout import aside_path, checkpoint_path, list_checkpoints, step_of, temporary_path
+from .manifest import is_in_place
 from .retention import superseded
 from .storage import CheckpointContents, Tensors, remove_checkpoint, remove_leftovers, write_checkpoint
 
@@ -55,18 +56,24 @@ class CheckpointWriter:
         self._warned = False
         self._damaged: set[int] = set()
 
-    def open(self, step: int | None = None) -> None:
-        """Remove what a killed attempt left half written.
+    def open(self, step: int | None = None) -> list[str]:
+        """Remove what a killed attempt left half written, and set aside what is not of this run and its step.
 
         Args:
             step: where the run resumes from; later checkpoints were passed over as damaged, and must not count as
                 those that stay. None where nothing is known.
+
+        Returns:
+            For users, what was set aside.
         """
-        if self._folder.exists():
-            self._fence()
-            remove_leftovers(self._folder)
-            there = {step_of(path) for path in list_checkpoints(self._folder)}
-            self._damaged = {one for one in there if step is not None and one > step}
+        if not self._folder.exists():
+            return []
+        self._fence()
+        remove_leftovers(self._folder)
+        notes = [_set_aside(path) for path in list_checkpoints(self._folder) if not is_in_place(path)]
+        there = {step_of(path) for path in list_checkpoints(self._folder)}
+        self._damaged = {one for one in there if step is not None and one > step}
+        return notes
 
     def write(self, snapshot: CheckpointContents, best: set[int]) -> None:
         """Start writing; returns as soon as the tensors may change again.
@@ -158,6 +165,12 @@ class CheckpointWriter:
         if not self._warned:
             self._events.write("checkpoint_failed", step=step, message=self._failure)
         self._warned = True
+
+
+def _set_aside(path: Path) -> str:
+    aside = aside_path(path)
+    path.rename(aside)
+    return f"{path} is another checkpoint than its folder says, and is kept as {aside.name}"
 
 
 class _HostStaging:

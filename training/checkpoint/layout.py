@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,17 +41,24 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix(_PREFIX))
 
 
+def has_checkpoint_name(path: Path) -> bool:
+    """Tell whether a path has the name that some checkpoint is written under."""
+    return bool(_NAME.fullmatch(path.name)) and path == checkpoint_path(path.parent, step_of(path))
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in ``folder``, newest first, whole or not; other names than theirs are ignored."""
-    found = [path for path in folder.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name)]
-    return sorted(
-        (path for path in found if path == checkpoint_path(folder, step_of(path))), key=step_of, reverse=True
-    )
+    return sorted(filter(has_checkpoint_name, folder.glob(f"{_PREFIX}*")), key=step_of, reverse=True)
 
 
 def temporary_path(path: Path) -> Path:
     """Return the name under which this process writes or removes the checkpoint ``path``."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def aside_path(path: Path) -> Path:
+    """Return a new name for what has the checkpoint's name but is none of the run: it is kept, and never read."""
+    return path.with_name(f"damaged-{path.name}-{time.time_ns()}")
 
 
 def leftovers(folder: Path) -> Iterator[Path]:

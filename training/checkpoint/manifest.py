@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, UsageError, file_sha256
-from .layout import MANIFEST_FILE, REQUIRED_FILES, STATE_FILE, checkpoint_path, list_checkpoints
+from .layout import MANIFEST_FILE, REQUIRED_FILES, STATE_FILE, checkpoint_path, list_checkpoints, step_of
+from .placement import STATE_KEYS, refuse_other_state, refuse_other_step
 
 SCHEMA_VERSION = 2
 _MAX_NAMED = 8  # damaged checkpoints; of more their number
-_MANIFEST_STATE_KEYS = ("step", "world_size", "config_sha256", "data_fingerprint")
 
 
 def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
@@ -25,7 +26,7 @@ def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[s
     """
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        **{key: state.get(key) for key in _MANIFEST_STATE_KEYS},
+        **{key: state.get(key) for key in STATE_KEYS},
         "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
     }
     (folder / MANIFEST_FILE).write_text(_with_checksum(manifest), encoding="utf-8")
@@ -63,21 +64,40 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> set[str]:
-    """Check that each file of a checkpoint is what was written; return their names.
+    """Check that a checkpoint lies where it belongs and that each file is what was written; return the files' names.
 
     Raises:
-        DamagedError: a file is missing or is not what the manifest says.
+        DamagedError: a file is missing or is not what the manifest says, or the folder is another step's or run's.
     """
-    files = read_manifest(path)["files"]
+    manifest = read_manifest(path)
+    refuse_other_step(path, manifest)
+    files: dict[str, dict[str, Any]] = manifest["files"]
     if missing := REQUIRED_FILES - set(files):
         raise _damaged(path / MANIFEST_FILE, f"does not list {', '.join(sorted(missing))}")
     for name, entry in files.items():
-        file = path / name
-        if not file.is_file():
-            raise _damaged(file, "is missing")
-        if file.stat().st_size != entry["bytes"] or file_sha256(file) != entry["sha256"]:
-            raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
+        _verify_file(path / name, entry)
+    refuse_other_state(path, manifest, read_state(path))
     return set(files)
+
+
+def _verify_file(file: Path, entry: dict[str, Any]) -> None:
+    if not file.is_file():
+        raise _damaged(file, "is missing")
+    if file.stat().st_size == entry["bytes"] and file_sha256(file) == entry["sha256"]:
+        return
+    if (other := _checkpoint_of(file)) is not None:
+        raise _damaged(file, f"is that of {other}: they were mixed up")
+    raise _damaged(file, "is not what was written: its SHA-256 differs from the manifest's")
+
+
+def _checkpoint_of(file: Path) -> str | None:
+    """Find the other checkpoint of the run that a file belongs to."""
+    digest = file_sha256(file)
+    for path in list_checkpoints(file.parent.parent):
+        with suppress(DamagedError):
+            if read_manifest(path)["files"].get(file.name, {}).get("sha256") == digest:
+                return path.name
+    return None
 
 
 def is_intact(path: Path) -> bool:
@@ -87,6 +107,28 @@ def is_intact(path: Path) -> bool:
     except DamagedError:
         return False
     return True
+
+
+def is_in_place(path: Path) -> bool:
+    """Tell whether a checkpoint is that of its folder's step and run; whether its tensors are whole is not looked at.
+
+    One whose manifest or state cannot be read is damaged, not out of place.
+    """
+    try:
+        manifest, state = read_manifest(path), read_state(path)
+    except DamagedError:
+        return True
+    try:
+        refuse_other_step(path, manifest)
+        refuse_other_state(path, manifest, state)
+    except DamagedError:
+        return False
+    return True
+
+
+def newest_checkpoint_step(folder: Path, default: int) -> int:
+    """Return the step of the newest checkpoint that lies where it belongs, whole or not; ``default`` without one."""
+    return next((step_of(path) for path in list_checkpoints(folder) if is_in_place(path)), default)
 
 
 def read_state(path: Path) -> dict[str, Any]:

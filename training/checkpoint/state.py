@@ -68,6 +68,7 @@ def build_state(
     return {
         "schema_version": STATE_VERSION,
         "run": session.spec.run,
+        "run_id": session.spec.wandb_id,
         "algorithm": ALGORITHM,
         "seed": session.spec.config.train.seed,
         "epoch": progress.epoch,

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from .layout import (
     OPTIONAL_PARTS,
     REQUIRED_PARTS,
     STATE_FILE,
+    aside_path,
     checkpoint_path,
     leftovers,
     temporary_path,
@@ -79,7 +79,7 @@ def write_checkpoint(
 
     Returns:
         The checkpoint's path. A whole one of that step is kept: it is the same state, unless its evaluation was still
-        to be done. A damaged one moves aside.
+        to be done. A damaged one, or one that is not of this step and run, moves aside.
 
     Raises:
         OSError: it cannot be written; nothing of it is left, and what was there before is as it was.
@@ -101,7 +101,7 @@ def write_checkpoint(
             _remove(temporary)
         else:
             if os.path.lexists(final):  # a link that points nowhere, too
-                final.rename(folder / f"damaged-{final.name}-{time.time_ns()}")
+                final.rename(aside_path(final))
             temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -92,8 +92,9 @@ class TrainLoop:
 
     def _begin_run(self) -> None:
         self._check_settings()
+        notes = list(self._resumed.notes) if self._resumed else []
         if self._session.group.rank == 0:
-            self._writer.open(self.progress.step if self._resumed else -1)
+            notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
         self._control.enter("training")
         self._events.write(
@@ -105,7 +106,7 @@ class TrainLoop:
             unused_parameters=self._training.unused,
             depends_on_world=batch_norm.world_size_dependent_layers(self._session.model),
             step=self.progress.step,
-            notes=self._resumed.notes if self._resumed else [],
+            notes=notes,
         )
 
     def _check_settings(self) -> None:
