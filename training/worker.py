@@ -37,8 +37,13 @@ from .session import Training, build_session, build_training, materialise_lazy_m
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
-def main(argv: list[str]) -> int:
-    """Run ``SPEC [--eval [STEP]]``; return the exit status."""
+def main(argv: list[str], send: Callable[[dict[str, Any]], None] | None = None) -> int:
+    """Run ``SPEC [--eval [STEP]]``; return the exit status.
+
+    Args:
+        argv: the arguments.
+        send: takes the report of an error that the disk has no room for.
+    """
     path = Path(argv[0]).resolve()
     attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or path.parent / "attempt-1")
     attempt.mkdir(parents=True, exist_ok=True)
@@ -48,7 +53,7 @@ def main(argv: list[str]) -> int:
     if threads:
         torch.set_num_threads(int(threads))
     task = _evaluate if "--eval" in argv else _train
-    return reported(lambda: _run(task, path, argv[2:]), attempt, rank, after=wait_for_checkpoint)
+    return reported(lambda: _run(task, path, argv[2:]), attempt, rank, wait_for_checkpoint, send)
 
 
 def run_and_exit(argv: list[str]) -> None:

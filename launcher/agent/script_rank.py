@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import select
 import signal
 import sys
 import time
@@ -28,6 +29,8 @@ from .rank_process import set_process_title
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
 _LONGEST_MESSAGE = 4000
+_SHORTENED = (2400, 1200, 400, 100)
+_ENVELOPE_BYTES = 256
 
 
 def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
@@ -48,7 +51,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:  # noqa: BLE001 - by a signal handler, as a DataLoader's, while another was recorded
-        return _failed(error, attempt, rank)
+        return _failed(error, attempt, rank, status_fd)
 
 
 def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> int:
@@ -56,7 +59,7 @@ def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> in
         _execute(list(program))
     except SystemExit as error:
         if error.code is not None and error.code != 0:
-            write_error_record(error, attempt, rank)
+            write_error_record(error, attempt, rank, status_fd)
         else:
             send_status(status_fd, kind="done", rank=rank)
         raise
@@ -65,14 +68,14 @@ def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> in
         sys.excepthook = lambda *_: None  # the interpreter's turn is only to end as one that was interrupted
         raise
     except BaseException as error:  # noqa: BLE001 - recorded, then shown as the interpreter shows it
-        return _failed(error, attempt, rank)
+        return _failed(error, attempt, rank, status_fd)
     send_status(status_fd, kind="done", rank=rank)
     return 0
 
 
-def _failed(error: BaseException, attempt: Path, rank: int) -> int:
+def _failed(error: BaseException, attempt: Path, rank: int, status_fd: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a DataLoader's handler raises
-    write_error_record(error, attempt, rank)
+    write_error_record(error, attempt, rank, status_fd)
     _show(error)
     return 1
 
@@ -133,8 +136,8 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     return first
 
 
-def write_error_record(error: BaseException, attempt: Path, rank: int) -> None:
-    """Write ``error-R.json``, whole or not at all; a disk that is full must not hide the error itself."""
+def write_error_record(error: BaseException, attempt: Path, rank: int, status_fd: int) -> None:
+    """Write ``error-R.json``, whole or not at all; what a full disk does not take is sent to the supervisor."""
     chain = _chain(error)
     status = 1 if not isinstance(error, SystemExit) else error.code if isinstance(error.code, int) else 1
     document: dict[str, Any] = {
@@ -151,10 +154,12 @@ def write_error_record(error: BaseException, attempt: Path, rank: int) -> None:
         "exit_status": status,
         "traceback": "".join(traceback.format_exception(error)),
     }
-    with suppress(OSError):
+    try:
         temporary = attempt / f".error-{rank}.tmp"
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8", errors="replace")
         temporary.replace(attempt / f"error-{rank}.json")
+    except OSError:
+        send_error(status_fd, document)
 
 
 def _place(chain: list[BaseException]) -> str:
@@ -185,6 +190,17 @@ def send_status(status_fd: int, **message: Any) -> None:
     """Send one line to the supervisor, short enough for the pipe to keep it whole among other writers' lines."""
     with suppress(OSError):  # the program may have closed every descriptor that it does not know
         os.write(status_fd, (json.dumps(message) + "\n").encode())
+
+
+def send_error(status_fd: int, document: dict[str, Any]) -> None:
+    """Send the record of an error that no file could take, its texts shortened until one write keeps it whole."""
+    short = {key: value for key, value in document.items() if key != "traceback"}
+    for length in _SHORTENED:
+        short["message"] = document["message"][:length]
+        short["chain"] = [[kind, text[: length // 4]] for kind, text in document.get("chain", [])[-4:]]
+        if len(json.dumps(short)) < select.PIPE_BUF - _ENVELOPE_BYTES:
+            break
+    send_status(status_fd, kind="error", rank=document["rank"], account=short)
 
 
 def main(argv: Sequence[str]) -> int:

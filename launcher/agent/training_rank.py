@@ -9,12 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ...data.common import STOPPED, ignore_stop_signals
 from ..machine import bind_rank
 from ..process import install_stack_handler
-from .script_rank import STATUS, send_status
+from .script_rank import STATUS, send_error, send_status
 
 _OF_ACCELERATE = ("ACCELERATE_", "FSDP_")
 """What ``accelerate launch`` leaves, and Accelerate reads by itself: its engine, its device, its precision."""
@@ -33,7 +34,7 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     if "--check" in argv:
         status = importlib.import_module("lockstep.training.check.run_checks").main(list(argv), worker.main)
     else:
-        status = worker.main(list(argv))
+        status = worker.main(list(argv), partial(send_error, status_fd))
     _flush()
     if status not in (0, STOPPED):
         os._exit(status)  # the clean-up of a broken process group can hang

@@ -29,6 +29,8 @@ class AttemptEnd:
     """The signal that asked the supervisor to end everything at once."""
     grace_exceeded: bool = False
     """Whether ranks that were asked to end had not when their grace was over."""
+    unwritten_error_records: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    """What ranks of this node have sent of their failure, because the disk had no room for it."""
     remote_error_records: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     """What ranks of other nodes have written about their failure, in this node's time."""
     remote_log_tails: Mapping[int, str] = field(default_factory=dict)

@@ -138,7 +138,8 @@ def _cause(failures: list[RankFailure]) -> RankFailure:
 
 def _failures(attempt: Path, end: AttemptEnd) -> list[RankFailure]:
     """Return the failures so far, one for each rank that has failed."""
-    written = {int(account["rank"]): account for account in _error_records(attempt)}
+    written = dict(end.unwritten_error_records)
+    written |= {int(account["rank"]): account for account in _error_records(attempt)}
     # Those of other nodes lie here, too, where the folder is shared; but in their own nodes' time.
     error_records = {rank: found for rank, found in written.items() if rank not in end.remote_hosts} | dict(
         end.remote_error_records
@@ -269,7 +270,10 @@ def _error_of_exception(cause: RankFailure, attempt: Path, end: AttemptEnd, worl
     where = f"\nat {account['where']}" if account["where"] else ""
     known.message = f"{who}: {_short(known.message)}{where}{_pid(cause.rank, end)}"
     log = attempt / f"rank-{cause.rank}.log"
-    known.hint = f"{known.hint}; the traceback is in {log}" if known.hint else f"the traceback is in {log}"
+    seen = f"the traceback is in {log}"
+    if cause.rank in end.unwritten_error_records:
+        seen = f"its folder takes no more writes, and {log} may be cut off"
+    known.hint = f"{known.hint}; {seen}" if known.hint else seen
     return known
 
 

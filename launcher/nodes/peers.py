@@ -249,7 +249,12 @@ class FollowerPeers(SingleNode):
             report["time_ns"] = time.time_ns() + self.clock_offset_ns
             if report["status"]:
                 report |= self._account(attempt, report["rank"])
-        if report["kind"] in ("started", "done", "ended"):
+        if report["kind"] == "error":
+            report["account"] = {
+                **report["account"],
+                "time_ns": report["account"]["time_ns"] + self.clock_offset_ns,
+            }
+        if report["kind"] in ("started", "done", "ended", "error"):
             self._link.send("rank", message=report)
 
     def _account(self, attempt: Path, rank: int) -> dict[str, Any]:

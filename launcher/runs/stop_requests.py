@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...data.common import user_name, write_json
+from ..console import best_effort
 
 RequestKind = Literal["stop", "checkpoint"]
 _ASKED = "request.json"
@@ -67,8 +68,12 @@ def is_request_pending(folder: Path) -> bool:
 
 
 def record_stop_reason(folder: Path, by: str) -> None:
-    """Record that the run is stopping for another reason than a request: a signal, a time limit."""
-    write_json(folder / _TAKEN, asdict(StopRequest("stop", time.time(), by)))
+    """Record that the run is stopping for another reason than a request: a signal, a time limit.
+
+    It stops, whether that can be recorded or not.
+    """
+    with best_effort():
+        write_json(folder / _TAKEN, asdict(StopRequest("stop", time.time(), by)))
 
 
 def is_stopping(folder: Path) -> bool:

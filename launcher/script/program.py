@@ -11,7 +11,7 @@ from typing import Any
 
 from ...data.common import LockstepError, UsageError, write_json
 from ..agent import argv_bytes
-from ..console import print_failure_card, say
+from ..console import best_effort, print_failure_card, say
 from ..machine import Reservation, World, reserve_gpus
 from ..nodes import (
     SingleNode,
@@ -87,7 +87,8 @@ def run(request: ScriptRequest) -> int:
             with launch:
                 failure = launch.run(script)
             run_lock.check()
-            write_json(folder / "outcome.json", _outcome(folder, session.world, failure))
+            with best_effort():  # how the script ended is not for the disk to decide
+                write_json(folder / "outcome.json", _outcome(folder, session.world, failure))
             session.announce_end(failure, 0 if failure is None else failure.exit_status)
     if isinstance(failure, StoppedScriptError):
         say([failure.message])

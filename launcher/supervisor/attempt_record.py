@@ -24,6 +24,7 @@ class AttemptRecord:
         self._done: set[int] = set()
         self._exited_without_finalizing: set[int] = set()
         self._lost: dict[int, int | None] = {}
+        self._unwritten_error_records: dict[int, dict[str, Any]] = {}
         self._remote_error_records: dict[int, dict[str, Any]] = {}
         self._tails: dict[int, str] = {}
         self._remote_hosts: dict[int, str] = {}
@@ -67,6 +68,8 @@ class AttemptRecord:
             return self._rank_ended(rank, message["status"])
         elif kind == "note":
             return str(message["text"])
+        elif kind == "error":
+            self._unwritten_error_records[rank] = message["account"]
         elif kind == "engine ended":
             self.agent_status = message["status"]
         return ""
@@ -112,6 +115,7 @@ class AttemptRecord:
             lost=MappingProxyType(dict(self._lost)),
             end_times_ns=MappingProxyType(dict(self.end_times_ns)),
             pids=MappingProxyType(dict(self.pids)),
+            unwritten_error_records=MappingProxyType(dict(self._unwritten_error_records)),
             remote_error_records=MappingProxyType(dict(self._remote_error_records)),
             remote_log_tails=MappingProxyType(dict(self._tails)),
             remote_hosts=MappingProxyType(dict(self._remote_hosts)),

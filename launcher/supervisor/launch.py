@@ -168,12 +168,15 @@ class _Leading(_Watching):
         attempt = next_attempt_folder(self.attempt.parent, "attempt")
         try:
             where = workload.prepare_restart(attempt)
+            attempt.mkdir(mode=0o700)
         except LockstepError as error:  # the end is to say why the ranks failed
             say([f"no restart: {error.message}"])
             return None
+        except OSError as error:  # a full disk, most often
+            say([f"no restart: {error.filename or attempt}: {error.strerror}"])
+            return None
         self._restarts += 1
         workload.on_end(self.attempt, end, self._launch.world)
-        attempt.mkdir(mode=0o700)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
         say([f"{cause}: restart {self._restarts} of {self._launch.options.max_restarts}{where}"])

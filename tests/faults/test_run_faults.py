@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.fault_launch import HANG_TIMEOUT, WORLD, FaultyLaunch, cases, check_outcome, cleaned_up
-from tests.helpers.launch import runs_folder
+from tests.helpers.launch import Launch, runs_folder
 from tests.helpers.paths import PROGRAMS
 
 SEED = 4
@@ -139,3 +140,40 @@ def test_a_hundred_random_kills_leave_no_orphan(start: Start, tmp_path: Path) ->
         run.check_nothing_is_left()
         for folder in runs_folder().iterdir():
             folder.rename(tmp_path / uuid.uuid4().hex)
+
+
+FILLS = """
+import os, sys
+with open(os.path.join(os.environ["LOCKSTEP_RUNS"], "rest"), "wb", buffering=0) as rest:
+    for size in (4096, 1):
+        try:
+            while rest.write(bytes(size)):
+                pass
+        except OSError:
+            pass
+if sys.argv[1] == "raise":
+    raise ValueError("my own error")
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.parametrize(
+    ("how", "status", "words"),
+    [
+        ("raise", 1, "rank 0 of 1: ValueError: my own error\n  at {script}:11"),
+        pytest.param("7", 7, "rank 0 of 1: sys.exit(7)\n  at {script}:12", marks=pytest.mark.exhaustive),
+        pytest.param("0", 0, "outcome.json: No space left on device", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_a_script_that_fills_the_disk_keeps_its_status_and_its_card(
+    launch: Launch, tmp_path: Path, how: str, status: int, words: str
+) -> None:
+    (script := tmp_path / "fills.py").write_text(FILLS)
+    runs_folder().mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", runs_folder()], check=True)
+    try:
+        ended = launch("run", "--cpu", "1", "--max-restarts", str(int(how == "7")), str(script), how)
+    finally:
+        subprocess.run(["umount", runs_folder()], check=True)
+    assert (ended.status, words.format(script=script) in ended.err) == (status, True), ended.err

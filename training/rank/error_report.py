@@ -7,6 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,15 @@ from ...data.common import (
     write_json,
 )
 
+Send = Callable[[dict[str, Any]], None]
+
 
 def reported(
-    work: Callable[[], int], attempt: Path, rank: int, after: Callable[[], None] | None = None
+    work: Callable[[], int],
+    attempt: Path,
+    rank: int,
+    after: Callable[[], None] | None = None,
+    send: Send | None = None,
 ) -> int:
     """Run a rank's work and return its exit status; its error is written down before anything else can happen.
 
@@ -33,6 +40,7 @@ def reported(
         attempt: the attempt's folder.
         rank: this process's.
         after: what is left to do after an error.
+        send: takes the report that the disk has no room for.
     """
     try:
         try:
@@ -41,7 +49,7 @@ def reported(
             _reset_sigchld()
     except BaseException as error:  # noqa: BLE001 - whatever the user's code did is reported, not lost
         _reset_sigchld()  # the first time, another worker's end may have come in between
-        status = report(error, attempt, rank)
+        status = report(error, attempt, rank, send)
         if after is not None:
             after()
         return status
@@ -52,11 +60,17 @@ def _reset_sigchld() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def report(error: BaseException, attempt: Path, rank: int) -> int:
-    """Write an error down; return its exit status."""
+def report(error: BaseException, attempt: Path, rank: int, send: Send | None) -> int:
+    """Write an error down, or send it where that cannot be done; return its exit status."""
     failure = known(error)
-    write_json(attempt / f"error-{rank}.json", _describe(failure, error, rank), durable=True)
-    traceback.print_exception(error)
+    document = _describe(failure, error, rank)
+    try:
+        write_json(attempt / f"error-{rank}.json", document, durable=True)
+    except OSError:
+        if send is not None:
+            send(document)
+    with suppress(OSError):
+        traceback.print_exception(error)
     return failure.exit_status
 
 

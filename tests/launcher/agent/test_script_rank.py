@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,18 @@ def test_what_is_not_there_is_told_in_pythons_words(tmp_path: Path, program: lis
     account = json.loads((tmp_path / "attempt" / "error-0.json").read_text())
     assert words in account["message"]
     assert account["where"] == ""
+
+
+def test_what_no_file_can_take_is_sent_in_one_piece(tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text(
+        "try:\n    {}['ß']\nexcept KeyError:\n    raise ValueError('größer\\n' * 9999)\n"
+    )
+    ours = _run(tmp_path, "-c", STARTED, "not there", "long.py")
+    assert (ours.returncode, "größer" in ours.stderr) == (1, True)
+    (line,) = ours.stdout.splitlines()
+    assert len(line) < select.PIPE_BUF, "other ranks write to the same pipe"
+    told = json.loads(line)
+    assert (told["kind"], told["rank"], told["account"]["type"]) == ("error", 0, "ValueError")
+    assert told["account"]["where"] == f"{tmp_path / 'long.py'}:2"
+    assert told["account"]["message"].startswith("ValueError: größer\ngrößer")
+    assert told["account"]["chain"][-1] == ["KeyError", "'ß'"]

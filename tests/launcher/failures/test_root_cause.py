@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,18 @@ def test_at_an_end_that_was_asked_for_whatever_failed_by_itself_is_quoted(
     found = quoted_ranks(tmp_path, AttemptEnd(lost=lost, **end), 4, was_asked_to_end=asked)
     assert found is not None
     assert not found.interrupts
+
+
+def test_an_error_that_the_disk_had_no_room_for_is_the_cause_all_the_same(tmp_path: Path) -> None:
+    write_error(tmp_path, 1, message="ValueError: sent")
+    sent = json.loads((tmp_path / "error-1.json").read_text())
+    (tmp_path / "error-1.json").unlink()
+    error = diagnose_failure(
+        tmp_path, AttemptEnd(lost={1: EXIT_3_STATUS}, unwritten_error_records={1: sent}), 3
+    )
+    assert error is not None
+    assert error.message.startswith("rank 1 of 3: ValueError: sent\nat model.py:7\n2 other ranks ended")
+    assert error.hint.endswith(
+        f"its folder takes no more writes, and {tmp_path / 'rank-1.log'} may be cut off"
+    )
+    assert error.exit_status == 1

@@ -122,3 +122,9 @@ def test_an_end_is_a_value_that_later_messages_do_not_change() -> None:
     record.take(ended(1, SIGKILL_STATUS))
     assert (end.lost, end.lost_node) == ({0: EXIT_3_STATUS}, "node 1 was lost")
     assert list(record.end().lost) == [0, 1]
+
+
+def test_an_error_that_no_file_could_take_belongs_to_the_end() -> None:
+    account = {"rank": 1, "message": "ValueError: broken"}
+    record = record_of(2, {"kind": "error", "rank": 1, "account": account}, ended(1, EXIT_3_STATUS))
+    assert record.end().unwritten_error_records == {1: account}

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lockstep.data.common.errors import UsageError
 from lockstep.training.rank.error_report import reported
 
 
@@ -50,3 +52,14 @@ def test_a_second_worker_cannot_cut_off_the_report(tmp_path: Path, capfd: pytest
 def test_work_that_goes_well_has_its_own_status(tmp_path: Path) -> None:
     assert reported(lambda: 75, tmp_path, 0, after=lambda: pytest.fail("nothing failed")) == 75
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_does_not_take_is_sent_and_no_error_of_its_own(tmp_path: Path) -> None:
+    def work() -> int:
+        raise UsageError("mine", "mend it")
+
+    sent: list[dict[str, Any]] = []
+    assert reported(work, tmp_path / "not there", 3, send=sent.append) == 2
+    assert reported(work, tmp_path / "not there", 3) == 2
+    (told,) = sent
+    assert (told["rank"], told["message"], told["hint"], told["exit_status"]) == (3, "mine", "mend it", 2)
