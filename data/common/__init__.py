@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .errors import error_from_json as error_from_json
     from .errors import error_of_status as error_of_status
     from .file_hash import file_sha256 as file_sha256
+    from .os_errors import open_files_hint as open_files_hint
+    from .os_errors import os_error_for_users as os_error_for_users
+    from .os_errors import os_error_hint as os_error_hint
     from .parent_death import die_with_parent as die_with_parent
     from .processes import Process as Process
     from .processes import all_pids as all_pids

@@ -8,7 +8,6 @@ top of ``main``: they have no frame of ours below them but that one, and end as 
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import importlib
 import json
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...data.common import descendants
-from ..process import LOWEST_PRIVATE_DESCRIPTOR, allow_marks, process_tree
+from ..process import allow_marks, duplicate_high, process_tree
 from . import training_rank
 from .rank_end import shared_modules
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
@@ -216,7 +215,7 @@ class Agent:
         rest = [order["attempt_dir"], *order["program"]] if order["program"] else order["argv"]
         code = (_FRESH_MARKED if order["program"] else _FRESH).format(module=module)
         command = [sys.executable, "-u", "-c", code, *rest]
-        status = fcntl.fcntl(self._status_fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
+        status = duplicate_high(self._status_fd)
         child = subprocess.Popen(
             command,
             stdin=streams[0],

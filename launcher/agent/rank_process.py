@@ -9,7 +9,6 @@ set before ``launch``), and the seed of ``hash()``, which is the same in all ran
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import multiprocessing
 import os
 import random
@@ -20,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import die_with_parent, read_proc_stat
-from ..process import LOWEST_PRIVATE_DESCRIPTOR
+from ..process import duplicate_high
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
 
@@ -50,7 +49,7 @@ def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
     ):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kept = fcntl.fcntl(status, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
+    kept = duplicate_high(status)
     for target, source in enumerate(streams):
         os.dup2(source, target)
     _close_all_but({0, 1, 2, kept})

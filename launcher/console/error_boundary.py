@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ...data.common import LockstepError, MachineError, UsageError, disk_full_error
+from ...data.common import LockstepError, UsageError, os_error_for_users
 from ..process import set_private_umask
 
 _STDERR = 2
@@ -51,12 +51,7 @@ def _told(error: OSError) -> LockstepError:
         Path.cwd()
     except FileNotFoundError:
         return UsageError("this folder has been deleted", "change to one that is there")
-    if (full := disk_full_error(error)) is not None:
-        return full
-    where = f"{error.filename}: " if error.filename else ""
-    return MachineError(
-        f"{where}{error.strerror or error}", "make room, or set LOCKSTEP_RUNS to another folder"
-    )
+    return os_error_for_users(error)
 
 
 def _end(number: int, _: FrameType | None) -> None:

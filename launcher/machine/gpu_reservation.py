@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ...data.common import MachineError
 from ..console import say
 from ..options import LocalTask
+from ..process import make_room_for_files
 from .gpu_locks import GpuLocks, lock_folder
 from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpu_of_task, select_gpus
 from .machine import Machine, read_machine
@@ -55,20 +56,26 @@ def reserve_gpus(
 
     Raises:
         UsageError: the request makes no sense.
-        MachineError: there are no such GPUs, or another launch has them.
+        MachineError: there are no such GPUs, another launch has them, or there are too few open files for so many.
     """
     machine = read_machine()
     wanted = select_gpus(machine, gpus, cpu) if task is None else select_gpu_of_task(machine, gpus, cpu, task)
     if not wanted.candidates:
-        yield Reservation(layout_on(machine, (), cpu, task), None)
+        yield _reservation(layout_on(machine, (), cpu, task), None)
         return
     locks = GpuLocks()
     try:
         chosen = _take_or_warn(locks, machine, wanted, what if hold_locks else None)
         _tell_users(machine, chosen)
-        yield Reservation(layout_on(machine, chosen, cpu, task), locks)
+        yield _reservation(layout_on(machine, chosen, cpu, task), locks)
     finally:
         locks.release()
+
+
+def _reservation(world: World, locks: GpuLocks | None) -> Reservation:
+    if note := make_room_for_files(world.processes):
+        say([f"note: {note}"])
+    return Reservation(world, locks)
 
 
 def _take_or_warn(

@@ -7,6 +7,8 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import proc_stats as proc_stats
     from . import process_tree as process_tree
+    from .descriptors import duplicate_high as duplicate_high
+    from .descriptors import make_room_for_files as make_room_for_files
     from .file_lock import is_held as is_held
     from .file_lock import try_lock as try_lock
     from .lock_owner import LockOwner as LockOwner
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from .process_tree import become_subreaper as become_subreaper
     from .process_tree import kill_processes as kill_processes
     from .process_tree import reap as reap
-    from .stack_dumps import LOWEST_PRIVATE_DESCRIPTOR as LOWEST_PRIVATE_DESCRIPTOR
     from .stack_dumps import STACK_SIGNAL as STACK_SIGNAL
     from .stack_dumps import StackDump as StackDump
     from .stack_dumps import install_stack_handler as install_stack_handler

@@ -7,7 +7,6 @@ code. Only a rank that has the handler still is sent the signal, which would kil
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import Process, StackFrame
+from .descriptors import duplicate_high
 
 STACK_SIGNAL = signal.SIGRTMAX - 3
 """One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""
@@ -35,7 +35,7 @@ def install_stack_handler(attempt: Path, rank: int) -> None:
     """Have this rank write the stacks of all its threads whenever it is asked for them."""
     with suppress(OSError):  # a disk that is full must not keep a rank from starting
         low = os.open(stack_file(attempt, rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, LOWEST_PRIVATE_DESCRIPTOR)
+        high = duplicate_high(low)
         os.close(low)
         faulthandler.register(STACK_SIGNAL, file=high, all_threads=True)
 
@@ -107,7 +107,3 @@ def parse(lines: Sequence[str]) -> list[list[StackFrame]]:
 def _append(path: Path, lines: Sequence[str]) -> None:
     with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
-
-
-LOWEST_PRIVATE_DESCRIPTOR = 100
-"""Numbers from here on are the launcher's: the script's first file is number 3, as in a fresh process."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import DamagedError, UsageError, closest_name
+from ...data.common import DamagedError, UsageError, closest_name, os_error_hint
 from ..process import is_held
 
 LOCK = ".lock"
@@ -44,7 +44,7 @@ def create_run(name: str | None, stem: str) -> Path:
     except OSError as error:
         raise UsageError(
             f"{root}: a run folder cannot be made here: {error.strerror}",
-            "set LOCKSTEP_RUNS to a folder that can be written",
+            os_error_hint(error) or "set LOCKSTEP_RUNS to a folder that can be written",
         ) from error
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
+
+from ..process import duplicate_high
 
 _HIGH = 200
 AGENT_CODE = (
@@ -33,7 +34,7 @@ def memory_descriptor(data: bytes) -> int:
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
-    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    high = duplicate_high(reader, _HIGH)
     os.close(reader)
     return high
 

@@ -407,3 +407,17 @@ def test_where_a_fork_would_be_unsafe_a_fresh_process_is_started_and_it_is_said(
     assert result.out == "ran as 0\n"
     words = "rank 0 is a fresh process, not a fork: threads are running that are not known to bear a fork"
     assert f"note: {words}: {THREADS[thread]}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "processes"),
+    [(200, 200, 1), pytest.param(256, 4096, 64, marks=pytest.mark.exhaustive)],
+)
+def test_a_low_limit_of_open_files_is_no_obstacle(
+    tmp_path: Path, soft: int, hard: int, processes: int
+) -> None:
+    (script := tmp_path / "fine.py").write_text("print('fine')\n")
+    under = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "-"]
+    ended = run_command([*under, *LAUNCH, "run", "--cpu", str(processes), script], cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("fine") == processes

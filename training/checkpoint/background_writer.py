@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ...data.common import LockstepError, MachineError, TrainingError
+from ...data.common import LockstepError, MachineError, TrainingError, os_error_hint
 from ..tracking import EventLog
 from .layout import aside_path, checkpoint_path, list_checkpoints, step_of, temporary_path
 from .manifest import is_in_place
@@ -52,6 +52,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
         """Why the last one could not be written; None where it could."""
+        self._remedy = ""
         self._lost: LockstepError | None = None
         self._warned = False
         self._damaged: set[int] = set()
@@ -108,7 +109,7 @@ class CheckpointWriter:
         """
         self._wait()
         if self._failure is not None:
-            raise MachineError(self._failure, "make room or mend the disk, then resume the run")
+            raise MachineError(self._failure, f"{self._remedy}, then resume the run")
 
     def _wait(self) -> None:
         if self._thread is not None:
@@ -161,6 +162,7 @@ class CheckpointWriter:
 
     def _failed(self, step: int, error: Exception) -> None:
         why = getattr(error, "strerror", None) or error
+        self._remedy = (os_error_hint(error) if isinstance(error, OSError) else "") or "mend the disk"
         self._failure = f"{self._folder}: the checkpoint of step {step} cannot be written: {why}"
         if not self._warned:
             self._events.write("checkpoint_failed", step=step, message=self._failure)

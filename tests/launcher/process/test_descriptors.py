@@ -1,0 +1,61 @@
+"""Limits of open files: numbers that fit below them, and room for as many ranks as were asked for."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+FIND = (
+    "import os\n"
+    "from lockstep.launcher.process.descriptors import duplicate_high\n"
+    "taken = duplicate_high(1), duplicate_high(1, 200)\n"
+    "print(*taken, *(os.get_inheritable(number) for number in taken))\n"
+)
+MAKE = (
+    "import resource\n"
+    "from lockstep.launcher.process.descriptors import make_room_for_files\n"
+    "try:\n"
+    "    print(make_room_for_files({processes}))\n"
+    "except Exception as error:\n"
+    "    print(type(error).__name__, error.message, error.hint, sep='; ')\n"
+    "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+)
+
+
+def _under(soft: int, hard: int, code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(1024, "100 200"), (200, "100 101"), (70, "50 51")])
+def test_a_high_number_is_as_high_as_the_limit_allows(limit: int, taken: str) -> None:
+    assert _under(limit, limit, FIND) == [f"{taken} False False"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "said", "left"),
+    [
+        (384, 384, "", 384),
+        (256, 4096, "the limit of open files (ulimit -n) is raised from 256 to 4,096 for 64 processes", 4096),
+        (
+            256,
+            300,
+            "MachineError; 64 processes need 384 open files, and `ulimit -n` allows 300; use fewer processes,",
+            256,
+        ),
+    ],
+)
+def test_the_soft_limit_is_raised_where_that_helps(soft: int, hard: int, said: str, left: int) -> None:
+    found, limit = _under(soft, hard, MAKE.format(processes=64))
+    assert found[: len(said)] == said
+    assert bool(found) == bool(said)
+    assert limit == str(left)
