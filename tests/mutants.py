@@ -14,6 +14,7 @@ _METER = ("tests/training/loop",)
 _WORLD = ("tests/end_to_end/test_world_size.py",)
 _RESUME = ("tests/end_to_end/test_resume.py",)
 _STORAGE = ("tests/training/checkpoint/test_storage.py",)
+_PLACEMENT = ("tests/training/checkpoint/test_placement.py",)
 _RETENTION = ("tests/training/checkpoint", "tests/end_to_end/test_retention.py")
 _EMA = ("tests/training/components/test_ema.py",)
 _EARLY = ("tests/training/components/test_early_stopping.py",)
@@ -545,10 +546,38 @@ MUTANTS = (
     ),
     Mutant(
         "training/checkpoint/manifest.py",
-        'or file_sha256(file) != entry["sha256"]',
+        ' and file_sha256(file) == entry["sha256"]',
         "",
         "a flipped bit is noticed",
         _STORAGE,
+    ),
+    Mutant(
+        "training/checkpoint/manifest.py",
+        "    manifest = read_manifest(path)\n    refuse_other_step(path, manifest)\n",
+        "    manifest = read_manifest(path)\n",
+        "a copy under another step's name is refused",
+        _PLACEMENT,
+    ),
+    Mutant(
+        "training/checkpoint/placement.py",
+        "and state[key] != spec[name]",
+        "and False",
+        "a checkpoint of another run is refused",
+        _PLACEMENT,
+    ),
+    Mutant(
+        "training/checkpoint/placement.py",
+        "if key in manifest and manifest[key] != state.get(key):",
+        "if False:",
+        "a state that is not the manifest's is refused",
+        _PLACEMENT,
+    ),
+    Mutant(
+        "training/checkpoint/background_writer.py",
+        "if not is_in_place(path)]",
+        "if False]",
+        "a resumed run keeps no impostor",
+        _PLACEMENT,
     ),
     Mutant(
         "training/checkpoint/manifest.py",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...data.common import user_name, write_json
-from ..console import best_effort
 
 RequestKind = Literal["stop", "checkpoint"]
 _ASKED = "request.json"
@@ -72,7 +71,7 @@ def record_stop_reason(folder: Path, by: str) -> None:
 
     It stops, whether that can be recorded or not.
     """
-    with best_effort():
+    with suppress(OSError):
         write_json(folder / _TAKEN, asdict(StopRequest("stop", time.time(), by)))
 
 

@@ -82,3 +82,8 @@ def test_of_several_takers_one_gets_it(tmp_path: Path) -> None:
     write_request(tmp_path, "checkpoint")
     said = [taker.communicate(timeout=60)[0].strip() for taker in takers]
     assert sorted(said) == ["False"] * 3 + ["True"]
+
+
+def test_a_run_stops_whether_its_reason_can_be_recorded_or_not(tmp_path: Path) -> None:
+    record_stop_reason(tmp_path / "no folder", "SIGTERM")
+    assert not is_stopping(tmp_path / "no folder")
