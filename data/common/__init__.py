@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from .atomic_files import sync as sync
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
-    from .disk_space import DISK_FULL_ERRNOS as DISK_FULL_ERRNOS
-    from .disk_space import disk_full_error as disk_full_error
-    from .disk_space import is_disk_full as is_disk_full
     from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError
     from .errors import HangError as HangError
@@ -25,9 +22,12 @@ if TYPE_CHECKING:
     from .errors import error_from_json as error_from_json
     from .errors import error_of_status as error_of_status
     from .file_hash import file_sha256 as file_sha256
-    from .os_errors import open_files_hint as open_files_hint
+    from .os_errors import disk_full_error as disk_full_error
     from .os_errors import os_error_for_users as os_error_for_users
-    from .os_errors import os_error_hint as os_error_hint
+    from .os_hints import DISK_FULL_ERRNOS as DISK_FULL_ERRNOS
+    from .os_hints import is_disk_full as is_disk_full
+    from .os_hints import open_files_hint as open_files_hint
+    from .os_hints import os_error_hint as os_error_hint
     from .parent_death import die_with_parent as die_with_parent
     from .processes import Process as Process
     from .processes import all_pids as all_pids

@@ -1,105 +1,42 @@
-"""What helps against an error of the operating system: one table from its number to a hint, or none."""
+"""Errors of the operating system, made errors for users."""
 
 from __future__ import annotations
 
 import errno
 import os
-import pwd
-import resource
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from .disk_space import DISK_FULL_ERRNOS, disk_full_error
 from .errors import MachineError
-
-_ELSEWHERE = "LOCKSTEP_RUNS=FOLDER puts runs elsewhere"
-_NO_LOCKS = f"mount the file system with locks (Lustre: -o flock, NFS: its lock service); {_ELSEWHERE}"
-_UNREACHABLE = f"the file system does not answer as it should: see that it is mounted and well; {_ELSEWHERE}"
+from .os_hints import DISK_FULL_ERRNOS, name_of, os_error_hint
 
 
 def os_error_for_users(error: OSError) -> MachineError:
     """Make the error for users: what the system says, of which file, and what helps where that is known."""
     if (full := disk_full_error(error)) is not None:
         return full
-    where = f"{_name(error)}: " if error.filename else ""
+    where = f"{name_of(error)}: " if error.filename else ""
     return MachineError(f"{where}{error.strerror or error}", os_error_hint(error))
 
 
-def os_error_hint(error: OSError) -> str:
-    """Return what helps against an error, by its number; empty where only the user can know."""
-    if error.errno in _OF_LIMITS:
-        return _OF_LIMITS[error.errno]()
-    if error.errno in _OF_FILES and error.filename:
-        return _OF_FILES[error.errno](_name(error))
-    return ""
-
-
-def open_files_hint(needed: int | None = None) -> str:
-    """Return how to raise the limit of open files, which ``ulimit -n`` shows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    more = f"ulimit -n {needed if needed is not None and needed <= hard else hard}"
-    if soft < hard and (needed is None or needed <= hard):
-        return f"raise the limit of open files from {soft:,}: `{more}`"
-    return (
-        f"the limit of open files is {hard:,}, and only an administrator can raise it: nofile in"
-        " /etc/security/limits.conf, LimitNOFILE= of a service, --ulimit nofile=N of a container"
+def disk_full_error(error: OSError) -> MachineError | None:
+    """Make the error about a file that the disk had no room for; None where something else is wrong."""
+    if error.errno not in DISK_FULL_ERRNOS or not isinstance(error.filename, str):
+        return None
+    folder = Path(error.filename).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return MachineError(
+        f"{error.filename} cannot be written: {error.strerror}{_free_space(folder, error.errno)}",
+        "make room there and give the command again; LOCKSTEP_RUNS=FOLDER puts new runs elsewhere",
     )
 
 
-def _name(error: OSError) -> str:
-    name = error.filename
-    return os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
-
-
-def _owner(name: str) -> str:
-    """Say whose file it is that the error names, or the nearest folder above it that can be seen."""
-    path = Path(name).absolute()
-    for above in (path, *path.parents):
-        with suppress(OSError):
-            found = above.stat()
-            owner = str(found.st_uid)
-            with suppress(KeyError):
-                owner = pwd.getpwuid(found.st_uid).pw_name
-            if found.st_uid == os.geteuid():
-                return f"{above} is yours, with mode {found.st_mode & 0o7777:o}: `chmod u+rwX` opens it"
-            return f"{above} belongs to {owner}: ask for access; {_ELSEWHERE}"
-    return ""
-
-
-def _always(text: str) -> Callable[[str], str]:
-    return lambda _: text
-
-
-_OF_FILES: dict[int, Callable[[str], str]] = {
-    errno.EACCES: _owner,
-    errno.EPERM: _owner,
-    errno.EROFS: _always(f"this file system can only be read; {_ELSEWHERE}"),
-    errno.ENAMETOOLONG: _always("give the run a shorter --name, or a shorter folder by LOCKSTEP_RUNS"),
-    errno.ENOSYS: _always(_NO_LOCKS),
-    errno.EOPNOTSUPP: _always(_NO_LOCKS),
-    errno.ENOLCK: _always(_NO_LOCKS),
-    **dict.fromkeys(
-        (
-            errno.EIO,
-            errno.ENOTCONN,
-            errno.ESTALE,
-            errno.ETIMEDOUT,
-            errno.EHOSTDOWN,
-            errno.EREMOTEIO,
-            errno.ESHUTDOWN,
-        ),
-        _always(_UNREACHABLE),
-    ),
-}
-_OF_LIMITS: dict[int, Callable[[], str]] = {
-    **dict.fromkeys(DISK_FULL_ERRNOS, lambda: f"make room on the disk; {_ELSEWHERE}"),
-    errno.EMFILE: open_files_hint,
-    errno.ENFILE: lambda: (
-        "the whole machine has too many open files: its administrator can raise fs.file-max"
-    ),
-    errno.EAGAIN: lambda: (
-        "no more processes may be started: see `ulimit -u` and pids.max of the control group"
-    ),
-    errno.ENOMEM: lambda: "the machine or its control group has no memory left: use fewer processes",
-}
+def _free_space(folder: Path, number: int | None) -> str:
+    """Describe the room on a disk; of a quota only its owner knows how much is left."""
+    found = os.statvfs(folder)
+    if number != errno.ENOSPC:
+        return f", in {folder}"
+    if found.f_files and not found.f_favail:
+        return f": {folder} has no room for another file, of {found.f_files:,}"
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    return f": {free / 1e6:,.1f} of {total / 1e6:,.1f} MB are free in {folder}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ...data.common import MachineError
 from ..console import say
 from ..options import LocalTask
-from ..process import make_room_for_files
+from .file_limit import make_room_for_files
 from .gpu_locks import GpuLocks, lock_folder
 from .gpu_selection import GpuCandidates, describe_gpu_users, select_gpu_of_task, select_gpus
 from .machine import Machine, read_machine

@@ -7,8 +7,6 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import proc_stats as proc_stats
     from . import process_tree as process_tree
-    from .descriptors import duplicate_high as duplicate_high
-    from .descriptors import make_room_for_files as make_room_for_files
     from .file_lock import is_held as is_held
     from .file_lock import try_lock as try_lock
     from .lock_owner import LockOwner as LockOwner
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from .process_tree import reap as reap
     from .stack_dumps import STACK_SIGNAL as STACK_SIGNAL
     from .stack_dumps import StackDump as StackDump
+    from .stack_dumps import duplicate_high as duplicate_high
     from .stack_dumps import install_stack_handler as install_stack_handler
     from .stack_dumps import remove_unused_dumps as remove_unused_dumps
     from .stack_dumps import stack_file as stack_file

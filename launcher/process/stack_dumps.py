@@ -6,7 +6,9 @@ code. Only a rank that has the handler still is sent the signal, which would kil
 
 from __future__ import annotations
 
+import errno
 import faulthandler
+import fcntl
 import os
 import re
 import signal
@@ -16,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import Process, StackFrame
-from .descriptors import duplicate_high
 
 STACK_SIGNAL = signal.SIGRTMAX - 3
 """One that neither Python, torch, CUDA nor a C library's own machinery uses: they take them from the lower end."""
+_LOWEST_PRIVATE_DESCRIPTOR = 100
+"""Numbers from here on are the launcher's: the script's first file is number 3, as in a fresh process."""
 _SETTLED_SECONDS = 0.25  # without another line: there is no last word in a dump
 _PATIENCE_SECONDS = 2.0
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x[0-9a-f]+.*:$")
@@ -38,6 +41,17 @@ def install_stack_handler(attempt: Path, rank: int) -> None:
         high = duplicate_high(low)
         os.close(low)
         faulthandler.register(STACK_SIGNAL, file=high, all_threads=True)
+
+
+def duplicate_high(descriptor: int, lowest: int = _LOWEST_PRIVATE_DESCRIPTOR) -> int:
+    """Duplicate an open file under a number from ``lowest`` on, or as high as the limit of open files allows."""
+    while True:
+        try:
+            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EMFILE) or not lowest:
+                raise
+            lowest = lowest // 2
 
 
 def remove_unused_dumps(attempt: Path) -> None:

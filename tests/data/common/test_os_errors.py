@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import LockstepError, MachineError
-from lockstep.data.common.os_errors import os_error_for_users, os_error_hint
+from lockstep.data.common.os_errors import os_error_for_users
+from lockstep.data.common.os_hints import os_error_hint
 
 ROOM = "make room"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, and being another user, needs root")
