@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from ...data.common import LockstepError
@@ -9,6 +10,8 @@ from ...training.config import RunSpec
 from ...training.tracking import FeederProcesses
 from ..console import say
 from ..process import process_tree
+
+_LOOK_SECONDS = 1.0
 
 
 class TrackerFeeders:
@@ -21,10 +24,19 @@ class TrackerFeeders:
 
     def __init__(self, spec: RunSpec, folder: Path) -> None:
         self._processes = FeederProcesses(spec, folder)
+        self._last_look = time.monotonic()
 
     def start(self, attempt: Path) -> None:
         """Feed what the attempt in this folder logs; the record has been cut already."""
         process_tree.exclude_from_run(self._processes.start(attempt))
+
+    def tick(self) -> None:
+        """Start feeders anew that were killed; may be called at any rate."""
+        if time.monotonic() - self._last_look > _LOOK_SECONDS:
+            self._last_look = time.monotonic()
+            if revived := self._processes.revive():
+                process_tree.exclude_from_run(revived)
+                say(["note: a tracker's process was killed, and is started anew"])
 
     def leave(self) -> None:
         """Leave the feeders of an attempt that has failed to themselves: those of the next one wait for them."""

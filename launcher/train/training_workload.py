@@ -69,6 +69,7 @@ class TrainingWorkload(WorkerWorkload):
             self._submitted.keep_time_limit(self._control)
         self._control.tick()
         self._rows.update()
+        self._feeders.tick()
 
     def on_signal(self, number: int) -> bool:
         """Stop with a checkpoint; False for an interrupt of what is stopping already."""

@@ -15,7 +15,7 @@ from tests.helpers.launch import LAUNCH, Launch, run_command, run_folder
 from tests.helpers.user_project import KILLED_LOSS
 
 SINK = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 
 with Path(__file__).with_name("imported").open("a") as file:
@@ -24,6 +24,10 @@ with Path(__file__).with_name("imported").open("a") as file:
 class Sink:
     def begin(self, run):
         self.file = run.folder / "sink.jsonl"
+        killed = run.folder / "killed"
+        if "KILL_FEEDER" in os.environ and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         self.note("begin", run.name)
         return max((number for number, _ in self.held()), default=-1) + 1
 
@@ -107,8 +111,9 @@ def test_a_run_that_was_killed_and_resumed_is_once_in_tensorboard_and_in_a_users
     assert first[-1]["step"] > 40  # logged after the checkpoint that is resumed from
     assert [row for _, row in _lines(run / "sink.jsonl")] == first
     _assert_in_tensorboard(run)
-    result = launch("resume", "w", cwd=own)
+    result = launch("resume", "w", cwd=own, env={"KILL_FEEDER": "1"})
     assert (result.status, "warning" in result.err) == (0, False)
+    assert (run / "killed").exists(), "the feeder that has sent everything is the second one"
     rows = _logged(run, "step", "epoch")
     assert [row for _, row in _lines(run / "sink.jsonl")] == rows
     _assert_in_tensorboard(run)

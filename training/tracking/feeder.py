@@ -11,22 +11,27 @@ Started by a user as ``python -m lockstep.training.tracking.feeder RUN TRACKER``
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn
 
 from ...data.common import LockstepError, UsageError, load_callable
 from ..config import TRACKERS, read_spec, tracker_file_name
+from .event_log import parse_event
 from .feeder_processes import FINISH_SECONDS, MODULE, WARNED
-from .rows import row_number, row_of
+from .rows import is_numbered, row_number, row_of
 from .tracker import NewProcessNeededError, TrackedRun, Tracker
 
 _POLL_SECONDS = 0.2
@@ -49,6 +54,7 @@ def main(argv: list[str]) -> int:
     if not rest[1:]:
         os.nice(10)  # the ranks need the processors more
     with _feeder_lock(Path(folder), name):
+        _keep_temporary_files(Path(folder) / f".{tracker_file_name(name)}.tmp")
         try:
             return _feed(Path(folder), name, [int(number) for number in rest])
         except LockstepError as error:
@@ -115,6 +121,27 @@ def _feeder_lock(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
+def _keep_temporary_files(folder: Path) -> None:
+    """Have a tracker's temporary files made in the run folder: what a killed one leaves is removed by the next.
+
+    Not where the file system takes no sockets: W&B's service makes one there.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        folder.mkdir()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)  # before W&B's, and so called after it
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            probe.bind(
+                f"/proc/self/fd/{descriptor}/probe"
+            )  # its own path may be too long for a socket's name
+        finally:
+            os.close(descriptor)
+        (folder / "probe").unlink()
+        os.environ["TMPDIR"] = str(folder)
+        tempfile.tempdir = None
+
+
 def _outcome(folder: Path) -> int:
     with suppress(OSError, ValueError, KeyError):
         return int(json.loads((folder / "outcome.json").read_text(encoding="utf-8"))["exit_code"])
@@ -159,8 +186,8 @@ class TrackerFeed:
         self._folder = folder
         self._tracker = tracker
         self._last_kept = last_kept
-        self._file: TextIO | None = None
-        self._partial_line = ""
+        self._file: BinaryIO | None = None
+        self._partial_line = b""
         self._first_wanted: int | None = None
         """Number of the first row that the tracker lacks; None before it has begun."""
 
@@ -183,12 +210,13 @@ class TrackerFeed:
         # The file stays open: where a later attempt has put a shorter one in its place, that is for its own feeder.
         path = self._folder / "metrics.jsonl"
         if self._file is None and path.exists():
-            self._file = path.open(encoding="utf-8")
+            self._file = path.open("rb")
         while self._file is not None and (text := self._file.readline()):
             self._partial_line += text
-            if self._partial_line.endswith("\n"):
-                event, self._partial_line = json.loads(self._partial_line), ""
-                yield event
+            if self._partial_line.endswith(b"\n"):
+                line, self._partial_line = self._partial_line, b""
+                if event := parse_event(line):
+                    yield event
 
     def _begin(self) -> int:
         spec = read_spec(self._folder / "spec.json")
@@ -205,7 +233,8 @@ class TrackerFeed:
 
     def _pass_pictures(self, events: list[dict[str, Any]]) -> None:
         for event in events:
-            if self._is_wanted(row_number(event)):
+            whole = is_numbered(event) and isinstance(event.get("pictures"), dict)
+            if whole and self._is_wanted(row_number(event)):
                 pictures = {name: self._folder / path for name, path in event["pictures"].items()}
                 self._tracker.pictures(int(event["step"]), pictures)
 

@@ -14,6 +14,8 @@ from ..config import TRACKERS, RunSpec, tracker_file_name, tracker_title
 from .rows import last_row_number
 
 MODULE = "lockstep.training.tracking.feeder"
+_LIVES = 3
+"""How often a feeder that was killed, for want of memory most often, is started anew."""
 FINISH_SECONDS = 60.0  # at most this long for the trackers; the local record is complete long before
 WARNED = 3
 """Exit status of a feeder whose last line of output is a warning for the user."""
@@ -46,6 +48,10 @@ class FeederProcesses:
                     self._feeders.append(_Feeder(name, self._folder, attempt, last_kept))
         return [feeder.process.pid for feeder in self._feeders]
 
+    def revive(self) -> list[int]:
+        """Start those anew that were killed, a few times each; return the new processes' ids."""
+        return [feeder.process.pid for feeder in self._feeders if feeder.revive()]
+
     def detach(self, status: int) -> None:
         """Tell the feeders that the record is complete, and let them finish alone."""
         for feeder in self._feeders:
@@ -55,6 +61,7 @@ class FeederProcesses:
 
     def finish(self, status: int) -> list[str]:
         """Tell the feeders that the record is complete, and wait for them; return a warning for each that failed."""
+        self.revive()
         for feeder in self._feeders:
             feeder.tell(status)
         deadline = time.monotonic() + FINISH_SECONDS
@@ -75,14 +82,32 @@ class _Feeder:
     def __init__(self, name: str, folder: Path, attempt: Path, last_kept: int) -> None:
         self._name = name
         self._log = attempt / f"{tracker_file_name(name)}.log"
+        self._argv = [sys.executable, "-P", "-m", MODULE, str(folder), name, str(last_kept)]
+        self._lives = _LIVES
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as output, held_back():
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(folder), name, str(last_kept)],
+            return subprocess.Popen(
+                self._argv,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # what kills the ranks, or a Ctrl-C, must not cost the record
             )
+
+    def revive(self) -> bool:
+        """Start a feeder anew that was killed: it sends what its tracker lacks. Return whether that was done."""
+        killed = self.process.poll()
+        if killed is None or killed >= 0 or not self._lives:
+            return False
+        self._lives -= 1
+        with suppress(OSError):
+            before, self.process = self.process, self._start()
+            if before.stdin is not None:
+                before.stdin.close()
+            return True
+        return False
 
     def tell(self, status: int) -> None:
         """Tell it the attempt's exit status, and that no more is logged."""

@@ -30,11 +30,17 @@ class Row:
 
 
 def row_of(event: Mapping[str, Any]) -> Row | None:
-    """Return the row of an event; None for an event that is none, such as a checkpoint."""
-    if event["event"] not in _TRACKED_EVENTS:
+    """Return the row of an event; None for an event that is none, such as a checkpoint, or is damaged."""
+    if event["event"] not in _TRACKED_EVENTS or not is_numbered(event):
         return None
     values = {key: value for key, value in event.items() if key not in ("time", "event")}
-    return Row(row_number(event), int(event["step"]), event["event"], float(event.get("time", 0)), values)
+    return Row(row_number(event), int(event["step"]), event["event"], event.get("time", 0.0), values)
+
+
+def is_numbered(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event has a step and a time, as each has that was written whole."""
+    step, moment = event.get("step"), event.get("time", 0.0)
+    return isinstance(step, int) and isinstance(moment, int | float)
 
 
 def row_number(event: Mapping[str, Any]) -> int:

@@ -129,6 +129,27 @@ def test_pictures_come_between_the_rows_that_they_were_logged_between_and_once(r
     assert calls_of(run, Recorder(20), sys.maxsize) == []
 
 
+DAMAGED = [
+    b'{"time": 5.0, "event": "st\n',
+    b"\xff\xfe\x00\n",
+    b'["step"]\n',
+    b'{"event": "step"}\n',
+    b'{"event": "step", "step": "7"}\n',
+    b'{"event": "step", "step": 7, "time": null}\n',
+    b'{"event": "pictures", "step": 7}\n',
+    b'{"event": "pictures", "pictures": {"a": "b"}}\n',
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_is_stepped_over(run: Path, line: bytes) -> None:
+    log(run, ("step", 5))
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(line)
+    log(run, ("step", 9))
+    assert calls_of(run, Recorder(), -1) in ([("rows", 10, 18)], [("rows", 10), ("rows", 18)])
+
+
 def feed_by_hand(run: Path, tracker: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "lockstep.training.tracking.feeder", str(run), tracker],
@@ -190,3 +211,35 @@ def test_a_tracker_of_a_users_own_that_is_none_is_told_in_one_line(
     done = feed_by_hand(run, "./own_tracker.py:make")
     assert done.returncode == 3
     assert warning in done.stderr.splitlines()[-1]
+
+
+NOTES_ITS_TEMPORARY_FOLDER = """
+import os, signal, sys, tempfile
+
+class Own:
+    def begin(self, run):
+        kept = tempfile.mkdtemp()
+        print(os.path.dirname(kept), os.listdir(os.path.dirname(kept)) == [os.path.basename(kept)])
+        sys.stdout.flush()
+        if "DIE" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+    def end(self, exit_status):
+        return None
+    rewind = rows = pictures = lambda *_: None
+"""
+
+
+def test_temporary_files_are_the_runs_and_what_a_killed_feeder_leaves_goes_with_the_next(run: Path) -> None:
+    (run.parent / "own.py").write_text(NOTES_ITS_TEMPORARY_FOLDER)
+    log(run, ("step", 5))
+    killed = feed_by_hand(run, "./own.py:Own", DIE="1")
+    (left,) = (path for path in run.iterdir() if path.is_dir())
+    assert (killed.returncode, killed.stdout) == (-9, f"{left} True\n")
+    assert len(list(left.iterdir())) == 1
+    done = feed_by_hand(run, "./own.py:Own")
+    assert (done.returncode, done.stdout) == (0, f"{left} True\n"), done.stderr
+    assert not left.exists()
+    left.write_text("no folder can be made here")
+    done = feed_by_hand(run, "./own.py:Own", TMPDIR=str(run.parent))
+    assert (done.returncode, done.stdout.split()[0]) == (0, str(run.parent)), done.stderr
