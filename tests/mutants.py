@@ -703,8 +703,8 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/runs/run_lock.py",
-        "            self.check()\n\n\n@contextmanager",
-        "            pass\n\n\n@contextmanager",
+        "            self._last_check = time.monotonic()\n            self._look()",
+        "            pass",
         "a launcher notices that its run was taken over",
         _LOCK,
     ),

@@ -79,7 +79,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     if not list_checkpoints(folder / "checkpoints"):
         load_initial_weights(session, spec.weights)
     training = build_training(session)
-    fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"))
+    fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"), control.touch)
     fence.check()  # before the record is cut
     resumed = _resume_from_checkpoint(training, folder)
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)

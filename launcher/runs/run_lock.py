@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
+from ...training.rank import UNREADABLE_SECONDS, unreadable
 from ..console import say
 from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 from ..slurm import JobStart, current_job_start, is_active, parse_start
@@ -22,6 +23,7 @@ from .run_folder import LOCK
 from .stop_requests import clear_requests
 
 _LOOK_SECONDS = 2.0
+_BETWEEN_SECONDS = 0.05
 _TRIES = 10
 
 
@@ -37,28 +39,48 @@ class RunLock:
         self._path = path
         self._descriptor = descriptor
         self._last_check = time.monotonic()
+        self._unreadable_since: float | None = None
 
     def check(self) -> None:
         """Verify that the lock is still the run's; a new start of the same SLURM job may have replaced it.
 
         Raises:
             RankLostError: another process owns the run.
+            MachineError: the run folder cannot be read, and that lasts.
         """
-        if not _lies_at(self._descriptor, self._path):
-            owner = read_owner(self._path) or "another process"
-            raise RankLostError(
-                f"this attempt was given up: {owner} has taken the run over", "the run continues there"
-            )
+        while not self._look():
+            time.sleep(_BETWEEN_SECONDS)
 
     def tick(self) -> None:
         """Verify ownership every few seconds; may be called at any rate.
 
         Raises:
             RankLostError: another process owns the run.
+            MachineError: the run folder cannot be read, and that lasts.
         """
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
             self._last_check = time.monotonic()
-            self.check()
+            self._look()
+
+    def _look(self) -> bool:
+        """Verify ownership; False where the folder cannot be read just now, as while a file server fails over."""
+        try:
+            mine = _is_file_at(self._descriptor, self._path)
+        except OSError as error:
+            if not _is_gone(error, self._path):
+                now = time.monotonic()
+                self._unreadable_since = self._unreadable_since or now
+                if now - self._unreadable_since > UNREADABLE_SECONDS:
+                    raise unreadable(error) from error
+                return False
+            mine = False
+        self._unreadable_since = None
+        if not mine:
+            owner = read_owner(self._path) or "another process"
+            raise RankLostError(
+                f"this attempt was given up: {owner} has taken the run over", "the run continues there"
+            )
+        return True
 
 
 @contextmanager
@@ -136,13 +158,23 @@ def _replace(path: Path) -> int:
     return descriptor
 
 
+def _is_gone(error: OSError, path: Path) -> bool:
+    """Tell whether the file alone is not there, rather than the folder that it was in."""
+    return isinstance(error, FileNotFoundError) and path.parent.is_dir()
+
+
 def _lies_at(descriptor: int, path: Path) -> bool:
-    """Tell whether an open file is still the one at its path; opened anew, since NFS caches names for a while."""
-    mine = os.fstat(descriptor)
+    """Tell whether an open file is the one at its path; False where there is none."""
     try:
-        other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _is_file_at(descriptor, path)
     except FileNotFoundError:
         return False
+
+
+def _is_file_at(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file is still the one at its path; opened anew, since NFS caches names for a while."""
+    mine = os.fstat(descriptor)
+    other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.fstat(other)
     finally:

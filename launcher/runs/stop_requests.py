@@ -56,7 +56,7 @@ def take_request(folder: Path) -> StopRequest | None:
     """
     try:
         (folder / _ASKED).rename(folder / _TAKEN)
-    except FileNotFoundError:
+    except OSError:  # a folder that cannot be read just now; the run's lock notices if that lasts
         return None
     return _read(folder / _TAKEN)
 

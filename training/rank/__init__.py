@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from .control_page import Horizon as Horizon
     from .control_page import RankControl as RankControl
     from .error_report import reported as reported
+    from .fencing_token import UNREADABLE_SECONDS as UNREADABLE_SECONDS
     from .fencing_token import FencingToken as FencingToken
     from .fencing_token import take_ownership as take_ownership
+    from .fencing_token import unreadable as unreadable
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
     from .process_group import Group as Group
     from .process_group import join as join

@@ -143,7 +143,7 @@ class EventLogTail:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the new events, without a last line that is still being written; none while there is no file."""
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
+        with suppress(OSError), self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._at:
                 self._inode, self._at = found.st_ino, max(0, found.st_size - self._reach)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -106,6 +107,24 @@ def test_a_checkpoint_that_fails_half_way_leaves_nothing(
     with pytest.raises(OSError, match="No space left"):
         write_checkpoint(tmp_path, _snapshot())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_file_is_on_the_disk_before_its_checkpoint_has_a_name_and_the_name_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, synced = checkpoint.sync, []
+
+    def sync(path: Path) -> None:
+        synced.append((path.name, (tmp_path / "step_00000003").exists()))
+        honest(path)
+
+    monkeypatch.setattr(checkpoint, "sync", sync)
+    write_checkpoint(tmp_path, _snapshot())
+    *before, last = synced
+    assert {name for name, _ in before} == {*FILES, "manifest.json", f".step_00000003.{os.getpid()}.tmp"}
+    assert not any(named for _, named in before)
+    assert before[-1][0].startswith("."), "the folder after the files in it"
+    assert last == (tmp_path.name, True)
 
 
 def test_no_temporary_folder_is_taken_for_a_checkpoint(tmp_path: Path) -> None:
