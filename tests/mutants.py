@@ -425,7 +425,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/components/early_stopping.py",
-        "return -value if lower else value",
+        'return -value if config.direction == "min" else value',
         "return value",
         "a lower loss is better",
         _EARLY,
