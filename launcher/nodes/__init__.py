@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .follower import FollowerSession as FollowerSession
     from .follower import join_as_follower as join_as_follower
     from .follower import wait_until_visible as wait_until_visible
     from .leader import LeaderSession as LeaderSession

@@ -18,6 +18,8 @@ from .run_folder import LOCK, is_run, is_sweep
 from .stop_requests import is_stopping
 
 _OVER = ("done", "failed", "stopped")
+_SIGNS = ("outcome.json", "metrics.jsonl", LOCK, "job.json", "run.json")
+"""Files of a run whose times say when something was last done for it."""
 _BLOCK = 1 << 16
 _REACH = 1 << 28
 _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
@@ -110,7 +112,7 @@ def read_status(folder: Path, reach: int = _REACH) -> Status:
         epoch=_int(known.get("epochs", events.epoch)),
         step=_int(known.get("steps", events.step)),
         metrics=known.get("metrics", events.metrics),
-        updated=max(_written(folder / name) for name in ("outcome.json", "metrics.jsonl", LOCK, "job.json")),
+        updated=max(_written(folder / name) for name in _SIGNS),
     )
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError, UsageError, write_json
+from ...data.common import STOPPED, LockstepError, UsageError, write_json
 from ..agent import argv_bytes
 from ..console import best_effort, print_failure_card, say
 from ..machine import Reservation, World, reserve_gpus
 from ..nodes import (
+    FollowerSession,
     SingleNode,
     await_message,
     join_as_follower,
@@ -119,19 +121,31 @@ def _follow(request: ScriptRequest, reservation: Reservation, source: str) -> in
     ) as follower:
         shared = follower.layout.shared
         folder = named if shared else create_run(f"{follower.layout.run}.node-{nodes.rank}", "run")
-        go = await_message(follower.link, "go")
-        attempt = folder / go["attempt"]
-        if shared:
-            wait_until_visible(attempt)
-        else:
-            attempt.mkdir(mode=0o700)
-            write_json(folder / "run.json", _describe(request, follower.world))
-        launch, script = _launch(
-            attempt, request, follower.world, source, reservation.descriptors, None, follower.peers
-        )
-        with launch:
-            end = launch.follow(script, go)
-        return follower.report_end(end)
+        with nullcontext() if shared else hold_run_lock(folder):
+            status = _follow_in(folder, follower, request, reservation, source)
+            if not shared:
+                with best_effort():
+                    write_json(folder / "outcome.json", follower_outcome(folder, follower.world, status))
+    return status
+
+
+def _follow_in(
+    folder: Path, follower: FollowerSession, request: ScriptRequest, reservation: Reservation, source: str
+) -> int:
+    """Run this node's ranks until node 0 says that it is over; return the exit status."""
+    go = await_message(follower.link, "go")
+    attempt = folder / go["attempt"]
+    if follower.layout.shared:
+        wait_until_visible(attempt)
+    else:
+        attempt.mkdir(mode=0o700)
+        write_json(folder / "run.json", _describe(request, follower.world))
+    launch, script = _launch(
+        attempt, request, follower.world, source, reservation.descriptors, None, follower.peers
+    )
+    with launch:
+        end = launch.follow(script, go)
+    return follower.report_end(end)
 
 
 def debug(request: ScriptRequest) -> int:
@@ -227,15 +241,26 @@ def _summary(folder: Path, request: ScriptRequest, world: World) -> list[str]:
     return lines
 
 
+def follower_outcome(folder: Path, world: World, status: int) -> dict[str, Any]:
+    """Describe the end of a node's own folder, where it does not see that of node 0: of the end it knows the status."""
+    words = {0: "done", STOPPED: "stopped"}
+    return _ended(folder, world, words.get(status, "failed"), status)
+
+
 def _outcome(folder: Path, world: World, failure: LockstepError | None) -> dict[str, Any]:
     status = 0 if failure is None else failure.exit_status
     stopped = isinstance(failure, StoppedScriptError)
+    words = "done" if failure is None else "stopped" if stopped else "failed"
+    error = {} if failure is None or stopped else {"error": failure.to_json()}
+    return {**_ended(folder, world, words, status), **error}
+
+
+def _ended(folder: Path, world: World, words: str, status: int) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "run": folder.name,
         "run_dir": str(folder),
-        "status": "done" if failure is None else "stopped" if stopped else "failed",
+        "status": words,
         "exit_code": status,
         "world_size": world.size,
-        **({} if failure is None or stopped else {"error": failure.to_json()}),
     }

@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from lockstep.launcher.nodes.reachability import unreachable_addresses
+from lockstep.launcher.runs.run_status import read_status
 from tests.helpers.fault_launch import HANG_TIMEOUT, cases
-from tests.helpers.launch import WATCHDOG, Launch, free_port, outcome_of, run_folder
+from tests.helpers.launch import WATCHDOG, Launch, free_port, outcome_of, run_folder, runs_folder
 from tests.helpers.node_launch import NodeLaunch, start_two_nodes
 from tests.helpers.paths import PROGRAMS
 from tests.helpers.run_records import DIGESTS
@@ -55,7 +56,7 @@ def test_the_culprit_on_another_node_is_named_on_both(hosts: list[NodeLaunch], t
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     port = free_port()
-    more = ("--rendezvous", f"127.0.0.1:{port}", "--name", "far")
+    more = ("--rendezvous", f"127.0.0.1:{port}")
     nodes = start_two_nodes(hosts, "run", *more, str(script), "2", environment={"LOCKSTEP_KEY": "a secret"})
     for node in nodes:
         status, _, err = node.end()
@@ -63,6 +64,12 @@ def test_the_culprit_on_another_node_is_named_on_both(hosts: list[NodeLaunch], t
         assert status == 1, err
         assert card.startswith("error: rank 2 of 3: ValueError: my own error"), err
         node.check_nothing_is_left()
+    (apart,) = runs_folder().glob("*.node-1")
+    found = read_status(apart)
+    assert (found.status, found.outcome["exit_code"]) == ("failed", 1), (
+        "as it ended, though it has no run to resume"
+    )
+    assert time.time() - found.updated < WATCHDOG
 
 
 def test_ranks_of_both_nodes_are_started_again(hosts: list[NodeLaunch], tmp_path: Path) -> None:
