@@ -13,7 +13,16 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, Result, run_command, run_folder, runs_folder
+from tests.helpers.launch import (
+    LAUNCH,
+    WATCHDOG,
+    Launch,
+    Result,
+    outcome_of,
+    run_command,
+    run_folder,
+    runs_folder,
+)
 from tests.helpers.paths import PROGRAMS
 from tests.helpers.script_ranks import ADDED_VARIABLES, DIFFERENT_VARIABLES, write_script
 
@@ -418,6 +427,8 @@ def test_a_low_limit_of_open_files_is_no_obstacle(
 ) -> None:
     (script := tmp_path / "fine.py").write_text("print('fine')\n")
     under = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "-"]
-    ended = run_command([*under, *LAUNCH, "run", "--cpu", str(processes), script], cwd=tmp_path)
+    run = ["run", "--cpu", str(processes), "--name", "w", script]
+    ended = run_command([*under, *LAUNCH, *run], cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("fine") == processes
+    assert (outcome_of("w")["status"], outcome_of("w")["world_size"]) == ("done", processes)
+    assert "fine" in ended.stdout
