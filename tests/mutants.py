@@ -28,6 +28,7 @@ _END = ("tests/launcher/supervisor",)
 _POLICY = ("tests/launcher/job/test_continuation_policy.py",)
 _STATUS = ("tests/launcher/runs",)
 _LINK = ("tests/launcher/nodes",)
+_RANK_END = ("tests/launcher/agent/test_rank_end.py",)
 
 
 @dataclass(frozen=True)
@@ -930,5 +931,82 @@ MUTANTS = (
         "if False:",
         "those of one address do not push out another",
         _LINK,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "        gc.collect()\n",
+        "        pass\n",
+        "garbage ends before the modules do",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "            _close_files(gc.get_objects())",
+        "            pass",
+        "a file that a library holds is flushed",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "                self._status = _FLUSH_FAILED\n            show(",
+        "                pass\n            show(",
+        "stdout that cannot be flushed is status 120",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "            if not _flush(sys.stderr):",
+        "            if False:",
+        "stderr that cannot be flushed is status 120",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "    libc.__cxa_atexit(ctypes.cast(libc.fflush, ctypes.c_void_p), None, None)",
+        "    libc.__cxa_atexit",
+        "what C's stdio holds is written",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "ctypes.PyDLL(None).exit(status)",
+        "os._exit(status)",
+        "functions that a library has registered are called",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "        self._left = [weakref.ref(module) for module in modules if isinstance(module, ModuleType)]\n",
+        "",
+        "a module that a library keeps is taken apart",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        '            delattr(sys.modules["builtins"], name)',
+        "            pass",
+        "what builtins hold ends",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "            os.kill(os.getpid(), -status)",
+        "            pass",
+        "an interrupted rank dies of its signal",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "        return modules[::-1]\n",
+        "        modules.clear()\n        return modules\n",
+        "a ResourceWarning names no frame of ours",
+        _RANK_END,
+    ),
+    Mutant(
+        "launcher/agent/rank_end.py",
+        "        gc.freeze()\n",
+        "",
+        "collections leave shared pages alone",
+        _RANK_END,
     ),
 )

@@ -32,7 +32,7 @@ from typing import Any
 
 _FLUSH_FAILED = 120
 """The status with which Python ends where stdout or stderr cannot be flushed."""
-_TRACKER_SECONDS = 5.0
+_TRACKER_SECONDS = 2.0
 _BETWEEN_SECONDS = 0.002
 _OF_THE_IMPORT_SYSTEM = (
     "path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc", "path_hooks",
@@ -93,10 +93,10 @@ class SharedModules:
 
     def _watch_stdout(self) -> None:
         """Have the failure of stdout's flush, which Python does on its own, noted."""
-        stdout, show = sys.stdout, sys.unraisablehook
+        stdout, show = id(sys.stdout), sys.unraisablehook
 
         def hook(unraisable: Any) -> None:
-            if unraisable.object is stdout and sys.is_finalizing():
+            if id(unraisable.object) == stdout and sys.is_finalizing():
                 self._status = _FLUSH_FAILED
             show(unraisable)
 
@@ -109,9 +109,7 @@ class SharedModules:
         if phase == "start":
             if not _flush(sys.stderr):
                 self._status = _FLUSH_FAILED
-            info["modules"] = (
-                self._given_up()
-            )  # freed by the collector: in warnings no frame of ours is the place
+            info["modules"] = self._given_up()  # the collector frees them: no frame of ours is in warnings
         else:
             self._finish(self._status)
 
@@ -151,6 +149,7 @@ class SharedModules:
                 status = _FLUSH_FAILED
         if status < 0:
             os.kill(os.getpid(), -status)
+            status = 128 - status  # the program has blocked the signal
         ctypes.PyDLL(None).exit(status)  # with the lock of the interpreter: no other thread runs
 
 

@@ -184,6 +184,19 @@ thing = Thing()
 sys.path.insert(0, '.')
 sys.dont_write_bytecode = True
 import mine""",
+    "del of a kept module": """
+import json, sys
+class Thing:
+    def __del__(self): print('of a module that json keeps')
+json.kept = sys.modules['__main__']
+thing = Thing()""",
+    "del of stdout": """
+import sys
+class Mine:
+    def write(self, text): pass
+    def flush(self): pass
+    def __del__(self): print('written to stdout again')
+sys.stdout = Mine()""",
     "generator": """
 def numbers():
     try:
@@ -297,4 +310,39 @@ sys.unraisablehook = lambda unraisable: print('unraisable:', unraisable.exc_valu
 class Thing:
     def __del__(self): raise ValueError('in del')
 thing = Thing()""",
+}
+
+WITH_TORCH: dict[str, str] = {
+    "group is left": """
+import torch, torch.distributed as dist
+dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+ones = torch.ones(1)
+dist.all_reduce(ones)
+print(ones)""",
+    "wrapped model is left": """
+import torch, torch.distributed as dist
+dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 2))
+model(torch.ones(1, 3)).sum().backward()
+dist.all_reduce(torch.ones(1), async_op=True)""",
+    "loader is left": """
+import torch
+class Data(torch.utils.data.Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, index): return torch.tensor(index)
+batches = iter(torch.utils.data.DataLoader(Data(), 2, num_workers=1, persistent_workers=True))
+print(next(batches))""",
+    "shared tensor": """
+import torch
+tensor = torch.ones(9).share_memory_()
+torch.save(tensor, open('saved', 'wb'))""",
+    "hook": """
+import torch
+class Thing:
+    def __del__(self): print('del of a hook')
+thing = Thing()
+weight = torch.ones(2, requires_grad=True)
+weight.register_hook(lambda gradient, thing=thing: None)
+loss = (weight * 2).sum()
+loss.backward()""",
 }

@@ -22,7 +22,7 @@ from lockstep.launcher.process import Mark
 from lockstep.launcher.supervisor.agent_command import AGENT_CODE, memory_descriptor
 from lockstep.launcher.supervisor.agent_orders import agent_order
 from tests.helpers.launch import Launch, run_command
-from tests.helpers.programs.endings import ENDINGS
+from tests.helpers.programs.endings import ENDINGS, WITH_TORCH
 
 DRIVER = """\
 import os
@@ -46,7 +46,7 @@ def _prepare(folder: Path, names: list[str]) -> Path:
     """A folder for each program, numbered as ranks are; returns the script that runs the one of its rank."""
     for number, name in enumerate(names):
         (folder / str(number)).mkdir(parents=True)
-        (folder / str(number) / "program.py").write_text(ENDINGS[name])
+        (folder / str(number) / "program.py").write_text((ENDINGS | WITH_TORCH)[name])
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
     return driver
@@ -153,7 +153,7 @@ def test_what_a_program_leaves_is_what_it_leaves_under_python(tmp_path: Path) ->
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("name", list(ENDINGS))
+@pytest.mark.parametrize("name", [*ENDINGS, *WITH_TORCH])
 def test_the_same_under_the_whole_launch(tmp_path: Path, launch: Launch, name: str, processes: int) -> None:
     (plain,) = _under_python(tmp_path / "plain", [name])
     folder = tmp_path / "ours"
