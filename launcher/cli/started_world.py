@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,15 @@ def take_place(asked: Placement, *, ignore_world: bool, run: str = "") -> Placem
     from ..runs import runs_root
     from ..worlds import adopt
 
-    placed = adopt(asked, _count_gpus)
+    named = Path(run).resolve().name if run else None
+
+    def refusal_of(name: str | None) -> Path | None:
+        own = name or named
+        return runs_root() / f".{own}.refused" if own else None
+
+    placed = adopt(asked, _count_gpus, refusal_of=refusal_of)
     say(placed.notes)
-    if not placed.start or not (placed.name or run):
-        return placed
-    name = placed.name or Path(run).resolve().name
-    return replace(placed, refusal=runs_root() / f".{name}.refused")
+    return placed
 
 
 def _count_gpus() -> int:

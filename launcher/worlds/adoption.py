@@ -13,6 +13,7 @@ from ..options import LocalTask, NodeOptions
 from .agreement import find_world
 from .evidence import ancestors, why_over
 from .readers import read_worlds
+from .refusal import refusals_told
 from .started_world import ForeignWorldError, StartedWorld
 
 _RUN_MARK = "LOCKSTEP_RUN_MARK"
@@ -83,7 +84,10 @@ def refuse_copies(command: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def adopt(
-    asked: Placement, count_gpus: Callable[[], int], environment: Mapping[str, str] = os.environ
+    asked: Placement,
+    count_gpus: Callable[[], int],
+    environment: Mapping[str, str] = os.environ,
+    refusal_of: Callable[[str | None], Path | None] = lambda _: None,
 ) -> Placement:
     """Take over the world that this command was started in; return ``asked`` where it was started alone.
 
@@ -91,6 +95,7 @@ def adopt(
         asked: on the command line.
         count_gpus: counts the GPUs that a launch would see.
         environment: with the starters' variables.
+        refusal_of: the name of a run to ``NodeOptions.refusal``.
 
     Raises:
         ForeignWorldError: it contradicts itself or what was asked.
@@ -99,26 +104,27 @@ def adopt(
     if world is None or (world.size == 1 and world.processes in (None, 1)):
         return asked
     world = _with_size(world, asked)
-    _refuse_half_known(world)
-    placed = (_as_task if world.shares_machines else _as_node)(world, asked, count_gpus)
-    if world.size == 1:
-        return replace(placed, notes=[f"note: {world} asks for {world.processes} processes"])
-    alone = world.local_size == world.size
-    place = asked.rendezvous or ("" if alone else world.rendezvous)
-    placed = replace(
-        placed,
-        node_rank=world.rank,
-        rendezvous=place,
-        name=asked.name or _run_name(world),
-        start=_start(world, environment),
-    )
-    knows_node_0 = place and environment.get("LOCKSTEP_KEY")
-    if asked.needs_name and not placed.name and not knows_node_0:
+    name = asked.name or (_run_name(world) if world.size != 1 and asked.needs_name else None)
+    known = replace(asked, name=name, start=_start(world, environment), refusal=refusal_of(name))
+    with refusals_told(replace(known.options(), count=world.size or 1, rank=world.rank)):
+        _refuse_half_known(world)
+        placed = (_as_task if world.shares_machines else _as_node)(world, known, count_gpus)
+        if world.size == 1:
+            return replace(placed, start="", notes=[f"note: {world} asks for {world.processes} processes"])
+        alone = world.local_size == world.size
+        place = asked.rendezvous or ("" if alone else world.rendezvous)
+        _refuse_nameless(world, placed, has_key=bool(place and environment.get("LOCKSTEP_KEY")))
+        note = [_note(world)] if world.rank == 0 else []
+        return replace(placed, node_rank=world.rank, rendezvous=place, notes=note)
+
+
+def _refuse_nameless(world: StartedWorld, placed: Placement, *, has_key: bool) -> None:
+    """Refuse tasks that would have no run in common, and do not know each other in another way."""
+    if placed.needs_name and not placed.name and not has_key:
         raise UsageError(
             f"{world} started {world.size} tasks: which run is theirs?",
             "give them all the same --name, or let each be a run of its own with --ignore-world",
         )
-    return replace(placed, notes=[_note(world)] if world.rank == 0 else [])
 
 
 def _with_size(world: StartedWorld, asked: Placement) -> StartedWorld:
@@ -132,6 +138,8 @@ def _with_size(world: StartedWorld, asked: Placement) -> StartedWorld:
 
 def _refuse_half_known(world: StartedWorld) -> None:
     """Refuse tasks that have numbers on their machine, but do not know how many they are there."""
+    if world.shares_machines and world.local_rank is None:
+        raise ForeignWorldError(f"{world} does not tell which of the tasks on its machine this is")
     if world.local_rank is not None and world.local_size is None and world.size != 1:
         raise ForeignWorldError(f"{world} does not tell how many tasks are on this machine")
 
@@ -193,5 +201,7 @@ def _start(world: StartedWorld, environment: Mapping[str, str]) -> str:
 
 
 def _note(world: StartedWorld) -> str:
-    here = f"{world.local_size} of them on this machine" if world.shares_machines else "one on each machine"
+    here = (
+        f"{world.local_size or 1} of them on this machine" if world.shares_machines else "one on each machine"
+    )
     return f"note: {world} started {world.size} tasks, {here}; they are one world"

@@ -52,7 +52,7 @@ def heed_refusal(nodes: NodeOptions, began: float) -> None:
     with suppress(OSError, ValueError, KeyError):
         document = json.loads(nodes.refusal.read_text(encoding="utf-8"))
         if document["start"] == nodes.start and nodes.refusal.stat().st_mtime > began - _CLOCKS_SECONDS:
-            error = error_from_json(document["error"])
+            said = document["error"]
+            error = error_from_json({**said, "message": f"node 0 has ended: {said['message']}"})
             error.exit_status = int(document["exit_code"])
-            error.message = f"node 0 has ended: {error.message}"
             raise error

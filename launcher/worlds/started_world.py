@@ -66,5 +66,5 @@ class StartedWorld:
 
     @property
     def shares_machines(self) -> bool:
-        """Whether more than one task is on this machine."""
-        return (self.local_size or 1) > 1
+        """Whether a machine has more than one task; as far as is known, this one or another."""
+        return (self.local_size or 1) > 1 or (self.size or 1) > (self.nodes or self.size or 1)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.options.multi_node import LocalTask
 from lockstep.launcher.worlds.adoption import Placement, adopt, refuse_copies
+from lockstep.launcher.worlds.refusal import heed_refusal, refusals_told
 from tests.worlds import planted
 from tests.worlds.planted import POD_STARTERS, SHAPES, STARTERS, Environment, Place
 
@@ -292,6 +295,47 @@ def test_ranks_that_do_not_know_their_neighbours_are_refused() -> None:
         {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
     )
     assert place({"RANK": "1", "WORLD_SIZE": "2"}).node_rank == 1
+
+
+def test_machines_with_unequally_many_tasks_have_one_rank_in_each() -> None:
+    """As srun places four tasks on nodes of three cores and one."""
+    three = {
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_NODEID": "0",
+        "SLURM_GTIDS": "0,1,2",
+    }
+    one = {**three, "SLURM_NODEID": "1", "SLURM_GTIDS": "3", "SLURM_PROCID": "3", "SLURM_LOCALID": "0"}
+    for local in range(3):
+        at = {**planted.slurm(Place(1, 3, 0, local)), **three}
+        assert place(at).task == LocalTask(local, 3, 0, 2)
+        assert "leave --cpu out" in hint_of(at, Placement(name="mine", cpu=2))
+    alone = {**planted.slurm(Place(1, 1)), **one}
+    assert place(alone).task == LocalTask(0, 1, 1, 2)
+    assert "leave --cpu out" in hint_of(alone, Placement(name="mine", cpu=2))
+    assert "which of the tasks on its machine" in refusal({**alone, "SLURM_LOCALID": ""})
+
+
+def hint_of(environment: Mapping[str, str], asked: Placement) -> str:
+    with pytest.raises(UsageError) as caught:
+        place(environment, asked)
+    return caught.value.hint
+
+
+def test_task_0_tells_the_others_what_it_has_refused(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    began = time.time()
+    others = [planted.mpich(Place(1, 2, 0, local)) for local in (0, 1)]
+    joining = adopt(ASKED, int, others[1], lambda _: told).options()
+    heed_refusal(joining, began)  # nothing is said yet
+    with pytest.raises(UsageError):
+        adopt(replace(ASKED, cpu=2), int, others[0], lambda _: told)
+    with pytest.raises(UsageError, match="node 0 has ended: --cpu 2"):
+        heed_refusal(joining, began)
+    heed_refusal(joining, began + 60)  # that was an earlier start
+    heed_refusal(replace(joining, start="another"), began)
+    with refusals_told(adopt(ASKED, int, others[0], lambda _: told).options()):
+        assert not told.exists()
 
 
 def test_this_process_itself_was_started_once() -> None:
