@@ -36,7 +36,7 @@ from ..supervisor import (
     visible_gpus,
 )
 from ..worlds import rank_environment
-from .script_source import read_source
+from .script_source import notes_on_arguments, read_source
 from .script_workload import ScriptWorkload, StoppedScriptError
 
 
@@ -81,6 +81,7 @@ def run(request: ScriptRequest) -> int:
         ):
             write_json(folder / "run.json", _describe(request, session.world))
             say(_summary(folder, request, session.world))
+            say(f"note: {note}" for note in notes_on_arguments(request.argv, source))
             attempt = next_attempt_folder(folder, "attempt")
             attempt.mkdir(mode=0o700)
             launch, script = _launch(

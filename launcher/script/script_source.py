@@ -13,6 +13,17 @@ from ...data.common import UsageError
 
 _PYTHON = (".py", ".pyw", ".pyz", ".zip")
 _CONFIGS = (".yaml", ".yml")
+_OPTIONS = (
+    "--cpu",
+    "--gpus",
+    "--nodes",
+    "--node-rank",
+    "--hang-timeout",
+    "--max-restarts",
+    "--nproc_per_node",
+    "--nproc-per-node",
+)
+"""Those of a launch, and torchrun's for them, that change what runs; a script's own may have the same names."""
 _OTHERS = (
     ".sh",
     ".bash",
@@ -95,3 +106,21 @@ def _module(words: list[str]) -> Path | None:
             if path.is_file():
                 return path
     return None
+
+
+def notes_on_arguments(argv: list[str], source: str) -> list[str]:
+    """Note options of ``launch run`` that stand behind the program, which they belong to there.
+
+    Args:
+        argv: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.
+        source: the program's text; an option whose name is in it is its own.
+    """
+    first = 2 if argv[0] == "-m" else 1
+    words = [word.partition("=")[0] for word in argv[first:]]
+    ours = [word for word in words if word in _OPTIONS and word[2:].replace("-", "_") not in source]
+    before = f"launch run {ours[0]} … {' '.join(argv[:first])}" if ours else ""
+    return (
+        [f"{ours[0]} stands behind {argv[first - 1]} and belongs to it; for launch: `{before}`"]
+        if ours
+        else []
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.script.script_source import read_source
+from lockstep.launcher.script.script_source import notes_on_arguments, read_source
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,24 @@ def test_python_may_have_any_name(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
     assert read_source([str(path)]) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "source", "option"),
+    [
+        ("x.py --cpu 2", "print(1)", "--cpu"),
+        ("x.py --cpu=2", "print(1)", "--cpu"),
+        ("x.py a --nproc_per_node 2 --cpu 2", "print(1)", "--nproc_per_node"),
+        ("-m package.x --gpus 2", "", "--gpus"),
+        ("x.py --cpu 2", "parser.add_argument('--cpu')", ""),
+        ("x.py --node-rank 2", "class Options:\n    node_rank: int", ""),
+        ("x.py --epochs 2 cpu", "print(1)", ""),
+        ("x.py", "", ""),
+    ],
+)
+def test_an_option_behind_the_script_is_noted_unless_the_script_knows_it(
+    line: str, source: str, option: str
+) -> None:
+    notes = notes_on_arguments(line.split(), source)
+    assert len(notes) == bool(option)
+    assert all(note.startswith(f"{option} stands behind ") for note in notes)
