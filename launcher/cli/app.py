@@ -27,6 +27,7 @@ from .options import (
     HostsOption,
     IgnoreWorldOption,
     JsonOption,
+    LogSizeOption,
     NodeRankOption,
     NodesOption,
     NodeTimeoutOption,
@@ -171,6 +172,7 @@ def run(
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     grace: GraceOption = SupervisionOptions.grace,
+    log_max_mb: LogSizeOption = 1024,
 ) -> None:
     """Run any torchrun-style script unchanged and pass on its exit status."""
     from ..script import ScriptRequest
@@ -185,7 +187,8 @@ def run(
     asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name)
     place = take_place(asked, ignore_world=ignore_world)
     patience = SupervisionOptions(hang_timeout, max_restarts, grace)
-    command = ScriptRequest(program, place.gpus, place.cpu, place.name, start, place.options(), patience)
+    where = place.options()
+    command = ScriptRequest(program, place.gpus, place.cpu, place.name, start, where, patience, log_max_mb)
     if debug:
         raise typer.Exit(debug_here(command))
     with refusals_told(command.nodes):

@@ -79,6 +79,15 @@ HangOption = Annotated[
 RestartsOption = Annotated[
     int, typer.Option(metavar="K", min=0, help="How often failed ranks are restarted in place.")
 ]
+LogSizeOption = Annotated[
+    int,
+    typer.Option(
+        "--log-max-mb",
+        metavar="MB",
+        min=1,
+        help="The size of a rank's log; a larger one keeps its first and its last part.",
+    ),
+]
 GraceOption = Annotated[
     float,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ _LOG = re.compile(r"rank-(\d+)\.log")
 _OF_JOBS = ("job-*.log", "job-*/node-*.log")
 _CHUNK = 1 << 16
 _BLOCK_LINES = 500
+_SHORTENED = "[launch: this log has reached its size (log.max_mb): some lines are left out here]"
 _QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
 
 
@@ -164,6 +166,10 @@ class _Tail:
 
     def more(self, *, rest: bool = False) -> Iterator[str]:
         """Yield whole lines; with ``rest`` also the last one, which has no line end."""
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():  # its middle was left out
+            self._rest = b""
+            self._file.seek(0, os.SEEK_END)
+            yield _SHORTENED
         while chunk := self._file.read(_CHUNK):
             *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
             self._rest = bounded(rest_of_chunk, _CHUNK)  # a progress bar may go on without an end

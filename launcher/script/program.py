@@ -27,6 +27,7 @@ from ..options import NodeOptions, SupervisionOptions
 from ..process import user_umask
 from ..runs import RunLock, create_run, hold_run_lock, program_stem, runs_root
 from ..supervisor import (
+    MAX_MB,
     AgentStart,
     Launch,
     LiveView,
@@ -56,6 +57,8 @@ class ScriptRequest:
     start: str = "fork"
     nodes: NodeOptions = field(default_factory=NodeOptions)
     supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
+    max_log_mb: int = MAX_MB
+    """Megabytes of a rank's log in one attempt."""
     folder: Path | None = None
     """Of the run, where ``launch submit`` has made it; else it is made here."""
 
@@ -184,10 +187,16 @@ def _launch(
 ) -> tuple[Launch, ScriptWorkload]:
     """Start the agent of this node; return the launch, and what it is to run."""
     view = LiveView()
-    outputs = RankOutputs(attempt, world.processes, view, world.first)
+    outputs = RankOutputs(
+        attempt,
+        world.processes,
+        view,
+        world.first,
+        max_mb=request.max_log_mb,
+        say=lambda text: view.tick([text]),
+    )
     order = {
         "program": request.argv,
-        "streams": [[0, *outputs.streams(rank)] for rank in range(world.processes)],
         "start": request.start,
         "umask": user_umask(),
     }

@@ -48,6 +48,8 @@ class Launch:
         self.world = world
         self.options = options
         self.peers = peers or SingleNode()
+        self._outputs = start.outputs
+        self._streams = start.outputs.all_streams() if start.outputs else None
         self.supervisor = Supervisor(start, self.peers)
 
     def __enter__(self) -> Self:
@@ -74,9 +76,17 @@ class Launch:
         handler = _Following(self, workload, self.peers)
         return self._watch(handler, workload, {"port": go["port"], "max_restarts": go["max_restarts"]})
 
+    def take_outputs(self) -> None:
+        """Write to the logs what ended ranks have printed."""
+        if self._outputs is not None:
+            self._outputs.take_all()
+
     def _watch(self, handler: _Leading | _Following, workload: Workload, order: dict[str, Any]) -> AttemptEnd:
         try:
-            order = agent_order(self.attempt, self.world) | workload.order(self.attempt) | order
+            streams = {"streams": self._streams}
+            order = agent_order(self.attempt, self.world) | streams | workload.order(self.attempt) | order
+            if self._outputs is not None:
+                self._outputs.open_logs()
             self.supervisor.start_ranks(order, requires_done=workload.requires_done)
             end = self.supervisor.watch(handler)
             workload.on_end(handler.attempt, end, self.world)
@@ -162,6 +172,7 @@ class _Leading(_Watching):
     def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
         """Start the ranks once more in place, where that may help."""
         workload = self._workload
+        self._launch.take_outputs()
         failure = workload.failure(self.attempt, end, self._launch.world)
         if failure is None or workload.is_stopping or not workload.may_pass(failure):
             return None

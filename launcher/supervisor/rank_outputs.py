@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from ..console import say
 from ..process import Mark, MarkedStream
+from .bounded_log import MAX_MB, MB, BoundedLog
 from .rank_terminal import Terminals
 
 OUT, ERR = 1, 2
@@ -35,29 +37,42 @@ class RankOutputs:
     Args:
         folder: of the attempt.
         ranks: how many.
-        watcher: is fed.
+        watcher: is fed; without one nobody sees it, and both streams of a rank are one pipe, which keeps their order.
         first: of these ranks.
+        max_mb: of each rank's log, which keeps its first and its last part.
+        say: is told of a log that has reached this.
     """
 
-    def __init__(self, folder: Path, ranks: int, watcher: OutputWatcher, first: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ranks: int,
+        watcher: OutputWatcher | None,
+        first: int = 0,
+        *,
+        max_mb: int = MAX_MB,
+        say: Callable[[str], None] = lambda text: say([f"note: {text}"]),
+    ) -> None:
         self._watcher = watcher
-        self._first = first
-        self._files: list[BinaryIO] = []
-        self._terminals = None if first else Terminals(OUT, ERR)
+        self._folder, self._ranks, self._first = folder, ranks, first
+        self._max_bytes, self._say = max_mb * MB, say
+        self._logs: list[BoundedLog] = []
+        self._terminals = None if first or watcher is None else Terminals(OUT, ERR)
         self._ends: dict[int, tuple[int, int]] = {}
         self._marked: dict[int, MarkedStream] = {}
         self.writers: list[int] = []
         """Two for each rank: stdout, stderr."""
-        self._open(folder, ranks)
         for rank in range(ranks):
-            for stream in (OUT, ERR):
-                self._add(rank, stream)
+            self._add(rank, OUT)
+            if watcher is None:
+                self.writers.append(os.dup(self.writers[-1]))
+            else:
+                self._add(rank, ERR)
 
-    def _open(self, folder: Path, ranks: int) -> None:
-        for rank in range(ranks):
-            path = folder / f"rank-{self._first + rank}.log"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._files.append(os.fdopen(descriptor, "ab", buffering=0))
+    def open_logs(self) -> None:
+        """Make the ranks' logs, now that they start."""
+        for rank in range(self._first, self._first + self._ranks):
+            self._logs.append(BoundedLog(self._folder / f"rank-{rank}.log", self._max_bytes, self._say))
 
     def _add(self, rank: int, stream: int) -> None:
         """Make what a rank writes one of its streams to."""
@@ -80,6 +95,10 @@ class RankOutputs:
     def streams(self, rank: int) -> tuple[int, int]:
         """Return the descriptors that a rank writes to; ranks are counted on this node."""
         return self.writers[2 * rank], self.writers[2 * rank + 1]
+
+    def all_streams(self) -> list[list[int]]:
+        """Return stdin, stdout and stderr of every rank."""
+        return [[0, *self.streams(rank)] for rank in range(self._ranks)]
 
     def release(self) -> None:
         """Close the writing ends here: they belong to the agent now."""
@@ -118,11 +137,13 @@ class RankOutputs:
     def _give(self, descriptor: int, part: bytes | Mark) -> None:
         rank, stream = self._ends[descriptor]
         if isinstance(part, Mark):
-            self._watcher.mark(self._first + rank, stream, part)
+            if self._watcher is not None:
+                self._watcher.mark(self._first + rank, stream, part)
             return
         with suppress(OSError):  # a full disk costs the log, not the training
-            self._files[rank].write(part)
-        self._watcher.feed(self._first + rank, stream, part)
+            self._logs[rank].write(part)
+        if self._watcher is not None:
+            self._watcher.feed(self._first + rank, stream, part)
 
     def switch_attempt(self, folder: Path) -> None:
         """Switch logs between attempts: what ended ranks left is theirs, what comes later belongs to the next attempt.
@@ -130,23 +151,27 @@ class RankOutputs:
         Args:
             folder: of the next attempt.
         """
-        ranks = len(self._files)
-        self._take_all()
-        self._open(folder, ranks)
+        self._close_logs()
+        self._folder = folder
+        self.open_logs()
 
-    def _take_all(self) -> None:
+    def take_all(self) -> None:
+        """Take what ranks that have ended left, before anybody looks into their logs for the cause."""
         for descriptor in self._ends:
             while self._take(descriptor):
                 pass
             if rest := self._marked[descriptor].rest():
                 self._give(descriptor, rest)
-        for file in self._files:
-            file.close()
-        self._files.clear()
+
+    def _close_logs(self) -> None:
+        self.take_all()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
 
     def drain(self) -> None:
         """Take what is left, once nobody writes any more, and close."""
-        self._take_all()
+        self._close_logs()
         for descriptor in self._ends:
             os.close(descriptor)
         self._ends.clear()

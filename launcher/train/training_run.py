@@ -69,7 +69,9 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
         node.prepare_data(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
         go = await_message(node.link, "go")
         attempt = wait_until_visible(folder / go["attempt"])
-        agent = worker_agent(attempt, node.world, reservation.descriptors)
+        agent = worker_agent(
+            attempt, node.world, reservation.descriptors, max_log_mb=resolved.config.log.max_mb
+        )
         with Launch(attempt, agent, node.world, request.supervision, node.peers) as launch:
             end = launch.follow(FollowerTrainingWorkload(folder, node.world, node.peers), go)
         return node.report_end(end)
@@ -130,7 +132,7 @@ def _supervise(
     folder, world = target.folder, session.world
     weights = () if target.previous_spec else find_initial_weights(resolved)
     attempt = next_attempt_folder(folder, "attempt")
-    agent = worker_agent(attempt, world, inherited_descriptors)
+    agent = worker_agent(attempt, world, inherited_descriptors, max_log_mb=resolved.config.log.max_mb)
     with Launch(attempt, agent, world, request.supervision, session.peers) as launch:
         run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one

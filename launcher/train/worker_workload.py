@@ -8,7 +8,7 @@ from typing import Any
 
 from ..control import SupervisorPage
 from ..machine import World
-from ..supervisor import AgentStart, Workload, visible_gpus
+from ..supervisor import MAX_MB, AgentStart, RankOutputs, Workload, visible_gpus
 from .data_preparation import SAME_HASHES
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
@@ -16,7 +16,9 @@ _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
 not 2.2 s."""
 
 
-def worker_agent(attempt: Path, world: World, inherited_descriptors: tuple[int, ...] = ()) -> AgentStart:
+def worker_agent(
+    attempt: Path, world: World, inherited_descriptors: tuple[int, ...] = (), *, max_log_mb: int = MAX_MB
+) -> AgentStart:
     """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
 
     Args:
@@ -24,6 +26,7 @@ def worker_agent(attempt: Path, world: World, inherited_descriptors: tuple[int, 
         world: the processes.
         inherited_descriptors: open files that the agent inherits: with them the locks on the GPUs outlive this
             process for as long as the agent does.
+        max_log_mb: of each rank.
     """
     if world.node == 0:
         attempt.mkdir(mode=0o700)
@@ -34,6 +37,7 @@ def worker_agent(attempt: Path, world: World, inherited_descriptors: tuple[int, 
         _MODULES,
         log,
         inherited_descriptors=inherited_descriptors,
+        outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb),
     )
 
 

@@ -98,6 +98,8 @@ class LogConfig(ConfigSection):
     """The ``log:`` section."""
 
     every_steps: int = Field(default=50, gt=0)
+    max_mb: int = Field(default=1024, gt=0)
+    """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
 
 
 class CheckpointConfig(MonitorConfig):
