@@ -21,6 +21,8 @@ import torch
 
 from lockstep.data.common.atomic_files import write_json
 from lockstep.data.common.errors import DamagedError, MachineError
+from lockstep.launcher.failures.attempt_end import AttemptEnd
+from lockstep.launcher.failures.root_cause import diagnose_failure
 from lockstep.training.checkpoint.layout import list_checkpoints
 from lockstep.training.checkpoint.manifest import _with_checksum
 from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
@@ -197,14 +199,26 @@ def test_a_full_disk_under_the_run_folders_is_named_with_its_room(
     for command in (("resume", "run", "train.max_steps=5"), ("eval", "run"), ("train", "own.yaml")):
         full = launch(*command, "--cpu", "1", cwd=own, env={"LOCKSTEP_RUNS": str(disk)})
         assert "make room there" in full.err
-        if command[0] == "eval":  # its rank is not even able to say what it lacks
-            assert f"the disk with {disk / 'run'} is full" in full.err
-            continue
         assert full.status == 3, full.err
-        assert re.search(rf"error: {disk}/\S+ cannot be written: No space left on device", full.err)
+        who = "rank 0 of 1: " if command[0] == "eval" else ""  # which can say it all the same
+        assert re.search(rf"error: {who}{disk}/\S+ cannot be written: No space left on device", full.err)
         assert f"0.0 of 0.5 MB are free in {disk}" in full.err
         after = [path for path in disk.rglob("*") if "attempt-" not in str(path) and "eval-" not in str(path)]
         assert set(after) <= set(before), "a file that could not be written is left"
+
+
+@AS_ROOT
+def test_of_a_rank_that_ended_without_a_word_a_full_disk_is_told(small_disk: Path) -> None:
+    disk = small_disk / "checkpoints"
+    (disk / "attempt-1").mkdir()
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    error = diagnose_failure(disk / "attempt-1", AttemptEnd(lost={0: 1 << 8}), 1)
+    assert error is not None
+    assert error.hint.startswith(
+        f"the disk with {disk} is full, and nothing can be said on it: make room there"
+    )
 
 
 @AS_ROOT
