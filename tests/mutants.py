@@ -29,6 +29,7 @@ _POLICY = ("tests/launcher/job/test_continuation_policy.py",)
 _STATUS = ("tests/launcher/runs",)
 _LINK = ("tests/launcher/nodes",)
 _RANK_END = ("tests/launcher/agent/test_rank_end.py",)
+_HOSTS = ("tests/launcher/hosts",)
 
 
 @dataclass(frozen=True)
@@ -1008,5 +1009,33 @@ MUTANTS = (
         "",
         "collections leave shared pages alone",
         _RANK_END,
+    ),
+    Mutant(
+        "launcher/nodes/rendezvous.py",
+        "_word_in(find())",
+        'str(document.get("word", ""))',
+        "a node that comes early sees the shared folder all the same",
+        _LINK,
+    ),
+    Mutant(
+        "launcher/hosts/host_checks.py",
+        'return "" if said == word else',
+        'return "" if said else',
+        "a stranger at node 0's address is not node 0",
+        _HOSTS,
+    ),
+    Mutant(
+        "launcher/hosts/host_list.py",
+        'return self.user in ("", _user()) and',
+        "return",
+        "another user's login is not this one",
+        _HOSTS,
+    ),
+    Mutant(
+        "launcher/hosts/carried_environment.py",
+        "(RUN_MARK|AGENT|KEY|SSH|MEETING)",
+        "(AGENT|KEY|SSH|MEETING)",
+        "a launch's mark is not another launch's",
+        _HOSTS,
     ),
 )

@@ -28,6 +28,7 @@ _SSH_OPTIONS = {
 }
 _BEAT_SECONDS = 5.0
 _CHUNK = 1 << 16
+_CHUNKS = 64  # at a time: the other hosts, and signals, wait meanwhile
 _WORDS_BYTES = 4096
 _WORDS_LINES = 4
 _SSH_FAILED = 255
@@ -114,7 +115,9 @@ class Connection:
         ended = self._process.poll() is not None  # asked first: all that it has written is there then
         self._words += _read(self._stderr) or b""
         del self._words[:-_WORDS_BYTES]
-        while data := _read(self._stdout):
+        chunks = 0
+        while (ended or chunks < _CHUNKS) and (data := _read(self._stdout)):
+            chunks += 1
             yield from self._take(data)
         if ended or self._broken:
             self.end()

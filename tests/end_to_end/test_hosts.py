@@ -142,18 +142,18 @@ def test_all_hosts_that_cannot_take_part_are_named_at_once(
 
 @pytest.mark.parametrize("hidden", ["runs", pytest.param("work", marks=pytest.mark.exhaustive)])
 def test_a_host_that_does_not_see_a_folder_is_named(
-    network: SshNetwork, start: Start, own: Path, hidden: str
+    network: SshNetwork, start: Start, own: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
     runs_folder().mkdir()
-    folder = {"runs": runs_folder(), "work": own}[hidden]
+    work = own / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
     network["b"].start()
-    network["c"].start(setup=f"mount -t tmpfs none {folder if hidden == 'runs' else folder.parent}")
-    status, _, err = start("train", "own.yaml", "--hosts", "a,b,c", "--name", "none").end()
-    said = {
-        "runs": f"host c: does not see the run folder: {folder} is not that of a (not the same folder)",
-        "work": f"host c: {folder}, where this command runs, is not there: No such file or directory",
-    }[hidden]
-    assert (status, err.splitlines()[0]) == (2, f"error: {said}"), err
+    network["c"].start(setup=f"mount -t tmpfs none {runs_folder() if hidden == 'runs' else own}")
+    status, _, err = start("train", str(own / "own.yaml"), "--hosts", "a,b,c", "--name", "none").end()
+    seen = f"does not see the run folder: {runs_folder()} is not that of a (not the same folder)"
+    there = f"{work}, where this command runs, is not there: No such file or directory"
+    assert (status, err.splitlines()[0]) == (2, f"error: host c: {seen if hidden == 'runs' else there}"), err
     assert list(runs_folder().iterdir()) == []
     network.check_nothing_is_left()
 

@@ -103,7 +103,7 @@ class SshHost:
     @property
     def sessions(self) -> list[psutil.Process]:
         """What ssh has started on it, and what that has started, as far as it still lives."""
-        if self.sshd is None:
+        if self.sshd is None or self.sshd.poll() is not None:
             return []
         every = psutil.Process(self.sshd.pid).children(recursive=True)
         return [process for process in every if process.status() != psutil.STATUS_ZOMBIE]
@@ -154,8 +154,9 @@ def ssh_network(folder: Path, names: Sequence[str]) -> Iterator[SshNetwork]:
     finally:
         for host in network.hosts.values():
             if host.sshd is not None:
-                for process in [*host.sessions, psutil.Process(host.sshd.pid)]:
+                for process in host.sessions:
                     process.kill()
+                host.sshd.kill()
                 host.sshd.wait()
             subprocess.run(["ip", "netns", "del", host.namespace], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", switch], check=False, capture_output=True)
