@@ -18,6 +18,7 @@ from ... import configs
 from ...data.common import UsageError, closest_name
 from ...training.config import RunConfig, undirected, unsupported_keys
 from ..slurm import time_limit_note
+from .component_arguments import wrong_arguments
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .unknown_keys import unknown_key
@@ -82,7 +83,7 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     draft = _from_file(source, shown)
     _override(draft, overrides)
     _refuse_values(draft)
-    config = _validate(draft)
+    config = _validate(draft, Path.cwd() if packaged else source.parent)
     _note_bare_time(draft)
     return ResolvedConfig(
         config=RunConfig.model_validate({key: getattr(config, key) for key in RunConfig.model_fields}),
@@ -263,7 +264,7 @@ def _note_bare_time(draft: _PartialConfig) -> None:
         draft.notes.append(note)
 
 
-def _validate(draft: _PartialConfig) -> LaunchConfig:
+def _validate(draft: _PartialConfig, base: Path) -> LaunchConfig:
     try:
         # In JSON pydantic is strict about numbers and text and yet takes a list for a tuple.
         config = LaunchConfig.model_validate_json(json.dumps(draft.values), strict=True)
@@ -272,10 +273,18 @@ def _validate(draft: _PartialConfig) -> LaunchConfig:
             _translate(draft, found, guess=index < _GUESSES)
     else:
         _refuse_undirected(draft, config)
+        _refuse_arguments(draft, config, base)
     if draft.problems:
         problems = sorted(draft.problems, key=lambda problem: problem[0].order)
         raise UsageError(listing(f"{origin.where}: {message}" for origin, message in problems))
     return config
+
+
+def _refuse_arguments(draft: _PartialConfig, config: LaunchConfig, base: Path) -> None:
+    """Refuse arguments of the model and the loss that their signatures do not take."""
+    for section, chosen in (("model", config.model), ("loss", config.loss)):
+        for key, message in wrong_arguments(section, chosen.use, chosen.args, base):
+            _complain(draft, (section, "args", key) if key else (section, "args"), message)
 
 
 def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:

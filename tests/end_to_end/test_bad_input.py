@@ -196,7 +196,6 @@ MODELS: dict[str, tuple[str, int, list[str]]] = {
     "no trainable parameter": (_use("model", "frozen"), 1, ["no parameter to train"]),
     "no module": (_use("model", "no_module"), 1, ["no_module", "str", "Module"]),
     "no such model": ("model.use=mpl", 2, ["mpl", "did you mean mlp"]),
-    "no such argument": ("model={use: mlp, args: {hiden: [3]}}", 2, ["hiden", "hidden"]),
     "code that raises at once": (
         _use("model", "raises_at_once"),
         1,
@@ -205,7 +204,7 @@ MODELS: dict[str, tuple[str, int, list[str]]] = {
     "a loss that returns a mean": (_use("loss", "mean_loss"), 1, ["a single number", "reduction='none'"]),
     "a metric that returns a mean": ("metrics=[./own.py:mean_metric]", 1, ["mean_metric", "(sum, count)"]),
 }
-RARE = ("no module", "no such model", "no such argument", "another input width")
+RARE = ("no module", "no such model", "another input width")
 
 
 @pytest.mark.parametrize("case", [whole(c) if c in RARE else c for c in MODELS])
@@ -216,6 +215,13 @@ def test_a_model_loss_or_metric_that_breaks_its_contract_ends_the_run(
     settings = [setting, "--cpu", "1", "--json"]
     words = [word.replace("LINE", str(_failing_line(wrong))) for word in words]
     _check_failed(launch("train", "own.yaml", *settings, cwd=wrong), status, *words)
+
+
+def test_an_argument_that_the_model_does_not_take_is_refused_alike_by_a_dry_run(launch: Launch) -> None:
+    settings = ["digits", "model.args.hiden=[3]", "--cpu", "1"]
+    planned, trained = launch("train", *settings, "--dry-run"), launch("train", *settings)
+    _check_refused(trained, 2, "override model.args.hiden=[3]", "did you mean hidden?")
+    assert (planned.status, planned.err) == (trained.status, trained.err)
 
 
 def _failing_line(folder: Path) -> int:

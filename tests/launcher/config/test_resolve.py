@@ -183,7 +183,7 @@ def test_an_override_sets_whole_lists_and_mappings(write):
     assert resolved.config.metrics == ("mae", "accuracy")
     assert resolved.origins["model.args.hidden"] == "override model.args={hidden: [64]}"
     assert resolve("a.yaml", ["model.args.hidden=[64]"]).config.model.args == {"hidden": [64], "dropout": 0.1}
-    assert resolve("a.yaml", ["model.args.more.deep=x"]).config.model.args["more"] == {"deep": "x"}
+    assert resolve("a.yaml", ["data.args.more.deep=x"]).config.data.args["more"] == {"deep": "x"}
     assert resolve("a.yaml", ["data={use: mnist}"]).config.data.use == "mnist"
 
 
@@ -273,7 +273,7 @@ def test_any_config_reads_back(tmp_path_factory, args, lr, seed):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     resolved = resolve(None, [])
     values = resolved.config.model_dump()
-    values["model"]["args"], values["optimizer"]["lr"], values["train"]["seed"] = args, lr, seed
+    values["data"]["args"], values["optimizer"]["lr"], values["train"]["seed"] = args, lr, seed
     config = RunConfig.model_validate(values)
     path.write_text(to_yaml_with_defaults(config, resolved), encoding="utf-8")
     first = resolve(str(path))

@@ -1,0 +1,101 @@
+"""The arguments of a model or a loss against the signature of what takes them, read from its source: nothing runs here.
+
+What the source does not tell, a decorated function or one that is imported from elsewhere, is left to the ranks.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data.common import closest_name
+from .yaml_text import printable
+
+_COMPONENTS = Path(__file__).resolve().parents[2] / "training" / "components"
+_BUILT_IN = {"model": _COMPONENTS / "models.py", "loss": _COMPONENTS / "losses.py"}
+_GIVEN = {"model": {"inputs", "outputs"}, "loss": {"output", "target"}}
+"""What a built-in one is given beside its ``args``."""
+_FIRST = {"model": 0, "loss": 2}
+"""How many arguments a user's own is given by position: a loss compares an output with a target."""
+
+
+@dataclass(frozen=True)
+class _Signature:
+    names: tuple[str, ...]
+    """Of the arguments that ``args`` may hold."""
+    required: tuple[str, ...]
+    takes_any: bool
+
+
+def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with ``args`` of the model or the loss: a key, empty for all of them, and a message.
+
+    Args:
+        section: ``model`` or ``loss``.
+        use: what it names.
+        args: what it is to be called with.
+        base: the folder of the config file.
+    """
+    signature = _signature(section, use, base)
+    if signature is None:
+        return
+    shown = printable(use)
+    for key in args:
+        if key not in signature.names and not signature.takes_any:
+            guess = closest_name(key, signature.names)
+            takes = f"it takes {', '.join(signature.names) or 'no arguments'}"
+            meant = f"did you mean {guess}? " if guess else ""
+            yield key, f"{section}.args.{printable(key)}: {shown} has no such argument; {meant}{takes}"
+    missing = [name for name in signature.required if name not in args]
+    if missing:
+        yield "", f"{section}.args: {shown} needs {', '.join(missing)}"
+
+
+def _signature(section: str, use: str, base: Path) -> _Signature | None:
+    place, _, name = use.rpartition(":")
+    path = _file_of(place, base) if place else _BUILT_IN[section]
+    try:
+        module = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    except (OSError, ValueError, SyntaxError):  # the rank says what is wrong with it
+        return None
+    function = _definition(module.body, name)
+    if function is None or function.args.posonlyargs or (not place and name.startswith("_")):
+        return None
+    return _of(function.args, set() if place else _GIVEN[section], _FIRST[section] if place else 0)
+
+
+def _file_of(place: str, base: Path) -> Path | None:
+    """Return the file of ``./file.py`` or of a module that lies beside the config; None for any other."""
+    if place.endswith(".py"):
+        return base / Path(place).expanduser()
+    path = base.joinpath(*place.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def _definition(body: list[ast.stmt], name: str) -> ast.FunctionDef | None:
+    """Find the one plain function of this name, or the constructor of the class."""
+    found = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name]
+    if len(found) != 1 or found[0].decorator_list:
+        return None
+    if isinstance(found[0], ast.FunctionDef):
+        return found[0]
+    constructor = _definition(found[0].body, "__init__")
+    if constructor is not None:
+        constructor.args.args = constructor.args.args[1:]
+    return constructor
+
+
+def _of(arguments: ast.arguments, given: set[str], first: int) -> _Signature:
+    positional = arguments.args[first:]
+    without = positional[: max(0, len(positional) - len(arguments.defaults))]
+    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    required = [one.arg for one in without] + [one.arg for one, default in keywords if default is None]
+    names = [one.arg for one in (*positional, *arguments.kwonlyargs)]
+    return _Signature(
+        tuple(name for name in names if name not in given),
+        tuple(name for name in required if name not in given),
+        takes_any=arguments.kwarg is not None,
+    )
