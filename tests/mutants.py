@@ -883,6 +883,20 @@ MUTANTS = (
         "status counts the epochs that are over",
         _STATUS,
     ),
+    Mutant(
+        "launcher/supervisor/bounded_log.py",
+        "    file.truncate(to)\n",
+        "",
+        "a log that has reached its size gets smaller",
+        ("tests/launcher/supervisor/test_bounded_log.py",),
+    ),
+    Mutant(
+        "launcher/supervisor/bounded_log.py",
+        "self._left_out += kept - self._first_part - self._note",
+        "self._left_out = kept - self._first_part",
+        "what is missing of a log is counted",
+        ("tests/launcher/supervisor/test_bounded_log.py",),
+    ),
     # the link between nodes
     Mutant(
         "launcher/nodes/peer_link.py",

@@ -33,6 +33,7 @@ _LOG = re.compile(r"rank-(\d+)\.log")
 _OF_JOBS = ("job-*.log", "job-*/node-*.log")
 _CHUNK = 1 << 16
 _BLOCK_LINES = 500
+_COMPARED = 256  # bytes
 _SHORTENED = "[launch: this log has reached its size (log.max_mb): some lines are left out here]"
 _QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
 
@@ -162,21 +163,27 @@ class _Tail:
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("rb")
-        self._rest = b""
+        self._rest = self._before = b""
 
     def more(self, *, rest: bool = False) -> Iterator[str]:
         """Yield whole lines; with ``rest`` also the last one, which has no line end."""
-        if os.fstat(self._file.fileno()).st_size < self._file.tell():  # its middle was left out
-            self._rest = b""
+        if self._is_shortened():
+            self._rest = self._before = b""
             self._file.seek(0, os.SEEK_END)
             yield _SHORTENED
         while chunk := self._file.read(_CHUNK):
+            self._before = (self._before + chunk)[-_COMPARED:]
             *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
             self._rest = bounded(rest_of_chunk, _CHUNK)  # a progress bar may go on without an end
             yield from map(_decoded, lines)
         if rest and self._rest:
             last, self._rest = self._rest, b""
             yield _decoded(last)
+
+    def _is_shortened(self) -> bool:
+        """Tell whether what was read last is no longer there: the log has reached its size."""
+        start = self._file.tell() - len(self._before)
+        return os.pread(self._file.fileno(), len(self._before), start) != self._before
 
     def close(self) -> None:
         self._file.close()

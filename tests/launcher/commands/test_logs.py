@@ -16,6 +16,7 @@ from lockstep.launcher.commands import logs
 from lockstep.launcher.console.line_merger import WINDOW, LineMerger, format_ranks, merge_lines
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.slurm.job_log import note_job
+from lockstep.launcher.supervisor.bounded_log import BoundedLog
 from tests.helpers.launch import LAUNCH, WATCHDOG
 from tests.helpers.run_folders import locked_by_another, make_run
 
@@ -233,3 +234,22 @@ def test_what_a_node_of_a_later_job_said_follows_the_last_attempt(capsys: pytest
     assert "job-6.1/node-1.log" in captured.err
     _show("first", attempt=1)
     assert capsys.readouterr().out == "of 1\n"
+
+
+def test_a_log_whose_middle_is_left_out_while_it_is_followed_goes_on_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.log"
+    log = BoundedLog(path, 100_000, lambda _: None)
+    lines = [f"line {number}" for number in range(30_000)]
+    for line in lines[:8000]:
+        log.write(f"{line}\n".encode())
+    tail = logs._Tail(path)
+    assert list(tail.more()) == lines[:8000]
+    for line in lines[8000:10_500]:
+        log.write(f"{line}\n".encode())
+    assert path.stat().st_size < 86_000  # it was shortened
+    assert list(tail.more()) == [logs._SHORTENED]
+    for line in lines[10_500:10_600]:
+        log.write(f"{line}\n".encode())
+    assert list(tail.more()) == lines[10_500:10_600]
+    tail.close()
+    log.close()

@@ -22,7 +22,7 @@ from lockstep.launcher.nodes.peer_link import PeerLink, connect_to_leader
 from lockstep.launcher.nodes.reachability import open_probe, unreachable_addresses
 from lockstep.launcher.nodes.rendezvous import await_followers, join_leader
 from lockstep.launcher.options import NodeOptions
-from tests.helpers.hostile_peers import Crowd, dead_connection
+from tests.helpers.hostile_peers import Crowd, Flood, dead_connection
 from tests.helpers.launch import free_port
 
 ABOUT = {"kind": "run", "version": "1", "device": "cpu"}
@@ -171,6 +171,19 @@ def accept_and_wait(server: socket.socket) -> None:
     with server.accept()[0] as connection:
         while connection.recv(1000):
             pass
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_a_node_meets_node_0_while_others_connect_as_often_as_they_can(
+    leader: Leader, processes: int
+) -> None:
+    with Flood(leader.place, processes) as flood:
+        began = time.monotonic()
+        leader.meet()
+        print("met after", time.monotonic() - began, "s")
+    print(flood.connections / flood.seconds, "connections and", flood.bytes / flood.seconds, "bytes a second")
+    assert flood.connections > 0
 
 
 def test_somebody_who_fills_the_probes_queue_is_no_firewall() -> None:
