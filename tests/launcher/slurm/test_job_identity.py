@@ -107,3 +107,26 @@ def test_scontrol_is_believed_of_the_run_s_own_job_alone(monkeypatch: pytest.Mon
     assert is_active("1"), "a launcher may hold a run in a job that was not submitted for it"
     told["WorkDir"] = str(odd).removesuffix(" Key=c")
     assert is_active("1", odd), "scontrol writes no mark between a path and the next key"
+
+
+@pytest.mark.parametrize(
+    ("state", "active"),
+    [
+        ("RUNNING", True),
+        ("CONFIGURING", True),
+        ("COMPLETING", True),
+        ("SUSPENDED", True),
+        ("STOPPED", True),
+        ("PENDING", False),
+        ("COMPLETED", False),
+        ("CANCELLED by 0", False),
+        ("", False),
+    ],
+)
+def test_a_job_is_active_while_it_may_have_processes(
+    monkeypatch: pytest.MonkeyPatch, state: str, *, active: bool
+) -> None:
+    from lockstep.launcher.slurm import slurm_client
+
+    monkeypatch.setattr(slurm_client, "details", lambda _: {"JobState": state} if state else None)
+    assert is_active("1") is active

@@ -23,6 +23,13 @@ def test_the_best_are_kept_the_older_of_equals() -> None:
     assert not BestCheckpoints().update(CheckpointConfig(), 1, {"train/loss": 1.0})
 
 
+def test_an_evaluation_that_is_repeated_after_a_resume_has_one_place() -> None:
+    config, ranking = CheckpointConfig(keep_best=2), BestCheckpoints()
+    for step, loss in ((1, 3.0), (2, 2.0), (2, 2.0)):
+        ranking.update(config, step, {"val/loss": loss})
+    assert ranking.entries == [{"step": 2, "value": 2.0}, {"step": 1, "value": 3.0}]
+
+
 @given(
     st.sets(st.integers(0, 40), min_size=1),
     st.one_of(st.none(), st.integers(1, 5)),

@@ -215,3 +215,13 @@ def test_a_scaler_changes_nothing_in_the_step_that_is_taken(alone: Group) -> Non
             stepper.run(_fetched([6, 7]), 13, 13)
     for ours, theirs in zip(scaled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+
+
+def test_a_global_batch_of_weight_zero_has_a_gradient_of_zero(alone: Group) -> None:
+    def ignored(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        total, weight = _weighted(output, target)
+        return total * 0, weight * 0
+
+    (summed, weight), model = _stepped(ignored, alone, [12, 1])
+    assert (float(summed), weight) == (0.0, 0.0)
+    assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in _gradients(model))

@@ -148,6 +148,16 @@ def random_record(draw: random.Random, steps: int) -> list[bytes]:
     return lines
 
 
+def test_what_an_attempt_that_lives_on_writes_goes_into_the_old_record(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    line = b'{"time": 0.5, "event": "step", "step": 1, "epoch": 0}\n'
+    path.write_bytes(line)
+    with path.open("ab") as living:
+        assert rewind(path, 1, 0, anew=True) == 0
+        living.write(line)
+    assert path.read_bytes() == line
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_long_record_is_cut_where_reading_every_line_would_cut_it(tmp_path: Path, seed: int) -> None:
     draw, path = random.Random(seed), tmp_path / "metrics.jsonl"
