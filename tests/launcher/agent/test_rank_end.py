@@ -168,6 +168,8 @@ def test_the_same_under_the_whole_launch(tmp_path: Path, launch: Launch, name: s
     assert plain.status < 0 or done.status == plain.status
 
 
+_MOST_KB = 40_000
+"""Of a rank's own memory while it runs: 12,000 as measured, 107,000 where collections write to what is shared."""
 MEMORY = """
 import ctypes, gc, os, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel as DDP
@@ -200,5 +202,5 @@ def test_a_rank_that_collects_and_ends_keeps_sharing_its_memory(launch: Launch, 
     assert done.status == 0, done.err
     for rank in range(2):
         before, running, ending = map(int, (tmp_path / f"private-{rank}").read_text().split())
-        assert running < 1.5 * before
+        assert max(before, running) < _MOST_KB
         assert ending < 2 * running
