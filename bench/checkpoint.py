@@ -208,7 +208,7 @@ def tell_stall(found: dict[str, Any]) -> None:
 def measure_resume(folder: Path, rounds: int) -> dict[str, Any]:
     """From the command to the first step, at 0 % and at 90 % of an epoch of 10^9 samples."""
     environment = {**os.environ, "LOCKSTEP_RUNS": str(folder / "runs"), "WANDB_MODE": "disabled"}
-    command = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.app import main; main()"]
+    command = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
     settings = [
         "data.use=./exp.py:virtual",
         "data.batch_size=1000",

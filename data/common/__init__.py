@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from .atomic_files import sync as sync
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
+    from .early_signals import EndedBySignal as EndedBySignal
+    from .early_signals import end_at_signals as end_at_signals
+    from .early_signals import received_signals as received_signals
+    from .early_signals import take_signals as take_signals
     from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError
     from .errors import HangError as HangError
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from .os_hints import open_files_hint as open_files_hint
     from .os_hints import os_error_hint as os_error_hint
     from .parent_death import die_with_parent as die_with_parent
+    from .parent_death import outlive_parent as outlive_parent
     from .processes import Process as Process
     from .processes import all_pids as all_pids
     from .processes import boot_id as boot_id

@@ -18,10 +18,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import die_with_parent, read_proc_stat
+from ...data.common import die_with_parent, read_proc_stat, take_signals
 from ..process import duplicate_high
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
+_DEFAULT_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
@@ -39,16 +47,8 @@ def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
     if os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(1)
     os.setsid()
-    for number in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGCHLD,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-    ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    take_signals(_DEFAULT_SIGNALS, signal.SIG_DFL)
+    take_signals([signal.SIGINT], signal.default_int_handler)
     kept = duplicate_high(status)
     for target, source in enumerate(streams):
         os.dup2(source, target)

@@ -22,6 +22,7 @@ from .options import (
     AtOnceOption,
     GraceOption,
     GridArgument,
+    HangMinOption,
     HangOption,
     HostfileOption,
     HostsOption,
@@ -34,6 +35,7 @@ from .options import (
     RendezvousOption,
     RestartsOption,
     SortOption,
+    StopTimeoutOption,
     SubmitOption,
     SweepArgument,
     first_positional,
@@ -103,7 +105,9 @@ def train(
     hosts: HostsOption = None,
     hostfile: HostfileOption = None,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    hang_timeout_min: HangMinOption = SupervisionOptions.hang_timeout_min,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
+    stop_timeout: StopTimeoutOption = SupervisionOptions.stop_timeout,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -125,7 +129,9 @@ def train(
         own = source is None and named
         resolved = read_run_config(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        patience = SupervisionOptions(hang_timeout, max_restarts)
+        patience = SupervisionOptions(
+            hang_timeout, max_restarts, stop_timeout=stop_timeout, hang_timeout_min=hang_timeout_min
+        )
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
@@ -195,7 +201,16 @@ def run(
         raise typer.Exit(run_it(command))
 
 
-_OF_A_LOCAL_RUN = ("nodes", "node_rank", "rendezvous", "node_timeout", "hang_timeout", "max_restarts")
+_OF_A_LOCAL_RUN = (
+    "nodes",
+    "node_rank",
+    "rendezvous",
+    "node_timeout",
+    "hang_timeout",
+    "hang_timeout_min",
+    "max_restarts",
+    "stop_timeout",
+)
 
 
 @app.command()
@@ -214,7 +229,9 @@ def resume(
     hosts: HostsOption = None,
     hostfile: HostfileOption = None,
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    hang_timeout_min: HangMinOption = SupervisionOptions.hang_timeout_min,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
+    stop_timeout: StopTimeoutOption = SupervisionOptions.stop_timeout,
     here: Annotated[
         bool, typer.Option("--local", help="Resume on this machine, even if SLURM ran it before.")
     ] = False,
@@ -243,7 +260,9 @@ def resume(
             raise typer.Exit(resume_on_hosts(several, folder))
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, needs_name=False)
         place = take_place(asked, ignore_world=ignore_world, run=run)
-        patience = SupervisionOptions(hang_timeout, max_restarts)
+        patience = SupervisionOptions(
+            hang_timeout, max_restarts, stop_timeout=stop_timeout, hang_timeout_min=hang_timeout_min
+        )
         request = TrainRequest(place.gpus, place.cpu, json, None, run, place.options(), patience)
         with refusals_told(request.nodes):
             raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))
@@ -332,7 +351,8 @@ def sweep(
 
     with json_errors(json=json):
         refuse_copies("sweep", ignore_world=ignore_world)
-        chosen = {key: slurm[key] for key in ("hang_timeout", "max_restarts") if slurm[key] is not None}
+        patience = ("hang_timeout", "hang_timeout_min", "max_restarts", "stop_timeout")
+        chosen = {key: slurm[key] for key in patience if slurm[key] is not None}
         what = split_config(config, settings)
         job = {"submit": submit, "cluster": slurm.pop("cluster"), "slurm": slurm, "at_once": at_once}
         request = SweepRequest(

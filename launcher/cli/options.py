@@ -76,6 +76,22 @@ HangOption = Annotated[
         help="Time without progress that counts as a hang, three times that for starts and checkpoints; 0: never.",
     ),
 ]
+HangMinOption = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="Least time that counts as a hang of a training, however quick its steps were so far.",
+    ),
+]
+StopTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="Time that a stop with a checkpoint may take; by default three times what steps and checkpoints took.",
+    ),
+]
 RestartsOption = Annotated[
     int, typer.Option(metavar="K", min=0, help="How often failed ranks are restarted in place.")
 ]
@@ -91,7 +107,9 @@ LogSizeOption = Annotated[
 GraceOption = Annotated[
     float,
     typer.Option(
-        metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL when the script is stopped."
+        metavar="SECONDS",
+        min=0,
+        help="Time between SIGTERM and SIGKILL when the script is stopped; as long between SIGINT and SIGTERM.",
     ),
 ]
 SweepArgument = Annotated[

@@ -97,7 +97,7 @@ def _sweep(folder: Path, sort: str | None) -> _View:
     write_results(results)
     document = to_json(results)
     shown = [*table_lines(results), *_unasked(problem)]
-    return document, shown, document["status"] in ("done", "failed", "stopped")
+    return document, shown, document["status"] in ("done", "failed", "stopped", "cancelled")
 
 
 def _all(root: Path) -> _View:

@@ -17,16 +17,19 @@ from ..runs import (
     Status,
     cancel_jobs,
     cancel_pending_jobs,
+    clear_requests,
     explain_slurm_failure,
     find_run,
     has_stopped,
     is_request_pending,
     is_submitted,
     is_sweep,
+    is_waiting,
     live_jobs,
     merge_job_status,
     query_jobs,
     read_status,
+    record_cancellation,
     wait_until,
     write_request,
 )
@@ -54,7 +57,12 @@ def cancel_run(name: str, grace: float) -> int:
         return 0
     if not is_held(folder / LOCK):
         return _say_over(folder)
-    owner = _owner(folder)
+    write_request(folder, "cancel")
+    owner = _owner(folder, grace)
+    if owner is None:
+        record_cancellation(folder)
+        say([f"{folder.name} was cancelled"])
+        return 0
     below = descendants(owner.pid)
     how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
     left = [process.pid for process in below if not _is_gone(process)]
@@ -64,6 +72,7 @@ def cancel_run(name: str, grace: float) -> int:
             + (f": {', '.join(map(str, left))}" if left else ""),
             "it may be in a call to a device or a file system that does not return; look at it with ps",
         )
+    record_cancellation(folder)
     say([f"{folder.name} was cancelled: process {owner.pid} was ended by {how}"])
     return 0
 
@@ -119,13 +128,18 @@ def _look(folder: Path) -> Status:
 
 def _cancel_jobs(folder: Path) -> bool:
     """Cancel the run's jobs and wait until they are gone; False where SLURM had none."""
-    if not cancel_jobs(folder):
+    write_request(folder, "cancel")  # a supervisor that gets SIGTERM would write a checkpoint first
+    jobs = cancel_jobs(folder)
+    if not jobs:
+        if not is_held(folder / LOCK):
+            clear_requests(folder)
         return False
     if not wait_until(lambda: not live_jobs(folder, query_jobs([folder])), _CANCEL_SECONDS):
         raise MachineError(
             f"{folder.name}: SLURM has not ended its jobs within {_CANCEL_SECONDS:g} s",
             "`launch status` says more",
         )
+    record_cancellation(folder, anew=all(map(is_waiting, jobs)))
     return True
 
 
@@ -197,11 +211,11 @@ def _newest(folder: Path) -> int:
     return newest_checkpoint_step(folder / "checkpoints", -1)
 
 
-def _owner(folder: Path) -> LockOwner:
-    """Find the process that has the run, if it may be signalled from here.
+def _owner(folder: Path, grace: float) -> LockOwner | None:
+    """Find the process that has the run, if it may be signalled from here; None where it ends by the request alone.
 
     Raises:
-        MachineError: it runs elsewhere, or does not say which process it is.
+        MachineError: it runs elsewhere, or does not say which process it is, and does not end.
     """
     found: list[LockOwner] = []
 
@@ -211,6 +225,8 @@ def _owner(folder: Path) -> LockOwner:
 
     if wait_until(told, _TOLD_SECONDS):
         return found[0]
+    if wait_until(lambda: not is_held(folder / LOCK), grace):
+        return None
     owner = read_owner(folder / LOCK)
     if owner is None:
         raise MachineError(

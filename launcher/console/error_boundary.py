@@ -5,14 +5,12 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-from ...data.common import LockstepError, UsageError, os_error_for_users
+from ...data.common import LockstepError, UsageError, end_at_signals, os_error_for_users
 from ..process import set_private_umask
 
 _STDERR = 2
@@ -26,8 +24,7 @@ def run_with_error_card(command: Callable[[], object]) -> None:
     atexit.register(gc.freeze)  # what is left then needs no collection any more
     set_private_umask()
     _hold_standard_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    end_at_signals()
     try:
         command()
     except OSError as error:
@@ -41,8 +38,6 @@ def run_with_error_card(command: Callable[[], object]) -> None:
 
         print_failure_card(error)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _told(error: OSError) -> LockstepError:
@@ -52,11 +47,6 @@ def _told(error: OSError) -> LockstepError:
     except FileNotFoundError:
         return UsageError("this folder has been deleted", "change to one that is there")
     return os_error_for_users(error)
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    """End through every ``finally``, so that child processes are killed and temporary files are removed."""
-    sys.exit(128 + number)
 
 
 def _hold_standard_streams() -> None:

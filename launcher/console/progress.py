@@ -33,6 +33,8 @@ class EpochTable:
         self._columns: list[str] = []
         self._writing: tuple[Path, int] | None = None
         self._bar = _Bar(steps) if sys.stderr is not None and sys.stderr.isatty() else None
+        self.longest_checkpoint = 0.0
+        """Seconds that one has taken so far."""
         self.reopen()  # of a resumed run, earlier epochs were shown before
 
     def update(self) -> None:
@@ -78,6 +80,7 @@ class EpochTable:
         elif event["event"] == "checkpoint_started":
             self._writing = Path(event["path"]), event["bytes"]
         elif event["event"] == "checkpoint":
+            self.longest_checkpoint = max(self.longest_checkpoint, float(event["seconds"]))
             self._written()
         elif event["event"] == "early_stop":
             epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"

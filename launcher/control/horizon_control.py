@@ -7,8 +7,13 @@ import time
 from pathlib import Path
 
 from ..console import say
+from ..failures import CancelledRunError, InterruptedRunError, LateStopError, NothingToSaveError
+from ..hang import HangLimit, ProgressTimes
 from ..runs import record_stop_reason, take_request
+from .stop_clock import StopClock, default_stop_seconds
 from .supervisor_page import SupervisorPage
+
+_SAVING = ("checkpoint", "ending")
 
 
 class HorizonControl(SupervisorPage):
@@ -18,23 +23,37 @@ class HorizonControl(SupervisorPage):
         folder: of the run, where requests are laid.
         ranks: of this node.
         every_minutes: between two checkpoints; None takes none by the clock.
+        stop_timeout: seconds that a stop may take; None goes by what steps and checkpoints have taken.
+        first_step: that the ranks begin at.
     """
 
-    def __init__(self, folder: Path, ranks: int, every_minutes: float | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ranks: int,
+        every_minutes: float | None = None,
+        stop_timeout: float | None = None,
+        first_step: int = 0,
+    ) -> None:
         super().__init__(ranks)
         self._folder = folder
-        self._early_signals: list[int] = []
         self._every = None if every_minutes is None else every_minutes * 60
         self._last = time.monotonic()
+        self._stop_timeout = stop_timeout
+        self._first_step = first_step
+        self._times = ProgressTimes()
+        self._clock: StopClock | None = None
+        self._by = ("", int(signal.SIGTERM))
+        self.longest_checkpoint = 0.0
+        """Seconds that one has taken; 0 while none was written."""
+        self.interruption: InterruptedRunError | None = None
+        """Set once everything is to end without a checkpoint."""
 
-    def queue_early_signals(self) -> None:
-        """Take the signals that come while no supervisor is there for them: before its watch, and after it.
-
-        Afterwards they are too late to do anything: the record is being completed, which a second SIGTERM, as
-        SLURM sends it at the end of a grace, must not cost. An interrupt still ends this process.
-        """
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, lambda number, _: self._early_signals.append(number))
+    def restart(self, first_step: int) -> None:
+        """Open a new page for ranks that begin at a step."""
+        self.reset()
+        self._first_step = first_step
+        self._times = ProgressTimes()
 
     @property
     def stopping(self) -> bool:
@@ -43,14 +62,31 @@ class HorizonControl(SupervisorPage):
 
     def tick(self) -> None:
         """Let the ranks continue, or do what was requested; called many times a second."""
-        while self._early_signals:
-            self.handle_signal(self._early_signals.pop())
-        request = take_request(self._folder)
-        if request is not None and request.what == "stop":
-            self.stop(request.by)
-        elif request is not None or self._is_due():
+        for rank in range(self._ranks):
+            self._times.see(rank, *self._horizon.said(rank))
+        self._take_request()
+        if self._is_due():
             self._horizon.request_checkpoint()
         self._horizon.extend()
+        saving = any(self._horizon.said(rank)[1] in _SAVING for rank in range(self._ranks))
+        if self._clock is not None and self.interruption is None and self._clock.is_over(saving=saving):
+            by, number = self._by
+            self.interruption = LateStopError(number, by, self._clock.seconds)
+
+    def _take_request(self) -> None:
+        request = take_request(self._folder)
+        if request is None:
+            return
+        if request.what == "cancel":
+            self.interruption = CancelledRunError(request.by)
+        elif request.what == "stop":
+            self.stop(request.by)
+        else:
+            self._horizon.request_checkpoint()
+
+    def hang_limit(self, ceiling: float, least: float) -> HangLimit:
+        """Return the silence that counts as a hang, as this run's own times tell it."""
+        return self._times.hang_limit(ceiling, least)
 
     def words(self) -> tuple[int, int, bool]:
         """Return what other nodes' ranks are to know, as ``Horizon.words``."""
@@ -70,21 +106,41 @@ class HorizonControl(SupervisorPage):
     def handle_signal(self, number: int) -> bool:
         """Stop at a signal; return False for an interrupt of what is stopping already, which asks for more than that.
 
-        SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing.
+        SLURM sends SIGTERM at the beginning of a grace and once more at its end: that kills nothing. ``launch cancel``
+        says what it wants before it sends SIGTERM.
         """
+        self._take_request()
+        if self.interruption is not None:
+            return True
         if self._horizon.stopping:
             return number != signal.SIGINT
         record_stop_reason(self._folder, signal.Signals(number).name)
-        self.stop(signal.Signals(number).name)
+        self.stop(signal.Signals(number).name, number)
         return True
 
-    def stop(self, by: str) -> None:
-        """Freeze the horizon: every rank ends there with a checkpoint."""
-        if not self._horizon.stopping:
-            step = self._horizon.stop()
-            say(
-                [f"stopping ({by}): at step {step:,} a checkpoint is written; interrupt again to end at once"]
-            )
+    def stop(self, by: str, number: int = signal.SIGTERM) -> None:
+        """Freeze the horizon: every rank ends there with a checkpoint; where none has done a step, all ends at once.
+
+        Args:
+            by: who or what asks for it.
+            number: the signal that an end without a checkpoint amounts to.
+        """
+        if self._horizon.stopping or self.interruption is not None:
+            return
+        if self.steps <= self._first_step:
+            self.interruption = NothingToSaveError(number, by, self._first_step)
+            return
+        step = self._horizon.stop()
+        self._by = by, number
+        self._clock = self._start_clock()
+        within = f"within {self._clock.seconds:,.0f} s; interrupt again to end at once"
+        say([f"stopping ({by}): a checkpoint is written at step {step:,} at the latest, {within}"])
+
+    def _start_clock(self) -> StopClock:
+        if self._stop_timeout is not None:
+            return StopClock(self._stop_timeout, may_save_longer=False)
+        seconds = default_stop_seconds(self._times.slowest_step, self.longest_checkpoint)
+        return StopClock(seconds, may_save_longer=not self.longest_checkpoint)
 
     @property
     def steps(self) -> int:

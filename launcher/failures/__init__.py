@@ -7,7 +7,10 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .attempt_end import AttemptEnd as AttemptEnd
     from .attempt_end import memory_kills as memory_kills
-    from .root_cause import InterruptedRunError as InterruptedRunError
+    from .interruptions import CancelledRunError as CancelledRunError
+    from .interruptions import InterruptedRunError as InterruptedRunError
+    from .interruptions import LateStopError as LateStopError
+    from .interruptions import NothingToSaveError as NothingToSaveError
     from .root_cause import Quoted as Quoted
     from .root_cause import diagnose_failure as diagnose_failure
     from .root_cause import is_root_cause_known as is_root_cause_known

@@ -47,6 +47,12 @@ class AttemptEnd:
     remote_memory_kills: Mapping[int, int] = field(default_factory=dict)
     """The same on the node of each rank elsewhere, as of that rank's end."""
 
+    @property
+    def is_well(self) -> bool:
+        """Whether no rank was lost, none hung, and nobody ended them."""
+        ended = self.signal is not None or self.agent_status is not None or bool(self.lost_node)
+        return not (self.lost or ended or self.grace_exceeded) and self.hang is None
+
 
 def memory_kills_at(end: AttemptEnd, rank: int) -> int:
     """Return how many processes were killed for want of memory on the node of a rank."""

@@ -29,21 +29,13 @@ from .error_patterns import (
     is_peer_abort,
     is_timeout,
 )
+from .interruptions import InterruptedRunError
 
-_SIGNALLED = 128
 _LOST = 4
 _LINES = 6  # of a message: the card has at most twelve in all
 _WIDTH = 400
 _TAIL_BYTES = 8192
 _LESS_MEMORY = "use fewer processes, smaller batches or fewer loader workers, or ask for more memory"
-
-
-class InterruptedRunError(LockstepError):
-    """The end by a signal, before a checkpoint could be written."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}", "")
-        self.exit_status = _SIGNALLED + number
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...data.common import HangError
 from ..nodes import SingleNode
+from .progress_times import HangLimit
 from .rank_evidence import HangVerdict, RankEvidence
 from .rank_monitor import Activity, RankMonitor
 from .report import hang_error, hang_warning
@@ -29,6 +30,7 @@ class HangCoordinator:
         peers: the other nodes.
         training: whether the ranks say how far they are.
         warn: is told of what may become a hang.
+        limit: the silence that counts as a hang, now.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class HangCoordinator:
         *,
         training: bool,
         warn: Callable[[str], None],
+        limit: Callable[[], HangLimit],
     ) -> None:
         self._rank_monitor = rank_monitor
         self._world_size = world_size
@@ -46,6 +49,7 @@ class HangCoordinator:
         self._judge = judge_training if training else judge_program
         self._possible = training or world_size > 1  # a program's one rank waits for nobody
         self._warn = warn
+        self._limit = limit
         self._warned: list[tuple[int, str]] = []
         self._activity_by_node: dict[int, Activity] = {}
         self._number = 0
@@ -60,6 +64,7 @@ class HangCoordinator:
             pids: rank to process of this node's ranks that have started.
             ended: ranks that have ended since.
         """
+        self._share_limit()
         self._rank_monitor.tick(pids, ended)
         if self._asked is not None:
             return self._collect()
@@ -76,6 +81,13 @@ class HangCoordinator:
         elif message["number"] == self._number:
             found = (RankEvidence.from_json(document) for document in message["ranks"])
             self._evidence_by_node[node] = [replace(evidence, host=message["host"]) for evidence in found]
+
+    def _share_limit(self) -> None:
+        """Let every node look at its ranks after the silence that counts now."""
+        limit = self._limit().seconds
+        if limit != self._rank_monitor.limit:
+            self._rank_monitor.limit = limit
+            self._peers.send("hang limit", seconds=limit)
 
     def _is_suspicious(self) -> bool:
         """Tell whether it is worth asking for stacks, on every node."""
@@ -98,13 +110,14 @@ class HangCoordinator:
             return None
         self._asked = None
         # A program is certain at its second look; before this it would not be, and a third comes late.
-        self._next = self._rank_monitor.now + self._rank_monitor.timeout / 2
+        pause = max(self._rank_monitor.limit, min(self._rank_monitor.quiet(), self._rank_monitor.timeout)) / 2
+        self._next = self._rank_monitor.now + pause
         ranks = sorted(
             (rank for found in self._evidence_by_node.values() for rank in found), key=lambda rank: rank.rank
         )
         if len(ranks) != self._world_size:
             return None
-        return self._conclude(self._judge(ranks, self._rank_monitor.timeout))
+        return self._conclude(self._judge(ranks, self._rank_monitor.timeout, self._rank_monitor.limit))
 
     def _conclude(self, verdict: HangVerdict | None) -> HangError | None:
         """Return the error of a certain hang; warn once of what may become one."""
@@ -112,7 +125,7 @@ class HangCoordinator:
             return None
         timeout = self._rank_monitor.timeout
         if verdict.certain:
-            return hang_error(verdict, self._world_size, timeout)
+            return hang_error(verdict, self._world_size, timeout, self._limit())
         culprits = [(rank.rank, rank.place) for rank in verdict.culprits]
         if culprits != self._warned:
             self._warned = culprits

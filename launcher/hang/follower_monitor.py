@@ -39,6 +39,10 @@ class FollowerRankMonitor:
             self._send("evidence", number=self._question, ranks=[rank.to_json() for rank in ranks])
             self._question = None
 
+    def take_limit(self, seconds: float) -> None:
+        """Look at the ranks after the silence that node 0 says."""
+        self._rank_monitor.limit = seconds
+
     def request_stacks(self, number: int) -> None:
         """Have the ranks write their stacks for question ``number`` of node 0."""
         self._question = number

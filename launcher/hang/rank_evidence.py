@@ -50,6 +50,10 @@ class RankEvidence:
     """It has not done a step since it was started."""
     file: str = ""
     """Where its stack was written."""
+    held: bool = False
+    """The kernel holds a thread of it, or a process below it, as for a disk."""
+    asleep: bool = False
+    """Its main thread sleeps, or waits for another thread: for no file, no network and no other process."""
     host: str = ""
     """Where it runs, if that is not this node."""
 

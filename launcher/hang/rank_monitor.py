@@ -64,7 +64,8 @@ class RankMonitor:
     ) -> None:
         self.attempt = attempt.resolve()
         self.timeout = timeout
-        self._every = min(max(timeout / 16, 0.25), 2.0)
+        self.limit = timeout
+        """Seconds of silence after which ranks of a training are looked at: at most ``timeout``, as node 0 says."""
         self.now = 0.0
         """In seconds, in which this process was awake."""
         self.activity: Activity = "moving"
@@ -88,13 +89,18 @@ class RankMonitor:
         slept = self._advance()
         self._register_ranks(pids, ended)
         self._read_progress()
-        if self._dumps is None and (slept or self.now - self._sampled >= self._every):
+        if self._dumps is None and (slept or self.now - self._sampled >= self._interval()):
             self._sample(counts=not slept)
             self.activity = self._activity_now()
 
+    def _interval(self) -> float:
+        """Return the seconds between two samples: where the limit is short, only a silence is looked at often."""
+        limit = self.limit if self._progress is None or self.quiet() > self.limit / 4 else self.timeout
+        return min(max(limit / 16, 0.25), 2.0)
+
     def request_stacks(self) -> None:
         """Have the ranks write their stacks."""
-        quiet = f"nothing has moved for {self._quiet():.0f} s"
+        quiet = f"nothing has moved for {self.quiet():.0f} s"
         self._dumps = {}
         for rank, known in self._ranks.items():
             if rank not in self._left:
@@ -170,21 +176,21 @@ class RankMonitor:
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
         if self._progress is not None:
             quiet = [self.now - known.progressed_at for known in here if not known.waits_for_horizon]
-            return (
-                "moving"
-                if any(silent_seconds < self.timeout for silent_seconds in quiet)
-                else "still"
-                if here
-                else "perhaps"
-            )
+            if not quiet:  # all have ended, or wait for the horizon: that is no standstill of theirs
+                return "perhaps"
+            return "moving" if min(quiet) < self.limit else "still"
         still = [known for known in here if self.now - known.active_at >= self.timeout / 2]
         if not all(known in still or self._is_device(known) for known in here):
             return "moving"
         return "still" if still else "perhaps"
 
-    def _quiet(self) -> float:
+    def quiet(self) -> float:
+        """Return the seconds for which nothing has moved here."""
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
-        since = [known.active_at if self._progress is None else known.progressed_at for known in here]
+        if self._progress is not None:
+            since = [known.progressed_at for known in here]
+        else:  # with a GPU a rank uses a processor while it waits
+            since = [known.active_at for known in here if not self._is_device(known)]
         return self.now - max(since, default=self.now)
 
     def _note(self, rank: int, stack: Sequence[StackFrame]) -> None:
@@ -219,4 +225,6 @@ class RankMonitor:
             before_first_step=step is not None
             and step == (known.initial_steps if known.initial_steps is not None else step),
             file=str(stack_file(self.attempt, rank)),
+            held=proc_stats.is_held(known.process.pid),
+            asleep=proc_stats.is_asleep(known.process.pid),
         )

@@ -8,14 +8,24 @@ from collections.abc import Sequence
 
 from ...data.common import HangError
 from ..console import describe_ranks
+from .progress_times import FACTOR, HangLimit
 from .rank_evidence import HangVerdict, RankEvidence, are_all_joining
 
 _SHOWN = 3
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}
 
 
-def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangError:
-    """Build the failure card of a hang: at most twelve lines."""
+def hang_error(
+    verdict: HangVerdict, world_size: int, timeout: float, limit: HangLimit | None = None
+) -> HangError:
+    """Build the failure card of a hang: at most twelve lines.
+
+    Args:
+        verdict: what was found.
+        world_size: ranks in all.
+        timeout: the fixed limit, in seconds.
+        limit: the one that was learned, where one was.
+    """
     heads = [_culprit(rank, world_size) for rank in verdict.culprits[:_SHOWN]]
     more = len(verdict.culprits) - len(heads)
     heads += [f"so are {more} more ranks"] if more else []
@@ -27,6 +37,10 @@ def hang_error(verdict: HangVerdict, world_size: int, timeout: float) -> HangErr
     if are_all_joining(verdict.waiting) and not verdict.culprits:
         said = f"leave MASTER_ADDR and MASTER_PORT to the launcher; {said}"
     advice = f"if it only needs longer: --hang-timeout above {timeout:g}"
+    if limit is not None and limit.kind is not None and verdict.seconds < timeout:
+        learned = f"the limit of {limit.seconds:.3g} s is this run's own: its slowest {limit.kind} took"
+        heads.append(f"{learned} {limit.slowest:.2g} s, and it is {FACTOR} times that or --hang-timeout-min")
+        advice = f"if it only needs longer: --hang-timeout-min above {limit.seconds:.3g}"
     exit_status = f"exit status {HangError.exit_status}"
     return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{advice}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
+from ...data.common import is_user_code
 from .rank_evidence import HangVerdict, RankEvidence, are_all_joining
 
 SLOW_PHASE_FACTOR = 3
@@ -18,15 +19,19 @@ _SLOW_PHASES = ("starting", "checkpoint", "ending")
 _WARNED_AT = 0.5
 _STILL_SHARE = 0.4  # of the timeout, between two looks that are half of it apart
 _BUSY_SHARE, _BUSY_SECONDS = 0.25, 10.0
+_IDLE_SHARE = 0.5
 
 
-def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
+def judge_training(ranks: Sequence[RankEvidence], timeout: float, limit: float) -> HangVerdict | None:
     """Judge whether a training hangs.
 
     Args:
         ranks: of all nodes.
         timeout: seconds without progress.
+        limit: the same, as learned from quick steps: after it a hang is called where nothing else is possible.
     """
+    if limit < timeout and (early := _judge_early(ranks, limit)) is not None:
+        return early
     present = [rank for rank in ranks if not rank.has_ended and rank.phase != "waiting"]
     if not present or any(rank.silent_seconds < timeout or rank.under_debugger for rank in present):
         return None
@@ -36,6 +41,32 @@ def judge_training(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict
         return None
     seconds = min(rank.silent_seconds for rank in present)
     return _verdict(_of_training(others, waiting, ranks), ranks, seconds)
+
+
+def _judge_early(ranks: Sequence[RankEvidence], limit: float) -> HangVerdict | None:
+    """Judge a training by its own pace, which knows nothing of a slow disk, a network or a compiler.
+
+    So it takes ranks that cannot go on: stopped, or asleep in the user's code while nothing of theirs moves; or ranks
+    that all wait for each other, and not all in one place, where a network may keep them.
+    """
+    present = [rank for rank in ranks if not rank.has_ended and rank.phase != "waiting"]
+    if not present or any(rank.silent_seconds < limit or rank.under_debugger for rank in present):
+        return None
+    waiting = [rank for rank in present if _waits(rank, present, limit)]
+    others = [rank for rank in present if rank not in waiting]
+    if not all(_cannot_go_on(rank, limit) for rank in others):
+        return None
+    apart = len({(rank.step, rank.phase, *_where(rank)) for rank in waiting}) > 1
+    if not others and not apart:
+        return None
+    return _verdict(_of_training(others, waiting, ranks), ranks, min(r.silent_seconds for r in present))
+
+
+def _cannot_go_on(rank: RankEvidence, limit: float) -> bool:
+    if rank.stopped:
+        return True
+    in_user_code = bool(rank.stack) and is_user_code(rank.stack[0][0])
+    return in_user_code and rank.asleep and not rank.held and rank.idle_seconds >= _IDLE_SHARE * limit
 
 
 def _waits(rank: RankEvidence, present: Sequence[RankEvidence], timeout: float) -> bool:
@@ -93,7 +124,7 @@ def _odd(ranks: Sequence[RankEvidence], key: Callable[[RankEvidence], Hashable])
     return others if len(others) < count else []
 
 
-def judge_program(ranks: Sequence[RankEvidence], timeout: float) -> HangVerdict | None:
+def judge_program(ranks: Sequence[RankEvidence], timeout: float, _: float = 0) -> HangVerdict | None:
     """Judge whether the ranks of any program hang; at half of the timeout that is a warning.
 
     Args:

@@ -65,11 +65,11 @@ def _cause(
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "done" and outcome.get("exit_code") == status:
         return "done"
-    if slurm is not None:
-        return slurm
+    if slurm is not None or outcome.get("status") == "cancelled":
+        return slurm or "cancelled"
     by = read_stop_reason(folder)
-    if outcome.get("status") == "stopped" and by is not None:
-        return _stopped(by)
+    if by is not None and (outcome.get("status") == "stopped" or status in _SIGNALLED):
+        return _stopped(by)  # with a checkpoint, or without one because there was no time
     if status == STOPPED:
         return "again"
     if heard or status in _SIGNALLED:

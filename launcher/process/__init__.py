@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .stack_dumps import StackDump as StackDump
     from .stack_dumps import duplicate_high as duplicate_high
     from .stack_dumps import install_stack_handler as install_stack_handler
+    from .stack_dumps import remove_dumps as remove_dumps
     from .stack_dumps import remove_unused_dumps as remove_unused_dumps
     from .stack_dumps import stack_file as stack_file
     from .umask import set_private_umask as set_private_umask

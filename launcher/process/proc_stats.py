@@ -26,6 +26,9 @@ _IO_RATE = 1024
 """Bytes per second below which a process is idle: an occasional log line is no progress, a slow download is."""
 _SWITCH_RATE = 5
 """Waits of the main thread per second below which it is idle; bytes read by ``recv`` are not counted elsewhere."""
+_UNINTERRUPTIBLE = "D"
+_SLEEPS = {"x86_64": ("35", "202", "230"), "aarch64": ("98", "101", "115")}
+"""Numbers of the system calls ``nanosleep``, ``futex`` and ``clock_nanosleep``."""
 _PAUSE = {"x86_64": "34"}
 """Number of the system call ``pause``: a signal would end it, so a process that waits there is not asked."""
 
@@ -153,6 +156,29 @@ def has_signal_handler(process: Process, number: int) -> bool:
 def waits_for_signal(pid: int) -> bool:
     """Tell whether the main thread of a process waits for any signal."""
     return _text(pid, "syscall").split(" ")[0] == _PAUSE.get(platform.machine())
+
+
+def is_held(root: int) -> bool:
+    """Tell whether the kernel holds a thread of a process, or of one below it, until a disk or a driver answers."""
+    pids = [root, *(process.pid for process in descendants(root))]
+    return any(_thread_state(task) == _UNINTERRUPTIBLE for pid in pids for task in _tasks(pid))
+
+
+def _tasks(pid: int) -> list[Path]:
+    with suppress(OSError):
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    return []
+
+
+def _thread_state(task: Path) -> str:
+    with suppress(OSError):
+        return (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    return _GONE
+
+
+def is_asleep(pid: int) -> bool:
+    """Tell whether the main thread of a process sleeps, or waits for another thread; False where nobody says."""
+    return _text(pid, "syscall").split(" ")[0] in _SLEEPS.get(platform.machine(), ())
 
 
 def can_handle(process: Process, number: int) -> bool:

@@ -54,6 +54,13 @@ def duplicate_high(descriptor: int, lowest: int = _LOWEST_PRIVATE_DESCRIPTOR) ->
             lowest = lowest // 2
 
 
+def remove_dumps(attempt: Path) -> None:
+    """Remove the files of all ranks: what was suspected was no hang."""
+    for path in attempt.glob("stack-*.txt"):
+        with suppress(OSError):
+            path.unlink()
+
+
 def remove_unused_dumps(attempt: Path) -> None:
     """Remove the files of ranks that were never asked."""
     for path in attempt.glob("stack-*.txt"):

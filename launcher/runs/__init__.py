@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .run_status import attempts as attempts
     from .run_status import format_age_of as format_age_of
     from .run_status import read_status as read_status
+    from .run_status import record_cancellation as record_cancellation
     from .slurm_jobs import cancel_jobs as cancel_jobs
     from .slurm_jobs import cancel_pending_jobs as cancel_pending_jobs
     from .slurm_jobs import refuse_if_queued as refuse_if_queued
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .slurm_status import query_jobs as query_jobs
     from .slurm_status import query_jobs_or_raise as query_jobs_or_raise
     from .slurm_status import statuses as statuses
+    from .stop_requests import clear_requests as clear_requests
     from .stop_requests import is_request_pending as is_request_pending
     from .stop_requests import read_stop_reason as read_stop_reason
     from .stop_requests import record_stop_reason as record_stop_reason

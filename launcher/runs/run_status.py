@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...data.common import write_json
 from ...training.tracking import events_backwards
 from ..process import LockOwner, is_held, read_owner
 from .run_folder import LOCK, is_run, is_sweep
 from .stop_requests import is_stopping
 
-_OVER = ("done", "failed", "stopped")
+_OVER = ("done", "failed", "stopped", "cancelled")
+_CANCELLED_STATUS = 143  # as of a process that SIGTERM has ended
 _SIGNS = ("outcome.json", "metrics.jsonl", LOCK, "job.json", "run.json")
 """Files of a run whose times say when something was last done for it."""
 _BLOCK = 1 << 16
@@ -31,7 +33,7 @@ class Status:
 
     folder: Path
     status: str
-    """``running``, ``stopping``, ``done``, ``failed`` or ``stopped``; jobs that wait for a node are ``queued``."""
+    """``running``, ``stopping``, ``done``, ``failed``, ``stopped`` or ``cancelled``; jobs that wait are ``queued``."""
     owner: LockOwner | None
     """The launcher that has it; None if none has, or it does not say who it is."""
     outcome: Mapping[str, Any]
@@ -61,7 +63,7 @@ class Status:
     def is_resumable(self) -> bool:
         """Whether ``launch resume`` would continue it."""
         begun_or_sent = any((self.folder / name).is_file() for name in ("spec.json", "job.json"))
-        return self.status in ("failed", "stopped") and begun_or_sent
+        return self.status in ("failed", "stopped", "cancelled") and begun_or_sent
 
     @property
     def gave_up(self) -> str:
@@ -135,6 +137,23 @@ def attempts(folder: Path) -> list[int]:
     """List the numbers of a run's attempts in order."""
     found = (_ATTEMPT.fullmatch(path.name) for path in folder.iterdir())
     return sorted(int(match[1]) for match in found if match)
+
+
+def record_cancellation(folder: Path, *, anew: bool = False) -> None:
+    """Record that a run that is over was cancelled, if it could not record that itself.
+
+    Args:
+        folder: of the run; it is gone again where nothing was started, and a sweep has no outcome of its own.
+        anew: what was cancelled had not begun: an outcome is of an earlier attempt.
+    """
+    before = _read_json(folder / "outcome.json")
+    if is_sweep(folder) or not is_run(folder) or before.get("status") == "done" or (before and not anew):
+        return
+    known = {key: value for key, value in before.items() if key not in ("error", "gave_up")}
+    about = {"schema_version": 1, "run": folder.name, "run_dir": str(folder)}
+    write_json(
+        folder / "outcome.json", {**about, **known, "status": "cancelled", "exit_code": _CANCELLED_STATUS}
+    )
 
 
 def _held_status(folder: Path) -> str:

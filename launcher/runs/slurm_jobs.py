@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...data.common import UsageError
 from ..console import best_effort, say
 from ..slurm import note_job
 from .slurm_status import is_submitted, is_waiting, live_jobs, query_jobs_or_raise
+
+if TYPE_CHECKING:
+    from ..slurm import QueuedJob
 
 
 def cancel_pending_jobs(folder: Path, *, why: str) -> list[str]:
@@ -35,8 +39,8 @@ def cancel_pending_jobs(folder: Path, *, why: str) -> list[str]:
     return waiting
 
 
-def cancel_jobs(folder: Path) -> bool:
-    """Cancel every job of a run, waiting ones first, since one of them would begin; whether there was any.
+def cancel_jobs(folder: Path) -> list[QueuedJob]:
+    """Cancel every job of a run, waiting ones first, since one of them would begin; return what they were.
 
     Raises:
         MachineError: SLURM could not be asked, or refused.
@@ -51,7 +55,7 @@ def cancel_jobs(folder: Path) -> bool:
     if jobs:
         many = "jobs" if len(jobs) > 1 else "job"
         say([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])
-    return bool(jobs)
+    return jobs
 
 
 def refuse_live_jobs(folder: Path, otherwise: str) -> None:

@@ -34,6 +34,7 @@ _ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOP
 _FITTING = {
     "done": ("COMPLETED",),
     "stopped": ("COMPLETED", "FAILED", "TIMEOUT", "PREEMPTED", "CANCELLED"),
+    "cancelled": ("COMPLETED", "FAILED", "TIMEOUT", "PREEMPTED", "CANCELLED"),
     "failed": (
         "FAILED",
         "CANCELLED",
@@ -264,6 +265,7 @@ def describe_job(found: Status) -> list[str]:
         return [f"no job of it is known to SLURM; `launch resume {found.folder.name}` sends it"]
     line = f"job {facts['job']}: {facts['state'] or 'not in the queue any more'}"
     line += f" ({facts['reason']})" if facts["reason"] and facts["reason"] != "None" else ""
+    line += _meaning_of_failed(found)
     line += f" on {facts['nodes']}" if facts["nodes"] else ""
     line += f", {facts['time_left']} left" if facts["time_left"] else ""
     if found.status == "queued" and facts["start"]:
@@ -276,6 +278,14 @@ def describe_job(found: Status) -> list[str]:
     return [*lines, *([facts["disagreement"]] if facts["disagreement"] else [])]
 
 
+def _meaning_of_failed(found: Status) -> str:
+    """Explain FAILED beside a run that was stopped as was asked for; empty where there is nothing to explain."""
+    state = str(found.slurm["state"] or "").partition("+")[0]
+    if state != "FAILED" or found.status not in ("stopped", "cancelled"):
+        return ""
+    return f" (so SLURM calls every exit status but 0; {found.outcome.get('exit_code', 75)}: {found.status})"
+
+
 def job_summary(found: Status) -> str:
     """Summarize the job: ``12 PENDING (Resources)``, ``12 FAILED, gave up``; ``!`` if SLURM and the run disagree."""
     facts = found.slurm
@@ -285,7 +295,7 @@ def job_summary(found: Status) -> str:
         return "?" if facts["problem"] else "not sent"
     state = facts["state"] or ("?" if facts["problem"] else "gone")
     why = f" ({facts['reason']})" if facts["reason"] not in (None, "None") else ""
-    state += ", gave up" if found.gave_up else ""
+    state += ", gave up" if found.gave_up else f" ({found.status})" if _meaning_of_failed(found) else ""
     return f"{facts['job']} {state}{why}" + (" !" if facts["disagreement"] else "")
 
 

@@ -16,14 +16,16 @@ from typing import Any, Literal, get_args
 
 from ...data.common import user_name, write_json
 
-RequestKind = Literal["stop", "checkpoint"]
+RequestKind = Literal["stop", "checkpoint", "cancel"]
+_URGENCY: dict[RequestKind, int] = {"checkpoint": 0, "stop": 1, "cancel": 2}
+_ENDING = ("stop", "cancel")
 _ASKED = "request.json"
 _TAKEN = "request.taken.json"
 
 
 @dataclass(frozen=True)
 class StopRequest:
-    """A request to stop, or to write a checkpoint."""
+    """A request to stop with a checkpoint, to write one and continue, or to end at once."""
 
     what: RequestKind
     time: float
@@ -33,7 +35,7 @@ class StopRequest:
 
 
 def write_request(folder: Path, what: RequestKind, by: str = "") -> StopRequest:
-    """Write a request; one to stop is not replaced by one for a checkpoint, which stopping writes as well.
+    """Write a request; it does not replace one for more: to cancel is more than to stop, and that than a checkpoint.
 
     Args:
         folder: of the run.
@@ -41,7 +43,7 @@ def write_request(folder: Path, what: RequestKind, by: str = "") -> StopRequest:
         by: who asks, in words; this user and process by default.
     """
     waiting = _read(folder / _ASKED)
-    if waiting is not None and waiting.what == "stop":
+    if waiting is not None and _URGENCY[what] <= _URGENCY[waiting.what]:
         return waiting
     me = f"{user_name(os.getuid())} on {platform.node()} (process {os.getpid()})"
     request = StopRequest(what, time.time(), by or me)
@@ -78,13 +80,13 @@ def record_stop_reason(folder: Path, by: str) -> None:
 def is_stopping(folder: Path) -> bool:
     """Tell whether the run was asked to stop since its launcher took the lock."""
     requests = (_read(folder / name) for name in (_ASKED, _TAKEN))
-    return any(request is not None and request.what == "stop" for request in requests)
+    return any(request is not None and request.what in _ENDING for request in requests)
 
 
 def read_stop_reason(folder: Path) -> str | None:
     """Read who or what made the last attempt stop; None if nothing did."""
     taken = _read(folder / _TAKEN)
-    return taken.by if taken is not None and taken.what == "stop" else None
+    return taken.by if taken is not None and taken.what in _ENDING else None
 
 
 def clear_requests(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.common import STOPPED, LockstepError
 from ..console import say
-from ..failures import AttemptEnd, diagnose_failure, quoted_ranks
+from ..failures import AttemptEnd, CancelledRunError, InterruptedRunError, diagnose_failure, quoted_ranks
 from ..machine import World
 from ..runs import RunLock, record_stop_reason, take_request
 from ..supervisor import LiveView, Workload
@@ -50,6 +50,7 @@ class ScriptWorkload(Workload):
     """
 
     requires_done = False
+    outcome_follows = True
 
     def __init__(
         self, folder: Path, order: dict[str, Any], view: LiveView, grace: float, run_lock: RunLock | None
@@ -61,6 +62,7 @@ class ScriptWorkload(Workload):
         self._run_lock = run_lock
         self._asked: tuple[str, int] | None = None
         """By whom and with which signal it was to end."""
+        self._cancelled: CancelledRunError | None = None
         self._notes: list[str] = []
 
     def order(self, attempt: Path) -> dict[str, Any]:  # noqa: ARG002 - every attempt has the same
@@ -68,23 +70,35 @@ class ScriptWorkload(Workload):
         return self._order
 
     @property
-    def seconds_to_end(self) -> float | None:
-        """The grace, once the ranks were asked to end."""
-        return None if self._asked is None else self._grace
+    def asked_to_end(self) -> tuple[int, float] | None:
+        """The first signal and the grace, once the ranks are to be asked to end."""
+        if self._asked is None:
+            return None
+        return signal.SIGINT if self._asked[1] == signal.SIGINT else signal.SIGTERM, self._grace
+
+    @property
+    def interruption(self) -> InterruptedRunError | None:
+        """Set once it is cancelled."""
+        return self._cancelled
 
     @property
     def is_stopping(self) -> bool:
         """Whether the ranks were asked to end."""
-        return self._asked is not None
+        return self._asked is not None or self._cancelled is not None
 
     def tick(self) -> None:
         """Keep the run's lock, take requests to stop, and show what the ranks have printed."""
         if self._run_lock is not None:
             self._run_lock.tick()
-            request = take_request(self._folder)
-            if request is not None and request.what == "stop":
-                self.stop(request.by)
+            self._take_request()
         self._view.tick(self._notes)
+
+    def _take_request(self) -> None:
+        request = take_request(self._folder) if self._run_lock is not None else None
+        if request is not None and request.what == "cancel":
+            self._cancelled = CancelledRunError(request.by)
+        elif request is not None and request.what == "stop":
+            self.stop(request.by)
 
     def note(self, text: str) -> None:
         """Show a note beside what the ranks print."""
@@ -93,6 +107,9 @@ class ScriptWorkload(Workload):
     def on_signal(self, number: int) -> bool:
         """Ask the ranks to end; after that only an interrupt is news, and ends everything at once."""
         name = signal.Signals(number).name
+        self._take_request()  # `launch cancel` says what it wants before it sends SIGTERM
+        if self._cancelled is not None:
+            return True
         if self._asked is not None:
             return number != signal.SIGINT
         record_stop_reason(self._folder, name)
@@ -106,8 +123,10 @@ class ScriptWorkload(Workload):
     def _ask_to_end(self, by: str, number: int) -> None:
         if self._asked is None:
             self._asked = by, number
-            then = f"SIGKILL in {self._grace:g} s; interrupt again to end at once"
-            say([f"stopping ({by}): SIGTERM to every rank, {then}"])
+            first, then = "SIGTERM", f"SIGKILL in {self._grace:g} s"
+            if number == signal.SIGINT:
+                first, then = "SIGINT", f"SIGTERM in {self._grace:g} s, SIGKILL in {2 * self._grace:g} s"
+            say([f"stopping ({by}): {first} to every rank, {then}; interrupt again to end at once"])
 
     def may_pass(self, _: LockstepError) -> bool:
         """Return True: a script's exit statuses mean what it likes, so any failure may pass."""
@@ -131,7 +150,8 @@ class ScriptWorkload(Workload):
         """Diagnose the end; ranks that were asked to end have ended in whatever way they chose."""
         if self._asked is not None and end.signal is None and end.agent_status is None:
             return StoppedScriptError(*self._asked, end)
-        return diagnose_failure(attempt, end, world.size, script=True)
+        found = diagnose_failure(attempt, end, world.size, script=True)
+        return self._cancelled or found if isinstance(found, InterruptedRunError) else found
 
     def close(self) -> None:
         """Show the rest of what the ranks have printed."""

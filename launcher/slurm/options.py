@@ -122,6 +122,12 @@ class SlurmConfig(ConfigSection):
     hang_timeout: Seconds | None = slurm_option(
         "SECONDS", "Standstill that counts as a hang; 0: never.", notes="As for `launch train`."
     )
+    hang_timeout_min: Seconds | None = slurm_option(
+        "SECONDS", "Least standstill that counts as a hang.", notes="As for `launch train`."
+    )
+    stop_timeout: Seconds | None = slurm_option(
+        "SECONDS", "Time for a stop with a checkpoint.", notes="As for `launch train`."
+    )
     grace: GraceSeconds | None = slurm_option(
         "SECONDS", "For a script, between SIGTERM and SIGKILL.", notes="As for `launch run`."
     )

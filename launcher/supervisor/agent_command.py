@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 from ..process import duplicate_high
@@ -37,6 +38,12 @@ def memory_descriptor(data: bytes) -> int:
     high = duplicate_high(reader, _HIGH)
     os.close(reader)
     return high
+
+
+def bound_socket(address: str) -> socket.socket:
+    """Bind a socket: node 0's becomes that of the ranks' store, the others' is not used."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, 0), family=family)
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ..hang import FollowerRankMonitor, HangCoordinator, RankMonitor
 from ..machine import World
 from ..nodes import FollowerPeers, LeaderPeers, SingleNode
 from ..options import SupervisionOptions
-from ..process import remove_unused_dumps
+from ..process import remove_dumps, remove_unused_dumps
 from .agent_orders import AgentStart, agent_order, next_attempt_folder
 from .supervisor import Supervisor
 from .workload import Workload
@@ -57,6 +57,11 @@ class Launch:
 
     def __exit__(self, *_: object) -> None:
         self.supervisor.kill_all()
+        self.supervisor.signals.leave()
+
+    def listen(self) -> None:
+        """Act on signals from now on, once the ranks work; until then one would end this process."""
+        self.supervisor.signals.listen()
 
     def run(self, workload: Workload) -> LockstepError | None:
         """Let the ranks work, and start them again where they fail and may; None when all are done, else why not."""
@@ -88,8 +93,10 @@ class Launch:
             if self._outputs is not None:
                 self._outputs.open_logs()
             self.supervisor.start_ranks(order, requires_done=workload.requires_done)
-            end = self.supervisor.watch(handler)
+            end = self.supervisor.watch(handler, ignore_late_signals=workload.outcome_follows)
             workload.on_end(handler.attempt, end, self.world)
+            if end.is_well:
+                remove_dumps(handler.attempt)
             return end
         finally:
             self.supervisor.kill_all()
@@ -139,12 +146,14 @@ class _Leading(_Watching):
         return self._restarts < self._launch.options.max_restarts
 
     def _watch_for_hangs(self) -> HangCoordinator:
+        options = self._launch.options
         return HangCoordinator(
             self._rank_monitor(),
             self._launch.world.size,
             self._peers,
             training=self._workload.reports_progress,
             warn=self._workload.note,
+            limit=lambda: self._workload.hang_limit(options.hang_timeout, options.hang_timeout_min),
         )
 
     def tick(self) -> None:
@@ -152,9 +161,11 @@ class _Leading(_Watching):
         workload.tick()
         if (horizon := workload.horizon) is not None:
             self._peers.share_horizon(horizon)
-        if workload.seconds_to_end is not None and not self._was_asked_to_end:
+        if (interruption := workload.interruption) is not None:
+            self._launch.supervisor.interrupt(interruption.number)
+        elif workload.asked_to_end is not None and not self._was_asked_to_end:
             self._was_asked_to_end = True
-            self._launch.supervisor.terminate_ranks(workload.seconds_to_end)
+            self._launch.supervisor.ask_ranks_to_end(*workload.asked_to_end)
 
     def on_message(self, node: int, message: dict[str, Any]) -> None:
         kind = message["kind"]
@@ -214,6 +225,8 @@ class _Following(_Watching):
             self._workload.on_horizon(message)
         elif kind == "look":
             self._hangs.request_stacks(message["number"])
+        elif kind == "hang limit":
+            self._hangs.take_limit(message["seconds"])
         elif kind == "restart":
             attempt = self.attempt.with_name(message["attempt"])
             self._workload.on_end(self.attempt, AttemptEnd(), self._launch.world)  # node 0 alone knows more

@@ -12,14 +12,12 @@ import os
 import secrets
 import selectors
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from ...data.common import HangError, Process, descendants, held_back, process_of
@@ -27,11 +25,13 @@ from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree
 from ..worlds import rank_environment
-from .agent_command import AGENT_CODE, agent_argv, memory_descriptor, thread_environment
+from .agent_command import AGENT_CODE, agent_argv, bound_socket, memory_descriptor, thread_environment
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
+from .end_grace import EndGrace
+from .heard_signals import HeardSignals
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_LATE_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 0.4  # for the other ranks' accounts of a failure, before all are killed
 _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all are to be gone within 5 s
@@ -85,7 +85,7 @@ class Supervisor:
         self._attempt = start.log.parent
         self._outputs = start.outputs
         self._mark = secrets.token_hex(8)
-        self._socket = self._bound()
+        self._socket = bound_socket(peers.address if peers.is_leader else "127.0.0.1")
         self.port = int(self._socket.getsockname()[1])
         self._status, self._agent_status_pipe = os.pipe()
         self._agent_order_pipe, self._order = os.pipe()
@@ -102,17 +102,10 @@ class Supervisor:
         self._count = -1
         self._record = AttemptRecord(self._count, requires_done=self._requires_done)
         self._signal: int | None = None
-        self._deadline: float | None = None
+        self._grace: EndGrace | None = None
         self._all_done_since: float | None = None
         self._lost_since: float | None = None
-        self._signals: list[int] = []
-
-    def _bound(self) -> socket.socket:
-        """Bind a socket: node 0's becomes that of the store, the others' is not used."""
-        address = self._peers.address if self._peers.is_leader else "127.0.0.1"
-        return socket.create_server(
-            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
-        )
+        self.signals = HeardSignals()
 
     def _start(self, start: AgentStart) -> subprocess.Popen[bytes]:
         ours = (self._agent_order_pipe, self._agent_status_pipe, self._socket.fileno())
@@ -120,7 +113,7 @@ class Supervisor:
             **thread_environment(start.threads),
             **start.environment,
             process_tree.RUN_MARK: self._mark,
-            "LOCKSTEP_AGENT": " ".join([*map(str, ours), ",".join(start.modules)]),
+            "LOCKSTEP_AGENT": " ".join([*map(str, (os.getpid(), *ours)), ",".join(start.modules)]),
         }
         if name := interface_of(self._peers.address if self._peers.is_leader else self._peers.local_address):
             environment |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
@@ -182,9 +175,15 @@ class Supervisor:
         with suppress(BrokenPipeError):
             os.write(self._order, (json.dumps(order) + "\n").encode())
 
-    def watch(self, handler: Handler) -> AttemptEnd:
-        """Wait for the end of the last attempt; afterwards no process is left."""
-        previous = {number: signal.signal(number, self._note_signal) for number in _STOPS}
+    def watch(self, handler: Handler, *, ignore_late_signals: bool = False) -> AttemptEnd:
+        """Wait for the end of the last attempt; afterwards no process is left.
+
+        Args:
+            handler: decides.
+            ignore_late_signals: an outcome is recorded afterwards, which a second SIGTERM, as SLURM sends it at the
+                end of a grace, must not cost. An interrupt still ends this process.
+        """
+        self.signals.listen()
         try:
             with selectors.DefaultSelector() as selector:
                 agent = self._register(selector)
@@ -200,8 +199,7 @@ class Supervisor:
             os.close(self._status)
             if self._outputs is not None:
                 self._outputs.drain()
-            for number, handle in previous.items():
-                signal.signal(number, handle)
+            self.signals.leave(but=_LATE_SIGNALS if ignore_late_signals else ())
         handler.tick()
         return replace(end, memory_kills=self._record.memory_kills)
 
@@ -261,8 +259,8 @@ class Supervisor:
                 self._engine = message["pid"]
             if note := self._record.take(message):
                 handler.note(note)
-            if message["kind"] == "started" and self._deadline is not None:
-                self._terminate(message["pid"])  # it was asked for before this rank was there
+            if message["kind"] == "started" and self._grace is not None:
+                self._grace.send([message["pid"]])  # it was asked for before this rank was there
             self._peers.report_rank(message, self._attempt)
 
     def _hear_peers(self, handler: Handler) -> None:
@@ -273,7 +271,7 @@ class Supervisor:
             elif message["kind"] == "end_ranks":
                 self._kill_ranks(handler)
             elif message["kind"] == "terminate":
-                self.terminate_ranks(message["grace"])
+                self.ask_ranks_to_end(message["signal"], message["grace"])
             else:
                 handler.on_message(node, message)
 
@@ -297,8 +295,8 @@ class Supervisor:
         record, lost_node = self._record, self._peers.lost_node
         if self._all_ended():
             return {"lost_node": lost_node}
-        if self._deadline is not None and not lost_node:
-            return {"grace_exceeded": True} if time.monotonic() > self._deadline else None
+        if self._grace is not None and not lost_node:
+            return {"grace_exceeded": True} if self._grace.is_over else None
         if not record.has_losses and not lost_node:
             hang = handler.find_hang(record.pids, record.end_times_ns)
             return None if hang is None else {"hang": hang}
@@ -341,19 +339,20 @@ class Supervisor:
             time.sleep(_BETWEEN_SECONDS)
         return False
 
-    def terminate_ranks(self, grace: float) -> None:
-        """Send SIGTERM to every rank, not to what it has started; ranks left after ``grace`` seconds are killed."""
-        self._deadline = time.monotonic() + grace
+    def ask_ranks_to_end(self, number: int, grace: float) -> None:
+        """Send a signal to every rank, not to what it has started; ranks left after their grace are killed."""
+        self._grace = EndGrace(number, grace)
         if self._peers.is_leader:
-            self._peers.send("terminate", grace=grace)
-        for rank, pid in self._record.pids.items():
-            if rank not in self._record.end_times_ns:
-                self._terminate(pid)
+            self._peers.send("terminate", signal=number, grace=grace)
+        self._grace.send(self._living_ranks())
 
-    def _terminate(self, pid: int) -> None:
-        rank = process_of(pid)
-        if rank is not None:
-            rank.send_signal(signal.SIGTERM)
+    def _living_ranks(self) -> list[int]:
+        record = self._record
+        return [pid for rank, pid in record.pids.items() if rank not in record.end_times_ns]
+
+    def interrupt(self, number: int) -> None:
+        """End everything at once, as a signal asks for."""
+        self._signal = number
 
     def kill_all(self) -> None:
         """Kill whatever was started."""
@@ -389,12 +388,10 @@ class Supervisor:
             self._descendants = alive | descendants(self._agent.pid)
             self._last_check = time.monotonic()
 
-    def _note_signal(self, number: int, _: FrameType | None) -> None:
-        self._signals.append(number)
-
     def _take_signals(self, handler: Handler) -> None:
-        """Act on signals outside of their handler, which only notes them."""
-        while self._signals:
-            number = self._signals.pop(0)
+        """Act on signals outside of their handler, and on the grace that ranks have after one."""
+        while (number := self.signals.pop()) is not None:
             if not handler.on_signal(number):
                 self._signal = number
+        if self._grace is not None:
+            self._grace.tick(self._living_ranks())

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, LockstepError, MachineError, UsageError
-from ..failures import AttemptEnd, diagnose_failure
+from ..failures import AttemptEnd, InterruptedRunError, diagnose_failure
+from ..hang import HangLimit
 from ..machine import World
 
 _LASTING = (UsageError.exit_status, MachineError.exit_status, DamagedError.exit_status)
@@ -23,6 +24,8 @@ class Workload(ABC):
 
     requires_done = True
     """Whether a rank has to report that it is done; else status 0 says so."""
+    outcome_follows = False
+    """Whether an outcome is recorded once the ranks have ended, which a late signal must not cost."""
     reports_progress = False
     """Whether the ranks say how far they are, so that a hang is judged as a training's."""
 
@@ -31,14 +34,28 @@ class Workload(ABC):
         """Local rank to (steps done, phase, a stamp that changes with each sign of life), where ranks report it."""
         return None
 
+    def hang_limit(self, ceiling: float, least: float) -> HangLimit:  # noqa: ARG002 - of those who learn one
+        """Return the silence that counts as a hang: the fixed one, where nothing better is known.
+
+        Args:
+            ceiling: the fixed one, in seconds.
+            least: of what may be learned, in seconds.
+        """
+        return HangLimit(ceiling)
+
     @property
     def horizon(self) -> tuple[int, int, bool] | None:
         """What other nodes' ranks are to know of how far they may go."""
         return None
 
     @property
-    def seconds_to_end(self) -> float | None:
-        """Set once the ranks are to be asked to end: what is left of them after so many seconds is killed."""
+    def asked_to_end(self) -> tuple[int, float] | None:
+        """Set once the ranks are to be asked to end: by which signal, and the seconds that they have after each."""
+        return None
+
+    @property
+    def interruption(self) -> InterruptedRunError | None:
+        """Set once everything is to end at once: how that is told."""
         return None
 
     @property
@@ -88,7 +105,8 @@ class Workload(ABC):
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end of an attempt; None where all is done."""
-        return diagnose_failure(attempt, end, world.size)
+        found = diagnose_failure(attempt, end, world.size)
+        return self.interruption or found if isinstance(found, InterruptedRunError) else found
 
     def close(self) -> None:
         """Give back what was needed while the ranks worked."""

@@ -224,7 +224,7 @@ def _verdict(results: Results) -> list[str]:
     found.append(f"{name}: {overall(points)}; {', '.join(f'{n} {state}' for state, n in counts.items())}")
     if overall(points) == "failed":
         found.append(f"try the failed ones again with `launch sweep {name} --retry`")
-    elif overall(points) == "stopped":
+    elif overall(points) in ("stopped", "cancelled"):
         found.append(f"resume it with `launch sweep {name}{' --submit' * sweep.slurm}`")
     return found
 

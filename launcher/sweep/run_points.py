@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, Any
 
+from ...data.common import take_signals
 from ..console import say
-from ..runs import hold_run_lock, is_run, read_status, take_request
+from ..runs import hold_run_lock, is_run, read_status, take_request, write_request
 from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -23,7 +24,9 @@ _LOOK_SECONDS = 0.1
 
 def is_due(point: SweepPoint, *, retry: bool) -> bool:
     """Check whether a point should be launched: not if it is done, and if it has failed only when asked to retry."""
-    return point.status in ("waiting", "stopped", "interrupted") or (retry and point.status == "failed")
+    return point.status in ("waiting", "stopped", "cancelled", "interrupted") or (
+        retry and point.status == "failed"
+    )
 
 
 def run_points(sweep: Sweep, launch: dict[str, Any], ended: Callable[[], None], *, retry: bool) -> int | None:
@@ -60,6 +63,8 @@ class _PointRunner:
         self._child: subprocess.Popen[bytes] | None = None
         self._signals: list[int] = []
         self._asked = False
+        self._index: int | None = None
+        """Of the present point."""
 
     @property
     def stopped(self) -> bool:
@@ -76,7 +81,7 @@ class _PointRunner:
     @contextmanager
     def listening(self) -> Iterator[_PointRunner]:
         """Take signals, until the block is left; nothing that was launched outlives it."""
-        before = {number: signal.signal(number, self._on_signal) for number in _STOPS}
+        before = take_signals(_STOPS, self._on_signal)
         try:
             yield self
         finally:
@@ -96,6 +101,7 @@ class _PointRunner:
 
     def launch(self, index: int) -> None:
         """Launch one point, and wait for its end."""
+        self._index = index
         forget_refusal(self._sweep, index)
         with tempfile.TemporaryFile() as output:
             status = self._wait(index, output)
@@ -127,10 +133,15 @@ class _PointRunner:
 
     def _take_request(self) -> None:
         request = take_request(self._sweep.folder)
-        if request is not None and request.what == "stop" and not self.stopped:
-            say([f"stopping the sweep ({request.by})"])
-            self._asked = True
-            self._pass_on(signal.SIGTERM)
+        if request is None or request.what == "checkpoint":
+            return
+        if request.what == "cancel" and self._index is not None and is_run(self._sweep.run(self._index)):
+            write_request(self._sweep.run(self._index), "cancel", request.by)
+        elif self.stopped:
+            return
+        say([f"{'cancelling' if request.what == 'cancel' else 'stopping'} the sweep ({request.by})"])
+        self._asked = True
+        self._pass_on(signal.SIGTERM)
 
     def _note(self, index: int, status: int, output: bytes) -> None:
         """Record a launch that failed before it had an outcome."""

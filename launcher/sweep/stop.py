@@ -16,6 +16,7 @@ from ..runs import (
     live_jobs,
     query_jobs,
     query_jobs_or_raise,
+    record_cancellation,
     wait_until,
     write_request,
 )
@@ -37,6 +38,9 @@ def cancel_sweep(sweep: Sweep) -> int:
     """
     points = _points(sweep)
     jobs = _jobs(sweep, points)
+    begun = [point for point, found in jobs.items() if not all(map(is_waiting, found))]
+    for point in begun:  # a supervisor that gets SIGTERM would write a checkpoint first
+        write_request(point, "cancel")
     _withdraw(jobs, "launch cancel", waiting=True)  # first, or one of them would begin
     _withdraw(jobs, "launch cancel", waiting=False)
     if not wait_until(lambda: _are_over(points), _CANCEL_SECONDS, _EVERY_SECONDS):
@@ -44,6 +48,8 @@ def cancel_sweep(sweep: Sweep) -> int:
             f"{sweep.folder.name}: SLURM has not ended all of its jobs within {_CANCEL_SECONDS:g} s",
             f"`launch status {sweep.folder.name}` says more",
         )
+    for point in jobs:
+        record_cancellation(point, anew=point not in begun)
     return _tell(sweep, jobs, "cancelled")
 
 

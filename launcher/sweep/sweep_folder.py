@@ -192,7 +192,7 @@ def overall(points: list[SweepPoint]) -> str:
     states = {point.status for point in points}
     if states == {"done"}:
         return "done"
-    for state in ("running", "stopping", "queued", "failed"):
+    for state in ("running", "stopping", "queued", "failed", "cancelled"):
         if state in states:
             return state
     return "stopped"

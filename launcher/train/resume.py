@@ -167,7 +167,7 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
     name, status = place.folder.name, outcome.get("status", "")
     found = list(islice(filter(is_in_place, list_checkpoints(place.folder / "checkpoints")), 1))
     if found and step_of(found[0]) >= plan.steps:
-        _refuse_trained(place.folder, status, plan.steps)
+        _refuse_trained(place.folder, status if "steps" in outcome else "", plan.steps)
     if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):
         raise UsageError(
             f"{name} is {status}: it ended early, after {step_of(found[0]):,} of {plan.steps:,} steps",

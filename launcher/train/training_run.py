@@ -8,13 +8,25 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import LockstepError, RankLostError, UsageError, write_json
+from ...data.common import EndedBySignal, LockstepError, RankLostError, UsageError, write_json
+from ...training.checkpoint import list_checkpoints, step_of
+from ...training.config import RunSpec
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
 from ..console import EpochTable, print_failure_card, put, put_json, say
+from ..failures import CancelledRunError, InterruptedRunError, NothingToSaveError
 from ..machine import Reservation, World, reserve_gpus
 from ..nodes import LeaderSession, await_message, join_as_follower, lead_nodes, wait_until_visible
-from ..runs import RunLock, find_run, hold_run_lock, read_outcome, refuse_if_queued, runs_root
+from ..runs import (
+    RunLock,
+    find_run,
+    hold_run_lock,
+    read_outcome,
+    record_stop_reason,
+    refuse_if_queued,
+    runs_root,
+    take_request,
+)
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
 from .initial_weights import find_initial_weights
@@ -130,32 +142,60 @@ def _supervise(
 ) -> LockstepError | None:
     """Prepare the run while the agent starts, train, and see that there is an outcome."""
     folder, world = target.folder, session.world
-    weights = () if target.previous_spec else find_initial_weights(resolved)
     attempt = next_attempt_folder(folder, "attempt")
     agent = worker_agent(attempt, world, inherited_descriptors, max_log_mb=resolved.config.log.max_mb)
     with Launch(attempt, agent, world, request.supervision, session.peers) as launch:
         run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
-        facts = DataPreparation(resolved.config.data, resolved.base).wait()
-        session.agree_on_data(facts.fingerprint)
-        plan = LaunchPlan(folder.name, resolved.config, facts, world)
-        prepare_resume(target, facts, find_resume_point(folder, plan.steps) if target.previous_spec else None)
-        spec = build_run_spec(plan, resolved.base, target.previous_spec, weights)
-        if request.submitted is not None:
-            spec = replace(spec, wandb_id=request.submitted.wandb_id)
-        run_lock.check()
+        try:
+            plan, spec, first_step = _prepare(target, resolved, request, session)
+            run_lock.check()
+            launch.listen()
+        except EndedBySignal as ended:
+            return _ended_early(folder, ended, world)
         write_run_files(folder, plan, spec, to_yaml(resolved))
         say(plan_summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feeders = TrackerFeeders(spec, folder)
         feeders.start(attempt)
         try:
-            failure = launch.run(TrainingWorkload(folder, plan, run_lock, rows, feeders, request.submitted))
+            failure = launch.run(TrainingWorkload(folder, plan, run_lock, rows, feeders, request, first_step))
         except RankLostError as error:  # the run is another's now
             failure = error
         rows.close()
         failure = _record(folder, failure, world, run_lock)
         feeders.finish(failure)
+    return failure
+
+
+def _prepare(
+    target: RunTarget, resolved: ResolvedConfig, request: TrainRequest, session: LeaderSession
+) -> tuple[LaunchPlan, RunSpec, int]:
+    """Prepare data and run folder; return plan and spec, and the step that the ranks begin at."""
+    folder, before = target.folder, target.previous_spec
+    weights = () if before else find_initial_weights(resolved)
+    facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    session.agree_on_data(facts.fingerprint)
+    plan = LaunchPlan(folder.name, resolved.config, facts, session.world)
+    resume_point = find_resume_point(folder, plan.steps) if before else None
+    prepare_resume(target, facts, resume_point)
+    spec = build_run_spec(plan, resolved.base, before, weights)
+    if request.submitted is not None:
+        spec = replace(spec, wandb_id=request.submitted.wandb_id)
+    return plan, spec, resume_point.step if resume_point else 0
+
+
+def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:
+    """Record a signal that came while the run was being prepared."""
+    asked = take_request(folder)
+    failure: InterruptedRunError
+    if asked is not None and asked.what == "cancel":
+        failure = CancelledRunError(asked.by)
+    else:
+        record_stop_reason(folder, ended.name)
+        step = max(map(step_of, list_checkpoints(folder / "checkpoints")), default=0)
+        failure = NothingToSaveError(ended.number, ended.name, step)
+    _write_outcome(folder, failure, world)
     return failure
 
 
@@ -167,29 +207,39 @@ def _record(
         run_lock.check()
     except RankLostError as error:
         return error
-    if failure is None and read_outcome(folder) is not None:
-        return None
+    if (failure is None or isinstance(failure, InterruptedRunError)) and read_outcome(folder) is not None:
+        return None  # an interrupt that came when all was done has ended nothing
     failure = failure or LockstepError("the run ended without an outcome", f"see the logs in {folder}")
+    _write_outcome(folder, failure, world)
+    return failure
+
+
+def _write_outcome(folder: Path, failure: LockstepError, world: World) -> None:
+    """Write how a run ended that did not come to its end by itself."""
+    status = failure.outcome if isinstance(failure, InterruptedRunError) else "failed"
     outcome = {
         "schema_version": 1,
         "run": folder.name,
         "run_dir": str(folder),
-        "status": "failed",
+        "status": status,
         "exit_code": failure.exit_status,
         "world_size": world.size,
-        "error": failure.to_json(),
+        **({"error": failure.to_json()} if status == "failed" else {}),
     }
     try:
         write_json(folder / "outcome.json", outcome)
     except OSError as error:  # what ended the run matters more than that it cannot be noted down
         say([f"warning: {folder / 'outcome.json'} cannot be written: {error.strerror}"])
-    return failure
 
 
 def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> int:
     """Tell how the run ended, the failure card last; return the exit status."""
     if as_json:
         put_json(read_outcome(folder) or {})
+    if isinstance(failure, InterruptedRunError) and failure.outcome != "failed":
+        again = f"; resume it with `launch resume {folder.name}`" if (folder / "spec.json").exists() else ""
+        say([f"{failure.message}{again}"])
+        return failure.exit_status
     if failure is not None:
         print_failure_card(failure)
         return failure.exit_status

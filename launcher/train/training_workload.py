@@ -9,13 +9,15 @@ from typing import Any
 from ...training.rank import take_ownership
 from ..console import EpochTable
 from ..control import FollowerPage, HorizonControl
+from ..failures import InterruptedRunError
+from ..hang import HangLimit
 from ..machine import World
 from ..nodes import FollowerPeers
 from ..runs import RunLock
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
 from .tracker_feeders import TrackerFeeders
-from .train_request import SubmittedRun
+from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload
 
 _PROGRESS_SECONDS = 0.05
@@ -30,8 +32,11 @@ class TrainingWorkload(WorkerWorkload):
         run_lock: of the run folder.
         rows: shows what is logged.
         feeders: send it to trackers.
-        submitted: where a job of SLURM trains the run, whose time limit is kept.
+        request: what the user asked for.
+        first_step: that it begins at.
     """
+
+    outcome_follows = True
 
     def __init__(
         self,
@@ -40,17 +45,23 @@ class TrainingWorkload(WorkerWorkload):
         run_lock: RunLock,
         rows: EpochTable,
         feeders: TrackerFeeders,
-        submitted: SubmittedRun | None,
+        request: TrainRequest,
+        first_step: int,
     ) -> None:
-        self._control = HorizonControl(folder, plan.world.size, plan.config.checkpoint.every_minutes)
+        self._control = HorizonControl(
+            folder,
+            plan.world.size,
+            plan.config.checkpoint.every_minutes,
+            request.supervision.stop_timeout,
+            first_step,
+        )
         super().__init__([str(folder / "spec.json")], plan.world, fenced=True, page=self._control)
         self._folder = folder
         self._plan = plan
         self._run_lock = run_lock
         self._rows = rows
         self._feeders = feeders
-        self._submitted = submitted
-        self._control.queue_early_signals()
+        self._submitted = request.submitted
 
     @property
     def horizon(self) -> tuple[int, int, bool]:
@@ -59,17 +70,27 @@ class TrainingWorkload(WorkerWorkload):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the ranks were asked to end with a checkpoint."""
-        return self._control.stopping
+        """Whether the ranks were asked to end, with a checkpoint or without one."""
+        return self._control.stopping or self._control.interruption is not None
+
+    @property
+    def interruption(self) -> InterruptedRunError | None:
+        """Set once everything is to end without a checkpoint."""
+        return self._control.interruption
+
+    def hang_limit(self, ceiling: float, least: float) -> HangLimit:
+        """Return the silence that counts as a hang, as this run's own times tell it."""
+        return self._control.hang_limit(ceiling, least)
 
     def tick(self) -> None:
         """Keep the run's lock, the job's time limit and the ranks' horizon; show what was logged."""
         self._run_lock.tick()
         if self._submitted is not None:
             self._submitted.keep_time_limit(self._control)
-        self._control.tick()
         self._rows.update()
         self._feeders.tick()
+        self._control.longest_checkpoint = self._rows.longest_checkpoint
+        self._control.tick()
 
     def on_signal(self, number: int) -> bool:
         """Stop with a checkpoint; False for an interrupt of what is stopping already."""
@@ -91,7 +112,7 @@ class TrainingWorkload(WorkerWorkload):
         self._feeders.leave()
         rewind_run(self._folder, resume_point)
         self._rows.reopen()
-        self._control.reset()
+        self._control.restart(resume_point.step if resume_point else 0)
         return (
             f" from step {resume_point.step:,}"
             if resume_point

@@ -86,7 +86,8 @@ def test_every_rank_gets_sigterm_and_its_own_status_is_passed_on(
     run.process.send_signal(number)
     ended, err, outcome = run.end()
     assert ended == status, err
-    assert f"stopping ({number.name}): SIGTERM to every rank" in err
+    first = "SIGINT" if number == signal.SIGINT else "SIGTERM"
+    assert f"stopping ({number.name}): {first} to every rank" in err
     assert "error: " not in err
     assert (outcome["status"], outcome["exit_code"]) == ("stopped", status)
     for rank, what in enumerate(how.split(",")):

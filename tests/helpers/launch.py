@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.helpers.paths import ROOT
 
-LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.app import main; main()"]
+LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
 WATCHDOG = 240  # seconds; a hung process group must not hang the suite
 
 

@@ -48,7 +48,7 @@ def test_the_wheel_holds_recipes_licence_and_type_marker(installed: Path) -> Non
 def test_the_wheel_trains_in_a_hostile_folder(installed: Path, tmp_path: Path) -> None:
     for name in ("data", "training", "launcher", "configs", "lockstep"):
         (tmp_path / f"{name}.py").write_text(TRAP)
-    code = "import sys; from lockstep.launcher.cli.app import main; main()"
+    code = "import sys; from lockstep.launcher.cli.start import main; main()"
     arguments = ["train", "regression", "--cpu", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, *arguments],

@@ -71,7 +71,7 @@ TRAINING = {  # what the ranks are at -> culprits; None is no hang, an empty lis
 @pytest.mark.parametrize("case", TRAINING)
 def test_a_training_hangs(case: str) -> None:
     ranks, culprits = TRAINING[case]
-    verdict = judge_training(world(*ranks), TIMEOUT)
+    verdict = judge_training(world(*ranks), TIMEOUT, TIMEOUT)
     assert (None if verdict is None else [rank.rank for rank in verdict.culprits]) == culprits
 
 
@@ -112,7 +112,7 @@ def test_a_program_hangs(case: str) -> None:
 
 
 def test_the_card_is_short_and_says_who_waits_where() -> None:
-    verdict = judge_training(world(*[WAITS] * 6, STOPPED, WAITS), TIMEOUT)
+    verdict = judge_training(world(*[WAITS] * 6, STOPPED, WAITS), TIMEOUT, TIMEOUT)
     assert verdict is not None
     error = hang_error(verdict, 8, TIMEOUT)
     assert error.exit_status == 5

@@ -56,8 +56,8 @@ class Recorder(Workload):
         self.on_tick: Callable[[], object] = lambda: None
 
     @property
-    def seconds_to_end(self) -> float | None:
-        return self.grace
+    def asked_to_end(self) -> tuple[int, float] | None:
+        return None if self.grace is None else (signal.SIGTERM, self.grace)
 
     @property
     def is_stopping(self) -> bool:
