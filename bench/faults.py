@@ -61,6 +61,39 @@ for step in range(10**9):
         faults.get(sys.argv[1], lambda: None)()
 """
 
+TRAINED = """
+import os, signal, time
+from pathlib import Path
+import torch
+from torch import nn
+
+class Quick(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(7, 2), 0
+    def forward(self, x):
+        self.calls += self.training
+        time.sleep(0.05)
+        if self.calls == 60 and os.environ["RANK"] == "1":
+            stamp = os.environ["BENCH_STAMP"]
+            Path(stamp + ".tmp").write_text(str(time.time_ns()))
+            os.rename(stamp + ".tmp", stamp)
+            if os.environ["BENCH_FAULT"] == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(600)
+        return self.layer(x)
+
+def model():
+    return Quick()
+
+def data():
+    x = torch.randn(6200, 7, generator=torch.Generator().manual_seed(0))
+    y = (x.sum(1) > 0).long()
+    return {"train": (x[:6000], y[:6000]), "val": (x[6000:], y[6000:])}
+"""
+LEARNED = 10.0
+"""Seconds after which a training whose steps take 50 ms hangs."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -70,6 +103,8 @@ class Case:
     fault: str
     allowed: float
     """Seconds that are the fault's own, as a hang's timeout is."""
+    is_training: bool = False
+    """It is told of its fault by its environment."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +124,14 @@ def hanging(world: int, script: Path) -> list[str]:
     return [name, run, "--hang-timeout", str(HANG_SECONDS), *rest]
 
 
+def training(world: int, script: Path) -> list[str]:
+    """``launch train`` of steps that take 50 ms, with the patience for hangs that everybody has."""
+    name = launch(world, script)[0]
+    uses = [f"{section}.use={script.with_name('trained.py')}:{section}" for section in ("model", "data")]
+    settings = ["data.batch_size=30", "tracking=[]", "train.epochs=3", "checkpoint.every_epochs=null"]
+    return [name, "train", *uses, *settings, "--cpu", str(world)]
+
+
 CASES = {
     "raise": Case(launch, "raise", 0),
     "raise, torchrun": Case(torchrun, "raise", 0),
@@ -100,6 +143,8 @@ CASES = {
     "supervisor": Case(launch, "supervisor", 0),
     "supervisor, torchrun": Case(torchrun, "supervisor", 0),
     "stop": Case(hanging, "stop", HANG_SECONDS),
+    "stop, training": Case(training, "stop", LEARNED, is_training=True),
+    "sleep, training": Case(training, "sleep", LEARNED, is_training=True),
 }
 
 
@@ -109,6 +154,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         (folder / "training.py").write_text(TRAINING)
+        (folder / "trained.py").write_text(TRAINED)
         self.ends: dict[str, list[End]] = {}
 
     def arm(self, name: str) -> Arm:
@@ -119,7 +165,9 @@ class Bench:
         stamp, mark = self._folder / "stamp", secrets.token_hex(8)
         stamp.unlink(missing_ok=True)
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", MARK: mark}
-        command = [*case.command(RANKS, self._folder / "training.py"), case.fault, str(stamp)]
+        told = [] if case.is_training else [case.fault, str(stamp)]
+        environment |= {"BENCH_FAULT": case.fault, "BENCH_STAMP": str(stamp)}
+        command = [*case.command(RANKS, self._folder / "training.py"), *told]
         process = subprocess.Popen(
             command,
             cwd=self._folder,

@@ -91,6 +91,7 @@ def run(request: ScriptRequest) -> int:
                 attempt, request, session.world, source, reservation.descriptors, run_lock, session.peers
             )
             with launch:
+                launch.listen()
                 failure = launch.run(script)
             run_lock.check()
             with best_effort():  # how the script ended is not for the disk to decide

@@ -27,7 +27,13 @@ class StoppedScriptError(LockstepError):
     def __init__(self, by: str, number: int, end: AttemptEnd) -> None:
         left = {rank: status >> 8 for rank, status in _exited(end).items()}
         own = {**dict.fromkeys(end.done, 0), **left}
-        how = "killed after its grace" if end.grace_exceeded else "it ended"
+        how = (
+            "killed after its grace"
+            if end.grace_exceeded
+            else "it ended"
+            if end.pids
+            else "no rank had begun"
+        )
         super().__init__(f"stopped ({by}): {how}")
         self.exit_status = own[min(own)] or STOPPED if own and not end.grace_exceeded else _SIGNALLED + number
         self.message += f"; exit status {self.exit_status}"
@@ -148,7 +154,8 @@ class ScriptWorkload(Workload):
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end; ranks that were asked to end have ended in whatever way they chose."""
-        if self._asked is not None and end.signal is None and end.agent_status is None:
+        before_the_start = self._cancelled is None and not end.pids
+        if self._asked is not None and end.agent_status is None and (end.signal is None or before_the_start):
             return StoppedScriptError(*self._asked, end)
         found = diagnose_failure(attempt, end, world.size, script=True)
         return self._cancelled or found if isinstance(found, InterruptedRunError) else found

@@ -340,7 +340,13 @@ class Supervisor:
         return False
 
     def ask_ranks_to_end(self, number: int, grace: float) -> None:
-        """Send a signal to every rank, not to what it has started; ranks left after their grace are killed."""
+        """Send a signal to every rank, not to what it has started; ranks left after their grace are killed.
+
+        Before any has started all ends at once.
+        """
+        if not self._record.pids and self._peers.nodes == 1:
+            self._signal = number
+            return
         self._grace = EndGrace(number, grace)
         if self._peers.is_leader:
             self._peers.send("terminate", signal=number, grace=grace)

@@ -141,3 +141,73 @@ def test_a_closed_terminal_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
     ended, err, outcome = run.end()
     assert ended == 129, err
     assert outcome["status"] == "stopped"
+
+
+TIDY = """
+import atexit, os, signal, sys, time
+from pathlib import Path
+here, rank = Path(sys.argv[1]), os.environ["RANK"]
+if sys.argv[2] == "deaf":
+    signal.signal(signal.SIGINT, lambda *_: (here / f"deaf-{rank}").touch())
+    signal.signal(signal.SIGTERM, lambda *_: ((here / f"term-{rank}").touch(), sys.exit(3)))
+atexit.register(lambda: (here / f"atexit-{rank}").touch())
+try:
+    (here / f"ready-{rank}").touch()
+    while True:
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    (here / f"interrupted-{rank}").touch()
+    raise
+finally:
+    (here / f"finally-{rank}").touch()
+"""
+
+
+class Tidy:
+    """``launch run`` of two ranks that tidy up, started with SIGHUP ignored as ``nohup`` does."""
+
+    def __init__(self, here: Path, how: str, *options: str) -> None:
+        self.here = here
+        (here / "fin.py").write_text(TIDY)
+        arguments = ["run", "--cpu", "2", "--name", "asked", *options, str(here / "fin.py"), str(here), how]
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *LAUNCH, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.wait_for("ready-0", "ready-1")
+
+    def wait_for(self, *names: str) -> None:
+        deadline = time.monotonic() + WATCHDOG
+        while not all((self.here / name).exists() for name in names):
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def files(self, *names: str) -> list[str]:
+        return [
+            f"{name}-{rank}" for name in names for rank in range(2) if (self.here / f"{name}-{rank}").exists()
+        ]
+
+
+def test_ctrl_c_lets_ranks_tidy_up_and_a_hangup_that_was_ignored_stays_ignored(tmp_path: Path) -> None:
+    run = Tidy(tmp_path, "listens")
+    run.process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert run.process.poll() is None
+    run.process.send_signal(signal.SIGINT)
+    _, err = run.process.communicate(timeout=WATCHDOG)
+    assert run.process.returncode == 130, err
+    assert "SIGHUP" not in err
+    assert "stopping (SIGINT): SIGINT to every rank, SIGTERM in 10 s, SIGKILL in 20 s" in err
+    assert len(run.files("interrupted", "finally", "atexit")) == 6
+    assert outcome_of("asked")["status"] == "stopped"
+
+
+@pytest.mark.exhaustive
+def test_ranks_that_do_not_answer_an_interrupt_get_sigterm_after_their_grace(tmp_path: Path) -> None:
+    run = Tidy(tmp_path, "deaf", "--grace", "1")
+    run.process.send_signal(signal.SIGINT)
+    _, err = run.process.communicate(timeout=WATCHDOG)
+    assert run.process.returncode == 3, err
+    assert len(run.files("deaf", "term", "finally", "atexit")) == 8

@@ -50,7 +50,6 @@ def moments() -> list[Moment]:
 
 
 SAMPLE = [
-    Moment("", signal.SIGINT, 2.0),
     Moment("start", signal.SIGTERM, None),
     Moment("middle", signal.SIGTERM, None),
 ]

@@ -78,7 +78,7 @@ def test_a_run_is_seen_queued_running_and_cancelled(slurm: Cluster, launch: Laun
     assert cancelled.status == 0, cancelled.err
     slurm.wait_for(job, "CANCELLED")
     found = launch("status", "busy", "--json").document
-    assert (found["status"], found["slurm"]["disagreement"]) == ("stopped", None)
+    assert (found["status"], found["slurm"]["disagreement"]) == ("cancelled", None)
     told = launch("status", "held").out
     assert "held: stopped before it began" in told
     assert "resume it with `launch resume held`" in told

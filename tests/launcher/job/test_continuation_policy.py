@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lockstep.launcher.job.continuation_policy import (
     last_decision,
 )
 from lockstep.launcher.job.end_cause import AttemptStart, cause_from_slurm, classify_end
+from lockstep.launcher.runs.stop_requests import record_stop_reason
 from lockstep.launcher.slurm.job_spec import JobSpec
 
 GAINED, LIMIT = JobEnd("preempted", 75, gained=True), JobEnd("limit", 75, gained=True)
@@ -146,3 +148,27 @@ def test_a_script_that_slurm_ended_early_is_not_blamed(
     began = AttemptStart(2, 0, time.time() - seconds)
     end = classify_end(tmp_path, JobSpec("run", "r", "w"), 1, began, heard=set(), details=details)
     assert end.gained is gained
+
+
+@pytest.mark.parametrize(
+    ("outcome", "by", "status", "cause"),
+    [
+        ("stopped", "me on n1 (process 7)", 75, "asked"),
+        ("stopped", "SIGTERM", 143, "signal"),  # before its first step
+        ("failed", "me on n1 (process 7)", 143, "asked"),  # it took longer than --stop-timeout
+        ("failed", "the job's time limit", 143, "limit"),
+        ("failed", None, 143, "signal"),
+        ("failed", "me on n1 (process 7)", 1, "crashed"),
+        ("cancelled", "me on n1 (process 7)", 143, "cancelled"),
+        ("cancelled", None, 143, "cancelled"),
+    ],
+)
+def test_whoever_asked_for_the_end_is_its_cause_with_a_checkpoint_or_without(
+    outcome: str, by: str | None, status: int, cause: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outcome.json").write_text(json.dumps({"status": outcome, "exit_code": status}))
+    if by is not None:
+        record_stop_reason(tmp_path, by)
+    began = AttemptStart(0, 0, time.time())
+    end = classify_end(tmp_path, _job(), status, began, heard=set(), details={"JobState": "RUNNING"})
+    assert end.cause == cause

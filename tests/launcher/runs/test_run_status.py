@@ -17,7 +17,7 @@ from lockstep.data.common.errors import UsageError
 from lockstep.launcher.commands import status as board
 from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_lock import hold_run_lock
-from lockstep.launcher.runs.run_status import all_runs, format_age, read_status
+from lockstep.launcher.runs.run_status import all_runs, format_age, read_status, record_cancellation
 from lockstep.launcher.runs.stop_requests import record_stop_reason, write_request
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch
 from tests.helpers.run_folders import locked_by_another, make_run, step_event
@@ -291,3 +291,21 @@ def test_runs_that_this_user_may_not_read_are_left_out_of_the_table() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WATCHDOG)
     (runs_root() / "theirs").chmod(0o700)
     assert done.stdout == "['ours']\n"
+
+
+def test_a_run_that_could_not_say_that_it_was_cancelled_is_told_so_and_one_that_was_over_is_not() -> None:
+    killed = make_run("killed", step_event(5))
+    record_cancellation(killed)
+    found = read_status(killed)
+    assert (found.status, found.outcome["exit_code"], found.step) == ("cancelled", 143, 5)
+    assert (found.is_over, found.was_interrupted) == (True, False)
+    done = make_run("done", outcome={"status": "done"})
+    stopped = make_run("stopped", outcome={"status": "stopped", "exit_code": 75})
+    for folder in (done, stopped):
+        record_cancellation(folder)
+    assert (read_status(done).status, read_status(stopped).status) == ("done", "stopped")
+    for folder in (done, stopped):  # of the latter a job was waiting
+        record_cancellation(folder, anew=True)
+    assert (read_status(done).status, read_status(stopped).status) == ("done", "cancelled")
+    record_cancellation(killed.with_name("removed"))
+    assert not killed.with_name("removed").exists()

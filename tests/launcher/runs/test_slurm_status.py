@@ -69,6 +69,8 @@ SILENT = QueueSnapshot(problem="no answer in 5 s")
             "stopped",
             "SLURM: OUT_OF_MEMORY; the run's own outcome: stopped",
         ),
+        ("cancelled", queue_answer("CANCELLED"), "cancelled", None),
+        ("cancelled", queue_answer("FAILED"), "cancelled", None),
         ("failed", queue_answer("FAILED"), "failed", None),
         ("failed", queue_answer("COMPLETED"), "failed", "SLURM: COMPLETED; the run's own outcome: failed"),
     ],
@@ -79,6 +81,19 @@ def test_slurm_and_the_run_are_reconciled(
     found = merge_job_status(read_status(submitted_run("r", "1", "2", outcome=outcome)), answer)
     assert (found.status, found.slurm["disagreement"]) == (status, disagreement)
     assert (disagreement or "job") in "\n".join(describe_job(found))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_explained"), [("stopped", True), ("cancelled", True), ("failed", False)]
+)
+def test_failed_beside_a_run_that_was_stopped_is_explained(status: str, *, is_explained: bool) -> None:
+    found = merge_job_status(
+        read_status(submitted_run("r", "1", "2", outcome=status)), queue_answer(job2="FAILED")
+    )
+    said = describe_job(found)[0]
+    assert said.startswith("job 2: FAILED")
+    assert ("so SLURM calls every exit status but 0" in said) == is_explained
+    assert (f"FAILED ({status})" in job_summary(found)) == is_explained
 
 
 @pytest.mark.parametrize("by", ["launch", "scancel", "launch, forgotten", "launch, silent"])

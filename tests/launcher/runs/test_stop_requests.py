@@ -12,6 +12,7 @@ from lockstep.launcher.runs.stop_requests import (
     clear_requests,
     is_request_pending,
     is_stopping,
+    read_stop_reason,
     record_stop_reason,
     take_request,
     write_request,
@@ -87,3 +88,12 @@ def test_of_several_takers_one_gets_it(tmp_path: Path) -> None:
 def test_a_run_stops_whether_its_reason_can_be_recorded_or_not(tmp_path: Path) -> None:
     record_stop_reason(tmp_path / "no folder", "SIGTERM")
     assert not is_stopping(tmp_path / "no folder")
+
+
+def test_to_cancel_is_more_than_to_stop(tmp_path: Path) -> None:
+    write_request(tmp_path, "stop")
+    cancel = write_request(tmp_path, "cancel")
+    assert write_request(tmp_path, "stop") == write_request(tmp_path, "checkpoint") == cancel
+    assert is_stopping(tmp_path)
+    assert take_request(tmp_path) == cancel
+    assert read_stop_reason(tmp_path) == cancel.by
