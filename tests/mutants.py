@@ -30,6 +30,7 @@ _STATUS = ("tests/launcher/runs",)
 _LINK = ("tests/launcher/nodes",)
 _RANK_END = ("tests/launcher/agent/test_rank_end.py",)
 _HOSTS = ("tests/launcher/hosts",)
+_STOPS = ("tests/launcher/control",)
 
 
 @dataclass(frozen=True)
@@ -871,7 +872,7 @@ MUTANTS = (
     # requests and records of runs
     Mutant(
         "launcher/runs/stop_requests.py",
-        'if waiting is not None and waiting.what == "stop":',
+        "if waiting is not None and _URGENCY[what] <= _URGENCY[waiting.what]:",
         "if False:",
         "a request to stop is not replaced",
         _STATUS,
@@ -1051,5 +1052,69 @@ MUTANTS = (
         "(AGENT|KEY|SSH|MEETING)",
         "a launch's mark is not another launch's",
         _HOSTS,
+    ),
+    # stops, and the limit that a run learns
+    Mutant(
+        "launcher/control/horizon_control.py",
+        "if self.steps <= self._first_step:",
+        "if False:",
+        "before the first step there is nothing to save",
+        _STOPS,
+    ),
+    Mutant(
+        "launcher/control/horizon_control.py",
+        "self._first_step = first_step\n        self._times = ProgressTimes()\n\n    @property",
+        "self._times = ProgressTimes()\n\n    @property",
+        "a restarted run says where it stands",
+        _STOPS,
+    ),
+    Mutant(
+        "launcher/control/horizon_control.py",
+        "self.interruption = LateStopError(number, by, self._clock.seconds)",
+        "pass",
+        "a stop has a bound",
+        _STOPS,
+    ),
+    Mutant(
+        "launcher/control/stop_clock.py",
+        "if saving and self._may_save_longer:",
+        "if self._may_save_longer:",
+        "only a checkpoint that was never measured gets longer",
+        _STOPS,
+    ),
+    Mutant(
+        "data/common/early_signals.py",
+        "if signal.getsignal(number) != signal.SIG_IGN",
+        "if True",
+        "a signal that was inherited as ignored stays ignored",
+        ("tests/data/common",),
+    ),
+    Mutant(
+        "launcher/hang/progress_times.py",
+        'is_first = kind != "step" and rank.phase not in rank.left',
+        "is_first = False",
+        "a first evaluation keeps the fixed limit",
+        _HANG,
+    ),
+    Mutant(
+        "launcher/hang/progress_times.py",
+        "            if self._is_early(known):\n                return\n",
+        "",
+        "what a first step takes to compile is not the pace",
+        _HANG,
+    ),
+    Mutant(
+        "launcher/hang/verdict.py",
+        "rank.asleep and not rank.held and rank",
+        "rank.asleep and rank",
+        "a disk is no hang by the run's own pace",
+        _HANG,
+    ),
+    Mutant(
+        "launcher/hang/verdict.py",
+        "in_user_code and rank.asleep and",
+        "rank.asleep and",
+        "who waits for a thread of a library may go on",
+        _HANG,
     ),
 )

@@ -94,7 +94,11 @@ def _agent(folder: Path, streams: list[BinaryIO]) -> Iterator[tuple[int, int]]:
         [sys.executable, "-u", f"/dev/fd/{code}"],
         stdin=subprocess.DEVNULL,
         pass_fds=(code, *ours, *(stream.fileno() for stream in streams)),
-        env={**os.environ, "ENDINGS": str(folder), "LOCKSTEP_AGENT": " ".join([*map(str, ours), "torch"])},
+        env={
+            **os.environ,
+            "ENDINGS": str(folder),
+            "LOCKSTEP_AGENT": " ".join([*map(str, (os.getpid(), *ours)), "torch"]),
+        },
         start_new_session=True,
     )
     for descriptor in (code, *ours[:2]):
