@@ -129,9 +129,7 @@ def train(
         own = source is None and named
         resolved = read_run_config(resume, settings) if own else resolve(source, settings)
         say(f"note: {note}" for note in resolved.notes)
-        patience = SupervisionOptions(
-            hang_timeout, max_restarts, stop_timeout=stop_timeout, hang_timeout_min=hang_timeout_min
-        )
+        patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
@@ -192,7 +190,7 @@ def run(
         raise typer.Exit(run_on_hosts(several, name, program, debug=debug))
     asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name)
     place = take_place(asked, ignore_world=ignore_world)
-    patience = SupervisionOptions(hang_timeout, max_restarts, grace)
+    patience = SupervisionOptions(hang_timeout, max_restarts, grace=grace)
     where = place.options()
     command = ScriptRequest(program, place.gpus, place.cpu, place.name, start, where, patience, log_max_mb)
     if debug:
@@ -260,9 +258,7 @@ def resume(
             raise typer.Exit(resume_on_hosts(several, folder))
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, needs_name=False)
         place = take_place(asked, ignore_world=ignore_world, run=run)
-        patience = SupervisionOptions(
-            hang_timeout, max_restarts, stop_timeout=stop_timeout, hang_timeout_min=hang_timeout_min
-        )
+        patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, None, run, place.options(), patience)
         with refusals_told(request.nodes):
             raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))

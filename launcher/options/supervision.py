@@ -13,9 +13,9 @@ class SupervisionOptions:
     """Seconds without any progress of any rank after which a hang is called; 0 never calls one."""
     max_restarts: int = 0
     """How often ranks that fail are started again in place."""
-    grace: float = 10.0
-    """Seconds between SIGTERM and SIGKILL for a script that is asked to end; as many between SIGINT and SIGTERM."""
     stop_timeout: float | None = None
     """Seconds that a training may take to stop with a checkpoint; None goes by what steps and checkpoints took."""
     hang_timeout_min: float = 10.0
     """Least of what is learned from the quick steps of a training, in seconds; ``hang_timeout`` is the most."""
+    grace: float = 10.0
+    """Seconds between SIGTERM and SIGKILL for a script that is asked to end; as many between SIGINT and SIGTERM."""

@@ -340,10 +340,7 @@ class Supervisor:
         return False
 
     def ask_ranks_to_end(self, number: int, grace: float) -> None:
-        """Send a signal to every rank, not to what it has started; ranks left after their grace are killed.
-
-        Before any has started all ends at once.
-        """
+        """Send a signal to every rank, which is killed after its grace; before any has begun, end all at once."""
         if not self._record.pids and self._peers.nodes == 1:
             self._signal = number
             return
@@ -353,8 +350,7 @@ class Supervisor:
         self._grace.send(self._living_ranks())
 
     def _living_ranks(self) -> list[int]:
-        record = self._record
-        return [pid for rank, pid in record.pids.items() if rank not in record.end_times_ns]
+        return [pid for rank, pid in self._record.pids.items() if rank not in self._record.end_times_ns]
 
     def interrupt(self, number: int) -> None:
         """End everything at once, as a signal asks for."""
