@@ -17,11 +17,12 @@ import pytest
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, free_port, run_command, run_folder
 
 SLOW = """
-import time
+import os, pathlib, time
 class Slow(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(7, 2)
+        pathlib.Path(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     def forward(self, x):
         time.sleep(0.02)
         return self.layer(x)
@@ -74,20 +75,14 @@ def _start_slow(own: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _wait_for_training(process: subprocess.Popen[str]) -> dict[int, int]:
-    """Rank to pid, once the first steps are logged."""
+def _wait_for_training(process: subprocess.Popen[str]) -> None:
+    """Wait until the first epoch is logged."""
     metrics = run_folder("slow") / "metrics.jsonl"
     deadline = time.monotonic() + WATCHDOG
     while not (metrics.exists() and '"epoch"' in metrics.read_text()):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    ranks = {}
-    for child in psutil.Process(process.pid).children(recursive=True):
-        environment = Path(f"/proc/{child.pid}/fd/1").resolve().name
-        if environment.startswith("rank-") and child.name() != "wandb":
-            ranks.setdefault(int(environment[5:-4]), child.pid)
-    return ranks
 
 
 def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -102,9 +97,9 @@ def _check_all_gone(family: list[psutil.Process]) -> None:
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_run_and_is_named(own: Path, victim: int) -> None:
     process = _start_slow(own, "--cpu", "2")
-    ranks = _wait_for_training(process)
+    _wait_for_training(process)
     family = _family(process)
-    os.kill(ranks[victim], signal.SIGKILL)
+    os.kill(int((own / f"pid-{victim}").read_text()), signal.SIGKILL)
     _, err = process.communicate(timeout=WATCHDOG)
     assert process.returncode == 4
     assert f"rank {victim} of 2 was killed by SIGKILL" in err
