@@ -263,6 +263,7 @@ def cable() -> Iterator[tuple[str, str]]:
         ip("netns", "del", name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not NAMESPACES, reason="needs root and ip, for network namespaces")
 def test_a_cable_that_is_cut_ends_both_sides_with_the_right_card(
     hosts: list[NodeLaunch], own: Path, cable: tuple[str, str]

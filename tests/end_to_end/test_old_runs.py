@@ -55,7 +55,7 @@ def test_placeholders_are_in_no_sealed_file_and_none_is_left(old: OldRuns) -> No
     assert json.loads((old.run("stopped") / "spec.json").read_text())["config"]["slurm"]["partition"] == "low"
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", [pytest.param("1", marks=pytest.mark.exhaustive), "2"])
 def test_it_is_resumed_to_the_end_that_it_would_have_had(
     old: OldRuns, launch: Launch, processes: str
 ) -> None:
@@ -94,6 +94,7 @@ def test_it_is_shown(old: OldRuns, launch: Launch) -> None:
     assert {run["run"] for run in listed["runs"]} == {"queued", "script", "stopped"}
 
 
+@pytest.mark.exhaustive
 def test_its_ranks_are_started_by_torchrun(old: OldRuns, launch: Launch) -> None:
     assert launch("eval", "stopped").status == 0  # which notes where the data lies on this machine
     spec = str(old.run("stopped") / "spec.json")

@@ -107,7 +107,9 @@ def test_a_killed_rank_ends_the_run_and_is_named(own: Path, victim: int) -> None
     assert _outcome(run_folder("slow"))["status"] == "failed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM]
+)
 def test_a_signal_to_launch_ends_every_process(own: Path, number: signal.Signals) -> None:
     process = _start_slow(own, "--cpu", "2")
     _wait_for_training(process)
@@ -154,6 +156,7 @@ def test_a_rank_that_leaves_early_with_status_0_is_a_failure(launch: Launch, own
     assert "rank 1 of 2 ended with status 0 before its work was done" in result.err
 
 
+@pytest.mark.exhaustive
 def test_four_launches_in_the_same_second_do_not_collide(own: Path) -> None:
     command = [*LAUNCH, "train", "own.yaml", "train.epochs=1", "--cpu", "1", "--json"]
     started = [
@@ -167,6 +170,7 @@ def test_four_launches_in_the_same_second_do_not_collide(own: Path) -> None:
     assert len({document["weights_sha256"] for document in documents}) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_run_folder_can_be_trained_again_from_its_spec_alone(
     launch: Launch, own: Path, tmp_path: Path
 ) -> None:

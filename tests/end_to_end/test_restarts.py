@@ -64,6 +64,7 @@ def test_a_restarted_training_ends_as_one_that_never_failed(launch: Launch, fall
     assert (run_folder("fallen") / "attempt-2" / "rank-1.log").exists()
 
 
+@pytest.mark.exhaustive
 def test_after_the_last_restart_the_card_is_that_of_the_last_failure(launch: Launch, falling: Path) -> None:
     result = _train(launch, falling, "twice", "0:1:47 1:0:2", "--max-restarts", "1")
     assert result.status == 4, result.err

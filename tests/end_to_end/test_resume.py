@@ -127,6 +127,7 @@ def test_a_run_of_that_name_goes_on_by_itself(launch: Launch, killable: Path) ->
     assert "killed is done: 20 of 20 steps" in again.err
 
 
+@pytest.mark.exhaustive
 def test_a_finished_run_is_extended(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "whole", 2, "train.epochs=3") == 0
     assert _train(launch, killable, "killed", 2) == 0
@@ -137,6 +138,7 @@ def test_a_finished_run_is_extended(launch: Launch, killable: Path) -> None:
     assert outcome_of("killed")["state_sha256"] == outcome_of("whole")["state_sha256"]
 
 
+@pytest.mark.exhaustive
 def test_a_run_is_not_cut_back_to_fewer_steps_than_it_has_done(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "run", 1, "train.max_steps=14") == 0
     before = (run_folder("run") / "metrics.jsonl").read_bytes()
@@ -153,6 +155,7 @@ def test_a_run_is_not_cut_back_to_fewer_steps_than_it_has_done(launch: Launch, k
     assert _resume(launch, killable, "run", 1)["steps"] == 14
 
 
+@pytest.mark.exhaustive
 def test_the_row_of_an_epoch_that_max_steps_cut_short_stays_until_the_epoch_goes_on(
     launch: Launch, killable: Path
 ) -> None:
@@ -174,9 +177,15 @@ def test_the_row_of_an_epoch_that_max_steps_cut_short_stays_until_the_epoch_goes
     ("setting", "word"),
     [
         ("optimizer.lr=0.5", "optimizer.lr: 0.2 in the run, 0.5 now"),
-        ("data.batch_size=30", "data.batch_size: 31 in the run, 30 now"),
-        ("train.seed=1", "train.seed: 0 in the run, 1 now"),
-        ("data.augment.flip=true", "data.augment.flip: False in the run, True now"),
+        pytest.param(
+            "data.batch_size=30", "data.batch_size: 31 in the run, 30 now", marks=pytest.mark.exhaustive
+        ),
+        pytest.param("train.seed=1", "train.seed: 0 in the run, 1 now", marks=pytest.mark.exhaustive),
+        pytest.param(
+            "data.augment.flip=true",
+            "data.augment.flip: False in the run, True now",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_what_makes_it_another_run_is_refused(
@@ -190,6 +199,7 @@ def test_what_makes_it_another_run_is_refused(
     assert (run_folder("killed") / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.exhaustive
 def test_free_settings_may_change(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
     document = _resume(launch, killable, "killed", 1, "log.every_steps=2", "checkpoint.every_steps=null")
@@ -219,6 +229,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launc
     assert list((run_folder("killed") / "checkpoints").glob(f"damaged-{newest.name}-*"))
 
 
+@pytest.mark.exhaustive
 def test_a_run_whose_project_has_moved_says_where_it_looks_and_goes_on_from_there(
     launch: Launch, killable: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_newest_and_the_best_stay(launch: Launch, own: Path) -> None:
     assert len(_steps("run")) > 2, "the best epochs are the last ones: the test shows nothing"
 
 
+@pytest.mark.exhaustive
 def test_the_best_epochs_are_written_even_where_no_other_is(launch: Launch, own: Path) -> None:
     _train(launch, own, "run", *NOISY, "train.epochs=6", "checkpoint.every_epochs=null")
     best = min(_epochs("run"), key=lambda event: event["val/loss"])["step"]
@@ -72,6 +73,7 @@ def test_a_run_ends_early_and_goes_on_with_more_patience(launch: Launch, own: Pa
     assert [event["val/loss"] for event in _epochs("run")][: len(losses)] == losses
 
 
+@pytest.mark.exhaustive
 def test_evaluation_uses_the_average_and_a_new_run_starts_from_it(launch: Launch, own: Path) -> None:
     first = _train(launch, own, "first", "train.ema={decay: 0.98}", cpu=2)
     folder = max((run_folder("first") / "checkpoints").iterdir())
@@ -170,6 +172,7 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(launch: Lau
     assert [step_of(path) for path in list_checkpoints(checkpoints)] == [50]
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_failed_before_its_first_step_frees_its_name(launch: Launch, own: Path) -> None:
     wrong = ("own.yaml", "model.args={width: 6}", "--cpu", "1", "--name", "run")
     assert launch("train", *wrong, cwd=own).status == 1
