@@ -17,7 +17,7 @@ from tests.helpers.user_project import USER_CODE, USER_CONFIG
 settings.register_profile("lockstep", deadline=None)  # no verdict depends on speed
 settings.load_profile("lockstep")
 
-# A shell's background job is started with SIGINT and SIGQUIT ignored, nohup's with SIGHUP; so would be what tests start.
+# A shell's background job ignores SIGINT and SIGQUIT, nohup's SIGHUP, and so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
