@@ -28,6 +28,7 @@ def _verdicts(document: dict[str, Any]) -> dict[str, str]:
     return {found["check"]: found["verdict"] for found in document["checks"]}
 
 
+@pytest.mark.exhaustive
 def test_the_log_that_a_failed_check_names_is_there(launch: Launch, own: Path, temporary: Path) -> None:
     text = "\ndef dying():\n    import os\n    print('the last words', flush=True)\n    os._exit(3)\n"
     (own / "own.py").write_text((own / "own.py").read_text() + text)
@@ -118,6 +119,7 @@ def test_recipes_pass(launch: Launch, recipe: str, processes: str) -> None:
     assert _verdicts(result.document)["resume"] == "PASS"
 
 
+@pytest.mark.exhaustive
 def test_what_is_no_matter_of_exactness_ends_with_its_own_status(launch: Launch, tmp_path: Path) -> None:
     config = write_project(tmp_path / "own")
     result = launch("check", str(config), "data.use=./exp.py:dat", "--json", cwd=config.parent)

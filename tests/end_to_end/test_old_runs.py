@@ -65,6 +65,7 @@ def test_it_is_resumed_to_the_end_that_it_would_have_had(
     assert_whole(old)
 
 
+@pytest.mark.exhaustive
 def test_it_is_resumed_by_the_command_that_began_it(old: OldRuns, launch: Launch) -> None:
     done = launch("train", "old.yaml", "--name", "stopped", "--cpu", "2", cwd=old.work)
     assert done.status == 0, done.err

@@ -125,6 +125,7 @@ class Late(nn.Module):
     assert "layers.1.weight: absent there, (11, 11) here" in refused.err
 
 
+@pytest.mark.exhaustive
 def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, own: Path) -> None:
     weights = {"0.weight": torch.ones(11, 7).double(), "0.bias": torch.ones(11).double()}
     save_file(weights, own / "half.safetensors")
@@ -142,6 +143,7 @@ def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, o
     assert "model.weights: nothing is no run in" in refused.err
 
 
+@pytest.mark.exhaustive
 def test_a_monitored_metric_has_to_be_measured(launch: Launch, own: Path) -> None:
     asked = "train.early_stop.monitor=val/acuracy"
     result = launch("train", "own.yaml", asked, "--cpu", "2", "--name", "typo", cwd=own)

@@ -154,6 +154,7 @@ def test_trackers_that_hang_raise_or_are_not_there_cost_one_line_each_and_no_row
     _assert_in_tensorboard(run)
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_tracks_nothing_starts_no_feeder(launch: Launch, own: Path) -> None:
     result = launch("train", "own.yaml", "tracking=[]", "--name", "w", "--cpu", "1", cwd=own)
     assert result.status == 0, result.err

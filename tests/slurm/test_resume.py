@@ -22,6 +22,7 @@ def _begun(own: Path, launch: Launch, *, epochs: int) -> None:
     (a / "outcome.json").unlink() if epochs > 1 else None
 
 
+@pytest.mark.exhaustive
 def test_it_goes_on_here_only_while_slurm_has_no_job_of_it(own: Path, launch: Launch, slurm: Cluster) -> None:
     sent = launch("submit", *GIVEN, "--json", cwd=own).document
     for command in (("resume", "a", "--cpu", "1"), ("resume", "a", "--local")):

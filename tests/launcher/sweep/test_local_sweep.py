@@ -139,6 +139,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_point_it_was_at(own: Path, lau
     assert "other points" in other.err
 
 
+@pytest.mark.exhaustive
 def test_a_launch_that_is_killed_is_a_failed_point(own: Path, launch: Launch) -> None:
     command = [
         *LAUNCH,
