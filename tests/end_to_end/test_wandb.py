@@ -62,6 +62,7 @@ def test_a_resumed_run_is_one_offline_run_without_gap_or_overlap(launch: Launch,
     assert record.run_id == before.run_id == json.loads((run / "spec.json").read_text())["wandb_id"]
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:
     text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
     text += "    if calls > 60:\n        raise ValueError('late')\n"
@@ -82,6 +83,7 @@ def _train(launch: Launch, own: Path, *settings: str, env: dict[str, str]) -> tu
     return result, run_folder("w")
 
 
+@pytest.mark.exhaustive
 def test_a_run_of_three_processes_is_one_offline_run_with_each_epoch_once_and_in_order(
     launch: Launch, own: Path
 ) -> None:
@@ -125,6 +127,7 @@ def _without_a_word(own: Path, tmp_path: Path, *arguments: str) -> Path:
     return run_folder("w")
 
 
+@pytest.mark.exhaustive
 def test_nobody_who_is_not_logged_in_is_asked_anything(own: Path, tmp_path: Path) -> None:
     run = _without_a_word(own, tmp_path, "--cpu", "2")
     assert all(
@@ -172,7 +175,7 @@ def _files_with(word: str, *folders: Path) -> list[Path]:
     return [path for path in files if word.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("mode", [pytest.param("online", marks=pytest.mark.exhaustive), "offline"])
 def test_no_key_is_written_anywhere_and_a_server_that_is_down_costs_nothing(
     launch: Launch, own: Path, tmp_path: Path, mode: str
 ) -> None:

@@ -157,6 +157,7 @@ def await_begin(feeder: subprocess.Popen[Any], server: WandbServer) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.exhaustive
 def test_where_nothing_can_or_need_be_rewound_no_row_is_sent_twice(
     run: Path, plain_server: WandbServer
 ) -> None:
@@ -182,6 +183,7 @@ def test_what_a_killed_feeder_had_not_sent_is_sent_by_the_next(run: Path, plain_
     assert held(plain_server) == logged(run)
 
 
+@pytest.mark.exhaustive
 def test_a_feeder_waits_for_the_one_of_an_attempt_whose_launcher_was_killed(
     run: Path, plain_server: WandbServer
 ) -> None:
@@ -200,6 +202,7 @@ def test_a_feeder_waits_for_the_one_of_an_attempt_whose_launcher_was_killed(
     assert (bucket.exits[0], bucket.exits[-1]) == (1, 0)
 
 
+@pytest.mark.exhaustive
 def test_an_offline_record_is_superseded_by_an_attempt_that_is_online(
     run: Path, plain_server: WandbServer
 ) -> None:
@@ -216,6 +219,7 @@ def test_an_offline_record_is_superseded_by_an_attempt_that_is_online(
     assert (run / "wandb-superseded" / f"{offline.name}-0").is_dir()
 
 
+@pytest.mark.exhaustive
 def test_what_was_not_sent_when_the_server_was_down_is_sent_later_and_once(
     run: Path, plain_server: WandbServer
 ) -> None:
@@ -236,6 +240,7 @@ def test_what_was_not_sent_when_the_server_was_down_is_sent_later_and_once(
     assert bucket.exits == [4, 0, 0]
 
 
+@pytest.mark.exhaustive
 def test_wandb_sync_sends_the_one_offline_record_and_not_what_it_supersedes(
     run: Path, plain_server: WandbServer
 ) -> None:

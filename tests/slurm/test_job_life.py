@@ -122,6 +122,7 @@ def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
     return Paced(own, launch, slurm)
 
 
+@pytest.mark.exhaustive
 def test_the_clock_stops_it_in_time_and_a_chained_job_ends_it(paced: Paced, slurm: Cluster) -> None:
     whole = paced.whole()
     run, job = paced.submit("--time", "1min")

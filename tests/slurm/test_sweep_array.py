@@ -103,6 +103,7 @@ def grid(own: Path, launch: Launch, slurm: Cluster) -> Grid:
     return Grid(own, launch, slurm)
 
 
+@pytest.mark.exhaustive
 def test_an_array_is_what_the_dry_run_printed_and_a_failed_point_is_retried_alone(
     grid: Grid, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def equal_to_one_launch(launch: Launch, own: Path, tasks: int) -> None:
         assert many[key] == one[key], key
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REAL)
 def test_tasks_on_one_machine_are_one_world(launch: Launch, own: Path, name: str) -> None:
     result = started(name, 2, *LAUNCH, "train", str(own / "own.yaml"), "--name", "many")
