@@ -105,14 +105,19 @@ def test_launch_stop_and_checkpoint_reach_a_running_training(launch: Launch, own
 def test_a_second_interrupt_ends_it_at_once(own: Path) -> None:
     (own / "own.py").write_text(
         (own / "own.py").read_text()
-        + "\nimport itertools, time\n"
+        + "\nimport itertools, pathlib, time\n"
         + "calls = itertools.count()\n"
         + "def stuck(output, target):\n"
-        + "    time.sleep(3600 if next(calls) > 30 else 0)\n"
+        + "    if next(calls) > 30:\n"
+        + "        pathlib.Path('stuck').touch()\n"
+        + "        time.sleep(3600)\n"
         + "    return nn.functional.cross_entropy(output, target, reduction='none')\n"
     )
     process = _start(own, "twice", "loss.use=./own.py:stuck")
-    _wait_for("twice", '"step": 10,')
+    deadline = time.monotonic() + WATCHDOG
+    while not (own / "stuck").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     while "stopping" not in (process.stderr.readline() or "stopping"):
         pass

@@ -133,7 +133,7 @@ TYPES = [
     ("optimizer: {groups: [{match: '('}]}", 'optimizer.groups[0].match = "(": not a regular expression: '),
     ("optimizer: {use: sgd, eps: 1e-8}", "optimizer.eps = 1e-08: sgd has no eps"),
     ("optimizer: {use: sgd, nesterov: true}", "optimizer.nesterov = true: nesterov needs a momentum above 0"),
-    ("model: {args: {a: [1, {b: -.inf}]}}", "model.args.a[1].b = -inf: must be a finite number"),
+    ("data: {args: {a: [1, {b: -.inf}]}}", "data.args.a[1].b = -inf: must be a finite number"),
     ("wandb: {mode: of}", 'wandb.mode = "of": must be one of auto, online, offline, disabled'),
     (
         "tracking: [tensorbord]",
@@ -229,8 +229,7 @@ def test_secrets_on_the_command_line_are_refused_and_not_repeated(override):
 
 def test_a_switch_is_no_secret(write):
     assert (
-        resolve(write("model: {args: {class_token: true, tokens: 5}}")).config.model.args["class_token"]
-        is True
+        resolve(write("data: {args: {class_token: true, tokens: 5}}")).config.data.args["class_token"] is True
     )
 
 
