@@ -210,7 +210,7 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns
     if bad:
         raise table.bad_rows_error(bad)
     blobs = [path.encode() for path in table.paths]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
         "offsets": np.cumsum([0, *map(len, blobs)], dtype=np.int64),
         "bytes": sizes,  # not read again: a replaced image should change the fingerprint
