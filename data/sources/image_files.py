@@ -96,9 +96,8 @@ def _open(path: Path) -> Image.Image:
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of many pixels, where the limit here is stricter, and of damaged EXIF data
+        # Pillow warns of many pixels, where the limit here is stricter, and of damaged EXIF data.
+        warnings.simplefilter("ignore")
         image = Image.open(path, formats=FORMATS)
     try:
         _check_header(path, image)

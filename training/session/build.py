@@ -59,9 +59,8 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     classes = spec.facts.classes if known else None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
 
-    spare = (
-        torch.get_num_threads() > 1
-    )  # cores of this rank; a small model will leave all but one of them idle
+    # A small model leaves all cores of this rank but one idle.
+    spare = torch.get_num_threads() > 1
 
     def feed(which: Any) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)

@@ -12,9 +12,8 @@ from ...data.loading import StepBatch
 from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
 from ..rank import Group
 
-_HASH_EVERY_STEPS = (
-    256  # steps; what is pending keeps parts of the order alive, so it must not grow with the epoch
-)
+_HASH_EVERY_STEPS = 256
+"""What is pending keeps parts of the order alive, so it must not grow with the epoch."""
 
 
 @dataclass

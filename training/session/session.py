@@ -16,9 +16,8 @@ from ..config import RunSpec
 from ..rank import Group
 from .train_step import TrainStep
 
-_EVAL_BATCH_FACTOR = (
-    4  # evaluation keeps no activations: batches of four times the training share fit as well
-)
+_EVAL_BATCH_FACTOR = 4
+"""Evaluation keeps no activations: batches of four times the training share fit as well."""
 
 
 @dataclass

@@ -108,9 +108,8 @@ class TrainStep:
     def _divide(self, weight: torch.Tensor) -> None:
         """Divide the gradients of sums by the global weight, once it is known; no host sync."""
         everyone = self._group.sum(weight.to(torch.float64, copy=True))
-        everyone = torch.where(
-            everyone == 0, 1, everyone
-        )  # nothing was asked of this batch: a gradient of zero
+        # Where nothing was asked of this batch, the gradient is zero.
+        everyone = torch.where(everyone == 0, 1, everyone)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 

@@ -132,9 +132,8 @@ def _keep_temporary_files(folder: Path) -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)  # before W&B's, and so called after it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            probe.bind(
-                f"/proc/self/fd/{descriptor}/probe"
-            )  # its own path may be too long for a socket's name
+            # By the descriptor: the folder's own path may be too long for a socket's name.
+            probe.bind(f"/proc/self/fd/{descriptor}/probe")
         finally:
             os.close(descriptor)
         (folder / "probe").unlink()
