@@ -65,11 +65,8 @@ class FolderMark:
         deadline = time.monotonic() + _FOLDER_SECONDS
         while not self._path.exists():
             if time.monotonic() > deadline or not self._path.parent.parent.is_dir():
-                return {
-                    "error": "there is no such folder"
-                    if not self._path.parent.is_dir()
-                    else "not the same folder"
-                }
+                is_there = self._path.parent.is_dir()
+                return {"error": "not the same folder" if is_there else "there is no such folder"}
             with suppress(OSError):
                 list(self._path.parent.iterdir())  # has some network file systems look again
             time.sleep(0.1)

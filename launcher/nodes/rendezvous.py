@@ -32,13 +32,8 @@ from .reachability import REACH_SECONDS, open_probe, unreachable_addresses
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0
 _PATIENCE_SECONDS = 600.0
-_TRY_SECONDS = (
-    0.25,
-    0.5,
-    1.0,
-    2.0,
-    5.0,
-)  # in turn: where many connect, the kernel ignores some, and another try helps
+_TRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
+"""For each try, in turn: where many connect, the kernel ignores some, and another try helps."""
 _STEP_SECONDS = 0.02
 _NAME_SECONDS = 60.0
 _BACKLOG = 256  # a longer queue would only be a longer wait for a node behind many others

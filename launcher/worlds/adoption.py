@@ -201,7 +201,6 @@ def _start(world: StartedWorld, environment: Mapping[str, str]) -> str:
 
 
 def _note(world: StartedWorld) -> str:
-    here = (
-        f"{world.local_size or 1} of them on this machine" if world.shares_machines else "one on each machine"
-    )
+    several = f"{world.local_size or 1} of them on this machine"
+    here = several if world.shares_machines else "one on each machine"
     return f"note: {world} started {world.size} tasks, {here}; they are one world"
