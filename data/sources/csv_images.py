@@ -100,8 +100,9 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         if which == "train" or name is not None
     }
     names = arguments.classes or class_names(tables["train"])
-    entry = _cache_table(tables, root, names, one_size=arguments.size is None)
-    survey = ImageSurvey.from_json(entry.facts["survey"])
+    columns = {which: _build_columns(table, root, names) for which, table in tables.items()}
+    survey = _survey(tables, root, columns, one_size=arguments.size is None)
+    entry = _cache_columns(columns)
     mode, size = arguments.mode or survey.mode, arguments.size or survey.size
     mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
@@ -152,43 +153,70 @@ def _missing_file_hint(arguments: CsvImagesArguments, base: Path, key: str, name
     return relative_path_hint(base)
 
 
-def _cache_table(
-    tables: dict[str, Table], root: Path, names: tuple[str, ...], *, one_size: bool
-) -> CacheEntry:
+def _survey(
+    tables: dict[str, Table], root: Path, columns: dict[str, _Columns], *, one_size: bool
+) -> ImageSurvey:
+    """Look at the images, once for each state that they are in: a file that was changed in place has another time."""
+    parts = [[_digest(column.arrays[role]) for role in ("paths", "bytes")] for column in columns.values()]
+    times = [_digest(column.times) for column in columns.values()]
+
+    def build(_: Path) -> dict[str, Any]:
+        return survey_images(tables, root, one_size=one_size).to_json()
+
+    return ImageSurvey.from_json(
+        cached(entry_key("image_survey", _VERSION, parts, times, one_size), build).facts
+    )
+
+
+def _cache_columns(columns: dict[str, _Columns]) -> CacheEntry:
     """Keep rows as arrays: a Python list of a million strings would be copied into every worker, page by page."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for which, table in tables.items():
-        arrays |= {f"{which}_{role}": array for role, array in _build_columns(table, root, names).items()}
-    digest = {name: hashlib.sha256(array.data).hexdigest() for name, array in arrays.items()}
+    arrays = {
+        f"{which}_{role}": array for which, column in columns.items() for role, array in column.arrays.items()
+    }
 
     def build(folder: Path) -> dict[str, Any]:
         for name, array in arrays.items():
             save_array(folder / f"{name}.npy", array)
-        return {"survey": survey_images(tables, root, one_size=one_size).to_json()}
+        return {}
 
-    return cached(entry_key("csv_images", _VERSION, digest, one_size), build)
+    digest = {name: _digest(array) for name, array in arrays.items()}
+    return cached(entry_key("csv_images", _VERSION, digest), build)
 
 
-def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _digest(array: NDArray[Any]) -> str:
+    return hashlib.sha256(array.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The rows of a split as arrays."""
+
+    arrays: dict[str, NDArray[Any]]
+    times: NDArray[np.int64]
+    """When each file was changed, in nanoseconds since 1970; no part of the fingerprint, for a copy has others."""
+
+
+def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns:
     index = {name: number for number, name in enumerate(names)}
-    sizes = np.zeros(len(table.paths), np.int64)
+    sizes, times = np.zeros((2, len(table.paths)), np.int64)
     bad: list[tuple[int, str]] = []
     folders = _PathChecker(root)
     for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
         problem = _label_problem(label, index)
         if problem is None:
-            problem, sizes[row] = folders.check(path)
+            problem, sizes[row], times[row] = folders.check(path)
         if problem is not None:
             bad.append((row, problem))
     if bad:
         raise table.bad_rows_error(bad)
     blobs = [path.encode() for path in table.paths]
-    return {
+    arrays: dict[str, NDArray[Any]] = {
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
         "offsets": np.cumsum([0, *map(len, blobs)], dtype=np.int64),
         "bytes": sizes,  # not read again: a replaced image should change the fingerprint
         "y": np.array([index[label] for label in table.labels], np.int64),
     }
+    return _Columns(arrays, times)
 
 
 def _label_problem(label: str, index: dict[str, int]) -> str | None:
@@ -206,32 +234,36 @@ class _PathChecker:
         self._root = root
         self._inside: dict[str, bool] = {}
 
-    def check(self, path: str) -> tuple[str | None, int]:
-        """Say what is wrong with ``path``, or None, and the size of the file in bytes."""
+    def check(self, path: str) -> tuple[str | None, int, int]:
+        """Say what is wrong with ``path``, or None; and the file's size in bytes, and when it was changed."""
+        problem, status = self._look_at(path)
+        return (problem, 0, 0) if status is None else (problem, status.st_size, status.st_mtime_ns)
+
+    def _look_at(self, path: str) -> tuple[str | None, os.stat_result | None]:
         if not path:
-            return "the path is empty", 0
+            return "the path is empty", None
         if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in path):  # noqa: PLR2004 - C0, DEL, C1
-            return f"the path {path!r} has control characters", 0
+            return f"the path {path!r} has control characters", None
         if path.startswith("/"):
-            return f"{path!r} is absolute", 0
+            return f"{path!r} is absolute", None
         return self._check_path(path)
 
-    def _check_path(self, path: str) -> tuple[str | None, int]:
+    def _check_path(self, path: str) -> tuple[str | None, os.stat_result | None]:
         parent, _, name = path.rpartition("/")
         if name in ("", ".", "..") or not self._is_inside(parent):
-            return f"{path!r} leads outside {self._root}", 0
+            return f"{path!r} leads outside {self._root}", None
         full = f"{self._root}/{path}"
         try:
             status = os.lstat(full)
             if stat.S_ISLNK(status.st_mode):
                 if not self._contains(os.path.realpath(full)):
-                    return f"{path!r} leads outside {self._root}", 0
+                    return f"{path!r} leads outside {self._root}", None
                 status = os.stat(full)  # noqa: PTH116 - a million rows; Path costs ten times as much
         except OSError as error:
-            return f"{path!r}: {error.strerror}", 0
+            return f"{path!r}: {error.strerror}", None
         if not stat.S_ISREG(status.st_mode):
-            return f"{path!r} is no file", 0
-        return (None if status.st_size else f"{path!r} is empty"), status.st_size
+            return f"{path!r} is no file", None
+        return (None if status.st_size else f"{path!r} is empty"), status
 
     def _is_inside(self, parent: str) -> bool:
         if parent not in self._inside:

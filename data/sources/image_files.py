@@ -25,6 +25,14 @@ _UPRIGHT = 1
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations that exchange height and width."""
 
+_SIGNATURES = (
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"<svg", "SVG"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"PK\x03\x04", "ZIP"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
+    (b"version https://git-lfs", "Git LFS pointer"),
+)  # fmt: skip
+"""First bytes of files that are often taken for images, or are images of other formats."""
+_BOX_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
+
 
 class ImageHeader(NamedTuple):
     """The facts in an image's header."""
@@ -101,11 +109,16 @@ def _open(path: Path) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the orientation that the EXIF data tells; damaged data tells none."""
+    """Return the orientation that the EXIF data tells; damaged data tells none.
+
+    Of a PNG only data before the pixels counts: looking behind them decodes the image, 2 ms instead of 0.1.
+    """
+    from PIL import Image
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+            orientation = Image.Image.getexif(image).get(_ORIENTATION, _UPRIGHT)
         except Exception:  # noqa: BLE001 - it may hold anything, and the pixels are fine without it
             return _UPRIGHT
     return orientation if orientation in range(_UPRIGHT, _ON_ITS_SIDE[-1] + 1) else _UPRIGHT
@@ -171,15 +184,6 @@ def _image_error(path: Path, error: Exception) -> DamagedError:
         f"{path} is no readable image: {reason}",
         f"allowed are {', '.join(FORMATS)}; replace the file or remove its row",
     )
-
-
-_SIGNATURES = (
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"<svg", "SVG"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"PK\x03\x04", "ZIP"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
-    (b"version https://git-lfs", "Git LFS pointer"),
-)  # fmt: skip
-"""First bytes of files that are often taken for images, or are images of other formats."""
-_BOX_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 
 
 def _format_by_signature(path: Path) -> str:

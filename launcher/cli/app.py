@@ -13,6 +13,7 @@ import typer
 import typer.core
 
 from ...data.common import UsageError
+from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
 from . import run_commands, sandbox_commands, submit_command
@@ -176,7 +177,7 @@ def run(
     hang_timeout: HangOption = SupervisionOptions.hang_timeout,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     grace: GraceOption = SupervisionOptions.grace,
-    log_max_mb: LogSizeOption = 1024,
+    log_max_mb: LogSizeOption = DEFAULT_LOG_MB,
 ) -> None:
     """Run any torchrun-style script unchanged and pass on its exit status."""
     from ..script import ScriptRequest

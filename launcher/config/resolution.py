@@ -295,9 +295,7 @@ def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:
     measured = {f"val/{name}" for name in names}  # any other is refused as such
     for path, section in ((("checkpoint",), config.checkpoint), (("train", "early_stop"), early)):
         if section is not None and section.direction is None and section.monitor in measured:
-            key = dotted(path)
-            message = f"{undirected(section, key)}; set {key}.mode=min or {key}.mode=max"
-            _complain(draft, (*path, "monitor"), message)
+            _complain(draft, (*path, "monitor"), "; ".join(undirected(section, dotted(path))))
 
 
 def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import STOPPED, LockstepError, UsageError, write_json
+from ...training.config import DEFAULT_LOG_MB
 from ..agent import argv_bytes
 from ..console import best_effort, print_failure_card, say
 from ..machine import Reservation, World, reserve_gpus
@@ -27,7 +28,6 @@ from ..options import NodeOptions, SupervisionOptions
 from ..process import user_umask
 from ..runs import RunLock, create_run, hold_run_lock, program_stem, runs_root
 from ..supervisor import (
-    MAX_MB,
     AgentStart,
     Launch,
     LiveView,
@@ -57,7 +57,7 @@ class ScriptRequest:
     start: str = "fork"
     nodes: NodeOptions = field(default_factory=NodeOptions)
     supervision: SupervisionOptions = field(default_factory=SupervisionOptions)
-    max_log_mb: int = MAX_MB
+    max_log_mb: int = DEFAULT_LOG_MB
     """Megabytes of a rank's log in one attempt."""
     folder: Path | None = None
     """Of the run, where ``launch submit`` has made it; else it is made here."""

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-MAX_MB = 1024
-"""Of a rank's log in one attempt, where nothing else is asked for."""
 MB = 1_000_000
 _LARGEST_LAST_PART = 1 << 24
 _CHUNK = 1 << 20

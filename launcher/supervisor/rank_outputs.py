@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from ...training.config import DEFAULT_LOG_MB
 from ..console import say
 from ..process import Mark, MarkedStream
-from .bounded_log import MAX_MB, MB, BoundedLog
+from .bounded_log import MB, BoundedLog
 from .rank_terminal import Terminals
 
 OUT, ERR = 1, 2
@@ -50,7 +51,7 @@ class RankOutputs:
         watcher: OutputWatcher | None,
         first: int = 0,
         *,
-        max_mb: int = MAX_MB,
+        max_mb: int = DEFAULT_LOG_MB,
         say: Callable[[str], None] = lambda text: say([f"note: {text}"]),
     ) -> None:
         self._watcher = watcher

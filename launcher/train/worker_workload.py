@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...training.config import DEFAULT_LOG_MB
 from ..control import SupervisorPage
 from ..machine import World
-from ..supervisor import MAX_MB, AgentStart, RankOutputs, Workload, visible_gpus
+from ..supervisor import AgentStart, RankOutputs, Workload, visible_gpus
 from .data_preparation import SAME_HASHES
 
 _MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo")
@@ -17,7 +18,11 @@ not 2.2 s."""
 
 
 def worker_agent(
-    attempt: Path, world: World, inherited_descriptors: tuple[int, ...] = (), *, max_log_mb: int = MAX_MB
+    attempt: Path,
+    world: World,
+    inherited_descriptors: tuple[int, ...] = (),
+    *,
+    max_log_mb: int = DEFAULT_LOG_MB,
 ) -> AgentStart:
     """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
 

@@ -29,7 +29,7 @@ def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None
             f"this run measures {', '.join(names)}",
         )
     if config.direction is None:
-        raise UsageError(undirected(config, key), f"set {key}.mode=min or {key}.mode=max")
+        raise UsageError(*undirected(config, key))
 
 
 @dataclass

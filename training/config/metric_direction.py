@@ -10,67 +10,15 @@ from typing import Literal
 
 Direction = Literal["min", "max"]
 
-_LESS_IS_BETTER = frozenset(
-    [
-        "loss",
-        "error",
-        "err",
-        "mae",
-        "mse",
-        "rmse",
-        "mape",
-        "smape",
-        "rmsle",
-        "nll",
-        "bce",
-        "perplexity",
-        "ppl",
-        "cer",
-        "wer",
-        "eer",
-        "fid",
-        "kid",
-        "lpips",
-        "brier",
-        "ece",
-        "entropy",
-        "distance",
-    ]
-)
-_MORE_IS_BETTER = frozenset(
-    [
-        "accuracy",
-        "acc",
-        "precision",
-        "recall",
-        "sensitivity",
-        "specificity",
-        "f1",
-        "fbeta",
-        "auc",
-        "auroc",
-        "auprc",
-        "map",
-        "ap",
-        "iou",
-        "miou",
-        "jaccard",
-        "dice",
-        "r2",
-        "mcc",
-        "kappa",
-        "ndcg",
-        "mrr",
-        "bleu",
-        "rouge",
-        "chrf",
-        "psnr",
-        "ssim",
-        "top1",
-        "top5",
-        "correct",
-    ]
-)
+_LESS_IS_BETTER = frozenset((
+    "loss", "error", "err", "mae", "mse", "rmse", "mape", "smape", "rmsle", "nll", "bce", "perplexity", "ppl", "cer",
+    "wer", "eer", "fid", "kid", "lpips", "brier", "ece", "entropy", "distance",
+))  # fmt: skip
+_MORE_IS_BETTER = frozenset((
+    "accuracy", "acc", "precision", "recall", "sensitivity", "specificity", "f1", "fbeta", "auc", "auroc", "auprc",
+    "map", "ap", "iou", "miou", "jaccard", "dice", "r2", "mcc", "kappa", "ndcg", "mrr", "bleu", "rouge", "chrf",
+    "psnr", "ssim", "top1", "top5", "correct",
+))  # fmt: skip
 _NEUTRAL = frozenset(["rate", "score", "mean", "avg", "macro", "micro", "weighted", "at", "k"])
 """Words that may follow without changing which way is better, unlike those of ``accuracy_gap``."""
 

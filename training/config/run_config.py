@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...data.config import ConfigSection, DataConfig
+from .log_size import DEFAULT_LOG_MB
 from .metric_direction import Direction, direction_of
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
@@ -62,14 +63,15 @@ class MonitorConfig(ConfigSection):
         return direction_of(self.monitor) if self.mode == "auto" else self.mode
 
 
-def undirected(config: MonitorConfig, key: str) -> str:
-    """Say that nothing tells which way of the metric is better.
+def undirected(config: MonitorConfig, key: str) -> tuple[str, str]:
+    """Say that nothing tells which way of the metric is better, and what to do.
 
     Args:
         config: with the metric.
         key: of this section.
     """
-    return f"{key}.monitor: the name {config.monitor} does not tell whether less or more is better"
+    what = f"{key}.monitor: the name {config.monitor} does not tell whether less or more is better"
+    return what, f"set {key}.mode=min or {key}.mode=max"
 
 
 class EarlyStopConfig(MonitorConfig):
@@ -98,7 +100,7 @@ class LogConfig(ConfigSection):
     """The ``log:`` section."""
 
     every_steps: int = Field(default=50, gt=0)
-    max_mb: int = Field(default=1024, gt=0)
+    max_mb: int = Field(default=DEFAULT_LOG_MB, gt=0)
     """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
 
 

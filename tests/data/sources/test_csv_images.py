@@ -162,6 +162,19 @@ def test_images_on_their_side_are_turned_and_that_is_said(base: Path) -> None:
     assert split.dataset[1][0].shape == (1, 5, 7)
 
 
+def test_an_image_that_was_changed_in_place_is_looked_at_anew(base: Path) -> None:
+    """With as many bytes as before, as a changed orientation has."""
+    exif = Image.Exif()
+    path = base / "images" / "b.png"
+    sizes = []
+    for orientation, turned in ((1, False), (3, True), (1, False)):
+        exif[0x0112] = orientation
+        Image.new("L", (7, 5), 9).save(path, exif=exif)
+        sizes.append(path.stat().st_size)
+        assert any("turned upright" in note for note in prepare(config(), base).notes) == turned
+    assert len(set(sizes)) == 1
+
+
 def test_of_a_large_set_a_sample_is_looked_at(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_survey, "MOST", 2)
     facts = prepare(config(), base)

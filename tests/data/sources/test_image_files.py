@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from lockstep.data.common.errors import DamagedError
 from lockstep.data.sources.image_files import load_image, read_image_header
@@ -43,6 +43,12 @@ def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     assert (loaded == np.asarray(gradient()).transpose(2, 0, 1)).all()
     assert loaded.flags.writeable
     assert loaded.flags.c_contiguous
+
+
+def test_a_header_is_read_without_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", gradient())
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("the pixels were read"))
+    assert read_image_header(path) == ("RGB", (4, 6), False)
 
 
 def test_jpeg(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_all_of_them_are_told_at_once() -> None:
     ],
 )
 def test_what_belongs_to_the_program_or_is_unknown_is_left_alone(line: str) -> None:
-    refuse_foreign_options(line.split(), OWN, program_last=True)
+    assert refuse_foreign_options(line.split(), OWN, program_last=True) is None  # type: ignore[func-returns-value]
 
 
 def test_where_no_program_follows_an_option_may_stand_anywhere() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers.file_limits import run_under_file_limit
 
 MAKE = (
     "import resource\n"
@@ -17,17 +15,6 @@ MAKE = (
     "    print(type(error).__name__, error.message, error.hint, sep='; ')\n"
     "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
 )
-
-
-def _under(soft: int, hard: int, code: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +31,7 @@ def _under(soft: int, hard: int, code: str) -> list[str]:
     ],
 )
 def test_the_soft_limit_is_raised_where_that_helps(soft: int, hard: int, said: str, left: int) -> None:
-    found, limit = _under(soft, hard, MAKE.format(processes=64))
+    found, limit = run_under_file_limit(soft, hard, MAKE.format(processes=64))
     assert found[: len(said)] == said
     assert bool(found) == bool(said)
     assert limit == str(left)

@@ -162,6 +162,8 @@ def test_a_node_behind_a_stranger_on_the_same_address_finds_node_0(leader: Leade
         link, _ = join_leader(NodeOptions(2, 1), lambda: other, ABOUT, 2)
         silent.join(PATIENCE)
     leader.join(PATIENCE)
+    assert list(leader.links) == [1]
+    assert not link.closed
     link.close()
     for end in leader.links.values():
         end.close()

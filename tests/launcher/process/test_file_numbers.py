@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers.file_limits import run_under_file_limit
 
 FIND = (
     "import os\n"
@@ -16,17 +14,6 @@ FIND = (
 )
 
 
-def _under(soft: int, hard: int, code: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()
-
-
 @pytest.mark.parametrize(("limit", "taken"), [(1024, "100 200"), (200, "100 101"), (70, "50 51")])
 def test_a_high_number_is_as_high_as_the_limit_allows(limit: int, taken: str) -> None:
-    assert _under(limit, limit, FIND) == [f"{taken} False False"]
+    assert run_under_file_limit(limit, limit, FIND) == [f"{taken} False False"]
