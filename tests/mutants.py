@@ -1184,8 +1184,8 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/worlds/adoption.py",
-        "found is not None and _RUN_MARK in environment",
-        "found is None and _RUN_MARK in environment",
+        "found is not None and process_tree.RUN_MARK in environment",
+        "found is None and process_tree.RUN_MARK in environment",
         "no launch joins the world of the launch it is in",
         _WORLD,
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,25 @@ def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path)
 
 def _signature(section: str, use: str, base: Path) -> _Signature | None:
     place, _, name = use.rpartition(":")
-    path = _file_of(place, base) if place else _BUILT_IN[section]
+    if not place:
+        return None if name.startswith("_") else _built_in(section, name)
+    path = _file_of(place, base)
+    return _read(path, name, set(), _FIRST[section]) if path else None
+
+
+@cache
+def _built_in(section: str, name: str) -> _Signature | None:
+    """Read one of Lockstep's own, once for all points of a sweep."""
+    return _read(_BUILT_IN[section], name, _GIVEN[section], 0)
+
+
+def _read(path: Path, name: str, given: set[str], first: int) -> _Signature | None:
     try:
-        module = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+        module = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):  # the rank says what is wrong with it
         return None
     function = _definition(module.body, name)
-    if function is None or function.args.posonlyargs or (not place and name.startswith("_")):
-        return None
-    return _of(function.args, set() if place else _GIVEN[section], _FIRST[section] if place else 0)
+    return None if function is None or function.args.posonlyargs else _of(function.args, given, first)
 
 
 def _file_of(place: str, base: Path) -> Path | None:

@@ -83,14 +83,15 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     draft = _from_file(source, shown)
     _override(draft, overrides)
     _refuse_values(draft)
-    config = _validate(draft, Path.cwd() if packaged else source.parent)
+    base = Path.cwd() if packaged else source.parent
+    config = _validate(draft, base)
     _note_bare_time(draft)
     return ResolvedConfig(
         config=RunConfig.model_validate({key: getattr(config, key) for key in RunConfig.model_fields}),
         slurm=config.slurm,
         origins=_origins(draft, config),
         name=source.stem,
-        base=Path.cwd() if packaged else source.parent,
+        base=base,
         source=source,
         notes=tuple(draft.notes),
     )
@@ -290,9 +291,8 @@ def _refuse_arguments(draft: _PartialConfig, config: LaunchConfig, base: Path) -
 def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:
     """Refuse to keep the best by a metric of which nobody knows whether less or more is better."""
     early = config.train.early_stop
-    measured = {
-        f"val/{metric.rpartition(':')[2]}" for metric in config.metrics or ()
-    }  # else that is the fault
+    names = (metric.rpartition(":")[2] for metric in config.metrics or ())
+    measured = {f"val/{name}" for name in names}  # any other is refused as such
     for path, section in ((("checkpoint",), config.checkpoint), (("train", "early_stop"), early)):
         if section is not None and section.direction is None and section.monitor in measured:
             _complain(draft, (*path, "monitor"), "; ".join(undirected(section, dotted(path))))

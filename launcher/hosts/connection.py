@@ -56,7 +56,6 @@ class Connection:
     def __init__(self, host: Host, node: int) -> None:
         self.host = host
         self.node = node
-        self.is_here = host.is_here
         self.documents: list[dict[str, Any]] = []
         """What it has said, and nobody has taken yet."""
         self.has_met = False
@@ -174,14 +173,14 @@ class Connection:
             return self._broken
         if status in _NOT_FOUND:
             return f"there is no {sys.executable} there" + (f" ({words[-1]})" if words else "")
-        if status == _SSH_FAILED and not self.is_here:
+        if status == _SSH_FAILED and not self.host.is_here:
             return "\n".join(words) or "ssh ended without a word"
         return words[-1] if words else f"the process there ended with status {status}"
 
     @property
     def is_unreachable(self) -> bool:
         """Whether it was ssh that failed, and not what it was to start."""
-        return self._process.returncode == _SSH_FAILED and not self.is_here
+        return self._process.returncode == _SSH_FAILED and not self.host.is_here
 
 
 def _read(descriptor: int) -> bytes | None:

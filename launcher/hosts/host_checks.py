@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...data.common import atomic_replacement
 from ..machine import read_machine
-from ..nodes import reachable_addresses
+from ..nodes import REACH_SECONDS, open_probe, reachable_addresses
 
-_REACH_SECONDS = 5.0
 _FOLDER_SECONDS = 5.0  # shared storage may show a new file late
 _WORD_BYTES = 64
 
@@ -54,8 +51,7 @@ class FolderMark:
         """Lay the mark."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_replacement(self._path, self._path.with_suffix(".part")) as part:
-                part.write_text("", encoding="utf-8")
+            self._path.touch()
         except OSError as error:
             return {"error": error.strerror}
         return {"error": ""}
@@ -65,11 +61,8 @@ class FolderMark:
         deadline = time.monotonic() + _FOLDER_SECONDS
         while not self._path.exists():
             if time.monotonic() > deadline or not self._path.parent.parent.is_dir():
-                return {
-                    "error": "there is no such folder"
-                    if not self._path.parent.is_dir()
-                    else "not the same folder"
-                }
+                is_there = self._path.parent.is_dir()
+                return {"error": "not the same folder" if is_there else "there is no such folder"}
             with suppress(OSError):
                 list(self._path.parent.iterdir())  # has some network file systems look again
             time.sleep(0.1)
@@ -91,37 +84,16 @@ class Meeting:
     """
 
     def __init__(self, word: str) -> None:
-        self._word = word.encode()
-        self._listening = [listener for host in reachable_addresses() if (listener := _listen(host))]
-        for listener in self._listening:
-            threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
-
-    @property
-    def places(self) -> list[tuple[str, int]]:
+        self._probes = ExitStack()
+        self.places: list[tuple[str, int]] = []
         """Where it listens; the loopback's last."""
-        return [listener.getsockname()[:2] for listener in self._listening]
-
-    def _serve(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # closed, which ends it
-            while True:
-                connection, _ = listener.accept()
-                with suppress(OSError), connection:
-                    connection.settimeout(_REACH_SECONDS)
-                    connection.sendall(self._word)
+        for host in reachable_addresses():
+            with suppress(OSError):  # an address that is about to come or to go
+                self.places.append(self._probes.enter_context(open_probe(host, word.encode())))
 
     def close(self) -> None:
         """Leave the ports to the launch."""
-        for listener in self._listening:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-
-
-def _listen(host: str) -> socket.socket | None:
-    try:
-        return socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError:
-        return None
+        self._probes.close()
 
 
 def reach(places: list[tuple[str, int]], word: str) -> dict[str, Any]:
@@ -132,7 +104,7 @@ def reach(places: list[tuple[str, int]], word: str) -> dict[str, Any]:
 
 def _try(host: str, port: int, word: bytes) -> str:
     try:
-        with socket.create_connection((host, port), timeout=_REACH_SECONDS) as connection:
+        with socket.create_connection((host, port), timeout=REACH_SECONDS) as connection:
             said = connection.recv(_WORD_BYTES)
     except OSError as error:
         return error.strerror or str(error)

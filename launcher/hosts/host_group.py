@@ -38,7 +38,7 @@ class HostGroup:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end(_END_SECONDS)
 
     def _end(self, patience: float) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ...data.common import UsageError
@@ -37,7 +38,7 @@ class Host:
         """Of ssh."""
         return f"{self.user}@{self.name}" if self.user else self.name
 
-    @property
+    @cached_property
     def is_here(self) -> bool:
         """Whether it is this machine, and this user: it is reached without ssh."""
         return self.user in ("", _user()) and _is_this_machine(self.name)

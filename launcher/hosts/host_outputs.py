@@ -13,6 +13,7 @@ from .frames import ERR
 _OF_A_RANK = re.compile(r"\[ranks? [\d,-]+\] ")
 _ECHO = re.compile(r"ended as node 0 did, with status \d+")
 _TAIL_LINES = 200
+_LONGEST_LINE = 20_000
 
 
 class View(Protocol):
@@ -59,7 +60,7 @@ class HostOutputs:
         if node == 0:
             self._view.feed(0, stream, data)
         *lines, rest = (self._partial.get((node, stream), b"") + data).split(b"\n")
-        self._partial[node, stream] = rest[-_TAIL_LINES * 100 :]
+        self._partial[node, stream] = rest[-_LONGEST_LINE:]
         for line in lines:
             self._take_line(node, stream, line)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...data.common import die_with_parent
+from ...data.common import STOP_SIGNALS, die_with_parent
 from .carried_environment import node_environment
 from .frames import ERR, OUT, control_frame, frame, hello_line
 from .host_checks import FolderMark, Meeting, change_folder, describe_host, reach
@@ -49,7 +49,7 @@ class HostProcess:
 
     def serve(self) -> int:
         """Follow orders until the launch has ended, or nobody gives any; return the launch's status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._pass_on)
         for descriptor in (_STDIN, _STDOUT):
             os.set_blocking(descriptor, False)
@@ -167,6 +167,8 @@ class HostProcess:
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
                 self._outputs[pipe.fileno()] = stream
+        if self._is_alone:  # by a signal that came while the launch was being started
+            self._launch.send_signal(signal.SIGTERM)
 
     def _read_output(self, descriptor: int) -> bool:
         """Pass some output on; False where nothing more is there now."""

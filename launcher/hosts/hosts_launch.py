@@ -9,16 +9,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from ...data.common import LockstepError, MachineError, RankLostError, error_of_status
 from ..console import print_failure_card, read_card
+from ..supervisor import HeardSignals
 from .connection import Connection
 from .host_group import HostGroup
 from .host_outputs import HostOutputs
 from .node_command import UserCommand, node_arguments
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _GATHER_SECONDS = 1.0  # after the first host that fails before the nodes have met: others may fail, too
 _OTHERS_SECONDS = 60.0  # for the other hosts, once node 0 has ended
 _AT_ONCE_SECONDS = 5.0  # after a second interrupt
@@ -37,7 +36,7 @@ class HostsLaunch:
         self._group = group
         self._outputs = outputs
         self._leader = group.connections[0]
-        self._signals: list[int] = []
+        self._signals = HeardSignals()
         self._interrupts = 0
         self._kill_at: float | None = None
         self._failed_at: float | None = None
@@ -48,7 +47,7 @@ class HostsLaunch:
 
     def run(self, command: UserCommand, rendezvous: str, environment: dict[str, str], key: str) -> int:
         """Start the nodes and wait for their end; return the exit status."""
-        previous = {number: signal.signal(number, self._note_signal) for number in _SIGNALS}
+        self._signals.listen()
         try:
             self._start(command, rendezvous, environment, key)
             while self._leader.status is None and not self._leader.is_over:
@@ -57,8 +56,7 @@ class HostsLaunch:
             self._wait_for_the_others()
         finally:
             self._outputs.close()
-            for number, handle in previous.items():
-                signal.signal(number, handle)
+            self._signals.leave()
         return self._conclude()
 
     def _start(self, command: UserCommand, rendezvous: str, environment: dict[str, str], key: str) -> None:
@@ -67,9 +65,6 @@ class HostsLaunch:
             has_gpus = bool((connection.hello or {}).get("gpus"))
             arguments = node_arguments(command, hosts, connection.node, rendezvous, has_gpus=has_gpus)
             connection.order("start", arguments=arguments, environment=environment, key=key)
-
-    def _note_signal(self, number: int, _: FrameType | None) -> None:
-        self._signals.append(number)
 
     def _turn(self) -> None:
         self._group.turn()
@@ -90,8 +85,7 @@ class HostsLaunch:
 
     def _take_signals(self) -> None:
         """Pass signals to node 0, which acts on them for all; after a second interrupt nobody is waited for long."""
-        while self._signals:
-            number = self._signals.pop(0)
+        while (number := self._signals.pop()) is not None:
             self._interrupts += number == signal.SIGINT
             if self._interrupts > 1 and self._kill_at is None:
                 self._kill_at = time.monotonic() + _AT_ONCE_SECONDS

@@ -58,7 +58,9 @@ def node_arguments(
     if command.program and own[-1] == "--":
         own.pop()
     replaced = {"--hosts", "--hostfile", "--rendezvous"} | ({"--gpus", "--cpu"} if count else set())
-    rest = _without_flag(_without(own[1:], replaced), "--json" if node else "")
+    rest = _without(own[1:], replaced)
+    if node:
+        rest = _without_flag(rest, "--json")
     added = [*_processes(command, count, has_gpus=has_gpus), *_place(len(hosts), node, rendezvous)]
     if "--ignore-world" not in rest:  # of a job that this command may be in, each node is no task
         added.append("--ignore-world")

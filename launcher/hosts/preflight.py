@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, UsageError
+from ..options import place_text
 from .connection import Connection
 from .host_group import HostGroup
 
@@ -133,7 +134,7 @@ def _meeting_place(group: HostGroup) -> str:
     ((leader, answer),) = group.ask("listen", {0: {"word": word}}, _ANSWER_SECONDS)
     if answer is None:
         raise refusal([_no_answer(leader)], len(group.connections))
-    places = [_written(host, port) for host, port in answer["places"]]
+    places = [place_text(host, port) for host, port in answer["places"]]
     others = {c.node: {"places": answer["places"], "word": word} for c in group.connections[1:]}
     failed: dict[Connection, list[str]] = {}
     problems = []
@@ -166,7 +167,3 @@ def _out_of_reach(
     tried = ", ".join(f"{place} ({why})" for place, why in zip(places, failed, strict=True))
     why = f"cannot reach node 0 ({leader.host.name}) at {tried or 'any address'}"
     return Problem(connection.host.name, why, _MEETING_HINT)
-
-
-def _written(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

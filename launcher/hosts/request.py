@@ -12,7 +12,7 @@ from pathlib import Path
 from ..console import say
 from ..nodes import rendezvous_key
 from ..options import NodeOptions
-from ..runs import runs_root
+from ..runs import runs_root, safe_stem
 from ..supervisor import LiveView
 from .carried_environment import carried_variables
 from .host_group import HostGroup
@@ -71,14 +71,9 @@ def launch_on_hosts(request: HostsRequest) -> int:
 def _command(request: HostsRequest) -> UserCommand:
     if request.rendezvous:
         NodeOptions(2, rendezvous=request.rendezvous).check()
-    name = request.name or f"{request.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return UserCommand(
-        request.arguments,
-        request.program,
-        "" if request.run is not None else name,
-        request.gpus,
-        request.cpu,
-    )
+    made_up = f"{safe_stem(request.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = "" if request.run is not None else request.name or made_up
+    return UserCommand(request.arguments, request.program, name, request.gpus, request.cpu)
 
 
 def _environment() -> dict[str, str]:

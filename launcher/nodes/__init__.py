@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .peers import FollowerPeers as FollowerPeers
     from .peers import LeaderPeers as LeaderPeers
     from .peers import SingleNode as SingleNode
+    from .reachability import REACH_SECONDS as REACH_SECONDS
+    from .reachability import open_probe as open_probe
     from .rendezvous import await_message as await_message
     from .rendezvous import rendezvous_key as rendezvous_key
 else:

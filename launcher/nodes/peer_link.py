@@ -19,9 +19,8 @@ from .handshake import ANSWER_BYTES, FollowerHandshake, LinkError
 
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 24
-_MOST_AT_ONCE = (
-    1 << 22
-)  # bytes that one call reads: who sends faster than they are read must not stop this node
+_MOST_AT_ONCE = 1 << 22
+"""Bytes that one call reads: who sends faster than they are read must not stop this node."""
 _MOST_UNSENT = 1 << 26
 _CODE = 32  # hexadecimal digits: 16 bytes
 _IDLE, _BETWEEN, _TRIES = 10, 5, 3  # seconds, seconds and number of the kernel's own probes of a silent link

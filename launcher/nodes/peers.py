@@ -118,14 +118,12 @@ class LeaderPeers(SingleNode):
             link.send(kind, **values)
 
     def receive(self) -> Iterator[tuple[int, Message]]:
-        """Yield what the others have said; notice which of them is gone."""
+        """Yield what the others have said, but no progress of an earlier attempt; notice which of them is gone."""
         for node, link in self._links.items():
             for message in link.receive():
                 if message["kind"] == "ping":
                     link.send("pong", sent=message["sent"], now=time.time_ns())
-                elif (
-                    message["kind"] != "progress" or message["attempt"] == self._attempt
-                ):  # not of the one before
+                elif message["kind"] != "progress" or message["attempt"] == self._attempt:
                     yield node, {**message, "host": self._layout.hosts[node]}
             if why := self._why_lost(link):
                 self.lost_node = self.lost_node or self._lost_in_words(node, why)

@@ -9,20 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ..options import place_text
+
 REACH_SECONDS = 5.0
 """That a connection may take."""
 _BACKLOG = 4096
 
 
 @contextmanager
-def open_probe(address: str) -> Iterator[tuple[str, int]]:
-    """Listen on a free port of an address; yield both. Whoever connects is let in and sent away at once.
+def open_probe(address: str, word: bytes = b"") -> Iterator[tuple[str, int]]:
+    """Listen on a free port of an address; yield both. Whoever connects is told a short word and sent away at once.
 
     Nobody may keep others out by staying, so connections are taken from the kernel's queue as they come.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family, backlog=_BACKLOG) as listener:
-        taking = threading.Thread(target=_take_all, args=(listener,), name="probe", daemon=True)
+        taking = threading.Thread(target=_take_all, args=(listener, word), name="probe", daemon=True)
         taking.start()
         try:
             yield listener.getsockname()[:2]
@@ -32,14 +34,16 @@ def open_probe(address: str) -> Iterator[tuple[str, int]]:
             taking.join()
 
 
-def _take_all(listener: socket.socket) -> None:
+def _take_all(listener: socket.socket, word: bytes) -> None:
     while True:
         try:
-            listener.accept()[0].close()
+            connection, _ = listener.accept()
         except ConnectionError:  # of one that is over already
             continue
         except OSError:
             return
+        with suppress(OSError), connection:
+            connection.sendall(word)
 
 
 def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
@@ -50,7 +54,7 @@ def unreachable_addresses(places: dict[str, Any]) -> list[list[Any]]:
         try:
             socket.create_connection((host, port), timeout=REACH_SECONDS).close()
         except OSError as error:
-            return [int(node), f"{host}:{port}", error.strerror or str(error)]
+            return [int(node), place_text(host, port), error.strerror or str(error)]
         return None
 
     with ThreadPoolExecutor(max_workers=16) as pool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ...data.common import LockstepError, MachineError, atomic_replacement, boot_id, error_from_json
 from ..console import say
-from ..options import NodeOptions
+from ..options import NodeOptions, place_text
 from ..worlds import heed_refusal
 from .acceptor import Acceptor
 from .arrivals import Arrivals, Hello, refuse_node
@@ -32,13 +32,8 @@ from .reachability import REACH_SECONDS, open_probe, unreachable_addresses
 _FILE = ".meeting.json"
 _NOTE_SECONDS = 2.0
 _PATIENCE_SECONDS = 600.0
-_TRY_SECONDS = (
-    0.25,
-    0.5,
-    1.0,
-    2.0,
-    5.0,
-)  # in turn: where many connect, the kernel ignores some, and another try helps
+_TRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
+"""For each try, in turn: where many connect, the kernel ignores some, and another try helps."""
 _STEP_SECONDS = 0.02
 _NAME_SECONDS = 60.0
 _BACKLOG = 256  # a longer queue would only be a longer wait for a node behind many others
@@ -147,13 +142,9 @@ def await_followers(
 
 def _missing(nodes: NodeOptions, links: dict[int, PeerLink], listening: list[socket.socket]) -> str:
     missing = [node for node in range(1, nodes.count) if node not in links]
+    places = [place_text(*listener.getsockname()[:2]) for listener in listening]
     names = f"node{'s' * (len(missing) != 1)} {', '.join(map(str, missing))} of {nodes.count}"
-    return f"{names}, which can reach this one at {', '.join(map(_place, listening))}"
-
-
-def _place(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{names}, which can reach this one at {', '.join(places)}"
 
 
 class _WaitNotice:
@@ -289,7 +280,7 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
                     f"--rendezvous {nodes.rendezvous}: {host}: {error.strerror}", "give an address instead"
                 ) from error
             except (OSError, LinkError) as error:
-                why = f"{host}:{port}: {getattr(error, 'strerror', None) or error}"
+                why = f"{place_text(host, port)}: {getattr(error, 'strerror', None) or error}"
         patience.check()
         time.sleep(_STEP_SECONDS)
     raise AssertionError  # the wait has an end of its own

@@ -11,6 +11,11 @@ from .local_task import LocalTask
 _PORTS = range(1, 65_536)
 
 
+def place_text(host: str, port: int | str) -> str:
+    """Write ``HOST:PORT``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True)
 class NodeOptions:
     """A launch over several machines, each of which was given the same command but for its rank."""

@@ -13,12 +13,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, Any
 
-from ...data.common import take_signals
+from ...data.common import STOP_SIGNALS, take_signals
 from ..console import say
 from ..runs import hold_run_lock, is_run, read_status, take_request, write_request
 from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _LOOK_SECONDS = 0.1
 
 
@@ -81,7 +80,7 @@ class _PointRunner:
     @contextmanager
     def listening(self) -> Iterator[_PointRunner]:
         """Take signals, until the block is left; nothing that was launched outlives it."""
-        before = take_signals(_STOPS, self._on_signal)
+        before = take_signals(STOP_SIGNALS, self._on_signal)
         try:
             yield self
         finally:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..options import LocalTask, NodeOptions
+from ..process import process_tree
 from .agreement import find_world
 from .evidence import ancestors, why_over
 from .readers import read_worlds
 from .refusal import refusals_told
 from .started_world import ForeignWorldError, StartedWorld
 
-_RUN_MARK = "LOCKSTEP_RUN_MARK"
 _LONGEST_NAME = 100
 
 
@@ -52,10 +52,11 @@ def current_world(environment: Mapping[str, str] = os.environ) -> StartedWorld |
     Raises:
         ForeignWorldError: its variables contradict each other, or are left over.
     """
-    above = ancestors()
-    worlds = [world for world in read_worlds(environment) if not _is_over(world, environment, above)]
+    told = read_worlds(environment)
+    above = ancestors() if told else {}
+    worlds = [world for world in told if not _is_over(world, environment, above)]
     found = find_world(worlds, list(above.values()))
-    if found is not None and _RUN_MARK in environment and found.size != 1:
+    if found is not None and process_tree.RUN_MARK in environment and found.size != 1:
         ranks = f"rank {found.rank} of a launch of {found.size} ranks"
         raise ForeignWorldError(f"this is inside of {ranks}", "start it outside")
     return found
@@ -201,7 +202,6 @@ def _start(world: StartedWorld, environment: Mapping[str, str]) -> str:
 
 
 def _note(world: StartedWorld) -> str:
-    here = (
-        f"{world.local_size or 1} of them on this machine" if world.shares_machines else "one on each machine"
-    )
+    several = f"{world.local_size or 1} of them on this machine"
+    here = several if world.shares_machines else "one on each machine"
     return f"note: {world} started {world.size} tasks, {here}; they are one world"

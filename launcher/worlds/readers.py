@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..options import place_text
 from .started_world import ForeignWorldError, StartedWorld
 from .variables import Variables
 
@@ -156,9 +157,7 @@ def _is_pytorch_job(environment: Mapping[str, str]) -> bool:
 
 def _place(read: Variables, host: str, port: str) -> str:
     where = read.text(host), read.text(port)
-    if not all(where) or where[1] == "0":
-        return ""
-    return f"[{where[0]}]:{where[1]}" if ":" in where[0] else ":".join(where)
+    return place_text(*where) if all(where) and where[1] != "0" else ""
 
 
 def _read_pet(environment: Mapping[str, str]) -> StartedWorld | None:

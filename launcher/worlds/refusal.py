@@ -6,11 +6,10 @@ Nobody sits at task 0 to end the others, and srun does not; they would wait for 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ...data.common import LockstepError, error_from_json
+from ...data.common import LockstepError, error_from_json, os_error_for_users, write_json
 from ..options import NodeOptions
 
 _CLOCKS_SECONDS = 10.0
@@ -27,13 +26,12 @@ def refusals_told(nodes: NodeOptions) -> Iterator[None]:
         nodes.refusal.unlink(missing_ok=True)
     try:
         yield
-    except LockstepError as error:
-        document = {"start": nodes.start, "error": error.to_json(), "exit_code": error.exit_status}
+    except (LockstepError, OSError) as error:
+        told = os_error_for_users(error) if isinstance(error, OSError) else error
+        document = {"start": nodes.start, "error": told.to_json(), "exit_code": told.exit_status}
         with suppress(OSError):
             nodes.refusal.parent.mkdir(parents=True, exist_ok=True)
-            temporary = nodes.refusal.with_name(f"{nodes.refusal.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(document), encoding="utf-8")
-            temporary.replace(nodes.refusal)
+            write_json(nodes.refusal, document)
         raise
 
 

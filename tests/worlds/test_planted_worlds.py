@@ -6,6 +6,7 @@ variables and the way out.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.data.common.errors import UsageError
+from lockstep.data.common.errors import MachineError, UsageError
 from lockstep.launcher.options.multi_node import LocalTask
 from lockstep.launcher.worlds.adoption import Placement, adopt, refuse_copies
 from lockstep.launcher.worlds.refusal import heed_refusal, refusals_told
@@ -336,6 +337,19 @@ def test_task_0_tells_the_others_what_it_has_refused(tmp_path: Path) -> None:
     heed_refusal(replace(joining, start="another"), began)
     with refusals_told(adopt(ASKED, int, others[0], lambda _: told).options()):
         assert not told.exists()
+
+
+def test_an_error_of_the_system_at_task_0_is_told_to_the_others_as_well(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    began = time.time()
+    first, second = (
+        adopt(ASKED, int, planted.mpich(Place(1, 2, 0, local)), lambda _: told).options() for local in (0, 1)
+    )
+    with pytest.raises(OSError, match="Too many open files"), refusals_told(first):
+        raise OSError(errno.EMFILE, "Too many open files", "/data/images")
+    with pytest.raises(MachineError, match="node 0 has ended: /data/images: Too many open files") as caught:
+        heed_refusal(second, began)
+    assert caught.value.exit_status == MachineError.exit_status
 
 
 def test_this_process_itself_was_started_once() -> None:

@@ -36,6 +36,12 @@ def test_a_node_gets_its_place_instead_of_the_hosts(said: list[str]) -> None:
     assert node(train, 1) == ["train", "--cpu", "4", *place(1), *rest]
 
 
+def test_an_empty_word_stays_on_every_node() -> None:
+    train = command("train", "exp.yaml", "--hosts", "a,b:4", "--name", "")
+    for number in (0, 1):
+        assert node(train, number)[-3:] == ["exp.yaml", "--name", ""]
+
+
 def test_a_host_with_a_count_gets_it_on_what_was_asked_for_or_what_it_has() -> None:
     hosts = "--hosts=a,b:4"
     on_cpu = command("train", hosts, "--cpu", "2", cpu=2)

@@ -107,7 +107,7 @@ def test_another_listener_at_an_address_is_not_taken_for_node_0() -> None:
             pass
 
 
-@pytest.mark.parametrize("how", ["closed", "signal"])
+@pytest.mark.parametrize("how", ["closed", "SIGTERM", "SIGUSR1"])
 def test_a_host_s_process_that_has_started_nothing_ends_with_the_command(how: str) -> None:
     connection = Connection(Host("localhost"), 0)
     try:
@@ -117,7 +117,7 @@ def test_a_host_s_process_that_has_started_nothing_ends_with_the_command(how: st
         if how == "closed":
             connection.hang_up()
         else:
-            os.kill(connection._process.pid, signal.SIGTERM)
+            os.kill(connection._process.pid, signal.Signals[how])
         wait(connection, lambda: connection.is_over)
         assert connection._process.returncode == 0
     finally:
