@@ -28,9 +28,8 @@ class RankTerminal:
     def __init__(self, stream: int) -> None:
         self._stream = stream
         self.reader, self.writer = os.openpty()
-        tty.setraw(
-            self.writer
-        )  # a "\n" stays one: the launcher's terminal makes "\r\n" of it, and logs are text
+        # A "\n" stays one: the launcher's terminal makes "\r\n" of it, and logs are text.
+        tty.setraw(self.writer)
         os.set_blocking(self.reader, False)
         self._size = b""
         self.resize()
