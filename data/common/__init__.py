@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .atomic_files import sync as sync
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
+    from .early_signals import STOP_SIGNALS as STOP_SIGNALS
     from .early_signals import EndedBySignal as EndedBySignal
     from .early_signals import end_at_signals as end_at_signals
     from .early_signals import received_signals as received_signals

@@ -8,7 +8,8 @@ from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Those that ask a run, or a command, to end."""
 _received: list[int] = []
 
 
@@ -27,7 +28,7 @@ class EndedBySignal(SystemExit):
 
 def end_at_signals() -> None:
     """Let the signals that ask a command to end do so in good order; those inherited as ignored stay ignored."""
-    take_signals(_ENDING, _end)
+    take_signals(STOP_SIGNALS, _end)
 
 
 def take_signals(numbers: Iterable[int], handler: Handler) -> dict[int, Any]:

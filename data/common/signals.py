@@ -13,7 +13,8 @@ from multiprocessing import popen_fork, util
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+from .early_signals import STOP_SIGNALS
+
 _ignored: list[bool] = []
 
 

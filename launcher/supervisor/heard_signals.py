@@ -6,9 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from ...data.common import received_signals, take_signals
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+from ...data.common import STOP_SIGNALS, received_signals, take_signals
 
 
 class HeardSignals:
@@ -21,7 +19,7 @@ class HeardSignals:
     def listen(self) -> None:
         """Note the signals from now on, and those that came before without ending this process."""
         if not self._former:
-            self._former = take_signals(_STOPS, self._note)
+            self._former = take_signals(STOP_SIGNALS, self._note)
             self._numbers += received_signals()
 
     def pop(self) -> int | None:
