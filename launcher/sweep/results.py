@@ -48,7 +48,7 @@ class Results:
     @property
     def main(self) -> str:
         """The metric that points are judged by; empty before one was measured whose name tells which way is better."""
-        return next(filter(direction_of, self.metrics), "")
+        return _main(self.metrics)
 
     @property
     def points(self) -> list[SweepPoint]:
@@ -78,10 +78,14 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
     rows = [
-        SweepRow(point, values, *_best_value(events, next(filter(direction_of, metrics), "")))
+        SweepRow(point, values, *_best_value(events, _main(metrics)))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
     return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
+
+
+def _main(metrics: list[str]) -> str:
+    return next(filter(direction_of, metrics), "")
 
 
 def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
