@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 
 _PR_SET_PDEATHSIG = 1
@@ -13,6 +14,13 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def die_with(parent: int) -> None:
+    """Ask for the same, and end at once if the parent of this number had ended before the kernel was asked."""
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def outlive_parent() -> None:
-    """Take back what ``die_with_parent`` has asked for."""
+    """Take back what the others here have asked for."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)

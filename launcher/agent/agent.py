@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...data.common import descendants, die_with_parent, outlive_parent
+from ...data.common import descendants, die_with, outlive_parent
 from ..process import allow_marks, duplicate_high, process_tree
 from . import training_rank
 from .rank_end import shared_modules
@@ -55,7 +55,7 @@ def main() -> int:
     gc.disable()  # until a fork: collections in between would write to pages that are to be shared
     set_process_title([sys.executable, "-u", "lockstep-agent"])
     process_tree.become_subreaper()
-    _end_with(supervisor)
+    die_with(supervisor)  # an import of seconds looks at no pipe
     threads = _import(modules.split(","))
     outlive_parent()  # from here on it is an end of file that tells, and then there may be ranks to end
     line = _read_line(order_fd)
@@ -66,13 +66,6 @@ def main() -> int:
     except RunInChild as child:
         task = child.task
     return task()
-
-
-def _end_with(supervisor: int) -> None:
-    """Have the kernel end this process with its supervisor: an import of seconds looks at no pipe."""
-    die_with_parent()
-    if os.getppid() != supervisor:  # it ended before the kernel was asked
-        os._exit(1)
 
 
 def _import(modules: list[str]) -> set[str]:

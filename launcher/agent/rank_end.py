@@ -212,9 +212,8 @@ def _end_process_groups() -> None:
 def _close_files(objects: Iterable[object]) -> None:
     """Write what is left in buffers of files that nobody has closed, and that something of the agent's still holds."""
     files: list[Any] = [thing for thing in objects if issubclass(type(thing), io.IOBase)]
-    of_python = [
-        file for file in files if type(file).__module__ != "_io"
-    ]  # archives: closed, they are complete
+    # Those of Python classes are archives, most often: closed, they are complete.
+    of_python = [file for file in files if type(file).__module__ != "_io"]
     text = [file for file in files if type(file) is io.TextIOWrapper]
     binary = [file for file in files if type(file) in (io.BufferedWriter, io.BufferedRandom)]
     for finish in [file.close for file in of_python] + [file.flush for file in text + binary]:
@@ -237,6 +236,4 @@ def _stop_resource_tracker() -> None:
 
 
 shared_modules = SharedModules()
-atexit.register(
-    shared_modules.after_exit_functions
-)  # registered before all others, and so the last to be called
+atexit.register(shared_modules.after_exit_functions)  # before all others, and so the last to be called

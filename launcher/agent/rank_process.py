@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...data.common import die_with_parent, read_proc_stat, take_signals
+from ...data.common import die_with, read_proc_stat, take_signals
 from ..process import duplicate_high
 
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
@@ -43,9 +43,7 @@ def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
     Returns:
         The number that ``status`` has now.
     """
-    die_with_parent()
-    if os.getppid() != parent:  # it ended before the kernel was asked
-        os._exit(1)
+    die_with(parent)
     os.setsid()
     take_signals(_DEFAULT_SIGNALS, signal.SIG_DFL)
     take_signals([signal.SIGINT], signal.default_int_handler)

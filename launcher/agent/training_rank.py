@@ -42,9 +42,8 @@ def run(argv: Sequence[str], status_fd: int) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call its workers' end in there a failure
     atexit._run_exitfuncs()  # noqa: SLF001 - the one part of that end that is wanted
     _flush()
-    os._exit(
-        0
-    )  # the interpreter's own end would find "leaks" of libraries that were imported before the fork
+    # The interpreter's own end would find "leaks" of libraries that were imported before the fork.
+    os._exit(0)
 
 
 def _flush() -> None:

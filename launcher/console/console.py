@@ -43,10 +43,8 @@ def write(stream: TextIO | None, text: str) -> bool:
             stream.flush()
     except (OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
-        with suppress(OSError, ValueError):
-            os.dup2(
-                nothing, stream.fileno() if stream is not None else nothing
-            )  # nor the interpreter's last flush
+        with suppress(OSError, ValueError):  # the interpreter's last flush is not to fail either
+            os.dup2(nothing, stream.fileno() if stream is not None else nothing)
         os.close(nothing)
         return False
     return stream is not None

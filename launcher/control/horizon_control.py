@@ -62,16 +62,18 @@ class HorizonControl(SupervisorPage):
 
     def tick(self) -> None:
         """Let the ranks continue, or do what was requested; called many times a second."""
-        for rank in range(self._ranks):
-            self._times.see(rank, *self._horizon.said(rank))
+        said = [self._horizon.said(rank) for rank in range(self._ranks)]
+        for rank, words in enumerate(said):
+            self._times.see(rank, *words)
         self._take_request()
         if self._is_due():
             self._horizon.request_checkpoint()
         self._horizon.extend()
-        saving = any(self._horizon.said(rank)[1] in _SAVING for rank in range(self._ranks))
-        if self._clock is not None and self.interruption is None and self._clock.is_over(saving=saving):
-            by, number = self._by
-            self.interruption = LateStopError(number, by, self._clock.seconds)
+        if self._clock is not None and self.interruption is None:
+            saving = any(phase in _SAVING for _, phase, _ in said)
+            if self._clock.is_over(saving=saving):
+                by, number = self._by
+                self.interruption = LateStopError(number, by, self._clock.seconds)
 
     def _take_request(self) -> None:
         request = take_request(self._folder)

@@ -61,7 +61,7 @@ def _layout_of_task(machine: Machine, gpus: tuple[str, ...], task: LocalTask) ->
     A starter that binds its tasks, as mpirun does, has given each its cores; else they share them all.
     """
     is_bound = sum(map(len, machine.nodes.values())) * task.count <= (os.cpu_count() or 1)
-    shown = () if not gpus else machine.gpus if len(machine.gpus) == 1 else machine.gpus[: task.count]
+    shown = machine.gpus[: task.count] if gpus else ()
     whole = layout_on(machine, shown, None if shown else task.count)
     return replace(
         whole,

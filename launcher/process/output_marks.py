@@ -27,7 +27,10 @@ class Mark(Enum):
     """It is over; what the process prints from here on, it prints while it ends."""
 
 
-_LONGEST = max(len(mark.value) for mark in Mark)
+_ESCAPE = b"\x1b"
+"""What every mark begins with."""
+_MARKS = {mark.value: mark for mark in Mark}
+_LONGEST = max(map(len, _MARKS))
 
 
 class MarkedStream:
@@ -40,6 +43,8 @@ class MarkedStream:
         """Take the marks out of some bytes; the beginning of what may become one waits for the next bytes."""
         parts: list[bytes | Mark] = []
         data, self._rest = self._rest + data, b""
+        if _ESCAPE not in data:  # nearly always, and with every line that a rank prints
+            return [data] if data else []
         while found := _first_mark(data):
             at, mark = found
             parts += [data[:at], mark]
@@ -55,14 +60,15 @@ class MarkedStream:
 
 
 def _first_mark(data: bytes) -> tuple[int, Mark] | None:
-    found = [(at, mark) for mark in Mark if (at := data.find(mark.value)) >= 0]
+    found = [(at, mark) for value, mark in _MARKS.items() if (at := data.find(value)) >= 0]
     return min(found, key=lambda pair: pair[0]) if found else None
 
 
 def _length_of_beginning(data: bytes) -> int:
     """Return how many bytes at the end could be the beginning of a mark."""
-    lengths = range(min(len(data), _LONGEST - 1), 0, -1)
-    return next((n for n in lengths if any(mark.value.startswith(data[-n:]) for mark in Mark)), 0)
+    last = range(max(0, len(data) - _LONGEST + 1), len(data))
+    starts = (at for at in last if data.startswith(_ESCAPE, at))
+    return next((len(data) - at for at in starts if any(v.startswith(data[at:]) for v in _MARKS)), 0)
 
 
 class _Stderr:

@@ -161,19 +161,14 @@ def waits_for_signal(pid: int) -> bool:
 def is_held(root: int) -> bool:
     """Tell whether the kernel holds a thread of a process, or of one below it, until a disk or a driver answers."""
     pids = [root, *(process.pid for process in descendants(root))]
-    return any(_thread_state(task) == _UNINTERRUPTIBLE for pid in pids for task in _tasks(pid))
+    return any(_UNINTERRUPTIBLE in _thread_states(pid) for pid in pids)
 
 
-def _tasks(pid: int) -> list[Path]:
-    with suppress(OSError):
-        return list(Path(f"/proc/{pid}/task").iterdir())
+def _thread_states(pid: int) -> list[str]:
+    with suppress(OSError):  # it has ended
+        stats = [_text(pid, f"task/{thread}/stat") for thread in thread_ids(pid)]
+        return [stat.rpartition(")")[2].split()[0] for stat in stats if stat]
     return []
-
-
-def _thread_state(task: Path) -> str:
-    with suppress(OSError):
-        return (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    return _GONE
 
 
 def is_asleep(pid: int) -> bool:

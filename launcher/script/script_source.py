@@ -116,11 +116,9 @@ def notes_on_arguments(argv: list[str], source: str) -> list[str]:
         source: the program's text; an option whose name is in it is its own.
     """
     first = 2 if argv[0] == "-m" else 1
-    words = [word.partition("=")[0] for word in argv[first:]]
-    ours = [word for word in words if word in _OPTIONS and word[2:].replace("-", "_") not in source]
-    before = f"launch run {ours[0]} … {' '.join(argv[:first])}" if ours else ""
-    return (
-        [f"{ours[0]} stands behind {argv[first - 1]} and belongs to it; for launch: `{before}`"]
-        if ours
-        else []
-    )
+    for word in argv[first:]:
+        name = word.partition("=")[0]
+        if name in _OPTIONS and name[2:].replace("-", "_") not in source:
+            before = f"launch run {name} … {' '.join(argv[:first])}"
+            return [f"{name} stands behind {argv[first - 1]} and belongs to it; for launch: `{before}`"]
+    return []

@@ -148,17 +148,15 @@ class ScriptWorkload(Workload):
         self._view.finish_attempt(quoted_ranks(attempt, end, world.size, was_asked_to_end=asked))
 
     def begin_attempt(self, attempt: Path) -> None:
-        """Show the rest of what the ranks of the previous attempt have printed."""
+        """Make the attempt's folder on a node that does not share node 0's."""
         attempt.mkdir(mode=0o700, exist_ok=True)
-        self._view.finish_attempt()
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end; ranks that were asked to end have ended in whatever way they chose."""
         before_the_start = self._cancelled is None and not end.pids
         if self._asked is not None and end.agent_status is None and (end.signal is None or before_the_start):
             return StoppedScriptError(*self._asked, end)
-        found = diagnose_failure(attempt, end, world.size, script=True)
-        return self._cancelled or found if isinstance(found, InterruptedRunError) else found
+        return self._as_asked_for(diagnose_failure(attempt, end, world.size, script=True))
 
     def close(self) -> None:
         """Show the rest of what the ranks have printed."""

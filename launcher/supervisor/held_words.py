@@ -18,9 +18,8 @@ _NATIVE = re.compile(rb"^\[rank\d+\]:\[[EF]\d{4} |^terminate called ", re.MULTIL
 _NATIVE_LINE = re.compile(
     rb"\[rank\d+\]:\[[EFW]\d{4} .*|terminate called .*|  what\(\): .*|Exception raised from .*|frame #\d+: .*|\s*"
 )
-_HOLD_SECONDS = (
-    10.0  # a rank whose error is known and that does not end: its words may be all there is to see
-)
+_HOLD_SECONDS = 10.0
+"""A rank whose error is known may not end for long: its words may be all there is to see."""
 
 
 @dataclass

@@ -82,7 +82,7 @@ class Launch:
         return self._watch(handler, workload, {"port": go["port"], "max_restarts": go["max_restarts"]})
 
     def take_outputs(self) -> None:
-        """Write to the logs what ended ranks have printed."""
+        """Log and show what ended ranks have printed."""
         if self._outputs is not None:
             self._outputs.take_all()
 
@@ -229,6 +229,7 @@ class _Following(_Watching):
             self._hangs.take_limit(message["seconds"])
         elif kind == "restart":
             attempt = self.attempt.with_name(message["attempt"])
+            self._launch.take_outputs()
             self._workload.on_end(self.attempt, AttemptEnd(), self._launch.world)  # node 0 alone knows more
             self._workload.begin_attempt(attempt)
             order = self._turn(attempt)

@@ -28,9 +28,8 @@ class RankTerminal:
     def __init__(self, stream: int) -> None:
         self._stream = stream
         self.reader, self.writer = os.openpty()
-        tty.setraw(
-            self.writer
-        )  # a "\n" stays one: the launcher's terminal makes "\r\n" of it, and logs are text
+        # A "\n" stays one: the launcher's terminal makes "\r\n" of it, and logs are text.
+        tty.setraw(self.writer)
         os.set_blocking(self.reader, False)
         self._size = b""
         self.resize()
@@ -51,11 +50,12 @@ class Terminals:
 
     def __init__(self, out: int, err: int) -> None:
         self._of: dict[int, RankTerminal] = {}
-        if os.isatty(out):
-            self._of[out] = RankTerminal(out)
-        if os.isatty(err):
-            same = out in self._of and os.path.sameopenfile(out, err)
-            self._of[err] = self._of[out] if same else RankTerminal(err)
+        with suppress(OSError):  # this machine has no more of them, or this container none: pipes do, too
+            if os.isatty(out):
+                self._of[out] = RankTerminal(out)
+            if os.isatty(err):
+                same = out in self._of and os.path.sameopenfile(out, err)
+                self._of[err] = self._of[out] if same else RankTerminal(err)
 
     def of(self, stream: int) -> RankTerminal | None:
         """Return the terminal in place of a stream; None where the launcher's is none."""

@@ -342,7 +342,7 @@ class Supervisor:
     def ask_ranks_to_end(self, number: int, grace: float) -> None:
         """Send a signal to every rank, which is killed after its grace; before any has begun, end all at once."""
         if not self._record.pids and self._peers.nodes == 1:
-            self._signal = number
+            self.interrupt(number)
             return
         self._grace = EndGrace(number, grace)
         if self._peers.is_leader:
@@ -367,9 +367,8 @@ class Supervisor:
             mine.send_signal(signal.SIGKILL)
         if self._agent.returncode is None:
             self._agent.wait()
-        strays = (
-            set if mine else process_tree.orphaned_processes
-        )  # of an agent that was killed; else they have ended below it
+        # Strays are of an agent that was killed; else they have ended below it.
+        strays = set if mine else process_tree.orphaned_processes
         process_tree.kill_processes(
             lambda: (
                 process_tree.processes_with_mark(self._mark)
@@ -394,6 +393,6 @@ class Supervisor:
         """Act on signals outside of their handler, and on the grace that ranks have after one."""
         while (number := self.signals.pop()) is not None:
             if not handler.on_signal(number):
-                self._signal = number
+                self.interrupt(number)
         if self._grace is not None:
             self._grace.tick(self._living_ranks())

@@ -105,7 +105,10 @@ class Workload(ABC):
 
     def failure(self, attempt: Path, end: AttemptEnd, world: World) -> LockstepError | None:
         """Diagnose the end of an attempt; None where all is done."""
-        found = diagnose_failure(attempt, end, world.size)
+        return self._as_asked_for(diagnose_failure(attempt, end, world.size))
+
+    def _as_asked_for(self, found: LockstepError | None) -> LockstepError | None:
+        """Return how an end is told: one by a signal as what was asked for."""
         return self.interruption or found if isinstance(found, InterruptedRunError) else found
 
     def close(self) -> None:

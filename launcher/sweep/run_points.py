@@ -62,8 +62,6 @@ class _PointRunner:
         self._child: subprocess.Popen[bytes] | None = None
         self._signals: list[int] = []
         self._asked = False
-        self._index: int | None = None
-        """Of the present point."""
 
     @property
     def stopped(self) -> bool:
@@ -100,7 +98,6 @@ class _PointRunner:
 
     def launch(self, index: int) -> None:
         """Launch one point, and wait for its end."""
-        self._index = index
         forget_refusal(self._sweep, index)
         with tempfile.TemporaryFile() as output:
             status = self._wait(index, output)
@@ -128,14 +125,14 @@ class _PointRunner:
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return self._child.wait(_LOOK_SECONDS)
-            self._take_request()
+            self._take_request(index)
 
-    def _take_request(self) -> None:
+    def _take_request(self, index: int) -> None:
         request = take_request(self._sweep.folder)
         if request is None or request.what == "checkpoint":
             return
-        if request.what == "cancel" and self._index is not None and is_run(self._sweep.run(self._index)):
-            write_request(self._sweep.run(self._index), "cancel", request.by)
+        if request.what == "cancel" and is_run(self._sweep.run(index)):
+            write_request(self._sweep.run(index), "cancel", request.by)
         elif self.stopped:
             return
         say([f"{'cancelling' if request.what == 'cancel' else 'stopping'} the sweep ({request.by})"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import EndedBySignal, LockstepError, RankLostError, UsageError, write_json
-from ...training.checkpoint import list_checkpoints, step_of
+from ...training.checkpoint import newest_checkpoint_step
 from ...training.config import RunSpec
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, to_yaml
@@ -193,7 +193,7 @@ def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> Interrupte
         failure = CancelledRunError(asked.by)
     else:
         record_stop_reason(folder, ended.name)
-        step = max(map(step_of, list_checkpoints(folder / "checkpoints")), default=0)
+        step = newest_checkpoint_step(folder / "checkpoints", 0)
         failure = NothingToSaveError(ended.number, ended.name, step)
     _write_outcome(folder, failure, world)
     return failure

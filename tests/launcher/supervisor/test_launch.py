@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -22,7 +23,7 @@ from lockstep.launcher.nodes.peer_link import PeerLink
 from lockstep.launcher.nodes.peers import FollowerPeers, LeaderPeers
 from lockstep.launcher.options.supervision import SupervisionOptions
 from lockstep.launcher.supervisor.agent_orders import AgentStart
-from lockstep.launcher.supervisor.launch import Launch
+from lockstep.launcher.supervisor.launch import Launch, _Following
 from lockstep.launcher.supervisor.workload import Workload
 from tests.helpers.node_launch import linked_sockets
 
@@ -205,6 +206,30 @@ def test_what_a_tick_raises_ends_everything(tmp_path: Path, script: Path) -> Non
     with launched(tmp_path) as launch, pytest.raises(RankLostError, match="another's"):
         launch.run(workload)
     assert workload.calls == ["close"]
+
+
+def test_a_follower_takes_what_ended_ranks_have_printed_before_their_attempt_is_over(tmp_path: Path) -> None:
+    """Else their last words would count as the next attempt's."""
+    calls: list[str] = []
+
+    class Ending(Recorder):
+        def on_end(self, attempt: Path, end: AttemptEnd, world: World) -> None:
+            calls.append(f"end of {attempt.name}")
+
+        def begin_attempt(self, attempt: Path) -> None:
+            calls.append(f"begin {attempt.name}")
+
+    launch: Any = SimpleNamespace(
+        attempt=tmp_path / "attempt-1",
+        options=SupervisionOptions(0),
+        world=WORLD,
+        take_outputs=lambda: calls.append("take outputs"),
+        supervisor=SimpleNamespace(restart=lambda order: calls.append(Path(order["attempt_dir"]).name)),
+    )
+    peers: Any = SimpleNamespace(send=lambda *_, **__: None, pass_signal=None)
+    following = _Following(launch, Ending(tmp_path / "script.py"), peers)
+    following.on_message(0, {"kind": "restart", "attempt": "attempt-2"})
+    assert calls == ["take outputs", "end of attempt-1", "begin attempt-2", "attempt-2"]
 
 
 def test_a_follower_believes_node_0_where_its_own_agent_is_gone_as_well(tmp_path: Path, script: Path) -> None:
