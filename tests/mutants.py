@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         "training/session/train_step.py",
         "(size if weight is None else 1)",
-        "(batch_size_of(y) if weight is None else 1)",
+        "(batch.work.micro[number] if weight is None else 1)",
         "micro-batches are weighted by their samples",
         _STEP,
     ),

@@ -36,7 +36,7 @@ class DatasetInfo:
     input_shape: tuple[int, ...] | None
     """Shape of one input as the model sees it, for images (channels, height, width)."""
     input_dtype: str | None
-    """NumPy name of the stored type; uint8 images are scaled to 0..1 before ``mean`` and ``std``."""
+    """NumPy name of the stored type."""
     classes: int | None
     """Number of classes; None when targets are no class indices."""
     class_names: tuple[str, ...] | None
@@ -49,6 +49,8 @@ class DatasetInfo:
     """The folder that the paths of ``images`` are relative to."""
     fingerprint: str = ""
     """SHA-256 over the contents that decide what a sample is; a changed data set has another one."""
+    scale_uint8: bool = True
+    """Whether uint8 inputs are divided by 255, before ``mean`` and ``std``; version 0.1 did so with all of them."""
     notes: tuple[str, ...] = ()
     """What was guessed about it, and what may be a mistake."""
 

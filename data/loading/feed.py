@@ -43,6 +43,9 @@ class Feed(Protocol):
         """Yield the batches of ``work``, one for each item."""
         ...
 
-    def expect_classes(self, classes: int) -> None:
-        """Check from now on that targets are class indices below ``classes``; others raise ``DamagedError``."""
+    def expect_classes(self, classes: int, ignored: int | None = None) -> None:
+        """Check from now on that targets are class indices below ``classes``, or ``ignored``.
+
+        Others raise ``DamagedError``.
+        """
         ...

@@ -119,6 +119,7 @@ class LoaderFeed:
         self._augment = augment
         self._device = device
         self._classes = classes
+        self._ignored: int | None = None
         self._subset = split.subset
         with warnings.catch_warnings():
             # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
@@ -162,9 +163,9 @@ class LoaderFeed:
         with stop_signals_blocked_if_supervised():
             return iter(self._loader)
 
-    def expect_classes(self, classes: int) -> None:
+    def expect_classes(self, classes: int, ignored: int | None = None) -> None:
         """Check every target when it is read."""
-        self._classes = classes
+        self._classes, self._ignored = classes, ignored
 
     def _to_device(self, indices: Indices, sample: Any, epoch: int) -> tuple[Any, Any]:
         if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target
@@ -174,7 +175,7 @@ class LoaderFeed:
             )
         x, y = sample
         if isinstance(y, torch.Tensor):
-            check_targets(y, self._classes, lambda row: f"sample {self._row(indices[row])}")
+            check_targets(y, self._classes, self._ignored, lambda row: f"sample {self._row(indices[row])}")
         x, y = tree_map(self._tensor_to_device, (x, y))
         if self._augment is not None:
             x = self._augment(x, epoch, indices)

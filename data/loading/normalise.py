@@ -14,21 +14,27 @@ from ..config import DatasetInfo
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The conversion of stored values to model inputs: uint8 to 0..1, then mean and standard deviation per channel."""
+    """The conversion of stored values to model inputs: their type, then mean and standard deviation per channel."""
 
     dtype: torch.dtype
     mean: torch.Tensor | None
     std: torch.Tensor | None
+    scale_uint8: bool = True
+    """Whether uint8 becomes 0 to 1."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Convert ``x`` [B, ...] to the model's type; integer types other than uint8 are left as they are."""
-        if x.dtype == torch.uint8:
+        """Convert ``x`` [B, ...] to the model's type; whole numbers are left as they are, unless they are scaled."""
+        if self.converts(x) and x.dtype == torch.uint8:
             x = x.to(self.dtype).div_(255)
-        elif x.is_floating_point():
+        elif self.converts(x):
             x = x.to(self.dtype)
         if self.mean is not None:
             x = x - self.mean
         return x if self.std is None else x / self.std
+
+    def converts(self, x: torch.Tensor) -> bool:
+        """Tell whether ``x`` becomes the model's type."""
+        return x.is_floating_point() or (self.scale_uint8 and x.dtype == torch.uint8)
 
 
 def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.device) -> Normalisation:
@@ -37,15 +43,18 @@ def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.de
     def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
         return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
-    return Normalisation(dtype, channels(facts.mean), channels(facts.std))
+    return Normalisation(dtype, channels(facts.mean), channels(facts.std), facts.scale_uint8)
 
 
-def check_targets(targets: torch.Tensor, classes: int | None, name: Callable[[Any], str]) -> None:
+def check_targets(
+    targets: torch.Tensor, classes: int | None, ignored: int | None, name: Callable[[Any], str]
+) -> None:
     """Refuse targets that are no class indices.
 
     Args:
         targets: checked where they are integers.
         classes: how many there are; None checks nothing.
+        ignored: a label that the loss leaves out.
         name: of a row of ``targets``, for the message.
 
     Raises:
@@ -53,7 +62,10 @@ def check_targets(targets: torch.Tensor, classes: int | None, name: Callable[[An
     """
     if classes is None or targets.is_floating_point() or not targets.numel():
         return
+    targets = targets.long()
     bad = (targets < 0) | (targets >= classes)
+    if ignored is not None:
+        bad &= targets != ignored
     if bool(bad.any()):
         place = tuple(bad.nonzero()[0].tolist())
         row, label = (place or (0,))[0], int(targets[place])

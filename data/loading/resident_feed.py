@@ -55,14 +55,17 @@ class ResidentFeed:
         width = split.x[0].numel() * max(4, split.x.element_size())
         self._rows = max(1, _BLOCK_BYTES // max(1, width))
         self._alignment = max(
-            _rows_per_cache_line(split.x[0], normalise.dtype), _rows_per_cache_line(split.y[0], split.y.dtype)
+            _rows_per_cache_line(
+                split.x[0], normalise.dtype if normalise.converts(split.x) else split.x.dtype
+            ),
+            _rows_per_cache_line(split.y[0], split.y.dtype),
         )
         if classes is not None:
             self.expect_classes(classes)
 
-    def expect_classes(self, classes: int) -> None:
+    def expect_classes(self, classes: int, ignored: int | None = None) -> None:
         """Check every target, once."""
-        check_targets(self._targets, classes, lambda row: f"row {row}")
+        check_targets(self._targets, classes, ignored, lambda row: f"row {row}")
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
@@ -111,8 +114,7 @@ class ResidentFeed:
 
 def _rows_per_cache_line(row: torch.Tensor, dtype: torch.dtype) -> int:
     """Compute the number of rows after which a batch begins on a cache line again."""
-    itemsize = dtype.itemsize if row.is_floating_point() or row.dtype == torch.uint8 else row.element_size()
-    return _CACHE_LINE_BYTES // gcd(_CACHE_LINE_BYTES, max(1, row.numel()) * itemsize)
+    return _CACHE_LINE_BYTES // gcd(_CACHE_LINE_BYTES, max(1, row.numel()) * dtype.itemsize)
 
 
 def _augmentation_draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:

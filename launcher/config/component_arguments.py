@@ -75,7 +75,9 @@ def _read(path: Path, name: str, given: set[str], first: int) -> _Signature | No
     except (OSError, ValueError, SyntaxError):  # the rank says what is wrong with it
         return None
     function = _definition(module.body, name)
-    return None if function is None or function.args.posonlyargs else _of(function.args, given, first)
+    if function is None or function.args.posonlyargs:
+        return None
+    return _of(function.args, given, 0 if _is_class(module.body, name) else first)
 
 
 def _file_of(place: str, base: Path) -> Path | None:
@@ -97,6 +99,11 @@ def _definition(body: list[ast.stmt], name: str) -> ast.FunctionDef | None:
     if constructor is not None:
         constructor.args.args = constructor.args.args[1:]
     return constructor
+
+
+def _is_class(body: list[ast.stmt], name: str) -> bool:
+    """Tell whether an instance is made with the arguments, which is then called."""
+    return any(isinstance(node, ast.ClassDef) and node.name == name for node in body)
 
 
 def _of(arguments: ast.arguments, given: set[str], first: int) -> _Signature:

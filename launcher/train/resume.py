@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -237,6 +237,11 @@ def rewind_run(folder: Path, resume_point: ResumePoint | None) -> None:
     if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
         say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
     (folder / "outcome.json").unlink(missing_ok=True)
+
+
+def scaled_as_before(before: DatasetInfo, now: DatasetInfo) -> DatasetInfo:
+    """Read uint8 inputs as the run was started with: version 0.1 divided a user's own by 255, too."""
+    return replace(now, scale_uint8=before.scale_uint8)
 
 
 def refuse_other_data(before: DatasetInfo, now: DatasetInfo) -> None:

@@ -16,7 +16,7 @@ from ..options import SupervisionOptions
 from ..runs import find_run
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
-from .resume import refuse_other_data, resolve_checkpoint_step
+from .resume import refuse_other_data, resolve_checkpoint_step, scaled_as_before
 from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload, worker_agent
 
@@ -53,6 +53,7 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None) -> in
 def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
     """Update the paths of the data's files, which may have moved, as out of a cleared cache, but not have changed."""
     refuse_other_data(spec.facts, facts)
+    facts = scaled_as_before(spec.facts, facts)
     if facts != spec.facts:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
 

@@ -37,6 +37,7 @@ from .resume import (
     find_run_target,
     prepare_resume,
     refuse_finished,
+    scaled_as_before,
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
@@ -175,6 +176,8 @@ def _prepare(
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    if before:
+        facts = scaled_as_before(before.facts, facts)
     session.agree_on_data(facts.fingerprint)
     plan = LaunchPlan(folder.name, resolved.config, facts, session.world)
     resume_point = find_resume_point(folder, plan.steps) if before else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -145,13 +145,15 @@ def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
     return found
 
 
-def check_labels(labels: list[Labels], scores: int | None) -> Finding:
+def check_labels(labels: list[Labels], scores: int | None, ignored: int | None = None) -> Finding:
     """Check whether the range of the targets fits the model's outputs.
 
     Args:
         labels: of each split.
         scores: outputs of the model, where the loss chooses between them.
+        ignored: a label that the loss leaves out.
     """
+    labels = [label if ignored is None else _without(label, ignored) for label in labels]
     if not labels:
         return Finding("labels", "NOTE", "targets are no single tensors: their range was not looked at")
     numbers = [label for label in labels if label.values.is_floating_point()]
@@ -167,6 +169,11 @@ def check_labels(labels: list[Labels], scores: int | None) -> Finding:
         advice = "correct the labels, or give the model as many outputs as there are classes"
         return Finding("labels", "FAIL", what, "", advice)
     return _check_missing_classes(labels, summary, scores)
+
+
+def _without(label: Labels, ignored: int) -> Labels:
+    kept = label.values[label.values != ignored]
+    return replace(label, values=kept) if kept.numel() else label
 
 
 def _check_missing_classes(labels: list[Labels], summary: str, scores: int) -> Finding:

@@ -10,7 +10,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
-from ..components import Loss, Metric, batch_size_of, sum_loss, sum_metric
+from ..components import Loss, Metric, sum_loss, sum_metric
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
@@ -30,16 +30,18 @@ class Cut:
     """Candidates: the output for the whole batch, and for each part."""
     target: Any
     targets: list[Any]
+    part_sizes: list[int]
+    """Samples of each part."""
 
     @property
     def size(self) -> int:
         """Return the number of samples of the whole batch."""
-        return batch_size_of(self.target)
+        return sum(self.part_sizes)
 
     @property
     def sizes(self) -> str:
         """Return the sizes of the parts, in words."""
-        *first, last = [str(batch_size_of(target)) for target in self.targets]
+        *first, last = map(str, self.part_sizes)
         return f"{', '.join(first)} and {last}"
 
 
@@ -116,9 +118,7 @@ def _loss_mistake(loss: Loss, cut: Cut, output: Any, parts: list[Any]) -> str | 
         return "the loss gives another value for the same output and target on a second call"
     pieces = [loss(part, target) for part, target in zip(parts, cut.targets, strict=True)]
     summed, weight = sum_loss(whole, cut.size)
-    totals = [
-        sum_loss(piece, batch_size_of(target)) for piece, target in zip(pieces, cut.targets, strict=True)
-    ]
+    totals = [sum_loss(piece, size) for piece, size in zip(pieces, cut.part_sizes, strict=True)]
     if weight is None and all(isinstance(piece, torch.Tensor) for piece in pieces):
         return _sample_mistake(whole, torch.cat(pieces), cut)
     if weight is None or any(part is None for _, part in totals):

@@ -13,7 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.order import EpochBatches
-from ..components import LRSchedule, batch_norm, batch_size_of, build_optimizer
+from ..components import LRSchedule, batch_norm, build_optimizer
 from ..config import RunConfig
 from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
@@ -28,15 +28,15 @@ _MODEL_SEEDING_HINT = (
 )
 
 
-def check_sample_independence(model: nn.Module, x: Any, parts: list[Any]) -> Finding:
+def check_sample_independence(model: nn.Module, x: Any, parts: list[Any], sizes: list[int]) -> Finding:
     """Check that in evaluation a sample's output does not depend on the batch it is in.
 
     Args:
         model: any; its mode is restored.
         x: a batch.
         parts: the same samples in smaller batches.
+        sizes: samples of each part.
     """
-    sizes = [batch_size_of(part) for part in parts]
     with training_mode(model, training=False), torch.no_grad():
         whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
         if wrong := _batch_dimension_mistake(whole, pieces, sizes):

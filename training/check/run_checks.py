@@ -21,7 +21,7 @@ from ...data.common import write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
-from ..components import batch_norm, needs_classes
+from ..components import batch_norm, ignored_label, needs_classes
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
@@ -148,12 +148,12 @@ def _look(
         session.model, session.batches, world_size, spec.config.data.max_micro_batch
     )
     batch = _ProbeBatch(session)
-    findings = [check_labels(labels, batch.scores)]
+    findings = [check_labels(labels, batch.scores, ignored_label(spec.config.loss))]
     if findings[0].verdict == "FAIL":
         return ProbeResult([replace(findings[0], blocks=True)], precision)
     findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
-    findings.append(check_sample_independence(session.model, batch.x, batch.parts))
+    findings.append(check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes))
     draws = StepSeeder(spec.config.train.seed, 0, group.device)
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     randomness, still = check_randomness(session.model, few, draws)
@@ -193,7 +193,7 @@ class _ProbeBatch:
         self.evaluation_seconds = _evaluation_seconds(
             session, indices, lambda: self._forward(session, self.x)
         )
-        self.cut = Cut(outputs, target, [y for _, y in pieces])
+        self.cut = Cut(outputs, target, [y for _, y in pieces], sizes)
         chooses = needs_classes(session.spec.config.loss) and isinstance(output, torch.Tensor)
         self.scores = output.shape[1] if chooses and output.ndim > 1 else None
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .expanded_buffers import materialise_expanded_buffers as materialise_expanded_buffers
     from .loss_contract import Loss as Loss
     from .loss_contract import Metric as Metric
-    from .loss_contract import batch_size_of as batch_size_of
     from .loss_contract import sum_loss as sum_loss
     from .loss_contract import sum_metric as sum_metric
     from .losses import build_loss as build_loss
+    from .losses import ignored_label as ignored_label
     from .losses import needs_classes as needs_classes
     from .lr_schedule import LRSchedule as LRSchedule
     from .metrics import build_metrics as build_metrics

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from ...data.common import TrainingError
 
@@ -32,11 +31,6 @@ def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | No
         f"the loss returned {_describe_value(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
-
-
-def batch_size_of(target: Any) -> int:
-    """Count the samples of a batch of targets: a tensor, or nested ones."""
-    return len(target) if isinstance(target, torch.Tensor) else len(tree_leaves(target)[0])
 
 
 def _scalar_on(device: torch.device, number: Any) -> torch.Tensor:

@@ -11,16 +11,36 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ...data.common import TrainingError, load_user_function
+from ...data.common import load_user_function
 from ..config import LossConfig
 from .loss_contract import Loss
+from .torch_losses import DEFAULT_IGNORED, adapt_loss, as_class_indices, refuse_other_shape, sum_of_kept
 
 
 def cross_entropy(
-    output: torch.Tensor, target: torch.Tensor, *, label_smoothing: float = 0.0
-) -> torch.Tensor:
-    """Compute the cross-entropy of class scores [B, C] against class indices [B]: [B], in nats."""
-    return functional.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing)
+    output: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """Compute the cross-entropy of class scores [B, C] against class indices [B], in nats.
+
+    Args:
+        output: scores.
+        target: whole numbers of any type.
+        label_smoothing: as torch has it.
+        ignore_index: a label that is left out of the mean; it must be given.
+
+    Returns:
+        [B]; with ``ignore_index`` a sum and the number of samples that were not left out.
+    """
+    target = as_class_indices(target)
+    ignored = DEFAULT_IGNORED if ignore_index is None else ignore_index
+    losses = functional.cross_entropy(
+        output, target, reduction="none", label_smoothing=label_smoothing, ignore_index=ignored
+    )
+    return losses if ignore_index is None else sum_of_kept(losses, target != ignored)
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -29,11 +49,7 @@ def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     Raises:
         TrainingError: the shapes differ; broadcasting would compare every output with every target.
     """
-    if output.shape != target.shape:
-        raise TrainingError(
-            f"mse: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
-            "make the model return one value for each component of the target",
-        )
+    refuse_other_shape("mse", output, target)
     return (output - target.to(output.dtype)).square().reshape(len(output), -1).mean(1)
 
 
@@ -53,6 +69,15 @@ LOSSES = {
     "cross_entropy": LossDeclaration(cross_entropy, default_metrics=("accuracy",), needs_classes=True),
     "mse": LossDeclaration(mse),
 }
+_TORCH_CLASS_LOSSES = {
+    f"torch.nn{place}:{name}"
+    for places, names in (
+        (("", ".modules.loss"), ("CrossEntropyLoss", "NLLLoss")),
+        ((".functional",), ("cross_entropy", "nll_loss")),
+    )
+    for place in places
+    for name in names
+}
 
 
 def default_metrics(config: LossConfig) -> tuple[str, ...]:
@@ -62,11 +87,19 @@ def default_metrics(config: LossConfig) -> tuple[str, ...]:
 
 def needs_classes(config: LossConfig) -> bool:
     """Tell whether a loss compares scores with class indices; a user's own is not known to."""
-    return config.use in LOSSES and LOSSES[config.use].needs_classes
+    return config.use in _TORCH_CLASS_LOSSES or (config.use in LOSSES and LOSSES[config.use].needs_classes)
+
+
+def ignored_label(config: LossConfig) -> int | None:
+    """Return the label that a loss leaves out, where it is known to leave one out."""
+    default = DEFAULT_IGNORED if config.use in _TORCH_CLASS_LOSSES else None
+    ignored: int | None = config.args.get("ignore_index", default) if needs_classes(config) else None
+    return ignored
 
 
 def build_loss(config: LossConfig, base: Path) -> Loss:
     """Make the loss that ``loss:`` names, its arguments bound."""
     declared = LOSSES.get(config.use)
-    function = declared.function if declared else load_user_function(config.use, "loss.use", LOSSES, base)
-    return partial(function, **config.args) if config.args else function
+    if declared is None:
+        return adapt_loss(load_user_function(config.use, "loss.use", LOSSES, base), config.use, config.args)
+    return partial(declared.function, **config.args) if config.args else declared.function

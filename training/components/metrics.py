@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,11 +10,19 @@ import torch
 from ...data.common import TrainingError, UsageError, load_user_function
 from ..config import RunConfig
 from .loss_contract import Metric
-from .losses import default_metrics
+from .losses import default_metrics, ignored_label
+from .torch_losses import as_class_indices
 
 
-def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
+def accuracy(
+    output: torch.Tensor, target: torch.Tensor, *, ignored: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor | int]:
     """Count (correct predictions, samples) of class scores [B, C] against class indices [B].
+
+    Args:
+        output: scores.
+        target: indices.
+        ignored: a label that the loss leaves out; such samples are not counted.
 
     Raises:
         TrainingError: other shapes, which would be compared by broadcasting.
@@ -23,7 +32,12 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, 
             f"accuracy: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
             "it compares scores (batch, classes) with class indices (batch); otherwise use a metric of your own",
         )
-    return (output.argmax(1) == target).sum(), target.shape[0]
+    target = as_class_indices(target)
+    hits = output.argmax(1) == target
+    if ignored is None:
+        return hits.sum(), target.shape[0]
+    kept = target != ignored
+    return (hits & kept).sum(), kept.sum()
 
 
 def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -57,4 +71,6 @@ def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
                 "give the function another name",
             )
         metrics[short] = METRICS.get(name) or load_user_function(name, "metrics", METRICS, base)
+        if metrics[short] is accuracy and (ignored := ignored_label(config.loss)) is not None:
+            metrics[short] = partial(accuracy, ignored=ignored)
     return metrics

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...data.common import DamagedError
-from ..components import batch_norm, batch_size_of, sum_loss, sum_metric
+from ..components import batch_norm, sum_loss, sum_metric
 from ..session import Session
 
 
@@ -60,8 +60,8 @@ def _rank_sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Ten
     for batch in session.val_feed.fetch(session.val_work()):
         if abandoned := abandon():
             break
-        for x, y in batch.micro:
-            rows.append(torch.stack(_row(session, x, y)))
+        for (x, y), size in zip(batch.micro, batch.work.micro, strict=True):
+            rows.append(torch.stack(_row(session, x, y, size)))
             samples += batch.indices.size
     width = 2 + 2 * len(session.metrics)
     sums = torch.stack(rows).sum(0) if rows else torch.zeros(width, dtype=torch.float64)
@@ -69,9 +69,8 @@ def _rank_sums(session: Session, abandon: Callable[[], bool]) -> tuple[torch.Ten
     return torch.cat([sums.new_tensor([samples]), sums]), abandoned
 
 
-def _row(session: Session, x: Any, y: Any) -> list[torch.Tensor]:
+def _row(session: Session, x: Any, y: Any, samples: int) -> list[torch.Tensor]:
     output = session.model(x)
-    samples = batch_size_of(y)
     summed, weight = sum_loss(session.loss(output, y), samples)
     row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
     for name, metric in session.metrics.items():

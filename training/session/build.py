@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...data.common import LockstepError, TrainingError, user_location
@@ -24,6 +25,7 @@ from ..components import (
     build_model,
     build_optimizer,
     choose_precision,
+    ignored_label,
     materialise_expanded_buffers,
     needs_classes,
     refuse_extra_state,
@@ -64,16 +66,19 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
 
     def feed(which: Any) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)
-        return open_feed(
+        opened = open_feed(
             split,
             normalise,
             group.device,
             workers=config.data.workers if training or which == "val" else 0,
-            classes=classes,
+            classes=None,
             seed=config.train.seed,
             prefetch=spare,
             augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
+        if classes is not None:
+            opened.expect_classes(classes, ignored_label(config.loss))
+        return opened
 
     return Session(
         spec=spec,
@@ -100,7 +105,7 @@ def build_training(session: Session) -> Training:
     optimizer = build_optimizer(config.optimizer, session.model)
     wrapped = _wrap_with_accelerate(session, unused=bool(unused))
     if group.world_size > 1:
-        warm_up_ddp(wrapped, session.loss, x, y)
+        warm_up_ddp(wrapped, session.loss, x, y, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
     steps = config.train.epochs * session.batches.steps
     steps = min(steps, config.train.max_steps or steps)
@@ -129,17 +134,20 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
             output = session.model(x)
         _choose_threads(session, counter.get_total_flops() / FIRST_BATCH_SAMPLES)
         _check_classes(session, output)
-        warm_up_ddp(session.model, session.loss, x, y)
+        warm_up_ddp(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
         for name, metric in session.metrics.items():
             sum_metric(metric(output, y), name)
     except LockstepError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
+        stored = any(getattr(leaf, "dtype", None) == torch.uint8 for leaf in tree_leaves(x))
+        bytes_hint = "; uint8 stays uint8, unless data.scale_uint8=true makes it 0 to 1" if stored else ""
         raise TrainingError(
             f"model and data do not fit: {type(error).__name__}: {error}\n"
             f"at {user_location(error)}\n"
             f"the first batch is {_shape(x)} with targets {_shape(y)}",
-            "make the model accept this input and the loss this target; `launch show` tells the shapes",
+            "make the model accept this input and the loss this target; `launch show` tells the shapes"
+            + bytes_hint,
         ) from error
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
@@ -182,7 +190,7 @@ def _check_classes(session: Session, output: Any) -> None:
     if facts.kind == "user":
         for feed in (session.train_feed, session.val_feed):
             if feed is not None:
-                feed.expect_classes(scores)
+                feed.expect_classes(scores, ignored_label(loss))
     elif facts.classes is not None and scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from ...data.loading import StepBatch
-from ..components import Loss, batch_size_of, materialise_expanded_buffers, sum_loss
+from ..components import Loss, materialise_expanded_buffers, sum_loss
 from ..rank import Group
 
 
@@ -59,7 +59,7 @@ class TrainStep:
         if samples == 0:
             summed, weight = self._dummy_step(batch)
         elif len(batch.micro) == 1:
-            summed, weight = self._backward(*batch.micro[0], size, None)
+            summed, weight = self._backward(batch, 0, size, None)
         else:
             summed, weight = self._accumulate(batch, size)
         if weight is not None:
@@ -68,10 +68,11 @@ class TrainStep:
         return summed, weight
 
     def _backward(
-        self, x: Any, y: Any, size: int, before: torch.Tensor | None, *, zero: bool = False
+        self, batch: StepBatch, number: int, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run forward and backward of one micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        summed, weight = sum_loss(self._loss(self._model(x), y), batch_size_of(y))
+        """Run forward and backward of a micro-batch; DDP's mean over ranks is undone by ``world_size``."""
+        x, y = batch.micro[number]
+        summed, weight = sum_loss(self._loss(self._model(x), y), batch.work.micro[number])
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
         root.backward(self._gradient_seed(scale, root))
@@ -88,9 +89,9 @@ class TrainStep:
     def _accumulate(self, batch: StepBatch, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         weight: torch.Tensor | None = None
         parts = []
-        for number, (x, y) in enumerate(batch.micro, 1):
-            with self._without_all_reduce(last=number == len(batch.micro)):
-                summed, weight = self._backward(x, y, size, weight)
+        for number in range(len(batch.micro)):
+            with self._without_all_reduce(last=number == len(batch.micro) - 1):
+                summed, weight = self._backward(batch, number, size, weight)
             parts.append(summed)
         return torch.stack(parts).sum(), weight
 
@@ -103,7 +104,7 @@ class TrainStep:
     def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take part in the collectives with a gradient of zero, as a rank without a sample."""
         with preserved_buffers(self._model):
-            return self._backward(*batch.micro[0], 1, None, zero=True)
+            return self._backward(batch, 0, 1, None, zero=True)
 
     def _divide(self, weight: torch.Tensor) -> None:
         """Divide the gradients of sums by the global weight, once it is known; no host sync."""
@@ -146,7 +147,7 @@ def _same_shape_and_dtype(one: torch.Tensor | None, other: torch.Tensor) -> bool
     return one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
+def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any, samples: int) -> Any:
     """Run one backward pass of weight 0 before the first step, which leaves no gradient, buffer or draw behind.
 
     DDP lays out its buckets anew after its first backward. A resumed run would otherwise sum its first
@@ -157,6 +158,6 @@ def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any) -> Any:
     """
     with preserved_buffers(model):
         output = model(x)
-        summed, _ = sum_loss(loss(output, y), batch_size_of(y))
+        summed, _ = sum_loss(loss(output, y), samples)
         (summed * 0).backward()
     return output

@@ -337,6 +337,18 @@ def test_a_label_out_of_range_that_is_read_names_its_sample(label: int, workers:
         list(loader(Rows(x, y), workers).fetch(work(N, 6, limit=4)))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_a_label_that_the_loss_leaves_out_is_in_range(dtype: torch.dtype) -> None:
+    x, y = arrays()
+    y[17] = -100
+    held = ResidentFeed(ArraySplit(x, y.to(dtype), None), PLAIN, CPU, classes=None)
+    for feed in (held, loader(Rows(x, y), 0, classes=None)):
+        feed.expect_classes(CLASSES, -100)
+        list(feed.fetch(work(N, 6)))
+    with pytest.raises(DamagedError, match="row 17 has the label -100"):
+        held.expect_classes(CLASSES)
+
+
 def test_labels_that_are_no_classes_are_not_checked() -> None:
     x, _ = arrays()
     ResidentFeed(ArraySplit(x, torch.full((N,), 99), None), PLAIN, CPU, classes=None)

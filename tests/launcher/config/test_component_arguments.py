@@ -22,6 +22,8 @@ class Plain: ...
 @functools.cache
 def decorated(x): ...
 def loss(output, target, margin=1.0): ...
+class Loss:
+    def __init__(self, gamma, scale=1.0): ...
 """
 
 
@@ -72,6 +74,8 @@ def wrong(tmp_path: Path, section: str, use: str, **args: Any) -> list[str]:
             {"target": 2},
             ["loss.args.target: ./own.py:loss has no such argument; it takes margin"],
         ),
+        ("loss", "./own.py:Loss", {"gamma": 1, "scale": 2}, []),
+        ("loss", "./own.py:Loss", {}, ["loss.args: ./own.py:Loss needs gamma"]),
     ],
 )
 def test_what_the_signature_does_not_take_is_told(

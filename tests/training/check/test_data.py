@@ -66,6 +66,9 @@ def test_labels_are_held_against_the_models_outputs() -> None:
     assert missing.verdict == "NOTE"
     assert "no training sample has the label 2" in missing.what
     assert check_labels(labels, None).verdict == "PASS"
+    ignoring = [Labels("train", torch.tensor([0, 1, -100, 1]), whole=True)]
+    assert check_labels(ignoring, 2).verdict == "FAIL"
+    assert check_labels(ignoring, 2, -100).verdict == "PASS"
     assert (
         check_labels([Labels("train", torch.tensor([0.5, float("nan")]), whole=True)], None).verdict == "FAIL"
     )

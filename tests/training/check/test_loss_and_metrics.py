@@ -21,7 +21,7 @@ def cut() -> Cut:
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(3, (12,), generator=generator)
     output = torch.randn(12, 3, generator=generator, dtype=torch.float64)
-    return Cut(split_outputs(output, target, SIZES), target, split(target, SIZES))
+    return Cut(split_outputs(output, target, SIZES), target, split(target, SIZES), SIZES)
 
 
 def _sum_weight(output: torch.Tensor, target: torch.Tensor) -> Any:
@@ -66,7 +66,7 @@ def test_a_loss_is_held_to_its_parts(cut: Cut, name: str) -> None:
 
 def test_a_mean_is_seen_though_the_model_says_the_same_of_every_sample() -> None:
     target = torch.arange(12) % 3
-    cut = Cut(split_outputs(torch.zeros(12, 3), target, SIZES), target, split(target, SIZES))
+    cut = Cut(split_outputs(torch.zeros(12, 3), target, SIZES), target, split(target, SIZES), SIZES)
     assert check_loss(lambda o, t: cross_entropy(o, t).expand(len(t)), cut).verdict == "FAIL"
     assert check_loss(lambda o, t: cross_entropy(o, t, reduction="none"), cut).verdict == "PASS"
 
@@ -92,6 +92,6 @@ def test_a_metric_is_held_to_its_parts(cut: Cut, name: str) -> None:
 def test_a_mean_of_hits_is_seen_though_the_model_hits_nothing() -> None:
     target = torch.zeros(12, dtype=torch.int64)
     output = torch.tensor([[0.0, 1.0]]).repeat(12, 1)
-    cut = Cut(split_outputs(output, target, SIZES), target, split(target, SIZES))
+    cut = Cut(split_outputs(output, target, SIZES), target, split(target, SIZES), SIZES)
     (found,) = check_metrics({"mine": METRICS["(mean, samples)"][0]}, cut)
     assert found.verdict == "FAIL"

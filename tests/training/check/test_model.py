@@ -46,7 +46,7 @@ class Inline(nn.Module):
 def test_mixing_samples_in_evaluation_is_seen_and_named(model: nn.Module, who: str | None) -> None:
     x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     model.train()
-    found = check_sample_independence(model, x, split(x, [2, 3, 7]))
+    found = check_sample_independence(model, x, split(x, [2, 3, 7]), [2, 3, 7])
     assert (found.verdict == "FAIL") == (who is not None)
     assert who is None or found.what.endswith(who)
     assert all(module.training for module in model.modules())
@@ -64,7 +64,9 @@ class Wide(Squeezing):
 
 @pytest.mark.parametrize("model", [Squeezing(), Wide()])
 def test_an_output_that_loses_the_batch_of_one_is_seen(model: nn.Module) -> None:
-    found = check_sample_independence(model, torch.ones(12, 4), [torch.ones(size, 4) for size in SIZES])
+    found = check_sample_independence(
+        model, torch.ones(12, 4), [torch.ones(size, 4) for size in SIZES], SIZES
+    )
     assert found.verdict == "FAIL"
     assert "its output for 1 of 12 samples has not 1 rows" in found.what
     assert "squeeze" in found.advice

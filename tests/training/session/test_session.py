@@ -36,9 +36,13 @@ def rows(): return {"train": Rows(), "val": Rows()}
 """
 
 
-def _opened(folder: Path, *, training: bool = True, **data: Any) -> Session:
+def _opened(folder: Path, *, training: bool = True, model: Any = None, **data: Any) -> Session:
     config = RunConfig.model_validate(
-        {"data": {"use": "./own.py:data", **data}, "train": {"precision": "fp64"}, "model": {"use": "linear"}}
+        {
+            "data": {"use": "./own.py:data", **data},
+            "train": {"precision": "fp64"},
+            "model": model or {"use": "linear"},
+        }
     )
     facts = prepare(config.data, folder)
     return build_session(
@@ -46,11 +50,10 @@ def _opened(folder: Path, *, training: bool = True, **data: Any) -> Session:
     )
 
 
-def _first(feed: Feed | None) -> torch.Tensor:
+def _first(feed: Feed | None) -> Any:
     assert feed is not None
     work = Work(np.arange(40), [40], epoch=1)
-    x: torch.Tensor = next(feed.fetch(iter([work]))).micro[0][0]
-    return x
+    return next(feed.fetch(iter([work]))).micro[0][0]
 
 
 @pytest.fixture
@@ -63,6 +66,31 @@ def test_training_images_are_augmented_and_those_of_an_evaluation_are_not(own: P
     plain, augmented = _opened(own), _opened(own, augment={"crop": 1, "flip": True})
     assert not torch.equal(_first(augmented.train_feed), _first(plain.train_feed))
     assert torch.equal(_first(augmented.val_feed), _first(plain.val_feed))
+
+
+BYTES = """
+import torch
+ids = torch.arange(80, dtype=torch.uint8).view(40, 2)
+class Rows(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, row): return {"ids": ids[row], "mask": ids[row] > 3}, row % 2
+def held(): return {"train": (ids, torch.arange(40) % 2)}
+def rows(): return {"train": Rows()}
+"""
+
+
+@pytest.mark.parametrize("name", ["held", "rows"])
+def test_bytes_of_a_users_own_are_numbers_unless_they_are_to_be_scaled(tmp_path: Path, name: str) -> None:
+    model = {"use": "./own.py:model"}
+    (tmp_path / "own.py").write_text(BYTES + "def model(): return torch.nn.Embedding(80, 2)\n")
+    expected = torch.arange(80).view(40, 2)
+    for scaled in (False, True):
+        session = _opened(tmp_path, use=f"./own.py:{name}", scale_uint8=scaled, workers=0, model=model)
+        x = _first(session.train_feed)
+        ids = x["ids"] if isinstance(x, dict) else x
+        assert ids.dtype == (torch.float64 if scaled else torch.uint8)
+        assert torch.equal(ids, expected.double() / 255 if scaled else expected.byte())
+        assert not isinstance(x, dict) or x["mask"].dtype == torch.bool
 
 
 @pytest.mark.parametrize(("training", "workers"), [(True, 4), (False, 2)])

@@ -60,6 +60,22 @@ def _stepped(loss: Loss, group: Group, sizes: Sequence[int], size: int = ROWS) -
     return result, model
 
 
+@pytest.mark.parametrize("cut", [[13], [4, 4, 5]])
+def test_the_samples_of_a_batch_are_those_that_were_asked_for_whatever_its_targets_look_like(
+    alone: Group, cut: list[int]
+) -> None:
+    """The length of a file's name, or of a table that goes with the batch, was taken for the batch's."""
+    batch = _fetched(cut)
+    batch.micro = [
+        (x, {"file": [f"picture-{row}.png" for row in range(len(y))], "costs": torch.ones(3), "label": y})
+        for x, y in batch.micro
+    ]
+    model, plain = _model(), _model()
+    _stepper(model, lambda o, t: _per_sample(o, t["label"]), alone).run(batch, ROWS, ROWS)
+    _stepper(plain, _per_sample, alone).run(_fetched(cut), ROWS, ROWS)
+    assert all(map(torch.equal, _gradients(model), _gradients(plain)))
+
+
 CUTS = [[13], [12, 1], [4, 4, 5], [1] * 13]
 
 
@@ -201,7 +217,7 @@ def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
 def test_a_warm_up_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:
     model = Counting().double()
     x, y = _data()
-    output = warm_up_ddp(model, _per_sample, x, y)
+    output = warm_up_ddp(model, _per_sample, x, y, len(x))
     assert output.shape == (13, 2)
     assert float(model.calls) == 0
     assert all(bool((parameter.grad == 0).all()) for parameter in model.parameters())

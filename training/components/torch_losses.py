@@ -1,0 +1,228 @@
+"""torch's own losses by the contract: over a batch, however it is cut, they give what torch's own mean gives."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ...data.common import LockstepError, TrainingError, UsageError, raised
+from .loss_contract import Loss
+
+_CLASSES = {nn.CrossEntropyLoss: functional.cross_entropy, nn.NLLLoss: functional.nll_loss}
+_ELEMENTWISE = {
+    nn.MSELoss: functional.mse_loss,
+    nn.L1Loss: functional.l1_loss,
+    nn.SmoothL1Loss: functional.smooth_l1_loss,
+    nn.HuberLoss: functional.huber_loss,
+    nn.BCELoss: functional.binary_cross_entropy,
+    nn.BCEWithLogitsLoss: functional.binary_cross_entropy_with_logits,
+    nn.KLDivLoss: functional.kl_div,
+    nn.PoissonNLLLoss: functional.poisson_nll_loss,
+    nn.SoftMarginLoss: functional.soft_margin_loss,
+    nn.HingeEmbeddingLoss: functional.hinge_embedding_loss,
+}
+_PER_SAMPLE = {
+    nn.MultiMarginLoss: functional.multi_margin_loss,
+    nn.MultiLabelMarginLoss: functional.multilabel_margin_loss,
+    nn.MultiLabelSoftMarginLoss: functional.multilabel_soft_margin_loss,
+}
+_FORWARD: dict[Any, Any] = {
+    vars(kind)["forward"]: name for kind, name in (_CLASSES | _ELEMENTWISE | _PER_SAMPLE).items()
+}
+_WEIGHTED_MEANS = (functional.mse_loss, functional.l1_loss, functional.huber_loss)
+"""Their weights also divide torch's mean."""
+_TENSORS = ("weight", "pos_weight")
+"""Arguments that a config writes as lists."""
+DEFAULT_IGNORED = -100
+"""What torch's class losses leave out unless they are told another label."""
+
+
+def as_class_indices(target: Any) -> Any:
+    """Make whole numbers of any type the int64 that torch compares scores with; all else is returned as it is."""
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.is_complex():
+        return target
+    return target.long()
+
+
+def sum_of_kept(losses: torch.Tensor, mass: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a sum and its weight: what was left out of the first has 0 in both."""
+    return losses.sum(), mass.sum(dtype=torch.float64)
+
+
+class _ClassLoss:
+    """Cross-entropy and the like; labels that are left out count neither in the sum nor in the weight."""
+
+    def __init__(self, call: Loss, weight: torch.Tensor | None, ignore_index: int) -> None:
+        self._call = call
+        self._weight = weight
+        self._ignored = ignore_index
+
+    def __call__(self, output: Any, target: Any) -> Any:
+        target = as_class_indices(target)
+        losses = self._call(output, target)
+        if target.is_floating_point():  # the probability of each class
+            return losses.reshape(len(losses), -1).mean(1)
+        kept = target != self._ignored
+        if self._weight is None:
+            return sum_of_kept(losses, kept)
+        weight = self._weight.to(losses.device)
+        return sum_of_kept(losses, weight[torch.where(kept, target, 0)] * kept)
+
+
+class _ElementwiseLoss:
+    """A loss of each number of the output, of which a sample's is the mean, or for ``batchmean`` the sum."""
+
+    def __init__(self, call: Loss, name: str, *, summed: bool) -> None:
+        self._call = call
+        self._name = name
+        self._summed = summed
+
+    def __call__(self, output: Any, target: Any) -> torch.Tensor:
+        refuse_other_shape(self._name, output, target)
+        whole = not target.is_floating_point() and not target.is_complex()
+        losses = self._call(output, target.to(output.dtype) if whole else target).reshape(len(output), -1)
+        summed: torch.Tensor = losses.sum(1) if self._summed else losses.mean(1)
+        return summed
+
+
+def refuse_other_shape(name: str, output: Any, target: Any) -> None:
+    """Refuse targets that are not of the output's shape.
+
+    Raises:
+        TrainingError: broadcasting would compare every output with every target.
+    """
+    shapes = [tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__ for v in (output, target)]
+    if shapes[0] != shapes[1] or isinstance(shapes[0], str):
+        raise TrainingError(
+            f"{name}: the model returned the shape {shapes[0]}, the targets have {shapes[1]}",
+            "make the model return one value for each component of the target",
+        )
+
+
+class _Placed:
+    """A call whose tensors are of the type, and on the device, of what it is called with."""
+
+    def __init__(self, call: Callable[..., Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        self._call = call
+        self._tensors = dict(tensors)
+
+    def __call__(self, output: torch.Tensor, target: Any) -> Any:
+        placed = {name: value.to(output.device, output.dtype) for name, value in self._tensors.items()}
+        return self._call(output, target, **placed)
+
+
+def adapt_loss(found: Any, use: str, args: Mapping[str, Any]) -> Loss:
+    """Make a loss of what ``loss.use`` names outside the built-in ones, a function, a class or a module.
+
+    Args:
+        found: of a class, an instance is made. Where there is a ``reduction``, it is ``none``, unless it is given.
+        use: what names it.
+        args: of the function, or of the class.
+
+    Raises:
+        UsageError: torch's loss does not take these arguments, or is to be a sum.
+        TrainingError: the class cannot be instantiated, or has parameters that nothing would train.
+    """
+    function = _torch_function(found)
+    return _own_loss(found, use, args) if function is None else _torch_loss(function, found, use, args)
+
+
+def _torch_function(found: Any) -> Any:
+    """Find torch's function behind a function, a class or a module; None where it is not torch's."""
+    if found in _FORWARD.values():
+        return found
+    kind = found if isinstance(found, type) else type(found)
+    return _FORWARD.get(getattr(kind, "forward", None))
+
+
+def _torch_loss(function: Callable[..., Any], found: Any, use: str, given: Mapping[str, Any]) -> Loss:
+    module = isinstance(found, nn.Module)
+    args = {**_attributes(function, found), **given} if module else dict(given)
+    _refuse_arguments(use, function if module else found, args)
+    reduction = args.pop("reduction", "mean")
+    _refuse_reduction(use, reduction, function)
+    tensors = {name: torch.as_tensor(args.pop(name)) for name in _TENSORS if args.get(name) is not None}
+    call = _Placed(functools.partial(function, reduction="none", **args), tensors)
+    if function in _CLASSES.values():
+        return _ClassLoss(call, tensors.get("weight"), args.get("ignore_index", DEFAULT_IGNORED))
+    if function in _ELEMENTWISE.values():
+        return _ElementwiseLoss(call, function.__name__, summed=reduction == "batchmean")
+    return call
+
+
+def _attributes(function: Callable[..., Any], module: nn.Module) -> dict[str, Any]:
+    """Return the arguments that one of torch's losses was made with."""
+    names = inspect.signature(function).parameters
+    return {name: getattr(module, name) for name in names if hasattr(module, name)}
+
+
+def _refuse_arguments(use: str, found: Any, args: Mapping[str, Any]) -> None:
+    for name in args.keys() & {"size_average", "reduce"}:
+        raise UsageError(
+            f"loss.args.{name}: {use} has `reduction` instead", "leave it out: the mean is taken"
+        )
+    if args.get("weight") is not None and found in _WEIGHTED_MEANS:
+        raise UsageError(
+            f"loss.args.weight: {use} weighs numbers of a batch by their place in it",
+            "write a loss of your own that returns (sum, weight)",
+        )
+    try:
+        inspect.signature(found).bind(*(() if isinstance(found, type) else (None, None)), **args)
+    except TypeError as error:
+        raise UsageError(f"loss.args: {use}: {error}", "correct loss.args") from error
+
+
+def _refuse_reduction(use: str, reduction: str, function: Callable[..., Any]) -> None:
+    known = ("none", "mean", "batchmean") if function is functional.kl_div else ("none", "mean")
+    if reduction not in known:
+        raise UsageError(
+            f"loss.args.reduction = {reduction}: the loss of a batch is the mean over its samples, of {use} as well",
+            "leave it out; of a sum, the gradient is that of the mean times the samples: raise optimizer.lr instead",
+        )
+
+
+def _own_loss(found: Any, use: str, args: Mapping[str, Any]) -> Loss:
+    """Bind the arguments of a user's function, or make the instance of a class."""
+    if _has_reduction(found):
+        args = {"reduction": "none", **args}
+    if not isinstance(found, type):
+        loss = functools.partial(found, **args) if args else found
+    else:
+        try:
+            loss = found(**args)
+        except LockstepError:
+            raise
+        except Exception as error:
+            raise raised(f"loss.use = {use}: making an instance raised", error) from error
+    return _checked_module(loss, use)
+
+
+def _has_reduction(found: Any) -> bool:
+    """Tell whether a function or a class takes a ``reduction`` that is something else unless it is given."""
+    try:
+        parameter = inspect.signature(found).parameters.get("reduction")
+    except (TypeError, ValueError):  # written in C
+        return False
+    return parameter is not None and parameter.default not in ("none", None)
+
+
+def _checked_module(loss: Any, use: str) -> Loss:
+    """Refuse what cannot be called, and a module that would have to be trained."""
+    if not callable(loss):
+        raise TrainingError(
+            f"loss.use = {use}: an instance cannot be called",
+            "give it a method __call__(self, output, target)",
+        )
+    trained = [name for name, _ in loss.named_parameters()] if isinstance(loss, nn.Module) else []
+    if trained:
+        raise TrainingError(
+            f"loss.use = {use} has parameters that nothing trains: {', '.join(trained[:3])}",
+            "make them part of the model, or buffers if they are constants",
+        )
+    return loss  # type: ignore[no-any-return]
