@@ -39,7 +39,7 @@ class DataConfig(ConfigSection):
     """Loader processes per rank, for data sets that are read sample by sample."""
     max_micro_batch: int | None = Field(default=None, gt=0)
     """Most samples that one rank puts through the model at once; more are accumulated."""
-    scale_uint8: bool = False
-    """Divide uint8 inputs of a user's own data by 255. Images of the other data sets always are; nothing else is."""
+    scale_uint8: bool | None = None
+    """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""

@@ -83,7 +83,7 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         target_shape=_shape(y),
         mean=None,
         std=None,
-        scale_uint8=config.scale_uint8,
+        scale_uint8=bool(config.scale_uint8),
         fingerprint=fingerprint(
             config.use, {name: _split_digest(config.use, split) for name, split in splits.items()}
         ),
