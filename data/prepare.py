@@ -24,8 +24,10 @@ from .sources import (
     find_source,
     fingerprint,
     load_array,
+    sample_reader,
     save_array,
 )
+from .survey import introduce
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 
@@ -43,7 +45,11 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
         DamagedError: the data is damaged.
         TrainingError: the user's own callable raised, or broke its contract.
     """
-    facts = find_source(config.use).prepare(config, base)
+    facts = _prepare_splits(find_source(config.use).prepare(config, base), config, base)
+    return introduce(facts, lambda which: sample_reader(facts, which, config, base))
+
+
+def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
     check_augment(config.augment, facts)
     if config.val_size is None:
         return facts

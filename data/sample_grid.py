@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .common import LockstepError, TrainingError, UsageError
+from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Normalisation, Work, open_feed
 from .order import EpochOrder
@@ -33,7 +33,7 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
         return None
     count = min(_SIDE * _SIDE, facts.train.length)
     images, labels = _samples(config, base, facts, seed, count)
-    if images.ndim != 4:  # noqa: PLR2004 - samples, channels, height, width
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:  # noqa: PLR2004 - samples, channels, height, width
         return None
     figure = Figure(figsize=(7, 7.6), layout="constrained")
     for place in range(count):
@@ -51,19 +51,14 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
     return out
 
 
-def _samples(
-    config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _samples(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int) -> tuple[Any, Any]:
     """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
     split = open_split(facts, which, config, base)
     normalise = Normalisation(torch.float32, None, None)
     feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
     indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
-    x, y = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
-    if not isinstance(x, torch.Tensor):
-        raise UsageError("the samples are not tensors: there is nothing to draw", "show works on images")
-    return x, y
+    return next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
 
 
 def _pixels(image: torch.Tensor) -> dict[str, Any]:
@@ -94,10 +89,12 @@ def main() -> None:
             Path(request["out"]),
         )
         response = {"picture": None if path is None else str(path)}
-    except LockstepError as error:
+    except UsageError as error:
         response = {"error": error.to_json()}
+    except LockstepError as error:
+        response = {"picture": None, "problem": error.message}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
-        response = {"error": TrainingError(f"{type(error).__name__}: {error}").to_json()}
+        response = {"picture": None, "problem": f"{type(error).__name__}: {error}"}
     sys.stdout.write(json.dumps(response))
 
 

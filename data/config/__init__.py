@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
+    from .data_look import DataLook as DataLook
+    from .data_look import PartLook as PartLook
+    from .data_look import SplitLook as SplitLook
+    from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
     from .dataset_info import SplitInfo as SplitInfo
 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .data_look import DataLook
+
 
 @dataclass(frozen=True)
 class SplitInfo:
@@ -53,6 +55,8 @@ class DatasetInfo:
     """Whether uint8 inputs are divided by 255, before ``mean`` and ``std``; version 0.1 did so with all of them."""
     notes: tuple[str, ...] = ()
     """What was guessed about it, and what may be a mistake."""
+    look: DataLook | None = None
+    """What samples were found to be; None in the spec of an earlier version."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -61,12 +65,14 @@ class DatasetInfo:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
         """Rebuild what ``to_json`` gave, also after a round trip through JSON text."""
-        val = document["val"]
-        known = {key: _as_tuple(value) for key, value in document.items() if key not in ("train", "val")}
+        val, look = document["val"], document.get("look")
+        parts = ("train", "val", "look")
+        known = {key: _as_tuple(value) for key, value in document.items() if key not in parts}
         return cls(
             **known,
             train=_split_from_json(document["train"]),
             val=None if val is None else _split_from_json(val),
+            look=None if look is None else DataLook.from_json(look),
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .array_cache import save_array as save_array
     from .registry import find_source as find_source
     from .registry import open_split as open_split
+    from .registry import sample_reader as sample_reader
     from .splits import ArraySplit as ArraySplit
     from .splits import MapSplit as MapSplit
 else:

@@ -19,7 +19,7 @@ from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprin
 from .csv_table import MAX_LISTED_NAMES, Table, class_names, label_notes, read_table
 from .image_files import load_image
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit
+from .source import DataSource, PreparedSplit, Reader
 from .splits import MapSplit
 
 if TYPE_CHECKING:
@@ -300,6 +300,11 @@ class CsvImageDataset:
     def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
+        image, label = self.read(row)
+        return torch.from_numpy(image), torch.tensor(label)
+
+    def read(self, row: int) -> tuple[NDArray[np.uint8], int]:
+        """Read a sample without torch."""
         start, stop = self._offsets[row : row + 2]
         path = self._root / self._paths[start:stop].tobytes().decode()
         try:
@@ -308,11 +313,16 @@ class CsvImageDataset:
             )
         except DamagedError as error:
             raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
-        return torch.from_numpy(image), torch.tensor(int(self._targets[row]))
+        return image, int(self._targets[row])
 
 
 def _open(split: PreparedSplit) -> MapSplit:
     return MapSplit(CsvImageDataset(split), split.subset)
 
 
-SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open)
+def _reader(split: PreparedSplit) -> Reader:
+    dataset = CsvImageDataset(split)
+    return len(dataset), dataset.read
+
+
+SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader)

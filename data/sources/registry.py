@@ -8,7 +8,7 @@ from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
 from .array_cache import load_array
-from .source import DataSource, PreparedSplit, Which
+from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
 
 SOURCES: dict[str, DataSource] = {
@@ -50,8 +50,20 @@ def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path)
     Raises:
         DamagedError: a file is gone, or the user's data set has another length than before.
     """
+    return find_source(config.use).open(_prepared(facts, which, config, base))
+
+
+def sample_reader(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Reader:
+    """Return the length of a split, and what reads one of its samples; arguments as of ``open_split``."""
+    split = _prepared(facts, which, config, base)
+    length, read = find_source(config.use).read(split)
+    rows = split.subset
+    return (length, read) if rows is None else (len(rows), lambda position: read(int(rows[position])))
+
+
+def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:
     info = facts.train if which == "train" else facts.val
     if info is None:
         raise ValueError(f"{facts.name} has no split {which!r}")
     subset = None if info.subset is None else load_array(info.subset)
-    return find_source(config.use).open(PreparedSplit(facts, which, info, subset, config, base))
+    return PreparedSplit(facts, which, info, subset, config, base)

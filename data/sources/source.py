@@ -14,6 +14,8 @@ from .array_cache import Array, load_array
 from .splits import ArraySplit, MapSplit
 
 Which = Literal["train", "val"]
+Reader = tuple[int, Callable[[int], Any]]
+"""How many rows there are, and what reads one of them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ def open_arrays(split: PreparedSplit) -> ArraySplit:
     return ArraySplit(x, y, split.subset)
 
 
+def read_arrays(split: PreparedSplit) -> Reader:
+    """Read samples of a split that the cache holds whole, without torch."""
+    x, y = (load_array(split.info.files[role]) for role in ("x", "y"))
+    return len(x), lambda row: (x[row], y[row])
+
+
 def stored_targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - as others need them
     """Read all targets of the training set from the cache."""
     return load_array(facts.train.files["y"])
@@ -56,6 +64,8 @@ class DataSource:
     folder of the config file."""
     open: Callable[[PreparedSplit], ArraySplit | MapSplit] = open_arrays
     """Opens a split in a rank; nothing is downloaded, checked or split there."""
+    read: Callable[[PreparedSplit], Reader] = read_arrays
+    """Reads single rows, before the ranks start and without torch where the source needs none."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
 

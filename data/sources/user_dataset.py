@@ -17,7 +17,7 @@ import numpy as np
 from ..common import DamagedError, LockstepError, TrainingError, load_callable, raised, user_location
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from .array_cache import Array, class_counts, fingerprint
-from .source import DataSource, PreparedSplit
+from .source import DataSource, PreparedSplit, Reader
 from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
         DamagedError: it returned something else than before.
     """
     config, facts, info = split.config, split.facts, split.info
-    split_off = split.subset is not None  # a split-off validation set lies in the user's train
+    split_off = split.subset is not None
     rows = facts.train.length + (facts.val.length if facts.val else 0) if split_off else info.length
-    data = load_user_dataset(config, split.base)["train" if split_off else split.which]
+    data = _rows_of(split)
     if len(data) != rows:
         raise DamagedError(
             f"{config.use} returned {len(data)} samples where it had returned {rows} before",
@@ -115,11 +115,26 @@ def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
     return MapSplit(data, split.subset)
 
 
+def _rows_of(split: PreparedSplit) -> Any:
+    """Return what holds the rows of a split: a split-off validation set lies in the user's ``train``."""
+    return load_user_dataset(split.config, split.base)["train" if split.subset is not None else split.which]
+
+
+def _read(split: PreparedSplit) -> Reader:
+    data = _rows_of(split)
+
+    def read(row: int) -> Any:
+        with _fixed_randomness():
+            return (data.x[row], data.y[row]) if isinstance(data, TensorSplit) else data[row]
+
+    return len(data), read
+
+
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
     return np.asarray(load_user_dataset(config, base)["train"].y)
 
 
-SOURCE = DataSource("package.module:callable", None, describe, _open, _targets)
+SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _targets)
 
 
 def _run_user_code(use: str, work: partial[Any]) -> Any:
@@ -244,7 +259,7 @@ def _inner_sample_hash(split: Any, row: int) -> str:
     """Hash a sample; one that cannot be read is named when it is trained on, with its number."""
     try:
         return _sample_hash(split, row)
-    except Exception:  # noqa: BLE001 - the user's
+    except (Exception, SystemExit):  # noqa: BLE001 - the user's
         return ""
 
 

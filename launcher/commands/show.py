@@ -10,9 +10,9 @@ from typing import Any
 
 from ...data.common import RankLostError, error_from_json
 from ...data.config import DatasetInfo
-from ..config import ResolvedConfig
+from ..config import ResolvedConfig, printable
 from ..console import put, put_json
-from ..train import DataPreparation
+from ..train import DataPreparation, class_name, data_document, look_line, note_lines
 
 _BAR = 40  # characters of the longest bar
 
@@ -29,7 +29,7 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -
         "out": str(path),
     }
     answer = _ask(question)
-    document = {**_describe(facts), **answer}
+    document = {"data": facts.name, **data_document(facts), **answer}
     if as_json:
         put_json({"schema_version": 1, **document})
     else:
@@ -54,32 +54,25 @@ def _ask(question: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _describe(facts: DatasetInfo) -> dict[str, Any]:
-    return {
-        "data": facts.name,
-        "train_samples": facts.train.length,
-        "val_samples": facts.val.length if facts.val else 0,
-        "input_shape": facts.input_shape,
-        "classes": facts.classes,
-        "class_names": facts.class_names,
-        "class_counts": facts.train.class_counts,
-        "fingerprint": facts.fingerprint,
-    }
-
-
 def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     shape = " x ".join(map(str, facts.input_shape or ())) or "unknown shape"
     val = f"{document['val_samples']:,} for validation"
     lines = [f"{facts.name}: {facts.train.length:,} training samples, {val}, input {shape}"]
-    counts = facts.train.class_counts or ()
-    names = [plain_name(facts, label) for label in range(len(counts))]
-    width = max(map(len, names), default=0)
-    for name, count in zip(names, counts, strict=True):
-        bar = "#" * round(_BAR * count / max(1, *counts))
-        lines.append(f"  {name:<{width}}  {count:>8,}  {bar}")
+    lines += [*([look_line(facts.look)] if facts.look else []), *_class_table(facts), *note_lines(facts)]
+    if document.get("problem"):
+        lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
     return [*lines, f"picture: {document['picture']}"] if document.get("picture") else lines
 
 
-def plain_name(facts: DatasetInfo, label: int) -> str:
-    """Name a class, by its number where it has no name."""
-    return facts.class_names[label] if facts.class_names else str(label)
+def _class_table(facts: DatasetInfo) -> list[str]:
+    """Return one line for each class: its name, its samples for training and for validation, and a bar."""
+    counts = facts.train.class_counts or ()
+    validated = facts.val.class_counts if facts.val else None
+    names = [class_name(facts, label) for label in range(len(counts))]
+    width = max(map(len, names), default=0)
+    rows = []
+    for label, (name, count) in enumerate(zip(names, counts, strict=True)):
+        val = f" + {validated[label]:,}" if validated else ""
+        bar = "#" * round(_BAR * count / max(1, *counts))
+        rows.append(f"  {name:<{width}}  {count:>8,}{val:<9}  {bar}".rstrip())
+    return rows

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
-from ..config import printable
 from ..machine import World, format_cpus
+from .data_lines import data_document, data_lines
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ...data.order import EpochBatches
     from ...training.config import RunConfig
-
-_MAX_CLASSES = 8  # that the summary names
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class LaunchPlan:
             "run": self.run,
             "device": self.world.device,
             "processes": self.world.size,
+            "data": data_document(self.facts),
             "nodes": list(self.world.nodes) or [self.world.processes],
             "threads": self.world.threads,
             "cores": self.world.cores,
@@ -88,7 +87,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
-    lines += _data_lines(facts)
+    lines += data_lines(facts)
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:
@@ -99,20 +98,6 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
             f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
         )
     return lines
-
-
-def _data_lines(facts: DatasetInfo) -> list[str]:
-    """Return which classes files were found to hold, and notes about the data."""
-    lines = []
-    if facts.kind == "images" and facts.class_names:
-        counts = facts.train.class_counts or ()
-        shown = [f"{name} {count:,}" for name, count in zip(facts.class_names, counts, strict=False)]
-        more = f", and {len(shown) - _MAX_CLASSES} more" if len(shown) > _MAX_CLASSES else ""
-        names = printable(", ".join(shown[:_MAX_CLASSES]))
-        lines.append(
-            f"{len(facts.class_names):,} {_plural('class', 'es', len(facts.class_names))}: {names}{more}"
-        )
-    return [*lines, *(f"note: {printable(note)}" for note in facts.notes)]
 
 
 def _plural(word: str, ending: str, count: int) -> str:

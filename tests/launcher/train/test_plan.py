@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import LockstepError, MachineError, UsageError
+from lockstep.data.config.data_look import DataLook, PartLook, SplitLook, ValueKind
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.machine.machine import Machine
 from lockstep.launcher.machine.placement import choose_layout
@@ -175,3 +176,29 @@ def test_classes_of_files_and_notes_about_the_data_are_in_the_plan() -> None:
     facts = replace(plan.facts, kind="images", class_names=names, train=train, notes=("3 are grey",))
     shown = "cat 1,000, a\\u000ab 0, c0 1, c1 2, c2 3, c3 4, c4 5, c5 6, and 2 more"
     assert plan_summary(replace(plan, facts=facts))[1:] == [f"10 classes: {shown}", "note: 3 are grey"]
+
+
+def test_the_plan_introduces_the_data() -> None:
+    plan = _plan()
+    kinds = (ValueKind("float32", ((3, 9), (4, 4)), 60), ValueKind("float64", ((4, 4),), 1))
+    parts = (
+        PartLook("input", kinds, -0.5, 1 / 3, 0),
+        PartLook("target", (ValueKind("int64", (), 61),), 0, 12345, 0),
+        PartLook("target\n", (ValueKind("str", (), 61),), None, None, 0),
+    )
+    look = DataLook(SplitLook(61, 1009, 0, parts), SplitLook(7, 211, 0, ()), ("odd",))
+    facts = replace(plan.facts, look=look, train=replace(plan.facts.train, class_counts=(5, 1004)))
+    plan = replace(plan, facts=facts)
+    described = (
+        "input float32 [3 to 9, 4] or float64 [4] from -0.5 to 0.3333, target int64 from 0 to 12,345,"
+        " target\\u000a str (in 61 of 1,009 and 7 of 211 samples)"
+    )
+    assert plan_summary(plan)[1:] == [
+        described,
+        "2 classes: 0 5, 1 1,004",
+        "note: odd",
+    ]
+    document = json.loads(json.dumps(plan.to_json()))["data"]
+    assert document["class_counts"] == [5, 1004]
+    assert document["notes"] == ["odd"]
+    assert DataLook.from_json(document["look"]) == look

@@ -1,0 +1,28 @@
+"""A data set introduces itself: what is found out about it before the ranks start, and what is suspicious."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+from ..config import DataLook, DatasetInfo
+from .sample_look import look_at_split
+from .suspicions import class_notes, value_notes
+
+Which = Literal["train", "val"]
+Reader = tuple[int, Callable[[int], Any]]
+"""How many samples a split has, and what reads one of them."""
+
+
+def introduce(facts: DatasetInfo, reader: Callable[[Which], Reader]) -> DatasetInfo:
+    """Add to what is known of a data set what a look at some of its samples shows.
+
+    Args:
+        facts: of the data set, its splits as they will be trained on.
+        reader: opens a split that is there, to read single samples.
+    """
+    train = look_at_split(*reader("train"))
+    val = None if facts.val is None else look_at_split(*reader("val"))
+    notes = (*class_notes(facts), *value_notes(train, val))
+    return replace(facts, look=DataLook(train, val, notes))

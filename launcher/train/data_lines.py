@@ -1,0 +1,76 @@
+"""What is known of a data set, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...data.config import DataLook, DatasetInfo, PartLook
+from ..config import printable
+
+_MAX_CLASSES = 8  # that the summary names
+_MAX_PARTS = 4  # of a sample, that the summary describes
+_FACTS = ("input_shape", "input_dtype", "target_shape", "classes", "class_names", "fingerprint")
+
+
+def data_lines(facts: DatasetInfo) -> list[str]:
+    """Return what samples and classes are, in two lines, and notes about them."""
+    lines = [] if facts.look is None else [look_line(facts.look)]
+    if facts.train.class_counts:
+        lines.append(_class_line(facts, facts.train.class_counts))
+    return [*lines, *note_lines(facts)]
+
+
+def note_lines(facts: DatasetInfo) -> list[str]:
+    """Return notes on what was guessed and what is suspicious, one a line."""
+    return [f"note: {printable(note)}" for note in (*facts.notes, *(facts.look.notes if facts.look else ()))]
+
+
+def look_line(look: DataLook) -> str:
+    """Return what samples are, and how many of them were looked at."""
+    train, val = look.train, look.val
+    parts = list(map(_part, train.parts))
+    more = f", and {len(parts) - _MAX_PARTS} more" if len(parts) > _MAX_PARTS else ""
+    looked = f"{train.samples:,} of {train.length:,}"
+    looked += f" and {val.samples:,} of {val.length:,}" if val else ""
+    return f"{', '.join(parts[:_MAX_PARTS]) or 'samples'}{more} (in {looked} samples)"
+
+
+def class_name(facts: DatasetInfo, label: int) -> str:
+    """Name a class, by its number where it has no name."""
+    return printable(facts.class_names[label]) if facts.class_names else str(label)
+
+
+def data_document(facts: DatasetInfo) -> dict[str, Any]:
+    """Return what is known of a data set as plain values of JSON."""
+    val = facts.val
+    document = {
+        "name": facts.name,
+        "train_samples": facts.train.length,
+        "val_samples": val.length if val else 0,
+        **{key: getattr(facts, key) for key in _FACTS},
+        "class_counts": facts.train.class_counts,
+        "val_class_counts": val.class_counts if val else None,
+        "look": facts.look.to_json() if facts.look else None,
+        "notes": [*facts.notes, *(facts.look.notes if facts.look else ())],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(document))
+    return plain
+
+
+def _class_line(facts: DatasetInfo, counts: tuple[int, ...]) -> str:
+    shown = [f"{class_name(facts, label)} {count:,}" for label, count in enumerate(counts[:_MAX_CLASSES])]
+    more = f", and {len(counts) - _MAX_CLASSES:,} more" if len(counts) > _MAX_CLASSES else ""
+    return f"{len(counts):,} {'class' if len(counts) == 1 else 'classes'}: {', '.join(shown)}{more}"
+
+
+def _part(part: PartLook) -> str:
+    kinds = " or ".join(map(str, part.kinds))
+    ends = (
+        "" if part.low is None or part.high is None else f" from {_number(part.low)} to {_number(part.high)}"
+    )
+    return printable(f"{part.name} {kinds}{ends}")
+
+
+def _number(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
