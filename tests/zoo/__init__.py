@@ -1,0 +1,1 @@
+"""Data sets and models of the kinds that users have, each trained or refused by the real ``launch``."""
