@@ -244,6 +244,27 @@ MUTANTS = (
         (*_STEP, *_WORLD),
     ),
     Mutant(
+        "training/session/gradient_exchange.py",
+        "if not had]",
+        "if False]",
+        "a parameter that the loss does not reach keeps no rank waiting",
+        ("tests/training/session/test_gradient_exchange.py",),
+    ),
+    Mutant(
+        "training/session/gradient_exchange.py",
+        "if share == 0:",
+        "if False:",
+        "what no rank reaches has no gradient",
+        ("tests/training/session/test_gradient_exchange.py",),
+    ),
+    Mutant(
+        "training/session/gradient_exchange.py",
+        "not stand_in and parameter.grad",
+        "parameter.grad",
+        "a stand-in reaches nothing",
+        ("tests/training/session/test_gradient_exchange.py",),
+    ),
+    Mutant(
         "training/session/step_seeding.py",
         "extend_key(INITIAL_STATE, seed), rank)",
         "extend_key(INITIAL_STATE, seed), 0)",

@@ -33,7 +33,7 @@ from .checkpoint import (
 from .config import RunSpec, read_spec
 from .loop import TrainLoop, evaluate
 from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
-from .session import Training, build_session, build_training, materialise_lazy_modules, wrap_for_evaluation
+from .session import Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
@@ -124,7 +124,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
-    wrap_for_evaluation(session)
+    add_autocast(session)
 
     def keep_alive() -> bool:
         control.touch()

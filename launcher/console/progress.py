@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from .console import say, write
 
 _LARGE = 1000  # above it four decimals are noise
+_NAMED = 5  # parameters in a note
 _HUGE = 1e7  # above it a column would not hold it
 
 
@@ -77,6 +78,8 @@ class EpochTable:
             self._row(event)
         elif event["event"] == "start":
             self._start(event)
+        elif event["event"] == "unreached":
+            say([_unreached_note(event)])
         elif event["event"] == "checkpoint_started":
             self._writing = Path(event["path"]), event["bytes"]
         elif event["event"] == "checkpoint":
@@ -107,7 +110,7 @@ class EpochTable:
         if event.get("unused_parameters"):
             unused = event["unused_parameters"]
             reached = f"note: in the first samples the loss does not reach {len(unused)} parameters"
-            say([f"{reached}: {', '.join(unused[:5])}"])
+            say([f"{reached}: {', '.join(unused[:_NAMED])}"])
 
     def _row(self, event: dict[str, Any]) -> None:
         head = ""
@@ -164,6 +167,15 @@ class _Bar:
             with suppress(OSError, ValueError):
                 self._progress.stop()
             self._progress = None
+
+
+def _unreached_note(event: dict[str, Any]) -> str:
+    """Say which parameters were left out by how many steps of an epoch."""
+    missed, steps = event["missed"], event["steps"]
+    shown = ", ".join(f"{name} in {count:,}" for name, count in [*missed.items()][:_NAMED])
+    more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
+    what = f"note: of the {steps:,} steps of epoch {event['epoch'] + 1} the loss does not reach {shown}{more}"
+    return f"{what}; such a step leaves them as they are (train.unused)"
 
 
 def _share_written(folder: Path, size: int) -> float:

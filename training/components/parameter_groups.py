@@ -26,7 +26,22 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
     built: torch.optim.Optimizer = _imported(declared.torch_class)(
         _parameter_groups(config, model), **arguments
     )
+    if arguments.get("momentum"):
+        built.register_step_pre_hook(_begin_late_momenta)
     return built
+
+
+def _begin_late_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Begin the momentum of parameters that are reached for the first time when others have one already.
+
+    The fused SGD of torch 2.14 raises a TypeError there. From zero it becomes the gradient, as in a first step.
+    """
+    for group in optimizer.param_groups:
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        late = [parameter for parameter in moved if "momentum_buffer" not in optimizer.state[parameter]]
+        if len(late) < len(moved):
+            for parameter in late:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _imported(name: str) -> Any:

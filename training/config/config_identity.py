@@ -17,6 +17,7 @@ MUTABLE_KEYS = (
     "data.workers",
     "data.root",
     "data.max_micro_batch",
+    "train.unused",
 )
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 

@@ -92,6 +92,8 @@ class TrainConfig(ConfigSection):
     """Use deterministic kernels only, and fail where torch has none."""
     max_steps: int | None = Field(default=None, gt=0)
     """End after this many steps, even in the middle of an epoch."""
+    unused: Literal["auto", "error", "allow"] = "auto"
+    """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
     ema: EmaConfig | None = None
     early_stop: EarlyStopConfig | None = None
 

@@ -30,6 +30,7 @@ from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
 from .evaluation import evaluate
 from .loss_meter import LossMeter, Reading
+from .unreached import UnreachedParameters
 
 
 class TrainLoop:
@@ -68,6 +69,7 @@ class TrainLoop:
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
         self._meter = LossMeter(session.group, self._config.log.every_steps)
+        self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         if resumed:
             self._meter.restore(resumed.meter)
         fence = fence or FencingToken(folder, None)
@@ -103,7 +105,7 @@ class TrainLoop:
             world_size=self._session.group.world_size,
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
-            unused_parameters=self._training.unused,
+            unused_parameters=self._training.unused if self._config.train.unused == "auto" else [],
             depends_on_world=batch_norm.world_size_dependent_layers(self._session.model),
             step=self.progress.step,
             notes=notes,
@@ -208,6 +210,7 @@ class TrainLoop:
             self._step_seeder.reseed(progress.step)
             self._training.schedule.set(progress.step)
             loss, weight = self._training.stepper.run(fetched, size, samples)
+            self._unreached.count(progress.step, self._training.stepper.unreached)
             self._sample_audit.record(progress.epoch_step, progress.step, fetched)
             progress.step += 1
             progress.epoch_step += 1
@@ -218,6 +221,8 @@ class TrainLoop:
                 break
         for reading in meter.close(progress.step):
             self._log_reading(reading)
+        if found := self._unreached.close_epoch():
+            self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
         self._audit_samples()
 
     def _may_start_step(self) -> bool:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .build import add_autocast as add_autocast
     from .build import build_session as build_session
     from .build import build_training as build_training
-    from .build import wrap_for_evaluation as wrap_for_evaluation
     from .first_batch import materialise_lazy_modules as materialise_lazy_modules
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,9 +35,10 @@ from ..components import (
 from ..config import RunSpec
 from ..rank import Group
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
+from .gradient_exchange import Replica
 from .session import Session, Training
 from .step_seeding import seed_initialisation
-from .train_step import TrainStep, preserved_buffers, warm_up_ddp
+from .train_step import TrainStep, preserved_buffers, try_step
 
 _SHARED_FLOPS = 2e8
 
@@ -103,9 +104,11 @@ def build_training(session: Session) -> Training:
     x, y = first_batch(session)
     unused = _check_first_batch(session, x, y)
     optimizer = build_optimizer(config.optimizer, session.model)
-    wrapped = _wrap_with_accelerate(session, unused=bool(unused))
+    add_autocast(session)
+    wrapped = _wrap_with_ddp(session.model, group) if group.world_size > 1 else session.model
+    stepper = TrainStep(wrapped, session.loss, optimizer, group, session.numerics.scaler())
     if group.world_size > 1:
-        warm_up_ddp(wrapped, session.loss, x, y, FIRST_BATCH_SAMPLES)
+        stepper.warm_up(x, y, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
     steps = config.train.epochs * session.batches.steps
     steps = min(steps, config.train.max_steps or steps)
@@ -114,7 +117,7 @@ def build_training(session: Session) -> Training:
         optimizer=optimizer,
         names={id(parameter): name for name, parameter in trainable(session.model)},
         schedule=LRSchedule(config.schedule, optimizer, steps),
-        stepper=TrainStep(wrapped, session.loss, optimizer, group, session.numerics.scaler()),
+        stepper=stepper,
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
@@ -134,7 +137,7 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
             output = session.model(x)
         _choose_threads(session, counter.get_total_flops() / FIRST_BATCH_SAMPLES)
         _check_classes(session, output)
-        warm_up_ddp(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
+        try_step(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
         for name, metric in session.metrics.items():
             sum_metric(metric(output, y), name)
     except LockstepError:
@@ -204,27 +207,24 @@ def _shape(value: Any) -> str:
     return type(value).__name__
 
 
-def wrap_for_evaluation(session: Session) -> None:
-    """Give a model that will not be trained the autocast that it was trained with."""
-    _wrap_with_accelerate(session, unused=False, evaluation=True)
-
-
-def _wrap_with_accelerate(session: Session, *, unused: bool, evaluation: bool = False) -> nn.Module:
-    """Wrap the model in mixed precision and DDP by Accelerate, which adopts the process group that is already there."""
+def add_autocast(session: Session) -> None:
+    """Let Accelerate give the model its autocast; what was trained with it is evaluated with it, too."""
     threads = torch.get_num_threads()
-    handler = DistributedDataParallelKwargs(
-        broadcast_buffers=False,  # buffers stay each rank's own; see batch_norm.py
-        gradient_as_bucket_view=True,
-        find_unused_parameters=unused,
+    accelerator = Accelerator(
+        mixed_precision=session.numerics.accelerate_name, cpu=session.group.device.type == "cpu"
     )
+    accelerator.prepare_model(session.model, evaluation_mode=True)  # DDP sees more than the model
+    torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
+
+
+def _wrap_with_ddp(model: nn.Module, group: Group) -> nn.Module:
+    device = group.device
     with warnings.catch_warnings():
         # torch 2.15 renamed it; 2.11 knows only this name, and buffers of equal seeds need no broadcast at all.
         warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-        accelerator = Accelerator(
-            mixed_precision=session.numerics.accelerate_name,
-            cpu=session.group.device.type == "cpu",
-            kwargs_handlers=[handler],
+        return DistributedDataParallel(
+            Replica(model),
+            device_ids=None if device.type == "cpu" else [device.index],
+            broadcast_buffers=False,  # buffers stay each rank's own; see batch_norm.py
+            gradient_as_bucket_view=True,
         )
-        wrapped: nn.Module = accelerator.prepare_model(session.model, evaluation_mode=evaluation)
-    torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
-    return wrapped

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from ...data.loading import StepBatch
+from ...data.loading import StepBatch, Work
 from ..components import Loss, materialise_expanded_buffers, sum_loss
 from ..rank import Group
+from .gradient_exchange import GradientExchange, Replica
 
 
 class TrainStep:
@@ -41,7 +43,11 @@ class TrainStep:
         self._group = group
         self._parameters = [p for g in optimizer.param_groups for p in g["params"]]
         self._seeds: dict[float, torch.Tensor] = {}
+        replica = model.module if isinstance(model, DistributedDataParallel) else None
+        self._exchange = GradientExchange(replica) if isinstance(replica, Replica) else None
         self.scaler = scaler
+        self.unreached: list[nn.Parameter] = []
+        """Parameters that the last step left as they were: the loss reached them on no rank."""
 
     def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
@@ -62,6 +68,7 @@ class TrainStep:
             summed, weight = self._backward(batch, 0, size, None)
         else:
             summed, weight = self._accumulate(batch, size)
+        self._exchange_gradients(stand_in=samples == 0)
         if weight is not None:
             self._divide(weight)
         self._optimizer_step()
@@ -75,10 +82,31 @@ class TrainStep:
         summed, weight = sum_loss(self._loss(self._model(x), y), batch.work.micro[number])
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
-        root.backward(self._gradient_seed(scale, root))
+        if self._exchange is not None:
+            self._exchange.begin()
+        if root.requires_grad:  # else no parameter was reached
+            root.backward(self._gradient_seed(scale, root))
         if zero:
             return summed.detach() * 0, None if weight is None else weight * 0
         return summed.detach(), weight if weight is None or before is None else before + weight
+
+    def _exchange_gradients(self, *, stand_in: bool = False) -> None:
+        """Sum over the ranks what their backward passes have left."""
+        if self._exchange is not None:
+            self._exchange.finish(stand_in=stand_in)
+        self.unreached = [parameter for parameter in self._parameters if parameter.grad is None]
+
+    def warm_up(self, x: Any, y: Any, samples: int) -> None:
+        """Send gradients once before the first step, of which nothing is left: no gradient, buffer or draw.
+
+        DDP lays out its buckets anew after its first backward. A resumed run would otherwise sum its first
+        gradients in another order than the uninterrupted one did, which shows in the last bits on 3 ranks or more.
+        """
+        indices = np.zeros(samples, dtype=np.int64)
+        batch = StepBatch([(x, y)], indices, Work(indices, [samples]))
+        with preserved_buffers(self._model):
+            self._backward(batch, 0, 1, None, zero=True)
+        self._exchange_gradients(stand_in=True)
 
     def _gradient_seed(self, scale: float, root: torch.Tensor) -> torch.Tensor:
         """Return the gradient that backward starts from: cheaper than scaling the loss, which autograd would record."""
@@ -112,7 +140,8 @@ class TrainStep:
         # Where nothing was asked of this batch, the gradient is zero.
         everyone = torch.where(everyone == 0, 1, everyone)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
+        if gradients:
+            torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 
     def _optimizer_step(self) -> None:
         if self.scaler is None:
@@ -147,14 +176,11 @@ def _same_shape_and_dtype(one: torch.Tensor | None, other: torch.Tensor) -> bool
     return one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def warm_up_ddp(model: nn.Module, loss: Loss, x: Any, y: Any, samples: int) -> Any:
-    """Run one backward pass of weight 0 before the first step, which leaves no gradient, buffer or draw behind.
-
-    DDP lays out its buckets anew after its first backward. A resumed run would otherwise sum its first
-    gradients in another order than the uninterrupted one did, which shows in the last bits on 3 ranks or more.
+def try_step(model: nn.Module, loss: Loss, x: Any, y: Any, samples: int) -> Any:
+    """Run a forward and a backward pass of weight 0, which leave no buffer behind, and gradients of zero.
 
     Returns:
-        The model's output, detached, for checks.
+        The model's output, for checks.
     """
     with preserved_buffers(model):
         output = model(x)

@@ -85,6 +85,19 @@ def test_parameters_that_the_loss_does_not_reach_are_told(
     assert "layer5" not in err
 
 
+def test_parameters_that_some_steps_leave_out_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, events, _ = _table(tmp_path)
+    missed = {f"layer{n}.weight": n + 1 for n in range(9)}
+    _append(events, {"event": "unreached", "epoch": 0, "step": 9, "steps": 9, "missed": missed})
+    table.update()
+    table.close()
+    err = capsys.readouterr().err
+    assert "of the 9 steps of epoch 1 the loss does not reach layer0.weight in 1, layer1.weight in 2" in err
+    assert "layer4.weight in 5 and 4 more" in err
+
+
 def test_nothing_but_rows_is_written_where_nobody_watches(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

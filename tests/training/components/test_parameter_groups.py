@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -115,3 +116,22 @@ def test_a_constant_schedule_leaves_the_groups_alone() -> None:
     LRSchedule(ScheduleConfig(), optimizer, 10).set(9)
     assert optimizer.param_groups[0]["lr"] == 0.7
     assert learning_rate(ScheduleConfig(), 0.7, 9, 10) == 0.7
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_parameter_that_is_reached_late_begins_its_momentum_as_any_other(*, nesterov: bool) -> None:
+    settings = {"use": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.1}
+    model, plain = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)]), nn.ModuleList()
+    plain = copy.deepcopy(model)
+    arguments = {key: value for key, value in settings.items() if key != "use"}
+    pairs = [
+        (model, build_optimizer(OptimizerConfig.model_validate(settings), model)),
+        (plain, torch.optim.SGD(plain.parameters(), foreach=False, fused=False, **arguments)),
+    ]
+    for used in ([0], [0], [1], [0, 1], [1]):
+        for layers, optimizer in pairs:
+            optimizer.zero_grad(set_to_none=True)
+            sum((layers[at](torch.ones(3, 2)) ** 2).sum() for at in used).backward()
+            optimizer.step()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)

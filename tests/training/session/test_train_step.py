@@ -12,7 +12,7 @@ from torch.nn import functional
 from lockstep.data.loading.feed import StepBatch, Work
 from lockstep.training.components.loss_contract import Loss
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.train_step import TrainStep, preserved_buffers, warm_up_ddp
+from lockstep.training.session.train_step import TrainStep, preserved_buffers, try_step
 
 ROWS = 13
 
@@ -214,10 +214,10 @@ def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
     assert list(dict(model.named_buffers())) == ["count", "wide", "like"]
 
 
-def test_a_warm_up_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:
+def test_a_step_that_is_tried_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:
     model = Counting().double()
     x, y = _data()
-    output = warm_up_ddp(model, _per_sample, x, y, len(x))
+    output = try_step(model, _per_sample, x, y, len(x))
     assert output.shape == (13, 2)
     assert float(model.calls) == 0
     assert all(bool((parameter.grad == 0).all()) for parameter in model.parameters())
