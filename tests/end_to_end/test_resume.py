@@ -215,6 +215,7 @@ def test_changed_data_is_refused(launch: Launch, killable: Path) -> None:
     assert "the data set ./own.py:data has changed since the run was started" in result.err
 
 
+@pytest.mark.exhaustive
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "whole", 2) == 0
     assert _train(launch, killable, "killed", 2, "train.max_steps=14") == 0

@@ -55,6 +55,7 @@ def test_the_best_epochs_are_written_even_where_no_other_is(launch: Launch, own:
     assert evaluated.document["metrics"]["val/loss"] == min(event["val/loss"] for event in _epochs("run"))
 
 
+@pytest.mark.exhaustive
 def test_a_run_ends_early_and_goes_on_with_more_patience(launch: Launch, own: Path) -> None:
     asked = ["train.epochs=40", "train.early_stop={patience: 2}"]
     ended = _train(launch, own, "run", *NOISY, *asked, cpu=2)

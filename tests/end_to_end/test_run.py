@@ -40,6 +40,7 @@ def probed(tmp_path: Path, *command: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("start", ["fork", pytest.param("exec", marks=pytest.mark.exhaustive)])
 def test_a_program_cannot_tell_the_difference_from_torchrun(tmp_path: Path, start: str) -> None:
     write_script(tmp_path, "probed/here.py", (PROGRAMS / "process_probe.py").read_text())

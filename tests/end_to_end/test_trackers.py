@@ -95,6 +95,7 @@ def _assert_in_tensorboard(run: Path) -> None:
         assert [(event.step, event.value) for event in events.Scalars(tag)] == rows
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_killed_and_resumed_is_once_in_tensorboard_and_in_a_users_own_tracker(
     launch: Launch, own: Path
 ) -> None:

@@ -209,7 +209,7 @@ def _descended_by_hand(start: dict[str, torch.Tensor], x: torch.Tensor, y: torch
     return losses
 
 
-@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_the_regression_is_the_tutorials_gradient_descent(launch: Launch, world: int) -> None:
     run = _train(launch, "regression", "--cpu", str(world))
     files = read_spec(Path(run["run_dir"], "spec.json")).facts.train.files

@@ -63,6 +63,7 @@ def assert_increasing(bucket: Bucket) -> None:
     assert numbers == sorted(set(numbers))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "server",
     [pytest.param(True, id="rewinds", marks=pytest.mark.exhaustive), pytest.param(False, id="does not")],

@@ -65,6 +65,7 @@ PLAIN = "momentum in float64"
 SPECS = {**VARIANTS, PLAIN: [OWN_PAIR]}
 STEPS = 14
 SEED = 5
+SAMPLE = random.Random(SEED).sample(list(VARIANTS), 2)
 POINTS = [
     *(("step", number) for number in range(1, STEPS + 1)),
     *(("evaluation", number) for number in (1, 2)),
@@ -154,7 +155,9 @@ def _kill_once(killer: Killer, tmp_path: Path, variant: str, seed: int) -> None:
     _check_equal(whole, killed)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [v if v in SAMPLE else pytest.param(v, marks=pytest.mark.exhaustive) for v in VARIANTS]
+)
 def test_killed_once_somewhere(killer: Killer, tmp_path: Path, variant: str) -> None:
     _kill_once(killer, tmp_path, variant, SEED)
 

@@ -96,9 +96,10 @@ def _logged(run: Path) -> list[Any]:
     return [(event["step"], event["train/loss"]) for event in events if event["event"] in ("step", "epoch")]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "draws",
-    [1, pytest.param(12, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1800)])],
+    [1, pytest.param(12, marks=pytest.mark.timeout(1800))],
 )
 def test_sigterm_to_every_process_ends_in_a_checkpoint(launch: Launch, own: Path, draws: int) -> None:
     (own / "own.py").write_text((own / "own.py").read_text() + MAPPED)

@@ -46,6 +46,7 @@ def test_it_goes_on_here_only_while_slurm_has_no_job_of_it(own: Path, launch: La
     assert "a resumes from step" in done.err
 
 
+@pytest.mark.exhaustive
 def test_it_goes_back_to_slurm_as_it_was_sent_and_what_cannot_be_heeded_is_refused(
     own: Path, launch: Launch, slurm: Cluster
 ) -> None:

@@ -58,6 +58,7 @@ def model(width=7, frail=0):
 """
 
 
+@pytest.mark.exhaustive
 def test_a_failing_point_does_not_end_the_sweep_and_is_retried_alone(
     own: Path, launch: Launch, tmp_path: Path
 ) -> None:
