@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,20 +79,13 @@ class EpochTable:
             self._row(event)
         elif event["event"] == "start":
             self._start(event)
-        elif event["event"] == "unreached":
-            say([_unreached_note(event)])
         elif event["event"] == "checkpoint_started":
             self._writing = Path(event["path"]), event["bytes"]
         elif event["event"] == "checkpoint":
             self.longest_checkpoint = max(self.longest_checkpoint, float(event["seconds"]))
             self._written()
-        elif event["event"] == "early_stop":
-            epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
-            say(
-                [
-                    f"note: ended early: {event['monitor']} has not improved for {epochs}; best {event['best']:.6g}"
-                ]
-            )
+        elif event["event"] in _NOTES:
+            say([f"note: {_NOTES[event['event']](event)}"])
         elif event["event"] == "checkpoint_failed":
             self._written()
             say([f"warning: {event['message']}; training continues"])
@@ -169,13 +163,29 @@ class _Bar:
             self._progress = None
 
 
+def _early_stop_note(event: dict[str, Any]) -> str:
+    """Say why a run has ended early; a metric may never have been a number."""
+    epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
+    if event["best"] is None:
+        return f"ended early: {event['monitor']} has not been a number for {epochs}"
+    return f"ended early: {event['monitor']} has not improved for {epochs}; best {event['best']:.6g}"
+
+
 def _unreached_note(event: dict[str, Any]) -> str:
     """Say which parameters were left out by how many steps of an epoch."""
     missed, steps = event["missed"], event["steps"]
     shown = ", ".join(f"{name} in {count:,}" for name, count in [*missed.items()][:_NAMED])
     more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
-    what = f"note: of the {steps:,} steps of epoch {event['epoch'] + 1} the loss does not reach {shown}{more}"
+    what = f"of the {steps:,} steps of epoch {event['epoch'] + 1} the loss does not reach {shown}{more}"
     return f"{what}; such a step leaves them as they are (train.unused)"
+
+
+_NOTES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "early_stop": _early_stop_note,
+    "unreached": _unreached_note,
+    "note": lambda event: str(event["message"]),
+}
+"""Events that are a line for the user."""
 
 
 def _share_written(folder: Path, size: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -110,8 +112,7 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
     """Refuse other values of settings that identify the run, but for those that may be extended; the rest is free."""
     if rows := describe_differences(identity_settings(before), identity_settings(now)):
         raise UsageError(
-            f"{run} was started with other settings:\n" + "\n".join(rows),
-            f"continue it as it is with `launch resume {run}`, or start a new run under another --name",
+            f"{run} was started with other settings:\n" + "\n".join(rows), _new_run_hint(run, before, now)
         )
     old, new = flatten_config(before), flatten_config(now)
     for key in sorted(old.keys() | new.keys()):
@@ -120,6 +121,18 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
                 "" if now.schedule.use == "constant" else f"; the {now.schedule.use} schedule follows it"
             )
             say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
+
+
+def _new_run_hint(run: str, before: RunConfig, now: RunConfig) -> str:
+    """Say how to train on with other settings: as a new run, from this one's weights where the model is the same."""
+    same = f"continue it as it is with `launch resume {run}`"
+    old, new = identity_settings(before), identity_settings(now)
+    changed = {key: value for key, value in new.items() if old.get(key) != value}
+    if any(key.startswith("model.") for key in changed):
+        return f"{same}, or start a new run under another --name"
+    asked = [f"{key}={json.dumps(value)}" for key, value in changed.items()]
+    command = shlex.join(["launch", "train", "CONFIG", *asked, f"model.weights={run}", "--name", "NEW"])
+    return f"{same}, or begin a new run with its weights and these settings: `{command}`"
 
 
 def find_resume_point(folder: Path, steps: int) -> ResumePoint | None:
@@ -151,7 +164,7 @@ def resolve_checkpoint_step(folder: Path, checkpoint: str) -> int:
     ranked = read_state(newest_intact(folder / "checkpoints")[0])["ranking"]["entries"]
     if not ranked:
         raise UsageError(
-            f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or nothing was validated",
+            f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or no evaluation gave a number",
             "name a step, or leave --checkpoint out for the newest",
         )
     return int(ranked[0]["step"])

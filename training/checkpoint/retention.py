@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +23,8 @@ class BestCheckpoints:
         """Rank the evaluation after ``step``; return whether its checkpoint is among those to keep."""
         if self.monitor != config.monitor:
             self.monitor, self.entries = config.monitor, []
-        if config.monitor not in metrics:
-            return False
+        if oriented(config, metrics.get(config.monitor)) == -math.inf:
+            return False  # what is no number is not the best, even of one
         entry = {"step": step, "value": plain(metrics[config.monitor])}
         everyone = [*(e for e in self.entries if e["step"] != step), entry]
         everyone.sort(key=lambda e: oriented(config, e["value"]), reverse=True)  # stable: of equals the older

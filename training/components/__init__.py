@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .early_stopping import refuse_unmeasured as refuse_unmeasured
     from .ema import Ema as Ema
     from .expanded_buffers import materialise_expanded_buffers as materialise_expanded_buffers
+    from .finite_weights import learned_tensors as learned_tensors
+    from .finite_weights import non_finite as non_finite
     from .loss_contract import Loss as Loss
     from .loss_contract import Metric as Metric
     from .loss_contract import sum_loss as sum_loss

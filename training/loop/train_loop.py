@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..checkpoint import (
     rank_buffers,
     tensors_sha256,
 )
-from ..components import batch_norm, refuse_unmeasured
+from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
 from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
@@ -68,6 +69,7 @@ class TrainLoop:
         self._audited_step = self.progress.epoch_step
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
+        self._no_number: set[str] = set()
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         if resumed:
@@ -192,10 +194,21 @@ class TrainLoop:
         is_best = progress.ranking.update(checkpoint_config, progress.step, progress.metrics)
         if early := self._config.train.early_stop:
             progress.patience.update(early, progress.metrics)
+        self._note_no_number()
         by_epoch = checkpoint_config.every_epochs and progress.epoch % checkpoint_config.every_epochs == 0
         by_step = checkpoint_config.every_steps and progress.step % checkpoint_config.every_steps == 0
         if by_epoch or by_step or is_best:
             self._save_checkpoint()
+
+    def _note_no_number(self) -> None:
+        """Say once of a monitored metric that it is no number: nothing can be decided by it."""
+        progress, sections = self.progress, (self._config.checkpoint, self._config.train.early_stop)
+        for monitor in dict.fromkeys(section.monitor for section in sections if section is not None):
+            value = progress.metrics.get(monitor, 0.0)
+            if (value is None or not math.isfinite(value)) and monitor not in self._no_number:
+                self._no_number.add(monitor)
+                what = f"{monitor} is not a number after epoch {progress.epoch}: such an epoch is no better than any"
+                self._events.write("note", step=progress.step, message=what)
 
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
@@ -273,11 +286,13 @@ class TrainLoop:
     def _refuse_non_finite(self) -> None:
         """Refuse weights that are not finite: a finite loss can have such a gradient, and no later loss shows it.
 
-        The weights are the same on every rank, and so is the decision.
+        The weights are the same on every rank, and so is the decision. What was not finite when the model was made
+        is so on purpose.
         """
-        if (name := _first_non_finite(model_tensors(self._training))) is not None:
+        found = non_finite(learned_tensors(self._session.model))
+        if names := [name for name in found if name not in self._session.non_finite]:
             raise TrainingError(
-                f"{name} is not a number after step {self.progress.step}: no checkpoint is written of it",
+                f"{names[0]} is not a number after step {self.progress.step}: no checkpoint is written of it",
                 "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
             )
 
@@ -306,18 +321,3 @@ class TrainLoop:
     def _other_tensors(self) -> Tensors:
         ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
         return {**optimizer_tensors(self._training), **ema}
-
-
-def _first_non_finite(tensors: Tensors) -> str | None:
-    """Return the name of the first tensor with a value that is not finite.
-
-    By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.
-    """
-    checked = {
-        name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
-    }
-    if not checked:
-        return None
-    extremes = [torch.stack(torch.aminmax(tensor)).isfinite().all() for tensor in checked.values()]
-    whole = torch.stack(extremes).tolist()  # one wait for the device, not one for each tensor
-    return next((name for name, fine in zip(checked, whole, strict=True) if not fine), None)

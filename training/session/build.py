@@ -26,8 +26,10 @@ from ..components import (
     build_optimizer,
     choose_precision,
     ignored_label,
+    learned_tensors,
     materialise_expanded_buffers,
     needs_classes,
+    non_finite,
     refuse_extra_state,
     sum_metric,
     trainable,
@@ -91,6 +93,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
         batches=batches,
         train_feed=feed("train"),
         val_feed=None if spec.facts.val is None else feed("val"),
+        non_finite=frozenset(non_finite(learned_tensors(model))),
     )
 
 

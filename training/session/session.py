@@ -34,6 +34,8 @@ class Session:
     batches: EpochBatches
     train_feed: Feed
     val_feed: Feed | None
+    non_finite: frozenset[str] = frozenset()
+    """What of the model's learned tensors was not finite from the beginning."""
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""

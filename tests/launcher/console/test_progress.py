@@ -98,6 +98,21 @@ def test_parameters_that_some_steps_leave_out_are_told(
     assert "layer4.weight in 5 and 4 more" in err
 
 
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [(0.25, "has not improved for 2 epochs; best 0.25"), (None, "has not been a number for 2 epochs")],
+)
+def test_an_early_end_is_told_whatever_the_metric_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], best: float | None, said: str
+) -> None:
+    table, events, _ = _table(tmp_path)
+    _append(events, {"event": "early_stop", "step": 1, "monitor": "val/x", "best": best, "stalled": 2})
+    _append(events, {"event": "note", "step": 1, "message": "something"})
+    table.update()
+    table.close()
+    assert capsys.readouterr().err == f"note: ended early: val/x {said}\nnote: something\n"
+
+
 def test_nothing_but_rows_is_written_where_nobody_watches(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

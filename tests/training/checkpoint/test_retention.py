@@ -23,6 +23,15 @@ def test_the_best_are_kept_the_older_of_equals() -> None:
     assert not BestCheckpoints().update(CheckpointConfig(), 1, {"train/loss": 1.0})
 
 
+def test_what_is_no_number_is_never_the_best_not_even_the_only_one() -> None:
+    config, ranking = CheckpointConfig(keep_best=2, monitor="val/accuracy"), BestCheckpoints()
+    values = [math.nan, math.inf, -math.inf, 0.1]
+    assert [ranking.update(config, step, {"val/accuracy": value}) for step, value in enumerate(values)] == [
+        False, False, False, True,
+    ]  # fmt: skip
+    assert ranking.steps == {3}
+
+
 def test_an_evaluation_that_is_repeated_after_a_resume_has_one_place() -> None:
     config, ranking = CheckpointConfig(keep_best=2), BestCheckpoints()
     for step, loss in ((1, 3.0), (2, 2.0), (2, 2.0)):
