@@ -16,7 +16,9 @@ from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from .arguments import ImageArguments, argument, text
 from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .csv_table import MAX_LISTED_NAMES, Table, class_names, label_notes, read_table
+from .class_labels import class_names, label_notes
+from .csv_table import MAX_LISTED_NAMES, Table, read_table
+from .duplicate_rows import FileRows, duplicate_notes
 from .image_files import load_image
 from .image_survey import ImageSurvey, survey_images
 from .source import DataSource, PreparedSplit, Reader
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 _VERSION = 2
+_SURVEY_VERSION = 3
+_UINT64 = 2**64 - 1
 
 
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -80,7 +84,7 @@ class CsvImagesArguments(ImageArguments):
     """``L`` or ``RGB``; unset: grey where every image is, else colour."""
 
 
-def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """Check every row of the CSV files, look at the images, and keep paths and labels as arrays in the cache.
 
     Args:
@@ -122,9 +126,19 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         fingerprint=fingerprint("csv_images", entry.hashes, names, shape, mean, std, *survey.identity),
         notes=(
             *label_notes(tables["train"], names, given=arguments.classes is not None),
-            *survey.notes(mode_given=arguments.mode is not None),
+            *duplicate_notes(
+                _file_rows("train", tables, columns),
+                _file_rows("val", tables, columns) if "val" in tables else None,
+                names,
+                split_off=bool(config.val_size),
+            ),
+            *survey.notes(mode_given=arguments.mode is not None, size=size),
         ),
     )
+
+
+def _file_rows(which: str, tables: dict[str, Table], columns: dict[str, _Columns]) -> FileRows:
+    return FileRows(columns[which].files, columns[which].arrays["y"], tables[which].paths)
 
 
 def _image_root(arguments: CsvImagesArguments, base: Path) -> Path:
@@ -164,7 +178,7 @@ def _survey(
         return survey_images(tables, root, one_size=one_size).to_json()
 
     return ImageSurvey.from_json(
-        cached(entry_key("image_survey", _VERSION, parts, times, one_size), build).facts
+        cached(entry_key("image_survey", _SURVEY_VERSION, parts, times, one_size), build).facts
     )
 
 
@@ -194,17 +208,20 @@ class _Columns:
     arrays: dict[str, NDArray[Any]]
     times: NDArray[np.int64]
     """When each file was changed, in nanoseconds since 1970; no part of the fingerprint, for a copy has others."""
+    files: NDArray[np.uint64]
+    """A number for each row's file."""
 
 
 def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns:
     index = {name: number for number, name in enumerate(names)}
     sizes, times = np.zeros((2, len(table.paths)), np.int64)
+    files = np.zeros(len(table.paths), np.uint64)
     bad: list[tuple[int, str]] = []
     folders = _PathChecker(root)
     for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
         problem = _label_problem(label, index)
         if problem is None:
-            problem, sizes[row], times[row] = folders.check(path)
+            problem, sizes[row], times[row], files[row] = folders.check(path)
         if problem is not None:
             bad.append((row, problem))
     if bad:
@@ -216,7 +233,7 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns
         "bytes": sizes,  # not read again: a replaced image should change the fingerprint
         "y": np.array([index[label] for label in table.labels], np.int64),
     }
-    return _Columns(arrays, times)
+    return _Columns(arrays, times, files)
 
 
 def _label_problem(label: str, index: dict[str, int]) -> str | None:
@@ -234,10 +251,14 @@ class _PathChecker:
         self._root = root
         self._inside: dict[str, bool] = {}
 
-    def check(self, path: str) -> tuple[str | None, int, int]:
-        """Say what is wrong with ``path``, or None; and the file's size in bytes, and when it was changed."""
+    def check(self, path: str) -> tuple[str | None, int, int, int]:
+        """Say what is wrong with ``path``, or None; the file's size in bytes, when it was changed, and its number."""
         problem, status = self._look_at(path)
-        return (problem, 0, 0) if status is None else (problem, status.st_size, status.st_mtime_ns)
+        if status is None:
+            return problem, 0, 0, 0
+        # A file system without such numbers has 0 for all; devices are few, and their numbers small.
+        number = (status.st_ino ^ status.st_dev << 44) & _UINT64 if status.st_ino else hash(path) & _UINT64
+        return problem, status.st_size, status.st_mtime_ns, number
 
     def _look_at(self, path: str) -> tuple[str | None, os.stat_result | None]:
         if not path:

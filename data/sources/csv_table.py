@@ -1,23 +1,28 @@
-"""The CSV files of ``csv_images``: their separator, their two columns, and which classes the labels are."""
+"""The CSV files of ``csv_images``: their encoding, their separator and their two columns."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..common import DamagedError, UsageError, suggestion
 
 _MAX_SHOWN_ROWS = 3  # bad rows that a message quotes
 MAX_LISTED_NAMES = 20  # names that a message lists
-_MAX_NOTED_NAMES = 5
 SEPARATORS = (",", ";", "\t", "|")
-_NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_LONGEST_HEADER = 2**20  # characters
+_LONGEST_FIELD = 2**30  # the module's own limit is 128 KiB, and pandas knows none
+_BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+)  # fmt: skip
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -28,24 +33,32 @@ class Table:
     paths: list[str]
     labels: list[str]
     separator: str = ","
+    separator_given: bool = False
 
-    def bad_rows_error(self, bad: Sequence[tuple[int, str]]) -> DamagedError:
+    def bad_rows_error(
+        self, bad: Sequence[tuple[int, str]], hint: str = "correct these rows, or remove them"
+    ) -> DamagedError:
         """Name the lines of the first bad rows, and count the rest; each is (row, what is wrong)."""
         last = bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0]
-        lines = dict(zip(range(last + 1), _line_numbers(self.file, self.separator), strict=False))
+        lines = dict(enumerate(islice(_line_numbers(self.file, self.separator), last + 1)))
         shown = [
             f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]
         ]
         if len(bad) > _MAX_SHOWN_ROWS:
-            shown.append(f"and {len(bad) - _MAX_SHOWN_ROWS} more bad rows")
-        return DamagedError("\n".join(shown), "correct these rows, or remove them")
+            more = len(bad) - _MAX_SHOWN_ROWS
+            shown.append(f"and {more:,} more bad {'row' if more == 1 else 'rows'}")
+        return DamagedError("\n".join(shown), hint)
+
+    def line_of(self, row: int) -> int:
+        """Return the line on which a row starts."""
+        return next(islice(_line_numbers(self.file, self.separator), row, None), row + 2)
 
 
 def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Table:
-    """Read the columns of paths and labels; blanks around a label are no part of it.
+    """Read the columns of paths and labels; blanks around a label or a column's name are no part of it.
 
     Args:
-        file: in UTF-8, with a header.
+        file: in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, with a header.
         columns: their names.
         separator: between fields; None finds it in the header.
 
@@ -53,31 +66,74 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
         UsageError: a column is not there, or there twice.
         DamagedError: it is no such file, or has no rows.
     """
-    header = _header(file)
-    separator = separator or _separator(header, columns)
-    names = next(csv.reader([header], delimiter=separator), [])
+    head = _head(file)
+    found = separator or _separator(head, columns)
+    header, blanks_follow = _first_row(head, found)
+    names = [name.strip() for name in header]
     for role, column in zip(("path", "label"), columns, strict=True):
         _check_column(file, role, column, names)
-    frame = _parse(file, separator)
-    paths, labels = (frame[column].tolist() for column in columns)
+    frame = _parse(file, found, blanks_follow=blanks_follow)
+    paths, labels = (frame.iloc[:, names.index(column)].tolist() for column in columns) if names else ([], [])
     if not paths:
         raise DamagedError(f"{file} has no rows", "each line names an image and its label")
-    return Table(file, paths, [label.strip() for label in labels], separator)
+    return Table(file, paths, [label.strip() for label in labels], found, separator is not None)
 
 
-def _header(file: Path) -> str:
-    """Read the first line that is not empty."""
+def _encoding(file: Path) -> str:
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    return next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8-sig")
+
+
+def _open(file: Path) -> TextIO:
+    return file.open(encoding=_encoding(file), newline="")
+
+
+def _head(file: Path) -> str:
+    """Read what the header is in."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return next((line.rstrip("\r\n") for line in stream if line.strip()), "")
+        with _open(file) as stream:
+            head = stream.read(_LONGEST_HEADER)
     except UnicodeError as error:
-        raise _csv_error(file, str(error)) from error
+        raise _encoding_error(file, error) from error
+    except OSError as error:
+        raise DamagedError(
+            f"{file} cannot be read: {error.strerror}", "ask its owner for the right to read it"
+        ) from error
+    if "\0" in head[:1000]:
+        raise DamagedError(
+            f"{file}: not a CSV file in UTF-8: it holds zero bytes, as UTF-16 without a byte order mark does",
+            "save it as UTF-8",
+        )
+    return head
 
 
-def _separator(header: str, columns: Sequence[str]) -> str:
+def _first_row(head: str, separator: str) -> tuple[list[str], bool]:
+    """Split the first line that is not blank, and tell whether blanks follow its separators.
+
+    A quoted name may go on in the next line.
+    """
+    for skip in (False, True):
+        row = next((row for row in _rows(head, separator, skip=skip) if not _is_blank(row)), [])
+        if not any(name.startswith(" ") for name in row):
+            break
+    return row, skip
+
+
+def _rows(head: str, separator: str, *, skip: bool) -> Iterator[list[str]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    return csv.reader(io.StringIO(head, newline=""), delimiter=separator, skipinitialspace=skip)
+
+
+def _is_blank(row: list[str]) -> bool:
+    """Tell whether it comes from a line that pandas skips."""
+    return not row or (len(row) == 1 and not row[0].strip())
+
+
+def _separator(head: str, columns: Sequence[str]) -> str:
     """Find the separator with which the header names both columns; a comma where none does."""
     for separator in SEPARATORS:
-        if set(columns) <= set(next(csv.reader([header], delimiter=separator), [])):
+        if set(columns) <= {name.strip() for name in _first_row(head, separator)[0]}:
             return separator
     return SEPARATORS[0]
 
@@ -93,11 +149,21 @@ def _check_column(file: Path, role: str, column: str, header: list[str]) -> None
     if header:  # else it is empty, which pandas says
         raise UsageError(
             f"{file} has no column {column!r}{suggestion(column, header)}",
-            f"its columns are {', '.join(header[:MAX_LISTED_NAMES])}; name one in data.args.{role}_column",
+            f"its columns are {', '.join(header[:MAX_LISTED_NAMES])}; name one in data.args.{role}_column"
+            f"{_header_advice(header)}",
         )
 
 
-def _parse(file: Path, separator: str) -> Any:
+def _header_advice(header: list[str]) -> str:
+    """Say what stands in the place of a header."""
+    if header[0].startswith("#") or header[0].lower().startswith("sep="):
+        return "; or remove that line, and the header is first"
+    if any(name.lower().endswith(_IMAGE_SUFFIXES) for name in header):
+        return "; or write a header above the first row, such as path,label"
+    return ""
+
+
+def _parse(file: Path, separator: str, *, blanks_follow: bool) -> Any:
     import pandas as pd
 
     try:
@@ -105,11 +171,14 @@ def _parse(file: Path, separator: str) -> Any:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # Not usecols, with which pandas drops surplus fields without a word.
             return pd.read_csv(
-                file, sep=separator, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig"
-            )
+                file, sep=separator, dtype=str, na_filter=False, index_col=False, encoding=_encoding(file),
+                skipinitialspace=blanks_follow,
+            )  # fmt: skip
     except pd.errors.ParserWarning as error:
         raise _csv_error(file, "line 2 has more fields than line 1") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise _encoding_error(file, error) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
         raise _csv_error(file, re.sub(r"row (\d+)", lambda row: f"line {int(row[1]) + 1}", reason)) from error
 
@@ -118,67 +187,37 @@ def _csv_error(file: Path, reason: str) -> DamagedError:
     return DamagedError(f"{file}: not a CSV file in UTF-8: {reason}", "correct that line")
 
 
+def _encoding_error(file: Path, error: UnicodeError) -> DamagedError:
+    """Name the first line that is not in UTF-8."""
+    reason = str(error)
+    if _encoding(file) == "utf-8-sig":
+        with file.open("rb") as stream:
+            line = next((n for n, text in enumerate(stream, start=1) if not _is_utf8(text)), 1)
+        reason = f"line {line} holds other bytes"
+    return DamagedError(
+        f"{file}: not a CSV file in UTF-8: {reason}",
+        "save it as UTF-8; what Windows calls ANSI: `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
+    )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeError:
+        return False
+    return True
+
+
 def _line_numbers(file: Path, separator: str) -> Iterator[int]:
     """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    with _open(file) as stream:
+        csv.field_size_limit(_LONGEST_FIELD)
         reader = csv.reader(stream, delimiter=separator)
         start = 1
         header = True
         for row in reader:
-            if row and not (len(row) == 1 and not row[0].strip()):
+            if not _is_blank(row):
                 if not header:
                     yield start
                 header = False
             start = reader.line_num + 1
-
-
-def class_names(table: Table) -> tuple[str, ...]:
-    """List the labels of the training file, numbers in their order; 0, 1, 2 … without a gap are their own indices.
-
-    Raises:
-        UsageError: the labels are quantities.
-    """
-    names = set(table.labels) - {""}
-    numbers = {name: number for name in names if (number := _number(name)) is not None}
-    if len(numbers) < len(names) or not names:
-        return tuple(sorted(names))
-    if broken := [name for name, number in numbers.items() if not number.is_integer()]:
-        raise UsageError(
-            f"{table.file}: the labels are numbers such as {min(broken)}, which are quantities and no classes",
-            "csv_images trains a classifier: for a regression write a data set of your own (`data.use=./file.py:name`);"
-            " if these are names of classes, list them in data.args.classes",
-        )
-    return tuple(sorted(numbers, key=lambda name: (numbers[name], name)))
-
-
-def _number(label: str) -> float | None:
-    try:
-        number = float(label)
-    except ValueError:
-        return None
-    plain = label.isascii() and "_" not in label and abs(number) < 2**53  # neither nan nor inf, and exact
-    return number if plain else None
-
-
-def label_notes(table: Table, names: Sequence[str], *, given: bool) -> list[str]:
-    """Say what was guessed about the separator and the labels, and what looks like a mistake.
-
-    Args:
-        table: of the training split.
-        names: of the classes, by index.
-        given: the user has listed them.
-    """
-    notes = []
-    if table.separator != SEPARATORS[0]:
-        notes.append(
-            f"{table.file.name} is separated by {_NAMED.get(table.separator, repr(table.separator))}"
-        )
-    numbers = [_number(name) for name in names]
-    if not given and None not in numbers and list(names) != [str(index) for index in range(len(names))]:
-        listed = ", ".join(f"{name} is class {index}" for index, name in enumerate(names[:_MAX_NOTED_NAMES]))
-        more = ", …" if len(names) > _MAX_NOTED_NAMES else ""
-        notes.append(f"the labels are not 0 to {len(names) - 1}, so they are names: {listed}{more}")
-    same = Counter(name.casefold() for name in names)
-    if near := sorted(name for name in names if same[name.casefold()] > 1):
-        notes.append(f"classes differ in upper and lower case alone: {', '.join(near[:_MAX_NOTED_NAMES])}")
-    return notes

@@ -28,10 +28,24 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _SIGNATURES = (
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"<svg", "SVG"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"PK\x03\x04", "ZIP"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
-    (b"version https://git-lfs", "Git LFS pointer"),
+    (b"version https://git-lfs", "Git LFS pointer"), (b"\0\0\1\0", "ICO"), (b"qoif", "QOI"),
+    (b"P5", "PGM"), (b"P6", "PPM"),
 )  # fmt: skip
 """First bytes of files that are often taken for images, or are images of other formats."""
+_WITH_AN = ("AVIF", "HTML", "ICO", "SVG")
 _BOX_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
+
+
+LOST = {
+    "alpha": ("has an alpha channel, which is dropped", "have an alpha channel, which is dropped"),
+    "frames": ("is animated, and its first frame is read", "are animated, and their first frame is read"),
+    "depth": (
+        "has 16 bits per channel, of which 8 are read",
+        "have 16 bits per channel, of which 8 are read",
+    ),
+    "profile": ("is in CMYK and converted without a profile", "are in CMYK and converted without a profile"),
+}
+"""What an image may have that is not read, as it is said of one image and of several."""
 
 
 class ImageHeader(NamedTuple):
@@ -43,6 +57,8 @@ class ImageHeader(NamedTuple):
     """(height, width), upright."""
     is_turned: bool
     """Whether its EXIF data has it turned or mirrored, as viewers do."""
+    lost: tuple[str, ...] = ()
+    """What of it is not read: the keys of ``LOST``."""
 
 
 def read_image_header(path: Path) -> ImageHeader:
@@ -56,7 +72,8 @@ def read_image_header(path: Path) -> ImageHeader:
             width, height = image.size
             orientation = _orientation(image)
             size = (width, height) if orientation in _ON_ITS_SIDE else (height, width)
-            return ImageHeader("L" if image.mode in _GREY_MODES else "RGB", size, orientation != _UPRIGHT)
+            mode = "L" if image.mode in _GREY_MODES else "RGB"
+            return ImageHeader(mode, size, orientation != _UPRIGHT, _lost(image))
     except DamagedError:
         raise
     except Exception as error:
@@ -105,6 +122,18 @@ def _open(path: Path) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def _lost(image: Image.Image) -> tuple[str, ...]:
+    """Say what of an image will not be read, as far as its header tells."""
+    raw_modes = (str(tile[3]) for tile in getattr(image, "tile", ()))
+    found = {
+        "alpha": image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+        "frames": image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False),
+        "depth": any(";16" in raw_mode for raw_mode in raw_modes),
+        "profile": image.mode == "CMYK",
+    }
+    return tuple(name for name, is_lost in found.items() if is_lost)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -176,9 +205,11 @@ def _check_size(path: Path, image: Image.Image, size: tuple[int, int] | None) ->
 
 
 def _image_error(path: Path, error: Exception) -> DamagedError:
-    reason = str(error).replace(str(path), "").strip() or type(error).__name__
+    reason = (
+        str(error).replace(f"{str(path)!r}", "").replace(str(path), "").strip(" :") or type(error).__name__
+    )
     if found := _format_by_signature(path):
-        reason = f"it is a {found} file"
+        reason = f"it is {'an' if found in _WITH_AN else 'a'} {found} file"
     return DamagedError(
         f"{path} is no readable image: {reason}",
         f"allowed are {', '.join(FORMATS)}; replace the file or remove its row",

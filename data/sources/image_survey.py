@@ -13,7 +13,7 @@ import numpy as np
 from ..common import DamagedError
 from ..order import permute
 from .csv_table import Table
-from .image_files import ImageHeader, read_image_header
+from .image_files import LOST, ImageHeader, read_image_header
 
 MOST = 10_000
 """Images of a split whose headers are read, at 0.1 ms each; of more, a fixed sample."""
@@ -33,6 +33,11 @@ class ImageSurvey:
     """Those that a camera stored on their side, with a note of it."""
     size: tuple[int, int]
     """(height, width) of most of them, upright."""
+    smallest: tuple[int, int]
+    """The least height and the least width."""
+    largest: tuple[int, int]
+    lost: dict[str, int]
+    """How many have what is not read, by the keys of ``image_files.LOST``."""
 
     @property
     def mode(self) -> str:
@@ -44,20 +49,32 @@ class ImageSurvey:
         """Return what is part of the set's fingerprint: earlier versions did not turn images upright."""
         return ("upright",) if self.turned else ()
 
-    def notes(self, *, mode_given: bool) -> list[str]:
-        """Say what was guessed, and what may be a mistake."""
+    def notes(self, *, mode_given: bool, size: tuple[int, int]) -> list[str]:
+        """Say what was guessed, what is not read, and what may be a mistake.
+
+        Args:
+            mode_given: the user has chosen the channels.
+            size: that the images are read in.
+        """
         notes = []
         if 0 < self.grey < self.looked_at and not mode_given:
-            notes.append(
-                f"{self.grey:,} of {self.looked_at:,} images are grey and read as colour, as the others are"
-            )
+            verb = "is grey" if self.grey == 1 else "are grey"
+            notes.append(f"{self._of(self.grey)} {verb} and read as colour, as the others are")
         if self.turned:
+            verb = "is turned" if self.turned == 1 else "are turned"
+            notes.append(f"{self._of(self.turned)} {verb} upright, as the EXIF data says")
+        notes += [f"{self._of(count)} {LOST[name][count > 1]}" for name, count in self.lost.items()]
+        if self.smallest != size or self.largest != size:
             notes.append(
-                f"{self.turned:,} of {self.looked_at:,} images are turned upright, as their EXIF data says"
+                f"images of {_pixels(self.smallest)} to {_pixels(self.largest)} pixels (high x wide)"
+                f" are resized to {_pixels(size)}"
             )
         if self.looked_at < self.images:
             notes.append(f"{self.looked_at:,} of {self.images:,} images were looked at")
         return notes
+
+    def _of(self, count: int) -> str:
+        return f"{count:,} of {self.looked_at:,} {'image' if self.looked_at == 1 else 'images'}"
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values."""
@@ -66,7 +83,12 @@ class ImageSurvey:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ImageSurvey:
         """Rebuild what ``to_json`` gave."""
-        return cls(**{**document, "size": tuple(document["size"])})
+        pairs = {key: tuple(document[key]) for key in ("size", "smallest", "largest")}
+        return cls(**{**document, **pairs})
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) -> ImageSurvey:
@@ -83,6 +105,7 @@ def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) ->
     headers = {which: _headers(table, root) for which, table in tables.items()}
     found = [header for rows in headers.values() for header in rows.values()]
     size = Counter(header.size for header in headers["train"].values()).most_common(1)[0][0]
+    sizes = [header.size for header in found]
     if one_size:
         for which, rows in headers.items():
             _refuse_other_sizes(tables[which], rows, size)
@@ -92,6 +115,9 @@ def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) ->
         grey=sum(header.mode == "L" for header in found),
         turned=sum(header.is_turned for header in found),
         size=size,
+        smallest=(min(high for high, _ in sizes), min(wide for _, wide in sizes)),
+        largest=(max(high for high, _ in sizes), max(wide for _, wide in sizes)),
+        lost=dict(sorted(Counter(name for header in found for name in header.lost).items())),
     )
 
 

@@ -144,8 +144,8 @@ def test_channels_are_those_of_the_set_and_not_of_the_first_row(base: Path, firs
     write_images(base / "images", NAMES[:1], mode=first)
     facts = prepare(config(), base)
     assert facts.input_shape == (3, 5, 7)
-    grey = 1 if first == "L" else 3
-    assert facts.notes == (f"{grey} of 4 images are grey and read as colour, as the others are",)
+    grey = "1 of 4 images is" if first == "L" else "3 of 4 images are"
+    assert facts.notes == (f"{grey} grey and read as colour, as the others are",)
     assert prepare(config(mode="L"), base).input_shape == (1, 5, 7)
 
 
@@ -156,7 +156,7 @@ def test_images_on_their_side_are_turned_and_that_is_said(base: Path) -> None:
     Image.new("L", (5, 7), 9).save(base / "images" / "b.png", exif=exif)  # 7 high and 5 wide as stored
     facts = prepare(config(), base)
     assert facts.input_shape == (1, 5, 7)
-    assert facts.notes == ("1 of 4 images are turned upright, as their EXIF data says",)
+    assert facts.notes == ("1 of 4 images is turned upright, as the EXIF data says",)
     assert facts.fingerprint != before.fingerprint
     split = open_split(facts, "train", config(), base)
     assert split.dataset[1][0].shape == (1, 5, 7)

@@ -24,10 +24,11 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
-def png_claiming(path: Path, width: int, height: int) -> Path:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
+
+def png_claiming(path: Path, width: int, height: int) -> Path:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = zlib.compress(b"\0" * 1000)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -38,7 +39,7 @@ def png_claiming(path: Path, width: int, height: int) -> Path:
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
 def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a.{suffix}", gradient(), **({"lossless": True} if suffix == "webp" else {}))
-    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert read_image_header(path) == ("RGB", (4, 6), False, ())
     loaded = load_image(path, "RGB", (4, 6), resize=False)
     assert (loaded == np.asarray(gradient()).transpose(2, 0, 1)).all()
     assert loaded.flags.writeable
@@ -48,7 +49,7 @@ def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
 def test_a_header_is_read_without_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", gradient())
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("the pixels were read"))
-    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert read_image_header(path) == ("RGB", (4, 6), False, ())
 
 
 def test_jpeg(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_images_are_turned_upright_as_viewers_show_them(
     with Image.open(path) as stored:
         upright = np.asarray(ImageOps.exif_transpose(stored))
     size = upright.shape[:2]
-    assert read_image_header(path) == ("RGB", size, orientation != 1)
+    assert read_image_header(path) == ("RGB", size, orientation != 1, ())
     loaded = load_image(path, "RGB", size, resize=False)
     assert (loaded == upright.transpose(2, 0, 1)).all()
 
@@ -145,13 +146,13 @@ def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, value: i
     exif = Image.Exif()
     exif[0x0112] = value
     path = save(tmp_path / "a.jpg", gradient(), exif=exif)
-    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert read_image_header(path) == ("RGB", (4, 6), False, ())
     assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
 
 
 def test_damaged_exif_data_costs_nothing(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", gradient(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
-    assert read_image_header(path) == ("RGB", (4, 6), False)
+    assert read_image_header(path) == ("RGB", (4, 6), False, ())
     assert load_image(path, "RGB", (4, 6), resize=False).shape == (3, 4, 6)
 
 
@@ -162,3 +163,53 @@ def test_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> None:
     assert "data.args.mode" in caught.value.hint
     grey = save(tmp_path / "b.png", gradient("LA"))
     assert load_image(grey, "L", (4, 6), resize=False, may_be_colour=False).shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "lost"),
+    [
+        ("a.png", gradient("RGBA"), {}, ("alpha",)),
+        ("a.png", gradient("LA"), {}, ("alpha",)),
+        ("a.png", gradient("P"), {"transparency": 3}, ("alpha",)),
+        ("a.png", gradient(), {"save_all": True, "append_images": [gradient("L")]}, ("frames",)),
+        ("a.webp", gradient(), {"save_all": True, "append_images": [Image.new("RGB", (6, 4))]}, ("frames",)),
+        ("a.jpg", gradient("CMYK"), {}, ("profile",)),
+        ("a.jpg", gradient(), {}, ()),
+        ("a.bmp", gradient("P"), {}, ()),
+    ],
+)
+def test_what_of_an_image_is_not_read_is_known(
+    tmp_path: Path, name: str, image: Image.Image, options: dict, lost: tuple[str, ...]
+) -> None:
+    path = save(tmp_path / name, image, **options)
+    assert read_image_header(path).lost == lost
+    first = np.asarray(image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB"))
+    if name == "a.png":
+        assert (load_image(path, "RGB", (4, 6), resize=False) == first.transpose(2, 0, 1)).all()
+
+
+def test_sixteen_bits_of_colour_are_cut_and_that_is_known(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + struct.pack(">6H", *range(row, 60000, 10000)) for row in range(2))
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert read_image_header(path) == ("RGB", (2, 2), False, ("depth",))
+    loaded = load_image(path, "RGB", (2, 2), resize=False)
+    assert loaded[:, 0, 1].tolist() == [30000 // 256, 40000 // 256, 50000 // 256]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html>", "it is an HTML file"),
+        (b"\0\0\0\x1cftypavif", "it is an AVIF file"),
+        (b"P6 1 1 255\n...", "it is a PPM file"),
+        (b"hello", "cannot identify image file"),
+    ],
+)
+def test_what_is_no_image_is_called_by_its_name(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=f"a.png is no readable image: {words}$"):
+        read_image_header(path)
