@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
     from .data_look import DataLook as DataLook
+    from .data_look import FoundSetting as FoundSetting
     from .data_look import PartLook as PartLook
     from .data_look import SplitLook as SplitLook
     from .data_look import ValueKind as ValueKind

@@ -83,3 +83,20 @@ def _part(document: Mapping[str, Any]) -> PartLook:
 
 def _kind(document: Mapping[str, Any]) -> ValueKind:
     return ValueKind(**{**document, "shape": tuple((low, high) for low, high in document["shape"])})
+
+
+@dataclass(frozen=True)
+class FoundSetting:
+    """A setting that was left out and that the data has decided."""
+
+    key: str
+    """Such as ``data.args.separator``."""
+    value: Any
+    """Of JSON's types, with tuples for its lists."""
+    why: str
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> FoundSetting:
+        """Rebuild what ``asdict`` gave, also after a round trip through JSON text."""
+        value = document["value"]
+        return cls(document["key"], tuple(value) if isinstance(value, list) else value, document["why"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .data_look import DataLook
+from .data_look import DataLook, FoundSetting
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class DatasetInfo:
     """Whether uint8 inputs are divided by 255, before ``mean`` and ``std``; version 0.1 did so with all of them."""
     notes: tuple[str, ...] = ()
     """What was guessed about it, and what may be a mistake."""
+    found: tuple[FoundSetting, ...] = ()
+    """Settings that were left out and that the data has decided."""
     look: DataLook | None = None
     """What samples were found to be; None in the spec of an earlier version."""
 
@@ -66,12 +68,13 @@ class DatasetInfo:
     def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
         """Rebuild what ``to_json`` gave, also after a round trip through JSON text."""
         val, look = document["val"], document.get("look")
-        parts = ("train", "val", "look")
+        parts = ("train", "val", "look", "found")
         known = {key: _as_tuple(value) for key, value in document.items() if key not in parts}
         return cls(
             **known,
             train=_split_from_json(document["train"]),
             val=None if val is None else _split_from_json(val),
+            found=tuple(map(FoundSetting.from_json, document.get("found", ()))),
             look=None if look is None else DataLook.from_json(look),
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import DamagedError, UsageError, relative_path_hint
-from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from .arguments import ImageArguments, argument, text
 from .array_cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from .class_labels import class_names, label_notes
@@ -124,21 +124,51 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         std=std,
         image_root=str(root),
         fingerprint=fingerprint("csv_images", entry.hashes, names, shape, mean, std, *survey.identity),
-        notes=(
-            *label_notes(tables["train"], names, given=arguments.classes is not None),
-            *duplicate_notes(
-                _file_rows("train", tables, columns),
-                _file_rows("val", tables, columns) if "val" in tables else None,
-                names,
-                split_off=bool(config.val_size),
-            ),
-            *survey.notes(mode_given=arguments.mode is not None, size=size),
-        ),
+        notes=_notes(tables, columns, names, arguments, split_off=bool(config.val_size))
+        + survey.notes(mode_given=arguments.mode is not None, size=size),
+        found=_found(tables["train"], names, survey, arguments),
     )
 
 
-def _file_rows(which: str, tables: dict[str, Table], columns: dict[str, _Columns]) -> FileRows:
-    return FileRows(columns[which].files, columns[which].arrays["y"], tables[which].paths)
+def _notes(
+    tables: dict[str, Table],
+    columns: dict[str, _Columns],
+    names: tuple[str, ...],
+    arguments: CsvImagesArguments,
+    *,
+    split_off: bool,
+) -> tuple[str, ...]:
+    train, val = (
+        _file_rows(tables[which], columns[which]) if which in tables else None for which in ("train", "val")
+    )
+    return (
+        *label_notes(tables["train"], names, given=arguments.classes is not None),
+        *(duplicate_notes(train, val, names, split_off=split_off) if train else ()),
+    )
+
+
+def _found(
+    table: Table, names: tuple[str, ...], survey: ImageSurvey, arguments: CsvImagesArguments
+) -> tuple[FoundSetting, ...]:
+    """Return the settings that the files have decided."""
+    found = {
+        "separator": (table.separator, f"in the header of {table.file.name}"),
+        "classes": (names, f"the labels of {table.file.name}"),
+        "mode": (
+            survey.mode,
+            f"{survey.looked_at - survey.grey:,} of {survey.looked_at:,} images are in colour",
+        ),
+        "size": (survey.size, f"of all images that were looked at: {survey.looked_at:,}"),
+    }
+    return tuple(
+        FoundSetting(f"data.args.{key}", value, why)
+        for key, (value, why) in found.items()
+        if getattr(arguments, key) is None
+    )
+
+
+def _file_rows(table: Table, columns: _Columns) -> FileRows:
+    return FileRows(columns.files, columns.arrays["y"], table.paths)
 
 
 def _image_root(arguments: CsvImagesArguments, base: Path) -> Path:

@@ -49,7 +49,7 @@ class ImageSurvey:
         """Return what is part of the set's fingerprint: earlier versions did not turn images upright."""
         return ("upright",) if self.turned else ()
 
-    def notes(self, *, mode_given: bool, size: tuple[int, int]) -> list[str]:
+    def notes(self, *, mode_given: bool, size: tuple[int, int]) -> tuple[str, ...]:
         """Say what was guessed, what is not read, and what may be a mistake.
 
         Args:
@@ -71,7 +71,7 @@ class ImageSurvey:
             )
         if self.looked_at < self.images:
             notes.append(f"{self.looked_at:,} of {self.images:,} images were looked at")
-        return notes
+        return tuple(notes)
 
     def _of(self, count: int) -> str:
         return f"{count:,} of {self.looked_at:,} {'image' if self.looked_at == 1 else 'images'}"

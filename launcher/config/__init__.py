@@ -6,6 +6,7 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .error_messages import wrong_value as wrong_value
+    from .found_settings import found_yaml as found_yaml
     from .launch_config import ResolvedConfig as ResolvedConfig
     from .resolution import resolve as resolve
     from .resolution import to_yaml as to_yaml

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import EndedBySignal, LockstepError, RankLostError, UsageError, write_json
+from ...data.config import DatasetInfo
 from ...training.checkpoint import newest_checkpoint_step
 from ...training.config import RunSpec
 from ...training.rank import take_ownership
-from ..config import ResolvedConfig, to_yaml
+from ..config import ResolvedConfig, found_yaml, to_yaml
 from ..console import EpochTable, print_failure_card, put, put_json, say
 from ..failures import CancelledRunError, InterruptedRunError, NothingToSaveError
 from ..machine import Reservation, World, reserve_gpus
@@ -57,8 +58,12 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
         spec = build_run_spec(plan, resolved.base, None).to_json()
         put_json({"schema_version": 1, "status": "planned", "plan": plan.to_json(), "spec": spec})
     else:
-        put([*plan_summary(plan), *plan_table(plan), "", *to_yaml(resolved).splitlines()])
+        put([*plan_summary(plan), *plan_table(plan), "", *_config_yaml(resolved, facts).splitlines()])
     return 0
+
+
+def _config_yaml(resolved: ResolvedConfig, facts: DatasetInfo) -> str:
+    return to_yaml(resolved) + found_yaml(facts.found)
 
 
 def train(resolved: ResolvedConfig, request: TrainRequest) -> int:
@@ -154,7 +159,7 @@ def _supervise(
             launch.listen()
         except EndedBySignal as ended:
             return _ended_early(folder, ended, world)
-        write_run_files(folder, plan, spec, to_yaml(resolved))
+        write_run_files(folder, plan, spec, _config_yaml(resolved, plan.facts))
         say(plan_summary(plan))
         rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
         feeders = TrackerFeeders(spec, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -188,3 +189,18 @@ def test_sizes_and_what_is_lost_of_images_are_noted(base: Path) -> None:
         "2 of 3 images have an alpha channel, which is dropped",
         "images of 3 x 4 to 20 x 9 pixels (high x wide) are resized to 5 x 7",
     )
+
+
+def test_what_was_found_can_be_set_and_then_it_is_not_found(base: Path) -> None:
+    facts = read(base, GOOD.replace(",", ";"))
+    assert [(setting.key, setting.value) for setting in facts.found] == [
+        ("data.args.separator", ";"),
+        ("data.args.classes", ("cat", "dog")),
+        ("data.args.mode", "L"),
+        ("data.args.size", (5, 7)),
+    ]
+    settings = {setting.key.rpartition(".")[2]: setting.value for setting in facts.found}
+    again = read(base, GOOD.replace(",", ";"), **settings)
+    assert again.found == ()
+    assert again.fingerprint == facts.fingerprint
+    assert DatasetInfo.from_json(json.loads(json.dumps(facts.to_json()))) == facts
