@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import nn
 
-from ..components import batch_norm, materialise_expanded_buffers
+from ..components import batch_norm, materialise_expanded_buffers, plain_buffers, plain_state
 from ..rank import Group
 from .storage import Tensors
 
@@ -20,8 +20,8 @@ def gathered(model: nn.Module, group: Group) -> Tensors:
     Returns:
         [world_size, ...] by buffer name; empty on one rank. Buffers that ``state_dict`` leaves out are left out.
     """
-    saved = model.state_dict().keys()
-    own = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    saved = plain_state(model).keys()
+    own = {name: buffer for name, buffer in plain_buffers(model).items() if name in saved}
     if group.world_size == 1 or not own:
         return {}
     marks = group.gather(torch.tensor([_buffer_hash(buffer) for buffer in own.values()], device=group.device))
@@ -41,9 +41,10 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
         Names that could not be: another number of ranks has rank 0's, or the average of running statistics.
     """
     materialise_expanded_buffers(model)
+    buffers = plain_buffers(model)
     for name, rows in rank_buffers.items():
         if len(rows) == group.world_size:
-            model.get_buffer(name).copy_(rows[group.rank])
+            buffers[name].copy_(rows[group.rank])
     means = batch_norm.running_statistics(model)
     return [
         name for name, rows in rank_buffers.items() if len(rows) != group.world_size and name not in means

@@ -12,7 +12,15 @@ from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping, batch_norm, materialise_expanded_buffers
+from ..components import (
+    EarlyStopping,
+    batch_norm,
+    find_renaming,
+    load_plain_state,
+    materialise_expanded_buffers,
+    plain_state,
+    renamed,
+)
 from ..config import WeightsFile, describe_differences, identity_settings, identity_sha256
 from ..session import Account, Session, Training, materialise_lazy_modules
 from ..tracking import plain
@@ -116,10 +124,13 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     """
     state = snapshot.state
     _refuse_incompatible(training, state)
-    load_weights(training.session.model, snapshot.model, "the checkpoint")
-    lost = rank_buffers.restore(training.session.model, snapshot.rank_buffers, training.session.group)
-    _load_optimizer(training, snapshot.optimizer)
-    training.ema.load(snapshot.ema)
+    model = training.session.model
+    renaming = find_renaming(snapshot.model, plain_state(model))
+    load_weights(model, snapshot.model, "the checkpoint")
+    buffers = renamed(snapshot.rank_buffers, renaming)
+    lost = rank_buffers.restore(model, buffers, training.session.group)
+    _load_optimizer(training, renamed(snapshot.optimizer, renaming))
+    training.ema.load(renamed(snapshot.ema, renaming))
     if training.stepper.scaler is not None and state["scaler"] is not None:
         training.stepper.scaler.load_state_dict(state["scaler"])
     progress = Progress(
@@ -177,14 +188,15 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
 
     Args:
         model: to be changed.
-        saved: by the names of its ``state_dict``.
+        saved: by the names of its ``state_dict``, with or without those of wrappers.
         source: what they are of, for users.
         exact: else a floating-point type may become another one.
 
     Raises:
         UsageError: its names, shapes or types are not the model's.
     """
-    own = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in model.state_dict().items()}
+    saved = renamed(saved, find_renaming(saved, plain_state(model)))
+    own = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in plain_state(model).items()}
     there = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in saved.items()}
     if own != there:
         names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
@@ -195,7 +207,7 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
             f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
         )
     materialise_expanded_buffers(model)
-    model.load_state_dict(saved)
+    load_plain_state(model, saved)
 
 
 def _shape_and_dtype(tensor: torch.Tensor, *, exact: bool) -> str:
@@ -266,7 +278,7 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
 
 def model_tensors(training: Training) -> Tensors:
     """Return parameters and buffers by name."""
-    return dict(training.session.model.state_dict())
+    return plain_state(training.session.model)
 
 
 def optimizer_tensors(training: Training) -> Tensors:

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from .models import refuse_extra_state as refuse_extra_state
     from .parameter_groups import build_optimizer as build_optimizer
     from .parameter_groups import trainable as trainable
+    from .plain_names import find_renaming as find_renaming
+    from .plain_names import load_plain_state as load_plain_state
+    from .plain_names import plain_buffers as plain_buffers
+    from .plain_names import plain_state as plain_state
+    from .plain_names import renamed as renamed
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
 else:

@@ -13,12 +13,13 @@ from torch.nn.modules.dropout import _DropoutNd
 from ...data.common import UsageError
 from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
+from .plain_names import plain_name
 
 
 def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
     """Collect the running statistics of the model's batch and instance norms, by buffer name."""
     return {
-        f"{name}.{key}".lstrip("."): getattr(module, key)
+        plain_name(f"{name}.{key}".lstrip(".")): getattr(module, key)
         for name, module in model.named_modules()
         if isinstance(module, _NormBase) and module.track_running_stats
         for key in ("running_mean", "running_var")

@@ -19,6 +19,7 @@ from torch import nn
 from ...data.common import TrainingError, UsageError, closest_name, load_callable
 from ...data.config import DatasetInfo
 from ..config import ModelConfig
+from .plain_names import without_parallel_wrappers
 
 
 def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
@@ -92,7 +93,7 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
         raise TrainingError(
             f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
         )
-    return model
+    return without_parallel_wrappers(model)
 
 
 def _build_built_in(config: ModelConfig, facts: DatasetInfo) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...data.common import TrainingError, UsageError
 from ..config import OPTIMIZERS, OptimizerConfig, ParameterGroupConfig
+from .plain_names import plain_name
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -80,7 +81,7 @@ def trainable(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, 
         TrainingError: there is none.
     """
     named = model.named_parameters(remove_duplicate=not every_name)
-    found = [(name, parameter) for name, parameter in named if parameter.requires_grad]
+    found = [(plain_name(name), parameter) for name, parameter in named if parameter.requires_grad]
     if not found:
         raise TrainingError(
             "the model has no parameter to train", "return a module with parameters that require a gradient"

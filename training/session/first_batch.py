@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from ...data.loading import Work
 from ...data.order import EpochOrder
+from ..components import plain_state
 from .session import Session
 from .train_step import preserved_buffers
 
@@ -30,7 +31,7 @@ def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -
 
     A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.
     """
-    own = session.model.state_dict()
+    own = plain_state(session.model)
     if own.keys() == saved.keys() and not any(map(is_lazy, own.values())):
         return
     x, _ = first_batch(session)
