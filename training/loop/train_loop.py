@@ -96,7 +96,7 @@ class TrainLoop:
 
     def _begin_run(self) -> None:
         self._check_settings()
-        notes = list(self._resumed.notes) if self._resumed else []
+        notes = [*self._training.notes, *(self._resumed.notes if self._resumed else [])]
         if self._session.group.rank == 0:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)

@@ -39,6 +39,12 @@ class Group:
             dist.all_reduce(values, op=dist.ReduceOp.MIN)
         return values
 
+    def broadcast(self, values: torch.Tensor) -> torch.Tensor:
+        """Copy rank 0's ``values`` into those of every rank, in place."""
+        if self.world_size > 1:
+            dist.broadcast(values, 0)
+        return values
+
     def gather(self, values: torch.Tensor) -> torch.Tensor:
         """Gather ``values`` of every rank, stacked: [world_size, *values.shape]."""
         if self.world_size == 1:

@@ -8,12 +8,17 @@ if TYPE_CHECKING:
     from .build import add_autocast as add_autocast
     from .build import build_session as build_session
     from .build import build_training as build_training
+    from .evaluation_draws import EvaluationDraws as EvaluationDraws
+    from .evaluation_trial import evaluation_mode as evaluation_mode
+    from .evaluation_trial import evaluation_row as evaluation_row
+    from .evaluation_trial import try_evaluation as try_evaluation
     from .first_batch import materialise_lazy_modules as materialise_lazy_modules
+    from .kept_buffers import KeptBuffers as KeptBuffers
+    from .kept_buffers import preserved_buffers as preserved_buffers
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session
     from .session import Training as Training
     from .step_seeding import StepSeeder as StepSeeder
-    from .train_step import preserved_buffers as preserved_buffers
 else:
     __getattr__ = lazy_exports(__name__)

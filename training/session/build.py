@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,16 +33,17 @@ from ..components import (
     needs_classes,
     non_finite,
     refuse_extra_state,
-    sum_metric,
     trainable,
 )
 from ..config import RunSpec
 from ..rank import Group
+from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
+from .kept_buffers import preserved_buffers
 from .session import Session, Training
 from .step_seeding import seed_initialisation
-from .train_step import TrainStep, preserved_buffers, try_step
+from .train_step import TrainStep, try_step
 
 _SHARED_FLOPS = 2e8
 
@@ -106,6 +109,7 @@ def build_training(session: Session) -> Training:
     session.model.train()
     x, y = first_batch(session)
     unused = _check_first_batch(session, x, y)
+    notes = evaluation_notes(_check_evaluation(session), session.fixed_batch_size)
     optimizer = build_optimizer(config.optimizer, session.model)
     add_autocast(session)
     wrapped = _wrap_with_ddp(session.model, group) if group.world_size > 1 else session.model
@@ -124,6 +128,7 @@ def build_training(session: Session) -> Training:
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
+        notes=notes,
     )
 
 
@@ -135,29 +140,42 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
     """
     parameters = trainable(session.model)
     refuse_extra_state(session.model)
-    try:
+    with _fitting("", x, f"\nthe first batch is {_shape(x)} with targets {_shape(y)}"):
         with preserved_buffers(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = session.model(x)
         _choose_threads(session, counter.get_total_flops() / FIRST_BATCH_SAMPLES)
         _check_classes(session, output)
         try_step(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
-        for name, metric in session.metrics.items():
-            sum_metric(metric(output, y), name)
+    unused = [name for name, parameter in parameters if parameter.grad is None]
+    session.model.zero_grad(set_to_none=True)
+    return unused
+
+
+def _check_evaluation(session: Session) -> EvaluationTrial:
+    """Evaluate a few validation samples: metrics and loss see what the model returns in evaluation, which may be less.
+
+    Raises:
+        TrainingError: loss or metrics do not take it.
+    """
+    with _fitting(" in evaluation"), evaluation_mode(session) as (draws, kept):
+        return try_evaluation(session, draws, kept, repeat=True)
+
+
+@contextmanager
+def _fitting(when: str, x: Any = None, shapes: str = "") -> Iterator[None]:
+    """Say what torch's own errors mean at this point."""
+    try:
+        yield
     except LockstepError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         stored = any(getattr(leaf, "dtype", None) == torch.uint8 for leaf in tree_leaves(x))
         bytes_hint = "; uint8 stays uint8, unless data.scale_uint8=true makes it 0 to 1" if stored else ""
         raise TrainingError(
-            f"model and data do not fit: {type(error).__name__}: {error}\n"
-            f"at {user_location(error)}\n"
-            f"the first batch is {_shape(x)} with targets {_shape(y)}",
+            f"model and data do not fit{when}: {type(error).__name__}: {error}\nat {user_location(error)}{shapes}",
             "make the model accept this input and the loss this target; `launch show` tells the shapes"
             + bytes_hint,
         ) from error
-    unused = [name for name, parameter in parameters if parameter.grad is None]
-    session.model.zero_grad(set_to_none=True)
-    return unused
 
 
 def _choose_threads(session: Session, flops: float) -> None:

@@ -11,8 +11,8 @@ from torch.nn.parameter import is_lazy
 from ...data.loading import Work
 from ...data.order import EpochOrder
 from ..components import plain_state
+from .kept_buffers import preserved_buffers
 from .session import Session
-from .train_step import preserved_buffers
 
 FIRST_BATCH_SAMPLES = 2
 """Samples that the contract is checked on."""

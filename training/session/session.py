@@ -18,6 +18,8 @@ from .train_step import TrainStep
 
 _EVAL_BATCH_FACTOR = 4
 """Evaluation keeps no activations: batches of four times the training share fit as well."""
+_FIXED_BATCH = 64
+"""Samples at most: a batch is one rank's, and the last ranks should not be left without one."""
 
 
 @dataclass
@@ -73,8 +75,26 @@ class Session:
             _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
-            indices = np.arange(start, min(start + size, end), dtype=np.int64)
-            yield Work(indices, [indices.size], 0, start)
+            yield _val_work(start, min(start + size, end))
+
+    def fixed_val_work(self) -> Iterator[Work]:
+        """Yield this rank's batches of a cut of the validation set that is the same for any number of processes."""
+        facts = self.spec.facts.val
+        length = facts.length if facts else 0
+        count = -(-length // self.fixed_batch_size)
+        for batch in range(*shard(0, count, self.group.rank, self.group.world_size)):
+            yield _val_work(*shard(0, length, batch, count))
+
+    @property
+    def fixed_batch_size(self) -> int:
+        """Return the most samples that a batch of ``fixed_val_work`` has."""
+        data = self.spec.config.data
+        return min(self.batches.batch_size, data.max_micro_batch or _FIXED_BATCH, _FIXED_BATCH)
+
+
+def _val_work(start: int, stop: int) -> Work:
+    indices = np.arange(start, stop, dtype=np.int64)
+    return Work(indices, [indices.size], 0, start)
 
 
 @dataclass
@@ -92,3 +112,5 @@ class Training:
     """Optimizer steps of the whole run."""
     unused: list[str]
     """Parameters that the loss does not reach."""
+    notes: list[str]
+    """What the user should know before the first step."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.parameter import is_lazy
 
 from ...data.loading import StepBatch, Work
-from ..components import Loss, materialise_expanded_buffers, sum_loss
+from ..components import Loss, sum_loss
 from ..rank import Group
 from .gradient_exchange import GradientExchange, Replica
+from .kept_buffers import preserved_buffers
 
 
 class TrainStep:
@@ -149,31 +148,6 @@ class TrainStep:
         else:
             self.scaler.step(self._optimizer)
             self.scaler.update()
-
-
-@contextmanager
-def preserved_buffers(model: nn.Module) -> Iterator[None]:
-    """Restore the model's buffers afterwards: what runs inside must not train it."""
-    materialise_expanded_buffers(model)
-    kept = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
-        if not is_lazy(buffer)
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, value in kept:
-                if _same_shape_and_dtype(
-                    getattr(module, name, None), value
-                ):  # else it was made to fit what came in
-                    setattr(module, name, buffer.copy_(value))  # the model may have put a new tensor there
-
-
-def _same_shape_and_dtype(one: torch.Tensor | None, other: torch.Tensor) -> bool:
-    return one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def try_step(model: nn.Module, loss: Loss, x: Any, y: Any, samples: int) -> Any:

@@ -1,10 +1,10 @@
 """Ranks of Lockstep that are killed at a chosen call. No test: ``faults/test_kill_anywhere.py`` starts it.
 
 ``python -m tests.helpers.programs.killed_ranks`` reads jobs from stdin, one JSON document a line with ``folder``
-(it has a ``spec.json``), ``world``, ``port``, ``threads`` and ``kill`` (null, or ``place``, ``number`` and ``rank``),
-forks that many ranks, and answers each job with a line of their exit statuses. The ``number``-th call of ``place`` in
-an attempt, for ``step`` the run's step of that number, kills the rank, or with a rank of null all of them in the same
-instant; what is left is killed as a supervisor would.
+(it has a ``spec.json``), ``world``, ``port``, ``threads``, ``kill`` (null, or ``place``, ``number`` and ``rank``) and
+perhaps ``arguments`` of the worker, forks that many ranks, and answers each job with a line of their exit statuses. The
+``number``-th call of ``place`` in an attempt, for ``step`` the run's step of that number, kills the rank, or with a
+rank of null all of them in the same instant; what is left is killed as a supervisor would.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _fork(job: dict[str, Any], rank: int, group: int) -> int:
         if job["threads"] > 1:
             build._SHARED_FLOPS = 0  # else the small model would get one thread
         arm_kill(job["kill"], rank)
-        status = worker.main([str(folder / "spec.json")])
+        status = worker.main([str(folder / "spec.json"), *job.get("arguments", [])])
     finally:
         os._exit(status)
 

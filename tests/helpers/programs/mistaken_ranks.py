@@ -41,8 +41,8 @@ def mean_of_means() -> None:
     """Evaluation averages the averages of its batches."""
     original = evaluate._row
 
-    def row(of: Session, x: Any, y: Any) -> list[torch.Tensor]:
-        values = original(of, x, y)
+    def row(of: Session, x: Any, y: Any, samples: int) -> list[torch.Tensor]:
+        values = original(of, x, y, samples)
         pairs = [
             (values[at] / values[at + 1], torch.ones_like(values[at])) for at in range(0, len(values), 2)
         ]
@@ -70,11 +70,11 @@ def padded_shards_uncounted() -> None:
     padded_shards()
     original = evaluate._rank_sums
 
-    def sums(of: Session, abandon: Callable[[], bool]) -> tuple[torch.Tensor, bool]:
-        values, abandoned = original(of, abandon)
+    def sums(of: Session, abandon: Callable[[], bool], way: Any) -> tuple[torch.Tensor, bool, bool]:
+        values, abandoned, depends = original(of, abandon, way)
         start, stop = shard(0, of.spec.facts.val.length, of.group.rank, of.group.world_size)
         values[0] = stop - start
-        return values, abandoned
+        return values, abandoned, depends
 
     evaluate._rank_sums = sums
 

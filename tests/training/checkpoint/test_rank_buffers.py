@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from threading import Barrier
 
 import torch
 from torch import nn
@@ -12,27 +10,7 @@ from torch import nn
 from lockstep.training.checkpoint.rank_buffers import gathered, restore
 from lockstep.training.components.expanded_buffers import materialise_expanded_buffers
 from lockstep.training.rank.process_group import Group
-
-
-@dataclass(frozen=True)
-class Threaded(Group):
-    """One of two ranks that meet in memory."""
-
-    there: dict[int, torch.Tensor] = field(default_factory=dict)
-    barrier: Barrier = field(default_factory=lambda: Barrier(2))
-
-    def gather(self, values: torch.Tensor) -> torch.Tensor:
-        self.there[self.rank] = values
-        self.barrier.wait(60)
-        rows = torch.stack([self.there[0], self.there[1]])
-        self.barrier.wait(60)
-        return rows
-
-
-def _groups() -> list[Threaded]:
-    there: dict[int, torch.Tensor] = {}
-    barrier = Barrier(2)
-    return [Threaded(rank, rank, 2, torch.device("cpu"), there, barrier) for rank in range(2)]
+from tests.helpers.threaded_ranks import threaded_groups
 
 
 def _model(rank: int) -> nn.Module:
@@ -51,7 +29,7 @@ def _model(rank: int) -> nn.Module:
 
 def _gather_both() -> list[dict[str, torch.Tensor]]:
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda group: gathered(_model(group.rank), group), _groups()))
+        return list(pool.map(lambda group: gathered(_model(group.rank), group), threaded_groups()))
 
 
 def test_statistics_are_gathered_and_what_differs_and_nothing_else() -> None:
@@ -75,7 +53,7 @@ def test_statistics_are_gathered_and_what_differs_and_nothing_else() -> None:
 
 def test_each_rank_gets_its_own_again() -> None:
     rows = _gather_both()[0]
-    for group in _groups():
+    for group in threaded_groups():
         model = _model(0)
         assert restore(model, rows, group) == []
         for name in rows:

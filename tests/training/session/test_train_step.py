@@ -12,7 +12,8 @@ from torch.nn import functional
 from lockstep.data.loading.feed import StepBatch, Work
 from lockstep.training.components.loss_contract import Loss
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.train_step import TrainStep, preserved_buffers, try_step
+from lockstep.training.session.kept_buffers import KeptBuffers, preserved_buffers
+from lockstep.training.session.train_step import TrainStep, try_step
 
 ROWS = 13
 
@@ -212,6 +213,18 @@ def test_buffers_are_restored_that_were_expanded_or_replaced() -> None:
         assert torch.equal(model.wide, torch.zeros(3))
         assert model.like.shape == (5,), "a checkpoint has it in this shape"
     assert list(dict(model.named_buffers())) == ["count", "wide", "like"]
+
+
+def test_what_is_written_in_whatever_way_has_changed_and_a_nan_that_stays_has_not() -> None:
+    model = nn.BatchNorm1d(2)
+    model.register_buffer("nan", torch.tensor([torch.nan, -torch.inf]))
+    kept = KeptBuffers(nn.Sequential(model))
+    assert kept.changed() == {}
+    model.running_mean.data.add_(1)
+    model.num_batches_tracked = model.num_batches_tracked + 1
+    assert kept.changed().keys() == {"0.running_mean", "0.num_batches_tracked"}
+    kept.restore()
+    assert kept.changed() == {}
 
 
 def test_a_step_that_is_tried_leaves_neither_buffers_nor_a_gradient_that_is_not_zero() -> None:

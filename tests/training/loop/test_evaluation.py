@@ -1,0 +1,171 @@
+"""Evaluation by ranks that are computed one after the other: whatever a model does, the cut does not matter."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lockstep.data.common.errors import TrainingError
+from lockstep.training.loop.evaluation import _Pass, _rank_sums, evaluate
+from lockstep.training.rank.process_group import Group
+from lockstep.training.session.build import build_training
+from lockstep.training.session.evaluation_trial import (
+    EvaluationTrial,
+    evaluation_mode,
+    evaluation_notes,
+    try_evaluation,
+)
+from lockstep.training.session.session import Session
+from tests.helpers.evaluation_models import EVALUATION_CASES, EVALUATION_CODE, EVALUATION_CONFIG
+from tests.helpers.sessions import open_session
+from tests.helpers.user_project import USER_CODE
+
+WORLDS = (1, 2, 3, 7)
+DRAWN = {
+    "a vae": "torch's generator",
+    "permutation of a batch": "torch's generator",
+    "numpy global": "NumPy's generator",
+    "python global": "Python's random",
+    "own torch": "torch",
+    "own numpy": "numpy",
+    "own legacy": "legacy",
+    "own python": "python",
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(USER_CODE + EVALUATION_CODE)
+    (tmp_path / "own.yaml").write_text(EVALUATION_CONFIG)
+    return tmp_path / "own.yaml"
+
+
+def _try(session: Session, *, repeat: bool = False) -> EvaluationTrial:
+    with evaluation_mode(session) as (draws, kept):
+        return try_evaluation(session, draws, kept, repeat=repeat)
+
+
+def _sums(config: Path, name: str, world: int, *, fixed: bool) -> tuple[torch.Tensor, bool]:
+    """Add up what each rank computes, and say whether one ended because the cut matters."""
+    found = []
+    for rank in range(world):
+        session = open_session(config, EVALUATION_CASES[name], Group(rank, rank, world, torch.device("cpu")))
+        with evaluation_mode(session) as (draws, kept):
+            found.append(_rank_sums(session, lambda: False, _Pass(draws, kept, fixed)))
+    return torch.stack([sums for sums, _, _ in found]).sum(0), any(depends for _, _, depends in found)
+
+
+@pytest.mark.parametrize("name", ["numpy global", "own torch", "mixing", "writing", "a vae", "a table"])
+def test_a_fixed_cut_gives_the_same_on_any_number_of_ranks(config: Path, name: str) -> None:
+    one, *others = [_sums(config, name, world, fixed=True)[0] for world in WORLDS]
+    assert int(one[0]) == 101
+    for other in others:
+        torch.testing.assert_close(other, one, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_are_noticed_and_named(config: Path, name: str) -> None:
+    session = open_session(config, EVALUATION_CASES[name])
+    trial = _try(session, repeat=True)
+    assert trial.draws == (DRAWN[name],)
+    assert trial.depends_on_cut
+    assert not trial.unrepeatable
+    (note,) = evaluation_notes(trial, session.fixed_batch_size)
+    assert f"draws from {DRAWN[name]}" in note
+    assert "at most 29 samples" in note
+
+
+def test_a_draw_that_no_trial_sees_and_a_late_write_end_a_pass(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["rare"])
+    assert not _try(session).depends_on_cut
+    assert _sums(config, "rare", 2, fixed=False)[1]
+    assert _sums(config, "writing", 2, fixed=False)[1]
+    assert not _sums(config, "auxiliary outputs", 2, fixed=False)[1]
+
+
+def test_writes_to_buffers_are_noticed_and_leave_nothing_behind(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["writing"])
+    before = copy.deepcopy(session.model.state_dict())
+    trial = _try(session)
+    assert set(trial.changed) == {"mean", "calls"}
+    evaluate(session)
+    assert all(torch.equal(value, before[name]) for name, value in session.model.state_dict().items())
+
+
+def test_mixed_samples_are_noticed(config: Path) -> None:
+    trial = _try(open_session(config, EVALUATION_CASES["mixing"]))
+    assert trial.mixing
+    assert trial.depends_on_cut
+    assert "depends on the others of its batch" in evaluation_notes(trial, 7)[0]
+
+
+@pytest.mark.parametrize("name", ["batch norm", "own norm", "auxiliary outputs", "a table", "codebook"])
+def test_other_models_are_cut_as_suits_the_ranks(config: Path, name: str) -> None:
+    trial = _try(open_session(config, EVALUATION_CASES[name]), repeat=True)
+    assert not trial.depends_on_cut
+    assert evaluation_notes(trial, 7) == []
+
+
+def test_training_goes_on_as_if_nothing_had_been_evaluated(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["numpy global"])
+    session.model.train()
+    session.model.last.eval()  # as a user's own train() leaves it
+    np.random.seed(5)  # noqa: NPY002 - what a user's code may draw from
+    expected = np.random.rand(3)  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    first, second = evaluate(session), evaluate(session)
+    assert first == second
+    assert np.array_equal(np.random.rand(3), expected)  # noqa: NPY002
+    assert session.model.training
+    assert not session.model.last.training
+
+
+class Growing(nn.Module):
+    """What is kept of an evaluation must be of use to a backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.table = torch.empty(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            self.table = torch.arange(2, dtype=torch.float64)
+        return self.scale * self.table.expand(len(x), 2)
+
+
+def test_a_table_of_an_evaluation_serves_training(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
+    session.model = Growing()
+    assert evaluate(session)
+    session.model.train()(torch.ones(3, 7)).sum().backward()
+    assert float(session.model.scale.grad) == 3.0
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x[:, :2] * self.calls
+
+
+def test_state_that_nobody_knows_of_is_said(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
+    session.model = Counting()
+    trial = _try(session, repeat=True)
+    assert trial.unrepeatable
+    assert any("no number of its evaluation can be repeated" in note for note in evaluation_notes(trial, 7))
+
+
+def test_metrics_see_what_the_model_returns_in_evaluation(config: Path) -> None:
+    build_training(open_session(config, EVALUATION_CASES["auxiliary outputs"]))
+    with pytest.raises(TrainingError, match="do not fit in evaluation"):
+        build_training(open_session(config, ["model.use=./own.py:model", "metrics=['./own.py:misfit']"]))

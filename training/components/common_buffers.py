@@ -1,0 +1,64 @@
+"""Buffers that learn on each rank by itself: evaluation sees those that a checkpoint holds, on every rank."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from ..rank import Group
+from . import batch_norm
+
+
+@contextmanager
+def shared_buffers(model: nn.Module, group: Group) -> Iterator[None]:
+    """Give every rank the mean of running statistics and rank 0's other buffers; afterwards each has its own again."""
+    buffers = _others(model, group) if group.world_size > 1 else []
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        with batch_norm.averaged(model, group):
+            _take_rank_0s(buffers, group)
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, own in zip(buffers, kept, strict=True):
+                buffer.copy_(own)
+
+
+def _others(model: nn.Module, group: Group) -> list[torch.Tensor]:
+    """Return the buffers that have one shape on all ranks, but for running statistics: no table that one extended."""
+    averaged = batch_norm.running_statistics(model)
+    own = {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name not in averaged and not is_lazy(buffer) and buffer.numel()
+    }
+    marks = [_mark(name, buffer) for name, buffer in own.items()]
+    everywhere = _common(torch.tensor(marks, dtype=torch.int64, device=group.device), group)
+    by_mark = dict(zip(marks, own.values(), strict=True))
+    return [by_mark[mark] for mark in sorted(everywhere & by_mark.keys())]
+
+
+def _mark(name: str, buffer: torch.Tensor) -> int:
+    """Hash name, shape and type to 63 bits, which a tensor can hold."""
+    text = f"{name} {tuple(buffer.shape)} {buffer.dtype}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def _common(marks: torch.Tensor, group: Group) -> set[int]:
+    """Return the marks that every rank has; they may have different numbers of them."""
+    longest = -int(group.minimum(-torch.tensor(len(marks), device=group.device)))
+    padded = torch.cat([marks, marks.new_zeros(longest - len(marks))])
+    return set.intersection(*(set(row) for row in group.gather(padded).tolist()))
+
+
+def _take_rank_0s(buffers: list[torch.Tensor], group: Group) -> None:
+    """Copy rank 0's buffers to all ranks, as bytes, because not every backend takes every type."""
+    with torch.no_grad():
+        for buffer in buffers:
+            value = buffer.detach().contiguous().reshape(-1).view(torch.uint8).to(group.device)
+            buffer.copy_(group.broadcast(value).view(buffer.dtype).reshape(buffer.shape))

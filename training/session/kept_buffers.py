@@ -1,0 +1,79 @@
+"""The buffers of a model as they are now, to be put back after a pass that must leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from ..components import materialise_expanded_buffers
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One buffer of one module."""
+
+    path: str
+    module: nn.Module
+    name: str
+    buffer: torch.Tensor
+    value: torch.Tensor
+
+    @property
+    def current(self) -> torch.Tensor | None:
+        """What the module has now; None where it was made to fit what came in, as a table that grows is."""
+        now: torch.Tensor | None = getattr(self.module, self.name, None)
+        same = now is not None and (now.shape, now.dtype) == (self.value.shape, self.value.dtype)
+        return now if same else None
+
+
+class KeptBuffers:
+    """The values of all buffers of a model, whatever they are changed by: a write to ``.data`` leaves no other trace.
+
+    Args:
+        model: whose buffers are copied.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        materialise_expanded_buffers(model)
+        self._kept = [
+            _Kept(f"{path}.{name}".lstrip("."), module, name, buffer, buffer.clone())
+            for path, module in model.named_modules()
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+            if not is_lazy(buffer)
+        ]
+
+    def changed(self) -> dict[str, torch.Tensor]:
+        """Return copies of the buffers that have other bits than they had."""
+        found = {kept.path: (kept.value, kept.current) for kept in self._kept}
+        return {
+            path: now.clone()
+            for path, (was, now) in found.items()
+            if now is not None and not _is_equal(was, now)
+        }
+
+    def restore(self) -> None:
+        """Put the values back."""
+        with torch.no_grad():
+            for kept in self._kept:
+                if kept.current is not None:  # the model may have put a new tensor there
+                    setattr(kept.module, kept.name, kept.buffer.copy_(kept.value))
+
+
+def _is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Compare to the bit: NaN is itself."""
+    return torch.equal(*(value.detach().contiguous().reshape(-1).view(torch.uint8) for value in (one, other)))
+
+
+@contextmanager
+def preserved_buffers(model: nn.Module) -> Iterator[KeptBuffers]:
+    """Restore the model's buffers afterwards: what runs inside must not train it."""
+    kept = KeptBuffers(model)
+    try:
+        yield kept
+    finally:
+        kept.restore()
