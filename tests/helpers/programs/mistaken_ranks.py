@@ -104,10 +104,10 @@ def mean_of_micro_means() -> None:
 
     def accumulate(self: TrainStep, batch: StepBatch, size: int) -> Any:
         samples, parts = sum(len(y) for _, y in batch.micro), []
-        for number, (x, y) in enumerate(batch.micro, 1):
-            with self._without_all_reduce(last=number == len(batch.micro)):
+        for number, (_, y) in enumerate(batch.micro):
+            with self._without_all_reduce(last=number + 1 == len(batch.micro)):
                 wrong = size * len(y) * len(batch.micro) / samples
-                parts.append(self._backward(x, y, wrong, None)[0])
+                parts.append(self._backward(batch, number, wrong, None)[0])
         return torch.stack(parts).sum(), None
 
     TrainStep._accumulate = accumulate
