@@ -643,7 +643,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/checkpoint/state.py",
-        "_load_optimizer(training, snapshot.optimizer)",
+        "_load_optimizer(training, renamed(snapshot.optimizer, renaming))",
         "pass",
         "momenta are resumed",
         ("tests/training/checkpoint", *_RESUME),

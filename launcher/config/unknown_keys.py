@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Callable, Iterable, Iterator
+from difflib import SequenceMatcher
+from typing import get_args
 
 from pydantic import BaseModel
 
 from ...data.common import closest_name
+from .foreign_names import ADVICE, SETTINGS
 from .yaml_text import KeyPath, dotted, printable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# The names that other tools have for the same thing.
-_ALIASES = {
-    "name": "use",
-    "type": "use",
-    "learning_rate": "lr",
-    "num_epochs": "epochs",
-    "max_epochs": "epochs",
-    "num_workers": "workers",
-    "random_seed": "seed",
-    "dtype": "precision",
-    "amp": "precision",
-    "mixed_precision": "precision",
-}
+_OWN = ("name", "type", "kind", "class", "fn", "function", "target")
+"""Other names of ``use``, in sections that have one."""
+_WITH_ARGUMENTS = ("data", "model", "loss")
+"""Sections whose ``args`` are those of what ``use`` names."""
+_CLOSE = 0.75  # of difflib's ratio: slips of the finger are closer, other words are not
 
 
 def unknown_key(schema: type[BaseModel], path: KeyPath, *, guess: bool = True) -> str:
@@ -39,7 +31,13 @@ def unknown_key(schema: type[BaseModel], path: KeyPath, *, guess: bool = True) -
         return message
     if meant := _meant(schema, path):
         return f'{message}; did you mean "{meant}"?'
+    name = _normalised(key)
+    if name in ADVICE:
+        return f"{message}: {ADVICE[name]}"
     inside = path[:-1]
+    if inside and inside[0] in _WITH_ARGUMENTS and len(inside) == 1:
+        said = f"the arguments of what {inside[0]}.use names are in {inside[0]}.args"
+        return f'{message}; {said}: "{dotted((*inside, "args", key))}"?'
     while _section(schema, inside) is None:
         inside = inside[:-1]
     keys = ", ".join(_keys(schema, inside)) or "no keys"
@@ -59,27 +57,72 @@ def _keys(schema: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def _meant(schema: type[BaseModel], path: KeyPath) -> str | None:
-    inside, key = path[:-1], str(path[-1])
+    """Find the key that was meant: by another tool's name for it, by its own name elsewhere, or by a slip."""
+    inside, key = path[:-1], _normalised(str(path[-1]))
     keys = _keys(schema, inside)
-    key = _ALIASES.get(key, key)
+    ways: tuple[Callable[[], str | None], ...] = (
+        lambda: _translated(schema, inside, key),
+        lambda: _namesake(schema, inside, key),
+        lambda: _translated(schema, inside, _slip(key, [*keys, *_OWN] if "use" in keys else keys)),
+        lambda: None if key in ADVICE else _longer(inside, key, keys),
+        lambda: None if key in ADVICE else _close_elsewhere(schema, inside, key),
+    )
+    return next((found for way in ways if (found := way())), None)
+
+
+def _normalised(key: str) -> str:
+    return key.strip("-").lower().replace("-", "_")
+
+
+def _translated(schema: type[BaseModel], inside: KeyPath, key: str | None) -> str | None:
+    """Return the key that a name is here: in its own section before any other."""
+    keys = _keys(schema, inside)
     if key in keys:
         return dotted((*inside, key))
-    namesakes = [known for known in _every_key(schema) if known.rpartition(".")[2] == key]
-    if len(namesakes) == 1:
-        return namesakes[0]
+    if key in _OWN and "use" in keys:
+        return dotted((*inside, "use"))
+    meant = SETTINGS.get(key or "", [])
+    here = [known for known in meant if inside and known.startswith(f"{dotted(inside)}.")]
+    if here or len(meant) == 1:
+        return (here or meant)[0]
+    return None
+
+
+def _namesake(schema: type[BaseModel], inside: KeyPath, key: str) -> str | None:
+    """Find the one key of this name in another section; arguments may well be called as a section is."""
+    every = (known for known in _every_key(schema) if known.rpartition(".")[2] == key)
+    found = [known for known in every if not known.startswith("slurm.") or key not in ADVICE]
+    if len(found) != 1 or (found[0] == key and inside[:1] and inside[0] in _WITH_ARGUMENTS):
+        return None
+    return found[0]
+
+
+def _slip(key: str, keys: Iterable[str]) -> str | None:
+    """Find the name that was meant by one with a slip of the finger."""
     close = closest_name(key, keys)
-    if close:
-        return dotted((*inside, close))
-    whole = closest_name(dotted(path), _every_key(schema)) if inside else None
-    return whole or _close_elsewhere(schema, key)
+    return close if close and SequenceMatcher(None, key, _normalised(close)).ratio() >= _CLOSE else None
 
 
-def _close_elsewhere(schema: type[BaseModel], key: str) -> str | None:
-    """Find a key of another section whose name is close and belongs to one section only."""
+def _longer(inside: KeyPath, key: str, keys: list[str]) -> str | None:
+    """Find the one key of the section that has this name among its words."""
+    found = [known for known in keys if key in known.split("_")]
+    return dotted((*inside, found[0])) if len(found) == 1 else None
+
+
+def _close_elsewhere(schema: type[BaseModel], inside: KeyPath, key: str) -> str | None:
+    """Find a key whose section has a slip, or one of another section whose name is close and in that section only."""
+    every = list(_every_key(schema))
+    if len(inside) == 1 and _slip(str(inside[0]), _keys(schema, ())) not in (None, inside[0]):
+        section = _slip(str(inside[0]), _keys(schema, ())) or ""
+        close = _slip(key, _keys(schema, (section,)))
+        return f"{section}.{close}" if close else None
+    if inside and inside[0] in _WITH_ARGUMENTS:
+        return None
     owners = defaultdict(list)
-    for known in _every_key(schema):
-        owners[known.rpartition(".")[2]].append(known)
-    close = closest_name(key, owners)
+    for known in every:
+        if not known.startswith("slurm."):
+            owners[known.rpartition(".")[2]].append(known)
+    close = _slip(key, owners)
     return owners[close][0] if close and len(owners[close]) == 1 else None
 
 

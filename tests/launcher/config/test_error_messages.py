@@ -68,7 +68,7 @@ UNKNOWN = [
     ("log: {qqqqqq: 3}", '"log.qqqqqq"; log has every_steps'),
     ("qqqqqq: 3", '"qqqqqq"; a config has data, model, '),
     ("slurm: {zzzzzz: 3}", '"slurm.zzzzzz"; slurm has nodes, gpus, '),
-    ("name: x", '"name"; a config has data, model, '),
+    ("qqq: x", '"qqq"; a config has data, model, '),
     ("args: {}", '"args"; a config has data, model, '),
     ("train.epochs: 3", '"train.epochs": dots do not nest in a file; write train: {epochs: ...}'),
     ('"a\\e[31m": 3', '"a\\u001b[31m"; a config has'),

@@ -1,0 +1,84 @@
+"""The names that other tools have for settings: what they are here, or why there is no such setting."""
+
+from __future__ import annotations
+
+_SETTINGS = {
+    "train": "training trainer",
+    "train.seed": "random_seed manual_seed rng_seed",
+    "train.epochs": "num_epochs max_epochs n_epochs num_train_epochs epoch nb_epochs",
+    "train.max_steps": "steps num_steps n_steps total_steps max_iters max_iter iterations num_iterations iters",
+    "train.precision": "dtype amp mixed_precision fp16 bf16 fp32 fp64 half use_amp autocast",
+    "train.early_stop": "early_stopping earlystopping",
+    "train.early_stop.patience": "patience",
+    "train.ema.decay": "ema_decay ema_rate",
+    "train.unused": "find_unused_parameters find_unused ddp_find_unused_parameters unused_parameters",
+    "data": "dataset datasets dataloader",
+    "data.batch_size": "bs batch batchsize train_batch_size global_batch_size per_device_train_batch_size micro_batch",
+    "data.max_micro_batch": "accumulate_grad_batches gradient_accumulation_steps grad_accum accumulation_steps "
+    "grad_accumulation accum_steps gradient_accumulation micro_batch_size",
+    "data.workers": "num_workers n_workers dataloader_num_workers",
+    "data.val_size": "val_split validation_split val_fraction valid_size validation_size val_ratio",
+    "data.augment": "transform transforms augmentation augmentations augs",
+    "optimizer": "optim optimiser",
+    "optimizer.lr": "learning_rate base_lr initial_lr max_lr init_lr",
+    "optimizer.weight_decay": "wd decay l2 l2_reg weightdecay",
+    "optimizer.betas": "beta beta1 beta2",
+    "schedule": "scheduler lr_scheduler lr_schedule sched",
+    "schedule.min_lr": "eta_min lr_min final_lr",
+    "loss.use": "criterion loss_fn loss_function objective",
+    "metrics": "metric",
+    "model": "network net arch architecture backbone",
+    "model.args.dropout": "dropout drop_rate dropout_rate",
+    "loss.args.label_smoothing": "label_smoothing smoothing",
+    "model.weights": "pretrained checkpoint ckpt init_from pretrained_path weights_path",
+    "checkpoint.every_steps": "save_steps save_every_n_steps every_n_steps checkpoint_steps",
+    "checkpoint.every_epochs": "save_every save_freq save_interval checkpoint_every every every_n_epochs save_epochs "
+    "checkpoint_interval save_strategy",
+    "checkpoint.keep_best": "save_top_k top_k save_best save_best_only best load_best_model_at_end",
+    "checkpoint.keep_last": "save_total_limit keep max_to_keep save_last",
+    "checkpoint.monitor": "metric metric_for_best_model",
+    "log.every_steps": "log_every log_interval logging_steps log_every_n_steps print_freq interval every print_every",
+    "tracking": "logger loggers report_to log_with trackers tracker",
+    "wandb.project": "wandb_project project_name",
+    "slurm.time": "hours walltime time_limit",
+}
+"""Key to its other names. A name that several keys have is the one in the section where it was written."""
+
+_NO_CLIPPING = "gradients are not clipped"
+_ONLY_TWO_SCHEDULES = "schedule.use is constant or cosine, without warm-up"
+_ACCUMULATION = "a batch is that of an optimizer step; data.max_micro_batch splits it"
+_PROCESSES = "processes are no setting of a run: --gpus, --cpu and --nodes choose them"
+_FOLDERS = "runs are kept in $LOCKSTEP_RUNS or ./runs, and --name names one"
+_NAME = "--name names the run"
+_EVALUATION = "every epoch ends with an evaluation of the `val` that data.use returns"
+_LOADING = "there is no such choice: data.workers is all that a loader needs"
+_ABSENT = {
+    _NO_CLIPPING: "clip_grad grad_clip clip max_grad_norm gradient_clip_val gradient_clipping clip_grad_norm "
+    "grad_clip_norm clip_value clip_norm gradient_clip_algorithm",
+    _ONLY_TWO_SCHEDULES: "warmup warmup_steps warmup_epochs warmup_ratio num_warmup_steps warm_up gamma step_size "
+    "milestones t_max lr_decay plateau factor restarts power",
+    _PROCESSES: "device devices gpus gpu num_gpus n_gpus n_gpu ngpu accelerator world_size nproc num_processes ddp "
+    "strategy cpu distributed nproc_per_node num_nodes backend parallel",
+    _FOLDERS: "out output_dir save_dir log_dir out_dir run_dir work_dir logdir outdir output_path default_root_dir",
+    _NAME: "name run_name experiment exp_name experiment_name run exp",
+    _EVALUATION: "val valid validation evaluation eval test val_every check_val_every_n_epoch "
+    "eval_every val_interval eval_steps val_check_interval "
+    "evaluation_strategy eval_strategy eval_interval eval_freq validate_every",
+    _LOADING: "pin_memory prefetch_factor persistent_workers prefetch multiprocessing_context",
+    "training samples are shuffled by train.seed, and validation samples are not": "shuffle sampler shuffle_seed",
+    "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
+    "return torch.compile(model) from a model function of your own": "compile torch_compile compile_model jit",
+    "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
+    "there are no callbacks": "callbacks callback hooks",
+    "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",
+    "DDP is what there is: models are not sharded": "fsdp zero deepspeed sharded tensor_parallel pipeline",
+}
+"""Sentence to names that no setting here has."""
+
+SETTINGS: dict[str, list[str]] = {}
+"""Name to the keys that it may mean."""
+for _key, _names in _SETTINGS.items():
+    for _name in _names.split():
+        SETTINGS.setdefault(_name, []).append(_key)
+ADVICE = {name: sentence for sentence, names in _ABSENT.items() for name in names.split()}
+"""Name to what is said of it."""
