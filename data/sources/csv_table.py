@@ -86,7 +86,8 @@ def _encoding(file: Path) -> str:
 
 
 def _open(file: Path) -> TextIO:
-    return file.open(encoding=_encoding(file), newline="")
+    """Open it with line ends made alike: behind a blank line that ends in CR, pandas 3.0 takes ``,b`` for ``b,``."""
+    return file.open(encoding=_encoding(file))
 
 
 def _head(file: Path) -> str:
@@ -122,7 +123,7 @@ def _first_row(head: str, separator: str) -> tuple[list[str], bool]:
 
 def _rows(head: str, separator: str, *, skip: bool) -> Iterator[list[str]]:
     csv.field_size_limit(_LONGEST_FIELD)
-    return csv.reader(io.StringIO(head, newline=""), delimiter=separator, skipinitialspace=skip)
+    return csv.reader(io.StringIO(head), delimiter=separator, skipinitialspace=skip)
 
 
 def _is_blank(row: list[str]) -> bool:
@@ -167,13 +168,17 @@ def _parse(file: Path, separator: str, *, blanks_follow: bool) -> Any:
     import pandas as pd
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _open(file) as stream:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # Not usecols, with which pandas drops surplus fields without a word.
             return pd.read_csv(
-                file, sep=separator, dtype=str, na_filter=False, index_col=False, encoding=_encoding(file),
+                stream,
+                sep=separator,
+                dtype=str,
+                na_filter=False,
+                index_col=False,
                 skipinitialspace=blanks_follow,
-            )  # fmt: skip
+            )
     except pd.errors.ParserWarning as error:
         raise _csv_error(file, "line 2 has more fields than line 1") from error
     except UnicodeError as error:

@@ -68,6 +68,7 @@ SAME = [("a.png", "cat"), ("b.png", "dog"), ("c.png", "cat")]
         '"a\nname",path,label\n1,a.png,cat\n1,b.png,dog\n1,c.png,cat\n',
         "path,label,\na.png,cat,\nb.png,dog,\nc.png,cat,\n",
         GOOD.replace(",", "\t").encode("utf-16"),
+        "id,path,label\r\r,a.png,cat\r\r,b.png,dog\r,c.png,cat\r",
     ],
 )
 def test_files_that_say_the_same_are_read_alike(base: Path, content: str | bytes) -> None:
