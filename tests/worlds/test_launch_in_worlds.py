@@ -19,6 +19,7 @@ REFUSED = {
     "no number of pods": planted.indexed_job(Place(2, 1, 1)),
     "two worlds": {**planted.open_mpi(Place(1, 4, 0, 2)), **planted.slurm(Place(1, 1))},
 }
+NAMED = ("PALS", "jsrun", "Flux", "srun", "srun --mpi=pmi2")  # their job's number names the run
 STARTED_ONCE = ("eval nothing", "check", "sweep digits train.seed=1,2", "submit digits")
 
 
@@ -34,12 +35,20 @@ def test_a_world_that_cannot_be_taken_over_is_refused_at_once(launch: Launch, wh
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("command", [*STARTED_ONCE, "resume nothing --cpu 1", "run x.py", "train"])
+@pytest.mark.parametrize("command", [*STARTED_ONCE, "resume nothing --cpu 1", "run x.py"])
 @pytest.mark.parametrize("starter", STARTERS)
 def test_every_command_of_which_copies_would_harm_is_refused(
     launch: Launch, command: str, starter: str
 ) -> None:
     _refused_in_each_task(launch, command, STARTERS[starter])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("starter", [name for name in STARTERS if name not in NAMED])
+def test_a_training_without_a_name_is_refused_where_the_starter_gives_the_tasks_none(
+    launch: Launch, starter: str
+) -> None:
+    _refused_in_each_task(launch, "train", STARTERS[starter])
 
 
 def test_a_command_that_is_started_once_is_refused_in_each_task(launch: Launch) -> None:
