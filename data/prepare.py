@@ -50,6 +50,8 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
 
 
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
+    if config.collate is not None and facts.kind != "user":
+        raise UsageError(f"data.collate: {config.use} has a collation of its own", "leave it out")
     check_augment(config.augment, facts)
     if config.val_size is None:
         return facts

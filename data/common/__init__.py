@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .user_code import load_user_function as load_user_function
     from .user_code import raised as raised
     from .user_code import relative_path_hint as relative_path_hint
+    from .user_code import with_path_hint as with_path_hint
     from .user_frames import StackFrame as StackFrame
     from .user_frames import definition_location as definition_location
     from .user_frames import is_user_code as is_user_code

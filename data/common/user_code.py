@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 import traceback
@@ -44,6 +45,28 @@ def raised(what: str, error: BaseException) -> TrainingError:
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
     detail = "".join(traceback.format_exception_only(error)).strip()
     return TrainingError(f"{what} ({user_location(error)}): {detail}", "correct the code at that line")
+
+
+def with_path_hint(error: TrainingError, base: Path) -> TrainingError:
+    """Say of a file that was not found what its path was relative to; a user's arguments are passed on untouched.
+
+    Args:
+        error: whose cause is what the user's code raised.
+        base: the folder of the config file, where the file may be.
+    """
+    missing = error.__cause__
+    if not isinstance(missing, FileNotFoundError) or not isinstance(missing.filename, str | os.PathLike):
+        return error
+    path = Path(missing.filename)
+    if path.is_absolute():
+        return error
+    there = (
+        f"; {base / path} is there: write that, or use Path(__file__).parent"
+        if (base / path).exists()
+        else ""
+    )
+    hint = f"{path} is relative to {Path.cwd()}, where the command was started{there}"
+    return TrainingError(error.message, hint)
 
 
 def _load_file(source: str, base: Path) -> ModuleType:

@@ -41,5 +41,8 @@ class DataConfig(ConfigSection):
     """Most samples that one rank puts through the model at once; more are accumulated."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
+    collate: str | None = Field(default=None, min_length=1)
+    """What makes a batch of a list of samples, ``package.module:callable`` or ``./file.py:callable``; for data of a
+    user's own that are read sample by sample."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""

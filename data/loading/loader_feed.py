@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..common import (
-    LockstepError,
-    MachineError,
-    TrainingError,
-    error_from_json,
-    stop_signals_blocked_if_supervised,
-    user_location,
-)
+from ..common import LockstepError, MachineError, error_from_json, stop_signals_blocked_if_supervised
 from ..order import Indices, mix, seed_global_generators
+from ..samples import (
+    SampleSource,
+    collate,
+    map_tensors,
+    read_sample,
+    refuse_another_structure,
+    sample_source,
+    structure,
+)
 from ..sources import MapSplit
 from .augment import Augmentation
 from .feed import StepBatch, Work
 from .loader_workers import init_loader_worker
-from .normalise import Normalisation, check_targets
+from .normalise import Normalisation, check_targets, whole_numbers
 
 
 class _SeededDataset(Dataset[Any]):
     """A data set whose randomness is keyed by (seed, epoch, index), and that reports which index it really fetched."""
 
-    def __init__(self, split: MapSplit, seed: int) -> None:
+    def __init__(self, split: MapSplit, source: SampleSource, seed: int) -> None:
         self._dataset = split.dataset
         self._subset = split.subset
+        self._source = source
         self._seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
         epoch, index = key
         seed_global_generators(mix(self._seed, epoch, index))
-        row = index if self._subset is None else int(self._subset[index])
         try:
-            return index, self._dataset[row]
+            return index, read_sample(self._dataset, self.row(index), self._source)
         except LockstepError as error:
             return index, _SampleError(error)
-        except Exception as error:  # noqa: BLE001 - torch would wrap it, traceback and all, into a message
-            what = f"sample {row} of the data set raised {type(error).__name__}: {error}"
-            return index, _SampleError(
-                TrainingError(f"{what}\nat {user_location(error)}", "correct the code at that line")
-            )
+
+    def row(self, index: int) -> int:
+        """Look up the data set's own number of a sample of the split."""
+        return index if self._subset is None else int(self._subset[index])
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,24 @@ class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
         return self.queue
 
 
-def _collate(samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
-    for index, value in samples:
-        if isinstance(value, _SampleError):
-            return np.array([index], np.int64), value
-    return np.array([index for index, _ in samples], np.int64), default_collate(
-        [value for _, value in samples]
-    )
+class _Collation:
+    """A maker of batches, in a worker or in the rank; an error takes the batch's place."""
+
+    def __init__(self, dataset: _SeededDataset, source: SampleSource, own: Callable[..., Any] | None) -> None:
+        self._dataset = dataset
+        self._source = source
+        self._own = own
+
+    def __call__(self, samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
+        for index, value in samples:
+            if isinstance(value, _SampleError):
+                return np.array([index], np.int64), value
+        indices = np.array([index for index, _ in samples], np.int64)
+        rows = [self._dataset.row(index) for index, _ in samples]
+        try:
+            return indices, collate([value for _, value in samples], rows, self._source, self._own)
+        except LockstepError as error:
+            return indices, _SampleError(error)
 
 
 class LoaderFeed:
@@ -120,15 +131,19 @@ class LoaderFeed:
         self._device = device
         self._classes = classes
         self._ignored: int | None = None
-        self._subset = split.subset
+        self._alike = split.collate is None
+        self._first: tuple[int, Any] | None = None
+        source = split.source or sample_source(split.dataset)
+        self._source = source
+        self._dataset = _SeededDataset(split, source, seed)
         with warnings.catch_warnings():
             # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
-                _SeededDataset(split, seed),
+                self._dataset,
                 batch_sampler=self._sampler,
                 num_workers=workers,
-                collate_fn=_collate,
+                collate_fn=_Collation(self._dataset, source, split.collate),
                 pin_memory=device.type == "cuda",
                 persistent_workers=workers > 0,
                 multiprocessing_context="fork" if workers else None,
@@ -167,25 +182,29 @@ class LoaderFeed:
         """Check every target when it is read."""
         self._classes, self._ignored = classes, ignored
 
-    def _to_device(self, indices: Indices, sample: Any, epoch: int) -> tuple[Any, Any]:
-        if not isinstance(sample, list | tuple) or len(sample) != 2:  # noqa: PLR2004 - input and target
-            raise TrainingError(
-                f"a sample of the data set is a {type(sample).__name__}, not a pair (input, target)",
-                "return (input, target) from __getitem__",
-            )
-        x, y = sample
+    def _to_device(self, indices: Indices, batch: tuple[Any, Any], epoch: int) -> tuple[Any, Any]:
+        x, y = batch
+        self._refuse_another_structure(int(indices[0]), batch)
         if isinstance(y, torch.Tensor):
             check_targets(y, self._classes, self._ignored, lambda row: f"sample {self._row(indices[row])}")
-        x, y = tree_map(self._tensor_to_device, (x, y))
+        x = map_tensors(x, self._tensor_to_device, self._device)
         if self._augment is not None:
             x = self._augment(x, epoch, indices)
-        return tree_map(
-            lambda value: self._normalise(value) if isinstance(value, torch.Tensor) else value, x
-        ), y
+        return map_tensors(x, self._normalise, self._device), map_tensors(y, self._target, self._device)
+
+    def _refuse_another_structure(self, index: int, batch: tuple[Any, Any]) -> None:
+        """Refuse a batch whose samples are not like those of the first: its type would depend on how it was cut."""
+        if not self._alike:
+            return
+        first = self._first = self._first or (self._row(index), structure(batch))
+        if (found := structure(batch)) != first[1]:
+            refuse_another_structure(self._source, (self._row(index), found), first)
 
     def _row(self, index: Any) -> int:
-        """Look up the data set's own number of a sample of the split."""
-        return int(index if self._subset is None else self._subset[index])
+        return self._dataset.row(int(index))
 
-    def _tensor_to_device(self, value: Any) -> Any:
-        return value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+    def _target(self, value: torch.Tensor) -> torch.Tensor:
+        return whole_numbers(self._tensor_to_device(value))
+
+    def _tensor_to_device(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self._device, non_blocking=True)

@@ -46,6 +46,12 @@ def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.de
     return Normalisation(dtype, channels(facts.mean), channels(facts.std), facts.scale_uint8)
 
 
+def whole_numbers(targets: torch.Tensor) -> torch.Tensor:
+    """Make one whole number per sample int64, as Python's numbers become; whatever else targets are is kept."""
+    narrow = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+    return targets.long() if narrow and targets.ndim == 1 else targets
+
+
 def check_targets(
     targets: torch.Tensor, classes: int | None, ignored: int | None, name: Callable[[Any], str]
 ) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..sources import ArraySplit
 from .augment import Augmentation
 from .feed import StepBatch, Work
-from .normalise import Normalisation, check_targets
+from .normalise import Normalisation, check_targets, whole_numbers
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
 _CACHE_LINE_BYTES = 64  # bytes; torch allocates on such boundaries
@@ -46,7 +46,8 @@ class ResidentFeed:
         augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
-        self._x, self._y = _on_device_if_it_fits(split.x, device), _on_device_if_it_fits(split.y, device)
+        targets = whole_numbers(split.y)
+        self._x, self._y = _on_device_if_it_fits(split.x, device), _on_device_if_it_fits(targets, device)
         self._subset = split.subset
         self._normalise = normalise
         self._device = device
@@ -58,7 +59,7 @@ class ResidentFeed:
             _rows_per_cache_line(
                 split.x[0], normalise.dtype if normalise.converts(split.x) else split.x.dtype
             ),
-            _rows_per_cache_line(split.y[0], split.y.dtype),
+            _rows_per_cache_line(targets[0], targets.dtype),
         )
         if classes is not None:
             self.expect_classes(classes)

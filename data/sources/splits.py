@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..samples import SampleSource
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +38,10 @@ class MapSplit:
     """Map-style: ``dataset[row]`` is one sample."""
     subset: NDArray[np.int64] | None
     """The rows that belong to the split, ascending; None is all."""
+    source: SampleSource | None = None
+    """What its samples are called, where that is known."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """A user's own collation; None is the default."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..common import DamagedError, LockstepError, TrainingError, load_callable, raised, user_location
+from ..common import (
+    DamagedError,
+    TrainingError,
+    UsageError,
+    definition_location,
+    load_callable,
+    with_path_hint,
+)
 from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..samples import (
+    SampleSource,
+    TensorSplit,
+    as_tensors,
+    contract_error,
+    fixed_randomness,
+    read_sample,
+    run_user_code,
+    sample_source,
+    split_digest,
+)
 from .array_cache import Array, class_counts, fingerprint
 from .source import DataSource, PreparedSplit, Reader
 from .splits import ArraySplit, MapSplit
 
-if TYPE_CHECKING:
-    import torch
-
-_CONTRACT = (
-    'return {"train": ..., "val": ...}: map-style data sets, or pairs of tensors (x, y); val may be left out'
-)
-
-
-@dataclass(frozen=True)
-class TensorSplit:
-    """A split that is held whole: x [n, ...] and y [n, ...], on the CPU."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-_SAMPLED_ROWS = 8  # samples beside the first and the last: reading one may be slow
-_MAX_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
 Splits = Mapping[str, Any]
 """``train`` and perhaps ``val``: ``TensorSplit`` or a map-style data set."""
 
@@ -57,10 +50,12 @@ def load_user_dataset(config: DataConfig, base: Path) -> Splits:
     key = json.dumps([config.use, config.args, str(base)], sort_keys=True, default=repr)
     if key not in _called:
         function = load_callable(config.use, base)
-        result = _run_user_code(config.use, partial(function, **config.args))
+        try:
+            result = run_user_code(config.use, partial(function, **config.args))
+        except TrainingError as error:
+            raise with_path_hint(error, base) from error.__cause__
         _called[key] = {
-            name: _checked_split(config.use, name, split)
-            for name, split in _checked_items(config.use, result)
+            name: _checked_split(config, name, split) for name, split in _checked_items(config.use, result)
         }
     return _called[key]
 
@@ -69,13 +64,14 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
     """Describe a user's data; shapes and classes as far as the first sample shows them."""
     splits = load_user_dataset(config, base)
     train = splits["train"]
-    x, y = _run_user_code(config.use, partial(_first_sample, train))
+    x, y = run_user_code(config.use, partial(_first_sample, train))
     classes = _classes(splits)
+    digests = {name: split_digest(config.use, split) for name, split in splits.items()}
     return DatasetInfo(
         name=config.use,
         kind="user",
-        train=_split_info(config.use, train, classes),
-        val=_split_info(config.use, splits["val"], classes) if "val" in splits else None,
+        train=_split_info(train, digests["train"], classes),
+        val=_split_info(splits["val"], digests["val"], classes) if "val" in splits else None,
         input_shape=_shape(x),
         input_dtype=_dtype(x),
         classes=classes,
@@ -84,10 +80,16 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         mean=None,
         std=None,
         scale_uint8=bool(config.scale_uint8),
-        fingerprint=fingerprint(
-            config.use, {name: _split_digest(config.use, split) for name, split in splits.items()}
-        ),
+        fingerprint=fingerprint(config.use, digests),
     )
+
+
+def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
+    config, base = split.config, split.base
+    called = "val data sample" if split.which == "val" and split.subset is None else "data sample"
+    made_by = definition_location(load_callable(config.use, base))
+    own = None if config.collate is None else load_callable(config.collate, base)
+    return MapSplit(data, split.subset, sample_source(data, called, made_by), own)
 
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
@@ -112,7 +114,7 @@ def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
         )
     if isinstance(data, TensorSplit):
         return ArraySplit(data.x, data.y, split.subset)
-    return MapSplit(data, split.subset)
+    return _map_split(data, split)
 
 
 def _rows_of(split: PreparedSplit) -> Any:
@@ -121,13 +123,38 @@ def _rows_of(split: PreparedSplit) -> Any:
 
 
 def _read(split: PreparedSplit) -> Reader:
+    """Read samples, each of which is tried for a batch with the first.
+
+    Raises:
+        TrainingError: by what is returned, for a sample that cannot be read, or not be trained on.
+    """
     data = _rows_of(split)
+    if isinstance(data, TensorSplit):
+        return len(data), lambda row: (data.x[row], data.y[row])
+    return len(data), _TriedSamples(_map_split(data, split))
 
-    def read(row: int) -> Any:
-        with _fixed_randomness():
-            return (data.x[row], data.y[row]) if isinstance(data, TensorSplit) else data[row]
 
-    return len(data), read
+class _TriedSamples:
+    """Reads single samples, and makes a batch of each with the first."""
+
+    def __init__(self, split: MapSplit) -> None:
+        self._split = split
+        self._source = split.source or SampleSource()
+        self._first: tuple[int, Any] | None = None
+
+    def __call__(self, row: int) -> Any:
+        from ..samples import collate  # it needs torch
+
+        with fixed_randomness():
+            sample = read_sample(self._split.dataset, row, self._source)
+        first = self._first = self._first or (row, sample)
+        collate([first[1], sample], [first[0], row], self._source, self._split.collate)
+        return sample
+
+
+def content_hash(use: str, split: Any) -> str:
+    """Hash a split: the same in every process that calls the same callable with the same arguments."""
+    return fingerprint(split_digest(use, split))
 
 
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
@@ -137,66 +164,49 @@ def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # no
 SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _targets)
 
 
-def _run_user_code(use: str, work: partial[Any]) -> Any:
-    try:
-        return work()
-    except (LockstepError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
-        raise raised(f"{use} raised", error) from error
-
-
-def _contract_error(use: str, what: str) -> TrainingError:
-    return TrainingError(f"{use} {what}", _CONTRACT)
-
-
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
-        raise _contract_error(use, f"returned {type(result).__name__}, not a dict")
+        raise contract_error(use, f"returned {type(result).__name__}, not a dict")
     unknown = [key for key in result if key not in ("train", "val")]
     if unknown:
-        raise _contract_error(use, f"returned the unknown key {unknown[0]!r}")
+        raise contract_error(use, f"returned the unknown key {unknown[0]!r}")
     if result.get("train") is None:
-        raise _contract_error(use, 'returned nothing for "train"')
+        raise contract_error(use, 'returned nothing for "train"')
     return [(name, split) for name, split in result.items() if split is not None]
 
 
-def _checked_split(use: str, name: str, split: Any) -> Any:
-    split = _as_tensors(use, name, split)
+def _checked_split(config: DataConfig, name: str, split: Any) -> Any:
+    import torch
+
+    use = config.use
+    split = as_tensors(use, name, split)
+    if isinstance(split, TensorSplit) and config.collate is not None:
+        raise UsageError(
+            f"data.collate: {use} returned tensors for {name!r}, whose rows are taken as they are",
+            "leave data.collate out, or return a data set that is read sample by sample",
+        )
+    if isinstance(split, torch.utils.data.IterableDataset):
+        raise contract_error(
+            use,
+            f"returned an IterableDataset for {name!r}: its samples have no numbers,"
+            " so that they can be neither shuffled, shared out nor resumed",
+        )
     if not isinstance(split, TensorSplit) and not (
         hasattr(split, "__len__") and hasattr(split, "__getitem__")
     ):
-        raise _contract_error(
+        raise contract_error(
             use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
         )
-    if _run_user_code(use, partial(len, split)) == 0:
-        raise _contract_error(use, f"returned no samples for {name!r}")
+    if run_user_code(use, partial(len, split)) == 0:
+        raise contract_error(use, f"returned no samples for {name!r}")
     return split
-
-
-def _as_tensors(use: str, name: str, split: Any) -> Any:
-    import torch
-    from torch.utils.data import TensorDataset
-
-    pair = split.tensors if type(split) is TensorDataset else split
-    if not isinstance(pair, list | tuple) or not any(isinstance(p, torch.Tensor | np.ndarray) for p in pair):
-        return split
-    if len(pair) != 2 or not all(isinstance(part, torch.Tensor) and part.ndim for part in pair):  # noqa: PLR2004
-        kinds = ", ".join(type(part).__name__ for part in pair[:3])
-        raise _contract_error(
-            use, f"returned ({kinds}) for {name!r}, not a pair of tensors with a row for each sample"
-        )
-    x, y = (part.detach().cpu() for part in pair)
-    if len(x) != len(y):
-        raise _contract_error(use, f"returned {len(x)} inputs and {len(y)} targets for {name!r}")
-    return TensorSplit(x, y)
 
 
 def _first_sample(split: Any) -> tuple[Any, Any]:
     """Return the first input and target, or None for each where a sample is no pair."""
     if isinstance(split, TensorSplit):
         return split.x[0], split.y[0]
-    with _fixed_randomness():
+    with fixed_randomness():
         sample = split[0]
     pair = isinstance(sample, list | tuple) and len(sample) == 2  # noqa: PLR2004 - input and target
     return (sample[0], sample[1]) if pair else (None, None)
@@ -226,107 +236,6 @@ def _classes(splits: Splits) -> int | None:
     return largest + 1
 
 
-def _split_info(use: str, split: Any, classes: int | None) -> SplitInfo:
+def _split_info(split: Any, digest: list[Any], classes: int | None) -> SplitInfo:
     counts = class_counts(split.y.numpy(), classes) if isinstance(split, TensorSplit) else None
-    return SplitInfo(len(split), {}, contents=content_hash(use, split), class_counts=counts)
-
-
-def content_hash(use: str, split: Any) -> str:
-    """Hash a split: the same in every process that calls the same callable with the same arguments."""
-    return fingerprint(_split_digest(use, split))
-
-
-def _split_digest(use: str, split: Any) -> list[Any]:
-    """Hash tensors as a whole, else the first, the last and some samples between them; the length goes with it.
-
-    They count unless a second look at them differs.
-    """
-    if isinstance(split, TensorSplit) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
-        return [len(split), _sample_hash(TensorSplit(split.x[None], split.y[None]), 0)]
-    ends = (0, len(split) - 1)
-    between = sorted(random.Random(len(split)).sample(range(len(split)), min(_SAMPLED_ROWS, len(split))))  # noqa: S311
-    looks = [
-        [
-            *(_boundary_sample_hash(use, split, row) for row in ends),
-            *(_inner_sample_hash(split, row) for row in between),
-        ]
-        for _ in range(2)
-    ]
-    return [len(split), looks[0] if looks[0] == looks[1] else None]
-
-
-def _inner_sample_hash(split: Any, row: int) -> str:
-    """Hash a sample; one that cannot be read is named when it is trained on, with its number."""
-    try:
-        return _sample_hash(split, row)
-    except (Exception, SystemExit):  # noqa: BLE001 - the user's
-        return ""
-
-
-def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
-    """Hash the first or the last sample.
-
-    Raises:
-        TrainingError: it cannot be read; where that is the last alone, the length is to blame.
-    """
-    try:
-        return _sample_hash(split, row)
-    except (IndexError, KeyError) as error:
-        if row == 0:
-            raise raised(f"{use} raised", error) from error
-        what = f"{type(error).__name__}: {error}"
-        raise TrainingError(
-            f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
-            f"at {user_location(error)}",
-            "make __len__ tell the truth",
-        ) from error
-    except (LockstepError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
-        raise raised(f"{use} raised", error) from error
-
-
-def _sample_hash(split: Any, row: int) -> str:
-    with _fixed_randomness():
-        sample = [split.x[row], split.y[row]] if isinstance(split, TensorSplit) else split[row]
-    digest = hashlib.sha256()
-    for part in _sample_bytes(sample):
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _sample_bytes(value: Any) -> Iterator[bytes]:
-    """Yield bytes that stand for a sample; a value without bytes of its own is represented by its type."""
-    import torch
-
-    if isinstance(value, Mapping):
-        value = [item for key in sorted(value, key=str) for item in (key, value[key])]
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _sample_bytes(item)
-    elif isinstance(value, torch.Tensor):
-        yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    elif isinstance(value, int | float | str | bytes | np.generic | None):
-        yield repr(value).encode()
-    elif hasattr(value, "tobytes"):  # NumPy arrays and Pillow images
-        yield value.tobytes()
-    else:
-        yield type(value).__qualname__.encode()
-
-
-@contextmanager
-def _fixed_randomness() -> Iterator[None]:
-    """Fix all generators, so that an augmented sample is the same on each look; they are restored afterwards."""
-    import torch
-
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code may draw from
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+    return SplitInfo(len(split), {}, contents=fingerprint(digest), class_counts=counts)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common import LockstepError
 from ..config import PartLook, SplitLook, ValueKind
 from ..order import permute
 from .sample_values import SeenValue, sample_values
@@ -44,6 +45,8 @@ def _read(rows: Iterable[int], read: Callable[[int], Any]) -> tuple[list[list[Se
     for row in rows:
         try:
             seen.append(sample_values(read(row)))
+        except LockstepError:
+            raise
         except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises is named when it is trained on
             unreadable += 1
         if time.monotonic() > stop:

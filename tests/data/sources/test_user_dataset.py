@@ -4,17 +4,22 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lockstep.data.common.errors import DamagedError, TrainingError, UsageError
+from lockstep.data.common.errors import DamagedError, LockstepError, TrainingError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
+from lockstep.data.loading.feed import Work
+from lockstep.data.loading.feed_choice import open_feed
+from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import user_dataset
 from lockstep.data.sources.registry import open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
+PLAIN = Normalisation(torch.float32, None, None)
 SOURCE = """
 import torch
 from torch.utils.data import Dataset, TensorDataset
@@ -49,6 +54,9 @@ def samples():
 def dicts():
     return {"train": [{"x": torch.zeros(2), "y": "text"}] * 5}
 
+def unpack(samples):
+    return torch.stack([sample["x"] for sample in samples]), [sample["y"] for sample in samples]
+
 def regression(n=8):
     return {"train": (torch.rand(n, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(n, 1))}
 
@@ -75,10 +83,32 @@ def broken(kind):
         "empty": {"train": (x[:0], y[:0])},
         "three": {"train": (x, y, y)},
         "scalar": {"train": (x, torch.tensor(1))},
-        "arrays": {"train": (np.zeros(3), np.zeros(3))},
+        "texts": {"train": (np.array(["a", "b"]), np.zeros(2))},
+        "objects": {"train": (np.array([[1], [2, 3]], dtype=object), np.zeros(2))},
+        "masked": {"train": (np.ma.masked_less(np.arange(3.0), 1), np.zeros(3))},
+        "lists": {"train": ([[1.0], [2.0], [3.0]], [0, 1, 0])},
+        "stream": {"train": Stream()},
         "iterable": {"train": (sample for sample in [1, 2])},
         "number": {"train": 7},
     }[kind]
+
+class Stream(torch.utils.data.IterableDataset):
+    def __len__(self):
+        return 5
+    def __iter__(self):
+        return iter([(torch.zeros(2), 1)] * 5)
+
+def arrays(kind="plain"):
+    import numpy as np
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 3
+    x = {
+        "plain": x,
+        "turned": x[::-1][::-1].T.copy().T,
+        "backward": x[::-1].copy()[::-1],
+        "other bytes": x.astype(">f8"),
+        "read only": np.frombuffer(x.tobytes()).reshape(10, 2),
+    }[kind]
+    return {"train": (x, y), "val": [torch.from_numpy(np.array(x, dtype=float)), y]}
 
 class Bad(Squares):
     def __getitem__(self, i):
@@ -86,6 +116,35 @@ class Bad(Squares):
 
 def bad():
     return {"train": Bad(3)}
+
+class Odd(torch.utils.data.Dataset):
+    def __init__(self, kind):
+        self.kind = kind
+    def __len__(self):
+        return 60
+    def __getitem__(self, row):
+        if self.kind == "ragged":
+            return torch.ones(1 + row % 3), row % 2
+        if row == 33 and self.kind == "raises":
+            raise LookupError("no such picture")
+        return None if row == 33 and self.kind == "none" else (torch.ones(2), row % 2)
+
+def odd(kind, which="train"):
+    return {"train": Squares(10), which: torch.utils.data.Subset(Odd(kind), range(60))}
+
+def pad(samples):
+    xs, ys = zip(*samples)
+    return torch.nn.utils.rnn.pad_sequence(list(xs), batch_first=True), torch.tensor(ys)
+
+def three(samples):
+    return samples, 1, 2
+
+def breaks(samples):
+    return {}["x"]
+
+def table(csv):
+    open(csv).close()
+    return {"train": Squares(5)}
 
 def raises(**args):
     return 1 / 0
@@ -116,6 +175,95 @@ def test_tensors(base: Path, name: str) -> None:
     assert split.x.shape == (10, 2)
 
 
+@pytest.mark.parametrize("kind", ["plain", "turned", "backward", "other bytes", "read only"])
+def test_arrays_are_tensors(base: Path, kind: str) -> None:
+    facts = prepare(config("arrays", kind=kind), base)
+    assert (facts.train.length, facts.classes, facts.input_dtype) == (10, 3, "float64")
+    for which in ("train", "val"):
+        split = open_split(facts, which, config("arrays", kind=kind), base)
+        assert isinstance(split, ArraySplit)
+        assert torch.equal(split.x, torch.arange(20, dtype=torch.float64).view(10, 2))
+        assert torch.equal(split.y, torch.arange(10, dtype=torch.int32) % 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none", r"data sample 33 is None \(.*mine\.py:{line}\)"),
+        ("ragged", r"input of data sample \d+ has shape \[\d\], sample 0 has \[1\] \(.*mine\.py:{line}\)"),
+        ("raises", r"sample 33 of the data set raised LookupError: no such picture\nat .*mine\.py:\d+"),
+        (
+            "dicts",
+            r"data sample \d is a dict with the keys x, y, not a pair \(input, target\) \(.*mine\.py:\d+\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("val_size", [None, 3])
+def test_what_a_look_shows_is_refused_before_the_ranks_start(
+    base: Path, name: str, words: str, val_size: int | None
+) -> None:
+    line = 1 + SOURCE.split("    def __getitem__(self, row):", maxsplit=1)[0].count("\n")
+    settings = config("dicts", val_size) if name == "dicts" else config("odd", val_size, kind=name)
+    with pytest.raises(TrainingError, match=words.replace("{line}", str(line))):
+        prepare(settings, base)
+
+
+def test_a_sample_of_the_validation_set_is_called_so(base: Path) -> None:
+    with pytest.raises(TrainingError, match=r"val data sample 33 is None"):
+        prepare(config("odd", kind="none", which="val"), base)
+
+
+def test_a_collate_function_makes_the_batch(base: Path) -> None:
+    settings = config("odd", kind="ragged").model_copy(update={"collate": "./mine.py:pad"})
+    facts = prepare(settings, base)
+    split = open_split(facts, "train", settings, base)
+    feed = open_feed(split, PLAIN, torch.device("cpu"), workers=0, classes=None, seed=0)
+    (batch,) = next(feed.fetch(iter([Work(np.array([0, 7, 2]), [3])]))).micro
+    assert batch[0].tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert batch[1].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("collate", "use", "words"),
+    [
+        (
+            "./mine.py:three",
+            "odd",
+            r"data.collate, given data samples 0, 0, returned a tuple of 3, not a pair",
+        ),
+        (
+            "./mine.py:breaks",
+            "odd",
+            r"data.collate, given data samples 0, 0, raised \(.*mine\.py:\d+\): KeyError",
+        ),
+        ("./mine.py:pads", "odd", "has no 'pads'"),
+        ("./mine.py:pad", "tensors", "whose rows are taken as they are"),
+        ("./mine.py:pad", "digits", "digits has a collation of its own"),
+    ],
+)
+def test_a_collate_function_that_is_none(base: Path, collate: str, use: str, words: str) -> None:
+    source = use if use == "digits" else f"./mine.py:{use}"
+    args = {"kind": "none"} if use == "odd" else {}
+    with pytest.raises(LockstepError, match=words):
+        prepare(DataConfig(use=source, args=args, collate=collate), base)
+
+
+def test_a_path_that_is_relative_to_the_shells_folder(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / "elsewhere").mkdir()
+    monkeypatch.chdir(base / "elsewhere")
+    with pytest.raises(TrainingError, match=r"FileNotFoundError.*houses\.csv") as caught:
+        prepare(config("table", csv="houses.csv"), base)
+    assert caught.value.hint == f"houses.csv is relative to {Path.cwd()}, where the command was started"
+    (base / "houses.csv").write_text("1,2\n")
+    with pytest.raises(TrainingError) as caught:
+        prepare(config("table", csv="houses.csv"), base)
+    assert f"{base / 'houses.csv'} is there" in caught.value.hint
+    assert prepare(config("table", csv=str(base / "houses.csv")), base).train.length == 5
+    with pytest.raises(TrainingError) as caught:
+        prepare(config("table", csv="/nowhere/houses.csv"), base)
+    assert caught.value.hint == "correct the code at that line"
+
+
 def test_a_map_style_data_set(base: Path) -> None:
     facts = prepare(config("squares", n=7), base)
     assert (facts.train.length, facts.val.length, facts.classes) == (7, 3, None)
@@ -127,7 +275,7 @@ def test_a_map_style_data_set(base: Path) -> None:
 
 def test_lists_of_samples_and_samples_of_any_form(base: Path) -> None:
     assert prepare(config("samples"), base).input_shape == (2,)
-    facts = prepare(config("dicts"), base)
+    facts = prepare(config("dicts").model_copy(update={"collate": "./mine.py:unpack"}), base)
     assert (facts.train.length, facts.input_shape, facts.target_shape) == (5, None, None)
 
 
@@ -202,7 +350,11 @@ def test_augmentation_does_not_change_it_and_no_generator_moves(base: Path) -> N
         ("empty", "returned no samples for 'train'"),
         ("three", "returned (Tensor, Tensor, Tensor) for 'train', not a pair of tensors"),
         ("scalar", "not a pair of tensors with a row for each sample"),
-        ("arrays", "returned (ndarray, ndarray) for 'train', not a pair of tensors"),
+        ("texts", "returned an array of <U1 for 'train', and torch has no such type"),
+        ("objects", "returned an array of object for 'train'"),
+        ("masked", "returned an array that is masked for 'train'"),
+        ("lists", "returned (list, list) for 'train', not a pair of tensors"),
+        ("stream", "returned an IterableDataset for 'train'"),
         ("iterable", "returned generator for 'train', which has no __len__ or no __getitem__"),
         ("number", "returned int for 'train'"),
     ],

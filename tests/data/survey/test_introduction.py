@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lockstep.data.common.errors import TrainingError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.data_look import DataLook
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.survey import sample_look
+from lockstep.data.survey.suspicions import value_notes
 from tests.helpers.dataset_files import write_images
 
 CODE = """
@@ -29,6 +32,9 @@ class Mapped(torch.utils.data.Dataset):
 
 def mapped(rows=20, bad=()):
     return {"train": Mapped(rows, bad), "val": Mapped(4)}
+
+def padded(samples):
+    return torch.nn.utils.rnn.pad_sequence([x for x, _ in samples]), torch.tensor([y for _, y in samples])
 
 def arrays(labels=(0, 0, 1, 3), val=(0, 0)):
     x = torch.arange(len(labels) * 2.0).reshape(-1, 2)
@@ -49,7 +55,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def introduced(base: Path, use: str, val_size: int | None = None, **args) -> tuple[DatasetInfo, DataLook]:
-    facts = prepare(DataConfig(use=use, args=args, val_size=val_size), base)
+    collate = "./exp.py:padded" if use == "./exp.py:mapped" else None
+    facts = prepare(DataConfig(use=use, args=args, val_size=val_size, collate=collate), base)
     assert DatasetInfo.from_json(json.loads(json.dumps(facts.to_json()))) == facts
     assert facts.look is not None
     return facts, facts.look
@@ -67,10 +74,24 @@ def test_samples_of_a_map_style_set_are_described_by_all_that_were_read(base: Pa
     assert (look.val.samples, look.val.length) == (4, 4)
 
 
-def test_samples_that_cannot_be_read_are_counted(base: Path) -> None:
-    _, look = introduced(base, "./exp.py:mapped", bad=[5, 6])
-    assert (look.train.samples, look.train.unreadable) == (18, 2)
-    assert "2 of 20 training samples that were tried cannot be read" in look.notes
+def test_files_that_cannot_be_read_are_counted() -> None:
+    def read(row: int) -> Any:
+        if row in (5, 6):
+            raise OSError("truncated")
+        return np.zeros(2), row % 2
+
+    look = sample_look.look_at_split(20, read)
+    assert (look.samples, look.unreadable) == (18, 2)
+    assert [note for note in value_notes(look, None) if "cannot" in note] == [
+        "2 of 20 training samples that were tried cannot be read"
+    ]
+
+
+def test_a_users_samples_that_cannot_be_read_are_refused(base: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"sample [56] of the data set raised SystemExit: 3\nat .*exp\.py:11"
+    ):
+        introduced(base, "./exp.py:mapped", bad=[5, 6])
 
 
 def test_of_a_large_set_a_fixed_sample_is_looked_at(base: Path) -> None:

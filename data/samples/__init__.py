@@ -1,0 +1,22 @@
+"""What a sample may be, how samples become a batch, and a hash of them."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .collation import collate as collate
+    from .digest import fixed_randomness as fixed_randomness
+    from .digest import run_user_code as run_user_code
+    from .digest import split_digest as split_digest
+    from .sample_error import SampleSource as SampleSource
+    from .sample_error import read_sample as read_sample
+    from .sample_error import refuse_another_structure as refuse_another_structure
+    from .sample_error import sample_source as sample_source
+    from .tensor_split import TensorSplit as TensorSplit
+    from .tensor_split import as_tensors as as_tensors
+    from .tensor_split import contract_error as contract_error
+    from .tree import map_tensors as map_tensors
+    from .tree import structure as structure
+else:
+    __getattr__ = lazy_exports(__name__)

@@ -1,0 +1,166 @@
+"""From samples to a batch, as torch's default collation has it, but whatever does not fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+from ..common import LockstepError, TrainingError, raised
+from .sample_error import Part, SampleSource, advice_for, describe
+from .tree import like
+
+_PAD = "pad them to one shape, or give a collate function: data.collate=./file.py:name"
+_ALIKE = "return the same types for every sample"
+_NUMERIC = "biufc"  # kinds of NumPy types; torch has all but long double
+_LONG_DOUBLE = "gG"
+_PAIR = 2
+_SHOWN_ROWS = 5
+
+
+def collate(
+    samples: list[Any], rows: list[int], source: SampleSource, own: Callable[[list[Any]], Any] | None = None
+) -> tuple[Any, Any]:
+    """Make a batch of samples: (inputs, targets), with tensors [samples, ...] where samples have tensors or numbers.
+
+    Args:
+        samples: what the data set returned.
+        rows: their numbers, for messages.
+        source: what they are called.
+        own: a user's collate function, which is asked instead.
+
+    Raises:
+        TrainingError: a sample is no pair, or cannot be in a batch, or not with the first one.
+    """
+    if own is not None:
+        return _collated_by(own, samples, Part(source, rows))
+    whole = Part(source, rows)
+    for number, sample in enumerate(samples):
+        if sample is None:
+            whole.refuse(number, "is None")
+        if not isinstance(sample, list | tuple) or len(sample) != _PAIR:
+            whole.refuse(number, f"is {describe(sample)}, not a pair (input, target)")
+    return (
+        _batch([sample[0] for sample in samples], whole.inside("input")),
+        _batch([sample[1] for sample in samples], whole.inside("target")),
+    )
+
+
+def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Part) -> tuple[Any, Any]:
+    shown = ", ".join(map(str, whole.rows[:_SHOWN_ROWS])) + ", …" * (len(whole.rows) > _SHOWN_ROWS)
+    try:
+        batch = own(samples)
+    except LockstepError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise raised(f"data.collate, given data samples {shown}, raised", error) from error
+    if isinstance(batch, list | tuple) and len(batch) == _PAIR:
+        return batch[0], batch[1]
+    raise TrainingError(
+        f"data.collate, given data samples {shown}, returned {describe(batch)}, not a pair (inputs, targets)",
+        "return (inputs, targets): tensors with a row for each sample, or dicts, lists and tuples of them",
+    )
+
+
+def _batch(values: list[Any], part: Part) -> Any:
+    kinds = [_kind(value, number, part) for number, value in enumerate(values)]
+    for number, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            part.refuse(number, _unlike(values[number], values[0], part), _ALIKE)
+    if kinds[0] == "text":
+        return values
+    return _BATCHES[kinds[0]](values, part)
+
+
+def _unlike(value: Any, first: Any, part: Part) -> str:
+    return f"is {describe(value)}, that of sample {part.rows[0]} is {describe(first)}"
+
+
+def _kind(value: Any, number: int, part: Part) -> str:
+    """Name what a value is: in one batch, all have to be the same.
+
+    Raises:
+        TrainingError: it cannot be part of a batch.
+    """
+    if isinstance(value, torch.Tensor | np.ndarray | np.number | np.bool_ | bool | int | float):
+        return "number"
+    if isinstance(value, str | bytes):
+        return "text"
+    if isinstance(value, Mapping):
+        return "mapping"
+    if isinstance(value, list | tuple):
+        return "sequence"
+    return part.refuse(number, f"is {describe(value)}", advice_for(value))
+
+
+def _as_tensor(value: Any, number: int, part: Part) -> torch.Tensor:
+    """Make a tensor on the CPU that takes no gradient: in a worker it could not be sent.
+
+    Raises:
+        TrainingError: torch has nothing of this kind, or it cannot be stacked.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_nested or value.device.type == "meta":
+            kind = (
+                "nested" if value.is_nested else "without data" if value.device.type == "meta" else "sparse"
+            )
+            part.refuse(number, f"is a tensor that is {kind}", "return a dense tensor: value.to_dense()")
+        return value.detach().cpu()
+    if isinstance(value, bool | int | float):
+        return _as_number(value, number, part)
+    array = np.asanyarray(value)
+    if array.dtype.kind not in _NUMERIC or array.dtype.char in _LONG_DOUBLE:
+        part.refuse(number, f"is an array of {array.dtype}", "return numbers of a type that torch has")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        part.refuse(number, "is an array that is masked", "fill it: array.filled(value)")
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False))
+
+
+def _as_number(value: float, number: int, part: Part) -> torch.Tensor:
+    try:
+        return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    except (OverflowError, RuntimeError, ValueError):
+        part.refuse(number, f"is {describe(value)}, of more than 64 bits", "return a float or a string")
+
+
+def _batch_numbers(values: list[Any], part: Part) -> torch.Tensor:
+    tensors = [_as_tensor(value, number, part) for number, value in enumerate(values)]
+    first = tensors[0]
+    for number, tensor in enumerate(tensors):
+        if tensor.shape != first.shape:
+            shapes = f"has shape {list(tensor.shape)}, sample {part.rows[0]} has {list(first.shape)}"
+            part.refuse(number, shapes, _PAD)
+        if tensor.dtype != first.dtype:
+            part.refuse(number, _unlike(values[number], values[0], part), _ALIKE)
+    stacked: torch.Tensor = default_collate(tensors)  # in a worker, straight into shared memory
+    return stacked
+
+
+def _batch_mappings(values: list[Any], part: Part) -> Any:
+    first = values[0]
+    for number, value in enumerate(values):
+        if value.keys() != first.keys():
+            keys = ", ".join(map(str, sorted(value.keys() ^ first.keys(), key=str)))
+            part.refuse(number, f"{_unlike(value, first, part)}: {keys} is in one of them", _ALIKE)
+    batch = {key: _batch([value[key] for value in values], part.inside(f"[{key!r}]")) for key in first}
+    return like(first, batch)
+
+
+def _batch_sequences(values: list[Any], part: Part) -> Any:
+    first = values[0]
+    for number, value in enumerate(values):
+        if len(value) != len(first):
+            lengths = f"has {len(value)} items, sample {part.rows[0]} has {len(first)}"
+            part.refuse(number, lengths, _PAD)
+    batch = [_batch([value[at] for value in values], part.inside(f"[{at}]")) for at in range(len(first))]
+    return type(first)(*batch) if hasattr(first, "_fields") else batch
+
+
+_BATCHES: dict[str, Callable[[list[Any], Part], Any]] = {
+    "number": _batch_numbers,
+    "mapping": _batch_mappings,
+    "sequence": _batch_sequences,
+}

@@ -1,0 +1,133 @@
+"""What a user's data are, as a hash: every process that calls the same callable must get the same."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..common import LockstepError, TrainingError, raised, user_location
+from .tensor_split import TensorSplit
+
+_SAMPLED_ROWS = 8  # samples beside the first and the last: reading one may be slow
+_MAX_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
+
+
+def run_user_code(use: str, work: partial[Any]) -> Any:
+    """Run what calls the user's code.
+
+    Raises:
+        TrainingError: it raised.
+    """
+    try:
+        return work()
+    except (LockstepError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
+        raise raised(f"{use} raised", error) from error
+
+
+def split_digest(use: str, split: Any) -> list[Any]:
+    """Hash tensors as a whole, else the first, the last and some samples between them; the length goes with it.
+
+    They count unless a second look at them differs.
+    """
+    if isinstance(split, TensorSplit) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
+        return [len(split), _sample_hash(TensorSplit(split.x[None], split.y[None]), 0)]
+    ends = (0, len(split) - 1)
+    between = _rows_between(len(split))
+    looks = [
+        [
+            *(_boundary_sample_hash(use, split, row) for row in ends),
+            *(_inner_sample_hash(split, row) for row in between),
+        ]
+        for _ in range(2)
+    ]
+    return [len(split), looks[0] if looks[0] == looks[1] else None]
+
+
+def _rows_between(length: int) -> list[int]:
+    """Choose the rows that are looked at beside the first and the last."""
+    return sorted(random.Random(length).sample(range(length), min(_SAMPLED_ROWS, length)))  # noqa: S311
+
+
+def _inner_sample_hash(split: Any, row: int) -> str:
+    """Hash a sample; one that cannot be read is named when it is trained on, with its number."""
+    try:
+        return _sample_hash(split, row)
+    except (Exception, SystemExit):  # noqa: BLE001 - the user's
+        return ""
+
+
+def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
+    """Hash the first or the last sample.
+
+    Raises:
+        TrainingError: it cannot be read; where that is the last alone, the length is to blame.
+    """
+    try:
+        return _sample_hash(split, row)
+    except (IndexError, KeyError) as error:
+        if row == 0:
+            raise raised(f"{use} raised", error) from error
+        what = f"{type(error).__name__}: {error}"
+        raise TrainingError(
+            f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
+            f"at {user_location(error)}",
+            "make __len__ tell the truth",
+        ) from error
+    except (LockstepError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
+        raise raised(f"{use} raised", error) from error
+
+
+def _sample_hash(split: Any, row: int) -> str:
+    with fixed_randomness():
+        sample = [split.x[row], split.y[row]] if isinstance(split, TensorSplit) else split[row]
+    digest = hashlib.sha256()
+    for part in _sample_bytes(sample):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _sample_bytes(value: Any) -> Iterator[bytes]:
+    """Yield bytes that stand for a sample; a value without bytes of its own is represented by its type."""
+    import torch
+
+    if isinstance(value, Mapping):
+        value = [item for key in sorted(value, key=str) for item in (key, value[key])]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _sample_bytes(item)
+    elif isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta":
+        yield f"{value.dtype}{tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, int | float | str | bytes | np.generic | None):
+        yield repr(value).encode()
+    elif hasattr(value, "tobytes"):  # NumPy arrays and Pillow images
+        yield value.tobytes()
+    else:
+        yield type(value).__qualname__.encode()
+
+
+@contextmanager
+def fixed_randomness() -> Iterator[None]:
+    """Fix all generators, so that an augmented sample is the same on each look; they are restored afterwards."""
+    import torch
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code may draw from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002

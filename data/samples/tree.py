@@ -1,0 +1,52 @@
+"""What a batch is made of: tensors in dicts, lists and tuples, and what a user's collate function makes besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Any:
+    """Change every tensor of a batch; arrays become tensors, and objects that can be moved are moved.
+
+    Args:
+        value: a batch, or a part of one.
+        change: what becomes of a tensor; it moves it to the device.
+        device: of objects with a method ``to`` of their own, such as packed sequences and graphs.
+    """
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return change(torch.from_numpy(np.ascontiguousarray(value)))
+    if isinstance(value, Mapping):
+        return like(value, {key: map_tensors(item, change, device) for key, item in value.items()})
+    if callable(getattr(value, "to", None)):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        items = [map_tensors(item, change, device) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else items
+    return value
+
+
+def like(value: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
+    """Make a mapping of the same type, or a dict where its type is made of something else."""
+    if type(value) is dict:
+        return changed
+    try:
+        return type(value)(changed)  # type: ignore[call-arg]
+    except TypeError:
+        return changed
+
+
+def structure(value: Any) -> Any:
+    """Describe what a batch is made of, whatever its shapes: equal for batches of samples that are alike."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype).removeprefix("torch.")
+    if isinstance(value, Mapping):
+        return {key: structure(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not (value and isinstance(value[0], str | bytes)):
+        return [structure(item) for item in value]
+    return "text"
