@@ -23,6 +23,7 @@ from .sources import (
     entry_key,
     find_source,
     fingerprint,
+    held_inputs,
     load_array,
     sample_reader,
     save_array,
@@ -46,7 +47,11 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
         TrainingError: the user's own callable raised, or broke its contract.
     """
     facts = _prepare_splits(find_source(config.use).prepare(config, base), config, base)
-    return introduce(facts, lambda which: sample_reader(facts, which, config, base))
+    return introduce(
+        facts,
+        lambda which: sample_reader(facts, which, config, base),
+        lambda which: held_inputs(facts, which, config, base),
+    )
 
 
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:

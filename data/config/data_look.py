@@ -38,6 +38,8 @@ class PartLook:
     high: float | None
     not_finite: int
     """Samples that hold NaN or an infinite number."""
+    labels: tuple[tuple[int, int], ...] = ()
+    """Of whole numbers of shape []: each that was seen, in their order, and in how many samples."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def _split(document: Mapping[str, Any]) -> SplitLook:
 
 
 def _part(document: Mapping[str, Any]) -> PartLook:
-    return PartLook(**{**document, "kinds": tuple(map(_kind, document["kinds"]))})
+    labels = tuple((label, count) for label, count in document.get("labels", ()))
+    return PartLook(**{**document, "kinds": tuple(map(_kind, document["kinds"])), "labels": labels})
 
 
 def _kind(document: Mapping[str, Any]) -> ValueKind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from .csv_table import MAX_LISTED_NAMES, Table, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_files import load_image
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader
+from .source import DataSource, PreparedSplit, Reader, no_inputs
 from .splits import MapSplit
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _VERSION = 2
 _SURVEY_VERSION = 3
 _UINT64 = 2**64 - 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -293,7 +295,7 @@ class _PathChecker:
     def _look_at(self, path: str) -> tuple[str | None, os.stat_result | None]:
         if not path:
             return "the path is empty", None
-        if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in path):  # noqa: PLR2004 - C0, DEL, C1
+        if _CONTROL.search(path):
             return f"the path {path!r} has control characters", None
         if path.startswith("/"):
             return f"{path!r} is absolute", None
@@ -376,4 +378,4 @@ def _reader(split: PreparedSplit) -> Reader:
     return len(dataset), dataset.read
 
 
-SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader)
+SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
-from .array_cache import load_array
+from .array_cache import Array, load_array
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
 
@@ -59,6 +59,11 @@ def sample_reader(facts: DatasetInfo, which: Which, config: DataConfig, base: Pa
     length, read = find_source(config.use).read(split)
     rows = split.subset
     return (length, read) if rows is None else (len(rows), lambda position: read(int(rows[position])))
+
+
+def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Array | None:
+    """Return all inputs of a split where they are at hand as an array; arguments as of ``open_split``."""
+    return find_source(config.use).inputs(_prepared(facts, which, config, base))
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:

@@ -13,6 +13,7 @@ from .arguments import read_arguments
 from .array_cache import Array, load_array
 from .splits import ArraySplit, MapSplit
 
+_MOST_BYTES = 2**28
 Which = Literal["train", "val"]
 Reader = tuple[int, Callable[[int], Any]]
 """How many rows there are, and what reads one of them."""
@@ -47,6 +48,23 @@ def read_arrays(split: PreparedSplit) -> Reader:
     return len(x), lambda row: (x[row], y[row])
 
 
+def stored_inputs(split: PreparedSplit) -> Array | None:
+    """Return all inputs that the cache holds of a split; None where they are too large to be looked through."""
+    return of_subset(load_array(split.info.files["x"]), split)
+
+
+def of_subset(x: Array, split: PreparedSplit) -> Array | None:
+    """Choose the rows of a split, unless there are too many to be looked through."""
+    if x.nbytes > _MOST_BYTES:
+        return None
+    return x if split.subset is None else x[split.subset]
+
+
+def no_inputs(split: PreparedSplit) -> Array | None:  # noqa: ARG001 - as others need it
+    """Return nothing: the samples are read one by one."""
+    return None
+
+
 def stored_targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - as others need them
     """Read all targets of the training set from the cache."""
     return load_array(facts.train.files["y"])
@@ -66,6 +84,8 @@ class DataSource:
     """Opens a split in a rank; nothing is downloaded, checked or split there."""
     read: Callable[[PreparedSplit], Reader] = read_arrays
     """Reads single rows, before the ranks start and without torch where the source needs none."""
+    inputs: Callable[[PreparedSplit], Array | None] = stored_inputs
+    """Returns all inputs of a split where they are at hand as an array."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
 

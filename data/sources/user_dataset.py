@@ -31,7 +31,7 @@ from ..samples import (
     split_digest,
 )
 from .array_cache import Array, class_counts, fingerprint
-from .source import DataSource, PreparedSplit, Reader
+from .source import DataSource, PreparedSplit, Reader, of_subset
 from .splits import ArraySplit, MapSplit
 
 Splits = Mapping[str, Any]
@@ -161,7 +161,17 @@ def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # no
     return np.asarray(load_user_dataset(config, base)["train"].y)
 
 
-SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _targets)
+def _inputs(split: PreparedSplit) -> Array | None:
+    data = _rows_of(split)
+    if not isinstance(data, TensorSplit):
+        return None
+    try:
+        return of_subset(data.x.numpy(), split)
+    except (TypeError, RuntimeError):  # NumPy knows neither bfloat16 nor sparse tensors
+        return None
+
+
+SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _inputs, _targets)
 
 
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:

@@ -6,23 +6,34 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from ..config import DataLook, DatasetInfo
 from .sample_look import look_at_split
+from .shared_samples import shared_notes
 from .suspicions import class_notes, value_notes
 
 Which = Literal["train", "val"]
+SPLITS: tuple[Which, ...] = ("train", "val")
 Reader = tuple[int, Callable[[int], Any]]
 """How many samples a split has, and what reads one of them."""
 
 
-def introduce(facts: DatasetInfo, reader: Callable[[Which], Reader]) -> DatasetInfo:
+def introduce(
+    facts: DatasetInfo,
+    reader: Callable[[Which], Reader],
+    inputs: Callable[[Which], NDArray[Any] | None],
+) -> DatasetInfo:
     """Add to what is known of a data set what a look at some of its samples shows.
 
     Args:
         facts: of the data set, its splits as they will be trained on.
         reader: opens a split that is there, to read single samples.
+        inputs: returns all inputs of a split where they are held as an array.
     """
     train = look_at_split(*reader("train"))
     val = None if facts.val is None else look_at_split(*reader("val"))
-    notes = (*class_notes(facts), *value_notes(train, val))
+    arrays = [] if val is None else [array for which in SPLITS if (array := inputs(which)) is not None]
+    shared = shared_notes(*arrays) if len(arrays) == len(SPLITS) else []
+    notes = (*class_notes(facts), *value_notes(train, val), *shared)
     return replace(facts, look=DataLook(train, val, notes))

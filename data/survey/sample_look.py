@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -76,7 +76,15 @@ def _part(name: str, values: list[SeenValue]) -> PartLook:
         min(lows, default=None),
         max(highs, default=None),
         sum(not value.finite for value in values),
+        _labels(values),
     )
+
+
+def _labels(values: list[SeenValue]) -> tuple[tuple[int, int], ...]:
+    """Count whole numbers of shape []; nothing where some values are something else."""
+    if not all(not value.shape and value.type.startswith(("int", "uint", "bool")) for value in values):
+        return ()
+    return tuple(sorted(Counter(int(value.low) for value in values if value.low is not None).items()))
 
 
 def _low(value: SeenValue) -> float | None:

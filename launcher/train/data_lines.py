@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from ...data.config import DataLook, DatasetInfo, PartLook
+from ...data.config import DataLook, DatasetInfo, PartLook, SplitLook
 from ..config import printable
 
 _MAX_CLASSES = 8  # that the summary names
@@ -18,6 +19,8 @@ def data_lines(facts: DatasetInfo) -> list[str]:
     lines = [] if facts.look is None else [look_line(facts.look)]
     if facts.train.class_counts:
         lines.append(_class_line(facts, facts.train.class_counts))
+    elif facts.look:
+        lines += _label_line(facts.look.train)
     return [*lines, *note_lines(facts)]
 
 
@@ -41,8 +44,8 @@ def class_name(facts: DatasetInfo, label: int) -> str:
     return printable(facts.class_names[label]) if facts.class_names else str(label)
 
 
-def data_document(facts: DatasetInfo) -> dict[str, Any]:
-    """Return what is known of a data set as plain values of JSON."""
+def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is known of a data set as plain values of JSON, with more ``notes``."""
     val = facts.val
     document = {
         "name": facts.name,
@@ -52,7 +55,7 @@ def data_document(facts: DatasetInfo) -> dict[str, Any]:
         "class_counts": facts.train.class_counts,
         "val_class_counts": val.class_counts if val else None,
         "look": facts.look.to_json() if facts.look else None,
-        "notes": [*facts.notes, *(facts.look.notes if facts.look else ())],
+        "notes": [*facts.notes, *(facts.look.notes if facts.look else ()), *notes],
     }
     plain: dict[str, Any] = json.loads(json.dumps(document))
     return plain
@@ -62,6 +65,16 @@ def _class_line(facts: DatasetInfo, counts: tuple[int, ...]) -> str:
     shown = [f"{class_name(facts, label)} {count:,}" for label, count in enumerate(counts[:_MAX_CLASSES])]
     more = f", and {len(counts) - _MAX_CLASSES:,} more" if len(counts) > _MAX_CLASSES else ""
     return f"{len(counts):,} {'class' if len(counts) == 1 else 'classes'}: {', '.join(shown)}{more}"
+
+
+def _label_line(train: SplitLook) -> list[str]:
+    """Return the labels that were seen of a set that does not tell all of them."""
+    target = next((part for part in train.parts if part.name == "target"), None)
+    if target is None or not 1 < len(target.labels) <= train.samples / 2:
+        return []
+    shown = [f"{label} in {count:,}" for label, count in target.labels[:_MAX_CLASSES]]
+    more = f", and {len(target.labels) - _MAX_CLASSES:,} more" if len(target.labels) > _MAX_CLASSES else ""
+    return [f"{len(target.labels):,} labels in {train.samples:,} samples: {', '.join(shown)}{more}"]
 
 
 def _part(part: PartLook) -> str:

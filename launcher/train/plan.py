@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
 from .data_lines import data_document, data_lines
+from .loss_notes import loss_notes
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ...data.order import EpochBatches
@@ -50,7 +51,7 @@ class LaunchPlan:
             "run": self.run,
             "device": self.world.device,
             "processes": self.world.size,
-            "data": data_document(self.facts),
+            "data": data_document(self.facts, loss_notes(self.config.loss.use, self.facts)),
             "nodes": list(self.world.nodes) or [self.world.processes],
             "threads": self.world.threads,
             "cores": self.world.cores,
@@ -88,6 +89,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += data_lines(facts)
+    lines += [f"note: {note}" for note in loss_notes(config.loss.use, facts)]
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:

@@ -155,3 +155,23 @@ def test_images_of_files(base: Path) -> None:
     assert parts(look)["input"][0] == "uint8 [1, 10, 14]"
     assert look.train.samples == 4
     assert all(np.isfinite(end) for end in parts(look)["input"][1:] if end is not None)
+
+
+def test_inputs_that_are_in_both_splits_are_counted(base: Path) -> None:
+    code = "def shared(n=8, dtype='float32'):\n    x = torch.arange(40.0).reshape(10, 4).to(getattr(torch, dtype))\n"
+    code += "    return {'train': (x, torch.zeros(10)), 'val': (x[8 - n :], torch.zeros(2 + n))}\n"
+    (base / "exp.py").write_text(CODE + code)
+    note = "10 of 10 validation inputs are among those of training"
+    assert note in introduced(base, "./exp.py:shared")[1].notes
+    assert (
+        "8 of 8 validation inputs are among those of training"
+        in introduced(base, "./exp.py:shared", n=6)[1].notes
+    )
+    assert not any("among" in note for note in introduced(base, "./exp.py:shared", dtype="bfloat16")[1].notes)
+    assert not any("among" in note for note in introduced(base, "digits", train=99, val=9)[1].notes)
+
+
+def test_labels_that_were_seen_are_counted(base: Path) -> None:
+    _, look = introduced(base, "./exp.py:mapped")
+    assert look.train.parts[1].labels == ((0, 10), (1, 10))
+    assert introduced(base, "./exp.py:odd")[1].train.parts[1].labels == ()

@@ -1,0 +1,51 @@
+"""Whether targets are what the loss compares outputs with, as far as names and types tell."""
+
+from __future__ import annotations
+
+from ...data.config import DatasetInfo, PartLook
+
+_CLASS_LOSSES = frozenset(("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss"))
+_REGRESSION_LOSSES = frozenset((
+    "mse", "mse_loss", "MSELoss", "l1_loss", "L1Loss", "smooth_l1_loss", "SmoothL1Loss", "huber_loss", "HuberLoss",
+))  # fmt: skip
+_WHOLE = ("int", "uint")
+
+
+def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
+    """Note targets that another kind of loss is for.
+
+    Args:
+        loss: ``loss.use``.
+        facts: of the data.
+    """
+    name = loss.rpartition(":")[2].rpartition(".")[2]
+    target = _target(facts)
+    if target is None:
+        return []
+    types = " or ".join(sorted({kind.type for kind in target.kinds}))
+    if name in _CLASS_LOSSES and all(_is_quantity(kind.type) and not kind.shape for kind in target.kinds):
+        return [f"targets are {types} numbers, and {name} compares with class indices; mse is for quantities"]
+    whole = all(kind.type.startswith(_WHOLE) for kind in target.kinds)
+    if name in _REGRESSION_LOSSES and whole:
+        return [f"targets are {types}, and {name} is for quantities; for classes there is cross_entropy"]
+    if name in _CLASS_LOSSES and whole and not facts.train.class_counts:
+        return _gap_notes(target, name)
+    return []
+
+
+def _target(facts: DatasetInfo) -> PartLook | None:
+    parts = facts.look.train.parts if facts.look else ()
+    return next((part for part in parts if part.name == "target" and part.kinds), None)
+
+
+def _is_quantity(type_: str) -> bool:
+    return type_.startswith(("float", "bfloat", "half", "double"))
+
+
+def _gap_notes(target: PartLook, name: str) -> list[str]:
+    """Note labels that are no class indices by what was seen of them: ids and years leave most indices unused."""
+    seen, high = len(target.labels), target.high
+    if not seen or high is None or high + 1 <= 10 * seen:
+        return []
+    labels = f"{seen:,} different labels were seen, and the largest is {high:,.0f}"
+    return [f"{labels}: {name} takes it for one of {high + 1:,.0f} classes"]
