@@ -102,7 +102,13 @@ def _origins(draft: _PartialConfig, config: LaunchConfig) -> dict[str, str]:
     origins = {".".join(path): _short(draft, path) for path, _ in _leaves(config.model_dump(), ())}
     for key, section in (("checkpoint", config.checkpoint), ("train.early_stop", config.train.early_stop)):
         if section is not None and section.mode == "auto":
-            origins[f"{key}.mode"] += f": {section.direction}, by the name {section.monitor}"
+            declared = config.declared_direction(section.monitor)
+            told = (
+                f"{declared}, by metrics"
+                if declared
+                else f"{section.direction}, by the name {section.monitor}"
+            )
+            origins[f"{key}.mode"] += f": {told}"
     return origins
 
 
@@ -290,9 +296,9 @@ def _refuse_arguments(draft: _PartialConfig, config: LaunchConfig, base: Path) -
 
 def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:
     """Refuse to keep the best by a metric of which nobody knows whether less or more is better."""
+    config = config.with_directions()
     early = config.train.early_stop
-    names = (metric.rpartition(":")[2] for metric in config.metrics or ())
-    measured = {f"val/{name}" for name in names}  # any other is refused as such
+    measured = {f"val/{metric.name}" for metric in config.metrics or ()}  # any other is refused as such
     for path, section in ((("checkpoint",), config.checkpoint), (("train", "early_stop"), early)):
         if section is not None and section.direction is None and section.monitor in measured:
             _complain(draft, (*path, "monitor"), "; ".join(undirected(section, dotted(path))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -138,5 +138,11 @@ def _inner(section: type[BaseModel] | None, part: str | int) -> type[BaseModel] 
     if section is None or isinstance(part, int):
         return section
     field = section.model_fields.get(part)
-    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return _schema_in(field.annotation) if field else None
+
+
+def _schema_in(annotation: Any) -> type[BaseModel] | None:
+    """Find the section in a type, such as an optional one or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _schema_in(part))), None)

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError, closest_name, write_text
-from ...training.config import direction_of
+from ...training.config import Direction, direction_of, read_spec
 from ..console import format_metric, put, put_json, say
 from ..runs import Status, job_summary
 from .sweep_folder import Sweep, SweepPoint, overall, points_of
@@ -44,11 +44,13 @@ class Results:
     """Every metric that a point has, the main one first."""
     rows: list[SweepRow]
     """In the order that was asked for."""
+    direction: Callable[[str], Direction | None] = direction_of
+    """Which way of a metric is better."""
 
     @property
     def main(self) -> str:
         """The metric that points are judged by; empty before one was measured whose name tells which way is better."""
-        return _main_metric(self.metrics)
+        return _main_metric(self.metrics, self.direction)
 
     @property
     def points(self) -> list[SweepPoint]:
@@ -58,8 +60,9 @@ class Results:
     @property
     def winner(self) -> SweepRow | None:
         """The row with the best value of the main metric."""
-        rated = [row for row in self.rows if _rated(self.main, row.best) > -math.inf]
-        return max(rated, key=lambda row: (_rated(self.main, row.best), -row.point.index), default=None)
+        way = self.direction(self.main)
+        rated = [row for row in self.rows if _rated(way, row.best) > -math.inf]
+        return max(rated, key=lambda row: (_rated(way, row.best), -row.point.index), default=None)
 
 
 def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Status] | None = None) -> Results:
@@ -77,16 +80,24 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
     epochs = [_epochs(sweep.run(point.index)) for point in points]
     newest = [_values(rows) | dict(point.metrics) for rows, point in zip(epochs, points, strict=True)]
     metrics = _metrics(newest)
-    main = _main_metric(metrics)
+    direction = _directions(sweep, points)
+    main = _main_metric(metrics, direction)
     rows = [
-        SweepRow(point, values, *_best_value(events, main))
+        SweepRow(point, values, *_best_value(events, main, direction(main)))
         for point, values, events in zip(points, newest, epochs, strict=True)
     ]
-    return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort))
+    return Results(sweep, metrics, _sorted(sweep, rows, metrics, sort, direction), direction)
 
 
-def _main_metric(metrics: Sequence[str]) -> str:
-    return next(filter(direction_of, metrics), "")
+def _directions(sweep: Sweep, points: Sequence[SweepPoint]) -> Callable[[str], Direction | None]:
+    """Return which way of a metric is better: as the config of a point that was started says, else as its name does."""
+    specs = (sweep.run(point.index) / "spec.json" for point in points)
+    started = next((spec for spec in specs if spec.is_file()), None)
+    return direction_of if started is None else read_spec(started).config.direction_of
+
+
+def _main_metric(metrics: Sequence[str], direction: Callable[[str], Direction | None]) -> str:
+    return next(filter(direction, metrics), "")
 
 
 def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
@@ -112,29 +123,37 @@ def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
     return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
 
 
-def _best_value(epochs: list[dict[str, Any]], metric: str) -> tuple[float | None, int | None]:
+def _best_value(
+    epochs: list[dict[str, Any]], metric: str, way: Direction | None
+) -> tuple[float | None, int | None]:
     """Return the best value of a metric and its epoch, counted from 1."""
     best: tuple[float | None, int | None] = None, None
     for event in epochs:
-        if _rated(metric, event.get(metric)) > _rated(metric, best[0]):
+        if _rated(way, event.get(metric)) > _rated(way, best[0]):
             best = event[metric], event["epoch"] + 1
     return best
 
 
-def _rated(metric: str, value: float | None) -> float:
-    """Return a value's rating: more is better, unless the name says otherwise, and what is not a number is worst."""
+def _rated(way: Direction | None, value: float | None) -> float:
+    """Return a value's rating: more is better, unless it is known to be worse, and what is not a number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
-    return -value if direction_of(metric) == "min" else value
+    return -value if way == "min" else value
 
 
-def _sorted(sweep: Sweep, rows: list[SweepRow], metrics: list[str], sort: str | None) -> list[SweepRow]:
+def _sorted(
+    sweep: Sweep,
+    rows: list[SweepRow],
+    metrics: list[str],
+    sort: str | None,
+    direction: Callable[[str], Direction | None],
+) -> list[SweepRow]:
     if sort in (None, "point"):
         return rows
     if sort in metrics:
-        if direction_of(sort) is None:
+        if direction(sort) is None:
             say([f"note: {sort} is sorted from high to low; its name does not tell which way is better"])
-        return sorted(rows, key=lambda row: -_rated(sort, row.metrics.get(sort)))
+        return sorted(rows, key=lambda row: -_rated(direction(sort), row.metrics.get(sort)))
     keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
     if sort not in keys:
         known = ["point", *metrics, *sweep.labels.values()]

@@ -144,6 +144,20 @@ def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, o
     assert "model.weights: nothing is no run in" in refused.err
 
 
+def test_a_metric_of_ones_own_says_which_way_is_better(launch: Launch, own: Path) -> None:
+    code = (
+        "def gap(output, target):\n"
+        "    return nn.functional.cross_entropy(output, target, reduction='sum'), len(target)\n"
+    )
+    (own / "own.py").write_text((own / "own.py").read_text() + code)
+    asked = ["metrics=[{use: ./own.py:gap, better: lower}]", "checkpoint.monitor=val/gap"]
+    _train(launch, own, "run", *NOISY, *asked, "train.epochs=6", "checkpoint.keep_last=1")
+    best = min(_epochs("run"), key=lambda event: event["val/gap"])["step"]
+    assert set(_steps("run")) == {best, _epochs("run")[-1]["step"]}
+    assert "mode: auto  " in (run_folder("run") / "config.yaml").read_text()
+    assert "min, by metrics" in (run_folder("run") / "config.yaml").read_text()
+
+
 @pytest.mark.exhaustive
 def test_a_monitored_metric_has_to_be_measured(launch: Launch, own: Path) -> None:
     asked = "train.early_stop.monitor=val/acuracy"

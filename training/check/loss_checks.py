@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
 from ..components import Loss, Metric, sum_loss, sum_metric
+from ..config import RunConfig
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
@@ -194,6 +195,17 @@ def check_metrics(metrics: dict[str, Metric], cut: Cut) -> Iterator[Finding]:
     """Check whether each metric adds up."""
     for name, metric in metrics.items():
         yield _check_metric(name, metric, cut)
+
+
+def check_directions(config: RunConfig, names: Iterable[str]) -> Finding:
+    """Tell which way of each metric is better: a best checkpoint, an early end and a sweep go by it."""
+    words = {"min": "lower", "max": "higher", None: "unknown"}
+    known = {f"val/{name}": config.direction_of(f"val/{name}") for name in ("loss", *names)}
+    what = "better is " + ", ".join(f"{words[way]} for {metric}" for metric, way in known.items())
+    unknown = [metric.removeprefix("val/") for metric, way in known.items() if way is None]
+    if unknown:  # no mistake: what would go by it asks for it
+        what += f"; say it in metrics: {{use: …:{unknown[0]}, better: lower}}, or higher"
+    return Finding("directions", "PASS", what)
 
 
 def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:

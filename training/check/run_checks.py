@@ -27,7 +27,16 @@ from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
-from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, check_metrics, has_rows, split, split_outputs
+from .loss_checks import (
+    FIRST_PART_SIZES,
+    Cut,
+    check_directions,
+    check_loss,
+    check_metrics,
+    has_rows,
+    split,
+    split_outputs,
+)
 from .model_checks import (
     check_learning_rates,
     check_randomness,
@@ -153,6 +162,7 @@ def _look(
         return ProbeResult([replace(findings[0], blocks=True)], precision)
     findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
+    findings.append(check_directions(spec.config, session.metrics))
     findings.append(check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes))
     draws = StepSeeder(spec.config.train.seed, 0, group.device)
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed

@@ -55,13 +55,14 @@ def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 METRICS: dict[str, Metric] = {"accuracy": accuracy, "mae": mae}
-"""Name in a config to function. Which way is better goes by the name, as it has to for a user's own metric."""
+"""Name in a config to function; ``config/metric_direction.py`` has which way is better."""
 _RESERVED_NAMES = ("loss", "count")
 
 
 def build_metrics(config: RunConfig, base: Path) -> dict[str, Metric]:
     """Make the metrics by name; unset are those that the loss declares."""
-    names = default_metrics(config.loss) if config.metrics is None else config.metrics
+    given = None if config.metrics is None else [metric.use for metric in config.metrics]
+    names = default_metrics(config.loss) if given is None else given
     metrics: dict[str, Metric] = {}
     for name in names:
         short = name.rpartition(":")[2]

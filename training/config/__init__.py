@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
+    from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig

@@ -19,6 +19,8 @@ MUTABLE_KEYS = (
     "data.max_micro_batch",
     "train.unused",
 )
+LATER_KEYS = ("data.scale_uint8",)
+"""Keys that checkpoints of the first version do not hold: they count only where they are set."""
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 
@@ -29,12 +31,17 @@ def flatten_config(config: RunConfig) -> dict[str, Any]:
 
 def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
-    later = {f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS}
+    later = {*LATER_KEYS, *(f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS)}
     return {
-        key: value
+        key: _without_directions(value) if key == "metrics" else value
         for key, value in flatten_config(config).items()
         if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS)) and not (value is None and key in later)
     }
+
+
+def _without_directions(metrics: list[Any] | None) -> list[Any] | None:
+    """Leave out which way of a metric is better: nothing that is trained depends on it."""
+    return None if metrics is None else [item["use"] if isinstance(item, dict) else item for item in metrics]
 
 
 def identity_sha256(config: RunConfig) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field
 
 from ...data.config import ConfigSection, DataConfig
 from .log_size import DEFAULT_LOG_MB
-from .metric_direction import Direction, direction_of
+from .metric_direction import Direction, Metrics, direction_of
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 
@@ -71,7 +71,12 @@ def undirected(config: MonitorConfig, key: str) -> tuple[str, str]:
         key: of this section.
     """
     what = f"{key}.monitor: the name {config.monitor} does not tell whether less or more is better"
-    return what, f"set {key}.mode=min or {key}.mode=max"
+    name = config.monitor.rpartition("/")[2]
+    said = f"say it in metrics: {{use: …:{name}, better: lower}}, or higher"
+    return what, f"set {key}.mode=min or {key}.mode=max, or {said}"
+
+
+Monitor = TypeVar("Monitor", bound=MonitorConfig)
 
 
 class EarlyStopConfig(MonitorConfig):
@@ -134,8 +139,8 @@ class RunConfig(ConfigSection):
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
-    metrics: tuple[str, ...] | None = None
-    """Of ``components/metrics.py``, or callables ``(output, target) -> (sum, count)``; unset: those of the loss."""
+    metrics: Metrics | None = None
+    """Unset: those of the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -144,3 +149,32 @@ class RunConfig(ConfigSection):
     tracking: TrackerNames = ("wandb",)
     """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
+
+    def declared_direction(self, metric: str) -> Direction | None:
+        """Tell which way of a metric is better as ``metrics:`` says it; None where it does not.
+
+        Args:
+            metric: as the record names it, such as ``val/wer``.
+        """
+        found = (item.direction for item in self.metrics or () if f"val/{item.name}" == metric)
+        return next(found, None)
+
+    def direction_of(self, metric: str) -> Direction | None:
+        """Tell which way of a metric is better: as ``metrics:`` says, else as its name does."""
+        return self.declared_direction(metric) or direction_of(metric)
+
+    def with_directions(self) -> Self:
+        """Return the config with ``min`` or ``max`` in the place of ``auto``, where that is known."""
+        early = self.train.early_stop
+        train = (
+            self.train
+            if early is None
+            else self.train.model_copy(update={"early_stop": self._directed(early)})
+        )
+        return self.model_copy(update={"checkpoint": self._directed(self.checkpoint), "train": train})
+
+    def _directed(self, section: Monitor) -> Monitor:
+        known = self.direction_of(section.monitor)
+        return (
+            section if section.mode != "auto" or known is None else section.model_copy(update={"mode": known})
+        )

@@ -58,7 +58,7 @@ class TrainLoop:
         session = training.session
         self._training = training
         self._session = session
-        self._config = session.spec.config
+        self._config = session.spec.config.with_directions()
         self._events = events
         self._resumed = resumed
         self._control = control or RankControl(None, 0)

@@ -180,7 +180,7 @@ def test_an_override_sets_whole_lists_and_mappings(write):
     write("model: {args: {hidden: [128], dropout: 0.1}}\nmetrics: [accuracy]\n")
     resolved = resolve("a.yaml", ["model.args={hidden: [64]}", "metrics=[mae, accuracy]"])
     assert resolved.config.model.args == {"hidden": [64]}
-    assert resolved.config.metrics == ("mae", "accuracy")
+    assert [metric.use for metric in resolved.config.metrics] == ["mae", "accuracy"]
     assert resolved.origins["model.args.hidden"] == "override model.args={hidden: [64]}"
     assert resolve("a.yaml", ["model.args.hidden=[64]"]).config.model.args == {"hidden": [64], "dropout": 0.1}
     assert resolve("a.yaml", ["data.args.more.deep=x"]).config.data.args["more"] == {"deep": "x"}
@@ -342,7 +342,10 @@ METRICS = "metrics=[./own.py:quality, ./own.py:f1]"
 def test_a_metric_whose_name_does_not_tell_which_way_is_better_needs_a_mode(key, setting):
     (line,) = lines("digits", METRICS, setting)
     assert f"{key}.monitor: the name val/quality does not tell whether less or more is better" in line
-    assert line.endswith(f"set {key}.mode=min or {key}.mode=max")
+    assert (
+        f"set {key}.mode=min or {key}.mode=max, or say it in metrics: {{use: …:quality, better: lower}}"
+        in line
+    )
     resolved = resolve("digits", [METRICS, setting, f"{key}.mode=min"])
     assert "mode: min" in to_yaml(resolved)
 
@@ -351,6 +354,26 @@ def test_the_resolved_config_says_which_way_is_better():
     resolved = resolve("digits", [METRICS, "checkpoint.monitor=val/f1"])
     assert resolved.origins["checkpoint.mode"] == "default: max, by the name val/f1"
     assert resolve("digits").origins["checkpoint.mode"] == "default: min, by the name val/loss"
+    said = "metrics=[{use: ./own.py:f1, better: lower}, accuracy]"
+    resolved = resolve("digits", [said, "checkpoint.monitor=val/f1", "train.early_stop={monitor: val/f1}"])
+    assert resolved.origins["checkpoint.mode"] == "default: min, by metrics"
+    assert resolved.origins["train.early_stop.mode"] == "default: min, by metrics"
+    assert "metrics: [{use: ./own.py:f1, better: lower}, accuracy]" in to_yaml(resolved)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ("[5]", "metrics[0] = 5: must be text; put it in quotes"),
+        ("[{use: a, better: less}]", 'metrics[0].better = "less": must be one of lower, higher'),
+        ("[{better: lower}]", 'metrics[0]: the key "use" is missing'),
+        ("[{use: a, bettr: lower}]", 'unknown key "metrics[0].bettr"; did you mean "metrics[0].better"?'),
+        ("accuracy", 'metrics = "accuracy": must be a list, such as [a, b]'),
+    ],
+)
+def test_a_metric_is_a_name_or_a_mapping(metrics, message):
+    (line,) = lines("digits", f"metrics={metrics}")
+    assert message in line
 
 
 def test_did_you_mean():
