@@ -40,6 +40,8 @@ _SETTINGS = {
     "log.every_steps": "log_every log_interval logging_steps log_every_n_steps print_freq interval every print_every",
     "tracking": "logger loggers report_to log_with trackers tracker",
     "wandb.project": "wandb_project project_name",
+    "wandb.name": "run_name",
+    "wandb.group": "run_group",
     "slurm.time": "hours walltime time_limit",
 }
 """Key to its other names. A name that several keys have is the one in the section where it was written."""
@@ -60,7 +62,7 @@ _ABSENT = {
     _PROCESSES: "device devices gpus gpu num_gpus n_gpus n_gpu ngpu accelerator world_size nproc num_processes ddp "
     "strategy cpu distributed nproc_per_node num_nodes backend parallel",
     _FOLDERS: "out output_dir save_dir log_dir out_dir run_dir work_dir logdir outdir output_path default_root_dir",
-    _NAME: "name run_name experiment exp_name experiment_name run exp",
+    _NAME: "name experiment exp_name experiment_name run exp",
     _EVALUATION: "val valid validation evaluation eval test val_every check_val_every_n_epoch "
     "eval_every val_interval eval_steps val_check_interval "
     "evaluation_strategy eval_strategy eval_interval eval_freq validate_every",

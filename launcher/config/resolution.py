@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from ... import configs
 from ...data.common import UsageError, closest_name
-from ...training.config import RunConfig, undirected, unsupported_keys
+from ...training.config import RunConfig, requested_mode, requested_settings, undirected, unsupported_keys
 from ..slurm import time_limit_note
 from .component_arguments import wrong_arguments
 from .error_messages import wrong_value
@@ -82,6 +83,7 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     source, shown, packaged = _find(DEFAULT_RECIPE if name is None else name)
     draft = _from_file(source, shown)
     _override(draft, overrides)
+    _fill_from_environment(draft)
     _refuse_values(draft)
     base = Path.cwd() if packaged else source.parent
     config = _validate(draft, base)
@@ -103,12 +105,10 @@ def _origins(draft: _PartialConfig, config: LaunchConfig) -> dict[str, str]:
     for key, section in (("checkpoint", config.checkpoint), ("train.early_stop", config.train.early_stop)):
         if section is not None and section.mode == "auto":
             declared = config.declared_direction(section.monitor)
-            told = (
-                f"{declared}, by metrics"
-                if declared
-                else f"{section.direction}, by the name {section.monitor}"
-            )
-            origins[f"{key}.mode"] += f": {told}"
+            why = "metrics" if declared else f"the name {section.monitor}"
+            origins[f"{key}.mode"] += f": {config.direction_of(section.monitor)}, by {why}"
+    if config.wandb.mode == "auto" and (asked := requested_mode(os.environ)):
+        origins["wandb.mode"] += f": {asked[0]}, by {asked[1]}"
     return origins
 
 
@@ -194,6 +194,17 @@ def _override(draft: _PartialConfig, arguments: Sequence[str]) -> None:
     _drop_orphans(draft, overrides)
     for override in overrides:
         _apply(draft, override)
+
+
+def _fill_from_environment(draft: _PartialConfig) -> None:
+    """Take what W&B's own variables say for what nothing else does."""
+    section = draft.values.setdefault("wandb", {})
+    if isinstance(section, dict):
+        for key, (value, variable) in requested_settings(os.environ).items():
+            if key not in section:
+                section[key] = value
+                label = f"environment {variable}"
+                draft.origins |= dict.fromkeys(_paths(value, ("wandb", key)), _Origin((2, 0), label, label))
 
 
 def _parse(draft: _PartialConfig, index: int, text: str) -> _Override | None:

@@ -63,6 +63,18 @@ def test_a_resumed_run_is_one_offline_run_without_gap_or_overlap(launch: Launch,
 
 
 @pytest.mark.exhaustive
+def test_wandbs_own_variables_are_in_its_record_whatever_is_set_later(launch: Launch, own: Path) -> None:
+    asked = {"WANDB_PROJECT": "mine", "WANDB_NAME": "try", "WANDB_RUN_GROUP": "tries", "WANDB_TAGS": "a,b"}
+    _, run = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "offline", **asked})
+    assert "environment WANDB_PROJECT" in (run / "config.yaml").read_text()
+    later = {"WANDB_MODE": "offline", "WANDB_PROJECT": "other", "WANDB_NAME": "other"}
+    assert launch("resume", "w", "train.epochs=3", cwd=own, env=later).status == 0
+    (record,) = records_of(run, "run")
+    assert (record.project, record.display_name, record.run_group) == ("mine", "try", "tries")
+    assert sorted(record.tags) == ["a", "b"]
+
+
+@pytest.mark.exhaustive
 def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> None:
     text = "\ncalls = 0\ndef failing(output, target):\n    global calls\n    calls += 1\n"
     text += "    if calls > 60:\n        raise ValueError('late')\n"

@@ -35,5 +35,8 @@ if TYPE_CHECKING:
     from .trackers import missing_package as missing_package
     from .trackers import tracker_file_name as tracker_file_name
     from .trackers import tracker_title as tracker_title
+    from .wandb_environment import WandbMode as WandbMode
+    from .wandb_environment import requested_mode as requested_mode
+    from .wandb_environment import requested_settings as requested_settings
 else:
     __getattr__ = lazy_exports(__name__)

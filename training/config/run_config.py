@@ -131,6 +131,12 @@ class WandbConfig(ConfigSection):
     """``auto`` is online for users who are logged in, else offline; it never prompts."""
     project: str = Field(default="lockstep", min_length=1)
     entity: str | None = None
+    name: str | None = None
+    """Unset: the run's."""
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    job_type: str | None = None
+    notes: str | None = None
 
 
 class RunConfig(ConfigSection):

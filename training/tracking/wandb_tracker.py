@@ -12,26 +12,24 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...data.common import children, process_of
-from ..config import RunConfig, WandbConfig
+from ..config import RunConfig, WandbConfig, WandbMode, requested_mode
 from .rows import Row
 from .tracker import NewProcessNeededError, TrackedRun, Tracker
 
-Mode = Literal["online", "offline", "disabled"]
 _SENT_MARKER = "wandb.sent"  # in the run folder: W&B has rows of this run
 _WENT_OFFLINE = "W&B could not be reached; the run was recorded offline, and `wandb sync` can send it later"
 
 
-def choose_mode(config: WandbConfig) -> Mode:
-    """Return the mode to use: what the config says, or, for ``auto``, online for users who are logged in."""
+def choose_mode(config: WandbConfig) -> WandbMode:
+    """Return the mode to use: what the config says, or, for ``auto``, W&B's variables, or online where logged in."""
     if config.mode != "auto":
         return config.mode
-    requested = os.environ.get("WANDB_MODE", "")
-    if requested in ("online", "offline", "disabled"):
-        return requested  # type: ignore[return-value]  # one of the three
+    if requested := requested_mode(os.environ):
+        return requested[0]
     return "online" if _is_logged_in() else "offline"
 
 
@@ -131,7 +129,7 @@ class WandbTracker(Tracker):
         return _start(self._tracked, "offline")
 
 
-def _start(run: TrackedRun, mode: Mode, *, resume_from: str | None = None) -> Any:
+def _start(run: TrackedRun, mode: WandbMode, *, resume_from: str | None = None) -> Any:
     import wandb
 
     config = run.config.wandb
@@ -141,7 +139,11 @@ def _start(run: TrackedRun, mode: Mode, *, resume_from: str | None = None) -> An
     started = wandb.init(
         project=config.project,
         entity=config.entity,
-        name=run.name,
+        name=config.name or run.name,
+        group=config.group,
+        tags=config.tags or None,
+        job_type=config.job_type,
+        notes=config.notes,
         id=run.id,
         dir=run.folder,
         mode=mode,
