@@ -168,7 +168,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/session/session.py",
-        "whole[:1], self.dummy_batch_size",
+        "whole[:_STAND_IN], _STAND_IN",
         "whole[:1], 1",
         "a rank without a sample survives batch norm",
         ("tests/training", *_WORLD),

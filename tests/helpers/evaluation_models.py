@@ -73,10 +73,11 @@ class Writing(nn.Module):
 
 class Codebook(nn.Module):
     """A buffer that learns on each rank by itself, and is no norm."""
-    def __init__(self):
+    def __init__(self, persistent=True):
         super().__init__()
         self.encoder, self.head = nn.Linear(7, 3), nn.Linear(3, 2)
-        self.register_buffer("codes", torch.randn(5, 3, generator=torch.Generator().manual_seed(1)))
+        codes = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+        self.register_buffer("codes", codes, persistent=persistent)
     def forward(self, x):
         z = self.encoder(x)
         nearest = torch.cdist(z.detach(), self.codes).argmin(1)
@@ -109,6 +110,22 @@ class Normed(nn.Module):
         self.first, self.last = nn.Linear(7, 8), nn.Linear(8, 2)
         self.norm = getattr(nn, norm)(*([] if norm.startswith("Lazy") else [8]))
     def forward(self, x): return self.last(self.norm(self.first(x)))
+
+class Frozen(nn.Module):
+    """A batch norm that stays in evaluation mode, because ``how`` keeps it there, or does not."""
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.norm, self.last, self.how = nn.Linear(7, 8), nn.BatchNorm1d(8), nn.Linear(8, 2), how
+        self.norm.eval()
+    def train(self, mode=True):
+        super().train(mode)
+        if self.how == "train":
+            self.norm.eval()
+        return self
+    def forward(self, x):
+        if self.how == "forward":
+            self.norm.eval()
+        return self.last(self.norm(self.first(x)))
 
 class Auxiliary(nn.Module):
     """Returns more in training than in evaluation."""
@@ -188,6 +205,7 @@ EVALUATION_CASES: dict[str, list[str]] = {
     "own norm": ["model.use=./own.py:OwnNorm"],
     "batch norm": ["model.use=./own.py:Normed", "model.args.norm=BatchNorm1d"],
     "lazy batch norm": ["model.use=./own.py:Normed", "model.args.norm=LazyBatchNorm1d"],
+    "frozen batch norm": ["model.use=./own.py:Frozen", "model.args.how=train", "data.batch_size=2"],
     "auxiliary outputs": ["model.use=./own.py:Auxiliary", "loss.use=./own.py:auxiliary_loss"],
     "a table": ["model.use=./own.py:Table", "model.args.buffer=false", "data.use=./own.py:longer_validation"],
     "a table in a buffer": [

@@ -14,7 +14,6 @@ from ...data.common import UsageError
 from ...data.order import ALGORITHM
 from ..components import (
     EarlyStopping,
-    batch_norm,
     find_renaming,
     load_plain_state,
     materialise_expanded_buffers,
@@ -263,12 +262,12 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         for key, value in here.items()
         if state[key] != value
     ]
-    what = batch_norm.world_size_dependent_layers(training.session.model)
+    what = training.depends_on_world
     if (
         state["world_size"] == here["world_size"]
     ):  # then dropout's key is the same; a batch norm's samples may not be
         same = state["max_micro_batch"] == here["max_micro_batch"]
-        what = [] if same else [name for name in what if name != "dropout"]
+        what = [] if same else [name for name in what if name not in ("dropout", "random draws")]
     if what:
         notes.append(
             f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"

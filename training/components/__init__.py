@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .plain_names import find_renaming as find_renaming
     from .plain_names import load_plain_state as load_plain_state
     from .plain_names import plain_buffers as plain_buffers
+    from .plain_names import plain_name as plain_name
     from .plain_names import plain_state as plain_state
     from .plain_names import renamed as renamed
     from .precision import MixedPrecision as MixedPrecision

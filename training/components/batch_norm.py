@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ...data.common import UsageError
@@ -15,26 +15,36 @@ from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 from .plain_names import plain_name
 
+_STATISTICS = ("running_mean", "running_var")
+
 
 def running_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Collect the running statistics of the model's batch and instance norms, by buffer name."""
+    """Collect the running statistics of the model's norms, torch's or others that name them alike, by buffer name."""
     return {
-        plain_name(f"{name}.{key}".lstrip(".")): getattr(module, key)
-        for name, module in model.named_modules()
-        if isinstance(module, _NormBase) and module.track_running_stats
-        for key in ("running_mean", "running_var")
+        plain_name(f"{path}.{name}".lstrip(".")): buffer
+        for path, module in model.named_modules()
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+        if name in _STATISTICS and buffer.is_floating_point()
     }
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Check whether the model has a batch norm, whose result depends on how a global batch is cut."""
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
+    """Check whether a batch norm makes the result depend on how a global batch is cut, of a model in training mode.
+
+    One that stays in evaluation mode, as where the model's own ``train`` keeps it there, is an affine layer.
+    """
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    return any(norm.training or norm.running_mean is None for norm in norms)
 
 
 def world_size_dependent_layers(model: nn.Module) -> list[str]:
-    """Name the layers that make the model's result depend on the number of processes, as far as its modules tell."""
+    """Name the layers that make training depend on the number of processes, of a model in training mode."""
     found = ["batch norm"] if has_batch_norm(model) else []
-    dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+    dropouts = [
+        module
+        for module in model.modules()
+        if isinstance(module, _DropoutNd) and module.p > 0 and module.training
+    ]
     return [*found, "dropout"] if dropouts else found
 
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from ..rank import Group
 from . import batch_norm
+from .plain_names import plain_buffers
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def _others(model: nn.Module, group: Group) -> list[torch.Tensor]:
     averaged = batch_norm.running_statistics(model)
     own = {
         name: buffer
-        for name, buffer in model.named_buffers()
+        for name, buffer in plain_buffers(model).items()
         if name not in averaged and not is_lazy(buffer) and buffer.numel()
     }
     marks = [_mark(name, buffer) for name, buffer in own.items()]

@@ -108,7 +108,7 @@ class TrainLoop:
             precision=self._session.numerics.name,
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused if self._config.train.unused == "auto" else [],
-            depends_on_world=batch_norm.world_size_dependent_layers(self._session.model),
+            depends_on_world=self._training.depends_on_world,
             step=self.progress.step,
             notes=notes,
         )

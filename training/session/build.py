@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ...data.common import LockstepError, TrainingError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
@@ -40,10 +39,10 @@ from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
-from .kept_buffers import preserved_buffers
 from .session import Session, Training
 from .step_seeding import seed_initialisation
 from .train_step import TrainStep, try_step
+from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
 
 _SHARED_FLOPS = 2e8
 
@@ -103,13 +102,13 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config, session.group
+    session.model.train()
+    x, y = first_batch(session)
+    trial, unused = _check_first_batch(session, x, y)
     batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
-    session.model.train()
-    x, y = first_batch(session)
-    unused = _check_first_batch(session, x, y)
-    notes = evaluation_notes(_check_evaluation(session), session.fixed_batch_size)
+    evaluated = _check_evaluation(session)
     optimizer = build_optimizer(config.optimizer, session.model)
     add_autocast(session)
     wrapped = _wrap_with_ddp(session.model, group) if group.world_size > 1 else session.model
@@ -128,12 +127,16 @@ def build_training(session: Session) -> Training:
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
-        notes=notes,
+        depends_on_world=world_size_dependence(session.model, trial),
+        notes=[
+            *training_notes(session.model, trial),
+            *evaluation_notes(evaluated, session.fixed_batch_size),
+        ],
     )
 
 
-def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
-    """Run one sample through model and loss; return the names of parameters that get no gradient.
+def _check_first_batch(session: Session, x: Any, y: Any) -> tuple[TrainingTrial, list[str]]:
+    """Run two samples through model and loss; return what that shows, and the names of parameters without a gradient.
 
     Raises:
         TrainingError: the model's output does not fit the loss or the targets.
@@ -141,14 +144,13 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> list[str]:
     parameters = trainable(session.model)
     refuse_extra_state(session.model)
     with _fitting("", x, f"\nthe first batch is {_shape(x)} with targets {_shape(y)}"):
-        with preserved_buffers(session.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            output = session.model(x)
-        _choose_threads(session, counter.get_total_flops() / FIRST_BATCH_SAMPLES)
-        _check_classes(session, output)
+        trial = try_training(session, x)
+        _choose_threads(session, trial.flops / FIRST_BATCH_SAMPLES)
+        _check_classes(session, trial.output)
         try_step(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
-    return unused
+    return trial, unused
 
 
 def _check_evaluation(session: Session) -> EvaluationTrial:

@@ -18,11 +18,16 @@ FIRST_BATCH_SAMPLES = 2
 """Samples that the contract is checked on."""
 
 
-def first_batch(session: Session) -> tuple[Any, Any]:
-    """Return the first two samples of epoch 0, the same on every rank: one alone would broadcast over anything."""
-    n = session.batches.n
-    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, FIRST_BATCH_SAMPLES))
-    indices = np.resize(whole, FIRST_BATCH_SAMPLES)
+def first_batch(session: Session, number: int = 0) -> tuple[Any, Any]:
+    """Return two samples of epoch 0, the same on every rank: one alone would broadcast over anything.
+
+    Args:
+        session: with the data.
+        number: 0 for the first two, 1 for the next, as far as there are others.
+    """
+    n, stop = session.batches.n, FIRST_BATCH_SAMPLES * (number + 1)
+    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, stop))
+    indices = np.resize(whole, stop)[-FIRST_BATCH_SAMPLES:]
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..components import materialise_expanded_buffers
+from ..components import materialise_expanded_buffers, plain_name
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class KeptBuffers:
     def __init__(self, model: nn.Module) -> None:
         materialise_expanded_buffers(model)
         self._kept = [
-            _Kept(f"{path}.{name}".lstrip("."), module, name, buffer, buffer.clone())
+            _Kept(plain_name(f"{path}.{name}".lstrip(".")), module, name, buffer, buffer.clone())
             for path, module in model.named_modules()
             for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
             if not is_lazy(buffer)

@@ -11,11 +11,13 @@ from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision, batch_norm
+from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision
 from ..config import RunSpec
 from ..rank import Group
 from .train_step import TrainStep
 
+_STAND_IN = 2
+"""Samples of a rank that has none in a step: one alone has no variance, in whatever norm."""
 _EVAL_BATCH_FACTOR = 4
 """Evaluation keeps no activations: batches of four times the training share fit as well."""
 _FIXED_BATCH = 64
@@ -53,18 +55,13 @@ class Session:
             if micro:
                 yield Work(whole[begin:end], micro, epoch, start + begin, record)
             else:
-                stand_in = np.resize(whole[:1], self.dummy_batch_size)
+                stand_in = np.resize(whole[:_STAND_IN], _STAND_IN)
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
         return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
-
-    @property
-    def dummy_batch_size(self) -> int:
-        """Return one sample, or under batch norm two, as one alone has no variance."""
-        return 2 if batch_norm.has_batch_norm(self.model) else 1
 
     def val_work(self) -> Iterator[Work]:
         """Yield this rank's part of the validation set, in order, without padding."""
@@ -112,5 +109,7 @@ class Training:
     """Optimizer steps of the whole run."""
     unused: list[str]
     """Parameters that the loss does not reach."""
+    depends_on_world: list[str]
+    """What makes the results depend on the number of processes."""
     notes: list[str]
     """What the user should know before the first step."""
