@@ -25,11 +25,13 @@ from .trial_runs import TrialRuns, run_task
 from .verdicts import (
     CHECKPOINT,
     KILLED_AFTER,
+    NOTHING,
     STEPS,
     ComparisonConditions,
     judge_evaluation,
     judge_resume,
     judge_steps,
+    note_drawing,
     shorten_config,
     without_validation,
 )
@@ -156,9 +158,16 @@ class Check:
         train = self._small.train.model_copy(update={"precision": look["precision"]})
         spec = self._runs.spec("steps", self._small.model_copy(update={"train": train}))
         task = {"task": "steps", "last": STEPS, "still": look["still"], "evaluate": look["evaluate"]}
+        drawing = look["still"] == NOTHING
+        if drawing:
+            task["last"] = 0  # evaluates the weights that it starts from
         one = self._runs.task(spec, self._one, **task)[0]
         many = self._runs.task(spec, self._world, **task, against=_out(spec, 1))[0]
-        self._table.add(judge_steps(many["gradient"], many["weight"], self._under))
+        self._table.add(
+            note_drawing(self._under)
+            if drawing
+            else judge_steps(many["gradient"], many["weight"], self._under)
+        )
         self._table.add(self._evaluation(one["metrics"], many["metrics"]))
 
     def _evaluation(self, one: dict[str, float], many: dict[str, float]) -> Finding:

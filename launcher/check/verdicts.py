@@ -12,6 +12,7 @@ from ...training.check import Finding
 from ...training.config import CheckpointConfig, RunConfig
 
 STEPS = 6
+NOTHING = "nothing"  # what is stilled of a model that draws in evaluation mode, too
 CHECKPOINT = 3
 KILLED_AFTER = 5
 _PER_PROCESS = 8  # samples of a step: enough to differ, few enough to be quick
@@ -103,6 +104,12 @@ def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Compari
     compared = f"gradients and weights of {STEPS} steps" if under.precision == "fp64" else "gradients"
     most = f"at most {worst['relative']:.1e} apart ({worst['name']})" if worst["name"] else "equal to the bit"
     return Finding(check, "PASS", f"{compared} agree {under.told}: {most}")
+
+
+def note_drawing(under: ComparisonConditions) -> Finding:
+    """Say why the steps of a model that draws in both of its modes are not compared."""
+    what = "the steps were not compared: the model draws in evaluation mode, too, and each process draws by itself"
+    return Finding(f"{under.processes} against 1", "NOTE", what)
 
 
 def _worst(parameter: dict[str, Any]) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.helpers.check_mistakes import MISTAKES, write_project
+from tests.helpers.evaluation_models import EVALUATION_CASES, EVALUATION_CODE, EVALUATION_CONFIG
 from tests.helpers.launch import Launch
+from tests.helpers.user_project import USER_CODE
 
 SAMPLE = "Python's random in a dropout"  # goes through every part: it is seen only in the resumed run's steps
 
@@ -107,6 +109,21 @@ def test_a_length_that_lies_is_named_at_once(launch: Launch, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_every_mistake_is_named_by_its_check(launch: Launch, tmp_path: Path, name: str) -> None:
     _check_mistake(launch, write_project(tmp_path / "own"), name)
+
+
+@pytest.mark.exhaustive
+def test_a_vae_is_told_that_it_draws_and_nothing_else(launch: Launch, own: Path) -> None:
+    (own / "own.py").write_text(USER_CODE + EVALUATION_CODE)
+    (own / "own.yaml").write_text(EVALUATION_CONFIG)
+    result = launch("check", "own.yaml", *EVALUATION_CASES["a vae"], "--json", cwd=own)
+    assert result.status == 0, result.err
+    verdicts = _verdicts(result.document)
+    assert {check for check, verdict in verdicts.items() if verdict == "NOTE"} == {
+        "model",
+        "randomness",
+        "2 against 1",
+    }
+    assert set(verdicts.values()) == {"PASS", "NOTE"}
 
 
 @pytest.mark.exhaustive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
+from ...data.common import user_location
 from ...data.order import EpochBatches
-from ..components import LRSchedule, batch_norm, build_optimizer
+from ..components import LRSchedule, build_optimizer
 from ..config import RunConfig
 from ..session import StepSeeder, preserved_buffers
 from .finding import Finding
@@ -22,13 +23,15 @@ from .tensor_recorder import Recorder, first_difference, module_location
 _REPEATS = 4  # forwards that must be equal
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _HALF_TOLERANCE = 3e-2  # of the half types
-_MODEL_SEEDING_HINT = (
+MODEL_SEEDING_HINT = (
     "draw from torch's global generator, which is seeded by (seed, step, rank): torch.rand, nn.Dropout;"
     " keep no state in the model but parameters and buffers"
 )
 
 
-def check_sample_independence(model: nn.Module, x: Any, parts: list[Any], sizes: list[int]) -> Finding:
+def check_sample_independence(
+    model: nn.Module, x: Any, parts: list[Any], sizes: list[int], depends: Sequence[str] = ()
+) -> Finding:
     """Check that in evaluation a sample's output does not depend on the batch it is in.
 
     Args:
@@ -36,20 +39,32 @@ def check_sample_independence(model: nn.Module, x: Any, parts: list[Any], sizes:
         x: a batch.
         parts: the same samples in smaller batches.
         sizes: samples of each part.
+        depends: what makes training depend on the number of processes.
     """
-    with training_mode(model, training=False), torch.no_grad():
-        whole, *pieces = (tree_leaves(model(batch)) for batch in (x, *parts))
+    with training_mode(model, training=False), torch.no_grad(), preserved_buffers(model):
+        whole = tree_leaves(model(x))
+        try:
+            pieces = [tree_leaves(model(part)) for part in parts]
+        except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
+            return _small_batch_finding(error, sum(sizes))
         if wrong := _batch_dimension_mistake(whole, pieces, sizes):
             advice = "keep the batch's dimension: squeeze() without one drops it where it is 1"
             return Finding("model", "FAIL", wrong, module_location(model, "")[1], advice, blocks=True)
         if _is_close_by_rows(whole, pieces):
-            return _world_size_finding(model)
+            return _world_size_finding(depends)
         who, where = module_location(model, _first_mixing(model, x, parts))
     what = f"in evaluation the output of a sample depends on the batch that it is in, first in {who}"
-    advice = (
-        "normalise and compare within a sample: evaluation is cut otherwise on other numbers of processes"
-    )
+    advice = "normalise and compare within a sample: training is cut otherwise on other numbers of processes"
     return Finding("model", "FAIL", what, where, advice)
+
+
+def _small_batch_finding(error: Exception, samples: int) -> Finding:
+    """Describe an exception that some of the samples raise, and all of them together do not."""
+    what = (
+        f"in evaluation it takes {samples} samples, but not a part of them: {type(error).__name__}: {error}"
+    )
+    advice = "normalise and compare within a sample: a batch may be a single one"
+    return Finding("model", "FAIL", what, user_location(error), advice)
 
 
 def _batch_dimension_mistake(whole: list[Any], pieces: list[list[Any]], sizes: list[int]) -> str:
@@ -102,8 +117,7 @@ def _equal(whole: torch.Tensor, pieces: torch.Tensor) -> bool:
     return bool(((whole - pieces).abs() <= tolerance * scale).all())
 
 
-def _world_size_finding(model: nn.Module) -> Finding:
-    depends = batch_norm.world_size_dependent_layers(model)
+def _world_size_finding(depends: Sequence[str]) -> Finding:
     if not depends:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
     what = f"it has {' and '.join(depends)}: training depends on the number of processes"
@@ -167,13 +181,13 @@ def _not_reproducible(model: nn.Module, x: Any, draws: StepSeeder) -> Finding | 
             "FAIL",
             f"{who} draws from {generator}, which no step seeds",
             where,
-            _MODEL_SEEDING_HINT,
+            MODEL_SEEDING_HINT,
         )
     for _ in range(_REPEATS - 1):
         if differs := first_difference(first.marks, _recorded(model, x, draws, 0).marks):
             who, where = module_location(model, differs.name)
             what = f"{who} gives another output for the same input, weights and seed"
-            return Finding("randomness", "FAIL", what, where, _MODEL_SEEDING_HINT)
+            return Finding("randomness", "FAIL", what, where, MODEL_SEEDING_HINT)
     return None
 
 

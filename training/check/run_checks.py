@@ -37,6 +37,7 @@ from .loss_checks import (
     split,
     split_outputs,
 )
+from .mode_checks import look_at_modes, modules_in_evaluation_mode
 from .model_checks import (
     check_learning_rates,
     check_randomness,
@@ -153,9 +154,7 @@ def _look(
 ) -> ProbeResult:
     session = build_session(_single_process_spec(spec, precision), group)
     load_initial_weights(session, spec.weights)
-    batch_norm.refuse_single_sample_batches(
-        session.model, session.batches, world_size, spec.config.data.max_micro_batch
-    )
+    built = modules_in_evaluation_mode(session.model)
     batch = _ProbeBatch(session)
     findings = [check_labels(labels, batch.scores, ignored_label(spec.config.loss))]
     if findings[0].verdict == "FAIL":
@@ -163,18 +162,30 @@ def _look(
     findings.append(check_loss(session.loss, batch.cut))
     findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_directions(spec.config, session.metrics))
-    findings.append(check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes))
-    draws = StepSeeder(spec.config.train.seed, 0, group.device)
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
+    modes = look_at_modes(session, few, built, world_size)
+    findings.append(
+        modes.evaluation
+        or check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes, modes.depends)
+    )
+    findings += [modes.undone] if modes.undone else []
+    draws = StepSeeder(spec.config.train.seed, 0, group.device)
     randomness, still = check_randomness(session.model, few, draws)
     findings.append(randomness)
-    parts = " and ".join(batch_norm.world_size_dependent_layers(session.model))
-    words = "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
+    still = modes.still or still
+    words = _in_words(session.model, still)
     look = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
         findings.append(check_unused(build_training(session).unused))
         findings.append(check_learning_rates(spec.config, session.model, spec.facts.train.length))
     return look
+
+
+def _in_words(model: nn.Module, still: str) -> str:
+    """Say what is stilled where numbers of processes are compared."""
+    with training_mode(model, training=True):
+        parts = " and ".join(batch_norm.world_size_dependent_layers(model))
+    return "in evaluation mode" if still == "all" else f"without {parts}" if parts else ""
 
 
 def _single_process_spec(spec: RunSpec, precision: Precision) -> RunSpec:

@@ -20,5 +20,7 @@ if TYPE_CHECKING:
     from .session import Session as Session
     from .session import Training as Training
     from .step_seeding import StepSeeder as StepSeeder
+    from .training_trial import try_training as try_training
+    from .training_trial import world_size_dependence as world_size_dependence
 else:
     __getattr__ = lazy_exports(__name__)
