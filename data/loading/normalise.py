@@ -77,5 +77,6 @@ def check_targets(
         row, label = (place or (0,))[0], int(targets[place])
         raise DamagedError(
             f"{name(row)} has the label {label}; with {classes} classes a label is 0 to {classes - 1}",
-            "correct the labels, or give the model as many outputs as there are classes",
+            "correct the labels, give the model as many outputs as there are classes, or leave such samples out of"
+            f" the loss: loss.args.ignore_index={label}",
         )

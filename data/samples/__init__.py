@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .digest import run_user_code as run_user_code
     from .digest import split_digest as split_digest
     from .sample_error import SampleSource as SampleSource
+    from .sample_error import describe as describe
     from .sample_error import read_sample as read_sample
     from .sample_error import refuse_another_structure as refuse_another_structure
     from .sample_error import sample_source as sample_source

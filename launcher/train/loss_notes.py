@@ -9,6 +9,8 @@ _REGRESSION_LOSSES = frozenset((
     "mse", "mse_loss", "MSELoss", "l1_loss", "L1Loss", "smooth_l1_loss", "SmoothL1Loss", "huber_loss", "HuberLoss",
 ))  # fmt: skip
 _WHOLE = ("int", "uint")
+_IGNORED = -100
+_COUNT = "return (sum, number of the others), or they count in the mean with a loss of 0"
 
 
 def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
@@ -22,10 +24,12 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
     target = _target(facts)
     if target is None:
         return []
+    if ":" in loss and name not in _CLASS_LOSSES and target.low == _IGNORED and _is_whole(target):
+        return [f"some targets are {_IGNORED}, which torch's cross_entropy leaves out: {_COUNT}"]
     types = " or ".join(sorted({kind.type for kind in target.kinds}))
     if name in _CLASS_LOSSES and all(_is_quantity(kind.type) and not kind.shape for kind in target.kinds):
         return [f"targets are {types} numbers, and {name} compares with class indices; mse is for quantities"]
-    whole = all(kind.type.startswith(_WHOLE) for kind in target.kinds)
+    whole = _is_whole(target)
     if name in _REGRESSION_LOSSES and whole:
         return [f"targets are {types}, and {name} is for quantities; for classes there is cross_entropy"]
     if name in _CLASS_LOSSES and whole and not facts.train.class_counts:
@@ -36,6 +40,10 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
 def _target(facts: DatasetInfo) -> PartLook | None:
     parts = facts.look.train.parts if facts.look else ()
     return next((part for part in parts if part.name == "target" and part.kinds), None)
+
+
+def _is_whole(target: PartLook) -> bool:
+    return all(kind.type.startswith(_WHOLE) for kind in target.kinds)
 
 
 def _is_quantity(type_: str) -> bool:

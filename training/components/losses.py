@@ -14,7 +14,14 @@ from torch.nn import functional
 from ...data.common import load_user_function
 from ..config import LossConfig
 from .loss_contract import Loss
-from .torch_losses import DEFAULT_IGNORED, adapt_loss, as_class_indices, refuse_other_shape, sum_of_kept
+from .torch_losses import (
+    DEFAULT_IGNORED,
+    adapt_loss,
+    as_class_indices,
+    refuse_no_tensors,
+    refuse_other_shape,
+    sum_of_kept,
+)
 
 
 def cross_entropy(
@@ -34,7 +41,11 @@ def cross_entropy(
 
     Returns:
         [B]; with ``ignore_index`` a sum and the number of samples that were not left out.
+
+    Raises:
+        TrainingError: they are no tensors.
     """
+    refuse_no_tensors("cross_entropy", output, target)
     target = as_class_indices(target)
     ignored = DEFAULT_IGNORED if ignore_index is None else ignore_index
     losses = functional.cross_entropy(

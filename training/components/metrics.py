@@ -11,7 +11,7 @@ from ...data.common import TrainingError, UsageError, load_user_function
 from ..config import RunConfig
 from .loss_contract import Metric
 from .losses import default_metrics, ignored_label
-from .torch_losses import as_class_indices
+from .torch_losses import as_class_indices, refuse_no_tensors, refuse_other_shape
 
 
 def accuracy(
@@ -27,6 +27,7 @@ def accuracy(
     Raises:
         TrainingError: other shapes, which would be compared by broadcasting.
     """
+    refuse_no_tensors("accuracy", output, target)
     if output.ndim != 2 or target.shape != output.shape[:1]:  # noqa: PLR2004 - batch and classes
         raise TrainingError(
             f"accuracy: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
@@ -46,11 +47,7 @@ def mae(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, int]:
     Raises:
         TrainingError: the shapes differ.
     """
-    if output.shape != target.shape:
-        raise TrainingError(
-            f"mae: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
-            "make the model return one value for each component of the target",
-        )
+    refuse_other_shape("mae", output, target)
     return (output - target.to(output.dtype)).abs().reshape(len(output), -1).mean(1).sum(), target.shape[0]
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.common import LockstepError, TrainingError, UsageError, raised
+from ...data.samples import describe
 from .loss_contract import Loss
 
 _CLASSES = {nn.CrossEntropyLoss: functional.cross_entropy, nn.NLLLoss: functional.nll_loss}
@@ -91,16 +92,30 @@ class _ElementwiseLoss:
         return summed
 
 
+def refuse_no_tensors(name: str, output: Any, target: Any) -> None:
+    """Refuse outputs and targets that only a function of the user's own can compare.
+
+    Raises:
+        TrainingError: one of them is no tensor.
+    """
+    for what, value in (("the model returned", output), ("the targets are", target)):
+        if not isinstance(value, torch.Tensor):
+            raise TrainingError(
+                f"{name}: {what} {describe(value)}, not a tensor",
+                "write a function of your own that takes out what it compares",
+            )
+
+
 def refuse_other_shape(name: str, output: Any, target: Any) -> None:
     """Refuse targets that are not of the output's shape.
 
     Raises:
         TrainingError: broadcasting would compare every output with every target.
     """
-    shapes = [tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__ for v in (output, target)]
-    if shapes[0] != shapes[1] or isinstance(shapes[0], str):
+    refuse_no_tensors(name, output, target)
+    if output.shape != target.shape:
         raise TrainingError(
-            f"{name}: the model returned the shape {shapes[0]}, the targets have {shapes[1]}",
+            f"{name}: the model returned the shape {tuple(output.shape)}, the targets have {tuple(target.shape)}",
             "make the model return one value for each component of the target",
         )
 
@@ -108,11 +123,13 @@ def refuse_other_shape(name: str, output: Any, target: Any) -> None:
 class _Placed:
     """A call whose tensors are of the type, and on the device, of what it is called with."""
 
-    def __init__(self, call: Callable[..., Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, name: str, call: Callable[..., Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        self._name = name
         self._call = call
         self._tensors = dict(tensors)
 
     def __call__(self, output: torch.Tensor, target: Any) -> Any:
+        refuse_no_tensors(self._name, output, target)
         placed = {name: value.to(output.device, output.dtype) for name, value in self._tensors.items()}
         return self._call(output, target, **placed)
 
@@ -148,7 +165,7 @@ def _torch_loss(function: Callable[..., Any], found: Any, use: str, given: Mappi
     reduction = args.pop("reduction", "mean")
     _refuse_reduction(use, reduction, function)
     tensors = {name: torch.as_tensor(args.pop(name)) for name in _TENSORS if args.get(name) is not None}
-    call = _Placed(functools.partial(function, reduction="none", **args), tensors)
+    call = _Placed(function.__name__, functools.partial(function, reduction="none", **args), tensors)
     if function in _CLASSES.values():
         return _ClassLoss(call, tensors.get("weight"), args.get("ignore_index", DEFAULT_IGNORED))
     if function in _ELEMENTWISE.values():

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from ...data.common import LockstepError, TrainingError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
+from ...data.samples import describe
 from ...data.sources import open_split
 from ..components import (
     Ema,
@@ -170,7 +171,7 @@ def _fitting(when: str, x: Any = None, shapes: str = "") -> Iterator[None]:
         yield
     except LockstepError:
         raise
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         stored = any(getattr(leaf, "dtype", None) == torch.uint8 for leaf in tree_leaves(x))
         bytes_hint = "; uint8 stays uint8, unless data.scale_uint8=true makes it 0 to 1" if stored else ""
         raise TrainingError(
@@ -227,7 +228,7 @@ def _check_classes(session: Session, output: Any) -> None:
 def _shape(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-    return type(value).__name__
+    return describe(value)
 
 
 def add_autocast(session: Session) -> None:

@@ -17,7 +17,8 @@ def facts(
     counts: tuple[int, ...] | None = None,
 ) -> DatasetInfo:
     high = labels[-1][0] if labels else 1
-    target = PartLook("target", (ValueKind(type_, shape, 100),), 0, high, 0, labels)
+    low = labels[0][0] if labels else 0
+    target = PartLook("target", (ValueKind(type_, shape, 100),), low, high, 0, labels)
     look = DataLook(SplitLook(100, 900, 0, (target,)), None)
     train = SplitInfo(900, {}, class_counts=counts)
     return DatasetInfo("own", "user", train, None, None, None, None, None, None, None, None, look=look)
@@ -43,6 +44,14 @@ def facts(
         ("cross_entropy", facts("int64", labels=LABELS), None),
         ("mse", facts("float32", ((1, 1),)), None),
         ("./exp.py:loss", facts("float32"), None),
+        (
+            "./exp.py:loss",
+            facts("int", labels=((-100, 9), (1, 91))),
+            "some targets are -100, which torch's cross_",
+        ),
+        ("./exp.py:loss", facts("int", labels=((-99, 9), (1, 91))), None),
+        ("./exp.py:loss", facts("float32", labels=((-100, 9), (1, 91))), None),
+        ("torch.nn:CrossEntropyLoss", facts("int", labels=((-100, 9), (1, 91))), None),
         ("cross_entropy", facts("str"), None),
     ],
 )

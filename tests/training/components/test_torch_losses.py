@@ -231,6 +231,22 @@ def test_a_column_is_not_compared_with_a_row(use: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "use",
+    ["cross_entropy", "mse", "torch.nn:CrossEntropyLoss", "torch.nn:MSELoss", "torch.nn:MultiMarginLoss"],
+)
+def test_what_is_no_tensor_needs_a_function_of_ones_own(use: str) -> None:
+    loss = build_loss(LossConfig(use=use), Path())
+    with pytest.raises(TrainingError, match="the targets are a dict with the keys file, label, not a tensor"):
+        loss(SCORES, {"file": ["a"], "label": LABELS})
+    with pytest.raises(TrainingError, match="the model returned a tuple of 2, not a tensor"):
+        loss((SCORES, SCORES), LABELS)
+    for name in ("accuracy", "mae"):
+        (metric,) = build_metrics(RunConfig(metrics=(name,)), Path()).values()
+        with pytest.raises(TrainingError, match=f"{name}: the targets are a list of 3, not a tensor"):
+            metric(SCORES, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
     ("use", "args", "target"),
     [
         ("cross_entropy", {"ignore_index": -100}, SOME_IGNORED),

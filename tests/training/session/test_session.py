@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from lockstep.data.common.errors import TrainingError
 from lockstep.data.loading.feed import Feed, Work
 from lockstep.data.prepare import prepare
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.rank.process_group import join
-from lockstep.training.session.build import build_session
+from lockstep.training.session.build import build_session, build_training
 from lockstep.training.session.session import Session
 
 PICTURES = """
@@ -104,3 +105,22 @@ def test_workers_are_there_before_the_first_step_and_an_evaluation_has_none_too_
     assert len(born) == workers
     assert torch.equal(_first(session.val_feed)[:, 0], torch.arange(40, dtype=torch.float64))
     assert set(multiprocessing.active_children()) - before == born
+
+
+LIKE_A_DICT = """
+import torch
+class Rows(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, row): return {"ids": torch.ones(3)}, {"label": row % 2}
+def rows(): return {"train": Rows()}
+def model(): return torch.nn.Linear(3, 2)
+"""
+
+
+def test_a_model_that_does_not_take_the_samples_is_told_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(LIKE_A_DICT)
+    session = _opened(tmp_path, use="./own.py:rows", workers=0, model={"use": "./own.py:model"})
+    words = "the first batch is a dict with the keys ids with targets a dict with the keys label"
+    with pytest.raises(TrainingError, match=words) as caught:
+        build_training(session)
+    assert caught.value.message.startswith("model and data do not fit: TypeError")
