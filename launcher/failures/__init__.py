@@ -7,6 +7,7 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .attempt_end import AttemptEnd as AttemptEnd
     from .attempt_end import memory_kills as memory_kills
+    from .attempt_end import memory_limit_hits as memory_limit_hits
     from .interruptions import CancelledRunError as CancelledRunError
     from .interruptions import InterruptedRunError as InterruptedRunError
     from .interruptions import LateStopError as LateStopError

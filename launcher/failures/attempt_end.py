@@ -46,6 +46,10 @@ class AttemptEnd:
     """Processes that the kernel killed meanwhile for want of memory, in this control group."""
     remote_memory_kills: Mapping[int, int] = field(default_factory=dict)
     """The same on the node of each rank elsewhere, as of that rank's end."""
+    machine_out_of_memory: bool = False
+    """Whether they were killed though no control group had reached its limit."""
+    remote_machines_out_of_memory: frozenset[int] = frozenset()
+    """Ranks elsewhere of whose node that is true."""
 
     @property
     def is_well(self) -> bool:
@@ -57,6 +61,25 @@ class AttemptEnd:
 def memory_kills_at(end: AttemptEnd, rank: int) -> int:
     """Return how many processes were killed for want of memory on the node of a rank."""
     return end.remote_memory_kills.get(rank, 0) if rank in end.remote_hosts else end.memory_kills
+
+
+def memory_place(end: AttemptEnd, rank: int) -> str:
+    """Say whose memory had run out where a rank was killed."""
+    if rank in end.remote_machines_out_of_memory if rank in end.remote_hosts else end.machine_out_of_memory:
+        return "the machine was out of memory, and no control group of it at its limit"
+    return "its control group was out of memory"
+
+
+def memory_limit_hits() -> int:
+    """Return how often this process's control group, or one around it, was at its limit so far."""
+    total = 0
+    for folder in dict.fromkeys(around for group in _groups() for around in (group, *group.parents)):
+        with suppress(OSError, ValueError):  # version 2
+            rows = dict(line.split() for line in (folder / "memory.events").read_text().splitlines())
+            total += int(rows.get("oom", 0)) + int(rows.get("oom_group_kill", 0))
+        with suppress(OSError, ValueError):  # version 1
+            total += int((folder / "memory.failcnt").read_text())
+    return total
 
 
 def memory_kills() -> int:

@@ -17,7 +17,7 @@ from ...data.common import (
     error_from_json,
     is_disk_full,
 )
-from .attempt_end import AttemptEnd, memory_kills_at
+from .attempt_end import AttemptEnd, memory_kills_at, memory_place
 from .error_patterns import (
     exception_chain,
     failure_signature,
@@ -251,7 +251,7 @@ def _error_of_exception(cause: RankFailure, attempt: Path, end: AttemptEnd, worl
     if killed or is_out_of_memory(account):
         known.exit_status = MemoryLimitError.exit_status
     if killed:
-        known.hint = f"its control group was out of memory: {_LESS_MEMORY}"
+        known.hint = f"{memory_place(end, cause.rank)}: {_LESS_MEMORY}"
     tail = end.remote_log_tails.get(cause.rank) or _tail(attempt / f"rank-{cause.rank}.log")
     known.hint = (
         known.hint
@@ -281,7 +281,7 @@ def _died_without_record_error(
     who, status = f"rank {cause.rank} of {world_size}", cause.status
     if status is not None and status & 0x7F == signal.SIGKILL and memory_kills_at(end, cause.rank):
         return MemoryLimitError(
-            f"{who} was killed by SIGKILL: its control group was out of memory{_pid(cause.rank, end)}",
+            f"{who} was killed by SIGKILL: {memory_place(end, cause.rank)}{_pid(cause.rank, end)}",
             _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F

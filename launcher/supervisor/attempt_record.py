@@ -6,7 +6,7 @@ import time
 from types import MappingProxyType
 from typing import Any
 
-from ..failures import AttemptEnd, memory_kills
+from ..failures import AttemptEnd, memory_kills, memory_limit_hits
 
 
 class AttemptRecord:
@@ -21,6 +21,7 @@ class AttemptRecord:
         self._count = ranks
         self._requires_done = requires_done
         self._memory_kills = memory_kills()
+        self._limit_hits = memory_limit_hits()
         self._done: set[int] = set()
         self._exited_without_finalizing: set[int] = set()
         self._lost: dict[int, int | None] = {}
@@ -29,6 +30,7 @@ class AttemptRecord:
         self._tails: dict[int, str] = {}
         self._remote_hosts: dict[int, str] = {}
         self._remote_memory_kills: dict[int, int] = {}
+        self._remote_machines: set[int] = set()
         self.pids: dict[int, int] = {}
         """Of this node's ranks that have started."""
         self.end_times_ns: dict[int, int] = {}
@@ -39,6 +41,13 @@ class AttemptRecord:
     def memory_kills(self) -> int:
         """How many processes the kernel has killed for want of memory since the attempt began."""
         return memory_kills() - self._memory_kills
+
+    @property
+    def memory_facts(self) -> dict[str, Any]:
+        """What is known of memory that ran out on this node, as fields of ``AttemptEnd``."""
+        kills = self.memory_kills
+        machine = kills > 0 and memory_limit_hits() == self._limit_hits
+        return {"memory_kills": kills, "machine_out_of_memory": machine}
 
     @property
     def all_done(self) -> bool:
@@ -83,6 +92,8 @@ class AttemptRecord:
         if "tail" in message:
             self._tails[rank] = message["tail"]
         self._remote_memory_kills[rank] = message.get("memory_kills", 0)
+        if message.get("machine_out_of_memory"):
+            self._remote_machines.add(rank)
         if message["kind"] == "started":
             return ""
         note = self.take(message)
@@ -120,7 +131,8 @@ class AttemptRecord:
             remote_log_tails=MappingProxyType(dict(self._tails)),
             remote_hosts=MappingProxyType(dict(self._remote_hosts)),
             remote_memory_kills=MappingProxyType(dict(self._remote_memory_kills)),
-            memory_kills=self.memory_kills,
+            remote_machines_out_of_memory=frozenset(self._remote_machines),
+            **self.memory_facts,
             agent_status=self.agent_status,
             **how,
         )

@@ -201,7 +201,7 @@ class Supervisor:
                 self._outputs.drain()
             self.signals.leave(but=_LATE_SIGNALS if ignore_late_signals else ())
         handler.tick()
-        return replace(end, memory_kills=self._record.memory_kills)
+        return replace(end, **self._record.memory_facts)
 
     def _register(self, selector: selectors.BaseSelector) -> int:
         """Have a message wake the watch; the descriptor of the agent's process."""
@@ -254,7 +254,7 @@ class Supervisor:
         for line in lines:
             message = json.loads(line)
             if message["kind"] == "ended":
-                message["memory_kills"] = self._record.memory_kills
+                message |= self._record.memory_facts
             elif message["kind"] == "engine":
                 self._engine = message["pid"]
             if note := self._record.take(message):
@@ -320,7 +320,7 @@ class Supervisor:
         if end.lost_node or not handler.may_restart or not self._kill_ranks(handler):
             return None
         handler.tick()
-        return handler.next_attempt(replace(end, memory_kills=self._record.memory_kills))
+        return handler.next_attempt(replace(end, **self._record.memory_facts))
 
     def _kill_ranks(self, handler: Handler) -> bool:
         """Kill the ranks and all that they have started, not the agent; whether none is left to meet the next ones."""

@@ -105,6 +105,25 @@ def test_memory_that_ran_out_is_that_of_the_node_of_the_rank(tmp_path: Path, *, 
     assert error.exit_status == 4
 
 
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("machine", [True, False])
+def test_a_machine_without_memory_is_not_its_control_group(
+    tmp_path: Path, *, here: bool, machine: bool
+) -> None:
+    own = {"memory_kills": 1, "machine_out_of_memory": machine}
+    far = {
+        "remote_hosts": {1: "far"},
+        "remote_memory_kills": {1: 1},
+        "remote_machines_out_of_memory": frozenset({1} if machine else ()),
+        "machine_out_of_memory": not machine,
+    }
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={1: SIGKILL_STATUS}, **(own if here else far)), 2)
+    assert error is not None
+    assert error.exit_status == 7
+    assert ("the machine was out of memory" in error.message) == machine, error.message
+    assert ("its control group was out of memory" in error.message) != machine
+
+
 def test_a_worker_that_was_killed_for_want_of_memory(tmp_path: Path) -> None:
     message = "DataLoader worker (pid(s) 7) exited unexpectedly"
     chain = [
