@@ -37,7 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
-    names = tuple(str(name) for name in value) if isinstance(value, list | tuple) else ()
+    names = tuple(str(name).strip() for name in value) if isinstance(value, list | tuple) else ()
     if not names or len(set(names)) != len(names) or "" in names:
         raise UsageError(f"data.args.{key}: {value!r} is no list of distinct names", "list every class once")
     return names

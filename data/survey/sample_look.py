@@ -16,6 +16,8 @@ from .sample_values import SeenValue, sample_values
 
 MOST = 100
 """Samples of a split that are read."""
+LEAST = 12
+"""Samples that are read however long it takes, the first and the last among them."""
 SECONDS = 1.0
 """After which no further sample of a split is read: what it costs to read one is up to the set."""
 _SAMPLE_KEY = (0x6C6F6F6B, 0)  # "look" in ASCII
@@ -49,7 +51,7 @@ def _read(rows: Iterable[int], read: Callable[[int], Any]) -> tuple[list[list[Se
             raise
         except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises is named when it is trained on
             unreadable += 1
-        if time.monotonic() > stop:
+        if len(seen) + unreadable >= LEAST and time.monotonic() > stop:
             break
     return seen, unreadable
 

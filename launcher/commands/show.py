@@ -12,7 +12,7 @@ from ...data.common import RankLostError, error_from_json
 from ...data.config import DatasetInfo
 from ..config import ResolvedConfig, printable
 from ..console import put, put_json
-from ..train import DataPreparation, class_name, data_document, look_line, note_lines
+from ..train import DataPreparation, class_name, data_document, label_lines, look_line, loss_notes, note_lines
 
 _BAR = 40  # characters of the longest bar
 
@@ -29,7 +29,11 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -
         "out": str(path),
     }
     answer = _ask(question)
-    document = {"data": facts.name, **data_document(facts), **answer}
+    document = {
+        "data": facts.name,
+        **data_document(facts, loss_notes(resolved.config.loss.use, facts)),
+        **answer,
+    }
     if as_json:
         put_json({"schema_version": 1, **document})
     else:
@@ -58,7 +62,8 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     shape = " x ".join(map(str, facts.input_shape or ())) or "unknown shape"
     val = f"{document['val_samples']:,} for validation"
     lines = [f"{facts.name}: {facts.train.length:,} training samples, {val}, input {shape}"]
-    lines += [*([look_line(facts.look)] if facts.look else []), *_class_table(facts), *note_lines(facts)]
+    lines += [*([look_line(facts.look)] if facts.look else []), *(_class_table(facts) or label_lines(facts))]
+    lines += note_lines(document["notes"])
     if document.get("problem"):
         lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
     return [*lines, f"picture: {document['picture']}"] if document.get("picture") else lines

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from . import training_run as training_run
     from .data_lines import class_name as class_name
     from .data_lines import data_document as data_document
+    from .data_lines import label_lines as label_lines
     from .data_lines import look_line as look_line
     from .data_lines import note_lines as note_lines
     from .data_preparation import DataPreparation as DataPreparation
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_evaluation import evaluate_run as evaluate_run
     from .saved_config import read_run_config as read_run_config
+    from .target_notes import loss_notes as loss_notes
     from .train_request import SubmittedRun as SubmittedRun
     from .train_request import TrainRequest as TrainRequest
     from .worker_workload import WorkerWorkload as WorkerWorkload

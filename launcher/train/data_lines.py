@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...data.config import DataLook, DatasetInfo, PartLook, SplitLook
-from ..config import printable
+from ...data.config import DataLook, DatasetInfo, PartLook
+from ..config import printable, shortened
 
 _MAX_CLASSES = 8  # that the summary names
 _MAX_PARTS = 4  # of a sample, that the summary describes
+_LONGEST_NOTE = 400  # characters: names of classes may be of any length
 _FACTS = ("input_shape", "input_dtype", "target_shape", "classes", "class_names", "fingerprint")
 
 
@@ -19,14 +20,14 @@ def data_lines(facts: DatasetInfo) -> list[str]:
     lines = [] if facts.look is None else [look_line(facts.look)]
     if facts.train.class_counts:
         lines.append(_class_line(facts, facts.train.class_counts))
-    elif facts.look:
-        lines += _label_line(facts.look.train)
-    return [*lines, *note_lines(facts)]
+    else:
+        lines += label_lines(facts)
+    return [*lines, *note_lines([*facts.notes, *(facts.look.notes if facts.look else ())])]
 
 
-def note_lines(facts: DatasetInfo) -> list[str]:
+def note_lines(notes: Sequence[str]) -> list[str]:
     """Return notes on what was guessed and what is suspicious, one a line."""
-    return [f"note: {printable(note)}" for note in (*facts.notes, *(facts.look.notes if facts.look else ()))]
+    return [f"note: {printable(note)[:_LONGEST_NOTE]}" for note in notes]
 
 
 def look_line(look: DataLook) -> str:
@@ -41,7 +42,7 @@ def look_line(look: DataLook) -> str:
 
 def class_name(facts: DatasetInfo, label: int) -> str:
     """Name a class, by its number where it has no name."""
-    return printable(facts.class_names[label]) if facts.class_names else str(label)
+    return shortened(printable(facts.class_names[label])) if facts.class_names else str(label)
 
 
 def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -67,8 +68,11 @@ def _class_line(facts: DatasetInfo, counts: tuple[int, ...]) -> str:
     return f"{len(counts):,} {'class' if len(counts) == 1 else 'classes'}: {', '.join(shown)}{more}"
 
 
-def _label_line(train: SplitLook) -> list[str]:
+def label_lines(facts: DatasetInfo) -> list[str]:
     """Return the labels that were seen of a set that does not tell all of them."""
+    if facts.look is None:
+        return []
+    train = facts.look.train
     target = next((part for part in train.parts if part.name == "target"), None)
     if target is None or not 1 < len(target.labels) <= train.samples / 2:
         return []

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
-from .data_lines import data_document, data_lines
-from .loss_notes import loss_notes
+from .data_lines import data_document, data_lines, note_lines
+from .target_notes import loss_notes
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ...data.order import EpochBatches
@@ -89,7 +89,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += data_lines(facts)
-    lines += [f"note: {note}" for note in loss_notes(config.loss.use, facts)]
+    lines += note_lines(loss_notes(config.loss.use, facts))
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -94,6 +96,29 @@ def _one_is_empty(image: Image.Image, path: Path, number: int) -> None:
     image.save(path) if number != 1 else path.write_bytes(b"")
 
 
+def _one_is_cut(image: Image.Image, path: Path, number: int) -> None:
+    image.resize((40, 40)).save(path)
+    if number == TRAIN - 1:  # the last is always looked at
+        path.write_bytes(path.read_bytes()[:-40])
+
+
+def _animated(image: Image.Image, path: Path, number: int) -> None:
+    image.save(path, save_all=True, append_images=[Image.new(image.mode, image.size, 128)])
+
+
+def _one_is_deep(image: Image.Image, path: Path, number: int) -> None:
+    (image.convert("I;16") if number == 5 else image).save(path)
+
+
+def _bomb(image: Image.Image, path: Path, number: int) -> None:
+    """A PNG whose header claims 10^10 pixels."""
+    image.save(path)
+    if number == 3:
+        content = path.read_bytes()
+        claimed = b"IHDR" + struct.pack(">II", 100_000, 100_000) + content[24:29]
+        path.write_bytes(content[:12] + claimed + struct.pack(">I", zlib.crc32(claimed)) + content[33:])
+
+
 def _grey_first(kind: int, number: int) -> Image.Image:
     image = _colour(kind, number)
     return image.convert("L") if number == 0 else image
@@ -155,4 +180,47 @@ IMAGE_CASES = [
     image_case(
         "an empty file", images(save=_one_is_empty), end=Refused(6, ("train.csv:3", "train1.png", "empty"))
     ),
+    image_case(
+        "csv in utf-16 with tabs", images(header="path\tlabel", line="{path}\t{label}", encoding="utf-16")
+    ),
+    image_case("csv with blanks around its fields", images(header=" path , label", line="{path}, {label} ")),
+    image_case(
+        "csv with cr and blank lines", images(header="id,path,label\r", line=",{path},{label}", newline="\r")
+    ),
+    image_case(
+        "csv in latin-1",
+        images(header="path,label,käse", line="{path},{label},ü", encoding="latin-1"),
+        end=Refused(6, ("line 1", "UTF-8")),
+    ),
+    image_case(
+        "csv without a header", images(header="x0.png,0"), end=Refused(2, ("has no column", "write a header"))
+    ),
+    image_case(
+        "missing values among the labels",
+        images(label=lambda kind, number: "NA" if number == 2 else str(kind)),
+        end=Refused(6, ("train.csv:4", "'NA'", "missing value")),
+    ),
+    image_case(
+        "measured labels with decimal commas",
+        images(header="path;label", line="{path};{label}", label=lambda kind, number: f"{kind},5"),
+        end=Refused(2, ("regression",)),
+    ),
+    image_case("a truncated image", images(save=_one_is_cut), end=Refused(6, ("train39.png", "truncated"))),
+    image_case(
+        "an image with 16 bits",
+        images(save=_one_is_deep),
+        end=Refused(6, ("train.csv:7", "more than 8 bits")),
+    ),
+    image_case(
+        "a decompression bomb", images(save=_bomb), end=Refused(6, ("train.csv:5", "train3.png", "pixels"))
+    ),
+    image_case("animated", images(save=_animated), notes=("first frame",)),
+    image_case(
+        "cmyk",
+        images(lambda kind, number: _colour(kind, number).convert("CMYK"), suffix="jpg"),
+        channels=3,
+        notes=("CMYK",),
+    ),
+    image_case("lossless webp", images(suffix="webp"), channels=3),
+    image_case("1 bit", images(lambda kind, number: Image.new("1", (SIDE, SIDE), kind))),
 ]

@@ -341,6 +341,7 @@ def test_a_first_row_with_too_many_fields(base: Path) -> None:
         ({"path_column": "pth"}, "has no column 'pth', did you mean 'path'?"),
         ({"label_column": "class"}, "has no column 'class'"),
         ({"classes": ["cat", "cat"]}, "data.args.classes"),
+        ({"classes": ["cat", "cat "]}, "data.args.classes"),
         ({"classes": "cat"}, "data.args.classes: 'cat' is no list"),
         ({"mode": "CMYK"}, "data.args.mode: 'CMYK' is neither L nor RGB"),
         ({"size": 3}, "data.args.size: 3 is not [height, width]"),

@@ -11,27 +11,27 @@ CODE = """
 import torch
 
 def named(rows=12):
-    return {"train": [({"a": torch.ones(i % 2 + 1)}, i % 2) for i in range(rows)]}
+    return {"train": [({"a": torch.ones(2)}, i % 2) for i in range(rows)]}
 """
 
 
 def test_show_draws_and_lists_every_class(launch: Launch, tmp_path: Path) -> None:
     config = tmp_path / "d.yaml"
-    config.write_text("data: {use: digits, args: {train: 60, val: 20}}\n")
+    config.write_text("data: {use: digits, args: {train: 10, val: 10}}\n")
     shown = launch("show", str(config), "--out", str(tmp_path / "p.png"))
     assert shown.status == 0, shown.err
     lines = shown.out.splitlines()
-    assert lines[0] == "digits: 60 training samples, 20 for validation, input 1 x 28 x 28"
+    assert lines[0] == "digits: 10 training samples, 10 for validation, input 1 x 28 x 28"
     assert lines[1].startswith(
-        "input uint8 [1, 28, 28] from 0 to 255, target int64 from 0 to 9 (in 60 of 60 and "
+        "input uint8 [1, 28, 28] from 0 to 255, target int64 from 0 to 9 (in 10 of 10 and "
     )
-    assert [line.split()[:4] for line in lines[2:12]] == [[str(n), "6", "+", "2"] for n in range(10)]
+    assert [line.split()[:4] for line in lines[2:12]] == [[str(n), "1", "+", "1"] for n in range(10)]
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
     document = launch("show", str(config), "--out", str(tmp_path / "p.png"), "--json").document
-    assert (document["class_counts"], document["val_class_counts"]) == ([6] * 10, [2] * 10)
+    assert (document["class_counts"], document["val_class_counts"]) == ([1] * 10, [1] * 10)
     assert document["look"]["train"]["parts"][0]["kinds"] == [
-        {"type": "uint8", "shape": [[1, 1], [28, 28], [28, 28]], "samples": 60}
+        {"type": "uint8", "shape": [[1, 1], [28, 28], [28, 28]], "samples": 10}
     ]
 
 
@@ -47,5 +47,6 @@ def test_what_cannot_be_drawn_is_introduced_all_the_same(
     if options:
         assert shown.document["picture"] is None
         return
-    assert "input.a float32 [1 to 2] from 1 to 1, target int from 0 to 1 (in 12 of 12 samples)" in shown.out
-    assert "note: no picture: " in shown.out
+    assert "input.a float32 [2] from 1 to 1, target int from 0 to 1 (in 12 of 12 samples)" in shown.out
+    assert "2 labels in 12 samples: 0 in 6, 1 in 6" in shown.out
+    assert "picture" not in shown.out

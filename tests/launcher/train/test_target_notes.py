@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lockstep.data.config.data_look import DataLook, PartLook, SplitLook, ValueKind
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.train.data_lines import data_lines
-from lockstep.launcher.train.loss_notes import loss_notes
+from lockstep.launcher.train.target_notes import loss_notes
 
 LABELS = ((0, 60), (1, 40))
 
@@ -66,3 +68,11 @@ def test_labels_of_a_sample_are_counted_where_the_set_does_not_tell_them() -> No
     assert data_lines(facts("int", labels=LABELS, counts=(500, 400)))[1:] == ["2 classes: 0 500, 1 400"]
     many = tuple((label, 1) for label in range(90))
     assert data_lines(facts("int", labels=many))[1:] == []
+
+
+def test_names_of_any_length_and_kind_stay_on_a_short_line() -> None:
+    data = replace(facts("int", counts=(3, 4)), class_names=("a" * 10**6, "b\x1b[31m"), notes=("n" * 10**6,))
+    _, classes, note = data_lines(data)
+    assert len(classes) < 200
+    assert "b\\u001b[31m 4" in classes
+    assert len(note) < 500
