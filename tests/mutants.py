@@ -1163,9 +1163,16 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/worlds/agreement.py",
-        "return [world for world in worlds if not (mpi and world.bootstraps_mpi)]",
-        "return list(worlds)",
+        "if not (mpi and (world.bootstraps_mpi or",
+        "if not (mpi and (",
         "mpirun in a SLURM job is the world, not its daemons",
+        _WORLD,
+    ),
+    Mutant(
+        "launcher/worlds/agreement.py",
+        "world.bootstraps_mpi or (started and",
+        "world.bootstraps_mpi or (False and",
+        "MPICH's mpiexec in a SLURM job is the world, whatever it has passed on",
         _WORLD,
     ),
     Mutant(

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...data.common import UsageError
 from ..options import LocalTask, NodeOptions
 from ..process import process_tree
-from .agreement import find_world
+from .agreement import find_world, without_bootstraps
 from .evidence import ancestors, why_over
 from .readers import read_worlds
 from .refusal import refusals_told
@@ -54,8 +54,9 @@ def current_world(environment: Mapping[str, str] = os.environ) -> StartedWorld |
     """
     told = read_worlds(environment)
     above = ancestors() if told else {}
-    worlds = [world for world in told if not _is_over(world, environment, above)]
-    found = find_world(worlds, list(above.values()))
+    programs = list(above.values())
+    real = without_bootstraps(told, programs)
+    found = find_world([world for world in real if not _is_over(world, environment, above)], programs)
     if found is not None and process_tree.RUN_MARK in environment and found.size != 1:
         ranks = f"rank {found.rank} of a launch of {found.size} ranks"
         raise ForeignWorldError(f"this is inside of {ranks}", "start it outside")

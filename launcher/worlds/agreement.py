@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import dropwhile
 
 from .started_world import ForeignWorldError, StartedWorld
 
@@ -24,6 +25,13 @@ _DAEMONS = {
 }
 """Program to the worlds that it starts."""
 _MPI = ("Open MPI", "PMI", "MVAPICH")
+_MPI_DAEMONS = (
+    "orted",
+    "prted",
+    "hydra_pmi_proxy",
+    "hydra_bstrap_pr",
+    "pmi_proxy",
+)  # the kernel keeps 15 letters
 
 
 def find_world(worlds: Sequence[StartedWorld], ancestors: Sequence[str]) -> StartedWorld | None:
@@ -36,21 +44,37 @@ def find_world(worlds: Sequence[StartedWorld], ancestors: Sequence[str]) -> Star
     Raises:
         ForeignWorldError: two of them contradict each other.
     """
-    real = _without_bootstraps(worlds)
-    chosen = next((world for world in real if all(_agrees(world, other, ancestors) for other in real)), None)
-    if chosen is None and real:
-        told = "\n".join(map(str, real))
+    chosen = next(
+        (world for world in worlds if all(_agrees(world, other, ancestors) for other in worlds)), None
+    )
+    if chosen is None and worlds:
+        told = "\n".join(map(str, worlds))
         raise ForeignWorldError(f"this command was started in worlds that contradict each other:\n{told}")
-    for other in real:
+    for other in worlds:
         if chosen is not None and _is_same(chosen, other):
             chosen = _joined(chosen, other)
     return chosen
 
 
-def _without_bootstraps(worlds: Sequence[StartedWorld]) -> list[StartedWorld]:
-    """Leave out the step of srun's in which mpirun has started its own daemons."""
+def without_bootstraps(worlds: Sequence[StartedWorld], ancestors: Sequence[str]) -> list[StartedWorld]:
+    """Leave out the step of srun's in which mpirun has started its own daemons.
+
+    The job's name tells it, or where mpirun has passed on the batch script's variables (MPICH's does, its
+    SLURM_TASK_PID, too), a daemon whose parent is the step.
+    """
     mpi = any(world.starter in _MPI for world in worlds)
-    return [world for world in worlds if not (mpi and world.bootstraps_mpi)]
+    started = _step_started_daemons(ancestors)
+    return [
+        world
+        for world in worlds
+        if not (mpi and (world.bootstraps_mpi or (started and world.starter == "a SLURM step")))
+    ]
+
+
+def _step_started_daemons(ancestors: Sequence[str]) -> bool:
+    """Tell whether nothing but MPI's daemons stands between the nearest of them and a step of srun's."""
+    daemons = dropwhile(lambda name: name not in _MPI_DAEMONS, ancestors)
+    return next(dropwhile(lambda name: name in _MPI_DAEMONS, daemons), "") == "slurmstepd"
 
 
 def _agrees(world: StartedWorld, other: StartedWorld, ancestors: Sequence[str]) -> bool:

@@ -20,6 +20,8 @@ import pytest
 from lockstep.data.common.errors import MachineError, UsageError
 from lockstep.launcher.options.multi_node import LocalTask
 from lockstep.launcher.worlds.adoption import Placement, adopt, refuse_copies
+from lockstep.launcher.worlds.agreement import without_bootstraps
+from lockstep.launcher.worlds.readers import read_worlds
 from lockstep.launcher.worlds.refusal import heed_refusal, refusals_told
 from tests.worlds import planted
 from tests.worlds.planted import POD_STARTERS, SHAPES, STARTERS, Environment, Place
@@ -101,6 +103,27 @@ def test_mpirun_in_a_slurm_job_is_the_world_and_the_step_of_its_daemons_is_none(
         inside = planted.inside_step_of_daemons(starter(at), at, daemon)
         got = place(inside)
         assert (got.nodes or 1, got.node_rank or 0) == (at.size, at.rank)
+
+
+@pytest.mark.parametrize(
+    ("programs", "left"),
+    [
+        (["python3", "hydra_pmi_proxy", "hydra_bstrap_pr", "slurmstepd", "slurmd"], 1),
+        (["hydra_pmi_proxy", "hydra_pmi_proxy", "slurmstepd"], 1),  # MPICH 4.0
+        (["orted", "slurmstepd"], 1),
+        (["hydra_pmi_proxy", "mpiexec.hydra", "slurmstepd"], 2),  # each task of the step calls mpiexec
+        (["bash", "slurmstepd"], 2),
+        ([], 2),
+    ],
+)
+def test_a_step_that_is_the_parent_of_mpis_daemons_is_no_world_whatever_its_variables_say(
+    programs: list[str], left: int
+) -> None:
+    """MPICH passes on the batch script's SLURM_JOB_NAME and SLURM_TASK_PID, on all nodes."""
+    at = Place(2, 1, 1, 0)
+    worlds = read_worlds(planted.inside_step_of_daemons(planted.mpich(at), at, "job.sh"))
+    assert {world.starter for world in worlds} == {"PMI", "a SLURM step"}
+    assert len(without_bootstraps(worlds, programs)) == left
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s.nodes > 1], ids=lambda s: f"{s.nodes}x{s.per_node}")
