@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tests.zoo.evaluation_cases import EVALUATION_CASES
 from tests.zoo.image_cases import IMAGE_CASES
 from tests.zoo.own_data_cases import OWN_DATA_CASES
 
-CASES = [*IMAGE_CASES, *OWN_DATA_CASES]
+CASES = [*EVALUATION_CASES, *IMAGE_CASES, *OWN_DATA_CASES]
