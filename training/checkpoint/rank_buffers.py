@@ -7,22 +7,24 @@ import hashlib
 import torch
 from torch import nn
 
-from ..components import batch_norm, materialise_expanded_buffers, plain_buffers, plain_state
+from ..components import alike_buffers, batch_norm, materialise_expanded_buffers, plain_buffers, plain_state
 from ..rank import Group
 from .storage import Tensors
 
 
 def gathered(model: nn.Module, group: Group) -> Tensors:
-    """Gather every rank's running statistics, and whatever other buffers differ between ranks.
+    """Gather every rank's running statistics, and whatever other buffers differ between ranks, but for their shapes.
 
     Collective: every rank calls it.
 
     Returns:
         [world_size, ...] by buffer name; empty on one rank. Buffers that ``state_dict`` leaves out are left out.
     """
+    if group.world_size == 1:
+        return {}
     saved = plain_state(model).keys()
-    own = {name: buffer for name, buffer in plain_buffers(model).items() if name in saved}
-    if group.world_size == 1 or not own:
+    own = {name: buffer for name, buffer in alike_buffers(model, group).items() if name in saved}
+    if not own:
         return {}
     marks = group.gather(torch.tensor([_buffer_hash(buffer) for buffer in own.values()], device=group.device))
     apart = (marks != marks[0]).any(0).tolist()

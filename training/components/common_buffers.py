@@ -18,7 +18,9 @@ from .plain_names import plain_buffers
 @contextmanager
 def shared_buffers(model: nn.Module, group: Group) -> Iterator[None]:
     """Give every rank the mean of running statistics and rank 0's other buffers; afterwards each has its own again."""
-    buffers = _others(model, group) if group.world_size > 1 else []
+    averaged = batch_norm.running_statistics(model)
+    alike = alike_buffers(model, group) if group.world_size > 1 else {}
+    buffers = [alike[name] for name in sorted(alike.keys() - averaged.keys())]
     kept = [buffer.clone() for buffer in buffers]
     try:
         with batch_norm.averaged(model, group):
@@ -30,18 +32,19 @@ def shared_buffers(model: nn.Module, group: Group) -> Iterator[None]:
                 buffer.copy_(own)
 
 
-def _others(model: nn.Module, group: Group) -> list[torch.Tensor]:
-    """Return the buffers that have one shape on all ranks, but for running statistics: no table that one extended."""
-    averaged = batch_norm.running_statistics(model)
+def alike_buffers(model: nn.Module, group: Group) -> dict[str, torch.Tensor]:
+    """Return the buffers that have one shape on all ranks, by plain name: no table that only one rank has extended.
+
+    Collective: every rank calls it.
+    """
     own = {
         name: buffer
         for name, buffer in plain_buffers(model).items()
-        if name not in averaged and not is_lazy(buffer) and buffer.numel()
+        if not is_lazy(buffer) and buffer.numel()
     }
     marks = [_mark(name, buffer) for name, buffer in own.items()]
     everywhere = _common(torch.tensor(marks, dtype=torch.int64, device=group.device), group)
-    by_mark = dict(zip(marks, own.values(), strict=True))
-    return [by_mark[mark] for mark in sorted(everywhere & by_mark.keys())]
+    return {name: own[name] for name, mark in zip(own, marks, strict=True) if mark in everywhere}
 
 
 def _mark(name: str, buffer: torch.Tensor) -> int:

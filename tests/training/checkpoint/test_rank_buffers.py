@@ -23,6 +23,7 @@ def _model(rank: int) -> nn.Module:
     model.register_buffer("strided", torch.arange(6.0).view(2, 3).t() + rank)
     model.register_buffer("expanded", torch.tensor([1.0 + rank]).expand(2, 3))
     model.register_buffer("empty", torch.empty(0, 4))
+    model.register_buffer("table", torch.arange(3 + rank))
     model.register_buffer("passing", torch.tensor(rank), persistent=False)
     return model
 
