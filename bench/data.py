@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -45,11 +46,19 @@ def write_data(folder: Path, rows: int) -> None:
     (folder / "train.csv").write_text("\n".join([*lines, ""]))
 
 
+def _processor_seconds() -> float:
+    """Return what the children that have ended have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Bench:
     """Plans a training on one folder with several versions, each with a cache of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.cpu: dict[str, list[float]] = {}
+        """Seconds of processor time of each plan, by name."""
 
     def arm(self, name: str, launch: Path, *, warm: bool) -> Arm:
         """One ``launch train --dry-run``; a cold one has never seen the data, a warm one has."""
@@ -59,13 +68,16 @@ class Bench:
         environment = {**os.environ, "LOCKSTEP_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""}
 
         def run() -> None:
+            before = _processor_seconds()
             subprocess.run(command, cwd=self._folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+            self.cpu.setdefault(name, []).append(_processor_seconds() - before)
 
         def forget() -> None:
             shutil.rmtree(cache, ignore_errors=True)
 
         if warm:
             run()
+            self.cpu.clear()
         return Arm(run) if warm else Arm(run, forget)
 
 
@@ -80,6 +92,8 @@ def measure(
         "seconds": {name: round(float(np.median(seconds)), 2) for name, seconds in wall.items()},
         "here / other": median_ratio(wall["here"], wall["other"]).to_json(),
         "A/A": median_ratio(wall["here"], wall["here again"]).to_json(),
+        "by processor time": median_ratio(bench.cpu["here"], bench.cpu["other"]).to_json(),
+        "A/A by processor time": median_ratio(bench.cpu["here"], bench.cpu["here again"]).to_json(),
         "goal": GOAL,
     }
 
