@@ -25,6 +25,23 @@ def os_error_hint(error: OSError) -> str:
     return ""
 
 
+def path_hint(error: BaseException | None, base: Path | None = None) -> str:
+    """Say of a file that was not found what its path was relative to: a user's arguments are passed on untouched.
+
+    Args:
+        error: what the user's code raised; empty is said of another one, and of an absolute path.
+        base: a folder where the file may be.
+    """
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | os.PathLike):
+        return ""
+    path = Path(error.filename)
+    if path.is_absolute():
+        return ""
+    there = base is not None and (base / path).exists()
+    hint = f"; {base / path} is there: write that, or use Path(__file__).parent" if base and there else ""
+    return f"{path} is relative to {Path.cwd()}, where the command was started{hint}"
+
+
 def open_files_hint(needed: int | None = None) -> str:
     """Return how to raise the limit of open files, which ``ulimit -n`` shows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

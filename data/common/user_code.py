@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
 import pkgutil
 import sys
 import traceback
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import LockstepError, TrainingError, UsageError
+from .os_hints import path_hint
 from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
@@ -44,29 +44,18 @@ def raised(what: str, error: BaseException) -> TrainingError:
         where = f"{error.filename}:{error.lineno}"
         return TrainingError(f"{what} ({where}): SyntaxError: {error.msg}", "correct that line")
     detail = "".join(traceback.format_exception_only(error)).strip()
-    return TrainingError(f"{what} ({user_location(error)}): {detail}", "correct the code at that line")
+    hint = path_hint(error) or "correct the code at that line"
+    return TrainingError(f"{what} ({user_location(error)}): {detail}", hint)
 
 
 def with_path_hint(error: TrainingError, base: Path) -> TrainingError:
-    """Say of a file that was not found what its path was relative to; a user's arguments are passed on untouched.
+    """Add to the error for a file that was not found whether it lies beside the config.
 
     Args:
         error: whose cause is what the user's code raised.
-        base: the folder of the config file, where the file may be.
+        base: the folder of the config file.
     """
-    missing = error.__cause__
-    if not isinstance(missing, FileNotFoundError) or not isinstance(missing.filename, str | os.PathLike):
-        return error
-    path = Path(missing.filename)
-    if path.is_absolute():
-        return error
-    there = (
-        f"; {base / path} is there: write that, or use Path(__file__).parent"
-        if (base / path).exists()
-        else ""
-    )
-    hint = f"{path} is relative to {Path.cwd()}, where the command was started{there}"
-    return TrainingError(error.message, hint)
+    return TrainingError(error.message, path_hint(error.__cause__, base) or error.hint)
 
 
 def _load_file(source: str, base: Path) -> ModuleType:

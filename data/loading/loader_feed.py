@@ -20,7 +20,7 @@ from ..samples import (
     map_tensors,
     read_sample,
     refuse_another_structure,
-    sample_source,
+    source_of,
     structure,
 )
 from ..sources import MapSplit
@@ -133,7 +133,7 @@ class LoaderFeed:
         self._ignored: int | None = None
         self._alike = split.collate is None
         self._first: tuple[int, Any] | None = None
-        source = split.source or sample_source(split.dataset)
+        source = split.source or source_of(split.dataset)
         self._source = source
         self._dataset = _SeededDataset(split, source, seed)
         with warnings.catch_warnings():

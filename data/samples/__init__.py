@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from .digest import fixed_randomness as fixed_randomness
     from .digest import run_user_code as run_user_code
     from .digest import split_digest as split_digest
-    from .sample_error import SampleSource as SampleSource
     from .sample_error import describe as describe
     from .sample_error import read_sample as read_sample
     from .sample_error import refuse_another_structure as refuse_another_structure
-    from .sample_error import sample_source as sample_source
+    from .sample_error import source_of as source_of
+    from .sample_source import SampleSource as SampleSource
     from .tensor_split import TensorSplit as TensorSplit
     from .tensor_split import as_tensors as as_tensors
     from .tensor_split import contract_error as contract_error

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import default_collate
 
 from ..common import LockstepError, TrainingError, raised
-from .sample_error import Part, SampleSource, advice_for, describe
+from .sample_error import Part, advice_for, describe
+from .sample_source import SampleSource
 from .tree import like
 
 _PAD = "pad them to one shape, or give a collate function: data.collate=./file.py:name"

@@ -5,24 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
-from ..common import LockstepError, MemoryLimitError, TrainingError, definition_location, user_location
+from ..common import (
+    LockstepError,
+    MemoryLimitError,
+    TrainingError,
+    definition_location,
+    path_hint,
+    user_location,
+)
+from .sample_source import SampleSource
 
 EXPECTED = (
     "return (input, target) from __getitem__; each may be a tensor, an array, a number, a string,"
     " or dicts, lists and tuples of them"
 )
 _SHOWN = 4  # keys or characters of what is described
-
-
-@dataclass(frozen=True)
-class SampleSource:
-    """The name of a split's samples, and the place where they are made."""
-
-    name: str = "data sample"
-    where: str = ""
-    """``FILE:LINE`` of the user's ``__getitem__``, else of what made the data set."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Part:
         raise TrainingError(f"{of}{self.source.name} {self.rows[number]} {what}{where}", hint)
 
 
-def sample_source(dataset: Any, name: str = "data sample", otherwise: str = "") -> SampleSource:
+def source_of(dataset: Any, name: str = "data sample", otherwise: str = "") -> SampleSource:
     """Find where a data set makes its samples, behind torch's ``Subset`` and the like.
 
     Args:
@@ -106,7 +106,9 @@ def read_sample(dataset: Any, row: int, source: SampleSource) -> Any:
         raise MemoryLimitError(what, "read less at once") from error
     except (Exception, SystemExit) as error:
         what = f"sample {row} of the data set raised {type(error).__name__}: {error}"
-        raise TrainingError(f"{what}\nat {user_location(error)}", "correct the code at that line") from error
+        beside = Path(source.where.rpartition(":")[0]).parent if source.where else None
+        hint = path_hint(error, beside) or "correct the code at that line"
+        raise TrainingError(f"{what}\nat {user_location(error)}", hint) from error
 
 
 def refuse_another_structure(

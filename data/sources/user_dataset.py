@@ -27,7 +27,7 @@ from ..samples import (
     fixed_randomness,
     read_sample,
     run_user_code,
-    sample_source,
+    source_of,
     split_digest,
 )
 from .array_cache import Array, class_counts, fingerprint
@@ -89,7 +89,7 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     called = "val data sample" if split.which == "val" and split.subset is None else "data sample"
     made_by = definition_location(load_callable(config.use, base))
     own = None if config.collate is None else load_callable(config.collate, base)
-    return MapSplit(data, split.subset, sample_source(data, called, made_by), own)
+    return MapSplit(data, split.subset, source_of(data, called, made_by), own)
 
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
@@ -158,7 +158,7 @@ def content_hash(use: str, split: Any) -> str:
 
 
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
-    return np.asarray(load_user_dataset(config, base)["train"].y)
+    return np.asarray(load_user_dataset(config, base)["train"].y.long())
 
 
 def _inputs(split: PreparedSplit) -> Array | None:
@@ -240,12 +240,12 @@ def _classes(splits: Splits) -> int | None:
     for split in splits.values():
         if not isinstance(split, TensorSplit) or split.y.ndim != 1 or split.y.is_floating_point():
             return None
-        if split.y.is_complex() or int(split.y.min()) < 0:
+        if split.y.is_complex() or int(split.y.long().min()) < 0:  # torch compares no uint16 to uint64
             return None
-        largest = max(largest, int(split.y.max()))
+        largest = max(largest, int(split.y.long().max()))
     return largest + 1
 
 
 def _split_info(split: Any, digest: list[Any], classes: int | None) -> SplitInfo:
-    counts = class_counts(split.y.numpy(), classes) if isinstance(split, TensorSplit) else None
+    counts = class_counts(split.y.long().numpy(), classes) if isinstance(split, TensorSplit) else None
     return SplitInfo(len(split), {}, contents=fingerprint(digest), class_counts=counts)

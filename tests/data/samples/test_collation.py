@@ -21,7 +21,8 @@ from lockstep.data.loading.feed import Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.samples.collation import collate
-from lockstep.data.samples.sample_error import SampleSource, sample_source
+from lockstep.data.samples.sample_error import source_of
+from lockstep.data.samples.sample_source import SampleSource
 from lockstep.data.sources.splits import MapSplit
 
 CPU = torch.device("cpu")
@@ -308,8 +309,8 @@ def test_the_place_is_found_behind_what_wraps_a_data_set() -> None:
     rows = Rows(lambda row: row)
     here = f"{__file__}:{LINE}"
     for dataset in (rows, Subset(rows, [1]), Subset(ConcatDataset([rows, rows]), [1])):
-        assert sample_source(dataset).where == here
-    assert sample_source([1, 2], otherwise="exp.py:3").where == "exp.py:3"
+        assert source_of(dataset).where == here
+    assert source_of([1, 2], otherwise="exp.py:3").where == "exp.py:3"
 
 
 def _random_tree(draw: random.Random, depth: int) -> Callable[[int], Any]:

@@ -98,9 +98,9 @@ class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter([(torch.zeros(2), 1)] * 5)
 
-def arrays(kind="plain"):
+def arrays(kind="plain", labels="int32"):
     import numpy as np
-    x, y = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 3
+    x, y = np.arange(20.0).reshape(10, 2), (np.arange(10) % 3).astype(labels)
     x = {
         "plain": x,
         "turned": x[::-1][::-1].T.copy().T,
@@ -141,6 +141,15 @@ def three(samples):
 
 def breaks(samples):
     return {}["x"]
+
+class Files(Squares):
+    def __getitem__(self, row):
+        if row == 3:
+            open(f"{row}.txt").close()
+        return torch.zeros(2), 1
+
+def files():
+    return {"train": Files(6), "val": Squares(2)}
 
 def table(csv):
     open(csv).close()
@@ -184,6 +193,29 @@ def test_arrays_are_tensors(base: Path, kind: str) -> None:
         assert isinstance(split, ArraySplit)
         assert torch.equal(split.x, torch.arange(20, dtype=torch.float64).view(10, 2))
         assert torch.equal(split.y, torch.arange(10, dtype=torch.int32) % 3)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "uint16", "int32", "uint32", "uint64"])
+def test_labels_of_any_whole_type_are_counted(base: Path, dtype: str) -> None:
+    settings = config("arrays", kind="plain", labels=dtype)
+    facts = prepare(settings, base)
+    assert facts.train.class_counts == ((4, 6) if dtype == "bool" else (4, 3, 3))
+    split = open_split(facts, "train", settings, base)
+    feed = open_feed(split, PLAIN, torch.device("cpu"), workers=0, classes=None, seed=0)
+    ((_, y),) = next(feed.fetch(iter([Work(np.array([1, 5, 6]), [3])]))).micro
+    assert y.dtype == (torch.bool if dtype == "bool" else torch.int64)
+    assert y.tolist() == [1, dtype == "bool" or 2, 0]
+
+
+def test_a_sample_whose_file_is_relative_to_the_shells_folder(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "elsewhere").mkdir()
+    (base / "3.txt").write_text("here")
+    monkeypatch.chdir(base / "elsewhere")
+    with pytest.raises(TrainingError, match=r"sample \d of the data set raised FileNotFoundError") as caught:
+        prepare(config("files"), base)
+    assert "is relative to" in caught.value.hint
 
 
 @pytest.mark.parametrize(
