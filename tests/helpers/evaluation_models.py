@@ -205,7 +205,7 @@ EVALUATION_CASES: dict[str, list[str]] = {
     "own norm": ["model.use=./own.py:OwnNorm"],
     "batch norm": ["model.use=./own.py:Normed", "model.args.norm=BatchNorm1d"],
     "lazy batch norm": ["model.use=./own.py:Normed", "model.args.norm=LazyBatchNorm1d"],
-    "frozen batch norm": ["model.use=./own.py:Frozen", "model.args.how=train", "data.batch_size=2"],
+    "frozen batch norm": ["model.use=./own.py:Frozen", "model.args.how=train", "data.batch_size=101"],
     "auxiliary outputs": ["model.use=./own.py:Auxiliary", "loss.use=./own.py:auxiliary_loss"],
     "a table": ["model.use=./own.py:Table", "model.args.buffer=false", "data.use=./own.py:longer_validation"],
     "a table in a buffer": [

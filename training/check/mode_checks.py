@@ -13,7 +13,6 @@ from ..session import (
     EvaluationDraws,
     KeptBuffers,
     Session,
-    build_training,
     preserved_buffers,
     try_training,
     world_size_dependence,
@@ -107,11 +106,7 @@ def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -
     """
     config, model = session.spec.config, session.model
     with training_mode(model, training=True):
-        try:
-            trial = try_training(session, x)
-        except Exception:
-            build_training(session)  # says better why model and data do not fit
-            raise
+        trial = try_training(session, x)
         undone = check_kept_modes(model, built)
         # Draws are what `randomness` tells of.
         depends = [what for what in world_size_dependence(model, trial) if what != "random draws"]

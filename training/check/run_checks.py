@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...data.common import write_json
+from ...data.common import LockstepError, write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
@@ -37,7 +37,7 @@ from .loss_checks import (
     split,
     split_outputs,
 )
-from .mode_checks import look_at_modes, modules_in_evaluation_mode
+from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
 from .model_checks import (
     check_learning_rates,
     check_randomness,
@@ -163,7 +163,7 @@ def _look(
     findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_directions(spec.config, session.metrics))
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
-    modes = look_at_modes(session, few, built, world_size)
+    modes = _modes(session, few, built, world_size)
     findings.append(
         modes.evaluation
         or check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes, modes.depends)
@@ -179,6 +179,16 @@ def _look(
         findings.append(check_unused(build_training(session).unused))
         findings.append(check_learning_rates(spec.config, session.model, spec.facts.train.length))
     return look
+
+
+def _modes(session: Session, x: Any, built: list[str], world_size: int) -> Modes:
+    try:
+        return look_at_modes(session, x, built, world_size)
+    except LockstepError:
+        raise
+    except Exception:
+        build_training(session)  # says better why model and data do not fit
+        raise
 
 
 def _in_words(model: nn.Module, still: str) -> str:
