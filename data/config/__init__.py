@@ -14,6 +14,6 @@ if TYPE_CHECKING:
     from .data_look import SplitLook as SplitLook
     from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
-    from .dataset_info import SplitInfo as SplitInfo
+    from .split_info import SplitInfo as SplitInfo
 else:
     __getattr__ = lazy_exports(__name__)

@@ -6,23 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .data_look import DataLook, FoundSetting
-
-
-@dataclass(frozen=True)
-class SplitInfo:
-    """One split, ``train`` or ``val``."""
-
-    length: int
-    """Samples in this split."""
-    files: dict[str, str]
-    """Role to the absolute path of an ``.npy`` file: ``x`` and ``y`` (arrays), ``paths`` (uint8 blob),
-    ``offsets`` (int64, one more than there are paths) and ``y`` (images), nothing (user)."""
-    subset: str | None = None
-    """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
-    contents: str = ""
-    """For a user's own data: a hash of what the callable returned for this split; every rank must get the same."""
-    class_counts: tuple[int, ...] | None = None
-    """Samples of each class, when targets are classes."""
+from .split_info import SplitInfo
 
 
 @dataclass(frozen=True)
