@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .suggest import suggestion as suggestion
     from .user_code import load_callable as load_callable
     from .user_code import load_user_function as load_user_function
+    from .user_code import module_name_for_users as module_name_for_users
     from .user_code import raised as raised
     from .user_code import relative_path_hint as relative_path_hint
     from .user_code import with_path_hint as with_path_hint

@@ -18,6 +18,8 @@ from .os_hints import path_hint
 from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
+_FILE_MODULE = "lockstep_user_"
+
 
 def load_callable(use: str, base: Path) -> Callable[..., Any]:
     """Load the callable that ``use`` names; a user's module is imported, and so runs, here.
@@ -63,11 +65,16 @@ def _load_file(source: str, base: Path) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"there is no file {path}{_similar_files(path)}", relative_path_hint(base))
     # The same file is the same module for data, model and loss; the name survives pickling to forked workers.
-    name = f"lockstep_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"{_FILE_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         _append_to_sys_path(path.parent)
         _execute(name, path)
     return sys.modules[name]
+
+
+def module_name_for_users(name: str) -> str:
+    """Return the name that users know a module by: of one that was loaded from a file, the file's."""
+    return name.removeprefix(_FILE_MODULE).rpartition("_")[0] if name.startswith(_FILE_MODULE) else name
 
 
 def _execute(name: str, path: Path) -> None:

@@ -13,6 +13,7 @@ from ..common import (
     MemoryLimitError,
     TrainingError,
     definition_location,
+    module_name_for_users,
     path_hint,
     user_location,
 )
@@ -77,7 +78,8 @@ def describe(value: Any) -> str:
     if isinstance(value, bool | int | float | str | bytes):
         shown = repr(value)
         return f"the {type(value).__name__} {shown if len(shown) < 40 else shown[:36] + '…'}"  # noqa: PLR2004
-    return f"of type {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
+    module = module_name_for_users(type(value).__module__)
+    return f"of type {module}.{type(value).__qualname__}".replace("builtins.", "")
 
 
 def advice_for(value: Any) -> str:

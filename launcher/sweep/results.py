@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, closest_name, write_text
+from ...data.common import LockstepError, UsageError, closest_name, write_text
 from ...training.config import Direction, direction_of, read_spec
 from ..console import format_metric, put, put_json, say
 from ..runs import Status, job_summary
@@ -91,9 +91,10 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
 
 def _directions(sweep: Sweep, points: Sequence[SweepPoint]) -> Callable[[str], Direction | None]:
     """Return which way of a metric is better: as the config of a point that was started says, else as its name does."""
-    specs = (sweep.run(point.index) / "spec.json" for point in points)
-    started = next((spec for spec in specs if spec.is_file()), None)
-    return direction_of if started is None else read_spec(started).config.direction_of
+    for point in points:
+        with suppress(LockstepError, OSError):  # not started, or a spec of another version
+            return read_spec(sweep.run(point.index) / "spec.json").config.direction_of
+    return direction_of
 
 
 def _main_metric(metrics: Sequence[str], direction: Callable[[str], Direction | None]) -> str:

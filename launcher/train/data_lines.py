@@ -63,9 +63,14 @@ def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, An
 
 
 def _class_line(facts: DatasetInfo, counts: tuple[int, ...]) -> str:
-    shown = [f"{class_name(facts, label)} {count:,}" for label, count in enumerate(counts[:_MAX_CLASSES])]
+    """Return the classes with their numbers of training samples; once, where all have the same."""
+    names = [class_name(facts, label) for label in range(min(len(counts), _MAX_CLASSES))]
     more = f", and {len(counts) - _MAX_CLASSES:,} more" if len(counts) > _MAX_CLASSES else ""
-    return f"{len(counts):,} {'class' if len(counts) == 1 else 'classes'}: {', '.join(shown)}{more}"
+    number = f"{len(counts):,} {'class' if len(counts) == 1 else 'classes'}"
+    if len(set(counts)) == 1:
+        return f"{number} of {counts[0]:,} samples: {', '.join(names)}{more}"
+    shown = [f"{name} ({count:,})" for name, count in zip(names, counts, strict=False)]
+    return f"{number}: {', '.join(shown)}{more}"
 
 
 def label_lines(facts: DatasetInfo) -> list[str]:

@@ -59,6 +59,7 @@ def test_an_honest_folder_passes_and_leaves_nothing_behind(
         "loss",
         "metric accuracy",
         "metric recall",
+        "directions",
         "model",
         "randomness",
         "parameters",

@@ -98,6 +98,11 @@ def refuse_no_tensors(name: str, output: Any, target: Any) -> None:
     Raises:
         TrainingError: one of them is no tensor.
     """
+    if isinstance(target, list | tuple) and target and all(isinstance(label, str) for label in target):
+        raise TrainingError(
+            f"{name}: the targets are strings, such as {target[0]!r}",
+            "return numbers from __getitem__, of a class its index: CLASSES.index(label)",
+        )
     for what, value in (("the model returned", output), ("the targets are", target)):
         if not isinstance(value, torch.Tensor):
             raise TrainingError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import DamagedError, TrainingError, UsageError
-from lockstep.data.common.user_code import load_callable
+from lockstep.data.common.user_code import load_callable, module_name_for_users
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -38,6 +38,13 @@ def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     for number in (1, 2):
         write(tmp_path, f"{number}/mine.py", f"def data():\n    return {number}\n")
     assert [load_callable(f"./{n}/mine.py:data", tmp_path)() for n in (1, 2)] == [1, 2]
+
+
+def test_users_know_a_module_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "my_exp.py").write_text("class Sample: pass\n")
+    sample = load_callable("./my_exp.py:Sample", tmp_path)
+    assert module_name_for_users(sample.__module__) == "my_exp"
+    assert module_name_for_users("PIL.Image") == "PIL.Image"
 
 
 def test_a_module_next_to_the_config(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_classes_of_files_and_notes_about_the_data_are_in_the_plan() -> None:
     names = ("cat", "a\nb", *(f"c{number}" for number in range(8)))
     train = replace(plan.facts.train, class_counts=(1000, *range(9)))
     facts = replace(plan.facts, kind="images", class_names=names, train=train, notes=("3 are grey",))
-    shown = "cat 1,000, a\\u000ab 0, c0 1, c1 2, c2 3, c3 4, c4 5, c5 6, and 2 more"
+    shown = "cat (1,000), a\\u000ab (0), c0 (1), c1 (2), c2 (3), c3 (4), c4 (5), c5 (6), and 2 more"
     assert plan_summary(replace(plan, facts=facts))[1:] == [f"10 classes: {shown}", "note: 3 are grey"]
 
 
@@ -195,7 +195,7 @@ def test_the_plan_introduces_the_data() -> None:
     )
     assert plan_summary(plan)[1:] == [
         described,
-        "2 classes: 0 5, 1 1,004",
+        "2 classes: 0 (5), 1 (1,004)",
         "note: odd",
     ]
     document = json.loads(json.dumps(plan.to_json()))["data"]

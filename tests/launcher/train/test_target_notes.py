@@ -65,7 +65,10 @@ def test_targets_that_another_loss_is_for_are_noted(loss: str, data: DatasetInfo
 
 def test_labels_of_a_sample_are_counted_where_the_set_does_not_tell_them() -> None:
     assert data_lines(facts("int", labels=LABELS))[1:] == ["2 labels in 100 samples: 0 in 60, 1 in 40"]
-    assert data_lines(facts("int", labels=LABELS, counts=(500, 400)))[1:] == ["2 classes: 0 500, 1 400"]
+    assert data_lines(facts("int", labels=LABELS, counts=(500, 400)))[1:] == ["2 classes: 0 (500), 1 (400)"]
+    assert data_lines(facts("int", labels=LABELS, counts=(450, 450)))[1:] == [
+        "2 classes of 450 samples: 0, 1"
+    ]
     many = tuple((label, 1) for label in range(90))
     assert data_lines(facts("int", labels=many))[1:] == []
 
@@ -74,5 +77,5 @@ def test_names_of_any_length_and_kind_stay_on_a_short_line() -> None:
     data = replace(facts("int", counts=(3, 4)), class_names=("a" * 10**6, "b\x1b[31m"), notes=("n" * 10**6,))
     _, classes, note = data_lines(data)
     assert len(classes) < 200
-    assert "b\\u001b[31m 4" in classes
+    assert "b\\u001b[31m (4)" in classes
     assert len(note) < 500

@@ -238,6 +238,9 @@ def test_what_is_no_tensor_needs_a_function_of_ones_own(use: str) -> None:
     loss = build_loss(LossConfig(use=use), Path())
     with pytest.raises(TrainingError, match="the targets are a dict with the keys file, label, not a tensor"):
         loss(SCORES, {"file": ["a"], "label": LABELS})
+    with pytest.raises(TrainingError, match="the targets are strings, such as 'cat'") as caught:
+        loss(SCORES, ["cat", "dog", "cat"])
+    assert "its index" in caught.value.hint
     with pytest.raises(TrainingError, match="the model returned a tuple of 2, not a tensor"):
         loss((SCORES, SCORES), LABELS)
     for name in ("accuracy", "mae"):
