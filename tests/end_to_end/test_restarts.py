@@ -24,7 +24,7 @@ falls = [tuple(map(int, fall.split(":"))) for fall in os.environ.get("FALLS", ""
 
 def falling(output, target):
     global calls
-    calls += 1
+    calls += torch.is_grad_enabled()  # not those of evaluations
     if (count, int(os.environ["LOCAL_RANK"]), calls) in falls:
         os.kill(os.getpid(), signal.SIGKILL)
     return nn.functional.cross_entropy(output, target, reduction="none")
