@@ -19,7 +19,7 @@ MUTABLE_KEYS = (
     "data.max_micro_batch",
     "train.unused",
 )
-LATER_KEYS = ("data.scale_uint8",)
+LATER_KEYS = ("data.scale_uint8", "data.collate")
 """Keys that checkpoints of the first version do not hold: they count only where they are set."""
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
