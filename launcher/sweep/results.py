@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import LockstepError, UsageError, closest_name, write_text
-from ...training.config import Direction, direction_of, read_spec
+from ...training.config import Direction, direction_of
 from ..console import format_metric, put, put_json, say
 from ..runs import Status, job_summary
 from .sweep_folder import Sweep, SweepPoint, overall, points_of
@@ -91,6 +91,8 @@ def results_of(sweep: Sweep, sort: str | None = None, known: Mapping[Path, Statu
 
 def _directions(sweep: Sweep, points: Sequence[SweepPoint]) -> Callable[[str], Direction | None]:
     """Return which way of a metric is better: as the config of a point that was started says, else as its name does."""
+    from ...training.config import read_spec  # pydantic, which `launch status` of a run does without
+
     for point in points:
         with suppress(LockstepError, OSError):  # not started, or a spec of another version
             return read_spec(sweep.run(point.index) / "spec.json").config.direction_of

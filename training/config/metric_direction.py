@@ -1,4 +1,4 @@
-"""A metric in a config, and which way of it is better. No torch here: sweeps are ranked with it, too.
+"""Which way of a metric is better, by its name. No torch and no pydantic here: sweeps are ranked with it, too.
 
 A checkpoint that is kept as the best must not be the worst, so a name that does not tell is never guessed.
 """
@@ -6,10 +6,7 @@ A checkpoint that is kept as the best must not be the worst, so a name that does
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, BeforeValidator, Field, model_serializer
-from pydantic_core import PydanticKnownError
+from typing import Literal
 
 Direction = Literal["min", "max"]
 
@@ -45,41 +42,3 @@ def direction_of(metric: str) -> Direction | None:
         return "min"
     mixed = any(word in _LESS_IS_BETTER for word in telling)  # error_recall: of what?
     return "max" if last in _MORE_IS_BETTER and not mixed else None
-
-
-_DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}
-
-
-class MetricConfig(BaseModel, frozen=True, extra="forbid"):
-    """A metric; written as its name alone where nothing else is said of it."""
-
-    use: str = Field(min_length=1)
-    """Of ``components/metrics.py``, or a callable ``(output, target) -> (sum, count)``."""
-    better: Literal["lower", "higher"] | None = None
-    """Unset: as its name says."""
-
-    @property
-    def name(self) -> str:
-        """The name in the record, after ``val/``."""
-        return self.use.rpartition(":")[2]
-
-    @property
-    def direction(self) -> Direction | None:
-        """Which way is better, where that is said here."""
-        return None if self.better is None else _DIRECTIONS[self.better]
-
-    @model_serializer
-    def _as_written(self) -> str | dict[str, str]:
-        return self.use if self.better is None else {"use": self.use, "better": self.better}
-
-
-def _from_name(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"use": value}
-    if not isinstance(value, dict | MetricConfig):
-        raise PydanticKnownError("string_type")
-    return value
-
-
-Metrics = tuple[Annotated[MetricConfig, BeforeValidator(_from_name)], ...]
-"""The value of ``metrics:``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, Field, model_serializer
+from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, DataConfig
 from .log_size import DEFAULT_LOG_MB
-from .metric_direction import Direction, Metrics, direction_of
+from .metric_direction import Direction, direction_of
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 
@@ -137,6 +138,44 @@ class WandbConfig(ConfigSection):
     tags: tuple[str, ...] = ()
     job_type: str | None = None
     notes: str | None = None
+
+
+_DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}
+
+
+class MetricConfig(BaseModel, frozen=True, extra="forbid"):
+    """A metric; written as its name alone where nothing else is said of it."""
+
+    use: str = Field(min_length=1)
+    """Of ``components/metrics.py``, or a callable ``(output, target) -> (sum, count)``."""
+    better: Literal["lower", "higher"] | None = None
+    """Unset: as its name says."""
+
+    @property
+    def name(self) -> str:
+        """The name in the record, after ``val/``."""
+        return self.use.rpartition(":")[2]
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way is better, where that is said here."""
+        return None if self.better is None else _DIRECTIONS[self.better]
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, str]:
+        return self.use if self.better is None else {"use": self.use, "better": self.better}
+
+
+def _from_name(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"use": value}
+    if not isinstance(value, dict | MetricConfig):
+        raise PydanticKnownError("string_type")
+    return value
+
+
+Metrics = tuple[Annotated[MetricConfig, BeforeValidator(_from_name)], ...]
+"""The value of ``metrics:``."""
 
 
 class RunConfig(ConfigSection):
