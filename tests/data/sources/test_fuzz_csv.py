@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import LockstepError
 from lockstep.data.sources.class_labels import class_names, label_notes
 from lockstep.data.sources.csv_table import SEPARATORS, Table, read_table
+from tests.helpers.fuzz import ALL, SAMPLE, fuzz
 from tests.helpers.memory_limit import memory_limit
 
 MEMORY = 2**28
@@ -106,7 +106,7 @@ def blank(row: Sequence[str]) -> bool:
     return not row or (len(row) == 1 and not row[0].strip())
 
 
-def check(file: Path, content: bytes) -> None:
+def check_is_refused_or_read_alike(file: Path, content: bytes) -> None:
     """Read a file and compare."""
     file.write_bytes(content)
     table: Table | None = None
@@ -129,21 +129,10 @@ def check_names(table: Table) -> None:
     assert all(isinstance(note, str) for note in label_notes(table, names, given=False))
 
 
-def fuzz(file: Path, examples: int) -> None:
-    """Check ``examples`` documents."""
-
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples < 1000)
-    @given(documents())
-    def one(content: bytes) -> None:
-        check(file, content)
-
-    one()
-
-
 def test_csv_text_is_refused_or_read_as_others_read_it(tmp_path: Path) -> None:
-    fuzz(tmp_path / "t.csv", 150)
+    fuzz(documents(), check_is_refused_or_read_alike, tmp_path / "t.csv", SAMPLE)
 
 
 @pytest.mark.exhaustive
 def test_much_csv_text_is_refused_or_read_as_others_read_it(tmp_path: Path) -> None:
-    fuzz(tmp_path / "t.csv", 4000)
+    fuzz(documents(), check_is_refused_or_read_alike, tmp_path / "t.csv", ALL)

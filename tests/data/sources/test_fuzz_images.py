@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lockstep.data.common.errors import DamagedError
 from lockstep.data.sources.image_files import FORMATS, MAX_PIXELS, load_image, read_image_header
+from tests.helpers.fuzz import ALL, SAMPLE, fuzz
 from tests.helpers.memory_limit import memory_limit
 
 MEMORY = 2**30
@@ -72,7 +72,7 @@ def read_by_pillow(content: bytes, mode: str, size: tuple[int, int]) -> NDArray[
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 
 
-def check(file: Path, content: bytes) -> None:
+def check_is_refused_or_read_alike(file: Path, content: bytes) -> None:
     """Read a file and compare."""
     file.write_bytes(content)
     loaded = None
@@ -86,21 +86,10 @@ def check(file: Path, content: bytes) -> None:
             assert (loaded == read_by_pillow(content, header.mode, header.size)).all()
 
 
-def fuzz(file: Path, examples: int) -> None:
-    """Check ``examples`` files."""
-
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples < 1000)
-    @given(files())
-    def one(content: bytes) -> None:
-        check(file, content)
-
-    one()
-
-
 def test_image_bytes_are_refused_or_read_as_pillow_reads_them(tmp_path: Path) -> None:
-    fuzz(tmp_path / "a.png", 150)
+    fuzz(files(), check_is_refused_or_read_alike, tmp_path / "a.png", SAMPLE)
 
 
 @pytest.mark.exhaustive
 def test_many_image_bytes_are_refused_or_read_as_pillow_reads_them(tmp_path: Path) -> None:
-    fuzz(tmp_path / "a.png", 4000)
+    fuzz(files(), check_is_refused_or_read_alike, tmp_path / "a.png", ALL)

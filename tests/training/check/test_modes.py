@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from lockstep.data.common.errors import UsageError
-from lockstep.data.prepare import prepare
-from lockstep.launcher.config.resolution import resolve
-from lockstep.training.check.run_checks import probe
-from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.rank.process_group import Group
+from tests.helpers.check_probe import not_passed, probe_project
 from tests.helpers.evaluation_models import EVALUATION_CODE, EVALUATION_CONFIG
 from tests.helpers.user_project import USER_CODE
 
@@ -103,21 +98,11 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "own.yaml"
 
 
-def _probe(config: Path, alone: Group, settings: list[str]) -> dict[str, Any]:
-    resolved = resolve(str(config), settings)
-    facts = prepare(resolved.config.data, resolved.base)
-    threads = torch.get_num_threads()
-    try:
-        return probe(RunSpec("look", resolved.config, resolved.base, facts, "cpu", ""), alone, 2)
-    finally:
-        torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_the_cause_is_named_and_nothing_else(config: Path, alone: Group, name: str) -> None:
     settings, expected, still = CASES[name]
-    answer = _probe(config, alone, settings)
-    found = {one["check"]: one for one in answer["findings"] if one["verdict"] != "PASS"}
+    answer = probe_project(config, alone, settings)
+    found = not_passed(answer)
     assert found.keys() == expected.keys()
     for check, (verdict, words) in expected.items():
         assert found[check]["verdict"] == verdict
@@ -127,6 +112,6 @@ def test_the_cause_is_named_and_nothing_else(config: Path, alone: Group, name: s
 
 
 def test_a_tail_of_one_sample_is_refused_where_the_norm_trains(config: Path, alone: Group) -> None:
-    _probe(config, alone, [*CASES["frozen in every forward"][0], "data.batch_size=3"])
+    probe_project(config, alone, [*CASES["frozen in every forward"][0], "data.batch_size=3"])
     with pytest.raises(UsageError, match="batch norm"):
-        _probe(config, alone, [*CASES["frozen when it was built"][0], "data.batch_size=3"])
+        probe_project(config, alone, [*CASES["frozen when it was built"][0], "data.batch_size=3"])

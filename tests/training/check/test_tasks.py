@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from lockstep.data.common.errors import TrainingError
-from lockstep.data.prepare import prepare
-from lockstep.launcher.config.resolution import resolve
-from lockstep.training.check.run_checks import probe, split_sizes
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.check.run_checks import split_sizes
 from lockstep.training.rank.process_group import Group
 from tests.helpers.check_mistakes import MISTAKES, write_project
+from tests.helpers.check_probe import not_passed, probe_project
 
 SEEN_LATER = {"a length that lies"}  # before a rank is started
 
@@ -24,24 +20,10 @@ def folder(tmp_path: Path) -> Path:
     return write_project(tmp_path / "own")
 
 
-def _probe(config: Path, alone: Group, settings: list[str]) -> dict[str, Any]:
-    resolved = resolve(str(config), settings)
-    facts = prepare(resolved.config.data, resolved.base)
-    threads = torch.get_num_threads()
-    try:
-        return probe(RunSpec("look", resolved.config, resolved.base, facts, "cpu", ""), alone, 2)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _not_passed(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {found["check"]: found for found in answer["findings"] if found["verdict"] != "PASS"}
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_honest_folder_has_nothing_to_note(folder: Path, alone: Group, workers: int) -> None:
-    answer = _probe(folder, alone, [f"data.workers={workers}"])
-    assert _not_passed(answer) == {}
+    answer = probe_project(folder, alone, [f"data.workers={workers}"])
+    assert not_passed(answer) == {}
     assert (answer["precision"], answer["still"], answer["stilled"]) == ("fp64", "modules", "")
     assert answer["evaluate"]
     assert not answer["blocked"]
@@ -50,7 +32,7 @@ def test_an_honest_folder_has_nothing_to_note(folder: Path, alone: Group, worker
 @pytest.mark.parametrize("name", [name for name in MISTAKES if name not in SEEN_LATER])
 def test_a_mistake_is_seen_by_its_check_alone(folder: Path, alone: Group, name: str) -> None:
     mistake = MISTAKES[name]
-    found = _not_passed(_probe(folder, alone, mistake.settings))
+    found = not_passed(probe_project(folder, alone, mistake.settings))
     assert list(found) == [mistake.check]
     assert found[mistake.check]["verdict"] == mistake.verdict
     assert mistake.words in found[mistake.check]["what"]
@@ -59,7 +41,7 @@ def test_a_mistake_is_seen_by_its_check_alone(folder: Path, alone: Group, name: 
 def test_a_length_that_lies_is_told_when_the_data_is_prepared(folder: Path, alone: Group) -> None:
     mistake = MISTAKES["a length that lies"]
     with pytest.raises(TrainingError, match=mistake.words) as caught:
-        _probe(folder, alone, mistake.settings)
+        probe_project(folder, alone, mistake.settings)
     assert "IndexError" in caught.value.message
     assert caught.value.hint == "make __len__ tell the truth"
 
@@ -67,9 +49,9 @@ def test_a_length_that_lies_is_told_when_the_data_is_prepared(folder: Path, alon
 def test_a_label_above_the_models_outputs_blocks_the_rest(folder: Path, alone: Group) -> None:
     code = folder.parent / "exp.py"
     code.write_text(code.read_text().replace("y = (x.sum(1) > 0).long()", "y = (x.sum(1) > 0).long() * 2"))
-    answer = _probe(folder, alone, ["loss.use=cross_entropy", "metrics=[]"])
-    assert list(_not_passed(answer)) == ["labels"]
-    assert "the model has 2 outputs" in _not_passed(answer)["labels"]["what"]
+    answer = probe_project(folder, alone, ["loss.use=cross_entropy", "metrics=[]"])
+    assert list(not_passed(answer)) == ["labels"]
+    assert "the model has 2 outputs" in not_passed(answer)["labels"]["what"]
     assert answer["blocked"]
 
 
@@ -81,8 +63,8 @@ def test_code_that_computes_in_fp32_only_is_looked_at_in_the_runs_precision(
         code.read_text() + "\ndef weighted(output, target):\n"
         '    return nn.functional.cross_entropy(output, target, torch.ones(2), reduction="none")\n'
     )
-    answer = _probe(folder, alone, ["loss.use=./exp.py:weighted"])
-    assert _not_passed(answer) == {}
+    answer = probe_project(folder, alone, ["loss.use=./exp.py:weighted"])
+    assert not_passed(answer) == {}
     assert answer["precision"] == "auto"
 
 
@@ -92,13 +74,13 @@ def test_dropout_and_batch_norm_are_noted_and_named(folder: Path, alone: Group) 
         code.read_text() + "\ndef normed():\n    return nn.Sequential("
         "nn.Linear(7, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))\n"
     )
-    answer = _probe(folder, alone, ["model.use=./exp.py:normed"])
-    assert list(_not_passed(answer)) == ["model"]
+    answer = probe_project(folder, alone, ["model.use=./exp.py:normed"])
+    assert list(not_passed(answer)) == ["model"]
     assert answer["stilled"] == "without batch norm and dropout"
 
 
 def test_the_learning_rates_are_those_of_the_whole_run(folder: Path, alone: Group) -> None:
-    answer = _probe(folder, alone, [])
+    answer = probe_project(folder, alone, [])
     rows = next(found for found in answer["findings"] if found["check"] == "learning rate")["rows"]
     assert [row["parameters"] for row in rows] == ["all others", "bias$"]
     assert [row["tensors"] for row in rows] == [2, 2]
