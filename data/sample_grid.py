@@ -62,11 +62,16 @@ def _samples(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, coun
 
 
 def _pixels(image: torch.Tensor) -> dict[str, Any]:
-    """Make the arguments of ``imshow``: grey for one channel, colour for three, the range that the image has."""
+    """Make the arguments of ``imshow``: grey for one channel, colour for three.
+
+    Values from 0 to 1, as those of image files, are drawn as they are, and others over the range that they have.
+    """
     values = image.numpy()
-    if values.shape[0] == 1:
-        return {"X": values[0], "cmap": "gray"}
     low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    if values.shape[0] == 1:
+        return {"X": values[0], "cmap": "gray", "vmin": low, "vmax": high}
     return {"X": np.moveaxis((values[:3] - low) / max(high - low, 1e-12), 0, -1)}
 
 
