@@ -357,7 +357,7 @@ MUTANTS = (
         (*_WORLD,),
     ),
     Mutant(
-        "training/session/evaluation_trial.py",
+        "training/session/kept_modes.py",
         "            module.training = was",
         "            module.training = False",
         "after an evaluation each module is in its mode",

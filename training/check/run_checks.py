@@ -24,7 +24,7 @@ from ..checkpoint import load_initial_weights
 from ..components import batch_norm, ignored_label, needs_classes
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator
-from ..session import Session, StepSeeder, build_session, build_training
+from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
 from .loss_checks import (
@@ -43,7 +43,6 @@ from .model_checks import (
     check_randomness,
     check_sample_independence,
     check_unused,
-    training_mode,
 )
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
