@@ -24,7 +24,7 @@ class Merging(nn.Module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_afterwards_every_module_is_as_it_was(training: bool) -> None:
+def test_afterwards_every_module_is_as_it_was(*, training: bool) -> None:
     model = Merging()
     with training_mode(model, training=training):
         assert [model.merged, *(part.training for part in model.parts)] == [not training, training, training]
