@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .finite_weights import non_finite as non_finite
     from .loss_contract import Loss as Loss
     from .loss_contract import Metric as Metric
+    from .loss_contract import scalar_on as scalar_on
     from .loss_contract import sum_loss as sum_loss
     from .loss_contract import sum_metric as sum_metric
     from .losses import build_loss as build_loss

@@ -14,7 +14,7 @@ import torch
 from ...data.common import LockstepError
 from ...data.loading import Work
 from ...data.order import Indices
-from ..components import sum_loss, sum_metric
+from ..components import scalar_on, sum_loss, sum_metric
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
 from .kept_modes import training_mode
@@ -58,7 +58,7 @@ def evaluation_row(session: Session, x: Any, y: Any, samples: int) -> list[torch
     """Evaluate a batch of ``samples``: loss sum, loss weight, then sum and count of each metric, as float64 scalars."""
     output = session.model(x)
     summed, weight = sum_loss(session.loss(output, y), samples)
-    row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
+    row = [summed.double(), scalar_on(summed.device, samples if weight is None else weight).double()]
     for name, metric in session.metrics.items():
         row += sum_metric(metric(output, y), name)
     return [value.to(session.group.device) for value in row]
