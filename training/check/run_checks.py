@@ -38,12 +38,7 @@ from .loss_checks import (
     split_outputs,
 )
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
-from .model_checks import (
-    check_learning_rates,
-    check_randomness,
-    check_sample_independence,
-    check_unused,
-)
+from .model_checks import check_learning_rates, check_randomness, check_sample_independence, check_unused
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
 _LOOKED_AT = 12  # samples of the batch that is cut into parts
