@@ -231,7 +231,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/session/kept_buffers.py",
-        "setattr(kept.module, kept.name, kept.buffer.copy_(kept.value))",
+        "kept.buffer.copy_(kept.value)",
         "pass",
         "what is only tried leaves the buffers alone",
         ("tests/training/session",),
@@ -357,7 +357,7 @@ MUTANTS = (
         (*_WORLD,),
     ),
     Mutant(
-        "training/session/evaluation_trial.py",
+        "training/session/kept_modes.py",
         "            module.training = was",
         "            module.training = False",
         "after an evaluation each module is in its mode",

@@ -14,11 +14,12 @@ from ..session import (
     KeptBuffers,
     Session,
     preserved_buffers,
+    training_mode,
     try_training,
     world_size_dependence,
 )
 from .finding import Finding
-from .model_checks import MODEL_SEEDING_HINT, training_mode
+from .model_checks import MODEL_SEEDING_HINT
 from .tensor_recorder import Recorder, TensorHash, first_difference, module_location
 
 

@@ -16,7 +16,7 @@ from ...data.common import user_location
 from ...data.order import EpochBatches
 from ..components import LRSchedule, build_optimizer
 from ..config import RunConfig
-from ..session import StepSeeder, preserved_buffers
+from ..session import StepSeeder, preserved_buffers, training_mode
 from .finding import Finding
 from .tensor_recorder import Recorder, first_difference, module_location
 
@@ -122,18 +122,6 @@ def _world_size_finding(depends: Sequence[str]) -> Finding:
         return Finding("model", "PASS", "in evaluation no sample's output depends on its batch")
     what = f"it has {' and '.join(depends)}: training depends on the number of processes"
     return Finding("model", "NOTE", f"{what}, evaluation does not")
-
-
-@contextmanager
-def training_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put the model into training or evaluation mode; afterwards every module is as it was."""
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was in before.items():
-            module.training = was
 
 
 @contextmanager

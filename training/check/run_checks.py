@@ -24,7 +24,7 @@ from ..checkpoint import load_initial_weights
 from ..components import batch_norm, ignored_label, needs_classes
 from ..config import Precision, RunSpec, read_spec
 from ..rank import Group, join, reported, tune_cpu_and_allocator
-from ..session import Session, StepSeeder, build_session, build_training
+from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
 from .loss_checks import (
@@ -38,13 +38,7 @@ from .loss_checks import (
     split_outputs,
 )
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
-from .model_checks import (
-    check_learning_rates,
-    check_randomness,
-    check_sample_independence,
-    check_unused,
-    training_mode,
-)
+from .model_checks import check_learning_rates, check_randomness, check_sample_independence, check_unused
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
 _LOOKED_AT = 12  # samples of the batch that is cut into parts

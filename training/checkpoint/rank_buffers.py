@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import nn
 
-from ..components import alike_buffers, batch_norm, materialise_expanded_buffers, plain_buffers, plain_state
+from ..components import (
+    alike_buffers,
+    as_bytes,
+    batch_norm,
+    hash_to_63_bits,
+    materialise_expanded_buffers,
+    plain_buffers,
+    plain_state,
+)
 from ..rank import Group
 from .storage import Tensors
 
@@ -53,17 +59,10 @@ def restore(model: nn.Module, rank_buffers: Tensors, group: Group) -> list[str]:
     ]
 
 
-def _bytes(buffer: torch.Tensor) -> torch.Tensor:
-    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
-
-
 def _buffer_hash(buffer: torch.Tensor) -> int:
-    """Hash a buffer's bytes to 63 bits, which a tensor can hold."""
-    digest = hashlib.sha256(_bytes(buffer).cpu().numpy().tobytes()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return hash_to_63_bits(as_bytes(buffer).cpu().numpy().tobytes())
 
 
 def _all_gather_bytes(buffer: torch.Tensor, group: Group) -> torch.Tensor:
-    """Gather as bytes, because not every backend takes every type."""
-    rows = group.gather(_bytes(buffer).to(group.device))
+    rows = group.gather(as_bytes(buffer).to(group.device))
     return rows.view(buffer.dtype).reshape(group.world_size, *buffer.shape)

@@ -263,12 +263,9 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
         if state[key] != value
     ]
     what = training.depends_on_world
-    if (
-        state["world_size"] == here["world_size"]
-    ):  # then dropout's key is the same; a batch norm's samples may not be
-        same = state["max_micro_batch"] == here["max_micro_batch"]
-        what = [] if same else [name for name in what if name not in ("dropout", "random draws")]
-    if what:
+    # Of another cut, samples meet others in a batch norm, and what is drawn for one is drawn for another.
+    cut_alike = all(state[key] == here[key] for key in ("world_size", "max_micro_batch"))
+    if what and not cut_alike:
         notes.append(
             f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"
         )

@@ -7,6 +7,8 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import batch_norm as batch_norm
     from .common_buffers import alike_buffers as alike_buffers
+    from .common_buffers import as_bytes as as_bytes
+    from .common_buffers import hash_to_63_bits as hash_to_63_bits
     from .common_buffers import shared_buffers as shared_buffers
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .finite_weights import non_finite as non_finite
     from .loss_contract import Loss as Loss
     from .loss_contract import Metric as Metric
+    from .loss_contract import scalar_on as scalar_on
     from .loss_contract import sum_loss as sum_loss
     from .loss_contract import sum_metric as sum_metric
     from .losses import build_loss as build_loss

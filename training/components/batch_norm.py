@@ -52,10 +52,17 @@ def world_size_dependent_layers(model: nn.Module) -> list[str]:
 def averaged(model: nn.Module, group: Group) -> Iterator[None]:
     """Average the running statistics over ranks inside; afterwards each rank has its own again."""
     buffers = list(running_statistics(model).values()) if group.world_size > 1 else []
+    with restored(buffers):
+        with torch.no_grad():
+            for buffer in buffers:
+                buffer.copy_(group.sum(buffer.double()) / group.world_size)
+        yield
+
+
+@contextmanager
+def restored(buffers: list[torch.Tensor]) -> Iterator[None]:
+    """Give buffers their values again afterwards."""
     kept = [buffer.clone() for buffer in buffers]
-    with torch.no_grad():
-        for buffer in buffers:
-            buffer.copy_(group.sum(buffer.double()) / group.world_size)
     try:
         yield
     finally:

@@ -21,15 +21,9 @@ def shared_buffers(model: nn.Module, group: Group) -> Iterator[None]:
     averaged = batch_norm.running_statistics(model)
     alike = alike_buffers(model, group) if group.world_size > 1 else {}
     buffers = [alike[name] for name in sorted(alike.keys() - averaged.keys())]
-    kept = [buffer.clone() for buffer in buffers]
-    try:
-        with batch_norm.averaged(model, group):
-            _take_rank_0s(buffers, group)
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, own in zip(buffers, kept, strict=True):
-                buffer.copy_(own)
+    with batch_norm.averaged(model, group), batch_norm.restored(buffers):
+        _take_rank_0s(buffers, group)
+        yield
 
 
 def alike_buffers(model: nn.Module, group: Group) -> dict[str, torch.Tensor]:
@@ -48,9 +42,17 @@ def alike_buffers(model: nn.Module, group: Group) -> dict[str, torch.Tensor]:
 
 
 def _mark(name: str, buffer: torch.Tensor) -> int:
-    """Hash name, shape and type to 63 bits, which a tensor can hold."""
-    text = f"{name} {tuple(buffer.shape)} {buffer.dtype}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    return hash_to_63_bits(f"{name} {tuple(buffer.shape)} {buffer.dtype}".encode())
+
+
+def hash_to_63_bits(content: bytes) -> int:
+    """Hash to what a tensor can hold."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1
+
+
+def as_bytes(buffer: torch.Tensor) -> torch.Tensor:
+    """View values as bytes: as such NaN equals itself, and every backend takes them."""
+    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _common(marks: torch.Tensor, group: Group) -> set[int]:
@@ -61,8 +63,8 @@ def _common(marks: torch.Tensor, group: Group) -> set[int]:
 
 
 def _take_rank_0s(buffers: list[torch.Tensor], group: Group) -> None:
-    """Copy rank 0's buffers to all ranks, as bytes, because not every backend takes every type."""
+    """Copy rank 0's buffers to all ranks."""
     with torch.no_grad():
         for buffer in buffers:
-            value = buffer.detach().contiguous().reshape(-1).view(torch.uint8).to(group.device)
+            value = as_bytes(buffer).to(group.device)
             buffer.copy_(group.broadcast(value).view(buffer.dtype).reshape(buffer.shape))

@@ -26,14 +26,14 @@ def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | No
     if isinstance(losses, tuple) and len(losses) == 2:  # noqa: PLR2004 - a pair
         value, weight = losses
         if isinstance(value, torch.Tensor) and value.ndim == 0 and getattr(weight, "ndim", 0) == 0:
-            return value, _scalar_on(value.device, weight).detach()
+            return value, scalar_on(value.device, weight).detach()
     raise TrainingError(
         f"the loss returned {_describe_value(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
 
 
-def _scalar_on(device: torch.device, number: Any) -> torch.Tensor:
+def scalar_on(device: torch.device, number: Any) -> torch.Tensor:
     """Make a number a tensor; filled on the device, because copying it there would make the step wait."""
     if isinstance(number, torch.Tensor):
         return number
@@ -47,7 +47,9 @@ def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         TrainingError: not a pair of numbers.
     """
     if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a pair
-        pair = [part if isinstance(part, torch.Tensor) else torch.as_tensor(part) for part in value]
+        device = next((part.device for part in value if isinstance(part, torch.Tensor)), torch.device("cpu"))
+        numbers = [scalar_on(device, part) if isinstance(part, int | float) else part for part in value]
+        pair = [torch.as_tensor(part) for part in numbers]
         if all(part.ndim == 0 for part in pair):
             return pair[0].double(), pair[1].double()
     raise TrainingError(

@@ -81,13 +81,12 @@ LOSSES = {
     "mse": LossDeclaration(mse),
 }
 _TORCH_CLASS_LOSSES = {
-    f"torch.nn{place}:{name}"
-    for places, names in (
-        (("", ".modules.loss"), ("CrossEntropyLoss", "NLLLoss")),
-        ((".functional",), ("cross_entropy", "nll_loss")),
-    )
-    for place in places
-    for name in names
+    "torch.nn:CrossEntropyLoss",
+    "torch.nn:NLLLoss",
+    "torch.nn.modules.loss:CrossEntropyLoss",
+    "torch.nn.modules.loss:NLLLoss",
+    "torch.nn.functional:cross_entropy",
+    "torch.nn.functional:nll_loss",
 }
 
 

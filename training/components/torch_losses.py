@@ -72,7 +72,7 @@ class _ClassLoss:
         kept = target != self._ignored
         if self._weight is None:
             return sum_of_kept(losses, kept)
-        weight = self._weight.to(losses.device)
+        weight = self._weight = self._weight.to(losses.device)
         return sum_of_kept(losses, weight[torch.where(kept, target, 0)] * kept)
 
 
@@ -126,7 +126,10 @@ def refuse_other_shape(name: str, output: Any, target: Any) -> None:
 
 
 class _Placed:
-    """A call whose tensors are of the type, and on the device, of what it is called with."""
+    """A call whose tensors are of the type, and on the device, of what it is called with.
+
+    They stay on the device: copying them there would make each step wait.
+    """
 
     def __init__(self, name: str, call: Callable[..., Any], tensors: Mapping[str, torch.Tensor]) -> None:
         self._name = name
@@ -135,7 +138,8 @@ class _Placed:
 
     def __call__(self, output: torch.Tensor, target: Any) -> Any:
         refuse_no_tensors(self._name, output, target)
-        placed = {name: value.to(output.device, output.dtype) for name, value in self._tensors.items()}
+        self._tensors = {name: value.to(output.device) for name, value in self._tensors.items()}
+        placed = {name: value.to(output.dtype) for name, value in self._tensors.items()}
         return self._call(output, target, **placed)
 
 

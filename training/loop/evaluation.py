@@ -15,8 +15,6 @@ from ...data.common import DamagedError
 from ..components import shared_buffers
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluation_mode, evaluation_row, try_evaluation
 
-_row = evaluation_row
-
 
 def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
     """Compute ``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
@@ -94,7 +92,7 @@ def _rank_sums(session: Session, abandon: Callable[[], bool], way: _Pass) -> tup
             break
         _prepare(way, batch.work.start)
         rows += [
-            torch.stack(_row(session, x, y, size))
+            torch.stack(evaluation_row(session, x, y, size))
             for (x, y), size in zip(batch.micro, batch.work.micro, strict=True)
         ]
         samples += batch.indices.size

@@ -286,8 +286,8 @@ class TrainLoop:
     def _refuse_non_finite(self) -> None:
         """Refuse weights that are not finite: a finite loss can have such a gradient, and no later loss shows it.
 
-        The weights are the same on every rank, and so is the decision. What was not finite when the model was made
-        is so on purpose.
+        Weights are the same on every rank, and so is the decision; running statistics are each rank's own, and one
+        that raises ends the run. What was not finite when the model was made is so on purpose.
         """
         found = non_finite(learned_tensors(self._session.model))
         if names := [name for name in found if name not in self._session.non_finite]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .first_batch import materialise_lazy_modules as materialise_lazy_modules
     from .kept_buffers import KeptBuffers as KeptBuffers
     from .kept_buffers import preserved_buffers as preserved_buffers
+    from .kept_modes import training_mode as training_mode
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session

@@ -14,17 +14,16 @@ import torch
 from ...data.common import LockstepError
 from ...data.loading import Work
 from ...data.order import Indices
-from ..components import sum_loss, sum_metric
+from ..components import scalar_on, sum_loss, sum_metric
 from .evaluation_draws import EvaluationDraws
-from .kept_buffers import KeptBuffers
+from .kept_buffers import KeptBuffers, preserved_buffers
+from .kept_modes import training_mode
 from .session import Session
 
 _SAMPLES = 4  # as many as one rank of a run whose ranks train on one sample evaluates at once
 _TOLERANCE = {"fp64": 1e-11, "fp32": 1e-5}
-_GPU_TOLERANCE = {
-    "fp64": 1e-11,
-    "fp32": 1e-3,
-}  # convolutions round to TF32, and choose by the size of a batch how
+_GPU_TOLERANCE = {"fp64": 1e-11, "fp32": 1e-3}
+"""Convolutions round to TF32, and choose by the size of a batch how."""
 _HALF_TOLERANCE = 2e-2  # of the half types
 _MIXING = 1e-4  # rounding in float32, as of a loss that computes in it whatever it is given, is far less
 
@@ -59,7 +58,7 @@ def evaluation_row(session: Session, x: Any, y: Any, samples: int) -> list[torch
     """Evaluate a batch of ``samples``: loss sum, loss weight, then sum and count of each metric, as float64 scalars."""
     output = session.model(x)
     summed, weight = sum_loss(session.loss(output, y), samples)
-    row = [summed.double(), summed.new_tensor(samples).double() if weight is None else weight.double()]
+    row = [summed.double(), scalar_on(summed.device, samples if weight is None else weight).double()]
     for name, metric in session.metrics.items():
         row += sum_metric(metric(output, y), name)
     return [value.to(session.group.device) for value in row]
@@ -72,19 +71,14 @@ def evaluation_mode(session: Session) -> Iterator[tuple[EvaluationDraws, KeptBuf
     Without gradients, but not in torch's inference mode: a table that the model makes for its longest input would be
     of no use to training. Inference mode saved an MLP and a small CNN 1 to 3 % of the time.
     """
-    training = session.model.training
-    modes = {module: module.training for module in session.model.modules()}
-    session.model.eval()
-    kept = KeptBuffers(session.model)
-    seed, device = session.spec.config.train.seed, session.group.device
-    try:
-        with EvaluationDraws(session.model, seed, device) as draws, torch.no_grad():
-            yield draws, kept
-    finally:
-        kept.restore()
-        session.model.train(training)  # a model's own method may do more than to set a flag
-        for module, was in modes.items():
-            module.training = was
+    model, seed, device = session.model, session.spec.config.train.seed, session.group.device
+    with (
+        training_mode(model, training=False),
+        preserved_buffers(model) as kept,
+        EvaluationDraws(model, seed, device) as draws,
+        torch.no_grad(),
+    ):
+        yield draws, kept
 
 
 def try_evaluation(

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..components import batch_norm, plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
 from .first_batch import first_batch
-from .kept_buffers import KeptBuffers, preserved_buffers
+from .kept_buffers import KeptBuffers, equals_to_the_bit, preserved_buffers
 from .session import Session
 
 _NAMED = 5  # buffers at most
@@ -52,7 +52,8 @@ def _learning(
     session.model(first_batch(session, 1)[0])
     other = kept.changed()
     names = changed.keys() | other.keys()
-    alike = {name for name in changed.keys() & other.keys() if torch.equal(changed[name], other[name])}
+    both = changed.keys() & other.keys()
+    alike = {name for name in both if equals_to_the_bit(changed[name], other[name])}
     return tuple(sorted(names - alike))
 
 
@@ -78,7 +79,8 @@ def _own_learning_buffers(model: nn.Module, trial: TrainingTrial) -> list[str]:
 
 def training_notes(model: nn.Module, trial: TrainingTrial) -> list[str]:
     """Tell of buffers that learn, but that no checkpoint has."""
-    lost = [name for name in trial.learning if name not in plain_state(model)]
+    saved = plain_state(model)
+    lost = [name for name in trial.learning if name not in saved]
     if not lost:
         return []
     what = f"warning: {', '.join(lost)} learns, but no checkpoint has it: a resumed run and `launch eval` begin it anew"

@@ -29,7 +29,7 @@ from lockstep.training.session.step_seeding import StepSeeder
 
 KILL_POINTS: dict[str, tuple[Any, str]] = {
     "step": (StepSeeder, "reseed"),
-    "evaluation": (evaluate, "_row"),
+    "evaluation": (evaluate, "evaluation_row"),
     "checkpoint": (checkpoint, "sync"),
     "pruning": (checkpoint, "remove_checkpoint"),
 }

@@ -91,6 +91,12 @@ def test_counts_are_taken_in_float64() -> None:
     assert (int(summed), int(counted)) == (16_777_217, 2**25 + 1)
 
 
+def test_a_count_is_made_where_the_sum_is() -> None:
+    """A copy from the processor would make each batch of an evaluation wait for the device."""
+    _, counted = sum_metric((torch.ones((), device="meta"), 3), "accuracy")
+    assert counted.device.type == "meta"
+
+
 @pytest.mark.parametrize("returned", [torch.tensor(0.5), 0.5, (torch.ones(2), 2), (1, 2, 3)])
 def test_a_metric_that_is_no_pair_of_numbers_is_refused_by_name(returned: object) -> None:
     with pytest.raises(TrainingError, match="metric f1"):

@@ -18,6 +18,7 @@ from lockstep.training.session.evaluation_trial import (
     EvaluationTrial,
     evaluation_mode,
     evaluation_notes,
+    evaluation_row,
     try_evaluation,
 )
 from lockstep.training.session.session import Session
@@ -123,6 +124,14 @@ def test_training_goes_on_as_if_nothing_had_been_evaluated(config: Path) -> None
     assert np.array_equal(np.random.rand(3), expected)  # noqa: NPY002
     assert session.model.training
     assert not session.model.last.training
+
+
+def test_samples_are_counted_exactly_whatever_type_the_loss_has(config: Path) -> None:
+    session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
+    session.model = nn.Linear(7, 2)
+    session.loss = lambda output, _: output.sum(1).bfloat16()
+    row = evaluation_row(session, torch.ones(257, 7), torch.zeros(257, dtype=torch.long), 257)
+    assert float(row[1]) == 257.0
 
 
 class Growing(nn.Module):

@@ -16,12 +16,24 @@ from tests.helpers.user_project import USER_CODE
 
 TAIL = "data.batch_size=2"  # of 203 samples: the last one is alone
 OWN = "buffers that learn from each process's own samples"
+COUNTING = """
+def dropping():
+    return nn.Sequential(nn.Linear(7, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(7, 2)
+        self.register_buffer("calls", torch.tensor([0.0, torch.nan]))  # of what never happened, no number
+    def forward(self, x):
+        self.calls += 1
+        return self.last(x)
+"""
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    more = "\ndef dropping():\n    return nn.Sequential(nn.Linear(7, 8), nn.Dropout(0.5), nn.Linear(8, 2))\n"
-    (tmp_path / "own.py").write_text(USER_CODE + EVALUATION_CODE + more)
+    (tmp_path / "own.py").write_text(USER_CODE + EVALUATION_CODE + COUNTING)
     (tmp_path / "own.yaml").write_text(EVALUATION_CONFIG)
     return tmp_path / "own.yaml"
 
@@ -56,6 +68,7 @@ def test_a_batch_norm_that_trains_needs_two_samples(config: Path, settings: list
     [
         (["model.use=./own.py:model"], []),
         (["model.use=./own.py:dropping"], ["dropout"]),
+        (["model.use=./own.py:Counting"], []),
         (["model.use=./own.py:Vae", "loss.use=./own.py:elbo", "metrics=[]"], ["random draws"]),
         (["model.use=./own.py:Drawing", "model.args.source=numpy global"], ["random draws"]),
         (["model.use=./own.py:Codebook"], [f"{OWN} (codes)"]),
