@@ -21,7 +21,7 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
         facts: of the data.
     """
     name = loss.rpartition(":")[2].rpartition(".")[2]
-    target = _target(facts)
+    target = facts.look.train.target if facts.look else None
     if target is None:
         return []
     if ":" in loss and name not in _CLASS_LOSSES and target.low == _IGNORED and _is_whole(target):
@@ -35,11 +35,6 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
     if name in _CLASS_LOSSES and whole and not facts.train.class_counts:
         return _gap_notes(target, name)
     return []
-
-
-def _target(facts: DatasetInfo) -> PartLook | None:
-    parts = facts.look.train.parts if facts.look else ()
-    return next((part for part in parts if part.name == "target" and part.kinds), None)
 
 
 def _is_whole(target: PartLook) -> bool:
