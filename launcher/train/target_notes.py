@@ -42,7 +42,7 @@ def _is_whole(target: PartLook) -> bool:
 
 
 def _is_quantity(type_: str) -> bool:
-    return type_.startswith(("float", "bfloat", "half", "double"))
+    return type_.startswith(("float", "bfloat"))
 
 
 def _gap_notes(target: PartLook, name: str) -> list[str]:
