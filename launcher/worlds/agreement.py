@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import dropwhile
 
-from .readers import MPI_DAEMONS
-from .started_world import ForeignWorldError, StartedWorld
+from .started_world import MPI_DAEMONS, ForeignWorldError, StartedWorld
 
 _DAEMONS = {
     "slurmstepd": ("a SLURM step",),

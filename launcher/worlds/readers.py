@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import place_text
-from .started_world import ForeignWorldError, StartedWorld
+from .started_world import MPI_DAEMONS, ForeignWorldError, StartedWorld
 from .variables import Variables
 
 _SPECIAL_STEP = 0xFFFF_FFF0
 """SLURM numbers the shell of ``salloc``, a batch script and its own daemons from here on."""
-MPI_DAEMONS = ("orted", "prted", "hydra_pmi_proxy", "hydra_bstrap_proxy", "pmi_proxy")
 
 
 @dataclass(frozen=True)
