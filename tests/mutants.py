@@ -1163,8 +1163,8 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/worlds/agreement.py",
-        "if not (mpi and (world.bootstraps_mpi or",
-        "if not (mpi and (",
+        "if not (world.bootstraps_mpi or",
+        "if not (",
         "mpirun in a SLURM job is the world, not its daemons",
         _WORLD,
     ),

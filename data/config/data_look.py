@@ -54,6 +54,11 @@ class SplitLook:
     """Of those that were tried."""
     parts: tuple[PartLook, ...]
 
+    @property
+    def target(self) -> PartLook | None:
+        """The target where it is one value; None where values lie within it."""
+        return next((part for part in self.parts if part.name == "target"), None)
+
 
 @dataclass(frozen=True)
 class DataLook:

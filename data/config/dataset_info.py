@@ -44,6 +44,11 @@ class DatasetInfo:
     look: DataLook | None = None
     """What samples were found to be; None in the spec of an earlier version."""
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What was guessed, what may be a mistake, and what the look has found suspicious."""
+        return self.notes + (self.look.notes if self.look else ())
+
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
         return asdict(self)

@@ -196,9 +196,11 @@ class LoaderFeed:
         """Refuse a batch whose samples are not like those of the first: its type would depend on how it was cut."""
         if not self._alike:
             return
-        first = self._first = self._first or (self._row(index), structure(batch))
-        if (found := structure(batch)) != first[1]:
-            refuse_another_structure(self._source, (self._row(index), found), first)
+        found = structure(batch)
+        if self._first is None:
+            self._first = self._row(index), found
+        elif found != self._first[1]:
+            refuse_another_structure(self._source, (self._row(index), found), self._first)
 
     def _row(self, index: Any) -> int:
         return self._dataset.row(int(index))

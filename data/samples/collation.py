@@ -10,14 +10,14 @@ import torch
 from torch.utils.data import default_collate
 
 from ..common import LockstepError, TrainingError, raised
+from .arrays import is_masked, is_numeric, tensor_of
 from .sample_error import Part, advice_for, describe
 from .sample_source import SampleSource
 from .tree import like
 
 _PAD = "pad them to one shape, or give a collate function: data.collate=./file.py:name"
 _ALIKE = "return the same types for every sample"
-_NUMERIC = "biufc"  # kinds of NumPy types; torch has all but long double
-_LONG_DOUBLE = "gG"
+_PYTHON_NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 _PAIR = 2
 _SHOWN_ROWS = 5
 
@@ -67,13 +67,15 @@ def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Par
 
 
 def _batch(values: list[Any], part: Part) -> Any:
-    kinds = [_kind(value, number, part) for number, value in enumerate(values)]
-    for number, kind in enumerate(kinds):
-        if kind != kinds[0]:
+    first = type(values[0])
+    kind = _kind(values[0], 0, part)  # a matter of the type alone, and nearly always of one
+    others = {n: _kind(value, n, part) for n, value in enumerate(values) if type(value) is not first}
+    for number, other in others.items():
+        if other != kind:
             part.refuse(number, _unlike(values[number], values[0], part), _ALIKE)
-    if kinds[0] == "text":
+    if kind == "text":
         return values
-    return _BATCHES[kinds[0]](values, part)
+    return _BATCHES[kind](values, part)
 
 
 def _unlike(value: Any, first: Any, part: Part) -> str:
@@ -104,6 +106,8 @@ def _as_tensor(value: Any, number: int, part: Part) -> torch.Tensor:
         TrainingError: torch has nothing of this kind, or it cannot be stacked.
     """
     if isinstance(value, torch.Tensor):
+        if _is_plain(value):
+            return value
         if value.layout != torch.strided or value.is_nested or value.device.type == "meta":
             kind = (
                 "nested" if value.is_nested else "without data" if value.device.type == "meta" else "sparse"
@@ -113,11 +117,18 @@ def _as_tensor(value: Any, number: int, part: Part) -> torch.Tensor:
     if isinstance(value, bool | int | float):
         return _as_number(value, number, part)
     array = np.asanyarray(value)
-    if array.dtype.kind not in _NUMERIC or array.dtype.char in _LONG_DOUBLE:
+    if not is_numeric(array):
         part.refuse(number, f"is an array of {array.dtype}", "return numbers of a type that torch has")
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    if is_masked(array):
         part.refuse(number, "is an array that is masked", "fill it: array.filled(value)")
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False))
+    return tensor_of(array)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Tell whether it is on the CPU, dense and takes no gradient, as nearly every one is."""
+    return (
+        tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_nested and not tensor.requires_grad
+    )
 
 
 def _as_number(value: float, number: int, part: Part) -> torch.Tensor:
@@ -128,16 +139,29 @@ def _as_number(value: float, number: int, part: Part) -> torch.Tensor:
 
 
 def _batch_numbers(values: list[Any], part: Part) -> torch.Tensor:
+    if (batch := _batch_python_numbers(values)) is not None:
+        return batch
     tensors = [_as_tensor(value, number, part) for number, value in enumerate(values)]
-    first = tensors[0]
+    shape, dtype = tensors[0].shape, tensors[0].dtype
     for number, tensor in enumerate(tensors):
-        if tensor.shape != first.shape:
-            shapes = f"has shape {list(tensor.shape)}, sample {part.rows[0]} has {list(first.shape)}"
+        if tensor.shape != shape:
+            shapes = f"has shape {list(tensor.shape)}, sample {part.rows[0]} has {list(shape)}"
             part.refuse(number, shapes, _PAD)
-        if tensor.dtype != first.dtype:
+        if tensor.dtype != dtype:
             part.refuse(number, _unlike(values[number], values[0], part), _ALIKE)
     stacked: torch.Tensor = default_collate(tensors)  # in a worker, straight into shared memory
     return stacked
+
+
+def _batch_python_numbers(values: list[Any]) -> torch.Tensor | None:
+    """Make a tensor of numbers of one type at once, 0.2 µs each instead of 5; None where it takes a closer look."""
+    kind = type(values[0])
+    if kind not in _PYTHON_NUMBERS or any(type(value) is not kind for value in values):
+        return None
+    try:
+        return torch.tensor(values, dtype=_PYTHON_NUMBERS[kind])
+    except (OverflowError, RuntimeError, ValueError):  # one is too large: the closer look names it
+        return None
 
 
 def _batch_mappings(values: list[Any], part: Part) -> Any:

@@ -71,20 +71,16 @@ def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
         TrainingError: it cannot be read; where that is the last alone, the length is to blame.
     """
     try:
-        return _sample_hash(split, row)
-    except (IndexError, KeyError) as error:
-        if row == 0:
-            raise raised(f"{use} raised", error) from error
-        what = f"{type(error).__name__}: {error}"
+        return str(run_user_code(use, partial(_sample_hash, split, row)))
+    except TrainingError as error:
+        cause = error.__cause__
+        if row == 0 or not isinstance(cause, IndexError | KeyError):
+            raise
         raise TrainingError(
-            f"{use} says that it has {len(split):,} samples, but the last of them raises {what}\n"
-            f"at {user_location(error)}",
+            f"{use} says that it has {len(split):,} samples, but the last of them raises"
+            f" {type(cause).__name__}: {cause}\nat {user_location(cause)}",
             "make __len__ tell the truth",
-        ) from error
-    except (LockstepError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a SystemExit of the user's would end the rank without a word
-        raise raised(f"{use} raised", error) from error
+        ) from cause
 
 
 def _sample_hash(split: Any, row: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common import TrainingError
+from .arrays import is_masked, is_numeric
 
 if TYPE_CHECKING:
     import torch
@@ -71,11 +72,11 @@ def _rows_of_samples(use: str, name: str, part: Any) -> Any:
     if not hasattr(part, "__array__"):
         return part
     array = np.asanyarray(part)
-    if array.dtype.kind not in "biufc" or array.dtype.char in "gG":
+    if not is_numeric(array):
         raise contract_error(
             use, f"returned an array of {array.dtype} for {name!r}, and torch has no such type: convert it"
         )
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    if is_masked(array):
         raise contract_error(use, f"returned an array that is masked for {name!r}: fill it")
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():

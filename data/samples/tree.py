@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .arrays import is_numeric, tensor_of
+
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Any:
     """Change every tensor of a batch; arrays become tensors, and objects that can be moved are moved.
@@ -19,8 +21,8 @@ def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor], devi
     """
     if isinstance(value, torch.Tensor):
         return change(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        return change(torch.from_numpy(np.ascontiguousarray(value)))
+    if isinstance(value, np.ndarray) and is_numeric(value):
+        return change(tensor_of(value))
     if isinstance(value, Mapping):
         return like(value, {key: map_tensors(item, change, device) for key, item in value.items()})
     if callable(getattr(value, "to", None)):

@@ -121,8 +121,8 @@ def _near_notes(names: Sequence[str]) -> list[str]:
     for what, key in looks:
         groups = [group for group in _groups(names, key) if not told.issuperset(group)]
         if groups:
-            told.update(name for group in groups for name in group)
             near = sorted(name for group in groups for name in group)
+            told.update(near)
             notes.append(f"classes {what}: {', '.join(near[:_MAX_NOTED_NAMES])}")
     return notes
 

@@ -140,12 +140,10 @@ def _notes(
     *,
     split_off: bool,
 ) -> tuple[str, ...]:
-    train, val = (
-        _file_rows(tables[which], columns[which]) if which in tables else None for which in ("train", "val")
-    )
+    rows = {which: _file_rows(table, columns[which]) for which, table in tables.items()}
     return (
         *label_notes(tables["train"], names, given=arguments.classes is not None),
-        *(duplicate_notes(train, val, names, split_off=split_off) if train else ()),
+        *duplicate_notes(rows["train"], rows.get("val"), names, split_off=split_off),
     )
 
 

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..common import DamagedError, UsageError, suggestion
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 _MAX_SHOWN_ROWS = 3  # bad rows that a message quotes
 MAX_LISTED_NAMES = 20  # names that a message lists
@@ -32,15 +35,16 @@ class Table:
     file: Path
     paths: list[str]
     labels: list[str]
-    separator: str = ","
-    separator_given: bool = False
+    separator: str
+    blanks_follow: bool
+    """Whether blanks after a separator are no part of the field."""
 
     def bad_rows_error(
         self, bad: Sequence[tuple[int, str]], hint: str = "correct these rows, or remove them"
     ) -> DamagedError:
         """Name the lines of the first bad rows, and count the rest; each is (row, what is wrong)."""
         last = bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0]
-        lines = dict(enumerate(islice(_line_numbers(self.file, self.separator), last + 1)))
+        lines = dict(enumerate(islice(self._line_numbers(), last + 1)))
         shown = [
             f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]
         ]
@@ -51,7 +55,20 @@ class Table:
 
     def line_of(self, row: int) -> int:
         """Return the line on which a row starts."""
-        return next(islice(_line_numbers(self.file, self.separator), row, None), row + 2)
+        return next(islice(self._line_numbers(), row, None), row + 2)
+
+    def _line_numbers(self) -> Iterator[int]:
+        """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
+        with _open(self.file) as stream:
+            reader = _reader(stream, self.separator, skip=self.blanks_follow)
+            start = 1
+            header = True
+            for row in reader:
+                if not _is_blank(row):
+                    if not header:
+                        yield start
+                    header = False
+                start = reader.line_num + 1
 
 
 def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Table:
@@ -76,7 +93,7 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
     paths, labels = (frame.iloc[:, names.index(column)].tolist() for column in columns) if names else ([], [])
     if not paths:
         raise DamagedError(f"{file} has no rows", "each line names an image and its label")
-    return Table(file, paths, [label.strip() for label in labels], found, separator is not None)
+    return Table(file, paths, [label.strip() for label in labels], found, blanks_follow)
 
 
 def _encoding(file: Path) -> str:
@@ -115,15 +132,16 @@ def _first_row(head: str, separator: str) -> tuple[list[str], bool]:
     A quoted name may go on in the next line.
     """
     for skip in (False, True):
-        row = next((row for row in _rows(head, separator, skip=skip) if not _is_blank(row)), [])
+        rows = _reader(io.StringIO(head), separator, skip=skip)
+        row = next((row for row in rows if not _is_blank(row)), [])
         if not any(name.startswith(" ") for name in row):
             break
     return row, skip
 
 
-def _rows(head: str, separator: str, *, skip: bool) -> Iterator[list[str]]:
+def _reader(stream: TextIO, separator: str, *, skip: bool) -> CsvReader:
     csv.field_size_limit(_LONGEST_FIELD)
-    return csv.reader(io.StringIO(head), delimiter=separator, skipinitialspace=skip)
+    return csv.reader(stream, delimiter=separator, skipinitialspace=skip)
 
 
 def _is_blank(row: list[str]) -> bool:
@@ -211,18 +229,3 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def _line_numbers(file: Path, separator: str) -> Iterator[int]:
-    """Yield the line on which each data row starts; pandas skips empty lines and quoted fields may span several."""
-    with _open(file) as stream:
-        csv.field_size_limit(_LONGEST_FIELD)
-        reader = csv.reader(stream, delimiter=separator)
-        start = 1
-        header = True
-        for row in reader:
-            if not _is_blank(row):
-                if not header:
-                    yield start
-                header = False
-            start = reader.line_num + 1

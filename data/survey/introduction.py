@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ..config import DataLook, DatasetInfo
+from ..sources import Reader, Which
 from .sample_look import look_at_split
 from .shared_samples import shared_notes
 from .suspicions import class_notes, value_notes
 
-Which = Literal["train", "val"]
 SPLITS: tuple[Which, ...] = ("train", "val")
-Reader = tuple[int, Callable[[int], Any]]
-"""How many samples a split has, and what reads one of them."""
 
 
 def introduce(

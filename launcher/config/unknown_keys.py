@@ -111,15 +111,14 @@ def _longer(inside: KeyPath, key: str, keys: list[str]) -> str | None:
 
 def _close_elsewhere(schema: type[BaseModel], inside: KeyPath, key: str) -> str | None:
     """Find a key whose section has a slip, or one of another section whose name is close and in that section only."""
-    every = list(_every_key(schema))
-    if len(inside) == 1 and _slip(str(inside[0]), _keys(schema, ())) not in (None, inside[0]):
-        section = _slip(str(inside[0]), _keys(schema, ())) or ""
+    section = _slip(str(inside[0]), _keys(schema, ())) if len(inside) == 1 else None
+    if section is not None and section != inside[0]:
         close = _slip(key, _keys(schema, (section,)))
         return f"{section}.{close}" if close else None
     if inside and inside[0] in _WITH_ARGUMENTS:
         return None
     owners = defaultdict(list)
-    for known in every:
+    for known in _every_key(schema):
         if not known.startswith("slurm."):
             owners[known.rpartition(".")[2]].append(known)
     close = _slip(key, owners)

@@ -49,7 +49,7 @@ class Results:
 
     @property
     def main(self) -> str:
-        """The metric that points are judged by; empty before one was measured whose name tells which way is better."""
+        """The metric that points are judged by; empty before one was measured of which the better way is known."""
         return _main_metric(self.metrics, self.direction)
 
     @property

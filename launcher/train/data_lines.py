@@ -22,7 +22,7 @@ def data_lines(facts: DatasetInfo) -> list[str]:
         lines.append(_class_line(facts, facts.train.class_counts))
     else:
         lines += label_lines(facts)
-    return [*lines, *note_lines([*facts.notes, *(facts.look.notes if facts.look else ())])]
+    return [*lines, *note_lines(facts.all_notes)]
 
 
 def note_lines(notes: Sequence[str]) -> list[str]:
@@ -56,7 +56,7 @@ def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, An
         "class_counts": facts.train.class_counts,
         "val_class_counts": val.class_counts if val else None,
         "look": facts.look.to_json() if facts.look else None,
-        "notes": [*facts.notes, *(facts.look.notes if facts.look else ()), *notes],
+        "notes": [*facts.all_notes, *notes],
     }
     plain: dict[str, Any] = json.loads(json.dumps(document))
     return plain
@@ -78,7 +78,7 @@ def label_lines(facts: DatasetInfo) -> list[str]:
     if facts.look is None:
         return []
     train = facts.look.train
-    target = next((part for part in train.parts if part.name == "target"), None)
+    target = train.target
     if target is None or not 1 < len(target.labels) <= train.samples / 2:
         return []
     shown = [f"{label} in {count:,}" for label, count in target.labels[:_MAX_CLASSES]]

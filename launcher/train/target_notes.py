@@ -21,7 +21,7 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
         facts: of the data.
     """
     name = loss.rpartition(":")[2].rpartition(".")[2]
-    target = _target(facts)
+    target = facts.look.train.target if facts.look else None
     if target is None:
         return []
     if ":" in loss and name not in _CLASS_LOSSES and target.low == _IGNORED and _is_whole(target):
@@ -37,17 +37,12 @@ def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
     return []
 
 
-def _target(facts: DatasetInfo) -> PartLook | None:
-    parts = facts.look.train.parts if facts.look else ()
-    return next((part for part in parts if part.name == "target" and part.kinds), None)
-
-
 def _is_whole(target: PartLook) -> bool:
     return all(kind.type.startswith(_WHOLE) for kind in target.kinds)
 
 
 def _is_quantity(type_: str) -> bool:
-    return type_.startswith(("float", "bfloat", "half", "double"))
+    return type_.startswith(("float", "bfloat"))
 
 
 def _gap_notes(target: PartLook, name: str) -> list[str]:

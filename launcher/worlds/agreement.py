@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import dropwhile
 
-from .started_world import ForeignWorldError, StartedWorld
+from .started_world import MPI_DAEMONS, ForeignWorldError, StartedWorld
 
 _DAEMONS = {
     "slurmstepd": ("a SLURM step",),
@@ -25,13 +25,7 @@ _DAEMONS = {
 }
 """Program to the worlds that it starts."""
 _MPI = ("Open MPI", "PMI", "MVAPICH")
-_MPI_DAEMONS = (
-    "orted",
-    "prted",
-    "hydra_pmi_proxy",
-    "hydra_bstrap_pr",
-    "pmi_proxy",
-)  # the kernel keeps 15 letters
+_MPI_DAEMONS = tuple(name[:15] for name in MPI_DAEMONS)  # the kernel keeps 15 letters
 
 
 def find_world(worlds: Sequence[StartedWorld], ancestors: Sequence[str]) -> StartedWorld | None:
@@ -62,12 +56,13 @@ def without_bootstraps(worlds: Sequence[StartedWorld], ancestors: Sequence[str])
     The job's name tells it, or where mpirun has passed on the batch script's variables (MPICH's does, its
     SLURM_TASK_PID, too), a daemon whose parent is the step.
     """
-    mpi = any(world.starter in _MPI for world in worlds)
+    if all(world.starter not in _MPI for world in worlds):
+        return list(worlds)
     started = _step_started_daemons(ancestors)
     return [
         world
         for world in worlds
-        if not (mpi and (world.bootstraps_mpi or (started and world.starter == "a SLURM step")))
+        if not (world.bootstraps_mpi or (started and world.starter == "a SLURM step"))
     ]
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import place_text
-from .started_world import ForeignWorldError, StartedWorld
+from .started_world import MPI_DAEMONS, ForeignWorldError, StartedWorld
 from .variables import Variables
 
 _SPECIAL_STEP = 0xFFFF_FFF0
 """SLURM numbers the shell of ``salloc``, a batch script and its own daemons from here on."""
-_MPI_DAEMONS = ("orted", "prted", "hydra_pmi_proxy", "hydra_bstrap_proxy", "pmi_proxy")
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def _read_slurm_step(environment: Mapping[str, str]) -> StartedWorld | None:
         nodes,
         job=f"slurm-{job}.{step}" if job else "",
         variables=read.seen,
-        bootstraps_mpi=environment.get("SLURM_JOB_NAME", "") in _MPI_DAEMONS,
+        bootstraps_mpi=environment.get("SLURM_JOB_NAME", "") in MPI_DAEMONS,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ...data.common import UsageError
 
 WAY_OUT = "or run this command in a world of its own with --ignore-world"
+MPI_DAEMONS = ("orted", "prted", "hydra_pmi_proxy", "hydra_bstrap_proxy", "pmi_proxy")
+"""Programs that mpirun has srun start."""
 
 
 class ForeignWorldError(UsageError):

@@ -295,6 +295,14 @@ def test_a_collate_function_may_make_whatever_the_model_takes() -> None:
     assert (x["array"].dtype, y.dtype, y.tolist()) == (torch.float64, torch.int64, [0, 2, 1])
 
 
+@pytest.mark.parametrize("name", ["mirrored", "other bytes", "read only"])
+def test_a_collate_function_may_return_the_arrays_that_a_sample_may_hold(name: str) -> None:
+    array, expected = MORE_THAN_TORCHS[name]
+    ((x, y),) = _read(lambda row: (X, row), 0, [[0, 1, 2]], collate=lambda _: ({"x": array}, array))
+    assert torch.equal(x["x"], expected)
+    assert torch.equal(y, expected)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "int64"])
 def test_a_whole_number_for_a_target_is_an_int64_whatever_it_was(dtype: str) -> None:
     ((_, one),) = _read(lambda row: (X, np.dtype(dtype).type(row)), 0, [[3, 7]])

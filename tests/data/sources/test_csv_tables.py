@@ -90,6 +90,7 @@ def test_files_that_say_the_same_are_read_alike(base: Path, content: str | bytes
         ("path,label\na.png,0,5\n", "line 2 has more fields than line 1", "correct"),
         (GOOD + "d.png,cat,x\n", "Expected 2 fields in line 5, saw 3", "correct"),
         (f"path,label\na.png,cat\n\nnone.png,{'x' * 200_000}\n", "train.csv:4: 'none.png'", "correct"),
+        ('path, label\na.png, "x\ny"\nnone.png, cat\n', "train.csv:4: 'none.png'", "correct"),
         (f"path,label,{'x' * 200_000}\nnone.png,cat,1\n", "train.csv:2: 'none.png'", "correct"),
     ],
 )
