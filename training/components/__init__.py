@@ -6,15 +6,15 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import batch_norm as batch_norm
+    from .buffer_memory import as_bytes as as_bytes
+    from .buffer_memory import hash_to_63_bits as hash_to_63_bits
+    from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
     from .common_buffers import alike_buffers as alike_buffers
-    from .common_buffers import as_bytes as as_bytes
-    from .common_buffers import hash_to_63_bits as hash_to_63_bits
     from .common_buffers import shared_buffers as shared_buffers
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented
     from .early_stopping import refuse_unmeasured as refuse_unmeasured
     from .ema import Ema as Ema
-    from .expanded_buffers import materialise_expanded_buffers as materialise_expanded_buffers
     from .finite_weights import learned_tensors as learned_tensors
     from .finite_weights import non_finite as non_finite
     from .loss_contract import Loss as Loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from ..rank import Group
 from . import batch_norm
+from .buffer_memory import as_bytes, hash_to_63_bits
 from .plain_names import plain_buffers
 
 
@@ -43,16 +43,6 @@ def alike_buffers(model: nn.Module, group: Group) -> dict[str, torch.Tensor]:
 
 def _mark(name: str, buffer: torch.Tensor) -> int:
     return hash_to_63_bits(f"{name} {tuple(buffer.shape)} {buffer.dtype}".encode())
-
-
-def hash_to_63_bits(content: bytes) -> int:
-    """Hash to what a tensor can hold."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1
-
-
-def as_bytes(buffer: torch.Tensor) -> torch.Tensor:
-    """View values as bytes: as such NaN equals itself, and every backend takes them."""
-    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _common(marks: torch.Tensor, group: Group) -> set[int]:

@@ -1,6 +1,8 @@
-"""Buffers made by ``expand``: torch refuses to copy into them, which resuming and warming up have to do."""
+"""The memory of a model's buffers: of their own, as bytes, hashed."""
 
 from __future__ import annotations
+
+import hashlib
 
 import torch
 from torch import nn
@@ -19,3 +21,13 @@ def materialise_expanded_buffers(model: nn.Module) -> None:
 
 def _is_expanded(buffer: torch.Tensor) -> bool:
     return any(stride == 0 and size > 1 for stride, size in zip(buffer.stride(), buffer.shape, strict=True))
+
+
+def hash_to_63_bits(content: bytes) -> int:
+    """Hash to what a tensor can hold."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1
+
+
+def as_bytes(buffer: torch.Tensor) -> torch.Tensor:
+    """View values as bytes: as such NaN equals itself, and every backend takes them."""
+    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)
