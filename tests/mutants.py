@@ -16,7 +16,7 @@ _RESUME = ("tests/end_to_end/test_resume.py",)
 _STORAGE = ("tests/training/checkpoint/test_storage.py",)
 _PLACEMENT = ("tests/training/checkpoint/test_placement.py",)
 _RETENTION = ("tests/training/checkpoint", "tests/end_to_end/test_retention.py")
-_EMA = ("tests/training/components/test_ema.py",)
+_EMA = ("tests/training/optim/test_ema.py",)
 _EARLY = ("tests/training/components/test_early_stopping.py",)
 _RECORD = ("tests/training/tracking/test_event_log.py",)
 _PAGE = ("tests/training/rank/test_control_page.py",)
@@ -294,25 +294,25 @@ MUTANTS = (
     ),
     # losses and metrics
     Mutant(
-        "training/components/loss_contract.py",
+        "training/losses/loss_contract.py",
         "losses.shape == (samples,)",
         "losses.ndim <= 1",
         "a mean is refused as a loss",
-        ("tests/training/components",),
+        ("tests/training/losses",),
     ),
     Mutant(
-        "training/components/metrics.py",
+        "training/metrics/metrics.py",
         "target.shape != output.shape[:1]",
         "False",
         "accuracy does not broadcast",
-        ("tests/training/components",),
+        ("tests/training/losses",),
     ),
     Mutant(
-        "training/components/torch_losses.py",
+        "training/losses/torch_losses.py",
         "    if output.shape != target.shape:",
         "    if False:",
         "mse does not broadcast",
-        ("tests/training/components",),
+        ("tests/training/losses",),
     ),
     Mutant(
         "training/loop/loss_meter.py",
@@ -418,17 +418,17 @@ MUTANTS = (
         "progress.patience.update(early, progress.metrics)",
         "pass",
         "early stopping stops",
-        ("tests/training/components", "tests/end_to_end"),
+        ("tests/training/components", "tests/training/optim", "tests/end_to_end"),
     ),
     Mutant(
-        "training/components/lr_schedule.py",
+        "training/optim/lr_schedule.py",
         "math.pi * step / max(1, steps)",
         "math.pi * (step + 1) / max(1, steps)",
         "the first step has the peak learning rate",
         ("tests/training", *_WORLD),
     ),
     Mutant(
-        "training/components/lr_schedule.py",
+        "training/optim/lr_schedule.py",
         "low = min(config.min_lr, peak)",
         "low = config.min_lr",
         "a group's rate never exceeds its peak",
@@ -436,18 +436,14 @@ MUTANTS = (
     ),
     # EMA, early stopping, ranking
     Mutant(
-        "training/components/ema.py",
+        "training/optim/ema.py",
         "or step % config.every_steps:",
         ":",
         "train.ema.every_steps is kept",
         _EMA,
     ),
-    Mutant(
-        "training/components/ema.py", "(1 + updates) / (10 + updates)", "1.0", "the average warms up", _EMA
-    ),
-    Mutant(
-        "training/components/ema.py", "average.copy_(saved[name])", "pass", "the average is resumed", _EMA
-    ),
+    Mutant("training/optim/ema.py", "(1 + updates) / (10 + updates)", "1.0", "the average warms up", _EMA),
+    Mutant("training/optim/ema.py", "average.copy_(saved[name])", "pass", "the average is resumed", _EMA),
     Mutant(
         "training/components/early_stopping.py",
         'return -value if config.direction == "min" else value',

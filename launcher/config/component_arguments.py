@@ -15,8 +15,8 @@ from typing import Any
 from ...data.common import closest_name
 from .yaml_text import printable
 
-_COMPONENTS = Path(__file__).resolve().parents[2] / "training" / "components"
-_BUILT_IN = {"model": _COMPONENTS / "models.py", "loss": _COMPONENTS / "losses.py"}
+_TRAINING = Path(__file__).resolve().parents[2] / "training"
+_BUILT_IN = {"model": _TRAINING / "components" / "models.py", "loss": _TRAINING / "losses" / "losses.py"}
 _GIVEN = {"model": {"inputs", "outputs"}, "loss": {"output", "target"}}
 """What a built-in one is given beside its ``args``."""
 _FIRST = {"model": 0, "loss": 2}

@@ -10,8 +10,8 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
-from ..components import Loss, Metric, sum_loss, sum_metric
 from ..config import RunConfig
+from ..losses import Loss, Metric, sum_loss, sum_metric
 from .finding import Finding
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from ...data.common import user_location
 from ...data.order import EpochBatches
-from ..components import LRSchedule, build_optimizer
 from ..config import RunConfig
+from ..optim import LRSchedule, build_optimizer
 from ..session import StepSeeder, preserved_buffers, training_mode
 from .finding import Finding
 from .tensor_recorder import Recorder, first_difference, module_location

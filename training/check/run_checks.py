@@ -21,8 +21,9 @@ from ...data.common import LockstepError, write_json
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
-from ..components import batch_norm, ignored_label, needs_classes
+from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
+from ..losses import ignored_label, needs_classes
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels

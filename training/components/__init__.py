@@ -1,4 +1,4 @@
-"""Models, losses, metrics, optimizers, schedules and the rest that a config names."""
+"""Models, their buffers and names, precision and early stopping."""
 
 from typing import TYPE_CHECKING
 
@@ -14,23 +14,10 @@ if TYPE_CHECKING:
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented
     from .early_stopping import refuse_unmeasured as refuse_unmeasured
-    from .ema import Ema as Ema
     from .finite_weights import learned_tensors as learned_tensors
     from .finite_weights import non_finite as non_finite
-    from .loss_contract import Loss as Loss
-    from .loss_contract import Metric as Metric
-    from .loss_contract import scalar_on as scalar_on
-    from .loss_contract import sum_loss as sum_loss
-    from .loss_contract import sum_metric as sum_metric
-    from .losses import build_loss as build_loss
-    from .losses import ignored_label as ignored_label
-    from .losses import needs_classes as needs_classes
-    from .lr_schedule import LRSchedule as LRSchedule
-    from .metrics import build_metrics as build_metrics
     from .models import build_model as build_model
     from .models import refuse_extra_state as refuse_extra_state
-    from .parameter_groups import build_optimizer as build_optimizer
-    from .parameter_groups import trainable as trainable
     from .plain_names import find_renaming as find_renaming
     from .plain_names import load_plain_state as load_plain_state
     from .plain_names import plain_buffers as plain_buffers
@@ -39,5 +26,6 @@ if TYPE_CHECKING:
     from .plain_names import renamed as renamed
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
+    from .trainable_parameters import trainable as trainable
 else:
     __getattr__ = lazy_exports(__name__)

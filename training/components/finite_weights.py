@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .batch_norm import running_statistics
-from .parameter_groups import trainable
+from .trainable_parameters import trainable
 
 Tensors = Mapping[str, torch.Tensor]
 

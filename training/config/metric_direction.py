@@ -24,7 +24,7 @@ _NEUTRAL = frozenset(["rate", "score", "mean", "avg", "macro", "micro", "weighte
 
 
 BUILT_IN: dict[str, Direction] = {"accuracy": "max", "mae": "min"}
-"""The metrics of ``components/metrics.py``, which know it themselves."""
+"""The metrics of ``metrics/metrics.py``, which know it themselves."""
 
 
 def direction_of(metric: str) -> Direction | None:

@@ -30,7 +30,7 @@ class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
-    """A loss of ``components/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    """A loss of ``losses/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -147,7 +147,7 @@ class MetricConfig(BaseModel, frozen=True, extra="forbid"):
     """A metric; written as its name alone where nothing else is said of it."""
 
     use: str = Field(min_length=1)
-    """Of ``components/metrics.py``, or a callable ``(output, target) -> (sum, count)``."""
+    """Of ``metrics/metrics.py``, or a callable ``(output, target) -> (sum, count)``."""
     better: Literal["lower", "higher"] | None = None
     """Unset: as its name says."""
 

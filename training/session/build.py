@@ -19,23 +19,19 @@ from ...data.order import EpochBatches
 from ...data.samples import describe
 from ...data.sources import open_split
 from ..components import (
-    Ema,
-    LRSchedule,
     batch_norm,
-    build_loss,
-    build_metrics,
     build_model,
-    build_optimizer,
     choose_precision,
-    ignored_label,
     learned_tensors,
     materialise_expanded_buffers,
-    needs_classes,
     non_finite,
     refuse_extra_state,
     trainable,
 )
 from ..config import RunSpec
+from ..losses import build_loss, ignored_label, needs_classes
+from ..metrics import build_metrics
+from ..optim import Ema, LRSchedule, build_optimizer
 from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch

@@ -14,7 +14,7 @@ import torch
 from ...data.common import LockstepError
 from ...data.loading import Work
 from ...data.order import Indices
-from ..components import scalar_on, sum_loss, sum_metric
+from ..losses import scalar_on, sum_loss, sum_metric
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
 from .kept_modes import training_mode

@@ -11,8 +11,10 @@ from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import Ema, Loss, LRSchedule, Metric, MixedPrecision
+from ..components import MixedPrecision
 from ..config import RunSpec
+from ..losses import Loss, Metric
+from ..optim import Ema, LRSchedule
 from ..rank import Group
 from .train_step import TrainStep
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...data.loading import StepBatch, Work
-from ..components import Loss, sum_loss
+from ..losses import Loss, sum_loss
 from ..rank import Group
 from .gradient_exchange import GradientExchange, Replica
 from .kept_buffers import preserved_buffers

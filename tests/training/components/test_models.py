@@ -12,7 +12,7 @@ from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.training.components import batch_norm as batchnorm
 from lockstep.training.components.models import build_model
-from lockstep.training.components.parameter_groups import trainable
+from lockstep.training.components.trainable_parameters import trainable
 from lockstep.training.config.run_config import ModelConfig
 
 

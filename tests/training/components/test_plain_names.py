@@ -8,7 +8,6 @@ from torch import nn
 
 from lockstep.training.checkpoint.state import load_weights
 from lockstep.training.components.batch_norm import running_statistics
-from lockstep.training.components.parameter_groups import trainable
 from lockstep.training.components.plain_names import (
     find_renaming,
     load_plain_state,
@@ -17,6 +16,7 @@ from lockstep.training.components.plain_names import (
     plain_state,
     without_parallel_wrappers,
 )
+from lockstep.training.components.trainable_parameters import trainable
 
 
 def _model() -> nn.Module:

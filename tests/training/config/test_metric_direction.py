@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lockstep.training.components.metrics import METRICS
 from lockstep.training.config.metric_direction import direction_of
+from lockstep.training.metrics.metrics import METRICS
 
 
 @pytest.mark.parametrize(

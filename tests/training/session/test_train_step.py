@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from lockstep.data.loading.feed import StepBatch, Work
-from lockstep.training.components.loss_contract import Loss
+from lockstep.training.losses.loss_contract import Loss
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.kept_buffers import KeptBuffers, preserved_buffers
 from lockstep.training.session.train_step import TrainStep, try_step

@@ -6,9 +6,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lockstep.training.checkpoint.storage import CheckpointContents
-from lockstep.training.components.ema import Ema, warmed_up_decay
-from lockstep.training.components.parameter_groups import trainable
+from lockstep.training.components.trainable_parameters import trainable
 from lockstep.training.config.run_config import EmaConfig
+from lockstep.training.optim.ema import Ema, warmed_up_decay
 
 
 def _moved(model: nn.Module, ema: Ema, steps: int) -> list[dict[str, torch.Tensor]]:
@@ -35,7 +35,7 @@ def test_it_is_the_textbook_average() -> None:
 
 
 def test_with_its_full_decay_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lockstep.training.components.ema.warmed_up_decay", lambda config, _: config.decay)
+    monkeypatch.setattr("lockstep.training.optim.ema.warmed_up_decay", lambda config, _: config.decay)
     model = nn.Linear(3, 2).double()
     ema = Ema(EmaConfig(decay=0.75), trainable(model))
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.75))

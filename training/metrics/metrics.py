@@ -9,9 +9,14 @@ import torch
 
 from ...data.common import TrainingError, UsageError, load_user_function
 from ..config import RunConfig
-from .loss_contract import Metric
-from .losses import default_metrics, ignored_label
-from .torch_losses import as_class_indices, refuse_no_tensors, refuse_other_shape
+from ..losses import (
+    Metric,
+    as_class_indices,
+    default_metrics,
+    ignored_label,
+    refuse_no_tensors,
+    refuse_other_shape,
+)
 
 
 def accuracy(

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import UsageError
-from lockstep.training.components.lr_schedule import LRSchedule, learning_rate
-from lockstep.training.components.parameter_groups import build_optimizer
 from lockstep.training.config import optimizers
 from lockstep.training.config.optimizers import Optimizer, OptimizerConfig
 from lockstep.training.config.run_config import ScheduleConfig
+from lockstep.training.optim.lr_schedule import LRSchedule, learning_rate
+from lockstep.training.optim.parameter_groups import build_optimizer
 
 
 def _model() -> nn.Module:

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional
 
 from lockstep.data.common.errors import TrainingError, UsageError
-from lockstep.training.components.loss_contract import sum_loss, sum_metric
-from lockstep.training.components.losses import (
+from lockstep.training.config.run_config import LossConfig, RunConfig
+from lockstep.training.losses.loss_contract import sum_loss, sum_metric
+from lockstep.training.losses.losses import (
     LOSSES,
     LossDeclaration,
     build_loss,
@@ -16,8 +17,7 @@ from lockstep.training.components.losses import (
     mse,
     needs_classes,
 )
-from lockstep.training.components.metrics import accuracy, build_metrics, mae
-from lockstep.training.config.run_config import LossConfig, RunConfig
+from lockstep.training.metrics.metrics import accuracy, build_metrics, mae
 
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 TARGETS = torch.tensor([0, 2])

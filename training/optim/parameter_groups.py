@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...data.common import TrainingError, UsageError
+from ...data.common import UsageError
+from ..components import trainable
 from ..config import OPTIMIZERS, OptimizerConfig, ParameterGroupConfig
-from .plain_names import plain_name
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -68,22 +68,3 @@ def _parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[st
 
 def _group_overrides(group: ParameterGroupConfig) -> dict[str, Any]:
     return {key: value for key in ("lr", "weight_decay") if (value := getattr(group, key)) is not None}
-
-
-def trainable(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, torch.nn.Parameter]]:
-    """List the names and parameters that the optimizer gets.
-
-    Args:
-        model: with parameters.
-        every_name: those that have two names, as tied weights do, are there twice.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    named = model.named_parameters(remove_duplicate=not every_name)
-    found = [(plain_name(name), parameter) for name, parameter in named if parameter.requires_grad]
-    if not found:
-        raise TrainingError(
-            "the model has no parameter to train", "return a module with parameters that require a gradient"
-        )
-    return found

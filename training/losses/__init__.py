@@ -1,0 +1,21 @@
+"""Losses, and what a loss or a metric may return."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .loss_contract import Loss as Loss
+    from .loss_contract import Metric as Metric
+    from .loss_contract import scalar_on as scalar_on
+    from .loss_contract import sum_loss as sum_loss
+    from .loss_contract import sum_metric as sum_metric
+    from .losses import build_loss as build_loss
+    from .losses import default_metrics as default_metrics
+    from .losses import ignored_label as ignored_label
+    from .losses import needs_classes as needs_classes
+    from .torch_losses import as_class_indices as as_class_indices
+    from .torch_losses import refuse_no_tensors as refuse_no_tensors
+    from .torch_losses import refuse_other_shape as refuse_other_shape
+else:
+    __getattr__ = lazy_exports(__name__)
