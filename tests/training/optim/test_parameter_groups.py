@@ -121,7 +121,7 @@ def test_a_constant_schedule_leaves_the_groups_alone() -> None:
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_parameter_that_is_reached_late_begins_its_momentum_as_any_other(*, nesterov: bool) -> None:
     settings = {"use": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.1}
-    model, plain = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)]), nn.ModuleList()
+    model = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)]).double()
     plain = copy.deepcopy(model)
     arguments = {key: value for key, value in settings.items() if key != "use"}
     pairs = [
@@ -131,7 +131,7 @@ def test_a_parameter_that_is_reached_late_begins_its_momentum_as_any_other(*, ne
     for used in ([0], [0], [1], [0, 1], [1]):
         for layers, optimizer in pairs:
             optimizer.zero_grad(set_to_none=True)
-            sum((layers[at](torch.ones(3, 2)) ** 2).sum() for at in used).backward()
+            sum((layers[at](torch.ones(3, 2, dtype=torch.float64)) ** 2).sum() for at in used).backward()
             optimizer.step()
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
