@@ -33,7 +33,7 @@ from .checkpoint import (
 from .config import RunSpec, read_spec
 from .loop import TrainLoop, evaluate
 from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
-from .session import Training, add_autocast, build_session, build_training, materialise_lazy_modules
+from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
@@ -77,7 +77,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
     session = build_session(spec, group)
     if not list_checkpoints(folder / "checkpoints"):
-        load_initial_weights(session, spec.weights)
+        _take_initial_weights(session, folder)
     training = build_training(session)
     fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"), control.touch)
     fence.check()  # before the record is cut
@@ -96,6 +96,13 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     for warning in feeders.finish(0):
         sys.stderr.write(f"warning: {warning}\n")
     return int(outcome["exit_code"])
+
+
+def _take_initial_weights(session: Session, folder: Path) -> None:
+    """Load ``model.weights``; which tensors were loaded stands in the run folder, where not all of them were."""
+    report = load_initial_weights(session, session.spec.weights)
+    if report is not None and report.differences() and session.group.rank == 0:
+        (folder / "weights.txt").write_text("".join(f"{row}\n" for row in report.table()), encoding="utf-8")
 
 
 def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | None:

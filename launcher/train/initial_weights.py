@@ -10,8 +10,6 @@ from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root
 
-_PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-
 
 def find_initial_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
     """Return the files that ``model.weights`` names; none where it is unset.
@@ -35,18 +33,13 @@ def _files(asked: str, base: Path) -> list[Path]:
         return _of_run(path)
     if (path / MANIFEST_FILE).is_file():
         return _of_checkpoint(path)
-    if path.suffix in _PICKLED:
-        raise UsageError(
-            f"model.weights: {asked} may hold a pickle, which can run code when it is read",
-            "convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
-        )
     if not path.is_file():
         known = sorted(spec.parent.name for spec in runs_root().glob("*/spec.json"))
         near = closest_name(asked, known)
         raise UsageError(
             f"model.weights: {asked} is no run in {runs_root()} and no file in {base}"
             + (f"; did you mean {near}?" if near else ""),
-            "name a run, a checkpoint's folder or a .safetensors file",
+            "name a run, a checkpoint's folder, a .safetensors file or one that torch.save has written",
         )
     return [path]
 

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from . import rank_buffers as rank_buffers
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
+    from .initial_weights import load_initial_weights as load_initial_weights
+    from .initial_weights import load_weights as load_weights
     from .layout import MANIFEST_FILE as MANIFEST_FILE
     from .layout import WEIGHT_FILES as WEIGHT_FILES
     from .layout import checkpoint_path as checkpoint_path
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state
-    from .state import load_initial_weights as load_initial_weights
-    from .state import load_weights as load_weights
     from .state import model_tensors as model_tensors
     from .state import optimizer_tensors as optimizer_tensors
     from .state import restore as restore

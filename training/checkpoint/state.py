@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import (
-    EarlyStopping,
-    find_renaming,
-    load_plain_state,
-    materialise_expanded_buffers,
-    plain_state,
-    renamed,
-)
-from ..config import WeightsFile, describe_differences, identity_settings, identity_sha256
-from ..session import Account, Session, Training, materialise_lazy_modules
+from ..components import EarlyStopping, find_renaming, plain_state, renamed
+from ..config import describe_differences, identity_settings, identity_sha256
+from ..session import Account, Training
 from ..tracking import plain
 from . import rank_buffers
+from .initial_weights import load_weights
 from .retention import BestCheckpoints
-from .storage import CheckpointContents, Tensors, read_weights
+from .storage import CheckpointContents, Tensors
 
 STATE_VERSION = 2
 
@@ -180,54 +172,6 @@ def _refuse_incompatible(training: Training, state: dict[str, Any]) -> None:
 
 def _lost(name: str) -> str:
     return f"the buffer {name} was each rank's own: from here on all have rank 0's, and results differ"
-
-
-def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
-    """Put ``saved`` into the model.
-
-    Args:
-        model: to be changed.
-        saved: by the names of its ``state_dict``, with or without those of wrappers.
-        source: what they are of, for users.
-        exact: else a floating-point type may become another one.
-
-    Raises:
-        UsageError: its names, shapes or types are not the model's.
-    """
-    saved = renamed(saved, find_renaming(saved, plain_state(model)))
-    own = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in plain_state(model).items()}
-    there = {name: _shape_and_dtype(tensor, exact=exact) for name, tensor in saved.items()}
-    if own != there:
-        names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
-        rows = [
-            f"{name}: {there.get(name, 'absent')} there, {own.get(name, 'absent')} here" for name in names[:8]
-        ]
-        raise UsageError(
-            f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
-        )
-    materialise_expanded_buffers(model)
-    load_plain_state(model, saved)
-
-
-def _shape_and_dtype(tensor: torch.Tensor, *, exact: bool) -> str:
-    if tensor.is_floating_point() and not exact:
-        return str(tuple(tensor.shape))
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> None:
-    """Put the weights of an earlier run into a model that is not trained yet.
-
-    Raises:
-        DamagedError: a file is no longer what it was when the run was started.
-        UsageError: they are of another model.
-    """
-    weights: Tensors = {}
-    for file in files:
-        weights |= read_weights(Path(file.path), file.sha256)
-    if files:
-        materialise_lazy_modules(session, weights)
-        load_weights(session.model, weights, str(Path(files[0].path)), exact=False)
 
 
 def _load_optimizer(training: Training, saved: Tensors) -> None:

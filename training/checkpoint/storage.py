@@ -191,14 +191,19 @@ def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
 
     def part(stem: str) -> Tensors:
         name = tensor_file(stem)
-        return _load(path / name) if name in files else {}
+        return load_safetensors(path / name) if name in files else {}
 
     return CheckpointContents(
         **{stem: part(stem) for stem in (*REQUIRED_PARTS, *OPTIONAL_PARTS)}, state=read_state(path)
     )
 
 
-def _load(file: Path) -> Tensors:
+def load_safetensors(file: Path) -> Tensors:
+    """Read the tensors of a file.
+
+    Raises:
+        DamagedError: it is no such file.
+    """
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
@@ -207,11 +212,11 @@ def _load(file: Path) -> Tensors:
         ) from error
 
 
-def read_weights(file: Path, sha256: str) -> Tensors:
-    """Read the tensors of a file whose SHA-256 must be what it was.
+def refuse_changed(file: Path, sha256: str) -> None:
+    """Refuse a file whose SHA-256 is not what it was.
 
     Raises:
-        DamagedError: it is gone, has changed, or is no safetensors file.
+        DamagedError: it is gone or has changed.
     """
     try:
         same = file_sha256(file) == sha256
@@ -221,7 +226,6 @@ def read_weights(file: Path, sha256: str) -> Tensors:
         raise DamagedError(
             f"{file} has changed since this run was started from it", "start a new run from it"
         )
-    return _load(file)
 
 
 def newest_checkpoint(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .early_stopping import refuse_unmeasured as refuse_unmeasured
     from .finite_weights import learned_tensors as learned_tensors
     from .finite_weights import non_finite as non_finite
+    from .head import fit_head as fit_head
+    from .head import head_layers as head_layers
     from .models import build_model as build_model
     from .models import refuse_extra_state as refuse_extra_state
     from .plain_names import find_renaming as find_renaming

@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
-from ...data.common import TrainingError, UsageError, closest_name, load_callable
+from ...data.common import MachineError, TrainingError, UsageError, closest_name, load_callable
 from ...data.config import DatasetInfo
 from ..config import ModelConfig
+from .head import TORCHVISION, builds_with_its_own_head
 from .plain_names import without_parallel_wrappers
 
 
@@ -77,7 +79,7 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
     """
     if config.use in MODELS:
         return _build_built_in(config, facts)
-    if config.use.startswith("torchvision."):
+    if config.use.startswith(TORCHVISION):
         return _build_torchvision(config, facts)
     if ":" not in config.use:
         names = [*MODELS, "torchvision.resnet18"]
@@ -110,7 +112,7 @@ def _build_built_in(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
 def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
     from torchvision import models
 
-    name = config.use.removeprefix("torchvision.")
+    name = config.use.removeprefix(TORCHVISION)
     if name not in models.list_models():
         guess = closest_name(name, models.list_models())
         raise UsageError(
@@ -119,7 +121,16 @@ def _build_torchvision(config: ModelConfig, facts: DatasetInfo) -> nn.Module:
             "torchvision.models.list_models() lists them",
         )
     given: dict[str, Any] = {} if facts.classes is None else {"num_classes": facts.classes}
-    model = call_with_arguments(models.get_model_builder(name), {**given, **config.args}, "model", config.use)
+    args = {**given, **config.args}
+    if builds_with_its_own_head(config):
+        args.pop("num_classes", None)  # they fit all their classes only; see fit_head
+    try:
+        model = call_with_arguments(models.get_model_builder(name), args, "model", config.use)
+    except URLError as error:
+        raise MachineError(
+            f"model.args.weights: torchvision's weights cannot be downloaded: {error.reason}",
+            f"put the file into {torch.hub.get_dir()}/checkpoints, or save it elsewhere and name it as model.weights",
+        ) from error
     return _adapt_input_channels(model, facts)
 
 

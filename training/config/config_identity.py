@@ -19,8 +19,8 @@ MUTABLE_KEYS = (
     "data.max_micro_batch",
     "train.unused",
 )
-LATER_KEYS = ("data.scale_uint8", "data.collate")
-"""Keys that checkpoints of the first version do not hold: they count only where they are set."""
+LATER_KEYS = ("data.scale_uint8", "data.collate", "model.weights_match", "model.head")
+"""Keys that checkpoints of the first version do not hold: they count only where they are not their default."""
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 
 
@@ -32,10 +32,12 @@ def flatten_config(config: RunConfig) -> dict[str, Any]:
 def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
     later = {*LATER_KEYS, *(f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS)}
+    defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in later}
     return {
         key: _without_directions(value) if key == "metrics" else value
         for key, value in flatten_config(config).items()
-        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS)) and not (value is None and key in later)
+        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
+        and not (key in defaults and value == defaults[key])
     }
 
 

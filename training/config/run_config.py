@@ -10,20 +10,11 @@ from pydantic_core import PydanticKnownError
 from ...data.config import ConfigSection, DataConfig
 from .log_size import DEFAULT_LOG_MB
 from .metric_direction import Direction, direction_of
+from .model_config import ModelConfig
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
-
-
-class ModelConfig(ConfigSection):
-    """The ``model:`` section."""
-
-    use: str = Field(default="mlp", min_length=1)
-    """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    weights: str | None = Field(default=None, min_length=1)
-    """Initial weights instead of random ones: a run, a checkpoint's folder or a ``.safetensors`` file."""
 
 
 class LossConfig(ConfigSection):

@@ -22,6 +22,7 @@ from ..components import (
     batch_norm,
     build_model,
     choose_precision,
+    fit_head,
     learned_tensors,
     materialise_expanded_buffers,
     non_finite,
@@ -56,7 +57,9 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
-    model = numerics.prepare(build_model(config.model, spec.facts, spec.base))
+    built = build_model(config.model, spec.facts, spec.base)
+    notes = fit_head(built, config.model, spec.facts)
+    model = numerics.prepare(built)
     materialise_expanded_buffers(model)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     known = needs_classes(config.loss) and spec.facts.kind != "user"
@@ -93,6 +96,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
         train_feed=feed("train"),
         val_feed=None if spec.facts.val is None else feed("val"),
         non_finite=frozenset(non_finite(learned_tensors(model))),
+        notes=notes,
     )
 
 
@@ -126,6 +130,7 @@ def build_training(session: Session) -> Training:
         unused=unused,
         depends_on_world=world_size_dependence(session.model, trial),
         notes=[
+            *session.notes,
             *training_notes(session.model, trial),
             *evaluation_notes(evaluated, session.fixed_batch_size),
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Session:
     val_feed: Feed | None
     non_finite: frozenset[str] = frozenset()
     """What of the model's learned tensors was not finite from the beginning."""
+    notes: list[str] = field(default_factory=list)
+    """What was made of the settings of the model, for users."""
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""

@@ -1,0 +1,253 @@
+"""``model.weights``: what of a file fits a new model, what does not, and what is said of it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...data.common import UsageError
+from ..components import (
+    find_renaming,
+    head_layers,
+    load_plain_state,
+    materialise_expanded_buffers,
+    plain_name,
+    plain_state,
+    renamed,
+)
+from ..config import ModelConfig, WeightsFile
+from ..session import Session, materialise_lazy_modules
+from .storage import Tensors, load_safetensors, refuse_changed
+
+PICKLED = frozenset((".pt", ".pth", ".ckpt", ".bin"))
+"""Suffixes of what ``torch.save`` writes."""
+_NAMED = 8  # tensors of a kind in a message
+_STATES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
+"""Where programs keep a model's tensors in what they save; the first that is there counts."""
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """The tensors of a file and of a model, by what became of them."""
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: dict[str, str] = field(default_factory=dict)
+    """The model's, which the file does not have, to their shapes."""
+    unexpected: dict[str, str] = field(default_factory=dict)
+    """The file's, which the model does not have."""
+    reshaped: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """In both, of other shapes or types: how each is there and here."""
+    head: tuple[str, ...] = ()
+    """Those of them that belong to a head of other classes: it stays as it was drawn."""
+
+    @property
+    def fits(self) -> bool:
+        """Say whether nothing but a head is different."""
+        return not (self.missing or self.unexpected or set(self.reshaped) - set(self.head))
+
+    def differences(self) -> list[str]:
+        """List what does not fit, a line each."""
+        rows = {name: f"absent there, {here} here" for name, here in self.missing.items()}
+        rows |= {name: f"{there} there, absent here" for name, there in self.unexpected.items()}
+        rows |= {name: f"{there} there, {here} here" for name, (there, here) in self.reshaped.items()}
+        return [f"{name}: {what}" for name, what in sorted(rows.items())]
+
+    def table(self) -> list[str]:
+        """List every tensor, a line each."""
+        return sorted([*(f"{name}: loaded" for name in self.loaded), *self.differences()])
+
+    def notes(self) -> list[str]:
+        """Tell what was not loaded; nothing where all was."""
+        own = len(self.loaded) + len(self.missing) + len(self.reshaped)
+        others = [name for name in self.reshaped if name not in self.head]
+        parts = [
+            f"{what} {_some(names)}"
+            for what, names in (
+                ("missing there:", self.missing),
+                ("of another shape:", others),
+                ("of no use here:", self.unexpected),
+            )
+            if names
+        ]
+        found = [
+            f"model.weights: {len(self.loaded)} of {own} tensors are from {self.source}; {'; '.join(parts)}"
+        ]
+        heads = [
+            f"model.weights: {name} is {there} in {self.source} and {here} here: it begins anew, drawn by train.seed"
+            for name, (there, here) in self.reshaped.items()
+            if name in self.head
+        ]
+        return [*(found if parts else []), *heads]
+
+
+def _some(names: Iterable[str]) -> str:
+    known = sorted(names)
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return ", ".join(known[:_NAMED]) + more
+
+
+def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> WeightsReport | None:
+    """Put the weights of an earlier run or of a file into a model that is not trained yet; the session notes what not.
+
+    Raises:
+        DamagedError: a file is no longer what it was when the run was started.
+        UsageError: they are of another model.
+    """
+    if not files:
+        return None
+    weights: Tensors = {}
+    for file in files:
+        weights |= _read(Path(file.path), file.sha256)
+    materialise_lazy_modules(session, weights)
+    report = load_fitting(session.model, weights, str(Path(files[0].path)), session.spec.config.model)
+    session.notes += report.notes()
+    return report
+
+
+def load_fitting(model: nn.Module, saved: Tensors, source: str, config: ModelConfig) -> WeightsReport:
+    """Put what fits of ``saved`` into the model.
+
+    Args:
+        model: to be changed.
+        saved: by the names of some model's ``state_dict``.
+        source: what they are of, for users.
+        config: says whether all must fit, and which layer is the head.
+
+    Raises:
+        UsageError: too little fits.
+    """
+    saved = _with_names_of(saved, plain_state(model))
+    report = _compare(model, saved, source, config)
+    if not report.fits and config.weights_match == "strict":
+        raise _other_model(report, "or load what fits, and see what does not: model.weights_match=partial")
+    if not report.loaded:
+        raise _other_model(report, "nothing of it fits")
+    materialise_expanded_buffers(model)
+    load_plain_state(model, {**plain_state(model), **{name: saved[name] for name in report.loaded}})
+    return report
+
+
+def _compare(model: nn.Module, saved: Tensors, source: str, config: ModelConfig) -> WeightsReport:
+    own = {name: _kind(tensor) for name, tensor in plain_state(model).items()}
+    there = {name: _kind(tensor) for name, tensor in saved.items()}
+    both = own.keys() & there.keys()
+    reshaped = {name: (there[name], own[name]) for name in sorted(both) if own[name] != there[name]}
+    heads = {plain_name(name) for name in head_layers(model, config)} if reshaped else set()
+    return WeightsReport(
+        source,
+        tuple(sorted(both - reshaped.keys())),
+        missing={name: own[name] for name in sorted(own.keys() - both)},
+        unexpected={name: there[name] for name in sorted(there.keys() - both)},
+        reshaped=reshaped,
+        head=tuple(name for name in reshaped if name.rpartition(".")[0] in heads),
+    )
+
+
+def _with_names_of(saved: Tensors, own: Mapping[str, torch.Tensor]) -> Tensors:
+    """Give tensors the names of the model's, with which most of them are found: a program wraps its model otherwise."""
+    plain = renamed(saved, find_renaming(saved, own))
+    prefix, own_prefix = _common_prefix(plain), _common_prefix(own)
+    ways = [
+        plain,
+        {name.removeprefix(prefix): tensor for name, tensor in plain.items()},
+        {own_prefix + name: tensor for name, tensor in plain.items()},
+    ]
+    return max(ways, key=lambda way: len(way.keys() & own.keys()))  # the first of equals
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """Return what all names begin with, up to the first dot; empty where they differ."""
+    found = {name.partition(".")[0] for name in names if "." in name}
+    return f"{found.pop()}." if len(found) == 1 and all("." in name for name in names) else ""
+
+
+def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
+    """Put ``saved`` into the model, all of which must fit.
+
+    Args:
+        model: to be changed.
+        saved: by the names of its ``state_dict``, with or without those of wrappers.
+        source: what they are of, for users.
+        exact: else a floating-point type may become another one.
+
+    Raises:
+        UsageError: its names, shapes or types are not the model's.
+    """
+    saved = renamed(saved, find_renaming(saved, plain_state(model)))
+    own = {name: _kind(tensor, exact=exact) for name, tensor in plain_state(model).items()}
+    there = {name: _kind(tensor, exact=exact) for name, tensor in saved.items()}
+    if own != there:
+        names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
+        rows = [
+            f"{name}: {there.get(name, 'absent')} there, {own.get(name, 'absent')} here"
+            for name in names[:_NAMED]
+        ]
+        raise UsageError(
+            f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
+        )
+    materialise_expanded_buffers(model)
+    load_plain_state(model, saved)
+
+
+def _other_model(report: WeightsReport, way_out: str) -> UsageError:
+    rows = [row for row in report.differences() if row.partition(":")[0] not in report.head]
+    more = [f"and {len(rows) - _NAMED} more"] if len(rows) > _NAMED else []
+    return UsageError(
+        f"{report.source} is of another model:\n" + "\n".join([*rows[:_NAMED], *more]),
+        f"use the model that it was written with; {way_out}",
+    )
+
+
+def _kind(tensor: torch.Tensor, *, exact: bool = False) -> str:
+    if tensor.is_floating_point() and not exact:
+        return str(tuple(tensor.shape))
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _read(path: Path, sha256: str) -> Tensors:
+    refuse_changed(path, sha256)
+    return _load_saved(path) if path.suffix in PICKLED else load_safetensors(path)
+
+
+def _load_saved(path: Path) -> Tensors:
+    """Read the tensors of what ``torch.save`` has written, by torch's reader that runs no code of the file.
+
+    Raises:
+        UsageError: there are objects in it that only their own code could read, or no tensors.
+    """
+    try:
+        saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(
+            f"model.weights: {path} holds more than tensors, or was not written by torch.save:"
+            f" {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            "convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
+        ) from error
+    state = (
+        next((saved[key] for key in _STATES if _is_state(saved.get(key))), saved)
+        if _is_dict(saved)
+        else saved
+    )
+    if not _is_state(state):
+        keys = f"; it holds {_some(map(str, saved))}" if _is_dict(saved) else ""
+        raise UsageError(
+            f"model.weights: {path} is no state_dict of tensors{keys}", "save model.state_dict() alone"
+        )
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_state(value: Any) -> bool:
+    """Say whether it maps names to tensors alone."""
+    return _is_dict(value) and bool(value) and all(isinstance(item, torch.Tensor) for item in value.values())
