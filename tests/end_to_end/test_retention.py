@@ -134,6 +134,12 @@ def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, o
     assert refused.status == 2
     assert "is of another model" in refused.err
     assert "2.bias: absent there, (2,) here" in refused.err
+    partly = ("model.weights=half.safetensors", "model.weights_match=partial", "train.max_steps=1")
+    done = launch("train", "own.yaml", *partly, "--name", "partly", "--cpu", "2", cwd=own)
+    assert done.status == 0, done.err
+    assert "note: model.weights: 2 of 4 tensors are from" in done.out + done.err
+    table = (run_folder("partly") / "weights.txt").read_text()
+    assert table.splitlines()[:3] == ["0.bias: loaded", "0.weight: loaded", "2.bias: absent there, (2,) here"]
     (own / "pickled.pt").write_bytes(b"cos\nsystem\n")
     refused = launch("train", "own.yaml", "model.weights=pickled.pt", "--name", "pickled", cwd=own)
     assert refused.status == 2

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
     from .initial_weights import load_initial_weights as load_initial_weights
-    from .initial_weights import load_weights as load_weights
     from .layout import MANIFEST_FILE as MANIFEST_FILE
     from .layout import WEIGHT_FILES as WEIGHT_FILES
     from .layout import checkpoint_path as checkpoint_path
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .manifest import read_manifest as read_manifest
     from .manifest import read_state as read_state
     from .manifest import verify as verify
+    from .model_weights import load_weights as load_weights
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +23,11 @@ from ..components import (
 )
 from ..config import ModelConfig, WeightsFile
 from ..session import Session, materialise_lazy_modules
+from .model_weights import LISTED, shape_and_type
 from .storage import Tensors, load_safetensors, refuse_changed
 
 PICKLED = frozenset((".pt", ".pth", ".ckpt", ".bin"))
 """Suffixes of what ``torch.save`` writes."""
-_NAMED = 8  # tensors of a kind in a message
 _STATES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
 """Where programs keep a model's tensors in what they save; the first that is there counts."""
 
@@ -90,8 +89,8 @@ class WeightsReport:
 
 def _some(names: Iterable[str]) -> str:
     known = sorted(names)
-    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-    return ", ".join(known[:_NAMED]) + more
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return ", ".join(known[:LISTED]) + more
 
 
 def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> WeightsReport | None:
@@ -136,8 +135,8 @@ def load_fitting(model: nn.Module, saved: Tensors, source: str, config: ModelCon
 
 
 def _compare(model: nn.Module, saved: Tensors, source: str, config: ModelConfig) -> WeightsReport:
-    own = {name: _kind(tensor) for name, tensor in plain_state(model).items()}
-    there = {name: _kind(tensor) for name, tensor in saved.items()}
+    own = {name: shape_and_type(tensor) for name, tensor in plain_state(model).items()}
+    there = {name: shape_and_type(tensor) for name, tensor in saved.items()}
     both = own.keys() & there.keys()
     reshaped = {name: (there[name], own[name]) for name in sorted(both) if own[name] != there[name]}
     heads = {plain_name(name) for name in head_layers(model, config)} if reshaped else set()
@@ -169,47 +168,13 @@ def _common_prefix(names: Iterable[str]) -> str:
     return f"{found.pop()}." if len(found) == 1 and all("." in name for name in names) else ""
 
 
-def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
-    """Put ``saved`` into the model, all of which must fit.
-
-    Args:
-        model: to be changed.
-        saved: by the names of its ``state_dict``, with or without those of wrappers.
-        source: what they are of, for users.
-        exact: else a floating-point type may become another one.
-
-    Raises:
-        UsageError: its names, shapes or types are not the model's.
-    """
-    saved = renamed(saved, find_renaming(saved, plain_state(model)))
-    own = {name: _kind(tensor, exact=exact) for name, tensor in plain_state(model).items()}
-    there = {name: _kind(tensor, exact=exact) for name, tensor in saved.items()}
-    if own != there:
-        names = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))
-        rows = [
-            f"{name}: {there.get(name, 'absent')} there, {own.get(name, 'absent')} here"
-            for name in names[:_NAMED]
-        ]
-        raise UsageError(
-            f"{source} is of another model:\n" + "\n".join(rows), "use the model that it was written with"
-        )
-    materialise_expanded_buffers(model)
-    load_plain_state(model, saved)
-
-
 def _other_model(report: WeightsReport, way_out: str) -> UsageError:
     rows = [row for row in report.differences() if row.partition(":")[0] not in report.head]
-    more = [f"and {len(rows) - _NAMED} more"] if len(rows) > _NAMED else []
+    more = [f"and {len(rows) - LISTED} more"] if len(rows) > LISTED else []
     return UsageError(
-        f"{report.source} is of another model:\n" + "\n".join([*rows[:_NAMED], *more]),
+        f"{report.source} is of another model:\n" + "\n".join([*rows[:LISTED], *more]),
         f"use the model that it was written with; {way_out}",
     )
-
-
-def _kind(tensor: torch.Tensor, *, exact: bool = False) -> str:
-    if tensor.is_floating_point() and not exact:
-        return str(tuple(tensor.shape))
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _read(path: Path, sha256: str) -> Tensors:
@@ -225,7 +190,7 @@ def _load_saved(path: Path) -> Tensors:
     """
     try:
         saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a file of whatever kind: torch's reader raises what its parts do
         raise UsageError(
             f"model.weights: {path} holds more than tensors, or was not written by torch.save:"
             f" {str(error).splitlines()[0] if str(error) else type(error).__name__}",

@@ -15,7 +15,7 @@ from ..config import describe_differences, identity_settings, identity_sha256
 from ..session import Account, Training
 from ..tracking import plain
 from . import rank_buffers
-from .initial_weights import load_weights
+from .model_weights import load_weights
 from .retention import BestCheckpoints
 from .storage import CheckpointContents, Tensors
 

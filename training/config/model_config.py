@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
-from ...data.config import ConfigSection
+from pydantic import BaseModel, Field
 
 
-class ModelConfig(ConfigSection):
+class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     """The ``model:`` section."""
 
     use: str = Field(default="mlp", min_length=1)

@@ -20,11 +20,8 @@ from ...data.samples import describe
 from ...data.sources import open_split
 from ..components import (
     batch_norm,
-    build_model,
     choose_precision,
-    fit_head,
     learned_tensors,
-    materialise_expanded_buffers,
     non_finite,
     refuse_extra_state,
     trainable,
@@ -37,6 +34,7 @@ from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
+from .model_making import make_model
 from .session import Session, Training
 from .step_seeding import seed_initialisation
 from .train_step import TrainStep, try_step
@@ -57,10 +55,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
-    built = build_model(config.model, spec.facts, spec.base)
-    notes = fit_head(built, config.model, spec.facts)
-    model = numerics.prepare(built)
-    materialise_expanded_buffers(model)
+    model, notes = make_model(spec, numerics)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     known = needs_classes(config.loss) and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None

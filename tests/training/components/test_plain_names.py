@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lockstep.training.checkpoint.initial_weights import load_weights
+from lockstep.training.checkpoint.model_weights import load_weights
 from lockstep.training.components.batch_norm import running_statistics
 from lockstep.training.components.plain_names import (
     find_renaming,
