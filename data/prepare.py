@@ -61,13 +61,20 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
     if config.val_size is None:
         return facts
     if config.val_size == 0:
-        return replace(facts, val=None)
+        return _without_validation(facts)
     if facts.val is not None and facts.kind != "arrays":
         raise UsageError(
             f"data.val_size: {config.val_size} to be split off, but {config.use} has validation data of its own",
             "leave out one of them",
         )
-    return _split(facts, config.val_size, config, base)
+    return _split(_without_validation(facts), config.val_size, config, base)
+
+
+def _without_validation(facts: DatasetInfo) -> DatasetInfo:
+    """Make the validation set of a built-in data set its test set: training is not to see it."""
+    if facts.val is None or facts.kind != "arrays":
+        return replace(facts, val=None)
+    return replace(facts, val=None, others={"test": facts.val, **facts.others})
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .data_look import DataLook, FoundSetting
@@ -41,6 +41,8 @@ class DatasetInfo:
     """What was guessed about it, and what may be a mistake."""
     found: tuple[FoundSetting, ...] = ()
     """Settings that were left out and that the data has decided."""
+    others: dict[str, SplitInfo] = field(default_factory=dict)
+    """Further splits by name: more validation sets, ``val_…``, and what is only evaluated when asked for, ``test…``."""
     look: DataLook | None = None
     """What samples were found to be; None in the spec of an earlier version."""
 
@@ -48,6 +50,16 @@ class DatasetInfo:
     def all_notes(self) -> tuple[str, ...]:
         """What was guessed, what may be a mistake, and what the look has found suspicious."""
         return self.notes + (self.look.notes if self.look else ())
+
+    @property
+    def validation(self) -> tuple[str, ...]:
+        """Name the splits that a run is evaluated on."""
+        named = sorted(name for name in self.others if name.startswith("val"))
+        return (*(("val",) if self.val else ()), *named)
+
+    def split(self, which: str) -> SplitInfo | None:
+        """Return a split by its name; None where there is none."""
+        return {"train": self.train, "val": self.val, **self.others}.get(which)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -57,12 +69,13 @@ class DatasetInfo:
     def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
         """Rebuild what ``to_json`` gave, also after a round trip through JSON text."""
         val, look = document["val"], document.get("look")
-        parts = ("train", "val", "look", "found")
+        parts = ("train", "val", "others", "look", "found")
         known = {key: _as_tuple(value) for key, value in document.items() if key not in parts}
         return cls(
             **known,
             train=_split_from_json(document["train"]),
             val=None if val is None else _split_from_json(val),
+            others={name: _split_from_json(one) for name, one in document.get("others", {}).items()},
             found=tuple(map(FoundSetting.from_json, document.get("found", ()))),
             look=None if look is None else DataLook.from_json(look),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split, ``train`` or ``val``."""
+    """One split, such as ``train`` or ``val``."""
 
     length: int
     """Samples in this split."""

@@ -43,7 +43,7 @@ def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path)
 
     Args:
         facts: from ``prepare`` on the same machine.
-        which: ``train`` or ``val``; ``val`` must be there.
+        which: a split that is there.
         config: the ``data`` section that the facts are of.
         base: the folder of the config file.
 
@@ -67,7 +67,7 @@ def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:
-    info = facts.train if which == "train" else facts.val
+    info = facts.split(which)
     if info is None:
         raise ValueError(f"{facts.name} has no split {which!r}")
     subset = None if info.subset is None else load_array(info.subset)

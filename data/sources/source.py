@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..order import Indices
@@ -14,7 +14,8 @@ from .array_cache import Array, load_array
 from .splits import ArraySplit, MapSplit
 
 _MOST_BYTES = 2**28
-Which = Literal["train", "val"]
+Which = str
+"""``train``, ``val``, or another split of the data set."""
 Reader = tuple[int, Callable[[int], Any]]
 """How many rows there are, and what reads one of them."""
 

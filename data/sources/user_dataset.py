@@ -1,8 +1,9 @@
-"""A user's own data: ``data(**args) -> {"train": ds, "val": ds}``, called once per process and checked."""
+"""A user's own data: ``data(**args) -> {"train": ds, "val": ds, …}``, called once per process and checked."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,9 @@ from .source import DataSource, PreparedSplit, Reader, of_subset
 from .splits import ArraySplit, MapSplit
 
 Splits = Mapping[str, Any]
-"""``train`` and perhaps ``val``: ``TensorSplit`` or a map-style data set."""
+"""``train``, and perhaps ``val``, ``val_…`` and ``test…``: ``TensorSplit`` or a map-style data set."""
+_EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
+"""Splits beside ``train``."""
 
 _called: dict[str, Splits] = {}
 
@@ -67,11 +70,13 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
     x, y = run_user_code(config.use, partial(_first_sample, train))
     classes = _classes(splits)
     digests = {name: split_digest(config.use, split) for name, split in splits.items()}
+    infos = {name: _split_info(split, digests[name], classes) for name, split in splits.items()}
     return DatasetInfo(
         name=config.use,
         kind="user",
-        train=_split_info(train, digests["train"], classes),
-        val=_split_info(splits["val"], digests["val"], classes) if "val" in splits else None,
+        train=infos["train"],
+        val=infos.get("val"),
+        others={name: info for name, info in infos.items() if name not in ("train", "val")},
         input_shape=_shape(x),
         input_dtype=_dtype(x),
         classes=classes,
@@ -86,7 +91,8 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
 
 def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     config, base = split.config, split.base
-    called = "val data sample" if split.which == "val" and split.subset is None else "data sample"
+    own_rows = split.which != "train" and split.subset is None
+    called = f"{split.which} data sample" if own_rows else "data sample"
     made_by = definition_location(load_callable(config.use, base))
     own = None if config.collate is None else load_callable(config.collate, base)
     return MapSplit(data, split.subset, source_of(data, called, made_by), own)
@@ -177,9 +183,11 @@ SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _in
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
         raise contract_error(use, f"returned {type(result).__name__}, not a dict")
-    unknown = [key for key in result if key not in ("train", "val")]
+    unknown = [key for key in result if key != "train" and not _EVALUATED.fullmatch(str(key))]
     if unknown:
-        raise contract_error(use, f"returned the unknown key {unknown[0]!r}")
+        raise contract_error(
+            use, f"returned the unknown key {unknown[0]!r}: splits are train, val, val_… and test…"
+        )
     if result.get("train") is None:
         raise contract_error(use, 'returned nothing for "train"')
     return [(name, split) for name, split in result.items() if split is not None]

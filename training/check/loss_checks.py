@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError, definition_location, user_location
 from ..config import RunConfig
-from ..losses import Loss, Metric, sum_loss, sum_metric
+from ..losses import Loss, sum_loss, sum_metric
+from ..metrics import AdditiveMetric, Metric, ModuleMetric
 from .finding import Finding
+from .metric_checks import check_module, check_statistics
 
 FIRST_PART_SIZES = (1, 2)  # samples of the first parts of a batch; the rest is the third
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -191,7 +193,7 @@ def _tolerance(value: torch.Tensor) -> float:
     return _TOLERANCE.get(value.dtype, _HALF_TOLERANCE)
 
 
-def check_metrics(metrics: dict[str, Metric], cut: Cut) -> Iterator[Finding]:
+def check_metrics(metrics: Mapping[str, Metric], cut: Cut) -> Iterator[Finding]:
     """Check whether each metric adds up."""
     for name, metric in metrics.items():
         yield _check_metric(name, metric, cut)
@@ -209,25 +211,34 @@ def check_directions(config: RunConfig, names: Iterable[str]) -> Finding:
 
 
 def _check_metric(name: str, metric: Metric, cut: Cut) -> Finding:
-    moved, where = False, definition_location(metric)
+    where = definition_location(getattr(metric, "collect", metric))
     try:
-        for output, parts in cut.outputs:
-            value, counted = sum_metric(metric(output, cut.target), name)
-            pairs = [
-                sum_metric(metric(part, target), name)
-                for part, target in zip(parts, cut.targets, strict=True)
-            ]
-            moved = moved or float(value) != 0
-            sums = (value.to(_lowest_precision(output)), [part for part, _ in pairs])
-            counts = (float(counted), [float(part) for _, part in pairs])
-            if wrong := _sum_mistake("it", cut, sums, counts):
-                return Finding(f"metric {name}", "FAIL", wrong, where, _METRIC_ADVICE)
+        if isinstance(metric, ModuleMetric):
+            return check_module(metric, cut.target, cut.targets, cut.outputs)
+        if metric.is_mean and isinstance(metric, AdditiveMetric):
+            return _check_pairs(name, metric, cut, where)
+        return check_statistics(metric, cut.target, cut.targets, cut.outputs)
     except TrainingError as error:
         return Finding(
             f"metric {name}", "FAIL", error.message, where, error.hint or _METRIC_ADVICE, blocks=True
         )
     except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
         return _exception_finding(f"metric {name}", error)
+
+
+def _check_pairs(name: str, metric: AdditiveMetric, cut: Cut, where: str) -> Finding:
+    """Check a (sum, count)."""
+    moved, collect = False, metric.collect
+    for output, parts in cut.outputs:
+        value, counted = sum_metric(collect(output, cut.target), name)
+        pairs = [
+            sum_metric(collect(part, target), name) for part, target in zip(parts, cut.targets, strict=True)
+        ]
+        moved = moved or float(value) != 0
+        sums = (value.to(_lowest_precision(output)), [part for part, _ in pairs])
+        counts = (float(counted), [float(part) for _, part in pairs])
+        if wrong := _sum_mistake("it", cut, sums, counts):
+            return Finding(f"metric {name}", "FAIL", wrong, where, _METRIC_ADVICE)
     if not moved:
         return Finding(
             f"metric {name}", "NOTE", "its sum was 0 for every batch: whether it adds up is unknown"

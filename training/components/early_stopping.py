@@ -19,14 +19,20 @@ def oriented(config: MonitorConfig, value: float | None) -> float:
 def refuse_unmeasured(config: MonitorConfig, key: str, names: list[str]) -> None:
     """Refuse to monitor a metric that this run does not measure.
 
+    Args:
+        config: with the metric.
+        key: of this section.
+        names: what is measured; one that ends with a slash begins the names of a metric of several numbers.
+
     Raises:
         UsageError: it is not measured, which would go unnoticed until the end, or nothing tells which way is better.
     """
-    if config.monitor not in names:
+    begins = any(name.endswith("/") and config.monitor.startswith(name) for name in names)
+    if config.monitor not in names and not begins:
         near = closest_name(config.monitor, names)
         raise UsageError(
             f"{key}.monitor: {config.monitor} is not measured" + (f"; did you mean {near}?" if near else ""),
-            f"this run measures {', '.join(names)}",
+            f"this run measures {', '.join(f'{name}…' if name.endswith('/') else name for name in names)}",
         )
     if config.direction is None:
         raise UsageError(*undirected(config, key))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
-    from .model_config import ModelConfig as ModelConfig
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from .run_config import EarlyStopConfig as EarlyStopConfig
     from .run_config import EmaConfig as EmaConfig
     from .run_config import LossConfig as LossConfig
+    from .run_config import MetricConfig as MetricConfig
     from .run_config import MonitorConfig as MonitorConfig
     from .run_config import Precision as Precision
     from .run_config import RunConfig as RunConfig

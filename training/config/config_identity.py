@@ -43,7 +43,14 @@ def identity_settings(config: RunConfig) -> dict[str, Any]:
 
 def _without_directions(metrics: list[Any] | None) -> list[Any] | None:
     """Leave out which way of a metric is better: nothing that is trained depends on it."""
-    return None if metrics is None else [item["use"] if isinstance(item, dict) else item for item in metrics]
+    return None if metrics is None else [_without_direction(item) for item in metrics]
+
+
+def _without_direction(metric: Any) -> Any:
+    if not isinstance(metric, dict):
+        return metric
+    said = {key: value for key, value in metric.items() if key != "better"}
+    return said if len(said) > 1 else said["use"]
 
 
 def identity_sha256(config: RunConfig) -> str:

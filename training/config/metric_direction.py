@@ -23,7 +23,10 @@ _NEUTRAL = frozenset(["rate", "score", "mean", "avg", "macro", "micro", "weighte
 """Words that may follow without changing which way is better, unlike those of ``accuracy_gap``."""
 
 
-BUILT_IN: dict[str, Direction] = {"accuracy": "max", "mae": "min"}
+BUILT_IN: dict[str, Direction] = {
+    **dict.fromkeys(("accuracy", "auroc", "f1", "mean_iou", "precision", "r2", "recall", "top_k"), "max"),
+    **dict.fromkeys(("mae", "perplexity", "rmse"), "min"),
+}
 """The metrics of ``metrics/metrics.py``, which know it themselves."""
 
 
@@ -33,7 +36,7 @@ def direction_of(metric: str) -> Direction | None:
     Args:
         metric: as the record names it, such as ``val/mae``.
     """
-    if known := BUILT_IN.get(metric.removeprefix("val/")):
+    if known := BUILT_IN.get(metric.partition("/")[2] or metric):
         return known
     words = re.findall(r"[a-z]+[0-9]*", metric.rpartition("/")[2].lower())
     telling = [word for word in words if word not in _NEUTRAL]

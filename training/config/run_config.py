@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, model_serializer
+from pydantic import BaseModel, BeforeValidator, Field, model_serializer, model_validator
 from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, DataConfig
 from .log_size import DEFAULT_LOG_MB
-from .metric_direction import Direction, direction_of
+from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
 from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
@@ -138,23 +138,49 @@ class MetricConfig(BaseModel, frozen=True, extra="forbid"):
     """A metric; written as its name alone where nothing else is said of it."""
 
     use: str = Field(min_length=1)
-    """Of ``metrics/metrics.py``, or a callable ``(output, target) -> (sum, count)``."""
+    """Of ``metrics/metrics.py``, a callable ``(output, target) -> (sum, count)`` or to statistics, or a torchmetrics
+    metric."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(default="", pattern=r"^[\w.@-]*$")
+    """In the record, after ``val/``; unset: the last part of ``use``."""
+    finish: str | None = Field(default=None, min_length=1)
+    """A callable that makes a number, or a dict of numbers, of the totals of the statistics; unset: the attribute
+    ``finish`` of the function, else sum / count."""
     better: Literal["lower", "higher"] | None = None
     """Unset: as its name says."""
 
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.name:  # frozen for everyone else
+            object.__setattr__(self, "name", self._short_name)
+        return self
+
     @property
-    def name(self) -> str:
-        """The name in the record, after ``val/``."""
+    def _short_name(self) -> str:
         return self.use.rpartition(":")[2]
 
     @property
     def direction(self) -> Direction | None:
-        """Which way is better, where that is said here."""
-        return None if self.better is None else _DIRECTIONS[self.better]
+        """Which way is better, where that is said here, or known of a built-in one that has another name."""
+        if self.better is None:
+            return BUILT_IN.get(self.use) if self.name != self.use else None
+        return _DIRECTIONS[self.better]
+
+    def is_of(self, metric: str) -> bool:
+        """Tell whether a name in the record is that of this metric, on any set, or of one of its numbers."""
+        name = metric.partition("/")[2]
+        return name == self.name or name.startswith(f"{self.name}/")
 
     @model_serializer
-    def _as_written(self) -> str | dict[str, str]:
-        return self.use if self.better is None else {"use": self.use, "better": self.better}
+    def _as_written(self) -> str | dict[str, Any]:
+        said = {
+            "args": self.args,
+            "name": "" if self.name == self._short_name else self.name,
+            "finish": self.finish,
+            "better": self.better,
+        }
+        said = {key: value for key, value in said.items() if value}
+        return {"use": self.use, **said} if said else self.use
 
 
 def _from_name(value: Any) -> Any:
@@ -192,7 +218,7 @@ class RunConfig(ConfigSection):
         Args:
             metric: as the record names it, such as ``val/wer``.
         """
-        found = (item.direction for item in self.metrics or () if f"val/{item.name}" == metric)
+        found = (item.direction for item in self.metrics or () if item.is_of(metric))
         return next(found, None)
 
     def direction_of(self, metric: str) -> Direction | None:

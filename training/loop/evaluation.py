@@ -8,22 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from ...data.common import DamagedError
 from ..components import shared_buffers
-from ..session import EvaluationDraws, KeptBuffers, Session, evaluation_mode, evaluation_row, try_evaluation
+from ..metrics import WorstSamples, all_numbers, confusion_view
+from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
+
+Views = dict[str, dict[str, Any]]
+"""What is kept of an evaluation beside its numbers: by split, the confusion matrix and the worst samples."""
 
 
-def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+def evaluate(
+    session: Session, abandon: Callable[[], bool] = lambda: False, views: Views | None = None
+) -> dict[str, float] | None:
     """Compute ``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
+
+    Of a data set with more validation sets also ``val_…/loss`` and so on.
 
     Collective: every rank calls it. The model and the generators are left as they were.
 
     Args:
         session: with the model to evaluate.
         abandon: asked between batches; ranks need not hear the same at the same time.
+        views: takes what is kept for views.
 
     Returns:
         None on every rank where any of them has abandoned it.
@@ -31,34 +41,59 @@ def evaluate(session: Session, abandon: Callable[[], bool] = lambda: False) -> d
     Raises:
         DamagedError: the samples that were evaluated are not as many as the split has.
     """
-    if session.val_feed is None or session.spec.facts.val is None:
-        return {}
-    with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):
-        fixed = try_evaluation(session, draws, kept).depends_on_cut
-        values = _sums(session, abandon, _Pass(draws, kept, fixed))
-    if values is None:
-        return None
-    if int(values[0]) != session.spec.facts.val.length:
-        raise DamagedError(
-            f"evaluation saw {int(values[0])} samples of {session.spec.facts.val.length}",
-            "the data set's length changes while it is read; make __len__ tell the truth",
-        )
-    means = [_mean(values[at], values[at + 1]) for at in range(1, len(values), 2)]
-    names = ["val/loss", *(f"val/{name}" for name in session.metrics)]
-    return {**dict(zip(names, means, strict=True)), "val/count": int(values[0])}
+    found: dict[str, float] = {}
+    for split in session.val_feeds:
+        with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):
+            fixed = try_evaluation(session, draws, kept, split).depends_on_cut
+            values = _sums(session, abandon, _Pass(draws, kept, fixed, split))
+            if values is None:
+                return None
+            draws.watch()
+            numbers, view = _finished(session, split, values)
+        found |= numbers
+        if views is not None:
+            views[split] = view
+    return found
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """A pass over the validation set, inside ``evaluation_mode``."""
+    """A pass over a validation set, inside ``evaluation_mode``."""
 
     draws: EvaluationDraws
     kept: KeptBuffers
     fixed: bool
     """Whether the cut is the same for any number of processes, and no batch knows of another."""
+    split: str = "val"
 
 
-def _sums(session: Session, abandon: Callable[[], bool], way: _Pass) -> list[float] | None:
+@dataclass(frozen=True)
+class _Sums:
+    """The sums of a pass."""
+
+    values: torch.Tensor
+    """Samples, loss sum, loss weight, then the row of each metric, in float64."""
+    worst: WorstSamples
+    """Of this rank."""
+
+
+def _finished(session: Session, split: str, sums: _Sums) -> tuple[dict[str, float], dict[str, Any]]:
+    """Make what is logged and what is kept of the sums of all ranks."""
+    count, loss, weight, *_ = sums.values.tolist()
+    info = session.spec.facts.split(split)
+    if info is None or int(count) != info.length:
+        raise DamagedError(
+            f"evaluation saw {int(count)} samples of {info.length if info else 0}",
+            "the data set's length changes while it is read; make __len__ tell the truth",
+        )
+    measured, totals = session.measured, sums.values[3:].cpu()
+    numbers = {"loss": loss / weight if weight else float("nan")}
+    numbers |= all_numbers(session.metrics, totals, session.group)
+    view = {**confusion_view(measured, totals), "worst": sums.worst.everyone(session.group)}
+    return {f"{split}/{name}": value for name, value in {**numbers, "count": int(count)}.items()}, view
+
+
+def _sums(session: Session, abandon: Callable[[], bool], way: _Pass) -> _Sums | None:
     """Sum what every rank has; None where one of them has abandoned it.
 
     A model that is found only on the way to depend on the cut is evaluated anew.
@@ -70,37 +105,43 @@ def _sums(session: Session, abandon: Callable[[], bool], way: _Pass) -> list[flo
     return None if gone else values
 
 
-def _sums_of(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple[list[float], bool, bool]:
+def _sums_of(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple[_Sums, bool, bool]:
     """Make one pass on every rank; return its sums, whether any abandoned it, and whether the cut matters to any."""
-    sums, *ended = _rank_sums(session, abandon, way)
-    *values, gone, depends = session.group.sum(torch.cat([sums, sums.new_tensor(ended)])).tolist()
-    return values, bool(gone), bool(depends)
+    worst = WorstSamples(session.group.device)
+    sums, *ended = _rank_sums(session, abandon, way, worst)
+    everyone = session.group.sum(torch.cat([sums, sums.new_tensor(ended)]))
+    gone, depends = everyone[-2:].tolist()
+    return _Sums(everyone[:-2], worst), bool(gone), bool(depends)
 
 
-def _rank_sums(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple[torch.Tensor, bool, bool]:
-    """Return [samples, loss sum, loss weight, then sum and count of each metric] of this rank, in float64.
+def _rank_sums(
+    session: Session, abandon: Callable[[], bool], way: _Pass, worst: WorstSamples | None = None
+) -> tuple[torch.Tensor, bool, bool]:
+    """Return [samples, loss sum, loss weight, then the row of each metric] of this rank, in float64.
 
     And whether it was abandoned before the end, and whether it ended because the cut matters.
     """
-    if session.val_feed is None:
-        raise ValueError("no validation split")
-    rows: list[torch.Tensor] = []
+    for metric in session.measured:
+        metric.reset()
+    width = 2 + sum(metric.width for metric in session.measured)
+    sums = torch.zeros(width, dtype=torch.float64, device=session.group.device)
     samples = 0
     abandoned = depends = False
-    for batch in session.val_feed.fetch(session.fixed_val_work() if way.fixed else session.val_work()):
+    work = session.fixed_val_work(way.split) if way.fixed else session.val_work(way.split)
+    for batch in session.val_feeds[way.split].fetch(work):
         if abandoned := abandon():
             break
         _prepare(way, batch.work.start)
-        rows += [
-            torch.stack(evaluation_row(session, x, y, size))
-            for (x, y), size in zip(batch.micro, batch.work.micro, strict=True)
-        ]
+        at = 0
+        for (x, y), size in zip(batch.micro, batch.work.micro, strict=True):
+            row, losses = evaluate_batch(session, x, y, size)
+            sums += row
+            if worst is not None and losses is not None:
+                worst.add(losses, batch.indices[at : at + size])
+            at += size
         samples += batch.indices.size
         if depends := not way.fixed and bool(way.draws.drawn()):
             break
-    width = 2 + 2 * len(session.metrics)
-    sums = torch.stack(rows).sum(0) if rows else torch.zeros(width, dtype=torch.float64)
-    sums = sums.to(session.group.device)
     depends = depends or (not way.fixed and bool(way.kept.changed()))
     return torch.cat([sums.new_tensor([samples]), sums]), abandoned, depends
 
@@ -112,7 +153,3 @@ def _prepare(way: _Pass, first: int) -> None:
         way.draws.key(first)
     else:
         way.draws.watch()
-
-
-def _mean(value: float, weight: float) -> float:
-    return value / weight if weight else float("nan")

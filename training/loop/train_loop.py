@@ -120,9 +120,8 @@ class TrainLoop:
                 "checkpoint.every_minutes: there is no supervisor whose clock all ranks could follow",
                 "start it with `launch train`, or use checkpoint.every_steps",
             )
-        validated = self._session.val_feed is not None
-        measured = ["val/loss", *(f"val/{name}" for name in self._session.metrics)] if validated else []
-        names = ["train/loss", *measured]
+        validated = "val" in self._session.val_feeds
+        names = ["train/loss", *self._session.logged_names]
         checkpoint_config = self._config.checkpoint
         if self._config.train.early_stop is not None:
             refuse_unmeasured(self._config.train.early_stop, "train.early_stop", names)

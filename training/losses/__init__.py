@@ -6,7 +6,6 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .loss_contract import Loss as Loss
-    from .loss_contract import Metric as Metric
     from .loss_contract import scalar_on as scalar_on
     from .loss_contract import sum_loss as sum_loss
     from .loss_contract import sum_metric as sum_metric

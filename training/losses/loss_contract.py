@@ -11,8 +11,6 @@ from ...data.common import TrainingError
 
 Loss = Callable[[Any, Any], Any]
 """``(output, target)`` to a tensor [samples], or to (sum, weight)."""
-Metric = Callable[[Any, Any], tuple[Any, Any]]
-"""``(output, target)`` to (sum, count)."""
 
 
 def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -54,7 +52,8 @@ def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
             return pair[0].double(), pair[1].double()
     raise TrainingError(
         f"metric {name} returned {_describe_value(value)}",
-        "return (sum, count): a mean of means is wrong as soon as batches differ in size",
+        "return (sum, count): a mean of means is wrong as soon as batches differ in size; what is no mean returns"
+        " statistics, tensors that are added over samples, and has a `finish`",
     )
 
 

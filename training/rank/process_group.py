@@ -53,6 +53,15 @@ class Group:
         dist.all_gather(parts, values)
         return torch.stack(parts)
 
+    def gather_bytes(self, payload: bytes) -> list[bytes]:
+        """Gather bytes of every rank, of any lengths, in the order of the ranks."""
+        own = torch.frombuffer(bytearray(payload or b"\0"), dtype=torch.uint8)
+        lengths = self.gather(torch.tensor([len(payload)], device=self.device)).flatten().tolist()
+        padded = torch.zeros(max(*lengths, len(own)), dtype=torch.uint8)
+        padded[: len(own)] = own
+        rows = self.gather(padded.to(self.device)).cpu().numpy()
+        return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+
     def close(self) -> None:
         """Leave the process group."""
         if self.world_size > 1:

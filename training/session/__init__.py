@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from .build import build_session as build_session
     from .build import build_training as build_training
     from .evaluation_draws import EvaluationDraws as EvaluationDraws
+    from .evaluation_trial import evaluate_batch as evaluate_batch
     from .evaluation_trial import evaluation_mode as evaluation_mode
-    from .evaluation_trial import evaluation_row as evaluation_row
     from .evaluation_trial import try_evaluation as try_evaluation
     from .first_batch import materialise_lazy_modules as materialise_lazy_modules
     from .kept_buffers import KeptBuffers as KeptBuffers

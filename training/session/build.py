@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...data.order import EpochBatches
 from ...data.samples import describe
 from ...data.sources import open_split
 from ..components import (
+    MixedPrecision,
     batch_norm,
     choose_precision,
     learned_tensors,
@@ -28,7 +29,7 @@ from ..components import (
 )
 from ..config import RunSpec
 from ..losses import build_loss, ignored_label, needs_classes
-from ..metrics import build_metrics
+from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema, LRSchedule, build_optimizer
 from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
@@ -43,13 +44,16 @@ from .training_trial import TrainingTrial, training_notes, try_training, world_s
 _SHARED_FLOPS = 2e8
 
 
-def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Session:
+def build_session(
+    spec: RunSpec, group: Group, *, training: bool = True, splits: tuple[str, ...] | None = None
+) -> Session:
     """Build the model and open the data.
 
     Args:
         spec: of the run.
         group: whose ranks all call it.
         training: False starts no workers for a feed that is never read.
+        splits: to be evaluated; None is the validation sets.
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
@@ -57,6 +61,29 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
+    feed = _opener(spec, group, numerics, training=training)
+    metrics = build_metrics(config, spec.base, group.device)
+    return Session(
+        spec=spec,
+        group=group,
+        numerics=numerics,
+        model=model,
+        loss=build_loss(config.loss, spec.base),
+        metrics=metrics,
+        confusions=build_confusion_matrix(config, metrics),
+        batches=batches,
+        train_feed=feed("train"),
+        val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
+        non_finite=frozenset(non_finite(learned_tensors(model))),
+        notes=notes,
+    )
+
+
+def _opener(
+    spec: RunSpec, group: Group, numerics: MixedPrecision, *, training: bool
+) -> Callable[[str], Feed]:
+    """Return what opens the feed of a split."""
+    config = spec.config
     known = needs_classes(config.loss) and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
@@ -64,13 +91,13 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
     # A small model leaves all cores of this rank but one idle.
     spare = torch.get_num_threads() > 1
 
-    def feed(which: Any) -> Feed:
+    def feed(which: str) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)
         opened = open_feed(
             split,
             normalise,
             group.device,
-            workers=config.data.workers if training or which == "val" else 0,
+            workers=config.data.workers if training or which != "train" else 0,
             classes=None,
             seed=config.train.seed,
             prefetch=spare,
@@ -80,19 +107,7 @@ def build_session(spec: RunSpec, group: Group, *, training: bool = True) -> Sess
             opened.expect_classes(classes, ignored_label(config.loss))
         return opened
 
-    return Session(
-        spec=spec,
-        group=group,
-        numerics=numerics,
-        model=model,
-        loss=build_loss(config.loss, spec.base),
-        metrics=build_metrics(config, spec.base),
-        batches=batches,
-        train_feed=feed("train"),
-        val_feed=None if spec.facts.val is None else feed("val"),
-        non_finite=frozenset(non_finite(learned_tensors(model))),
-        notes=notes,
-    )
+    return feed
 
 
 def build_training(session: Session) -> Training:
@@ -104,7 +119,7 @@ def build_training(session: Session) -> Training:
     batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
-    evaluated = _check_evaluation(session)
+    evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     optimizer = build_optimizer(config.optimizer, session.model)
     add_autocast(session)
     wrapped = _wrap_with_ddp(session.model, group) if group.world_size > 1 else session.model
@@ -127,7 +142,9 @@ def build_training(session: Session) -> Training:
         notes=[
             *session.notes,
             *training_notes(session.model, trial),
-            *evaluation_notes(evaluated, session.fixed_batch_size),
+            *dict.fromkeys(
+                note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
+            ),
         ],
     )
 
@@ -150,14 +167,14 @@ def _check_first_batch(session: Session, x: Any, y: Any) -> tuple[TrainingTrial,
     return trial, unused
 
 
-def _check_evaluation(session: Session) -> EvaluationTrial:
+def _check_evaluation(session: Session, split: str) -> EvaluationTrial:
     """Evaluate a few validation samples: metrics and loss see what the model returns in evaluation, which may be less.
 
     Raises:
         TrainingError: loss or metrics do not take it.
     """
     with _fitting(" in evaluation"), evaluation_mode(session) as (draws, kept):
-        return try_evaluation(session, draws, kept, repeat=True)
+        return try_evaluation(session, draws, kept, split, repeat=True)
 
 
 @contextmanager
@@ -211,9 +228,8 @@ def _check_classes(session: Session, output: Any) -> None:
             "end the model with one output for each class",
         )
     if facts.kind == "user":
-        for feed in (session.train_feed, session.val_feed):
-            if feed is not None:
-                feed.expect_classes(scores, ignored_label(loss))
+        for feed in (session.train_feed, *session.val_feeds.values()):
+            feed.expect_classes(scores, ignored_label(loss))
     elif facts.classes is not None and scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",

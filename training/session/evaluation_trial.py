@@ -14,7 +14,7 @@ import torch
 from ...data.common import LockstepError
 from ...data.loading import Work
 from ...data.order import Indices
-from ..losses import scalar_on, sum_loss, sum_metric
+from ..losses import scalar_on, sum_loss
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
 from .kept_modes import training_mode
@@ -54,14 +54,31 @@ class EvaluationTrial:
         return not self.draws and self.apart > max(self.tolerance, _MIXING)
 
 
-def evaluation_row(session: Session, x: Any, y: Any, samples: int) -> list[torch.Tensor]:
-    """Evaluate a batch of ``samples``: loss sum, loss weight, then sum and count of each metric, as float64 scalars."""
+def evaluate_batch(
+    session: Session, x: Any, y: Any, samples: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Evaluate a batch of ``samples``.
+
+    Returns:
+        Float64: loss sum, loss weight, then the row of each metric, and of the confusion matrix that is kept. And the
+        loss of each sample, where the loss tells it.
+    """
     output = session.model(x)
-    summed, weight = sum_loss(session.loss(output, y), samples)
-    row = [summed.double(), scalar_on(summed.device, samples if weight is None else weight).double()]
-    for name, metric in session.metrics.items():
-        row += sum_metric(metric(output, y), name)
-    return [value.to(session.group.device) for value in row]
+    losses = session.loss(output, y)
+    summed, weight = sum_loss(losses, samples)
+    pair = [
+        summed.detach().double(),
+        scalar_on(summed.device, samples if weight is None else weight).double(),
+    ]
+    rows = [metric.row(output, y) for metric in session.measured]
+    device = session.group.device
+    row = torch.cat([torch.stack([value.to(device) for value in pair]), *(row.to(device) for row in rows)])
+    return row, losses.detach() if weight is None else None
+
+
+def evaluation_row(session: Session, x: Any, y: Any, samples: int) -> torch.Tensor:
+    """Return the sums of a batch, as ``evaluate_batch`` has them."""
+    return evaluate_batch(session, x, y, samples)[0]
 
 
 @contextmanager
@@ -82,7 +99,7 @@ def evaluation_mode(session: Session) -> Iterator[tuple[EvaluationDraws, KeptBuf
 
 
 def try_evaluation(
-    session: Session, draws: EvaluationDraws, kept: KeptBuffers, *, repeat: bool = False
+    session: Session, draws: EvaluationDraws, kept: KeptBuffers, split: str = "val", *, repeat: bool = False
 ) -> EvaluationTrial:
     """Evaluate the same few samples on every rank, inside ``evaluation_mode``, whole and in parts.
 
@@ -90,18 +107,19 @@ def try_evaluation(
         session: with the model.
         draws: of ``evaluation_mode``.
         kept: of ``evaluation_mode``.
+        split: whose samples.
         repeat: evaluate them whole once more, too.
     """
-    samples = _trial_samples(session)
-    if session.val_feed is None or not samples.size:
+    samples = _trial_samples(session, split)
+    if not samples.size:
         return EvaluationTrial()
     parts = [1, samples.size - 1] if samples.size > 1 else [1]
-    fetched = session.val_feed.fetch(iter([Work(samples, [samples.size]), Work(samples, parts)]))
+    fetched = session.val_feeds[split].fetch(iter([Work(samples, [samples.size]), Work(samples, parts)]))
     whole, pieces = [
         [(*pair, size) for pair, size in zip(batch.micro, batch.work.micro, strict=True)] for batch in fetched
     ]
     draws.watch()
-    row = torch.stack(evaluation_row(session, *whole[0]))
+    row = evaluation_row(session, *whole[0])
     drawn, changed = draws.drawn(), kept.changed()
     anew = _sum_anew(session, draws, kept, whole) if repeat else row
     apart = math.inf if drawn else _difference(row, _sum_anew(session, draws, kept, pieces))
@@ -111,10 +129,9 @@ def try_evaluation(
     )
 
 
-def _trial_samples(session: Session) -> Indices:
+def _trial_samples(session: Session, split: str) -> Indices:
     """Choose samples from all over the validation set: neighbours may be alike."""
-    facts = session.spec.facts.val
-    length = facts.length if facts else 0
+    length = session.split_length(split)
     count = min(_SAMPLES, length, session.spec.config.data.max_micro_batch or _SAMPLES)
     return np.unique(np.linspace(0, length - 1, count).astype(np.int64))
 
@@ -128,7 +145,7 @@ def _sum_anew(
         kept.restore()
         draws.watch()
         try:
-            rows.append(torch.stack(evaluation_row(session, *part)))
+            rows.append(evaluation_row(session, *part))
         except LockstepError:
             raise
         except Exception:  # noqa: BLE001 - the user's code: its own words come where a real batch is too small

@@ -13,7 +13,8 @@ from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
-from ..losses import Loss, Metric
+from ..losses import Loss
+from ..metrics import Metric
 from ..optim import Ema, LRSchedule
 from ..rank import Group
 from .train_step import TrainStep
@@ -39,11 +40,30 @@ class Session:
     metrics: dict[str, Metric]
     batches: EpochBatches
     train_feed: Feed
-    val_feed: Feed | None
+    val_feeds: dict[str, Feed]
+    """Of the splits that are evaluated, by name."""
+    confusions: Metric | None = None
+    """The confusion matrix that is kept for views though no metric asks for it."""
     non_finite: frozenset[str] = frozenset()
     """What of the model's learned tensors was not finite from the beginning."""
     notes: list[str] = field(default_factory=list)
     """What was made of the settings of the model, for users."""
+
+    @property
+    def measured(self) -> list[Metric]:
+        """Return what evaluation sums up beside the loss."""
+        return [*self.metrics.values(), *([] if self.confusions is None else [self.confusions])]
+
+    @property
+    def logged_names(self) -> list[str]:
+        """Name what an evaluation logs; one with a slash at its end begins names that nobody knows yet."""
+        found = []
+        for split in self.val_feeds:
+            found.append(f"{split}/loss")
+            for name, metric in self.metrics.items():
+                found += [] if metric.kept else [f"{split}/{name}"]
+                found += [] if metric.kept or metric.is_mean else [f"{split}/{name}/"]
+        return found
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""
@@ -67,10 +87,14 @@ class Session:
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
         return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
 
-    def val_work(self) -> Iterator[Work]:
-        """Yield this rank's part of the validation set, in order, without padding."""
-        facts = self.spec.facts.val
-        begin, end = shard(0, facts.length if facts else 0, self.group.rank, self.group.world_size)
+    def split_length(self, split: str) -> int:
+        """Return the samples of a split; 0 where there is none."""
+        info = self.spec.facts.split(split)
+        return info.length if info else 0
+
+    def val_work(self, split: str = "val") -> Iterator[Work]:
+        """Yield this rank's part of a validation set, in order, without padding."""
+        begin, end = shard(0, self.split_length(split), self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
         size = min(
             _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
@@ -78,10 +102,9 @@ class Session:
         for start in range(begin, end, size):
             yield _val_work(start, min(start + size, end))
 
-    def fixed_val_work(self) -> Iterator[Work]:
-        """Yield this rank's batches of a cut of the validation set that is the same for any number of processes."""
-        facts = self.spec.facts.val
-        length = facts.length if facts else 0
+    def fixed_val_work(self, split: str = "val") -> Iterator[Work]:
+        """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
+        length = self.split_length(split)
         count = -(-length // self.fixed_batch_size)
         for batch in range(*shard(0, count, self.group.rank, self.group.world_size)):
             yield _val_work(*shard(0, length, batch, count))

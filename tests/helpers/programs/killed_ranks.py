@@ -29,7 +29,7 @@ from lockstep.training.session.step_seeding import StepSeeder
 
 KILL_POINTS: dict[str, tuple[Any, str]] = {
     "step": (StepSeeder, "reseed"),
-    "evaluation": (evaluate, "evaluation_row"),
+    "evaluation": (evaluate, "evaluate_batch"),
     "checkpoint": (checkpoint, "sync"),
     "pruning": (checkpoint, "remove_checkpoint"),
 }

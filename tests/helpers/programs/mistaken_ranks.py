@@ -39,22 +39,21 @@ def no_mistake() -> None:
 
 def mean_of_means() -> None:
     """Evaluation averages the averages of its batches."""
-    original = evaluate.evaluation_row
+    original = evaluate.evaluate_batch
 
-    def row(of: Session, x: Any, y: Any, samples: int) -> list[torch.Tensor]:
-        values = original(of, x, y, samples)
-        pairs = [
-            (values[at] / values[at + 1], torch.ones_like(values[at])) for at in range(0, len(values), 2)
-        ]
-        return [part for pair in pairs for part in pair]
+    def batch(of: Session, x: Any, y: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        row, losses = original(of, x, y, samples)
+        for at in range(0, 2 + 2 * len(of.metrics), 2):
+            row[at], row[at + 1] = row[at] / row[at + 1], 1.0
+        return row, losses
 
-    evaluate.evaluation_row = row
+    evaluate.evaluate_batch = batch
 
 
 def padded_shards() -> None:
     """Evaluation gives every rank the same number of samples, the first ones twice."""
 
-    def val_work(self: Session) -> Iterator[Work]:
+    def val_work(self: Session, _: str = "val") -> Iterator[Work]:
         length, world_size = self.spec.facts.val.length, self.group.world_size
         share = -(-length // world_size)
         mine = np.arange(share * self.group.rank, share * (self.group.rank + 1), dtype=np.int64) % length
@@ -70,8 +69,8 @@ def padded_shards_uncounted() -> None:
     padded_shards()
     original = evaluate._rank_sums
 
-    def sums(of: Session, abandon: Callable[[], bool], way: Any) -> tuple[torch.Tensor, bool, bool]:
-        values, abandoned, depends = original(of, abandon, way)
+    def sums(of: Session, abandon: Callable[[], bool], *way: Any) -> tuple[torch.Tensor, bool, bool]:
+        values, abandoned, depends = original(of, abandon, *way)
         start, stop = shard(0, of.spec.facts.val.length, of.group.rank, of.group.world_size)
         values[0] = stop - start
         return values, abandoned, depends

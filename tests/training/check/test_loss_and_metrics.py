@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lockstep.training.check.loss_checks import Cut, check_loss, check_metrics, split, split_outputs
+from lockstep.training.metrics.additive_metric import AdditiveMetric
 
 SIZES = [1, 2, 9]
 cross_entropy = nn.functional.cross_entropy
@@ -83,7 +84,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str | None]] = {
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_held_to_its_parts(cut: Cut, name: str) -> None:
     metric, words = METRICS[name]
-    (found,) = check_metrics({"mine": metric}, cut)
+    (found,) = check_metrics({"mine": AdditiveMetric("mine", metric)}, cut)
     assert found.check == "metric mine"
     assert found.verdict == ("PASS" if words is None else "FAIL"), found
     assert words is None or words in found.what
@@ -93,5 +94,6 @@ def test_a_mean_of_hits_is_seen_though_the_model_hits_nothing() -> None:
     target = torch.zeros(12, dtype=torch.int64)
     output = torch.tensor([[0.0, 1.0]]).repeat(12, 1)
     cut = Cut(split_outputs(output, target, SIZES), target, split(target, SIZES), SIZES)
-    (found,) = check_metrics({"mine": METRICS["(mean, samples)"][0]}, cut)
+    mean = AdditiveMetric("mine", METRICS["(mean, samples)"][0])
+    (found,) = check_metrics({"mine": mean}, cut)
     assert found.verdict == "FAIL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import TrainingError
-from lockstep.training.loop.evaluation import _Pass, _rank_sums, evaluate
+from lockstep.training.loop.evaluation import Views, _Pass, _rank_sums, evaluate
+from lockstep.training.metrics.worst_samples import WorstSamples
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_training
 from lockstep.training.session.evaluation_trial import (
@@ -23,7 +25,8 @@ from lockstep.training.session.evaluation_trial import (
 )
 from lockstep.training.session.session import Session
 from tests.helpers.evaluation_models import EVALUATION_CASES, EVALUATION_CODE, EVALUATION_CONFIG
-from tests.helpers.sessions import open_session
+from tests.helpers.sessions import ALONE, open_session
+from tests.helpers.threaded_ranks import threaded_groups
 from tests.helpers.user_project import USER_CODE
 
 WORLDS = (1, 2, 3, 7)
@@ -178,3 +181,67 @@ def test_metrics_see_what_the_model_returns_in_evaluation(config: Path) -> None:
     build_training(open_session(config, EVALUATION_CASES["auxiliary outputs"]))
     with pytest.raises(TrainingError, match="do not fit in evaluation"):
         build_training(open_session(config, ["model.use=./own.py:model", "metrics=['./own.py:misfit']"]))
+
+
+STATISTICS = """
+import torch
+
+def per_class(output, target):
+    found = output.argmax(1)
+    hits = torch.zeros(2, dtype=torch.int64).scatter_add_(0, target, (found == target).long())
+    return {"hits": hits, "all": torch.bincount(target, minlength=2), "norm": output.square().sum(0)}
+
+def recalls(total):
+    return {"worst": (total["hits"] / total["all"]).min(), "norm": total["norm"].sum().sqrt()}
+"""
+MEASURED = [
+    "model.use=./own.py:model",
+    "metrics=[f1, confusion_matrix, {use: ./own.py:per_class, finish: ./own.py:recalls}]",
+]
+
+
+def _in_threads(config: Path, settings: list[str]) -> list[tuple[dict[str, float] | None, Views]]:
+    """What each of two ranks says of the same weights."""
+    found: dict[int, tuple[dict[str, float] | None, Views]] = {}
+
+    def rank(session: Session) -> None:
+        views: Views = {}
+        found[session.group.rank] = evaluate(session, views=views), views
+
+    sessions = [open_session(config, settings, group) for group in threaded_groups()]
+    threads = [threading.Thread(target=rank, args=(session,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[0], found[1]]
+
+
+@pytest.mark.parametrize("samples", [101, 1])
+def test_statistics_and_what_is_kept_are_the_same_on_two_ranks(config: Path, samples: int) -> None:
+    (config.parent / "own.py").write_text(USER_CODE + EVALUATION_CODE + STATISTICS)
+    settings = [*MEASURED, f"data.args.m={samples}"]  # of one sample, a rank has none
+    session, views = open_session(config, settings), Views()
+    one = evaluate(session, views=views)
+    assert one is not None
+    assert set(one) == {"val/loss", "val/f1", "val/per_class/worst", "val/per_class/norm", "val/count"}
+    matrix = torch.tensor(views["val"]["confusion_matrix"])
+    assert matrix.sum() == samples
+    if samples > 1:
+        assert one["val/per_class/worst"] == pytest.approx(float((matrix.diagonal() / matrix.sum(1)).min()))
+    for numbers, kept in _in_threads(config, settings):
+        assert numbers == pytest.approx(one, rel=1e-13, nan_ok=True)
+        assert kept["val"]["confusion_matrix"] == views["val"]["confusion_matrix"]
+        for mine, its in zip(kept["val"]["worst"], views["val"]["worst"], strict=True):
+            assert (mine["index"], mine["loss"]) == (its["index"], pytest.approx(its["loss"], rel=1e-13))
+
+
+def test_the_worst_samples_are_those_of_the_largest_loss_and_of_equal_ones_the_first() -> None:
+    losses = torch.arange(101, dtype=torch.float64).remainder(7)
+    losses[50] = float("nan")
+    worst = WorstSamples(torch.device("cpu"))
+    for start in range(0, 101, 10):
+        worst.add(losses[start : start + 10], np.arange(start, min(start + 10, 101)))
+    found = worst.everyone(ALONE)
+    expected = sorted(range(101), key=lambda row: (row != 50, -float(losses[row]), row))[:16]
+    assert [entry["index"] for entry in found] == expected

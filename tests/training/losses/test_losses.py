@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,10 @@ from lockstep.training.losses.losses import (
     mse,
     needs_classes,
 )
-from lockstep.training.metrics.metrics import accuracy, build_metrics, mae
+from lockstep.training.metrics.additive_metric import AdditiveMetric
+from lockstep.training.metrics.class_metrics import count_correct
+from lockstep.training.metrics.metrics import Metric, build_metrics
+from lockstep.training.metrics.score_metrics import sum_absolute_errors
 
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 TARGETS = torch.tensor([0, 2])
@@ -43,9 +47,9 @@ def test_mse_averages_the_components_of_a_sample_and_takes_no_other_shape() -> N
 
 
 def test_metrics_are_a_sum_and_a_count() -> None:
-    hits, samples = accuracy(SCORES, TARGETS)
+    hits, samples = count_correct(SCORES, TARGETS)
     assert (int(hits), samples) == (1, 2)
-    error, samples = mae(torch.tensor([[1.0], [5.0]]), torch.tensor([[2.0], [2.0]]))
+    error, samples = sum_absolute_errors(torch.tensor([[1.0], [5.0]]), torch.tensor([[2.0], [2.0]]))
     assert (float(error), samples) == (4.0, 2)
 
 
@@ -103,12 +107,16 @@ def test_a_metric_that_is_no_pair_of_numbers_is_refused_by_name(returned: object
         sum_metric(returned, "f1")
 
 
+def _functions(metrics: dict[str, Metric]) -> dict[str, Any]:
+    return {name: metric.collect for name, metric in metrics.items() if isinstance(metric, AdditiveMetric)}
+
+
 def test_metrics_follow_the_loss_unless_they_are_named() -> None:
     assert list(build_metrics(RunConfig(), Path())) == ["accuracy"]
     regression = RunConfig.model_validate({"loss": {"use": "mse"}})
     assert build_metrics(regression, Path()) == {}
     named = RunConfig.model_validate({"metrics": ["mae"]})
-    assert build_metrics(named, Path()) == {"mae": mae}
+    assert _functions(build_metrics(named, Path())) == {"mae": sum_absolute_errors}
 
 
 def test_a_new_loss_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +124,7 @@ def test_a_new_loss_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "squared", declared)
     config = RunConfig.model_validate({"loss": {"use": "squared"}})
     assert build_loss(config.loss, Path()) is mse
-    assert build_metrics(config, Path()) == {"mae": mae}
+    assert _functions(build_metrics(config, Path())) == {"mae": sum_absolute_errors}
     assert needs_classes(config.loss)
     assert not needs_classes(LossConfig(use="./mine.py:loss"))
     with pytest.raises(UsageError) as caught:
@@ -136,5 +144,5 @@ def test_a_users_own_function_is_found_by_file_and_named_by_itself(tmp_path: Pat
         "def top(output, target): return 1, 2\ndef loss(output, target): return 3\n"
     )
     metrics = build_metrics(RunConfig.model_validate({"metrics": ["./mine.py:top"]}), tmp_path)
-    assert {name: metric(None, None) for name, metric in metrics.items()} == {"top": (1, 2)}
+    assert {name: function(None, None) for name, function in _functions(metrics).items()} == {"top": (1, 2)}
     assert build_loss(LossConfig(use="./mine.py:loss"), tmp_path)(None, None) == 3

@@ -66,7 +66,7 @@ def own(tmp_path: Path) -> Path:
 def test_training_images_are_augmented_and_those_of_an_evaluation_are_not(own: Path) -> None:
     plain, augmented = _opened(own), _opened(own, augment={"crop": 1, "flip": True})
     assert not torch.equal(_first(augmented.train_feed), _first(plain.train_feed))
-    assert torch.equal(_first(augmented.val_feed), _first(plain.val_feed))
+    assert torch.equal(_first(augmented.val_feeds["val"]), _first(plain.val_feeds["val"]))
 
 
 BYTES = """
@@ -103,7 +103,7 @@ def test_workers_are_there_before_the_first_step_and_an_evaluation_has_none_too_
     session = _opened(own, training=training, use="./own.py:rows", workers=2)
     born = set(multiprocessing.active_children()) - before
     assert len(born) == workers
-    assert torch.equal(_first(session.val_feed)[:, 0], torch.arange(40, dtype=torch.float64))
+    assert torch.equal(_first(session.val_feeds["val"])[:, 0], torch.arange(40, dtype=torch.float64))
     assert set(multiprocessing.active_children()) - before == born
 
 
