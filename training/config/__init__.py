@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
+    from .model_config import ModelConfig as ModelConfig
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
