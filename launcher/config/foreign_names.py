@@ -11,6 +11,7 @@ _SETTINGS = {
     "train.early_stop": "early_stopping earlystopping",
     "train.early_stop.patience": "patience",
     "train.ema.decay": "ema_decay ema_rate",
+    "train.compile": "compile torch_compile compile_model jit",
     "train.unused": "find_unused_parameters find_unused ddp_find_unused_parameters unused_parameters",
     "data": "dataset datasets dataloader",
     "data.batch_size": "bs batch batchsize train_batch_size global_batch_size per_device_train_batch_size micro_batch",
@@ -30,6 +31,7 @@ _SETTINGS = {
     "model": "network net arch architecture backbone",
     "model.args.dropout": "dropout drop_rate dropout_rate",
     "loss.args.label_smoothing": "label_smoothing smoothing",
+    "model.head": "num_classes classifier reset_classifier",
     "model.weights": "pretrained checkpoint ckpt init_from pretrained_path weights_path",
     "checkpoint.every_steps": "save_steps save_every_n_steps every_n_steps checkpoint_steps",
     "checkpoint.every_epochs": "save_every save_freq save_interval checkpoint_every every every_n_epochs save_epochs "
@@ -69,7 +71,6 @@ _ABSENT = {
     _LOADING: "pin_memory prefetch_factor persistent_workers prefetch multiprocessing_context",
     "training samples are shuffled by train.seed, and validation samples are not": "shuffle sampler shuffle_seed",
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
-    "return torch.compile(model) from a model function of your own": "compile torch_compile compile_model jit",
     "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
     "there are no callbacks": "callbacks callback hooks",
     "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
+from ...training.config import model_lines
 from ..machine import World, format_cpus
 from .data_lines import data_document, data_lines, note_lines
 from .target_notes import loss_notes
@@ -89,6 +90,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += data_lines(facts)
+    lines += model_lines(config)
     lines += note_lines(loss_notes(config.loss.use, facts))
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")

@@ -16,7 +16,7 @@ from tests.helpers.run_records import UNORDERED_EVENTS
 from tests.helpers.wandb_records import logged_rows, records, records_of, wandb_folders
 
 CANARY = "canary0123456789canary0123456789canary01"  # as long as W&B's keys are
-VOLATILE = ("time", "samples_per_second", "train_seconds", "val_seconds")
+VOLATILE = ("time", "samples_per_second", "train_seconds", "val_seconds", "memory_peak_mb")
 
 
 def _events(run: Path) -> list[dict[str, Any]]:

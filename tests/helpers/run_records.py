@@ -21,7 +21,7 @@ REPRODUCED = (
 
 UNORDERED_EVENTS = ("start", "checkpoint_started", "checkpoint")  # by attempt; written from a thread
 
-VARYING_VALUES = ("time", "samples_per_second", "train_seconds", "val_seconds", "run")
+VARYING_VALUES = ("time", "samples_per_second", "train_seconds", "val_seconds", "memory_peak_mb", "run")
 
 
 def final_weights(document: dict[str, Any]) -> dict[str, torch.Tensor]:

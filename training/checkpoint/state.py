@@ -104,6 +104,7 @@ def _numerical_environment(training: Training) -> dict[str, Any]:
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "device": session.group.device.type,
         "precision": session.numerics.name,
+        "compile": session.spec.config.train.compile,
     }
 
 
@@ -201,6 +202,7 @@ def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     here = _numerical_environment(training)
+    state = {"compile": False, **state}  # older ones do not hold it
     notes = [
         f"{key} was {state[key]} and is {value}: the last bits may differ"
         for key, value in here.items()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
     from .common_buffers import alike_buffers as alike_buffers
     from .common_buffers import shared_buffers as shared_buffers
+    from .compilation import Compilation as Compilation
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented
     from .early_stopping import refuse_unmeasured as refuse_unmeasured

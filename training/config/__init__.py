@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
     from .model_config import ModelConfig as ModelConfig
+    from .model_lines import model_lines as model_lines
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig

@@ -18,6 +18,7 @@ MUTABLE_KEYS = (
     "data.root",
     "data.max_micro_batch",
     "train.unused",
+    "train.compile",
 )
 LATER_KEYS = ("data.scale_uint8", "data.collate", "model.weights_match", "model.head")
 """Keys that checkpoints of the first version do not hold: they count only where they are not their default."""

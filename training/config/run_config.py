@@ -15,6 +15,7 @@ from .optimizers import OptimizerConfig
 from .trackers import TrackerNames
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+CompileMode = Literal["default", "dynamic", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 class LossConfig(ConfigSection):
@@ -91,6 +92,9 @@ class TrainConfig(ConfigSection):
     """End after this many steps, even in the middle of an epoch."""
     unused: Literal["auto", "error", "allow"] = "auto"
     """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
+    compile: bool | CompileMode = False
+    """Compile the model's steps by ``torch.compile``, in one of its modes; ``dynamic`` makes one program for all
+    shapes of batches instead of one for each."""
     ema: EmaConfig | None = None
     early_stop: EarlyStopConfig | None = None
 

@@ -31,6 +31,7 @@ from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
 from .evaluation import evaluate
 from .loss_meter import LossMeter, Reading
+from .pace import Pace
 from .unreached import UnreachedParameters
 
 
@@ -72,6 +73,7 @@ class TrainLoop:
         self._no_number: set[str] = set()
         self._meter = LossMeter(session.group, self._config.log.every_steps)
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
+        self._pace = Pace(training)
         if resumed:
             self._meter.restore(resumed.meter)
         fence = fence or FencingToken(folder, None)
@@ -141,7 +143,7 @@ class TrainLoop:
     def _run_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
-        first = progress.epoch_step
+        before = self._samples_done
         if not progress.pending:
             self._train_epoch()
             if self._stopped:
@@ -155,19 +157,20 @@ class TrainLoop:
             return
         progress.metrics |= measured
         progress.pending = False
-        size, n = self._session.batches.batch_size, self._session.batches.n
         self._events.write(
             "epoch",
             epoch=progress.epoch,
             step=progress.step,
             **progress.metrics,
-            samples_per_second=(min(progress.epoch_step * size, n) - first * size) / (trained - started)
-            if progress.epoch_step > first
-            else None,
-            train_seconds=trained - started,
-            val_seconds=time.monotonic() - trained,
+            **self._pace.epoch(self._samples_done - before, started, trained),
         )
         self._finish_epoch()
+
+    @property
+    def _samples_done(self) -> int:
+        """Samples of the epoch that were trained, on all ranks."""
+        batches = self._session.batches
+        return min(self.progress.epoch_step * batches.batch_size, batches.n)
 
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
@@ -209,9 +212,14 @@ class TrainLoop:
                 what = f"{monitor} is not a number after epoch {progress.epoch}: such an epoch is no better than any"
                 self._events.write("note", step=progress.step, message=what)
 
+    def _note(self, message: str | None) -> None:
+        if message is not None:
+            self._events.write("note", step=self.progress.step, message=message)
+
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
         progress, session, meter = self.progress, self._session, self._meter
+        self._pace.pause()
         session.model.train()
         for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
             if not self._may_start_step():
@@ -227,6 +235,8 @@ class TrainLoop:
             progress.step += 1
             progress.epoch_step += 1
             self._training.ema.update(progress.step)
+            if self._training.compilation is not None:
+                self._note(self._training.compilation.news())
             if reading := meter.add(progress.step, loss, weight, samples):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
@@ -250,9 +260,8 @@ class TrainLoop:
         self.progress.loss += reading.loss
         self.progress.weight += reading.weight
         rate = self._training.optimizer.param_groups[0]["lr"]
-        self._events.write(
-            "step", epoch=self.progress.epoch, step=reading.step, **{"train/loss": reading.mean, "lr": rate}
-        )
+        values = {"train/loss": reading.mean, "lr": rate, **self._pace.step(self._samples_done)}
+        self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
 
     def _audit_samples(self) -> None:
         if self.progress.epoch_step > self._audited_step:

@@ -35,7 +35,7 @@ from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
-from .model_making import make_model
+from .model_making import compile_steps, make_model
 from .session import Session, Training
 from .step_seeding import seed_initialisation
 from .train_step import TrainStep, try_step
@@ -146,6 +146,8 @@ def build_training(session: Session) -> Training:
                 note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
             ),
         ],
+        flops=trial.flops / FIRST_BATCH_SAMPLES,
+        compilation=compile_steps(session),
     )
 
 

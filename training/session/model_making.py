@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..components import MixedPrecision, build_model, fit_head, materialise_expanded_buffers
+from ..components import Compilation, MixedPrecision, build_model, fit_head, materialise_expanded_buffers
 from ..config import RunSpec
+from .session import Session
 
 
 def make_model(spec: RunSpec, numerics: MixedPrecision) -> tuple[nn.Module, list[str]]:
@@ -16,3 +17,14 @@ def make_model(spec: RunSpec, numerics: MixedPrecision) -> tuple[nn.Module, list
     model = numerics.prepare(model)
     materialise_expanded_buffers(model)
     return model, notes
+
+
+def compile_steps(session: Session) -> Compilation | None:
+    """Have the model's steps compiled, where ``train.compile`` says so; each is when the first of its shape is taken.
+
+    Called when all that is tried beforehand is over: a batch of a shape that no step has is not worth a program.
+    """
+    mode = session.spec.config.train.compile
+    if not mode:
+        return None
+    return Compilation(session.model, "default" if mode is True else mode, session.group.device)

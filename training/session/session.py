@@ -11,7 +11,7 @@ from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import MixedPrecision
+from ..components import Compilation, MixedPrecision
 from ..config import RunSpec
 from ..losses import Loss
 from ..metrics import Metric
@@ -140,3 +140,7 @@ class Training:
     """What makes the results depend on the number of processes."""
     notes: list[str]
     """What the user should know before the first step."""
+    flops: float = 0.0
+    """Of a sample's forward pass."""
+    compilation: Compilation | None = None
+    """Of the steps, where they are compiled."""

@@ -1,0 +1,18 @@
+"""What a config says of its model, in one line of the plan; nothing of what is as usual."""
+
+from __future__ import annotations
+
+from .run_config import RunConfig
+
+
+def model_lines(config: RunConfig) -> list[str]:
+    """Return one line with what is in force for the model; none where nothing is."""
+    model, compiled = config.model, config.train.compile
+    weights = f"{'what fits' if model.weights_match == 'partial' else 'weights'} from {model.weights}"
+    parts = [
+        weights if model.weights else "",
+        f"head {model.head}" if model.head != "auto" else "",
+        f"compiled{'' if compiled is True else f' ({compiled})'}" if compiled else "",
+    ]
+    found = ", ".join(filter(None, parts))
+    return [f"model {model.use}: {found}"] if found else []

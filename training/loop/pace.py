@@ -1,0 +1,99 @@
+"""The pace of a training: samples, tokens and floating-point operations per second, and the memory that they took."""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import Any
+
+import torch
+
+from ...data.config import DatasetInfo
+from ..session import Training
+from .device_peak import peak_flops
+
+_MB = 1e6
+_PASSES = 3
+"""Forward, and twice as much backward."""
+
+
+class Pace:
+    """Measures without waiting for the device; what it says of a rank is rank 0's, what it says of samples everyone's.
+
+    Args:
+        training: whose steps these are.
+    """
+
+    def __init__(self, training: Training) -> None:
+        group = training.session.group
+        self._compilation = training.compilation
+        self._cuda = group.device if group.device.type == "cuda" else None
+        self._tokens = tokens_per_sample(training.session.spec.facts)
+        name = torch.cuda.get_device_name(group.device) if self._cuda else ""
+        peak = peak_flops(name, training.session.numerics.name)
+        self._share = None if peak is None else _PASSES * training.flops / (peak * group.world_size)
+        """Of all GPUs' time that a sample takes at their peak, in seconds."""
+        self._last: tuple[int, float, float] | None = None
+
+    def epoch(self, samples: int, started: float, trained: float) -> dict[str, Any]:
+        """Return the pace of an epoch that was evaluated, too.
+
+        Args:
+            samples: trained since ``started``, on all ranks.
+            started: by ``time.monotonic``.
+            trained: when its last step was done.
+        """
+        compiling = self._compilation.take_seconds() if self._compilation else 0.0
+        seconds = trained - started - compiling
+        return {
+            **({"samples_per_second": None} if samples == 0 else self._rates(samples / seconds)),
+            "train_seconds": seconds,
+            **({"compile_seconds": compiling} if compiling else {}),
+            "val_seconds": time.monotonic() - trained,
+            "memory_peak_mb": round(self._memory() / _MB, 1),
+        }
+
+    def step(self, samples: int) -> dict[str, Any]:
+        """Return the pace since this was asked last; nothing at first.
+
+        Args:
+            samples: trained in this epoch, on all ranks.
+        """
+        spent = self._compilation.seconds if self._compilation else 0.0
+        before, self._last = self._last, (samples, time.monotonic(), spent)
+        if before is None or samples <= before[0]:
+            return {}
+        seconds = self._last[1] - before[1] - (spent - before[2])
+        return self._rates((samples - before[0]) / seconds) if seconds > 0 else {}
+
+    def pause(self) -> None:
+        """Begin the time of the next ``step`` with the one after it: what comes in between is no training."""
+        self._last = None
+
+    def _rates(self, samples: float) -> dict[str, Any]:
+        """Return what goes with so many samples per second."""
+        return {
+            "samples_per_second": samples,
+            **({"tokens_per_second": samples * self._tokens} if self._tokens else {}),
+            **({"flop_utilisation": samples * self._share} if self._share else {}),
+        }
+
+    def _memory(self) -> float:
+        if self._cuda is not None:
+            return float(torch.cuda.max_memory_allocated(self._cuda))
+        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def tokens_per_sample(facts: DatasetInfo) -> int | None:
+    """Return how many tokens a sample has: the whole numbers of its one-dimensional input; None where it has none.
+
+    None, too, where samples differ in length.
+    """
+    parts = facts.look.train.parts if facts.look else ()
+    for part in parts:
+        kinds = {(kind.type, kind.shape) for kind in part.kinds}
+        if part.name.startswith("input") and len(kinds) == 1:
+            type_, shape = kinds.pop()
+            if type_ in ("int32", "int64") and len(shape) == 1 and shape[0][0] == shape[0][1] > 1:
+                return shape[0][0]
+    return None
