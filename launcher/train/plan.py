@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
-from ...training.config import model_lines
 from ..machine import World, format_cpus
 from .data_lines import data_document, data_lines, note_lines
 from .target_notes import loss_notes
@@ -77,6 +76,8 @@ class LaunchPlan:
 
 def plan_summary(plan: LaunchPlan) -> list[str]:
     """Return the plan in one line, and notes about it."""
+    from ...training.config import model_lines
+
     world, config, facts = plan.world, plan.config, plan.facts
     where = f"{world.size} {'GPU' if world.gpus else 'CPU'} {_plural('process', 'es', world.size)}"
     if world.task is not None:

@@ -48,9 +48,8 @@ def test_a_compiled_training_is_the_plain_one_on_any_number_of_processes_and_aft
             torch.testing.assert_close(weights[name], tensor, rtol=0, atol=1e-12)
     assert "train.compile: compiled 1 program, " in _notes("one")[0]
     assert "compiled again, mostly for a batch of another shape: 2 programs" in _notes("one")[1]
-    killed = launch(
-        "train", "own.yaml", *ASKED, "--cpu", "1", "--name", "killed", cwd=own, env={**env, "KILL_AT": "29"}
-    )
+    at = {**env, "KILL_AT": "29"}
+    killed = launch("train", "own.yaml", *ASKED, "--cpu", "1", "--name", "killed", cwd=own, env=at)
     assert killed.status != 0
     assert not Path(run_folder("killed") / "checkpoints" / "step_00000033").exists()
     resumed = launch("resume", "killed", "--cpu", "1", "--json", cwd=own, env=env)
@@ -61,6 +60,7 @@ def test_a_compiled_training_is_the_plain_one_on_any_number_of_processes_and_aft
     assert set(load_file(checkpoint / "model.safetensors")) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
+@pytest.mark.exhaustive
 def test_what_cannot_be_compiled_here_is_said_before_the_first_step(launch: Launch, own: Path) -> None:
     env = {**os.environ, "CXX": "no-such-compiler"}
     done = launch("train", "own.yaml", "train.compile=true", "--cpu", "1", "--name", "run", cwd=own, env=env)

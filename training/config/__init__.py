@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from .config_identity import flatten_config as flatten_config
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
+    from .described_model import model_lines as model_lines
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
     from .model_config import ModelConfig as ModelConfig
-    from .model_lines import model_lines as model_lines
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig

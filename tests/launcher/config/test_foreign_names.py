@@ -15,7 +15,7 @@ SAID = {
     "train.clip": ": gradients are not clipped",
     "schedule.warmup": ": schedule.use is constant or cosine",
     "optimizer.warmup_steps": ": schedule.use is constant or cosine",
-    "train.compile": ": return torch.compile(model)",
+    "train.torch_compile": '; did you mean "train.compile"?',
     "train.device": ": processes are no setting of a run",
     "gpus": ": processes are no setting of a run",
     "train.shuffle": ": training samples are shuffled by train.seed",
