@@ -31,14 +31,14 @@ from .checkpoint import (
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
-from .loop import TrainLoop, evaluate
+from .loop import TrainLoop, Views, evaluate, keep_views
 from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str], send: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Run ``SPEC [--eval [STEP]]``; return the exit status.
+    """Run ``SPEC [--eval [STEP] [--split NAME]]``; return the exit status.
 
     Args:
         argv: the arguments.
@@ -126,9 +126,11 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
 
 def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
-    session = build_session(spec, group, training=False)
+    steps, _, split = " ".join(rest).partition("--split")
+    splits = (split.strip(),) if split else None
+    session = build_session(spec, group, training=False, splits=splits)
     started = time.monotonic()
-    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(rest[0]) if rest else None)
+    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(steps) if steps.strip() else None)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
     add_autocast(session)
@@ -138,7 +140,8 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
         return False  # nobody wants it to be abandoned
 
     control.enter("evaluation")
-    metrics = evaluate(session, keep_alive) or {}
+    views: Views = {}
+    metrics = evaluate(session, keep_alive, views) or {}
     control.enter("ending")
     if group.rank == 0:
         document = {
@@ -146,13 +149,15 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
             "checkpoint": path.name,
             "step": snapshot.state["step"],
             "epochs": snapshot.state["epoch"],
+            "splits": list(session.val_feeds),
             "metrics": {key: plain(value) for key, value in metrics.items()},
             "damaged": [error.message for error in damaged],
             "seconds": round(time.monotonic() - started, 3),
         }
-        write_json(
-            Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder) / "eval.json", document, durable=True
-        )
+        attempt = Path(os.environ.get("LOCKSTEP_ATTEMPT_DIR") or folder)
+        if attempt != folder:  # that of the run is the training's
+            keep_views(attempt, views, step=document["step"], epoch=document["epochs"])
+        write_json(attempt / "eval.json", document, durable=True)
     return 0
 
 

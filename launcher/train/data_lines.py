@@ -25,6 +25,17 @@ def data_lines(facts: DatasetInfo) -> list[str]:
     return [*lines, *note_lines(facts.all_notes)]
 
 
+def split_lines(facts: DatasetInfo) -> list[str]:
+    """Return what is done with the splits beside ``train`` and ``val``, in one line; none where there are no others."""
+    if not facts.others:
+        return []
+    shown = ", ".join(f"{printable(name)} {split.length:,}" for name, split in facts.others.items())
+    asked = [name for name in facts.others if name not in facts.validation]
+    told = [] if len(asked) == len(facts.others) else ["evaluated as val is"]
+    told += [f"{' and '.join(asked)} only by `launch eval --split`"] if asked else []
+    return [f"also {shown}: {'; '.join(told)}"]
+
+
 def note_lines(notes: Sequence[str]) -> list[str]:
     """Return notes on what was guessed and what is suspicious, one a line."""
     return [f"note: {printable(note)[:_LONGEST_NOTE]}" for note in notes]

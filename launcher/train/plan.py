@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
-from .data_lines import data_document, data_lines, note_lines
+from .data_lines import data_document, data_lines, note_lines, split_lines
 from .target_notes import loss_notes
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
@@ -59,6 +59,7 @@ class LaunchPlan:
             "gpus": list(self.world.gpus),
             "train_samples": self.facts.train.length,
             "val_samples": self.facts.val.length if self.facts.val else 0,
+            "other_samples": {name: split.length for name, split in self.facts.others.items()},
             "batch_size": self.config.data.batch_size,
             "steps_per_epoch": self.batches.steps,
             "steps": self.steps,
@@ -92,6 +93,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += data_lines(facts)
     lines += model_lines(config)
+    lines += split_lines(facts)
     lines += note_lines(loss_notes(config.loss.use, facts))
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ...data.common import write_json
+from ...data.common import UsageError, write_json
 from ...data.config import DatasetInfo
 from ...training.config import RunSpec, read_spec
 from ..console import put, put_json, say
@@ -21,21 +21,32 @@ from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload, worker_agent
 
 
-def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None) -> int:
-    """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; return the exit status."""
+def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split: str | None = None) -> int:
+    """Evaluate a run's newest whole checkpoint, or the one of a step, or the best; return the exit status.
+
+    Args:
+        name: of the run.
+        request: how it is started.
+        checkpoint: which one.
+        split: on this split of the data set instead of its validation sets.
+    """
     folder = find_run(name)
     step = None if checkpoint is None else resolve_checkpoint_step(folder, checkpoint)
     spec = read_spec(folder / "spec.json")
     devices_unset = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if devices_unset else request.cpu
     argv = [str(folder / "spec.json"), "--eval", *([] if step is None else [str(step)])]
+    argv += [] if split is None else ["--split", split]
     options = SupervisionOptions(request.supervision.hang_timeout)
     with reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
         world = reservation.world
         attempt = next_attempt_folder(folder, "eval")
         agent = worker_agent(attempt, world, reservation.descriptors)
         with Launch(attempt, agent, world, options) as launch:
-            _renew(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
+            facts = DataPreparation(spec.config.data, spec.base).wait()
+            if split is not None:
+                _refuse_no_split(facts, split)
+            _renew(folder, spec, facts)
             page = SupervisorPage(world.processes)  # ranks say at each batch that they live
             failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
     if failure is not None:
@@ -56,6 +67,21 @@ def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
     facts = scaled_as_before(spec.facts, facts)
     if facts != spec.facts:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
+
+
+def _refuse_no_split(facts: DatasetInfo, split: str) -> None:
+    """Refuse a split that the data set does not have, or that it was trained on."""
+    there = [*facts.validation, *(name for name in facts.others if name not in facts.validation)]
+    if split in there:
+        return
+    hint = f"evaluate one of {', '.join(there)}" if there else "the data set has none to evaluate"
+    if split == "test" and facts.kind == "arrays" and facts.val is not None:
+        hint = (
+            f"{facts.name} is evaluated on its test set as val; data.val_size=N splits a validation set off"
+        )
+    elif facts.kind == "user":
+        hint += f'; {facts.name} may return more: {{"train": …, "val": …, "{split}": …}}'
+    raise UsageError(f"--split {split}: {facts.name} has no such split", hint)
 
 
 def _figure(value: float | None) -> str:

@@ -186,3 +186,21 @@ def test_mnist_through_the_child(tmp_path: Path) -> None:
     done = ask({"use": "mnist", "val_size": 5}, tmp_path)
     assert json.loads(done.stdout)["facts"]["train"]["length"] == 25
     assert len([name for name in files_below(tmp_path / "cache") if name.endswith("facts.json")]) == 2
+
+
+@pytest.mark.parametrize("size", [0, 30])
+def test_the_test_set_of_a_built_in_one_stays_where_a_validation_set_is_split_off(
+    tmp_path: Path, size: int
+) -> None:
+    whole, facts = prepare(config(), tmp_path), prepare(config(val_size=size), tmp_path)
+    assert whole.others == {}
+    assert facts.others == {"test": whole.val}
+    assert facts.validation == (("val",) if size else ())
+    assert DatasetInfo.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+    here, there = (
+        open_split(facts, "test", config(val_size=size), tmp_path),
+        open_split(whole, "val", config(), tmp_path),
+    )
+    assert isinstance(here, ArraySplit)
+    assert isinstance(there, ArraySplit)
+    assert torch.equal(here.x, there.x)

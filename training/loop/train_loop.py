@@ -29,7 +29,8 @@ from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
-from .evaluation import evaluate
+from .evaluation import Views, evaluate
+from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
 from .pace import Pace
 from .unreached import UnreachedParameters
@@ -76,9 +77,10 @@ class TrainLoop:
         self._pace = Pace(training)
         if resumed:
             self._meter.restore(resumed.meter)
-        fence = fence or FencingToken(folder, None)
+        self._folder = folder
+        self._fence = fence or FencingToken(folder, None)
         self._writer = CheckpointWriter(
-            folder / "checkpoints", events, fence.check, self._config.checkpoint.keep_last
+            folder / "checkpoints", events, self._fence.check, self._config.checkpoint.keep_last
         )
 
     def run(self) -> dict[str, Any]:
@@ -174,9 +176,12 @@ class TrainLoop:
 
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
-        before = self._control.enter("evaluation")
+        before, views = self._control.enter("evaluation"), Views()
         with self._training.ema.applied():
-            measured = evaluate(self._session, self._should_abandon_evaluation)
+            measured = evaluate(self._session, self._should_abandon_evaluation, views)
+        if measured and self._session.group.rank == 0:
+            self._fence.check()
+            keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
         self._control.enter(before)
         return measured
 
