@@ -58,7 +58,8 @@ def _samples(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, coun
     normalise = Normalisation(torch.float32, None, None)
     feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
     indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
-    return next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
+    pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
+    return pair
 
 
 def _pixels(image: torch.Tensor) -> dict[str, Any]:

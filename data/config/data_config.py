@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,5 +44,8 @@ class DataConfig(ConfigSection):
     collate: str | None = Field(default=None, min_length=1)
     """What makes a batch of a list of samples, ``package.module:callable`` or ``./file.py:callable``; for data of a
     user's own that are read sample by sample."""
+    samples: Literal["pairs", "any"] | None = None
+    """What a sample is: a pair (input, target), or any tree of tensors and strings, which only a ``step`` can train on.
+    Unset: pairs; with a step, any."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""

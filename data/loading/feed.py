@@ -31,7 +31,8 @@ class Work:
 class StepBatch:
     """One step's micro-batches on the device, the indices that were really read, and the work that was requested."""
 
-    micro: Sequence[tuple[Any, Any]]
+    micro: Sequence[Any]
+    """Each a pair (inputs, targets), or whatever tree a user's data for a ``step`` has."""
     indices: Indices
     work: Work
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..order import Indices, mix, seed_global_generators
 from ..samples import (
     SampleSource,
     collate,
+    is_pair,
     map_tensors,
     read_sample,
     refuse_another_structure,
@@ -90,10 +92,9 @@ class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
 class _Collation:
     """A maker of batches, in a worker or in the rank; an error takes the batch's place."""
 
-    def __init__(self, dataset: _SeededDataset, source: SampleSource, own: Callable[..., Any] | None) -> None:
+    def __init__(self, dataset: _SeededDataset, source: SampleSource, split: MapSplit) -> None:
         self._dataset = dataset
-        self._source = source
-        self._own = own
+        self._collate = partial(collate, source=source, own=split.collate, pairs=split.pairs)
 
     def __call__(self, samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
         for index, value in samples:
@@ -102,7 +103,7 @@ class _Collation:
         indices = np.array([index for index, _ in samples], np.int64)
         rows = [self._dataset.row(index) for index, _ in samples]
         try:
-            return indices, collate([value for _, value in samples], rows, self._source, self._own)
+            return indices, self._collate([value for _, value in samples], rows)
         except LockstepError as error:
             return indices, _SampleError(error)
 
@@ -143,7 +144,7 @@ class LoaderFeed:
                 self._dataset,
                 batch_sampler=self._sampler,
                 num_workers=workers,
-                collate_fn=_Collation(self._dataset, source, split.collate),
+                collate_fn=_Collation(self._dataset, source, split),
                 pin_memory=device.type == "cuda",
                 persistent_workers=workers > 0,
                 multiprocessing_context="fork" if workers else None,
@@ -163,7 +164,7 @@ class LoaderFeed:
                     yield [(item.epoch, index) for index in part.tolist()]
 
         self._sampler.queue = queue()
-        loaded: list[tuple[Indices, tuple[Any, Any]]] = []
+        loaded: list[tuple[Indices, Any]] = []
         for indices, sample in self._iterator():
             if isinstance(sample, _SampleError):
                 raise sample.error
@@ -182,9 +183,11 @@ class LoaderFeed:
         """Check every target when it is read."""
         self._classes, self._ignored = classes, ignored
 
-    def _to_device(self, indices: Indices, batch: tuple[Any, Any], epoch: int) -> tuple[Any, Any]:
-        x, y = batch
+    def _to_device(self, indices: Indices, batch: Any, epoch: int) -> Any:
         self._refuse_another_structure(int(indices[0]), batch)
+        if not is_pair(batch):
+            return map_tensors(batch, self._any_value, self._device)
+        x, y = batch
         if isinstance(y, torch.Tensor):
             check_targets(y, self._classes, self._ignored, lambda row: f"sample {self._row(indices[row])}")
         x = map_tensors(x, self._tensor_to_device, self._device)
@@ -192,7 +195,11 @@ class LoaderFeed:
             x = self._augment(x, epoch, indices)
         return map_tensors(x, self._normalise, self._device), map_tensors(y, self._target, self._device)
 
-    def _refuse_another_structure(self, index: int, batch: tuple[Any, Any]) -> None:
+    def _any_value(self, value: torch.Tensor) -> torch.Tensor:
+        """Convert what is neither known to be an input nor a target: one whole number per sample is a label."""
+        return self._normalise(whole_numbers(self._tensor_to_device(value)))
+
+    def _refuse_another_structure(self, index: int, batch: Any) -> None:
         """Refuse a batch whose samples are not like those of the first: its type would depend on how it was cut."""
         if not self._alike:
             return

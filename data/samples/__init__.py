@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .arrays import as_bytes as as_bytes
     from .collation import collate as collate
     from .digest import fixed_randomness as fixed_randomness
     from .digest import run_user_code as run_user_code
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from .tensor_split import TensorSplit as TensorSplit
     from .tensor_split import as_tensors as as_tensors
     from .tensor_split import contract_error as contract_error
+    from .tree import is_pair as is_pair
     from .tree import map_tensors as map_tensors
+    from .tree import named_parts as named_parts
     from .tree import structure as structure
 else:
     __getattr__ = lazy_exports(__name__)

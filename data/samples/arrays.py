@@ -30,3 +30,13 @@ def tensor_of(array: NDArray[Any]) -> torch.Tensor:
 
     plain = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=None, subok=False)
     return torch.from_numpy(plain if plain.flags.writeable and plain.flags.aligned else plain.copy())
+
+
+def as_bytes(values: torch.Tensor) -> torch.Tensor:
+    """View a dense tensor's values as bytes [n]: as such NaN equals itself, and every backend takes them."""
+    import torch
+
+    flat = values.detach().contiguous().reshape(-1)
+    if flat.stride() != (1,):  # a single element that is expanded counts as contiguous
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)

@@ -13,44 +13,51 @@ from ..common import LockstepError, TrainingError, raised
 from .arrays import is_masked, is_numeric, tensor_of
 from .sample_error import Part, advice_for, describe
 from .sample_source import SampleSource
-from .tree import like
+from .tree import is_pair, like
 
 _PAD = "pad them to one shape, or give a collate function: data.collate=./file.py:name"
 _ALIKE = "return the same types for every sample"
 _PYTHON_NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}
-_PAIR = 2
 _SHOWN_ROWS = 5
 
 
 def collate(
-    samples: list[Any], rows: list[int], source: SampleSource, own: Callable[[list[Any]], Any] | None = None
-) -> tuple[Any, Any]:
-    """Make a batch of samples: (inputs, targets), with tensors [samples, ...] where samples have tensors or numbers.
+    samples: list[Any],
+    rows: list[int],
+    source: SampleSource,
+    own: Callable[[list[Any]], Any] | None = None,
+    *,
+    pairs: bool = True,
+) -> Any:
+    """Make a batch of samples, with tensors [samples, ...] where samples have tensors or numbers.
 
     Args:
         samples: what the data set returned.
         rows: their numbers, for messages.
         source: what they are called.
         own: a user's collate function, which is asked instead.
+        pairs: whether each has to be a pair (input, target), and so the batch is one.
 
     Raises:
         TrainingError: a sample is no pair, or cannot be in a batch, or not with the first one.
     """
     if own is not None:
-        return _collated_by(own, samples, Part(source, rows))
+        return _collated_by(own, samples, Part(source, rows), pairs=pairs)
     whole = Part(source, rows)
     for number, sample in enumerate(samples):
         if sample is None:
             whole.refuse(number, "is None")
-        if not isinstance(sample, list | tuple) or len(sample) != _PAIR:
+        if pairs and not is_pair(sample):
             whole.refuse(number, f"is {describe(sample)}, not a pair (input, target)")
+    if not all(map(is_pair, samples)):
+        return _batch(samples, whole)
     return (
         _batch([sample[0] for sample in samples], whole.inside("input")),
         _batch([sample[1] for sample in samples], whole.inside("target")),
     )
 
 
-def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Part) -> tuple[Any, Any]:
+def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Part, *, pairs: bool) -> Any:
     shown = ", ".join(map(str, whole.rows[:_SHOWN_ROWS])) + ", …" * (len(whole.rows) > _SHOWN_ROWS)
     try:
         batch = own(samples)
@@ -58,10 +65,13 @@ def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Par
         raise
     except (Exception, SystemExit) as error:
         raise raised(f"data.collate, given data samples {shown}, raised", error) from error
-    if isinstance(batch, list | tuple) and len(batch) == _PAIR:
+    if is_pair(batch):
         return batch[0], batch[1]
+    if not pairs and batch is not None:
+        return batch
+    kind = "not a pair (inputs, targets)" if pairs else "not a batch"
     raise TrainingError(
-        f"data.collate, given data samples {shown}, returned {describe(batch)}, not a pair (inputs, targets)",
+        f"data.collate, given data samples {shown}, returned {describe(batch)}, {kind}",
         "return (inputs, targets): tensors with a row for each sample, or dicts, lists and tuples of them",
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..common import LockstepError, TrainingError, raised, user_location
+from .arrays import as_bytes
 from .tensor_split import TensorSplit
 
 _SAMPLED_ROWS = 8  # samples beside the first and the last: reading one may be slow
@@ -103,7 +104,7 @@ def _sample_bytes(value: Any) -> Iterator[bytes]:
             yield from _sample_bytes(item)
     elif isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta":
         yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield as_bytes(value.cpu()).numpy().tobytes()
     elif isinstance(value, int | float | str | bytes | np.generic | None):
         yield repr(value).encode()
     elif hasattr(value, "tobytes"):  # NumPy arrays and Pillow images

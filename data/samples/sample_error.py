@@ -133,7 +133,8 @@ def _difference(path: str, one: Any, other: Any) -> tuple[str, Any, Any]:
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         pairs = [(f"{path}[{key!r}]", one[key], other[key]) for key in one]
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        names = ("input", "target") if not path else [f"{path}[{at}]" for at in range(len(one))]
+        pair = not path and len(one) == 2  # noqa: PLR2004 - input and target
+        names = ["input", "target"] if pair else [f"{path}[{at}]" for at in range(len(one))]
         pairs = list(zip(names, one, other, strict=True))
     else:
         return path, one, other

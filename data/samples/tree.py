@@ -11,6 +11,16 @@ import torch
 from .arrays import is_numeric, tensor_of
 
 
+def is_pair(value: Any) -> bool:
+    """Tell whether a sample or a batch is (input, target)."""
+    return isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - a pair
+
+
+def named_parts(batch: Any, whole: str) -> list[tuple[str, Any]]:
+    """Name input and target of a pair, and what is none as ``whole``."""
+    return list(zip(("input", "target"), batch, strict=True)) if is_pair(batch) else [(whole, batch)]
+
+
 def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Any:
     """Change every tensor of a batch; arrays become tensors, and objects that can be moved are moved.
 

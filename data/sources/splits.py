@@ -42,6 +42,8 @@ class MapSplit:
     """What its samples are called, where that is known."""
     collate: Callable[[list[Any]], Any] | None = None
     """A user's own collation; None is the default."""
+    pairs: bool = True
+    """Whether each sample is (input, target)."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)

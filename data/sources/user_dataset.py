@@ -26,6 +26,7 @@ from ..samples import (
     as_tensors,
     contract_error,
     fixed_randomness,
+    is_pair,
     read_sample,
     run_user_code,
     source_of,
@@ -95,7 +96,7 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     called = f"{split.which} data sample" if own_rows else "data sample"
     made_by = definition_location(load_callable(config.use, base))
     own = None if config.collate is None else load_callable(config.collate, base)
-    return MapSplit(data, split.subset, source_of(data, called, made_by), own)
+    return MapSplit(data, split.subset, source_of(data, called, made_by), own, config.samples != "any")
 
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
@@ -154,7 +155,9 @@ class _TriedSamples:
         with fixed_randomness():
             sample = read_sample(self._split.dataset, row, self._source)
         first = self._first = self._first or (row, sample)
-        collate([first[1], sample], [first[0], row], self._source, self._split.collate)
+        collate(
+            [first[1], sample], [first[0], row], self._source, self._split.collate, pairs=self._split.pairs
+        )
         return sample
 
 
@@ -226,8 +229,7 @@ def _first_sample(split: Any) -> tuple[Any, Any]:
         return split.x[0], split.y[0]
     with fixed_randomness():
         sample = split[0]
-    pair = isinstance(sample, list | tuple) and len(sample) == 2  # noqa: PLR2004 - input and target
-    return (sample[0], sample[1]) if pair else (None, None)
+    return (sample[0], sample[1]) if is_pair(sample) else (None, None)
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -31,7 +31,7 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -
     answer = _ask(question)
     document = {
         "data": facts.name,
-        **data_document(facts, loss_notes(resolved.config.loss.use, facts)),
+        **data_document(facts, loss_notes(resolved.config.trained_loss, facts)),
         **answer,
     }
     if as_json:

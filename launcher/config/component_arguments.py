@@ -1,4 +1,6 @@
-"""The arguments of a model or a loss against the signature of what takes them, read from its source: nothing runs here.
+"""The arguments of a model, a loss or a step against the signature of what takes them, read from its source.
+
+Nothing runs here.
 
 What the source does not tell, a decorated function or one that is imported from elsewhere, is left to the ranks.
 """
@@ -17,10 +19,11 @@ from .yaml_text import printable
 
 _TRAINING = Path(__file__).resolve().parents[2] / "training"
 _BUILT_IN = {"model": _TRAINING / "components" / "models.py", "loss": _TRAINING / "losses" / "losses.py"}
-_GIVEN = {"model": {"inputs", "outputs"}, "loss": {"output", "target"}}
+_GIVEN = {"model": {"inputs", "outputs"}, "loss": {"output", "target"}, "step": set[str]()}
 """What a built-in one is given beside its ``args``."""
-_FIRST = {"model": 0, "loss": 2}
-"""How many arguments a user's own is given by position: a loss compares an output with a target."""
+_FIRST = {"model": 0, "loss": 2, "step": 2}
+"""How many arguments a user's own is given by position: a loss compares an output with a target, a step gets model and
+batch."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class _Signature:
 
 
 def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with ``args`` of the model or the loss: a key, empty for all of them, and a message.
+    """Yield what is wrong with ``args`` of a model, a loss or a step: a key, empty for all of them, and a message.
 
     Args:
-        section: ``model`` or ``loss``.
+        section: ``model``, ``loss`` or ``step``.
         use: what it names.
         args: what it is to be called with.
         base: the folder of the config file.

@@ -27,6 +27,8 @@ _SETTINGS = {
     "schedule": "scheduler lr_scheduler lr_schedule sched",
     "schedule.min_lr": "eta_min lr_min final_lr",
     "loss.use": "criterion loss_fn loss_function objective",
+    "step": "training_step train_step",
+    "data.collate": "collate_fn collator data_collator",
     "metrics": "metric",
     "model": "network net arch architecture backbone",
     "model.args.dropout": "dropout drop_rate dropout_rate",

@@ -120,7 +120,8 @@ def recipes() -> dict[str, Path]:
 
 def to_yaml(resolved: ResolvedConfig) -> str:
     """Format the whole config as YAML with each value's origin in a comment; it reads back as the same config."""
-    values = {**resolved.config.model_dump(), "slurm": resolved.slurm.model_dump()}
+    left_out = None if resolved.config.step is None else {"loss"}
+    values = {**resolved.config.model_dump(exclude=left_out), "slurm": resolved.slurm.model_dump()}
     lines = list(_yaml_lines(values, (), resolved.origins))
     width = min(_WIDEST, max(len(text) for text, origin in lines if origin))
     body = (f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)
@@ -277,8 +278,8 @@ def _refuse_values(draft: _PartialConfig) -> None:
 
 
 def _note_bare_time(draft: _PartialConfig) -> None:
-    said = (draft.values.get("slurm") or {}).get("time")
-    if note := time_limit_note(said, _place(draft, ("slurm", "time")).short):
+    time = (draft.values.get("slurm") or {}).get("time")
+    if note := time_limit_note(time, _place(draft, ("slurm", "time")).short):
         draft.notes.append(note)
 
 
@@ -299,9 +300,12 @@ def _validate(draft: _PartialConfig, base: Path) -> LaunchConfig:
 
 
 def _refuse_arguments(draft: _PartialConfig, config: LaunchConfig, base: Path) -> None:
-    """Refuse arguments of the model and the loss that their signatures do not take."""
-    for section, chosen in (("model", config.model), ("loss", config.loss)):
-        for key, message in wrong_arguments(section, chosen.use, chosen.args, base):
+    """Refuse arguments that no signature takes, and a loss beside a step."""
+    if config.step is not None and "loss" in draft.values:
+        _complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
+    for section in ("model", "loss", "step"):
+        chosen = getattr(config, section)
+        for key, message in wrong_arguments(section, chosen.use, chosen.args, base) if chosen else ():
             _complain(draft, (section, "args", key) if key else (section, "args"), message)
 
 

@@ -15,7 +15,7 @@ from .yaml_text import KeyPath, dotted, printable
 
 _OWN = ("name", "type", "kind", "class", "fn", "function", "target")
 """Other names of ``use``, in sections that have one."""
-_WITH_ARGUMENTS = ("data", "model", "loss")
+_WITH_ARGUMENTS = ("data", "model", "loss", "step")
 """Sections whose ``args`` are those of what ``use`` names."""
 _CLOSE = 0.75  # of difflib's ratio: slips of the finger are closer, other words are not
 

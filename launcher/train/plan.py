@@ -49,9 +49,10 @@ class LaunchPlan:
         last = self.batches.steps - 1
         return {
             "run": self.run,
+            "step": None if self.config.step is None else self.config.step.use,
             "device": self.world.device,
             "processes": self.world.size,
-            "data": data_document(self.facts, loss_notes(self.config.loss.use, self.facts)),
+            "data": data_document(self.facts, loss_notes(self.config.trained_loss, self.facts)),
             "nodes": list(self.world.nodes) or [self.world.processes],
             "threads": self.world.threads,
             "cores": self.world.cores,
@@ -91,10 +92,12 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
+    if config.step is not None:
+        lines.append(f"step: {config.step.use} computes the loss")
     lines += data_lines(facts)
     lines += model_lines(config)
     lines += split_lines(facts)
-    lines += note_lines(loss_notes(config.loss.use, facts))
+    lines += note_lines(loss_notes(config.trained_loss, facts))
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...data.config import DatasetInfo, PartLook
+
+if TYPE_CHECKING:  # pydantic takes 0.1 s
+    from ...training.config import LossConfig
 
 _CLASS_LOSSES = frozenset(("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss"))
 _REGRESSION_LOSSES = frozenset((
@@ -13,17 +18,18 @@ _IGNORED = -100
 _COUNT = "return (sum, number of the others), or they count in the mean with a loss of 0"
 
 
-def loss_notes(loss: str, facts: DatasetInfo) -> list[str]:
+def loss_notes(section: LossConfig | None, facts: DatasetInfo) -> list[str]:
     """Note targets that another kind of loss is for.
 
     Args:
-        loss: ``loss.use``.
+        section: ``loss:``; None where a step is trained.
         facts: of the data.
     """
-    name = loss.rpartition(":")[2].rpartition(".")[2]
     target = facts.look.train.target if facts.look else None
-    if target is None:
+    if target is None or section is None:
         return []
+    loss = section.use
+    name = loss.rpartition(":")[2].rpartition(".")[2]
     if ":" in loss and name not in _CLASS_LOSSES and target.low == _IGNORED and _is_whole(target):
         return [f"some targets are {_IGNORED}, which torch's cross_entropy leaves out: {_COUNT}"]
     types = " or ".join(sorted({kind.type for kind in target.kinds}))

@@ -12,6 +12,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from ...data.common import LockstepError, definition_location
 from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
+from ...data.samples import as_bytes, is_pair, named_parts
 from ...data.sources import ArraySplit, MapSplit, open_split
 from ..config import RunSpec
 from .finding import Finding
@@ -24,7 +25,6 @@ _SEEDING_HINT = (
     " they are keyed by (seed, epoch, sample); not from default_rng(), SystemRandom or the time"
 )
 Split = ArraySplit | MapSplit
-Sample = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[
     return None
 
 
-def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Sample]:
+def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Any]:
     """Read samples of epoch 0 as batches of one, the way that training reads them."""
     no_normalisation = Normalisation(torch.float64, None, None)
     feed = open_feed(split, no_normalisation, torch.device("cpu"), workers=workers, classes=None, seed=seed)
@@ -103,9 +103,10 @@ def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Sample]
     return list(next(iter(feed.fetch(iter([work])))).micro)
 
 
-def different_part(one: Sample, other: Sample) -> str | None:
+def different_part(one: Any, other: Any) -> str | None:
     """Name ``input``, ``target`` or the part of them that is not equal to the bit; None where all is."""
-    for name, mine, theirs in zip(("input", "target"), one, other, strict=True):
+    pairs = zip(named_parts(one, "a value"), named_parts(other, "a value"), strict=True)
+    for (name, mine), (_, theirs) in pairs:
         leaves, others = (tree_flatten_with_path(value)[0] for value in (mine, theirs))
         if len(leaves) != len(others):
             return name
@@ -126,7 +127,7 @@ def _is_bit_equal(one: Any, other: Any) -> bool:
 
 
 def _tensor_bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return as_bytes(tensor).cpu().numpy().tobytes()
 
 
 def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
@@ -137,7 +138,8 @@ def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
             samples = read(split, _sampled_rows(len(split), seed, _LABEL_SAMPLES), seed, workers=0)
-            targets = [target for _, target in samples if isinstance(target, torch.Tensor)]
+            pairs = [sample for sample in samples if is_pair(sample)]
+            targets = [target for _, target in pairs if isinstance(target, torch.Tensor)]
             if len(targets) < len(samples) or len({target.shape for target in targets}) > 1:
                 return []
             y = torch.cat(targets)

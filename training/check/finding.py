@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Verdict = Literal["PASS", "NOTE", "FAIL"]
@@ -26,6 +26,10 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``json.dumps``."""
         return asdict(self)
+
+    def named(self, check: str) -> Finding:
+        """Return the same finding of another check."""
+        return replace(self, check=check)
 
 
 def finding_from_json(document: dict[str, Any]) -> Finding:

@@ -114,7 +114,7 @@ def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -
         limit = config.data.max_micro_batch
         batch_norm.refuse_single_sample_batches(model, session.batches, world_size, limit)
     with EvaluationDraws(model, config.train.seed, session.group.device) as draws:
-        evaluation, drawing = check_evaluation_mode(model, x, draws)
+        evaluation, drawing = check_evaluation_mode(session.module, x, draws)
     learning = set(depends) - {"batch norm", "dropout"}
     return Modes(evaluation, undone, depends, "nothing" if drawing else "all" if learning else "")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,31 +17,20 @@ import torch
 from torch import nn
 
 from ...data.common import LockstepError, write_json
-from ...data.loading import Work
-from ...data.order import EpochOrder, Indices
 from ..checkpoint import load_initial_weights
 from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
-from ..losses import ignored_label, needs_classes
+from ..losses import ignored_label
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
-from .loss_checks import (
-    FIRST_PART_SIZES,
-    Cut,
-    check_directions,
-    check_loss,
-    check_metrics,
-    has_rows,
-    split,
-    split_outputs,
-)
+from .loss_checks import check_directions, check_metrics
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
 from .model_checks import check_learning_rates, check_randomness, check_sample_independence, check_unused
+from .probe_batch import check_objective, look_at_batch
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
-_LOOKED_AT = 12  # samples of the batch that is cut into parts
 _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set
 
 
@@ -156,22 +144,23 @@ def _look(
     session = build_session(_single_process_spec(spec, precision), group)
     load_initial_weights(session, spec.weights)
     built = modules_in_evaluation_mode(session.model)
-    batch = _ProbeBatch(session)
-    findings = [check_labels(labels, batch.scores, ignored_label(spec.config.loss))]
+    batch = look_at_batch(session, build_training)
+    findings = [check_labels(labels, batch.scores, ignored_label(spec.config.trained_loss))]
     if findings[0].verdict == "FAIL":
         return ProbeResult([replace(findings[0], blocks=True)], precision)
-    findings.append(check_loss(session.loss, batch.cut))
-    findings += check_metrics(session.metrics, batch.cut)
+    findings += check_objective(session, batch)
+    if batch.cut is not None:
+        findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_directions(spec.config, session.metrics))
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     modes = _modes(session, few, built, world_size)
     findings.append(
         modes.evaluation
-        or check_sample_independence(session.model, batch.x, batch.parts, batch.cut.part_sizes, modes.depends)
+        or check_sample_independence(session.module, batch.x, batch.parts, batch.part_sizes, modes.depends)
     )
     findings += [modes.undone] if modes.undone else []
     draws = StepSeeder(spec.config.train.seed, 0, group.device)
-    randomness, still = check_randomness(session.model, few, draws)
+    randomness, still = check_randomness(session.module, few, draws)
     findings.append(randomness)
     still = modes.still or still
     words = _in_words(session.model, still)
@@ -204,56 +193,3 @@ def _single_process_spec(spec: RunSpec, precision: Precision) -> RunSpec:
     data = config.data.model_copy(update={"workers": 0})
     train = config.train.model_copy(update={"precision": precision})
     return replace(spec, config=config.model_copy(update={"data": data, "train": train}))
-
-
-class _ProbeBatch:
-    """The first samples of epoch 0, whole and in parts, and what the model says to them."""
-
-    def __init__(self, session: Session) -> None:
-        order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
-        indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
-        sizes = split_sizes(indices.size)
-        ((self.x, target),) = _fetch(session, indices, [indices.size])
-        output = self._forward(session, self.x)
-        pieces = list(zip(split(self.x, sizes), split(target, sizes), strict=True))
-        if not all(has_rows(value, indices.size) for value in (self.x, target)):
-            pieces = _fetch(session, indices, sizes)
-        self.parts = [x for x, _ in pieces]
-        outputs = split_outputs(output, target, sizes) or [
-            (output, [self._forward(session, x) for x in self.parts])
-        ]
-        self.evaluation_seconds = _evaluation_seconds(
-            session, indices, lambda: self._forward(session, self.x)
-        )
-        self.cut = Cut(outputs, target, [y for _, y in pieces], sizes)
-        chooses = needs_classes(session.spec.config.loss) and isinstance(output, torch.Tensor)
-        self.scores = output.shape[1] if chooses and output.ndim > 1 else None
-
-    def _forward(self, session: Session, x: Any) -> Any:
-        model: nn.Module = session.model
-        try:
-            with training_mode(model, training=False), torch.no_grad():
-                return model(x)
-        except Exception:
-            build_training(session)  # says better why they do not fit
-            raise
-
-
-def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
-    """Estimate the seconds of an evaluation in one process, from the second pass over a few samples."""
-    if session.spec.facts.val is None:
-        return 0.0
-    started = time.monotonic()
-    _fetch(session, indices, [indices.size])
-    forward()
-    return (time.monotonic() - started) / indices.size * session.spec.facts.val.length
-
-
-def split_sizes(samples: int) -> list[int]:
-    """Return unequal parts of a batch, as other numbers of processes would have them."""
-    sizes = list(FIRST_PART_SIZES) if samples > sum(FIRST_PART_SIZES) else [1] * (samples > 1)
-    return [*sizes, samples - sum(sizes)]
-
-
-def _fetch(session: Session, indices: Indices, micro: list[int]) -> list[tuple[Any, Any]]:
-    return list(next(iter(session.train_feed.fetch(iter([Work(indices, micro)])))).micro)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import definition_location
+from ...data.samples import as_bytes
 
 _UNSEEDED_GENERATORS: dict[str, Callable[[], Any]] = {
     "Python's random": random.getstate,
@@ -112,8 +113,7 @@ def _hash(values: Iterable[Any]) -> str:
     for value in values:
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
+            digest.update(as_bytes(value).cpu().numpy().tobytes())
         elif isinstance(value, str | int | float | bool | None):
             digest.update(repr(value).encode())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_map
 
 from ...data.loading import StepBatch
+from ...data.samples import named_parts
 from ..checkpoint import list_checkpoints, newest_checkpoint, restore
 from ..loop import evaluate
 from ..session import StepSeeder, Training
@@ -168,13 +169,13 @@ def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
 
 
 def _note_samples(recorder: Recorder, fetched: StepBatch) -> None:
-    """Record one mark for each input and target."""
+    """Record one mark for each input and target, or for each sample that is no pair."""
     at = 0
-    for size, (x, y) in zip(fetched.work.micro, fetched.micro, strict=True):
+    for size, micro in zip(fetched.work.micro, fetched.micro, strict=True):
         for row in range(size):
             index = int(fetched.indices[at + row])
-            recorder.note("sample", f"the input of sample {index}", _row(x, row))
-            recorder.note("sample", f"the target of sample {index}", _row(y, row))
+            for name, part in named_parts(micro, whole="values"):
+                recorder.note("sample", f"the {name} of sample {index}", _row(part, row))
         at += size
 
 

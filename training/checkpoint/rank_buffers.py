@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ...data.samples import as_bytes
 from ..components import (
     alike_buffers,
-    as_bytes,
     batch_norm,
     hash_to_63_bits,
     materialise_expanded_buffers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Progress:
     loss: float = 0.0
     """Sum over the samples of the epoch so far, as far as it has been read."""
     weight: float = 0.0
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    """The same of what the step returns beside the loss: [sum, weight] by name."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last epoch."""
     pending: bool = False
@@ -45,6 +48,19 @@ class Progress:
     def mean_loss(self) -> float:
         """Return the loss per sample over the epoch so far."""
         return self.loss / self.weight if self.weight else float("nan")
+
+    @property
+    def mean_terms(self) -> dict[str, float]:
+        """Return each of the terms per its own weight."""
+        return {
+            name: value / weight if weight else float("nan") for name, (value, weight) in self.terms.items()
+        }
+
+    def add_terms(self, terms: Mapping[str, tuple[float, float]]) -> None:
+        """Add sums and weights of a part of the epoch."""
+        for name, pair in terms.items():
+            before = self.terms.get(name, [0.0, 0.0])
+            self.terms[name] = [old + new for old, new in zip(before, pair, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ def build_state(
         "step": progress.step,
         "loss": progress.loss,
         "weight": progress.weight,
+        **({"terms": progress.terms} if progress.terms else {}),
         "meter": meter,
         "metrics": {key: plain(value) for key, value in progress.metrics.items()},
         "pending": progress.pending,
@@ -131,6 +148,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
         step=state["step"],
         loss=state["loss"],
         weight=state["weight"],
+        terms=state.get("terms", {}),
         metrics=state["metrics"],
         pending=state["pending"],
         patience=EarlyStopping(**state["patience"]),

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...data.common import DamagedError, file_sha256, sync
+from ...data.samples import as_bytes
 from .layout import (
     OPTIONAL_PARTS,
     REQUIRED_PARTS,
@@ -245,7 +246,7 @@ def tensors_sha256(tensors: Tensors) -> str:
     """Hash names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(as_bytes(tensor.cpu()).numpy().tobytes())
     return digest.hexdigest()

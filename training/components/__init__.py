@@ -6,7 +6,6 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import batch_norm as batch_norm
-    from .buffer_memory import as_bytes as as_bytes
     from .buffer_memory import hash_to_63_bits as hash_to_63_bits
     from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
     from .common_buffers import alike_buffers as alike_buffers

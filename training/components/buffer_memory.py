@@ -1,4 +1,4 @@
-"""The memory of a model's buffers: of their own, as bytes, hashed."""
+"""The memory of a model's buffers: of their own, hashed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,3 @@ def _is_expanded(buffer: torch.Tensor) -> bool:
 def hash_to_63_bits(content: bytes) -> int:
     """Hash to what a tensor can hold."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1
-
-
-def as_bytes(buffer: torch.Tensor) -> torch.Tensor:
-    """View values as bytes: as such NaN equals itself, and every backend takes them."""
-    return buffer.detach().contiguous().reshape(-1).view(torch.uint8)

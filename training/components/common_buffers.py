@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from ...data.samples import as_bytes
 from ..rank import Group
 from . import batch_norm
-from .buffer_memory import as_bytes, hash_to_63_bits
+from .buffer_memory import hash_to_63_bits
 from .plain_names import plain_buffers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal
@@ -38,6 +39,11 @@ class MixedPrecision:
     def scaler(self) -> torch.amp.GradScaler | None:
         """Make the gradient scaler, which only fp16 needs."""
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the half type inside, where the run has one."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)
+        return nullcontext() if half is None else torch.autocast(self.device.type, half)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Convert ``model`` to the right type, with autocast around its forward where Accelerate adds none."""

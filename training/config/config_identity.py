@@ -20,7 +20,14 @@ MUTABLE_KEYS = (
     "train.unused",
     "train.compile",
 )
-LATER_KEYS = ("data.scale_uint8", "data.collate", "model.weights_match", "model.head")
+LATER_KEYS = (
+    "data.scale_uint8",
+    "data.collate",
+    "data.samples",
+    "model.weights_match",
+    "model.head",
+    "step",
+)
 """Keys that checkpoints of the first version do not hold: they count only where they are not their default."""
 EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
 

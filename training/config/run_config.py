@@ -26,6 +26,19 @@ class LossConfig(ConfigSection):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
+class StepConfig(ConfigSection):
+    """The ``step:`` section; written as its name alone where it has no arguments."""
+
+    use: str = Field(min_length=1)
+    """A callable ``(model, batch) -> loss`` in the place of ``loss:``; per-sample tensor, (sum, weight), or a dict of
+    such terms of which ``loss`` is trained."""
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        return {"use": self.use, "args": self.args} if self.args else self.use
+
+
 class ScheduleConfig(ConfigSection):
     """The ``schedule:`` section: the learning rate as a function of the step."""
 
@@ -190,7 +203,7 @@ class MetricConfig(BaseModel, frozen=True, extra="forbid"):
 def _from_name(value: Any) -> Any:
     if isinstance(value, str):
         return {"use": value}
-    if not isinstance(value, dict | MetricConfig):
+    if not isinstance(value, dict | MetricConfig | StepConfig):
         raise PydanticKnownError("string_type")
     return value
 
@@ -205,6 +218,8 @@ class RunConfig(ConfigSection):
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    step: Annotated[StepConfig, BeforeValidator(_from_name)] | None = None
+    """What computes the loss from the model and a batch; unset: ``loss:`` does, of the model's output."""
     metrics: Metrics | None = None
     """Unset: those of the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
@@ -215,6 +230,17 @@ class RunConfig(ConfigSection):
     tracking: TrackerNames = ("wandb",)
     """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
+
+    @model_validator(mode="after")
+    def _any_samples_for_a_step(self) -> Self:
+        if self.step is not None and self.data.samples is None:
+            self.__dict__["data"] = self.data.model_copy(update={"samples": "any"})
+        return self
+
+    @property
+    def trained_loss(self) -> LossConfig | None:
+        """The ``loss:`` section where it is what is trained; None where a step is."""
+        return self.loss if self.step is None else None
 
     def declared_direction(self, metric: str) -> Direction | None:
         """Tell which way of a metric is better as ``metrics:`` says it; None where it does not.

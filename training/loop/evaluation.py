@@ -72,22 +72,24 @@ class _Sums:
     """The sums of a pass."""
 
     values: torch.Tensor
-    """Samples, loss sum, loss weight, then the row of each metric, in float64."""
+    """Samples, sum and weight of the loss and of each term of a step, then the row of each metric, in float64."""
     worst: WorstSamples
     """Of this rank."""
 
 
 def _finished(session: Session, split: str, sums: _Sums) -> tuple[dict[str, float], dict[str, Any]]:
     """Make what is logged and what is kept of the sums of all ranks."""
-    count, loss, weight, *_ = sums.values.tolist()
+    count, *means = sums.values.tolist()
     info = session.spec.facts.split(split)
     if info is None or int(count) != info.length:
         raise DamagedError(
             f"evaluation saw {int(count)} samples of {info.length if info else 0}",
             "the data set's length changes while it is read; make __len__ tell the truth",
         )
-    measured, totals = session.measured, sums.values[3:].cpu()
-    numbers = {"loss": loss / weight if weight else float("nan")}
+    names = ("loss", *(session.val_terms or ()))
+    measured, totals = session.measured, sums.values[1 + 2 * len(names) :].cpu()
+    pairs = zip(means[::2], means[1::2], strict=False)
+    numbers = {name: _mean(*pair) for name, pair in zip(names, pairs, strict=False)}
     numbers |= all_numbers(session.metrics, totals, session.group)
     view = {**confusion_view(measured, totals), "worst": sums.worst.everyone(session.group)}
     return {f"{split}/{name}": value for name, value in {**numbers, "count": int(count)}.items()}, view
@@ -117,13 +119,13 @@ def _sums_of(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple
 def _rank_sums(
     session: Session, abandon: Callable[[], bool], way: _Pass, worst: WorstSamples | None = None
 ) -> tuple[torch.Tensor, bool, bool]:
-    """Return [samples, loss sum, loss weight, then the row of each metric] of this rank, in float64.
+    """Return [samples, sum and weight of the loss and of each term, the row of each metric] of this rank, in float64.
 
     And whether it was abandoned before the end, and whether it ended because the cut matters.
     """
     for metric in session.measured:
         metric.reset()
-    width = 2 + sum(metric.width for metric in session.measured)
+    width = 2 + 2 * len(session.val_terms or ()) + sum(metric.width for metric in session.measured)
     sums = torch.zeros(width, dtype=torch.float64, device=session.group.device)
     samples = 0
     abandoned = depends = False
@@ -133,8 +135,8 @@ def _rank_sums(
             break
         _prepare(way, batch.work.start)
         at = 0
-        for (x, y), size in zip(batch.micro, batch.work.micro, strict=True):
-            row, losses = evaluate_batch(session, x, y, size)
+        for micro, size in zip(batch.micro, batch.work.micro, strict=True):
+            row, losses = evaluate_batch(session, micro, size)
             sums += row
             if worst is not None and losses is not None:
                 worst.add(losses, batch.indices[at : at + size])
@@ -153,3 +155,7 @@ def _prepare(way: _Pass, first: int) -> None:
         way.draws.key(first)
     else:
         way.draws.watch()
+
+
+def _mean(value: float, weight: float) -> float:
+    return value / weight if weight else float("nan")

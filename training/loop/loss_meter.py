@@ -1,9 +1,9 @@
-"""The training loss over all ranks, read without making the step wait."""
+"""The training loss and a step's other terms over all ranks, read without making the step wait."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,11 +21,18 @@ class Reading:
     loss: float
     """Sum over samples."""
     weight: float
+    terms: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Sum and weight of what the step returns beside the loss."""
 
     @property
     def mean(self) -> float:
         """Return the loss per sample."""
         return self.loss / self.weight if self.weight else math.nan
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Return each term per its own weight."""
+        return {name: value / weight if weight else math.nan for name, (value, weight) in self.terms.items()}
 
 
 @dataclass
@@ -44,18 +51,33 @@ class LossMeter:
     Args:
         group: the ranks; all of them add, flush and close at the same steps.
         every: steps per interval.
+        terms: names of what the step returns beside the loss.
     """
 
-    def __init__(self, group: Group, every: int) -> None:
+    def __init__(self, group: Group, every: int, terms: tuple[str, ...] = ()) -> None:
         self._group = group
         self._every = every
         self._losses: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
+        self._terms: list[torch.Tensor] = []
+        self._names = terms
         self._samples = 0
         self._pending: _Pending | None = None
 
-    def add(self, step: int, loss: torch.Tensor, weight: torch.Tensor | None, samples: int) -> Reading | None:
-        """Add a step's loss sum on this rank; ``step`` counts the steps done. Return a reading at times."""
+    def add(
+        self,
+        step: int,
+        loss: torch.Tensor,
+        weight: torch.Tensor | None,
+        samples: int,
+        terms: torch.Tensor | None = None,
+    ) -> Reading | None:
+        """Add a step's loss sum on this rank; ``step`` counts the steps done. Return a reading at times.
+
+        ``terms`` is [terms, 2], sums with their weights.
+        """
+        if terms is not None:
+            self._terms.append(terms)
         self._losses.append(loss)
         if weight is None:
             self._samples += samples
@@ -91,6 +113,7 @@ class LossMeter:
             "losses": losses,
             "weights": self._gather_rows(self._weights),
             "samples": self._group.gather(samples).tolist(),
+            **({"terms": self._gather_rows(self._terms)} if self._names else {}),
         }
 
     def _gather_rows(self, values: list[torch.Tensor]) -> dict[str, Any] | None:
@@ -103,6 +126,7 @@ class LossMeter:
         """Continue from ``state``; on another number of ranks, rank 0 takes over what all of them had."""
         self._losses = self._own(state["losses"])
         self._weights = self._own(state["weights"])
+        self._terms = self._own(state.get("terms"))
         counts: list[int] = state["samples"]
         same = len(counts) == self._group.world_size
         self._samples = counts[self._group.rank] if same else sum(counts) * (self._group.rank == 0)
@@ -123,12 +147,14 @@ class LossMeter:
         else:  # filled on the device: a copy from the host would make the step wait
             weight = torch.full_like(parts[0], self._samples)
         values = torch.stack([parts.sum(), weight])
+        if self._names:
+            values = torch.cat([values, torch.stack(self._terms).sum(0).flatten()])
         started = _Pending(
             step - len(parts) + 1, step, parts, values, self._group.all_reduce_sum_async(values)
         )
         if values.is_cuda:
             self._copy_to_host(started)
-        self._losses, self._weights, self._samples = [], [], 0
+        self._losses, self._weights, self._terms, self._samples = [], [], [], 0
         reading = self._read()
         self._pending = started
         return reading
@@ -137,7 +163,7 @@ class LossMeter:
         """Copy on the stream, behind the sum: reading it later waits for nothing that is queued after it."""
         if started.handle is not None:
             started.handle.wait()
-        started.host = torch.empty(2, dtype=torch.float64, pin_memory=True)
+        started.host = torch.empty(len(started.values), dtype=torch.float64, pin_memory=True)
         started.host.copy_(started.values, non_blocking=True)
         started.handle = torch.cuda.Event()
         started.handle.record()
@@ -150,10 +176,11 @@ class LossMeter:
             pending.handle.synchronize()
         elif pending.handle is not None:
             pending.handle.wait()
-        loss, weight = (pending.values if pending.host is None else pending.host).tolist()
+        loss, weight, *rest = (pending.values if pending.host is None else pending.host).tolist()
         if not math.isfinite(loss):
             self._raise_non_finite(pending)
-        return Reading(pending.last, loss, weight)
+        terms = dict(zip(self._names, zip(rest[::2], rest[1::2], strict=True), strict=True))
+        return Reading(pending.last, loss, weight, terms)
 
     def _raise_non_finite(self, pending: _Pending) -> None:
         """Raise for the first step that is not finite; all ranks see the same sum, so that all of them are here."""

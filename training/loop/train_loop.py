@@ -72,7 +72,7 @@ class TrainLoop:
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
         self._no_number: set[str] = set()
-        self._meter = LossMeter(session.group, self._config.log.every_steps)
+        self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
         if resumed:
@@ -125,7 +125,8 @@ class TrainLoop:
                 "start it with `launch train`, or use checkpoint.every_steps",
             )
         validated = "val" in self._session.val_feeds
-        names = ["train/loss", *self._session.logged_names]
+        terms = [f"train/{name}" for name in self._training.terms]
+        names = ["train/loss", *terms, *self._session.logged_names]
         checkpoint_config = self._config.checkpoint
         if self._config.train.early_stop is not None:
             refuse_unmeasured(self._config.train.early_stop, "train.early_stop", names)
@@ -150,7 +151,8 @@ class TrainLoop:
             self._train_epoch()
             if self._stopped:
                 return
-            progress.metrics = {"train/loss": progress.mean_loss}
+            terms = {f"train/{name}": value for name, value in progress.mean_terms.items()}
+            progress.metrics = {"train/loss": progress.mean_loss, **terms}
             progress.pending = True
         trained = time.monotonic()
         measured = self._evaluate()
@@ -198,6 +200,7 @@ class TrainLoop:
         progress.epoch += 1
         progress.epoch_step = self._audited_step = 0
         progress.loss = progress.weight = 0.0
+        progress.terms = {}
         is_best = progress.ranking.update(checkpoint_config, progress.step, progress.metrics)
         if early := self._config.train.early_stop:
             progress.patience.update(early, progress.metrics)
@@ -242,7 +245,7 @@ class TrainLoop:
             self._training.ema.update(progress.step)
             if self._training.compilation is not None:
                 self._note(self._training.compilation.news())
-            if reading := meter.add(progress.step, loss, weight, samples):
+            if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
                 break
@@ -264,8 +267,10 @@ class TrainLoop:
     def _log_reading(self, reading: Reading) -> None:
         self.progress.loss += reading.loss
         self.progress.weight += reading.weight
+        self.progress.add_terms(reading.terms)
         rate = self._training.optimizer.param_groups[0]["lr"]
-        values = {"train/loss": reading.mean, "lr": rate, **self._pace.step(self._samples_done)}
+        values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
+        values |= {"lr": rate, **self._pace.step(self._samples_done)}
         self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
 
     def _audit_samples(self) -> None:

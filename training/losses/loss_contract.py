@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ...data.common import TrainingError
 
-Loss = Callable[[Any, Any], Any]
-"""``(output, target)`` to a tensor [samples], or to (sum, weight)."""
 
-
-def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+def sum_loss(losses: Any, samples: int, name: str = "the loss") -> tuple[torch.Tensor, torch.Tensor | None]:
     """Sum what a loss returned for ``samples`` samples: (sum, weight); a weight of None is the sample count.
 
     Raises:
@@ -26,7 +23,7 @@ def sum_loss(losses: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | No
         if isinstance(value, torch.Tensor) and value.ndim == 0 and getattr(weight, "ndim", 0) == 0:
             return value, scalar_on(value.device, weight).detach()
     raise TrainingError(
-        f"the loss returned {_describe_value(losses)} for {samples} samples",
+        f"{name} returned {_describe_value(losses)} for {samples} samples",
         "return one loss per sample (reduction='none'), or (sum, weight): means of parts do not average exactly",
     )
 
@@ -36,6 +33,30 @@ def scalar_on(device: torch.device, number: Any) -> torch.Tensor:
     if isinstance(number, torch.Tensor):
         return number
     return torch.full((), float(number), dtype=torch.float64, device=device)
+
+
+def term_sums(terms: Mapping[str, Any], names: tuple[str, ...], samples: int) -> torch.Tensor:
+    """Sum each term over ``samples`` samples: float64 [terms, 2], sums with their weights, detached.
+
+    Args:
+        terms: by name, each by the contract of ``sum_loss``.
+        names: in the order of the result.
+        samples: of the micro-batch.
+
+    Raises:
+        TrainingError: these are other terms than before.
+    """
+    if terms.keys() != set(names):
+        raise TrainingError(
+            f"the step returned the terms {', '.join(terms) or 'none'}, and {', '.join(names) or 'none'} at first",
+            "return the same names for every batch; a term that is not asked for is (0 * loss.sum(), 0)",
+        )
+    rows = []
+    for name in names:
+        summed, weight = sum_loss(terms[name], samples, f"the step, for {name!r},")
+        weight = scalar_on(summed.device, samples) if weight is None else weight
+        rows += [summed.detach().double(), weight.to(summed.device, torch.float64)]
+    return torch.stack(rows).view(len(names), 2)
 
 
 def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ...data.common import load_user_function
-from ..config import LossConfig
-from .loss_contract import Loss
+from ...data.common import load_callable, load_user_function
+from ..config import LossConfig, RunConfig
+from .objective import Loss, LossObjective, Objective, StepObjective
 from .torch_losses import (
     DEFAULT_IGNORED,
     adapt_loss,
@@ -90,21 +90,34 @@ _TORCH_CLASS_LOSSES = {
 }
 
 
-def default_metrics(config: LossConfig) -> tuple[str, ...]:
-    """Name the metrics that a loss has by itself; a user's own has none."""
-    return LOSSES[config.use].default_metrics if config.use in LOSSES else ()
+def default_metrics(config: LossConfig | None) -> tuple[str, ...]:
+    """Name the metrics that a loss has by itself; a user's own has none, nor has a step, which is None."""
+    return LOSSES[config.use].default_metrics if config is not None and config.use in LOSSES else ()
 
 
-def needs_classes(config: LossConfig) -> bool:
-    """Tell whether a loss compares scores with class indices; a user's own is not known to."""
+def needs_classes(config: LossConfig | None) -> bool:
+    """Tell whether a loss compares scores with class indices; a user's own is not known to, nor is a step."""
+    if config is None:
+        return False
     return config.use in _TORCH_CLASS_LOSSES or (config.use in LOSSES and LOSSES[config.use].needs_classes)
 
 
-def ignored_label(config: LossConfig) -> int | None:
+def ignored_label(config: LossConfig | None) -> int | None:
     """Return the label that a loss leaves out, where it is known to leave one out."""
+    if config is None:
+        return None
     default = DEFAULT_IGNORED if config.use in _TORCH_CLASS_LOSSES else None
     ignored: int | None = config.args.get("ignore_index", default) if needs_classes(config) else None
     return ignored
+
+
+def build_objective(config: RunConfig, base: Path) -> Objective:
+    """Make what is trained: the loss that ``loss:`` names, or the step that ``step:`` names."""
+    if config.step is None:
+        return LossObjective(build_loss(config.loss, base))
+    function = load_callable(config.step.use, base)
+    step = partial(function, **config.step.args) if config.step.args else function
+    return StepObjective(step, config.step.use)
 
 
 def build_loss(config: LossConfig, base: Path) -> Loss:

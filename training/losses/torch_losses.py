@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ...data.common import LockstepError, TrainingError, UsageError, raised
 from ...data.samples import describe
-from .loss_contract import Loss
+from .objective import Loss
 
 _CLASSES = {nn.CrossEntropyLoss: functional.cross_entropy, nn.NLLLoss: functional.nll_loss}
 _ELEMENTWISE = {

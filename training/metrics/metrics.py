@@ -62,7 +62,7 @@ def build_metrics(config: RunConfig, base: Path, device: torch.device | None = N
     """
     given = config.metrics
     if given is None:
-        given = tuple(MetricConfig(use=name) for name in default_metrics(config.loss))
+        given = tuple(MetricConfig(use=name) for name in default_metrics(config.trained_loss))
     metrics: dict[str, Metric] = {}
     for metric in given:
         if metric.name in metrics or metric.name in _RESERVED_NAMES:
@@ -76,9 +76,9 @@ def build_metrics(config: RunConfig, base: Path, device: torch.device | None = N
 
 def build_confusion_matrix(config: RunConfig, metrics: Mapping[str, Metric]) -> AdditiveMetric | None:
     """Make the confusion matrix that is kept of a loss of classes though nobody has asked; None where it is not."""
-    if not needs_classes(config.loss) or CONFUSION_MATRIX in metrics:
+    if not needs_classes(config.trained_loss) or CONFUSION_MATRIX in metrics:
         return None
-    collect = partial(_confusions_of_few, ignored=ignored_label(config.loss))
+    collect = partial(_confusions_of_few, ignored=ignored_label(config.trained_loss))
     return AdditiveMetric(CONFUSION_MATRIX, collect, kept=True)
 
 
@@ -121,7 +121,7 @@ def _built_in(metric: MetricConfig, config: RunConfig) -> Metric:
     if metric.finish is not None:
         raise UsageError(f"metrics: {metric.use} has a finish of its own", "leave finish out")
     make, args = METRICS[metric.use], dict(metric.args)
-    ignored = ignored_label(config.loss)
+    ignored = ignored_label(config.trained_loss)
     if ignored is not None and "ignore_index" in inspect.signature(make).parameters:
         args.setdefault("ignore_index", ignored)
     made = make(**args)

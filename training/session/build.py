@@ -28,7 +28,7 @@ from ..components import (
     trainable,
 )
 from ..config import RunSpec
-from ..losses import build_loss, ignored_label, needs_classes
+from ..losses import StepModule, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema, LRSchedule, build_optimizer
 from ..rank import Group
@@ -63,12 +63,14 @@ def build_session(
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
+    objective = build_objective(config, spec.base)
     return Session(
         spec=spec,
         group=group,
         numerics=numerics,
         model=model,
-        loss=build_loss(config.loss, spec.base),
+        objective=objective,
+        module=objective.callable_module(model),
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
@@ -84,7 +86,7 @@ def _opener(
 ) -> Callable[[str], Feed]:
     """Return what opens the feed of a split."""
     config = spec.config
-    known = needs_classes(config.loss) and spec.facts.kind != "user"
+    known = needs_classes(config.trained_loss) and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
 
@@ -104,7 +106,7 @@ def _opener(
             augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
         )
         if classes is not None:
-            opened.expect_classes(classes, ignored_label(config.loss))
+            opened.expect_classes(classes, ignored_label(config.trained_loss))
         return opened
 
     return feed
@@ -114,18 +116,18 @@ def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config, session.group
     session.model.train()
-    x, y = first_batch(session)
-    trial, unused = _check_first_batch(session, x, y)
+    batch = first_batch(session)
+    trial, unused, terms = _check_first_batch(session, batch)
     batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     optimizer = build_optimizer(config.optimizer, session.model)
     add_autocast(session)
-    wrapped = _wrap_with_ddp(session.model, group) if group.world_size > 1 else session.model
-    stepper = TrainStep(wrapped, session.loss, optimizer, group, session.numerics.scaler())
+    wrapped = _wrap_with_ddp(session.module, group) if group.world_size > 1 else session.module
+    stepper = TrainStep(wrapped, session.objective, optimizer, group, session.numerics.scaler(), terms)
     if group.world_size > 1:
-        stepper.warm_up(x, y, FIRST_BATCH_SAMPLES)
+        stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
     steps = config.train.epochs * session.batches.steps
     steps = min(steps, config.train.max_steps or steps)
@@ -138,6 +140,7 @@ def build_training(session: Session) -> Training:
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=steps,
         unused=unused,
+        terms=terms,
         depends_on_world=world_size_dependence(session.model, trial),
         notes=[
             *session.notes,
@@ -151,22 +154,26 @@ def build_training(session: Session) -> Training:
     )
 
 
-def _check_first_batch(session: Session, x: Any, y: Any) -> tuple[TrainingTrial, list[str]]:
-    """Run two samples through model and loss; return what that shows, and the names of parameters without a gradient.
+def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:
+    """Run two samples through model and loss.
+
+    Returns:
+        What that shows, the names of parameters without a gradient, and those of the terms beside the loss.
 
     Raises:
         TrainingError: the model's output does not fit the loss or the targets.
     """
     parameters = trainable(session.model)
     refuse_extra_state(session.model)
-    with _fitting("", x, f"\nthe first batch is {_shape(x)} with targets {_shape(y)}"):
-        trial = try_training(session, x)
+    inputs = session.objective.inputs(batch)
+    with _fitting("", inputs, f"\n{_shapes(batch)}"):
+        trial = try_training(session, inputs)
         _choose_threads(session, trial.flops / FIRST_BATCH_SAMPLES)
         _check_classes(session, trial.output)
-        try_step(session.model, session.loss, x, y, FIRST_BATCH_SAMPLES)
+        outcome = try_step(session.model, session.module, session.objective, batch, FIRST_BATCH_SAMPLES)
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
-    return trial, unused
+    return trial, unused, tuple(outcome.terms)
 
 
 def _check_evaluation(session: Session, split: str) -> EvaluationTrial:
@@ -180,14 +187,14 @@ def _check_evaluation(session: Session, split: str) -> EvaluationTrial:
 
 
 @contextmanager
-def _fitting(when: str, x: Any = None, shapes: str = "") -> Iterator[None]:
+def _fitting(when: str, inputs: Any = None, shapes: str = "") -> Iterator[None]:
     """Say what torch's own errors mean at this point."""
     try:
         yield
     except LockstepError:
         raise
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        stored = any(getattr(leaf, "dtype", None) == torch.uint8 for leaf in tree_leaves(x))
+        stored = any(getattr(leaf, "dtype", None) == torch.uint8 for leaf in tree_leaves(inputs))
         bytes_hint = "; uint8 stays uint8, unless data.scale_uint8=true makes it 0 to 1" if stored else ""
         raise TrainingError(
             f"model and data do not fit{when}: {type(error).__name__}: {error}\nat {user_location(error)}{shapes}",
@@ -214,8 +221,8 @@ def _choose_threads(session: Session, flops: float) -> None:
 
 def _check_classes(session: Session, output: Any) -> None:
     """Check that there is one score per class; where the data set does not know its classes, the model does."""
-    loss = session.spec.config.loss
-    if not needs_classes(loss):
+    loss = session.spec.config.trained_loss
+    if loss is None or not needs_classes(loss):
         return
     facts = session.spec.facts
     if not isinstance(output, torch.Tensor) or output.ndim < 2:  # noqa: PLR2004 - batch and classes
@@ -239,6 +246,12 @@ def _check_classes(session: Session, output: Any) -> None:
         )
 
 
+def _shapes(batch: Any) -> str:
+    if isinstance(batch, list | tuple) and len(batch) == 2:  # noqa: PLR2004 - a pair
+        return f"the first batch is {_shape(batch[0])} with targets {_shape(batch[1])}"
+    return f"the first batch is {_shape(batch)}"
+
+
 def _shape(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
@@ -252,6 +265,8 @@ def add_autocast(session: Session) -> None:
         mixed_precision=session.numerics.accelerate_name, cpu=session.group.device.type == "cpu"
     )
     accelerator.prepare_model(session.model, evaluation_mode=True)  # DDP sees more than the model
+    if isinstance(session.module, StepModule):
+        session.module.autocast = session.numerics.autocast
     torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...data.common import LockstepError
+from ...data.common import LockstepError, TrainingError
 from ...data.loading import Work
 from ...data.order import Indices
-from ..losses import scalar_on, sum_loss
+from ..losses import Outcome, scalar_on, sum_loss, term_sums
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
 from .kept_modes import training_mode
@@ -54,31 +54,44 @@ class EvaluationTrial:
         return not self.draws and self.apart > max(self.tolerance, _MIXING)
 
 
-def evaluate_batch(
-    session: Session, x: Any, y: Any, samples: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+def evaluate_batch(session: Session, batch: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Evaluate a batch of ``samples``.
 
+    The first batch that is evaluated says which terms there are; it is the same one on every rank.
+
     Returns:
-        Float64: loss sum, loss weight, then the row of each metric, and of the confusion matrix that is kept. And the
-        loss of each sample, where the loss tells it.
+        Float64: sum and weight of the loss and of each term of a step, then the row of each metric, and of the
+        confusion matrix that is kept. And the loss of each sample, where the loss tells it.
     """
-    output = session.model(x)
-    losses = session.loss(output, y)
-    summed, weight = sum_loss(losses, samples)
+    outcome = session.objective(session.module, batch)
+    if session.val_terms is None:
+        session.val_terms = tuple(outcome.terms)
+    summed, weight = sum_loss(outcome.loss, samples)
     pair = [
         summed.detach().double(),
         scalar_on(summed.device, samples if weight is None else weight).double(),
     ]
-    rows = [metric.row(output, y) for metric in session.measured]
     device = session.group.device
-    row = torch.cat([torch.stack([value.to(device) for value in pair]), *(row.to(device) for row in rows)])
-    return row, losses.detach() if weight is None else None
+    parts = [torch.stack([value.to(device) for value in pair])]
+    if session.val_terms or outcome.terms:
+        parts.append(term_sums(outcome.terms, session.val_terms, samples).flatten().to(device))
+    if session.metrics:
+        _refuse_no_output(outcome)
+    parts += [metric.row(outcome.output, outcome.target).to(device) for metric in session.measured]
+    return torch.cat(parts), outcome.loss.detach() if weight is None else None
 
 
-def evaluation_row(session: Session, x: Any, y: Any, samples: int) -> torch.Tensor:
+def _refuse_no_output(outcome: Outcome) -> None:
+    if outcome.output is None:
+        raise TrainingError(
+            "metrics: the step returns no output that they could measure",
+            'return {"loss": ..., "output": ...} from the step, or leave metrics out: metrics=[]',
+        )
+
+
+def evaluation_row(session: Session, batch: Any, samples: int) -> torch.Tensor:
     """Return the sums of a batch, as ``evaluate_batch`` has them."""
-    return evaluate_batch(session, x, y, samples)[0]
+    return evaluate_batch(session, batch, samples)[0]
 
 
 @contextmanager
@@ -115,9 +128,7 @@ def try_evaluation(
         return EvaluationTrial()
     parts = [1, samples.size - 1] if samples.size > 1 else [1]
     fetched = session.val_feeds[split].fetch(iter([Work(samples, [samples.size]), Work(samples, parts)]))
-    whole, pieces = [
-        [(*pair, size) for pair, size in zip(batch.micro, batch.work.micro, strict=True)] for batch in fetched
-    ]
+    whole, pieces = [list(zip(batch.micro, batch.work.micro, strict=True)) for batch in fetched]
     draws.watch()
     row = evaluation_row(session, *whole[0])
     drawn, changed = draws.drawn(), kept.changed()
@@ -137,7 +148,7 @@ def _trial_samples(session: Session, split: str) -> Indices:
 
 
 def _sum_anew(
-    session: Session, draws: EvaluationDraws, kept: KeptBuffers, parts: Sequence[tuple[Any, Any, int]]
+    session: Session, draws: EvaluationDraws, kept: KeptBuffers, parts: Sequence[tuple[Any, int]]
 ) -> torch.Tensor | None:
     """Add up what the parts give; None where one of them is too small for the model."""
     rows = []

@@ -18,8 +18,8 @@ FIRST_BATCH_SAMPLES = 2
 """Samples that the contract is checked on."""
 
 
-def first_batch(session: Session, number: int = 0) -> tuple[Any, Any]:
-    """Return two samples of epoch 0, the same on every rank: one alone would broadcast over anything.
+def first_batch(session: Session, number: int = 0) -> Any:
+    """Return a batch of two samples of epoch 0, the same on every rank: one alone would broadcast over anything.
 
     Args:
         session: with the data.
@@ -39,7 +39,7 @@ def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -
     own = plain_state(session.model)
     if own.keys() == saved.keys() and not any(map(is_lazy, own.values())):
         return
-    x, _ = first_batch(session)
+    batch = first_batch(session)
     session.model.train()
     with preserved_buffers(session.model), torch.no_grad():
-        session.model(x)
+        session.forward(batch)

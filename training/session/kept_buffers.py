@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..components import as_bytes, materialise_expanded_buffers, plain_name
+from ...data.samples import as_bytes
+from ..components import materialise_expanded_buffers, plain_name
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
 from ..components import Compilation, MixedPrecision
 from ..config import RunSpec
-from ..losses import Loss
+from ..losses import Objective
 from ..metrics import Metric
 from ..optim import Ema, LRSchedule
 from ..rank import Group
@@ -36,7 +37,9 @@ class Session:
     numerics: MixedPrecision
     model: nn.Module
     """The model itself, autocast included; what evaluation runs and checkpoints hold."""
-    loss: Loss
+    objective: Objective
+    module: nn.Module
+    """What is called in a pass: the model, or a step around it."""
     metrics: dict[str, Metric]
     batches: EpochBatches
     train_feed: Feed
@@ -48,6 +51,12 @@ class Session:
     """What of the model's learned tensors was not finite from the beginning."""
     notes: list[str] = field(default_factory=list)
     """What was made of the settings of the model, for users."""
+    val_terms: tuple[str, ...] | None = None
+    """What the step returns beside the loss in evaluation; None before the first one."""
+
+    def forward(self, batch: Any) -> Any:
+        """Make a forward pass of the bare model, as far as it is needed to know what it does."""
+        return self.module(self.objective.inputs(batch))
 
     @property
     def measured(self) -> list[Metric]:
@@ -59,7 +68,7 @@ class Session:
         """Name what an evaluation logs; one with a slash at its end begins names that nobody knows yet."""
         found = []
         for split in self.val_feeds:
-            found.append(f"{split}/loss")
+            found += [f"{split}/{name}" for name in ("loss", *(self.val_terms or ()))]
             for name, metric in self.metrics.items():
                 found += [] if metric.kept else [f"{split}/{name}"]
                 found += [] if metric.kept or metric.is_mean else [f"{split}/{name}/"]
@@ -138,6 +147,8 @@ class Training:
     """Parameters that the loss does not reach."""
     depends_on_world: list[str]
     """What makes the results depend on the number of processes."""
+    terms: tuple[str, ...]
+    """What the step returns beside the loss."""
     notes: list[str]
     """What the user should know before the first step."""
     flops: float = 0.0

@@ -31,13 +31,13 @@ class TrainingTrial:
     """Buffers that are other ones after other samples."""
 
 
-def try_training(session: Session, x: Any) -> TrainingTrial:
-    """Pass the first batch through a model that is in training mode, and another one where its buffers changed."""
+def try_training(session: Session, inputs: Any) -> TrainingTrial:
+    """Pass the first inputs through a model that is in training mode, and others where its buffers changed."""
     seed, device, model = session.spec.config.train.seed, session.group.device, session.model
     with EvaluationDraws(model, seed, device) as draws, preserved_buffers(model) as kept, torch.no_grad():
         draws.watch()
         with FlopCounterMode(display=False) as counter:
-            output = model(x)
+            output = session.module(inputs)
         drawn, changed = draws.drawn(), kept.changed()
         learning = _learning(session, draws, kept, changed) if changed else ()
         return TrainingTrial(output, counter.get_total_flops(), tuple(drawn), learning)
@@ -49,7 +49,7 @@ def _learning(
     """Name the buffers that another batch changes to something else: a counter of steps is the same on all ranks."""
     kept.restore()
     draws.watch()
-    session.model(first_batch(session, 1)[0])
+    session.forward(first_batch(session, 1))
     other = kept.changed()
     names = changed.keys() | other.keys()
     both = changed.keys() & other.keys()

@@ -41,8 +41,8 @@ def mean_of_means() -> None:
     """Evaluation averages the averages of its batches."""
     original = evaluate.evaluate_batch
 
-    def batch(of: Session, x: Any, y: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        row, losses = original(of, x, y, samples)
+    def batch(of: Session, micro: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        row, losses = original(of, micro, samples)
         for at in range(0, 2 + 2 * len(of.metrics), 2):
             row[at], row[at + 1] = row[at] / row[at + 1], 1.0
         return row, losses

@@ -8,6 +8,7 @@ from lockstep.data.config.data_look import DataLook, PartLook, SplitLook, ValueK
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.train.data_lines import data_lines
 from lockstep.launcher.train.target_notes import loss_notes
+from lockstep.training.config.run_config import LossConfig
 
 LABELS = ((0, 60), (1, 40))
 
@@ -58,7 +59,7 @@ def facts(
     ],
 )
 def test_targets_that_another_loss_is_for_are_noted(loss: str, data: DatasetInfo, words: str | None) -> None:
-    notes = loss_notes(loss, data)
+    notes = loss_notes(LossConfig(use=loss), data)
     assert len(notes) == (words is not None)
     assert words is None or words in notes[0]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import TrainingError
-from lockstep.training.check.run_checks import split_sizes
+from lockstep.training.check.probe_batch import split_sizes
 from lockstep.training.rank.process_group import Group
 from tests.helpers.check_mistakes import MISTAKES, write_project
 from tests.helpers.check_probe import not_passed, probe_project

@@ -13,6 +13,7 @@ from torch import nn
 
 from lockstep.data.common.errors import TrainingError
 from lockstep.training.loop.evaluation import Views, _Pass, _rank_sums, evaluate
+from lockstep.training.losses.objective import LossObjective
 from lockstep.training.metrics.worst_samples import WorstSamples
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_training
@@ -131,9 +132,9 @@ def test_training_goes_on_as_if_nothing_had_been_evaluated(config: Path) -> None
 
 def test_samples_are_counted_exactly_whatever_type_the_loss_has(config: Path) -> None:
     session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
-    session.model = nn.Linear(7, 2)
-    session.loss = lambda output, _: output.sum(1).bfloat16()
-    row = evaluation_row(session, torch.ones(257, 7), torch.zeros(257, dtype=torch.long), 257)
+    session.model = session.module = nn.Linear(7, 2)
+    session.objective = LossObjective(lambda output, _: output.sum(1).bfloat16())
+    row = evaluation_row(session, (torch.ones(257, 7), torch.zeros(257, dtype=torch.long)), 257)
     assert float(row[1]) == 257.0
 
 
@@ -153,7 +154,7 @@ class Growing(nn.Module):
 
 def test_a_table_of_an_evaluation_serves_training(config: Path) -> None:
     session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
-    session.model = Growing()
+    session.model = session.module = Growing()
     assert evaluate(session)
     session.model.train()(torch.ones(3, 7)).sum().backward()
     assert float(session.model.scale.grad) == 3.0
@@ -171,7 +172,7 @@ class Counting(nn.Module):
 
 def test_state_that_nobody_knows_of_is_said(config: Path) -> None:
     session = open_session(config, EVALUATION_CASES["auxiliary outputs"])
-    session.model = Counting()
+    session.model = session.module = Counting()
     trial = _try(session, repeat=True)
     assert trial.unrepeatable
     assert any("no number of its evaluation can be repeated" in note for note in evaluation_notes(trial, 7))

@@ -79,3 +79,20 @@ def test_an_interval_that_became_shorter_ends_at_once(alone: Group) -> None:
         47,
         56,
     ]
+
+
+def test_each_term_of_a_step_is_divided_by_its_own_weight(alone: Group) -> None:
+    meter = LossMeter(alone, 2, ("kl", "l1"))
+    rows = [torch.tensor([[1.0, 2.0], [4.0, 0.0]]), torch.tensor([[3.0, 2.0], [4.0, 1.0]])]
+    assert meter.add(1, torch.tensor(1.0), None, 2, rows[0].double()) is None
+    state = meter.state(1)
+    meter = LossMeter(alone, 2, ("kl", "l1"))
+    meter.restore(state)
+    meter.add(2, torch.tensor(1.0), None, 2, rows[1].double())
+    (reading,) = meter.close(2)
+    assert reading.terms == {"kl": (4.0, 4.0), "l1": (8.0, 1.0)}
+    assert reading.means == {"kl": 1.0, "l1": 8.0}
+
+
+def test_a_state_without_terms_is_one_of_an_earlier_version(alone: Group) -> None:
+    assert "terms" not in LossMeter(alone, 2).state(0)

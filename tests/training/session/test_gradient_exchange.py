@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lockstep.data.loading.feed import StepBatch, Work
+from lockstep.training.losses.objective import LossObjective
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.gradient_exchange import Replica
 from lockstep.training.session.train_step import TrainStep
@@ -76,7 +77,7 @@ def test_every_step_leaves_the_gradients_of_a_model_without_ddp(gloo: None, alon
     plain.load_state_dict(model.state_dict())
     wrapped = DistributedDataParallel(Replica(model), gradient_as_bucket_view=True)
     steppers = [
-        TrainStep(module, _loss, torch.optim.SGD(of.parameters(), lr=0.0), alone, None)
+        TrainStep(module, LossObjective(_loss), torch.optim.SGD(of.parameters(), lr=0.0), alone, None)
         for module, of in ((wrapped, model), (plain, plain))
     ]
     for bits in STEPS:
@@ -94,9 +95,11 @@ def test_every_step_leaves_the_gradients_of_a_model_without_ddp(gloo: None, alon
 def test_a_stand_in_reaches_nothing(gloo: None, alone: Group) -> None:
     model = Parts()
     wrapped = DistributedDataParallel(Replica(model), gradient_as_bucket_view=True)
-    stepper = TrainStep(wrapped, _loss, torch.optim.SGD(model.parameters(), lr=0.1), alone, None)
+    stepper = TrainStep(
+        wrapped, LossObjective(_loss), torch.optim.SGD(model.parameters(), lr=0.1), alone, None
+    )
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    stepper.warm_up(torch.full((2, 2), 7.0), torch.ones(2), 2)
+    stepper.warm_up((torch.full((2, 2), 7.0), torch.ones(2)), 2)
     assert set(_gradients(model).values()) == {None}
     stepper.run(_batch(7), 5, 0)
     assert set(_gradients(model).values()) == {None}, "an optimizer would decay what has a gradient of zero"

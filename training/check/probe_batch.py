@@ -1,0 +1,140 @@
+"""``launch check``: the first samples of a run, whole and in parts, and what the model says to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...data.common import LockstepError
+from ...data.loading import Work
+from ...data.order import EpochOrder, Indices
+from ..losses import LossObjective, Outcome, needs_classes
+from ..session import EvaluationDraws, Session, training_mode
+from .finding import Finding
+from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, has_rows, split, split_outputs
+
+_LOOKED_AT = 12  # samples of the batch that is cut into parts
+
+
+@dataclass(frozen=True)
+class ProbeBatch:
+    """A batch and its parts."""
+
+    x: Any
+    """What is called with in a pass: the inputs, or for a step the whole batch."""
+    parts: list[Any]
+    part_sizes: list[int]
+    evaluation_seconds: float
+    cut: Cut | None
+    """What metrics are given; None where a step returns no output."""
+    scores: int | None = None
+    """Classes that the model chooses between, where the loss does so."""
+
+
+def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeBatch:
+    """Pass the first samples of epoch 0 through the model, whole and in parts.
+
+    Args:
+        session: with model and data.
+        explain: raises what says best why they do not fit each other.
+    """
+    try:
+        return _look(session)
+    except LockstepError:
+        raise
+    except Exception:
+        explain(session)
+        raise
+
+
+def _look(session: Session) -> ProbeBatch:
+    order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
+    indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
+    sizes = split_sizes(indices.size)
+    (whole,) = _fetch(session, indices, [indices.size])
+    if not isinstance(session.objective, LossObjective):
+        return _of_step(session, indices, whole, sizes)
+    x, target = whole
+    output = _evaluated(session, partial(session.forward, whole))
+    pieces = list(zip(split(x, sizes), split(target, sizes), strict=True))
+    if not all(has_rows(value, indices.size) for value in (x, target)):
+        pieces = _fetch(session, indices, sizes)
+    outputs = split_outputs(output, target, sizes) or [
+        (output, [_evaluated(session, partial(session.forward, piece)) for piece in pieces])
+    ]
+    seconds = _evaluation_seconds(session, indices, partial(session.forward, whole))
+    chooses = needs_classes(session.spec.config.trained_loss) and isinstance(output, torch.Tensor)
+    scores = output.shape[1] if chooses and output.ndim > 1 else None
+    cut = Cut(outputs, target, [y for _, y in pieces], sizes)
+    return ProbeBatch(x, [x for x, _ in pieces], sizes, seconds, cut, scores)
+
+
+def _of_step(session: Session, indices: Indices, whole: Any, sizes: list[int]) -> ProbeBatch:
+    pieces = _fetch(session, indices, sizes)
+    first, *rest = [_evaluated(session, partial(_outcome, session, batch)) for batch in (whole, *pieces)]
+    outputs = [(first.output, [outcome.output for outcome in rest])]
+    cut = Cut(outputs, first.target, [outcome.target for outcome in rest], sizes)
+    seconds = _evaluation_seconds(session, indices, partial(session.forward, whole))
+    return ProbeBatch(whole, pieces, sizes, seconds, None if first.output is None else cut)
+
+
+def _outcome(session: Session, batch: Any) -> Outcome:
+    return session.objective(session.module, batch)
+
+
+def check_objective(session: Session, batch: ProbeBatch) -> Iterator[Finding]:
+    """Check whether the loss, and each term that a step returns beside it, is a sum over samples."""
+    if isinstance(session.objective, LossObjective):
+        if batch.cut is not None:
+            yield check_loss(session.objective.loss, batch.cut)
+        return
+    cut = Cut([(batch.x, batch.parts)], batch.x, batch.parts, batch.part_sizes)
+    with (
+        training_mode(session.model, training=False),
+        torch.no_grad(),
+        EvaluationDraws(session.model, session.spec.config.train.seed, session.group.device) as draws,
+    ):
+        draws.watch()
+        terms = ["loss", *_outcome(session, batch.x).terms]
+        if drawn := draws.drawn():
+            what = f"the step draws from {' and '.join(drawn)}: whether its loss is a sum over samples is unknown"
+            yield Finding("loss", "NOTE", what)
+            return
+        for name in terms:
+            found = check_loss(partial(_term, session, name), cut)
+            yield found if name == "loss" else found.named(f"term {name}")
+
+
+def _term(session: Session, name: str, batch: Any, _: Any) -> Any:
+    outcome = _outcome(session, batch)
+    return outcome.loss if name == "loss" else outcome.terms[name]
+
+
+def _evaluated(session: Session, forward: Callable[[], Any]) -> Any:
+    with training_mode(session.model, training=False), torch.no_grad():
+        return forward()
+
+
+def _evaluation_seconds(session: Session, indices: Indices, forward: Callable[[], Any]) -> float:
+    """Estimate the seconds of an evaluation in one process, from the second pass over a few samples."""
+    if session.spec.facts.val is None:
+        return 0.0
+    started = time.monotonic()
+    _fetch(session, indices, [indices.size])
+    _evaluated(session, forward)
+    return (time.monotonic() - started) / indices.size * session.spec.facts.val.length
+
+
+def split_sizes(samples: int) -> list[int]:
+    """Return unequal parts of a batch, as other numbers of processes would have them."""
+    sizes = list(FIRST_PART_SIZES) if samples > sum(FIRST_PART_SIZES) else [1] * (samples > 1)
+    return [*sizes, samples - sum(sizes)]
+
+
+def _fetch(session: Session, indices: Indices, micro: list[int]) -> list[Any]:
+    return list(next(iter(session.train_feed.fetch(iter([Work(indices, micro)])))).micro)

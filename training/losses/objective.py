@@ -1,0 +1,135 @@
+"""What is trained: the loss of the model's output, or what the user's step computes. Every pass goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import nn
+
+from ...data.common import TrainingError
+
+Loss = Callable[[Any, Any], Any]
+"""``(output, target)`` to a tensor [samples], or to (sum, weight)."""
+Step = Callable[..., Any]
+"""``(model, batch)`` to a loss by the contract, or to a dict of such terms of which ``loss`` is trained."""
+_LOSS, _OUTPUT, _PAIR = "loss", "output", 2
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Results of a pass over a micro-batch."""
+
+    loss: Any
+    """By the contract of ``sum_loss``."""
+    output: Any
+    """What metrics get."""
+    target: Any
+    """What metrics get beside it: of a pair its target, of any other batch the whole."""
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    """What is logged beside the loss, each by the same contract."""
+
+
+class Objective(Protocol):
+    """A function of the model and a batch, however it is written."""
+
+    def callable_module(self, model: nn.Module) -> nn.Module:
+        """Return what is called in a pass, and what DDP wraps."""
+        ...
+
+    def inputs(self, batch: Any) -> Any:
+        """Return what the module is called with."""
+        ...
+
+    def outcome(self, returned: Any, batch: Any) -> Outcome:
+        """Return what the module's result amounts to."""
+        ...
+
+    def __call__(self, module: nn.Module, batch: Any) -> Outcome:
+        """Make a pass: ``module`` is what ``callable_module`` returned, wrapped for training or as it is."""
+        return self.outcome(module(self.inputs(batch)), batch)
+
+
+class LossObjective(Objective):
+    """A loss of the model's output and the target: a batch is a pair.
+
+    Args:
+        loss: by the contract of ``sum_loss``.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+    def callable_module(self, model: nn.Module) -> nn.Module:
+        """Return the model itself."""
+        return model
+
+    def inputs(self, batch: Any) -> Any:
+        """Return the inputs of a pair (inputs, targets)."""
+        return batch[0]
+
+    def outcome(self, returned: Any, batch: Any) -> Outcome:
+        """Compare with the targets."""
+        return Outcome(self.loss(returned, batch[1]), returned, batch[1])
+
+
+class StepObjective(Objective):
+    """A user's step: it gets the model and the batch.
+
+    Args:
+        step: its arguments bound.
+        use: what names it.
+    """
+
+    def __init__(self, step: Step, use: str) -> None:
+        self.step = step
+        self.use = use
+
+    def callable_module(self, model: nn.Module) -> nn.Module:
+        """Return a module whose forward is the step."""
+        return StepModule(model, self.step)
+
+    def inputs(self, batch: Any) -> Any:
+        """Return the whole batch."""
+        return batch
+
+    def outcome(self, returned: Any, batch: Any) -> Outcome:
+        """Take apart what the step returned.
+
+        Raises:
+            TrainingError: a dict without a loss.
+        """
+        pair = isinstance(batch, list | tuple) and len(batch) == _PAIR
+        target = batch[1] if pair else batch
+        if not isinstance(returned, Mapping):
+            return Outcome(returned, None, target)
+        terms = dict(returned)
+        if _LOSS not in terms:
+            raise TrainingError(
+                f"{self.use} returned a dict of {', '.join(map(str, terms)) or 'nothing'}: none of them is the loss",
+                'name it: {"loss": reconstruction + kl, "kl": kl}',
+            )
+        return Outcome(terms.pop(_LOSS), terms.pop(_OUTPUT, None), target, terms)
+
+
+class StepModule(nn.Module):
+    """A step as DDP sees it: inside of it, the model may be used in any way and any number of times.
+
+    Args:
+        model: the bare one, which the step is given.
+        step: ``(model, batch)``.
+    """
+
+    def __init__(self, model: nn.Module, step: Step) -> None:
+        super().__init__()
+        self.model = model
+        self._step = step
+        self.autocast: Callable[[], Any] = nullcontext
+        """Around the whole step: the model's own forward is only one of the ways into it."""
+
+    def forward(self, batch: Any) -> Any:
+        """Do what the step does."""
+        with self.autocast():
+            return self._step(self.model, batch)
