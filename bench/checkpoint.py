@@ -28,7 +28,7 @@ from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.checkpoint.state import model_tensors
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunSpec
 from lockstep.training.loop.train_loop import TrainLoop
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_session, build_training

@@ -42,8 +42,7 @@ from lockstep.data.prepare import prepare
 from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.torchvision_sets import TORCHVISION_SETS, data_root
 from lockstep.launcher.config.resolution import resolve
-from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.loop.train_loop import TrainLoop
 from lockstep.training.losses.losses import cross_entropy
 from lockstep.training.losses.objective import LossObjective

@@ -421,14 +421,14 @@ MUTANTS = (
         ("tests/training/components", "tests/training/optim", "tests/end_to_end"),
     ),
     Mutant(
-        "training/optim/lr_schedule.py",
-        "math.pi * step / max(1, steps)",
-        "math.pi * (step + 1) / max(1, steps)",
+        "training/optim/schedules.py",
+        "math.pi * step / steps",
+        "math.pi * (step + 1) / steps",
         "the first step has the peak learning rate",
         ("tests/training", *_WORLD),
     ),
     Mutant(
-        "training/optim/lr_schedule.py",
+        "training/optim/schedules.py",
         "low = min(config.min_lr, peak)",
         "low = config.min_lr",
         "a group's rate never exceeds its peak",

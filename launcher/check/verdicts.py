@@ -57,7 +57,12 @@ def shorten_config(config: RunConfig, facts: DatasetInfo, processes: int) -> Run
     size = batch_size(n, config.data.batch_size, config.data.max_micro_batch, processes)
     data = config.data.model_copy(update={"batch_size": size, "workers": min(2, config.data.workers)})
     train = config.train.model_copy(
-        update={"max_steps": STEPS, "epochs": max(config.train.epochs, STEPS), "early_stop": None}
+        update={
+            "max_steps": STEPS,
+            "epochs": max(config.train.epochs, STEPS),
+            "steps": None,
+            "early_stop": None,
+        }
     )
     checkpoint = CheckpointConfig(every_epochs=None, every_steps=CHECKPOINT)
     return config.model_copy(update={"data": data, "train": train, "checkpoint": checkpoint})

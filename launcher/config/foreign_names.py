@@ -6,7 +6,8 @@ _SETTINGS = {
     "train": "training trainer",
     "train.seed": "random_seed manual_seed rng_seed",
     "train.epochs": "num_epochs max_epochs n_epochs num_train_epochs epoch nb_epochs",
-    "train.max_steps": "steps num_steps n_steps total_steps max_iters max_iter iterations num_iterations iters",
+    "train.steps": "num_steps n_steps total_steps max_iters max_iter iterations num_iterations iters "
+    "num_train_steps max_train_steps training_steps",
     "train.precision": "dtype amp mixed_precision fp16 bf16 fp32 fp64 half use_amp autocast",
     "train.early_stop": "early_stopping earlystopping",
     "train.early_stop.patience": "patience",
@@ -25,7 +26,15 @@ _SETTINGS = {
     "optimizer.weight_decay": "wd decay l2 l2_reg weightdecay",
     "optimizer.betas": "beta beta1 beta2",
     "schedule": "scheduler lr_scheduler lr_schedule sched",
-    "schedule.min_lr": "eta_min lr_min final_lr",
+    "schedule.min_lr": "eta_min lr_min final_lr end_lr lr_end",
+    "schedule.warmup": "warmup_steps warmup_epochs warmup_ratio num_warmup_steps warm_up warmup_iters "
+    "warmup_proportion",
+    "schedule.warmup_factor": "start_factor warmup_start_factor warmup_start",
+    "schedule.factor": "gamma decay_rate lr_gamma lr_decay_rate",
+    "schedule.every": "step_size lr_step_size decay_every",
+    "schedule.at": "milestones lr_steps decay_epochs",
+    "schedule.rise": "pct_start",
+    "schedule.anneal": "anneal_strategy",
     "loss.use": "criterion loss_fn loss_function objective",
     "step": "training_step train_step",
     "data.collate": "collate_fn collator data_collator",
@@ -50,7 +59,9 @@ _SETTINGS = {
 """Key to its other names. A name that several keys have is the one in the section where it was written."""
 
 _NO_CLIPPING = "gradients are not clipped"
-_ONLY_TWO_SCHEDULES = "schedule.use is constant or cosine, without warm-up"
+_NO_RESTARTS = (
+    "a schedule has the length of the run, and one with restarts is a function of yours: schedule.use"
+)
 _ACCUMULATION = "a batch is that of an optimizer step; data.max_micro_batch splits it"
 _PROCESSES = "processes are no setting of a run: --gpus, --cpu and --nodes choose them"
 _FOLDERS = "runs are kept in $LOCKSTEP_RUNS or ./runs, and --name names one"
@@ -60,8 +71,7 @@ _LOADING = "there is no such choice: data.workers is all that a loader needs"
 _ABSENT = {
     _NO_CLIPPING: "clip_grad grad_clip clip max_grad_norm gradient_clip_val gradient_clipping clip_grad_norm "
     "grad_clip_norm clip_value clip_norm gradient_clip_algorithm",
-    _ONLY_TWO_SCHEDULES: "warmup warmup_steps warmup_epochs warmup_ratio num_warmup_steps warm_up gamma step_size "
-    "milestones t_max lr_decay plateau factor restarts power",
+    _NO_RESTARTS: "t_max t_0 t_mult restarts num_cycles total_iters cycle_momentum",
     _PROCESSES: "device devices gpus gpu num_gpus n_gpus n_gpu ngpu accelerator world_size nproc num_processes ddp "
     "strategy cpu distributed nproc_per_node num_nodes backend parallel",
     _FOLDERS: "out output_dir save_dir log_dir out_dir run_dir work_dir logdir outdir output_path default_root_dir",

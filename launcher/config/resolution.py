@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,13 @@ from pydantic import ValidationError
 
 from ... import configs
 from ...data.common import UsageError, closest_name
-from ...training.config import RunConfig, requested_mode, requested_settings, undirected, unsupported_keys
+from ...training.config import RunConfig, requested_mode, requested_settings, undirected
 from ..slurm import time_limit_note
 from .component_arguments import wrong_arguments
+from .dropped_settings import drop_orphans, drop_other_length
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
+from .partial_config import Origin, Override, PartialConfig, complain, forget, place_of, short_origin
 from .unknown_keys import unknown_key
 from .yaml_file import key_problem, listing, parse_value, read_yaml
 from .yaml_text import KeyPath, dotted, format_value, kind_of, printable, quoted, shortened
@@ -30,44 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 DEFAULT_RECIPE = "digits"
-_OWNERS = ("data", "model", "loss", "optimizer")  # sections whose other keys depend on their ``use``
 _SUFFIXES = (".yaml", ".yml")
 _WIDEST = 48  # values longer than this push their own comment aside, not everybody's
 _GUESSES = 100  # unknown keys that get a suggestion; a screen shows fewer, and each takes 0.3 ms
 _SECRET = re.compile(
     r"(api_?key|access_?key|secret_?key|private_?key|token|passw(or)?d|secret)$", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True, order=True)
-class _Origin:
-    order: tuple[int, int]
-    """First the file by line, then the command line by argument."""
-    where: str
-    """In messages."""
-    short: str
-    """In the resolved config."""
-    path: tuple[str, ...] = ()
-    """What the command line set; nothing for a file."""
-
-
-@dataclass(frozen=True)
-class _Override:
-    path: tuple[str, ...]
-    value: Any
-    origin: _Origin
-
-
-@dataclass
-class _PartialConfig:
-    """A config that is being assembled, and everything that is wrong with it."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[KeyPath, _Origin] = field(default_factory=dict)
-    problems: list[tuple[_Origin, str]] = field(default_factory=list)
-    judged: set[KeyPath] = field(default_factory=set)
-    """Paths that need no second complaint."""
-    notes: list[str] = field(default_factory=list)
 
 
 def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
@@ -85,6 +54,7 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     _override(draft, overrides)
     _fill_from_environment(draft)
     _refuse_values(draft)
+    _refuse_two_lengths(draft)
     base = Path.cwd() if packaged else source.parent
     config = _validate(draft, base)
     _note_bare_time(draft)
@@ -99,11 +69,11 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
     )
 
 
-def _origins(draft: _PartialConfig, config: LaunchConfig) -> dict[str, str]:
+def _origins(draft: PartialConfig, config: LaunchConfig) -> dict[str, str]:
     """Return dotted path to origin, for every value; what a metric's name has decided is said, too."""
-    origins = {".".join(path): _short(draft, path) for path, _ in _leaves(config.model_dump(), ())}
-    for key, section in (("checkpoint", config.checkpoint), ("train.early_stop", config.train.early_stop)):
-        if section is not None and section.mode == "auto":
+    origins = {".".join(path): short_origin(draft, path) for path, _ in _leaves(config.model_dump(), ())}
+    for key, section in config.monitors().items():
+        if section.mode == "auto":
             declared = config.declared_direction(section.monitor)
             why = "metrics" if declared else f"the name {section.monitor}"
             origins[f"{key}.mode"] += f": {config.direction_of(section.monitor)}, by {why}"
@@ -179,25 +149,26 @@ def _neighbours(path: Path) -> list[str]:
         return []
 
 
-def _from_file(source: Path, shown: str) -> _PartialConfig:
+def _from_file(source: Path, shown: str) -> PartialConfig:
     file = read_yaml(source, shown)
 
-    def origin(line: int) -> _Origin:
-        return _Origin((0, line), f"{printable(shown)}:{line}", f"{printable(source.name)}:{line}")
+    def origin(line: int) -> Origin:
+        return Origin((0, line), f"{printable(shown)}:{line}", f"{printable(source.name)}:{line}")
 
-    origins: dict[KeyPath, _Origin] = {(): origin(1)}
+    origins: dict[KeyPath, Origin] = {(): origin(1)}
     origins |= {path: origin(line) for path, line in file.lines.items()}
-    return _PartialConfig(file.values, origins, [(origin(line), message) for line, message in file.problems])
+    return PartialConfig(file.values, origins, [(origin(line), message) for line, message in file.problems])
 
 
-def _override(draft: _PartialConfig, arguments: Sequence[str]) -> None:
+def _override(draft: PartialConfig, arguments: Sequence[str]) -> None:
     overrides = [found for index, text in enumerate(arguments) if (found := _parse(draft, index, text))]
-    _drop_orphans(draft, overrides)
+    drop_orphans(draft, overrides, LaunchConfig().model_dump())
+    drop_other_length(draft, overrides)
     for override in overrides:
         _apply(draft, override)
 
 
-def _fill_from_environment(draft: _PartialConfig) -> None:
+def _fill_from_environment(draft: PartialConfig) -> None:
     """Take what W&B's own variables say for what nothing else does."""
     section = draft.values.setdefault("wandb", {})
     if isinstance(section, dict):
@@ -205,48 +176,26 @@ def _fill_from_environment(draft: _PartialConfig) -> None:
             if key not in section:
                 section[key] = value
                 label = f"environment {variable}"
-                draft.origins |= dict.fromkeys(_paths(value, ("wandb", key)), _Origin((2, 0), label, label))
+                draft.origins |= dict.fromkeys(_paths(value, ("wandb", key)), Origin((2, 0), label, label))
 
 
-def _parse(draft: _PartialConfig, index: int, text: str) -> _Override | None:
+def _parse(draft: PartialConfig, index: int, text: str) -> Override | None:
     key, equals, raw = (part.strip() for part in text.partition("="))
     path = tuple(key.split("."))
     value, problems = parse_value(raw, len(path))
     secret = any(_is_secret(part) for part in path) or any(True for _ in _secrets(value, ()))
     label = f"override {printable(key if secret or not equals else f'{key}={shortened(raw)}')}"
-    origin = _Origin((1, index), label, label, path)
+    origin = Origin((1, index), label, label, path)
     if not equals:
         problems = ['expected key=value, such as "train.epochs=5"']
     elif not all(path):
         problems = ["a key is missing before the = or between two dots"]
     problems += [problem for part in path if part and (problem := key_problem(part))]
     draft.problems += [(origin, message) for message in problems]
-    return None if problems else _Override(path, value, origin)
+    return None if problems else Override(path, value, origin)
 
 
-def _drop_orphans(draft: _PartialConfig, overrides: Sequence[_Override]) -> None:
-    """Drop the file's arguments of a component that the command line replaces by another."""
-    chosen = {override.path[0]: override.value for override in overrides if override.path[1:] == ("use",)}
-    defaults = LaunchConfig().model_dump()
-    for section, use in chosen.items():
-        given = draft.values.get(section)
-        if section not in _OWNERS or not isinstance(given, dict) or not isinstance(use, str):
-            continue
-        if use != given.get("use", defaults[section]["use"]):
-            for key in unsupported_keys(use) if section == "optimizer" else ("args",):
-                _drop(draft, (section, key), use)
-
-
-def _drop(draft: _PartialConfig, path: tuple[str, str], use: str) -> None:
-    section, key = path
-    if draft.values[section].pop(key, None):
-        where = _place(draft, path).short
-        reason = f"{section}.use is now {printable(use)}"
-        draft.notes.append(f"{dotted(path)} of {where} is left out, because {reason}")
-    _forget(draft, path)
-
-
-def _apply(draft: _PartialConfig, override: _Override) -> None:
+def _apply(draft: PartialConfig, override: Override) -> None:
     *outer, last = override.path
     node = draft.values
     for depth, key in enumerate(outer, start=1):
@@ -259,31 +208,35 @@ def _apply(draft: _PartialConfig, override: _Override) -> None:
             draft.problems.append((override.origin, f"{inside} is {kind_of(node)}; set the whole of it"))
             return
     node[last] = override.value
-    _forget(draft, override.path)
+    forget(draft, override.path)
     draft.origins |= dict.fromkeys(_paths(override.value, override.path), override.origin)
 
 
-def _forget(draft: _PartialConfig, path: KeyPath) -> None:
-    draft.origins = {known: origin for known, origin in draft.origins.items() if known[: len(path)] != path}
-
-
-def _refuse_values(draft: _PartialConfig) -> None:
+def _refuse_values(draft: PartialConfig) -> None:
     """Refuses what no key may hold, whatever it is called."""
     for path in _secrets(draft.values, ()):
         advice = "a config is kept with its run; set it in the environment instead"
-        _complain(draft, path, f"{dotted(path)} looks like a secret: {advice}")
+        complain(draft, path, f"{dotted(path)} looks like a secret: {advice}")
     for path, value in _scalars(draft.values, ()):
         if isinstance(value, float) and not math.isfinite(value):
-            _complain(draft, path, f"{dotted(path)} = {value}: must be a finite number")
+            complain(draft, path, f"{dotted(path)} = {value}: must be a finite number")
 
 
-def _note_bare_time(draft: _PartialConfig) -> None:
+def _refuse_two_lengths(draft: PartialConfig) -> None:
+    """Refuse a run that is to end after so many steps, and after so many epochs."""
+    given = draft.values.get("train")
+    if isinstance(given, dict) and given.get("steps") is not None and given.get("epochs") is not None:
+        what = "train.steps stands in the place of train.epochs, which is set, too: leave one of them out"
+        complain(draft, ("train", "steps"), what)
+
+
+def _note_bare_time(draft: PartialConfig) -> None:
     time = (draft.values.get("slurm") or {}).get("time")
-    if note := time_limit_note(time, _place(draft, ("slurm", "time")).short):
+    if note := time_limit_note(time, place_of(draft, ("slurm", "time")).short):
         draft.notes.append(note)
 
 
-def _validate(draft: _PartialConfig, base: Path) -> LaunchConfig:
+def _validate(draft: PartialConfig, base: Path) -> LaunchConfig:
     try:
         # In JSON pydantic is strict about numbers and text and yet takes a list for a tuple.
         config = LaunchConfig.model_validate_json(json.dumps(draft.values), strict=True)
@@ -299,52 +252,31 @@ def _validate(draft: _PartialConfig, base: Path) -> LaunchConfig:
     return config
 
 
-def _refuse_arguments(draft: _PartialConfig, config: LaunchConfig, base: Path) -> None:
+def _refuse_arguments(draft: PartialConfig, config: LaunchConfig, base: Path) -> None:
     """Refuse arguments that no signature takes, and a loss beside a step."""
     if config.step is not None and "loss" in draft.values:
-        _complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
+        complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
     for section in ("model", "loss", "step"):
         chosen = getattr(config, section)
         for key, message in wrong_arguments(section, chosen.use, chosen.args, base) if chosen else ():
-            _complain(draft, (section, "args", key) if key else (section, "args"), message)
+            complain(draft, (section, "args", key) if key else (section, "args"), message)
 
 
-def _refuse_undirected(draft: _PartialConfig, config: LaunchConfig) -> None:
+def _refuse_undirected(draft: PartialConfig, config: LaunchConfig) -> None:
     """Refuse to keep the best by a metric of which nobody knows whether less or more is better."""
-    config = config.with_directions()
-    early = config.train.early_stop
     measured = {f"val/{metric.name}" for metric in config.metrics or ()}  # any other is refused as such
-    for path, section in ((("checkpoint",), config.checkpoint), (("train", "early_stop"), early)):
-        if section is not None and section.direction is None and section.monitor in measured:
-            _complain(draft, (*path, "monitor"), "; ".join(undirected(section, dotted(path))))
+    for key, section in config.with_directions().monitors().items():
+        if section.direction is None and section.monitor in measured:
+            complain(draft, (*key.split("."), "monitor"), "; ".join(undirected(section, key)))
 
 
-def _translate(draft: _PartialConfig, found: Any, *, guess: bool) -> None:
+def _translate(draft: PartialConfig, found: Any, *, guess: bool) -> None:
     path: KeyPath = found["loc"]
     if found["type"] != "extra_forbidden":
-        _complain(draft, path, wrong_value(path, found))
+        complain(draft, path, wrong_value(path, found))
         return
-    asked = _place(draft, path).path  # of trian.epochs=5 pydantic sees only trian
-    _complain(draft, path, unknown_key(LaunchConfig, max(path, asked, key=len), guess=guess))
-
-
-def _complain(draft: _PartialConfig, path: KeyPath, message: str) -> None:
-    """Add a problem, unless there is one about the value or its section already."""
-    if any(path[:depth] in draft.judged for depth in range(1, len(path) + 1)):
-        return
-    draft.judged.add(path)
-    draft.problems.append((_place(draft, path), message))
-
-
-def _place(draft: _PartialConfig, path: KeyPath) -> _Origin:
-    """Find the origin of a value, else of its section."""
-    around = (path[:depth] for depth in range(len(path), -1, -1))
-    return next(draft.origins[known] for known in around if known in draft.origins)
-
-
-def _short(draft: _PartialConfig, path: KeyPath) -> str:
-    origin = draft.origins.get(path)
-    return origin.short if origin else "default"
+    asked = place_of(draft, path).path  # of trian.epochs=5 pydantic sees only trian
+    complain(draft, path, unknown_key(LaunchConfig, max(path, asked, key=len), guess=guess))
 
 
 def _is_secret(key: str | int) -> bool:

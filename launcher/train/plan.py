@@ -12,7 +12,7 @@ from .target_notes import loss_notes
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
     from ...data.order import EpochBatches
-    from ...training.config import RunConfig
+    from ...training.config import RunConfig, RunLength, ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,14 @@ class LaunchPlan:
         return EpochBatches(self.facts.train.length, self.config.data.batch_size)
 
     @property
+    def length(self) -> RunLength:
+        """How long the whole run is."""
+        return self.config.train.run_length(self.batches.steps)
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        steps = self.batches.steps * self.config.train.epochs
-        return min(steps, self.config.train.max_steps or steps)
+        return self.length.steps
 
     def shares(self, step: int) -> list[int]:
         """Return how many samples of a step each rank takes."""
@@ -98,6 +102,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     lines += model_lines(config)
     lines += split_lines(facts)
     lines += note_lines(loss_notes(config.trained_loss, facts))
+    lines += _schedule_notes(config.schedule, plan.length)
     if world.cores_why:
         lines.append(f"note: {world.cores_why}")
     if world.processes > world.cores:
@@ -140,7 +145,7 @@ def plan_table(plan: LaunchPlan) -> list[str]:
             f"  {document['last_shares'][rank]:>9}  {document['samples_per_epoch'][rank]:>10,}"
         )
     rows.append(
-        f"{plan.config.train.epochs} epochs x {plan.batches.steps:,} steps = {plan.steps:,} steps;"
+        f"{_length(plan.config, plan.length)};"
         f" the last batch of an epoch has {document['last_batch']} samples"
     )
     return [*rows, _threads(plan.world)]
@@ -150,3 +155,21 @@ def _threads(world: World) -> str:
     each = f"{world.threads} {_plural('thread', 's', world.threads)} per process"
     near = "; CPUs " + " | ".join(format_cpus(cpus) for cpus in world.cpus) if world.cpus else ""
     return f"{each}, of {world.cores} {_plural('core', 's', world.cores)}{near}"
+
+
+def _schedule_notes(config: ScheduleConfig, length: RunLength) -> list[str]:
+    """Say what of a schedule does not fit the run."""
+    warmup = config.warmup_steps(length)
+    if not warmup or warmup < length.steps:
+        return []
+    return [
+        f"note: the warm-up of {warmup:,} steps is not over at the end of the run, after {length.steps:,} steps"
+    ]
+
+
+def _length(config: RunConfig, length: RunLength) -> str:
+    """Say how many steps the run has, and why."""
+    each, steps = length.steps_per_epoch, length.steps
+    if config.train.steps:
+        return f"{steps:,} steps = {steps / each:.4g} epochs of {each:,} steps"
+    return f"{config.train.epochs} epochs x {each:,} steps = {steps:,} steps"

@@ -29,6 +29,8 @@ from ..process import is_held
 from ..runs import LOCK, create_run, find_run, read_outcome, runs_root
 from .plan import LaunchPlan
 
+_LENGTH_KEYS = ("train.epochs", "train.steps", "train.max_steps")
+
 
 @dataclass(frozen=True)
 class RunTarget:
@@ -117,9 +119,8 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
     old, new = flatten_config(before), flatten_config(now)
     for key in sorted(old.keys() | new.keys()):
         if key.startswith(EXTENDABLE_KEYS) and old.get(key) != new.get(key):
-            follows = (
-                "" if now.schedule.use == "constant" else f"; the {now.schedule.use} schedule follows it"
-            )
+            moved = now.schedule.follows_length and key in _LENGTH_KEYS
+            follows = f"; the {now.schedule.use} schedule follows it" if moved else ""
             say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 

@@ -42,6 +42,7 @@ from .resume import (
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
+from .schedule_lines import schedule_document, schedule_lines
 from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
 from .training_workload import FollowerTrainingWorkload, TrainingWorkload
@@ -54,11 +55,14 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
         world = reservation.world
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
+    schedule = schedule_document(plan.config, plan.length, resolved.base)
     if request.json:
         spec = build_run_spec(plan, resolved.base, None).to_json()
-        put_json({"schema_version": 1, "status": "planned", "plan": plan.to_json(), "spec": spec})
+        document = {**plan.to_json(), "schedule": schedule}
+        put_json({"schema_version": 1, "status": "planned", "plan": document, "spec": spec})
     else:
-        put([*plan_summary(plan), *plan_table(plan), "", *_config_yaml(resolved, facts).splitlines()])
+        rates = schedule_lines(plan.config, plan.length, schedule)
+        put([*plan_summary(plan), *plan_table(plan), *rates, "", *_config_yaml(resolved, facts).splitlines()])
     return 0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunSpec
 from tests.helpers.evaluation_models import EVALUATION_CASES, EVALUATION_CODE, EVALUATION_CONFIG
 from tests.helpers.launch import JobServer, Launch, free_port, job_server, run_folder
 from tests.helpers.user_project import USER_CODE

@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
-from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.tracking.rewinding import rewind
 from lockstep.training.tracking.rows import last_row_number
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_command, run_folder

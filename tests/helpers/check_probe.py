@@ -10,7 +10,7 @@ import torch
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.check.run_checks import probe
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunSpec
 from lockstep.training.rank.process_group import Group
 
 

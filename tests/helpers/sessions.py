@@ -8,7 +8,7 @@ import torch
 
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunSpec
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_session
 from lockstep.training.session.session import Session

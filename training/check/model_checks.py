@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +13,6 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import user_location
-from ...data.order import EpochBatches
-from ..config import RunConfig
-from ..optim import LRSchedule, build_optimizer
 from ..session import StepSeeder, preserved_buffers, training_mode
 from .finding import Finding
 from .tensor_recorder import Recorder, first_difference, module_location
@@ -193,50 +190,3 @@ def check_unused(unused: list[str]) -> Finding:
     shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")  # noqa: PLR2004
     advice = "use them, remove them, or set requires_grad=False"
     return Finding("parameters", "NOTE", f"the loss does not reach {shown}", "", advice)
-
-
-def check_learning_rates(config: RunConfig, model: nn.Module, samples: int) -> Finding:
-    """Report the learning rate of each group of parameters over the run.
-
-    Args:
-        config: with the run's own batch size and epochs.
-        model: whose parameters are grouped.
-        samples: in the training set.
-    """
-    steps = config.train.epochs * EpochBatches(samples, config.data.batch_size).steps
-    steps = min(steps, config.train.max_steps or steps)
-    optimizer = build_optimizer(config.optimizer, model)
-    schedule = LRSchedule(config.schedule, optimizer, steps)
-    at = sorted({0, steps // 2, steps - 1, _peak_step(schedule, optimizer, steps)})
-    columns = [_rates_at(schedule, optimizer, step) for step in at]
-    rows = [
-        {
-            "parameters": name,
-            "tensors": len(group["params"]),
-            "numbers": sum(parameter.numel() for parameter in group["params"]),
-            "rates": {str(step): column[number] for step, column in zip(at, columns, strict=True)},
-        }
-        for number, (name, group) in enumerate(
-            zip(_group_names(config, optimizer), optimizer.param_groups, strict=True)
-        )
-    ]
-    what = f"{config.optimizer.use}, {config.schedule.use}, {steps:,} steps"
-    return Finding("learning rate", "PASS", what, rows=rows)
-
-
-def _rates_at(schedule: LRSchedule, optimizer: torch.optim.Optimizer, step: int) -> list[float]:
-    schedule.set(step)
-    return [float(group["lr"]) for group in optimizer.param_groups]
-
-
-def _peak_step(schedule: LRSchedule, optimizer: torch.optim.Optimizer, steps: int) -> int:
-    """Find the end of a warm-up, as precisely as a thousand samples of the schedule allow."""
-    looks = range(0, steps, max(1, steps // 1000))
-    rate: Callable[[int], float] = lambda step: max(_rates_at(schedule, optimizer, step))  # noqa: E731
-    return max(looks, key=rate)
-
-
-def _group_names(config: RunConfig, optimizer: torch.optim.Optimizer) -> list[str]:
-    names = [group.match for group in config.optimizer.groups]
-    rest = len(optimizer.param_groups) - len(names)
-    return [("all others" if names else "all")] * rest + names

@@ -27,8 +27,9 @@ from .data_checks import Labels, check_labels, check_length, check_samples, open
 from .finding import Finding
 from .loss_checks import check_directions, check_metrics
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
-from .model_checks import check_learning_rates, check_randomness, check_sample_independence, check_unused
+from .model_checks import check_randomness, check_sample_independence, check_unused
 from .probe_batch import check_objective, look_at_batch
+from .schedule_checks import check_learning_rates
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
 _EVALUATION_SECONDS = 8.0  # more than this is not spent on counting the validation set
@@ -167,7 +168,7 @@ def _look(
     look = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
         findings.append(check_unused(build_training(session).unused))
-        findings.append(check_learning_rates(spec.config, session.model, spec.facts.train.length))
+        findings.append(check_learning_rates(spec, session.model))
     return look
 
 

@@ -99,6 +99,7 @@ def build_state(
         "ranking": asdict(progress.ranking),
         "samples": session.batches.n,
         "batch_size": session.batches.batch_size,
+        "schedule": training.schedule.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
         "order_sha256": account.order_sha256,
         "consumed_digest": f"{account.consumed_digest:032x}",
@@ -140,6 +141,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     lost = rank_buffers.restore(model, buffers, training.session.group)
     _load_optimizer(training, renamed(snapshot.optimizer, renaming))
     training.ema.load(renamed(snapshot.ema, renaming))
+    training.schedule.load(state.get("schedule"))
     if training.stepper.scaler is not None and state["scaler"] is not None:
         training.stepper.scaler.load_state_dict(state["scaler"])
     progress = Progress(

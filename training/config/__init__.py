@@ -11,32 +11,34 @@ if TYPE_CHECKING:
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
     from .described_model import model_lines as model_lines
+    from .duration import RunLength as RunLength
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
     from .model_config import ModelConfig as ModelConfig
+    from .monitor import MonitorConfig as MonitorConfig
+    from .monitor import undirected as undirected
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
     from .optimizers import unsupported_keys as unsupported_keys
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig
-    from .run_config import EmaConfig as EmaConfig
     from .run_config import LossConfig as LossConfig
     from .run_config import MetricConfig as MetricConfig
-    from .run_config import MonitorConfig as MonitorConfig
-    from .run_config import Precision as Precision
     from .run_config import RunConfig as RunConfig
-    from .run_config import ScheduleConfig as ScheduleConfig
+    from .run_config import RunSpec as RunSpec
     from .run_config import WandbConfig as WandbConfig
-    from .run_config import undirected as undirected
-    from .run_spec import RunSpec as RunSpec
-    from .run_spec import WeightsFile as WeightsFile
+    from .run_config import WeightsFile as WeightsFile
     from .run_spec import read_spec as read_spec
+    from .schedules import ScheduleConfig as ScheduleConfig
+    from .schedules import unsupported_schedule_keys as unsupported_schedule_keys
     from .trackers import TRACKERS as TRACKERS
     from .trackers import missing_package as missing_package
     from .trackers import tracker_file_name as tracker_file_name
     from .trackers import tracker_title as tracker_title
+    from .train_parts import EmaConfig as EmaConfig
+    from .train_parts import Precision as Precision
     from .wandb_environment import WandbMode as WandbMode
     from .wandb_environment import requested_mode as requested_mode
     from .wandb_environment import requested_settings as requested_settings

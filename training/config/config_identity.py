@@ -8,6 +8,7 @@ from typing import Any
 
 from .optimizers import IDENTITY_KEYS, optimizer_keys
 from .run_config import RunConfig
+from .schedules import LATER_SCHEDULE_KEYS
 
 MUTABLE_KEYS = (
     "log.",
@@ -27,9 +28,10 @@ LATER_KEYS = (
     "model.weights_match",
     "model.head",
     "step",
+    *LATER_SCHEDULE_KEYS,
 )
 """Keys that checkpoints of the first version do not hold: they count only where they are not their default."""
-EXTENDABLE_KEYS = ("train.epochs", "train.max_steps", "train.early_stop")
+EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop")
 
 
 def flatten_config(config: RunConfig) -> dict[str, Any]:

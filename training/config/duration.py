@@ -112,3 +112,16 @@ Length = Annotated[Duration, Units(("steps", "epochs", "%"))]
 """A part of a run: ``500 steps``, ``2 epochs`` or ``5 %`` of it."""
 Interval = Annotated[Duration, Units(("steps", "epochs", "minutes"))]
 """What recurs: ``500 steps``, ``2 epochs`` or ``10 minutes``."""
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is."""
+
+    steps_per_epoch: int
+    steps: int
+    """Optimizer steps of the whole run."""
+
+    def of(self, duration: Duration) -> int:
+        """Return the steps of a part of this run."""
+        return duration.in_steps(self.steps_per_epoch, self.steps)

@@ -1,21 +1,37 @@
-"""What a config may say: one frozen model per section. No torch here: the command line reads this file."""
+"""What a config may say, one frozen model per section, and the spec that a run is made of.
+
+No torch here: the command line reads this file.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticKnownError
 
-from ...data.config import ConfigSection, DataConfig
+from ...data.config import ConfigSection, DataConfig, DatasetInfo
+from .duration import RunLength
 from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
+from .monitor import MonitorConfig
 from .optimizers import OptimizerConfig
+from .schedules import ScheduleConfig
 from .trackers import TrackerNames
+from .train_parts import CompileMode, EmaConfig, Precision
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
-CompileMode = Literal["default", "dynamic", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+SCHEMA_VERSION = 1
+"""Of ``spec.json``."""
 
 
 class LossConfig(ConfigSection):
@@ -39,49 +55,6 @@ class StepConfig(ConfigSection):
         return {"use": self.use, "args": self.args} if self.args else self.use
 
 
-class ScheduleConfig(ConfigSection):
-    """The ``schedule:`` section: the learning rate as a function of the step."""
-
-    use: Literal["constant", "cosine"] = "constant"
-    min_lr: float = Field(default=0.0, ge=0)
-    """The learning rate at the end of the cosine."""
-
-
-class EmaConfig(ConfigSection):
-    """``train.ema``: an exponential moving average of the parameters, which evaluation then uses."""
-
-    decay: float = Field(default=0.999, gt=0, lt=1)
-    """The share of the average that an update keeps; less in the first updates, to forget the random start."""
-    every_steps: int = Field(default=1, gt=0)
-
-
-class MonitorConfig(ConfigSection):
-    """The metric of the validation that a decision is based on, and which way is better."""
-
-    monitor: str = Field(default="val/loss", min_length=1)
-    """A metric as the record names it, such as ``val/accuracy``."""
-    mode: Literal["auto", "min", "max"] = "auto"
-    """``auto`` goes by the metric's name; one that does not tell needs ``min`` or ``max``."""
-
-    @property
-    def direction(self) -> Direction | None:
-        """Which way is better; None where ``auto`` cannot tell."""
-        return direction_of(self.monitor) if self.mode == "auto" else self.mode
-
-
-def undirected(config: MonitorConfig, key: str) -> tuple[str, str]:
-    """Say that nothing tells which way of the metric is better, and what to do.
-
-    Args:
-        config: with the metric.
-        key: of this section.
-    """
-    what = f"{key}.monitor: the name {config.monitor} does not tell whether less or more is better"
-    name = config.monitor.rpartition("/")[2]
-    said = f"say it in metrics: {{use: …:{name}, better: lower}}, or higher"
-    return what, f"set {key}.mode=min or {key}.mode=max, or {said}"
-
-
 Monitor = TypeVar("Monitor", bound=MonitorConfig)
 
 
@@ -97,6 +70,8 @@ class TrainConfig(ConfigSection):
     """The ``train:`` section."""
 
     epochs: int = Field(default=5, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    """The length of the run in optimizer steps, in the place of ``epochs``; it may end within an epoch."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Precision = "auto"
     deterministic: bool = False
@@ -110,6 +85,17 @@ class TrainConfig(ConfigSection):
     shapes of batches instead of one for each."""
     ema: EmaConfig | None = None
     early_stop: EarlyStopConfig | None = None
+
+    def run_length(self, steps_per_epoch: int) -> RunLength:
+        """Return how long a run with so many steps in an epoch is."""
+        steps = self.steps or self.epochs * steps_per_epoch
+        return RunLength(steps_per_epoch, min(steps, self.max_steps or steps))
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = write(self)
+        document.pop("epochs" if self.steps else "steps", None)  # the one that counts
+        return document
 
 
 class LogConfig(ConfigSection):
@@ -257,16 +243,72 @@ class RunConfig(ConfigSection):
 
     def with_directions(self) -> Self:
         """Return the config with ``min`` or ``max`` in the place of ``auto``, where that is known."""
-        early = self.train.early_stop
-        train = (
-            self.train
-            if early is None
-            else self.train.model_copy(update={"early_stop": self._directed(early)})
-        )
-        return self.model_copy(update={"checkpoint": self._directed(self.checkpoint), "train": train})
+        early, watched = self.train.early_stop, self._plateau_monitor
+        train, schedule = self.train, self.schedule
+        if early is not None:
+            train = train.model_copy(update={"early_stop": self._directed(early)})
+        if watched is not None:
+            schedule = schedule.model_copy(update={"mode": self._directed(watched).mode})
+        sections = {"checkpoint": self._directed(self.checkpoint), "train": train, "schedule": schedule}
+        return self.model_copy(update=sections)
+
+    def monitors(self) -> dict[str, MonitorConfig]:
+        """Return the sections that a decision is based on, by key."""
+        found = {
+            "checkpoint": self.checkpoint,
+            "train.early_stop": self.train.early_stop,
+            "schedule": self._plateau_monitor,
+        }
+        return {key: section for key, section in found.items() if section is not None}
+
+    @property
+    def _plateau_monitor(self) -> MonitorConfig | None:
+        schedule = self.schedule
+        if schedule.use != "plateau":
+            return None
+        return MonitorConfig(monitor=schedule.monitor or "val/loss", mode=schedule.mode or "auto")
 
     def _directed(self, section: Monitor) -> Monitor:
         known = self.direction_of(section.monitor)
         return (
             section if section.mode != "auto" or known is None else section.model_copy(update={"mode": known})
         )
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A safetensors file that a run starts from."""
+
+    path: str
+    """Absolute."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, independent of the number of processes that will train it."""
+
+    run: str
+    """The run's name."""
+    config: RunConfig
+    base: Path
+    """The folder that the config's relative paths start from."""
+    facts: DatasetInfo
+    device: Literal["cpu", "gpu"]
+    wandb_id: str
+    """One for the whole run, however often it is started."""
+    weights: tuple[WeightsFile, ...] = ()
+    """What the model starts from; of names that are in several files, the last file's."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values for ``json.dumps``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.run,
+            "device": self.device,
+            "base": str(self.base),
+            "wandb_id": self.wandb_id,
+            "weights": [asdict(file) for file in self.weights],
+            "config": self.config.model_dump(mode="json"),
+            "data": self.facts.to_json(),
+        }

@@ -1,58 +1,17 @@
-"""``spec.json``: everything that a rank needs to know, however it is started."""
+"""Reads ``spec.json``: everything that a rank needs to know, however it is started."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from ...data.common import DamagedError, UsageError
 from ...data.config import DatasetInfo
-from .run_config import RunConfig
+from .run_config import SCHEMA_VERSION, RunConfig, RunSpec, WeightsFile
+from .schedules import OF_A_RUN
 
-SCHEMA_VERSION = 1
 _NOT_A_RANKS = ("slurm",)
 """Sections that 0.1 wrote into a spec, and that no rank ever read."""
-
-
-@dataclass(frozen=True)
-class WeightsFile:
-    """A safetensors file that a run starts from."""
-
-    path: str
-    """Absolute."""
-    sha256: str
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run, independent of the number of processes that will train it."""
-
-    run: str
-    """The run's name."""
-    config: RunConfig
-    base: Path
-    """The folder that the config's relative paths start from."""
-    facts: DatasetInfo
-    device: Literal["cpu", "gpu"]
-    wandb_id: str
-    """One for the whole run, however often it is started."""
-    weights: tuple[WeightsFile, ...] = ()
-    """What the model starts from; of names that are in several files, the last file's."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to plain values for ``json.dumps``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "run": self.run,
-            "device": self.device,
-            "base": str(self.base),
-            "wandb_id": self.wandb_id,
-            "weights": [asdict(file) for file in self.weights],
-            "config": self.config.model_dump(mode="json"),
-            "data": self.facts.to_json(),
-        }
 
 
 def read_spec(path: Path) -> RunSpec:
@@ -76,7 +35,7 @@ def read_spec(path: Path) -> RunSpec:
     config = {key: value for key, value in document["config"].items() if key not in _NOT_A_RANKS}
     return RunSpec(
         run=document["run"],
-        config=RunConfig.model_validate(config),
+        config=RunConfig.model_validate(config, context=OF_A_RUN),
         base=Path(document["base"]),
         facts=DatasetInfo.from_json(document["data"]),
         device=document["device"],

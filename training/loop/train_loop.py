@@ -128,12 +128,12 @@ class TrainLoop:
         terms = [f"train/{name}" for name in self._training.terms]
         names = ["train/loss", *terms, *self._session.logged_names]
         checkpoint_config = self._config.checkpoint
-        if self._config.train.early_stop is not None:
-            refuse_unmeasured(self._config.train.early_stop, "train.early_stop", names)
-        if checkpoint_config.monitor != CheckpointConfig().monitor or (
+        unused = checkpoint_config.monitor == CheckpointConfig().monitor and not (
             validated and checkpoint_config.keep_best
-        ):
-            refuse_unmeasured(checkpoint_config, "checkpoint", names)
+        )
+        for key, section in self._config.monitors().items():
+            if key != "checkpoint" or not unused:
+                refuse_unmeasured(section, key, names)
 
     def _is_over(self) -> bool:
         progress = self.progress
@@ -204,6 +204,9 @@ class TrainLoop:
         is_best = progress.ranking.update(checkpoint_config, progress.step, progress.metrics)
         if early := self._config.train.early_stop:
             progress.patience.update(early, progress.metrics)
+        if self._training.schedule.observe(progress.metrics):
+            what = f"the learning rate is lowered: {self._config.schedule.monitor or 'val/loss'} stopped improving"
+            self._events.write("note", step=progress.step, message=what)
         self._note_no_number()
         by_epoch = checkpoint_config.every_epochs and progress.epoch % checkpoint_config.every_epochs == 0
         by_step = checkpoint_config.every_steps and progress.step % checkpoint_config.every_steps == 0
@@ -212,8 +215,8 @@ class TrainLoop:
 
     def _note_no_number(self) -> None:
         """Say once of a monitored metric that it is no number: nothing can be decided by it."""
-        progress, sections = self.progress, (self._config.checkpoint, self._config.train.early_stop)
-        for monitor in dict.fromkeys(section.monitor for section in sections if section is not None):
+        progress = self.progress
+        for monitor in dict.fromkeys(section.monitor for section in self._config.monitors().values()):
             value = progress.metrics.get(monitor, 0.0)
             if (value is None or not math.isfinite(value)) and monitor not in self._no_number:
                 self._no_number.add(monitor)

@@ -30,7 +30,7 @@ from ..components import (
 from ..config import RunSpec
 from ..losses import StepModule, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
-from ..optim import Ema, LRSchedule, build_optimizer
+from ..optim import Ema, build_optimizer, build_schedule
 from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
@@ -114,7 +114,7 @@ def _opener(
 
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
-    config, group = session.spec.config, session.group
+    config, group = session.spec.config.with_directions(), session.group
     session.model.train()
     batch = first_batch(session)
     trial, unused, terms = _check_first_batch(session, batch)
@@ -129,16 +129,15 @@ def build_training(session: Session) -> Training:
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
-    steps = config.train.epochs * session.batches.steps
-    steps = min(steps, config.train.max_steps or steps)
+    length = config.train.run_length(session.batches.steps)
     return Training(
         session=session,
         optimizer=optimizer,
         names={id(parameter): name for name, parameter in trainable(session.model)},
-        schedule=LRSchedule(config.schedule, optimizer, steps),
+        schedule=build_schedule(config.schedule, optimizer, length, session.spec.base),
         stepper=stepper,
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
-        steps=steps,
+        steps=length.steps,
         unused=unused,
         terms=terms,
         depends_on_world=world_size_dependence(session.model, trial),

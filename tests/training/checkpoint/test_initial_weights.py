@@ -14,7 +14,7 @@ from lockstep.data.common.errors import DamagedError, UsageError
 from lockstep.data.common.file_hash import file_sha256
 from lockstep.training.checkpoint.initial_weights import load_fitting, load_initial_weights
 from lockstep.training.config.model_config import ModelConfig
-from lockstep.training.config.run_spec import WeightsFile
+from lockstep.training.config.run_config import WeightsFile
 from tests.helpers.sessions import open_session
 
 STRICT = ModelConfig(use="./own.py:model")

@@ -11,8 +11,7 @@ from lockstep.launcher.sweep.results import _directions
 from lockstep.training.check.loss_checks import check_directions
 from lockstep.training.checkpoint.retention import BestCheckpoints
 from lockstep.training.config.config_identity import identity_settings
-from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunConfig, RunSpec
 
 SAID = {"use": "./exp.py:quality", "better": "lower"}
 

@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.components.trainable_parameters import trainable
-from lockstep.training.config.run_config import EmaConfig
+from lockstep.training.config.train_parts import EmaConfig
 from lockstep.training.optim.ema import Ema, warmed_up_decay
 
 

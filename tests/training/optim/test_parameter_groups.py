@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ from torch import nn
 from lockstep.data.common.errors import UsageError
 from lockstep.training.config import optimizers
 from lockstep.training.config.optimizers import Optimizer, OptimizerConfig
-from lockstep.training.config.run_config import ScheduleConfig
-from lockstep.training.optim.lr_schedule import LRSchedule, learning_rate
 from lockstep.training.optim.parameter_groups import build_optimizer
 
 
@@ -79,43 +76,6 @@ def test_a_group_that_gets_no_parameter_is_refused_with_the_names_there_are(grou
     with pytest.raises(UsageError, match="matches no parameter") as caught:
         build_optimizer(_config(groups=groups), _model())
     assert "0.weight" in caught.value.hint
-
-
-def test_the_cosine_is_what_its_formula_says() -> None:
-    config = ScheduleConfig(use="cosine", min_lr=0.2)
-    table = [learning_rate(config, 1.0, step, 4) for step in range(4)]
-    assert table == pytest.approx([1.0, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5)])
-
-
-def test_the_cosine_equals_torchs_scheduler() -> None:
-    theirs = torch.optim.SGD(_model().parameters(), lr=0.3)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=50, eta_min=0.01)
-    config = ScheduleConfig(use="cosine", min_lr=0.01)
-    for step in range(50):
-        assert learning_rate(config, 0.3, step, 50) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
-        theirs.step()
-        scheduler.step()
-
-
-def test_the_learning_rate_never_rises_above_its_peak_for_a_floor_above_it() -> None:
-    config = ScheduleConfig(use="cosine", min_lr=5.0)
-    assert [learning_rate(config, 1.0, step, 3) for step in range(3)] == [1.0, 1.0, 1.0]
-
-
-def test_a_schedule_sets_each_group_from_its_own_peak_whatever_step_came_before() -> None:
-    groups = [{"match": "bias$", "lr": 0.5}]
-    optimizer = build_optimizer(_config(lr=1.0, groups=groups), _model())
-    schedule = LRSchedule(ScheduleConfig(use="cosine"), optimizer, 10)
-    for step in (7, 5, 0, 5):
-        schedule.set(step)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.25])
-
-
-def test_a_constant_schedule_leaves_the_groups_alone() -> None:
-    optimizer = build_optimizer(_config(lr=0.7), _model())
-    LRSchedule(ScheduleConfig(), optimizer, 10).set(9)
-    assert optimizer.param_groups[0]["lr"] == 0.7
-    assert learning_rate(ScheduleConfig(), 0.7, 9, 10) == 0.7
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

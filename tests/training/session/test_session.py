@@ -13,8 +13,7 @@ import torch
 from lockstep.data.common.errors import TrainingError
 from lockstep.data.loading.feed import Feed, Work
 from lockstep.data.prepare import prepare
-from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.rank.process_group import join
 from lockstep.training.session.build import build_session, build_training
 from lockstep.training.session.session import Session

@@ -15,8 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
-from lockstep.training.config.run_config import RunConfig
-from lockstep.training.config.run_spec import RunSpec
+from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.tracking.feeder import TrackerFeed
 from lockstep.training.tracking.rows import Row
 from lockstep.training.tracking.tracker import TrackedRun, Tracker

@@ -1,0 +1,87 @@
+"""A run's learning rates in words and numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...data.common import RankLostError, error_from_json
+
+if TYPE_CHECKING:  # pydantic takes 0.2 s
+    from ...training.config import RunConfig, RunLength
+
+
+def schedule_document(
+    config: RunConfig, length: RunLength, base: Path, picture: Path | None = None
+) -> dict[str, Any]:
+    """Return the rates of some steps, of parameters that have no rate of their own.
+
+    Args:
+        config: of the run.
+        length: of the run.
+        base: the folder of the config file.
+        picture: a file to draw the schedule into.
+    """
+    answer: dict[str, Any]
+    if picture is None and ":" not in config.schedule.use:
+        from ...training.optim import tabulate
+
+        answer = {"rates": tabulate(config.schedule, length, base, config.optimizer.lr)}
+    else:
+        answer = _ask(config, length, base, picture)
+    return {
+        "use": config.schedule.use,
+        "warmup_steps": config.schedule.warmup_steps(length),
+        "rates": {str(step): rate for step, rate in answer["rates"]},
+        **({"picture": answer["picture"]} if "picture" in answer else {}),
+    }
+
+
+def _ask(config: RunConfig, length: RunLength, base: Path, picture: Path | None) -> dict[str, Any]:
+    """Ask a child process: a user's function imports what it likes, and drawing needs matplotlib."""
+    from ...training.optim import VIEW_MODULE
+
+    question = {
+        "schedule": config.schedule.model_dump(mode="json"),
+        "steps_per_epoch": length.steps_per_epoch,
+        "steps": length.steps,
+        "lr": config.optimizer.lr,
+        "base": str(base),
+        "out": None if picture is None else str(picture),
+    }
+    command = [sys.executable, "-P", "-m", VIEW_MODULE]
+    child = subprocess.run(
+        command, input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=False
+    )
+    try:
+        answer: dict[str, Any] = json.loads(
+            child.stdout.splitlines()[-1]
+        )  # after what the user's code prints
+    except (ValueError, IndexError) as error:
+        raise RankLostError(
+            f"the schedule's process ended with status {child.returncode}", "its output is above"
+        ) from error
+    if "error" in answer:
+        raise error_from_json(answer["error"])
+    return answer
+
+
+def schedule_lines(config: RunConfig, length: RunLength, document: dict[str, Any]) -> list[str]:
+    """Describe the schedule, with a table of its rates unless they are all the same."""
+    rates = {int(step): rate for step, rate in document["rates"].items()}
+    head = f"schedule: {config.schedule.use}"
+    if config.schedule.warmup is not None:
+        head += f" after a warm-up of {document['warmup_steps']:,} steps"
+    if (watched := config.monitors().get("schedule")) is not None:
+        head += f"; the rate is lowered where {watched.monitor} stops improving"
+    if len(set(rates.values())) == 1:
+        return [f"{head}, learning rate {next(iter(rates.values())):.4g}"]
+    rows = [f"{'step':>10}  {'epoch':>8}  {'learning rate':>13}"]
+    rows += [
+        f"{step + 1:>10,}  {step // length.steps_per_epoch + 1:>8,}  {rate:>13.4g}"
+        for step, rate in rates.items()
+    ]
+    return [head, *rows]
