@@ -116,7 +116,7 @@ Interval = Annotated[Duration, Units(("steps", "epochs", "minutes"))]
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is."""
+    """The length of a run."""
 
     steps_per_epoch: int
     steps: int

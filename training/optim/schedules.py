@@ -88,7 +88,14 @@ def _step(config: ScheduleConfig, length: RunLength, warmup: int) -> Rate:
     del warmup
     every = length.of(config.every) if config.every else 1
     factor = config.factor or 0.1
-    return lambda step, peak: max(min(config.min_lr, peak), peak * factor ** (step // every))
+    return lambda step, peak: max(min(config.min_lr, peak), peak * _power(factor, step // every))
+
+
+def _power(factor: float, times: int) -> float:
+    try:
+        return factor**times
+    except OverflowError:  # a rising one, in a long run
+        return math.inf
 
 
 def _multi_step(config: ScheduleConfig, length: RunLength, warmup: int) -> Rate:
@@ -97,7 +104,7 @@ def _multi_step(config: ScheduleConfig, length: RunLength, warmup: int) -> Rate:
     factor = config.factor or 0.1
 
     def rate(step: int, peak: float) -> float:
-        return max(min(config.min_lr, peak), peak * factor ** bisect_right(places, step + warmup))
+        return max(min(config.min_lr, peak), peak * _power(factor, bisect_right(places, step + warmup)))
 
     return rate
 

@@ -202,3 +202,22 @@ def test_the_plan_introduces_the_data() -> None:
     assert document["class_counts"] == [5, 1004]
     assert document["notes"] == ["odd"]
     assert DataLook.from_json(document["look"]) == look
+
+
+def test_a_length_in_steps_is_said_in_epochs_too() -> None:
+    plan = _plan()
+    config = RunConfig.model_validate({"data": {"batch_size": 31}, "train": {"steps": 50}})
+    in_steps = replace(plan, config=config)
+    assert (in_steps.steps, in_steps.to_json()["steps"]) == (50, 50)
+    assert plan_table(in_steps)[-2].startswith("50 steps = 1.515 epochs of 33 steps;")
+    assert plan_table(plan)[-2].startswith("2 epochs x 33 steps = 66 steps;")
+
+
+def test_a_warm_up_that_is_longer_than_the_run_is_noted() -> None:
+    config = RunConfig.model_validate(
+        {"schedule": {"warmup": 66}, "train": {"epochs": 2}, "data": {"batch_size": 31}}
+    )
+    line = "note: the warm-up of 66 steps is not over at the end of the run, after 66 steps"
+    assert line in plan_summary(replace(_plan(), config=config))
+    shorter = config.model_copy(update={"schedule": config.schedule.model_copy(update={"warmup": None})})
+    assert line not in plan_summary(replace(_plan(), config=shorter))

@@ -85,7 +85,7 @@ def test_the_learning_rates_are_those_of_the_whole_run(folder: Path, alone: Grou
     assert [row["parameters"] for row in rows] == ["all others", "bias$"]
     assert [row["tensors"] for row in rows] == [2, 2]
     assert [row["numbers"] for row in rows] == [7 * 11 + 11 * 2, 11 + 2]
-    assert list(rows[0]["rates"]) == ["0", "8", "15"]
+    assert list(rows[0]["rates"]) == ["0", "4", "8", "12", "15"]
     assert rows[0]["rates"]["0"] == 0.01
     assert rows[1]["rates"]["8"] == pytest.approx(0.01)
 
