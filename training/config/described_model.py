@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from .run_config import RunConfig
+from .model_config import ModelConfig
 
 
-def model_lines(config: RunConfig) -> list[str]:
-    """Return one line with what is in force for the model; none where nothing is."""
-    model, compiled = config.model, config.train.compile
+def model_lines(model: ModelConfig, compiled: bool | str) -> list[str]:  # noqa: FBT001
+    """Return one line with what is in force for the model; none where nothing is.
+
+    Args:
+        model: the ``model:`` section.
+        compiled: ``train.compile``.
+    """
     weights = f"{'what fits' if model.weights_match == 'partial' else 'weights'} from {model.weights}"
     parts = [
         weights if model.weights else "",

@@ -20,4 +20,5 @@ LINES: list[tuple[dict[str, Any], list[str]]] = [
 
 @pytest.mark.parametrize(("config", "lines"), LINES)
 def test_the_plan_says_what_is_in_force_for_the_model(config: dict[str, Any], lines: list[str]) -> None:
-    assert model_lines(RunConfig.model_validate(config)) == lines
+    parsed = RunConfig.model_validate(config)
+    assert model_lines(parsed.model, parsed.train.compile) == lines
