@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .model_config import ModelConfig as ModelConfig
     from .monitor import MonitorConfig as MonitorConfig
     from .monitor import undirected as undirected
+    from .objective_config import LossConfig as LossConfig
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
     from .optimizers import unsupported_keys as unsupported_keys
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig
-    from .run_config import LossConfig as LossConfig
     from .run_config import MetricConfig as MetricConfig
     from .run_config import RunConfig as RunConfig
     from .run_config import RunSpec as RunSpec

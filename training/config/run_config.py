@@ -25,6 +25,7 @@ from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
 from .monitor import MonitorConfig
+from .objective_config import LossConfig, StepConfig
 from .optimizers import OptimizerConfig
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames
@@ -32,27 +33,6 @@ from .train_parts import CompileMode, EmaConfig, Precision
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
-
-
-class LossConfig(ConfigSection):
-    """The ``loss:`` section."""
-
-    use: str = Field(default="cross_entropy", min_length=1)
-    """A loss of ``losses/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
-    args: dict[str, Any] = Field(default_factory=dict)
-
-
-class StepConfig(ConfigSection):
-    """The ``step:`` section; written as its name alone where it has no arguments."""
-
-    use: str = Field(min_length=1)
-    """A callable ``(model, batch) -> loss`` in the place of ``loss:``; per-sample tensor, (sum, weight), or a dict of
-    such terms of which ``loss`` is trained."""
-    args: dict[str, Any] = Field(default_factory=dict)
-
-    @model_serializer
-    def _as_written(self) -> str | dict[str, Any]:
-        return {"use": self.use, "args": self.args} if self.args else self.use
 
 
 Monitor = TypeVar("Monitor", bound=MonitorConfig)

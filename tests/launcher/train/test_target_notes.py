@@ -8,7 +8,7 @@ from lockstep.data.config.data_look import DataLook, PartLook, SplitLook, ValueK
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.launcher.train.data_lines import data_lines
 from lockstep.launcher.train.target_notes import loss_notes
-from lockstep.training.config.run_config import LossConfig
+from lockstep.training.config.objective_config import LossConfig
 
 LABELS = ((0, 60), (1, 40))
 

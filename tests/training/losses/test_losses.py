@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from lockstep.data.common.errors import TrainingError, UsageError
-from lockstep.training.config.run_config import LossConfig, RunConfig
+from lockstep.training.config.objective_config import LossConfig
+from lockstep.training.config.run_config import RunConfig
 from lockstep.training.losses.loss_contract import sum_loss, sum_metric
 from lockstep.training.losses.losses import (
     LOSSES,

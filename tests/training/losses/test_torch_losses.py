@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from lockstep.data.common.errors import LockstepError, TrainingError, UsageError
 from lockstep.training.check.loss_checks import Cut, check_loss, split, split_outputs
-from lockstep.training.config.run_config import LossConfig, RunConfig
+from lockstep.training.config.objective_config import LossConfig
+from lockstep.training.config.run_config import RunConfig
 from lockstep.training.losses.loss_contract import sum_loss
 from lockstep.training.losses.losses import build_loss
 from lockstep.training.metrics.metrics import build_metrics
