@@ -46,6 +46,7 @@ from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.loop.train_loop import TrainLoop
 from lockstep.training.losses.losses import cross_entropy
 from lockstep.training.losses.objective import LossObjective
+from lockstep.training.optim.update import Update
 from lockstep.training.rank.host_tuning import tune_cpu_and_allocator
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_session, build_training
@@ -248,7 +249,7 @@ class Fixed:
         self.model.load_state_dict(ours.session.model.state_dict())
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
         self.stepper = TrainStep(
-            self.model, LossObjective(cross_entropy), self.optimizer, ours.session.group, None
+            self.model, LossObjective(cross_entropy), Update(self.optimizer), ours.session.group, None
         )
         self.reset = remembered(self.model, self.optimizer)
 

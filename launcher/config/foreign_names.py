@@ -25,6 +25,11 @@ _SETTINGS = {
     "optimizer.lr": "learning_rate base_lr initial_lr max_lr init_lr",
     "optimizer.weight_decay": "wd decay l2 l2_reg weightdecay",
     "optimizer.betas": "beta beta1 beta2",
+    "optimizer.clip_norm": "clip_grad grad_clip clip max_grad_norm gradient_clip_val gradient_clipping "
+    "clip_grad_norm grad_clip_norm max_norm",
+    "optimizer.clip_value": "clip_grad_value grad_clip_value",
+    "optimizer.layer_decay": "layerwise_decay layer_lr_decay llrd lr_layer_decay",
+    "optimizer.groups": "param_groups parameter_groups no_decay freeze frozen",
     "schedule": "scheduler lr_scheduler lr_schedule sched",
     "schedule.min_lr": "eta_min lr_min final_lr end_lr lr_end",
     "schedule.warmup": "warmup_steps warmup_epochs warmup_ratio num_warmup_steps warm_up warmup_iters "
@@ -58,7 +63,6 @@ _SETTINGS = {
 }
 """Key to its other names. A name that several keys have is the one in the section where it was written."""
 
-_NO_CLIPPING = "gradients are not clipped"
 _NO_RESTARTS = (
     "a schedule has the length of the run, and one with restarts is a function of yours: schedule.use"
 )
@@ -69,8 +73,6 @@ _NAME = "--name names the run"
 _EVALUATION = "every epoch ends with an evaluation of the `val` that data.use returns"
 _LOADING = "there is no such choice: data.workers is all that a loader needs"
 _ABSENT = {
-    _NO_CLIPPING: "clip_grad grad_clip clip max_grad_norm gradient_clip_val gradient_clipping clip_grad_norm "
-    "grad_clip_norm clip_value clip_norm gradient_clip_algorithm",
     _NO_RESTARTS: "t_max t_0 t_mult restarts num_cycles total_iters cycle_momentum",
     _PROCESSES: "device devices gpus gpu num_gpus n_gpus n_gpu ngpu accelerator world_size nproc num_processes ddp "
     "strategy cpu distributed nproc_per_node num_nodes backend parallel",

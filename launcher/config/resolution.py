@@ -272,6 +272,8 @@ def _refuse_undirected(draft: PartialConfig, config: LaunchConfig) -> None:
 
 def _translate(draft: PartialConfig, found: Any, *, guess: bool) -> None:
     path: KeyPath = found["loc"]
+    if found["type"] == "default_factory_not_called":  # it waits for a value that has its own finding
+        return
     if found["type"] != "extra_forbidden":
         complain(draft, path, wrong_value(path, found))
         return

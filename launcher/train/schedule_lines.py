@@ -29,7 +29,7 @@ def schedule_document(
     if picture is None and ":" not in config.schedule.use:
         from ...training.optim import tabulate
 
-        answer = {"rates": tabulate(config.schedule, length, base, config.optimizer.lr)}
+        answer = {"rates": tabulate(config.schedule, length, base, _peak(config))}
     else:
         answer = _ask(config, length, base, picture)
     return {
@@ -48,7 +48,7 @@ def _ask(config: RunConfig, length: RunLength, base: Path, picture: Path | None)
         "schedule": config.schedule.model_dump(mode="json"),
         "steps_per_epoch": length.steps_per_epoch,
         "steps": length.steps,
-        "lr": config.optimizer.lr,
+        "lr": _peak(config),
         "base": str(base),
         "out": None if picture is None else str(picture),
     }
@@ -69,6 +69,11 @@ def _ask(config: RunConfig, length: RunLength, base: Path, picture: Path | None)
     return answer
 
 
+def _peak(config: RunConfig) -> float:
+    """Return the learning rate that is scheduled; 1 where only the user's own optimizer knows it."""
+    return 1.0 if config.optimizer.lr is None else config.optimizer.lr
+
+
 def schedule_lines(config: RunConfig, length: RunLength, document: dict[str, Any]) -> list[str]:
     """Describe the schedule, with a table of its rates unless they are all the same."""
     rates = {int(step): rate for step, rate in document["rates"].items()}
@@ -77,9 +82,10 @@ def schedule_lines(config: RunConfig, length: RunLength, document: dict[str, Any
         head += f" after a warm-up of {document['warmup_steps']:,} steps"
     if (watched := config.monitors().get("schedule")) is not None:
         head += f"; the rate is lowered where {watched.monitor} stops improving"
+    what = "learning rate" if config.optimizer.lr is not None else "x its own lr"
     if len(set(rates.values())) == 1:
-        return [f"{head}, learning rate {next(iter(rates.values())):.4g}"]
-    rows = [f"{'step':>10}  {'epoch':>8}  {'learning rate':>13}"]
+        return [f"{head}, {what} {next(iter(rates.values())):.4g}"]
+    rows = [f"{'step':>10}  {'epoch':>8}  {what:>13}"]
     rows += [
         f"{step + 1:>10,}  {step // length.steps_per_epoch + 1:>8,}  {rate:>13.4g}"
         for step, rate in rates.items()

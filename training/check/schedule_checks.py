@@ -11,7 +11,7 @@ from torch import nn
 from ...data.common import LockstepError
 from ...data.order import EpochBatches
 from ..config import RunConfig, RunLength, RunSpec
-from ..optim import LRSchedule, build_optimizer, build_schedule, own_multiple, table_steps
+from ..optim import LRSchedule, build_optimizer, build_schedule, describe_groups, own_multiple, table_steps
 from .finding import Finding
 
 _LOOKS = 1000  # at a schedule, over the whole run
@@ -32,11 +32,13 @@ def check_learning_rates(spec: RunSpec, model: nn.Module) -> Finding:
     try:
         if wrong := _impure(config, length, spec.base):
             return Finding("learning rate", "FAIL", wrong, "", _PURE)
-        optimizer = build_optimizer(config.optimizer, model)
+        optimizer = build_optimizer(config.optimizer, model, spec.base)
         schedule = build_schedule(config.schedule, optimizer, length, spec.base)
         looks = _looks(length)
         rates = {step: _rates_at(schedule, optimizer, step) for step in looks}
-        rows = _rows(config, length, schedule, optimizer, max(looks, key=lambda step: max(rates[step])))
+        names = describe_groups(config.optimizer, optimizer, model)
+        at = sorted({*table_steps(config.schedule, length), max(looks, key=lambda step: max(rates[step]))})
+        rows = _rows(names, schedule, optimizer, at)
     except LockstepError as error:
         return Finding("learning rate", "FAIL", error.message, "", error.hint)
     if wrong := _wrong(config, length, rates):
@@ -75,9 +77,8 @@ def _wrong(config: RunConfig, length: RunLength, rates: dict[int, list[float]]) 
 
 
 def _rows(
-    config: RunConfig, length: RunLength, schedule: LRSchedule, optimizer: torch.optim.Optimizer, peak: int
+    names: list[str], schedule: LRSchedule, optimizer: torch.optim.Optimizer, at: list[int]
 ) -> list[dict[str, object]]:
-    at = sorted({*table_steps(config.schedule, length), peak})
     columns = [_rates_at(schedule, optimizer, step) for step in at]
     return [
         {
@@ -86,18 +87,10 @@ def _rows(
             "numbers": sum(parameter.numel() for parameter in group["params"]),
             "rates": {str(step): column[number] for step, column in zip(at, columns, strict=True)},
         }
-        for number, (name, group) in enumerate(
-            zip(_group_names(config, optimizer), optimizer.param_groups, strict=True)
-        )
+        for number, (name, group) in enumerate(zip(names, optimizer.param_groups, strict=True))
     ]
 
 
 def _rates_at(schedule: LRSchedule, optimizer: torch.optim.Optimizer, step: int) -> list[float]:
     schedule.set(step)
     return [float(group["lr"]) for group in optimizer.param_groups]
-
-
-def _group_names(config: RunConfig, optimizer: torch.optim.Optimizer) -> list[str]:
-    names = [group.match for group in config.optimizer.groups]
-    rest = len(optimizer.param_groups) - len(names)
-    return [("all others" if names else "all")] * rest + names

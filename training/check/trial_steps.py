@@ -97,7 +97,7 @@ def _run_recorded_steps(training: Training, task: StepsTask, recorder: Recorder 
                 recorder.note("weights", "the weights", list(session.model.state_dict().values()))
                 _note_samples(recorder, fetched)
             draws.reseed(step)
-            training.schedule.set(step)
+            training.begin_step(step)
             samples = 0 if fetched.work.stand_in else fetched.indices.size
             training.stepper.run(fetched, session.batches.size(step % session.batches.steps), samples)
             if recorder is not None:

@@ -101,6 +101,7 @@ def build_state(
         "batch_size": session.batches.batch_size,
         "schedule": training.schedule.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
+        **({"optimizer": rest} if (rest := training.optimizer_state.save()[1]) else {}),
         "order_sha256": account.order_sha256,
         "consumed_digest": f"{account.consumed_digest:032x}",
         "ranks": account.ranks,
@@ -139,7 +140,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     load_weights(model, snapshot.model, "the checkpoint")
     buffers = renamed(snapshot.rank_buffers, renaming)
     lost = rank_buffers.restore(model, buffers, training.session.group)
-    _load_optimizer(training, renamed(snapshot.optimizer, renaming))
+    training.optimizer_state.load(renamed(snapshot.optimizer, renaming), state.get("optimizer", {}), renaming)
     training.ema.load(renamed(snapshot.ema, renaming))
     training.schedule.load(state.get("schedule"))
     if training.stepper.scaler is not None and state["scaler"] is not None:
@@ -195,31 +196,6 @@ def _lost(name: str) -> str:
     return f"the buffer {name} was each rank's own: from here on all have rank 0's, and results differ"
 
 
-def _load_optimizer(training: Training, saved: Tensors) -> None:
-    """Rebuild the optimizer's own state from ``parameter/key``."""
-    parameters = {
-        training.names[id(p)]: p for group in training.optimizer.param_groups for p in group["params"]
-    }
-    for key, value in saved.items():
-        name, _, entry = key.rpartition("/")
-        if name not in parameters:
-            raise UsageError(
-                f"the checkpoint is of another model: {name} was trained there, and is not here",
-                "use the model that it was written with, or start a new run from its weights with model.weights",
-            )
-        training.optimizer.state[parameters[name]][entry] = _beside(parameters[name], value)
-
-
-def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Move a tensor to the parameter's device and layout; a fused optimizer keeps its step count there, too.
-
-    A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
-    """
-    if value.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
-    return value.to(parameter.device, copy=True)
-
-
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     here = _numerical_environment(training)
     state = {"compile": False, **state}  # older ones do not hold it
@@ -244,10 +220,5 @@ def model_tensors(training: Training) -> Tensors:
 
 
 def optimizer_tensors(training: Training) -> Tensors:
-    """Return the optimizer's tensors as ``parameter/key``."""
-    return {
-        f"{training.names[id(parameter)]}/{key}": value
-        for parameter, state in training.optimizer.state.items()
-        for key, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
+    """Return the optimizer's tensors, mostly as ``parameter/key``; ``state.json`` has the rest of it."""
+    return training.optimizer_state.save()[0]

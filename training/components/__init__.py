@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .plain_names import renamed as renamed
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
+    from .storable_types import is_storable_dtype as is_storable_dtype
     from .trainable_parameters import trainable as trainable
 else:
     __getattr__ = lazy_exports(__name__)

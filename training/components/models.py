@@ -13,8 +13,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save
 from torch import nn
 
 from ...data.common import MachineError, TrainingError, UsageError, closest_name, load_callable
@@ -22,6 +20,7 @@ from ...data.config import DatasetInfo
 from ..config import ModelConfig
 from .head import TORCHVISION, builds_with_its_own_head
 from .plain_names import without_parallel_wrappers
+from .storable_types import is_storable_dtype
 
 
 def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
@@ -186,15 +185,6 @@ def call_with_arguments(function: Callable[..., Any], args: dict[str, Any], sect
     except ValueError:  # a callable without a signature: let the call itself tell
         pass
     return function(**args)
-
-
-def is_storable_dtype(dtype: torch.dtype) -> bool:
-    """Check whether a safetensors file can hold a tensor of this type."""
-    try:
-        save({"": torch.empty(0, dtype=dtype)})
-    except (KeyError, SafetensorError):
-        return False
-    return True
 
 
 def refuse_extra_state(model: nn.Module) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
+    from .optimizers import is_own as is_own
     from .optimizers import unsupported_keys as unsupported_keys
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig

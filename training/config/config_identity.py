@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from .optimizers import IDENTITY_KEYS, optimizer_keys
+from .optimizers import IDENTITY_KEYS, OptimizerConfig
 from .run_config import RunConfig
 from .schedules import LATER_SCHEDULE_KEYS
 
@@ -21,6 +21,7 @@ MUTABLE_KEYS = (
     "train.unused",
     "train.compile",
 )
+_FIRST_OPTIMIZER_KEYS = ("use", "lr", "weight_decay", "groups", *IDENTITY_KEYS)
 LATER_KEYS = (
     "data.scale_uint8",
     "data.collate",
@@ -29,6 +30,7 @@ LATER_KEYS = (
     "model.head",
     "step",
     *LATER_SCHEDULE_KEYS,
+    *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),
 )
 """Keys that checkpoints of the first version do not hold: they count only where they are not their default."""
 EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop")
@@ -41,8 +43,7 @@ def flatten_config(config: RunConfig) -> dict[str, Any]:
 
 def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
-    later = {*LATER_KEYS, *(f"optimizer.{key}" for key in optimizer_keys() if key not in IDENTITY_KEYS)}
-    defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in later}
+    defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in LATER_KEYS}
     return {
         key: _without_directions(value) if key == "metrics" else value
         for key, value in flatten_config(config).items()

@@ -32,6 +32,7 @@ from ..tracking import EventLog, plain
 from .evaluation import Views, evaluate
 from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
+from .norm_meter import NormMeter
 from .pace import Pace
 from .unreached import UnreachedParameters
 
@@ -73,10 +74,15 @@ class TrainLoop:
         self._stopped = False
         self._no_number: set[str] = set()
         self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
+        stepper = training.stepper
+        self._norms = NormMeter(
+            self._config.log.every_steps, stepper.norm_names, skips=stepper.scaler is not None
+        )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
         if resumed:
             self._meter.restore(resumed.meter)
+            self._norms.restore(resumed.meter, session.group.device)
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
         self._writer = CheckpointWriter(
@@ -239,7 +245,7 @@ class TrainLoop:
             size = session.batches.size(progress.epoch_step)
             samples = 0 if fetched.work.stand_in else fetched.indices.size
             self._step_seeder.reseed(progress.step)
-            self._training.schedule.set(progress.step)
+            self._training.begin_step(progress.step)
             loss, weight = self._training.stepper.run(fetched, size, samples)
             self._unreached.count(progress.step, self._training.stepper.unreached)
             self._sample_audit.record(progress.epoch_step, progress.step, fetched)
@@ -248,10 +254,12 @@ class TrainLoop:
             self._training.ema.update(progress.step)
             if self._training.compilation is not None:
                 self._note(self._training.compilation.news())
+            self._norms.add(progress.step, self._training.stepper.norms)
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
                 break
+        self._norms.close(progress.step)
         for reading in meter.close(progress.step):
             self._log_reading(reading)
         if found := self._unreached.close_epoch():
@@ -273,7 +281,7 @@ class TrainLoop:
         self.progress.add_terms(reading.terms)
         rate = self._training.optimizer.param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
-        values |= {"lr": rate, **self._pace.step(self._samples_done)}
+        values |= {**self._norms.take(reading.step), "lr": rate, **self._pace.step(self._samples_done)}
         self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
 
     def _audit_samples(self) -> None:
@@ -291,7 +299,7 @@ class TrainLoop:
         if reading := self._meter.read_pending():
             self._log_reading(reading)
         self._audit_samples()
-        meter = self._meter.state(progress.step)
+        meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
         self._refuse_non_finite()
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):

@@ -1,70 +1,140 @@
-"""Builds an optimizer over a model's parameters; which ones there are is declared in ``config/optimizers.py``."""
+"""The groups of parameters that a config describes, with the settings of each."""
 
 from __future__ import annotations
 
-import re
-from importlib import import_module
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...data.common import UsageError
-from ..components import trainable
-from ..config import OPTIMIZERS, OptimizerConfig, ParameterGroupConfig
+from ...data.common import TrainingError, UsageError
+from ..components import plain_name
+from ..config import OptimizerConfig, ParameterGroupConfig
+from .freezing import Span
+from .layers import Layers, find_layers
+
+Named = list[tuple[str, nn.Parameter]]
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer over the model's trainable parameters.
+@dataclass
+class ParameterGroup:
+    """Parameters that are trained with the same settings."""
+
+    config: ParameterGroupConfig | None
+    """Its entry of ``optimizer.groups``; None for what no entry takes."""
+    layer: str | None = None
+    """With ``layer_decay``: the layer's name."""
+    scale: float = 1.0
+    """Of the learning rate, by ``layer_decay``."""
+    named: Named = field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what differs from the optimizer's other settings."""
+        config = self.config
+        if config is None:
+            return {}
+        both = {key: value for key in ("lr", "weight_decay") if (value := getattr(config, key)) is not None}
+        return {**both, **config.own_arguments()}
+
+    def describe(self, *, others: bool) -> str:
+        """Say which parameters these are.
+
+        Args:
+            others: whether there are groups with a description beside them.
+        """
+        rest = "all others" if others else "all"
+        what = rest if self.config is None else self.config.description
+        return what if self.layer is None else f"{what}, layer {self.layer}"
+
+
+def freeze_parameters(config: OptimizerConfig, model: nn.Module) -> None:
+    """Take out of training, as if the model had said so itself, what is frozen for the whole run.
 
     Raises:
-        UsageError: a group's pattern matches no parameter.
+        TrainingError: nothing is left.
     """
-    declared = OPTIMIZERS[config.use]
-    arguments = {"lr": config.lr, "weight_decay": config.weight_decay, **config.own_arguments()}
-    if declared.fused:
-        arguments["fused"] = True
-    built: torch.optim.Optimizer = _imported(declared.torch_class)(
-        _parameter_groups(config, model), **arguments
-    )
-    if arguments.get("momentum"):
-        built.register_step_pre_hook(_begin_late_momenta)
-    return built
+    named = _named(model)
+    frozen = [p for name, p in named if (group := _taken_by(config, name, p)) and group.always_frozen]
+    for parameter in frozen:
+        parameter.requires_grad = False
+    if frozen and not any(parameter.requires_grad for _, parameter in named):
+        raise TrainingError("optimizer.groups freezes every parameter", "leave one to train")
 
 
-def _begin_late_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Begin the momentum of parameters that are reached for the first time when others have one already.
+def divide_parameters(config: OptimizerConfig, model: nn.Module) -> list[ParameterGroup]:
+    """Divide the parameters that are ever trained.
 
-    The fused SGD of torch 2.14 raises a TypeError there. From zero it becomes the gradient, as in a first step.
+    Raises:
+        UsageError: an entry of ``groups`` takes none, or the layers do not fit.
     """
-    for group in optimizer.param_groups:
-        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-        late = [parameter for parameter in moved if "momentum_buffer" not in optimizer.state[parameter]]
-        if len(late) < len(moved):
-            for parameter in late:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    named = _named(model)
+    _refuse_idle_entries(config, named)
+    layers = None if config.layer_decay is None else find_layers(model, config.layers)
+    found: dict[tuple[int, int], ParameterGroup] = {}
+    for name, parameter in named:
+        entry = _taken_by(config, name, parameter)
+        if parameter.requires_grad:
+            place = config.groups.index(entry) if entry else -1, layers.index[name] if layers else 0
+            if place not in found:
+                found[place] = ParameterGroup(entry, *_layer(config, layers, name))
+            found[place].named.append((name, parameter))
+    return [found[place] for place in sorted(found)]
 
 
-def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
+def trained_spans(groups: Sequence[ParameterGroup], steps_per_epoch: int, steps: int) -> list[Span]:
+    """Return when parameters are trained that are not in every step.
+
+    Args:
+        groups: of the optimizer.
+        steps_per_epoch: of the run.
+        steps: of the whole run, which per cents are of.
+    """
+    found = []
+    for group in groups:
+        limits = (group.config.until, group.config.after) if group.config else (None, None)
+        until, after = (None if one is None else one.in_steps(steps_per_epoch, steps) for one in limits)
+        if until or after:
+            found.append(Span(until or 0, after, [parameter for _, parameter in group.named]))
+    return found
 
 
-def _parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
-    rest: dict[str, Any] = {"params": []}
-    groups = [{"params": [], **_group_overrides(group)} for group in config.groups]
-    for name, parameter in trainable(model):
-        chosen = next((i for i, group in enumerate(config.groups) if re.search(group.match, name)), None)
-        (rest if chosen is None else groups[chosen])["params"].append(parameter)
-    for config_group, group in zip(config.groups, groups, strict=True):
-        if not group["params"]:
-            names = ", ".join(name for name, _ in trainable(model)[:8])
+def _named(model: nn.Module) -> Named:
+    return [(plain_name(name), parameter) for name, parameter in model.named_parameters()]
+
+
+def _taken_by(config: OptimizerConfig, name: str, parameter: nn.Parameter) -> ParameterGroupConfig | None:
+    return next((group for group in config.groups if group.takes(name, parameter.ndim)), None)
+
+
+def _layer(config: OptimizerConfig, layers: Layers | None, name: str) -> tuple[str | None, float]:
+    if layers is None or config.layer_decay is None:
+        return None, 1.0
+    return layers.names[layers.index[name]], layers.scale(name, config.layer_decay)
+
+
+def _refuse_idle_entries(config: OptimizerConfig, named: Sequence[tuple[str, nn.Parameter]]) -> None:
+    """Refuse an entry that no parameter is left for: it would do nothing of what it says."""
+    taken = [(entry, parameter) for name, parameter in named if (entry := _taken_by(config, name, parameter))]
+    for at, entry in enumerate(config.groups):
+        own = [parameter for one, parameter in taken if one is entry]
+        if not own or not (entry.always_frozen or any(parameter.requires_grad for parameter in own)):
+            names = ", ".join(name for name, parameter in named if parameter.requires_grad)
             raise UsageError(
-                f"optimizer.groups: {config_group.match!r} matches no parameter that an earlier group left",
-                f"the parameters are {names}",
+                f"optimizer.groups[{at}]: {entry.description!r} matches no parameter that an earlier group left",
+                f"the parameters are {shortened(names)}",
             )
-    return ([rest] if rest["params"] else []) + groups
 
 
-def _group_overrides(group: ParameterGroupConfig) -> dict[str, Any]:
-    return {key: value for key in ("lr", "weight_decay") if (value := getattr(group, key)) is not None}
+def scale_rates(optimizer: torch.optim.Optimizer, groups: list[ParameterGroup]) -> None:
+    """Give each group the share of its learning rate that its layer has."""
+    for built, group in zip(optimizer.param_groups, groups, strict=True):
+        if group.scale != 1:
+            built["lr"] *= group.scale
+
+
+def shortened(names: str, limit: int = 200) -> str:
+    """Shorten a list of names for a message."""
+    return names if len(names) <= limit else names[:limit].rpartition(",")[0] + ", ..."

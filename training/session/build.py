@@ -30,7 +30,18 @@ from ..components import (
 from ..config import RunSpec
 from ..losses import StepModule, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
-from ..optim import Ema, build_optimizer, build_schedule
+from ..optim import (
+    Ema,
+    Freezing,
+    OptimizerState,
+    Update,
+    build_optimizer,
+    build_schedule,
+    divide_parameters,
+    freeze_parameters,
+    optimizer_notes,
+    trained_spans,
+)
 from ..rank import Group
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
@@ -115,6 +126,7 @@ def _opener(
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config.with_directions(), session.group
+    freeze_parameters(config.optimizer, session.model)
     session.model.train()
     batch = first_batch(session)
     trial, unused, terms = _check_first_batch(session, batch)
@@ -122,18 +134,24 @@ def build_training(session: Session) -> Training:
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
-    optimizer = build_optimizer(config.optimizer, session.model)
+    names = {id(parameter): name for name, parameter in trainable(session.model)}
+    optimizer = build_optimizer(config.optimizer, session.model, session.spec.base)
     add_autocast(session)
     wrapped = _wrap_with_ddp(session.module, group) if group.world_size > 1 else session.module
-    stepper = TrainStep(wrapped, session.objective, optimizer, group, session.numerics.scaler(), terms)
+    length = config.train.run_length(session.batches.steps)
+    scaler = session.numerics.scaler()
+    groups = divide_parameters(config.optimizer, session.model)
+    freezing = Freezing(trained_spans(groups, session.batches.steps, length.steps))
+    update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
+    stepper = TrainStep(wrapped, session.objective, update, group, scaler, terms, freezing)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
-    length = config.train.run_length(session.batches.steps)
     return Training(
         session=session,
         optimizer=optimizer,
-        names={id(parameter): name for name, parameter in trainable(session.model)},
+        optimizer_state=OptimizerState(optimizer, names),
+        names=names,
         schedule=build_schedule(config.schedule, optimizer, length, session.spec.base),
         stepper=stepper,
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
@@ -143,6 +161,7 @@ def build_training(session: Session) -> Training:
         depends_on_world=world_size_dependence(session.model, trial),
         notes=[
             *session.notes,
+            *optimizer_notes(config.optimizer, optimizer, session.model),
             *training_notes(session.model, trial),
             *dict.fromkeys(
                 note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)

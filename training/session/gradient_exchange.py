@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,19 +75,26 @@ class GradientExchange:
         self._had_turn[:] = [False] * len(self._had_turn)  # in place: the hooks hold it
         self._reached.grad = None
 
-    def finish(self, *, stand_in: bool = False) -> None:
+    def finish(self, *, stand_in: bool = False, frozen: Sequence[nn.Parameter] = ()) -> None:
         """Complete what DDP sends; afterwards parameters have a gradient if any rank has reached them.
 
         Args:
             stand_in: this rank has no samples, and what its backward pass has reached does not count.
+            frozen: require no gradient in this step, on any rank, and get none.
         """
         own = [not stand_in and parameter.grad is not None for parameter in self._parameters]
+        if frozen:  # there is nothing to ask about them
+            kept = {id(parameter) for parameter in frozen}
+            own = [reached or id(p) in kept for reached, p in zip(own, self._parameters, strict=True)]
         late = [p for p, had in zip(self._parameters, self._had_turn, strict=True) if not had]
         everything = all(own)
         marks = self._all if everything else self._all.new_tensor(own)
-        _Turn.apply(marks, self._reached, *late).backward()
+        with _requiring_gradients(frozen):
+            _Turn.apply(marks, self._reached, *late).backward()
         if not everything:  # only then is there something to ask the device for
             self._forget_unreached()
+        for parameter in frozen:
+            parameter.grad = None
 
     def _forget_unreached(self) -> None:
         """Take the gradient from parameters that no rank has reached."""
@@ -96,6 +104,15 @@ class GradientExchange:
         for parameter, share in zip(self._parameters, shares.tolist(), strict=True):
             if share == 0:
                 parameter.grad = None
+
+
+@contextmanager
+def _requiring_gradients(frozen: Sequence[nn.Parameter]) -> Iterator[None]:
+    for parameter in frozen:
+        parameter.requires_grad = True
+    yield
+    for parameter in frozen:
+        parameter.requires_grad = False
 
 
 class _Turn(torch.autograd.Function):

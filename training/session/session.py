@@ -16,7 +16,7 @@ from ..components import Compilation, MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
 from ..metrics import Metric
-from ..optim import Ema, LRSchedule
+from ..optim import Ema, LRSchedule, OptimizerState
 from ..rank import Group
 from .train_step import TrainStep
 
@@ -136,6 +136,7 @@ class Training:
 
     session: Session
     optimizer: torch.optim.Optimizer
+    optimizer_state: OptimizerState
     names: dict[int, str]
     """Name of each trainable parameter by ``id``."""
     schedule: LRSchedule
@@ -155,3 +156,8 @@ class Training:
     """Of a sample's forward pass."""
     compilation: Compilation | None = None
     """Of the steps, where they are compiled."""
+
+    def begin_step(self, step: int) -> None:
+        """Set what is a function of the step, counted from 0 over the run."""
+        self.schedule.set(step)
+        self.stepper.freezing.set(step)

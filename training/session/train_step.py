@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...data.loading import StepBatch, Work
 from ..losses import Objective, Outcome, sum_loss, term_sums
+from ..optim import Freezing, Update
 from ..rank import Group
 from .gradient_exchange import GradientExchange, Replica
 from .kept_buffers import preserved_buffers
@@ -23,27 +24,30 @@ class TrainStep:
     Args:
         model: as wrapped for training.
         objective: what is trained.
-        optimizer: over the model's parameters.
+        update: of the model's parameters.
         group: the ranks.
         scaler: for fp16 only.
         terms: names of what the objective returns beside the loss.
+        freezing: says which parameters have no part in a step.
     """
 
     def __init__(
         self,
         model: nn.Module,
         objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        update: Update,
         group: Group,
         scaler: torch.amp.GradScaler | None,
         terms: tuple[str, ...] = (),
+        freezing: Freezing | None = None,
     ) -> None:
         self._model = model
         self._objective = objective
         self._term_names = terms
-        self._optimizer = optimizer
+        self.update = update
+        self.freezing = freezing or Freezing()
         self._group = group
-        self._parameters = [p for g in optimizer.param_groups for p in g["params"]]
+        self._parameters = update.parameters
         self._seeds: dict[float, torch.Tensor] = {}
         replica = model.module if isinstance(model, DistributedDataParallel) else None
         self._exchange = GradientExchange(replica) if isinstance(replica, Replica) else None
@@ -52,6 +56,7 @@ class TrainStep:
         """Parameters that the last step left as they were: the loss reached them on no rank."""
         self.terms: torch.Tensor | None = None
         """Of the last step, on this rank: [terms, 2], sums with their weights, in float64; None for none."""
+        self.norm_names = ("grad_norm",) if update.takes_norm else ()
 
     def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
@@ -78,6 +83,11 @@ class TrainStep:
             self._divide(weight)
         self._optimizer_step()
         return summed, weight
+
+    @property
+    def norms(self) -> list[torch.Tensor]:
+        """Return the norm of the last gradient, by ``norm_names``."""
+        return [] if self.update.norm is None else [self.update.norm]
 
     def _backward(
         self, batch: StepBatch, number: int, size: int, before: torch.Tensor | None, *, zero: bool = False
@@ -107,8 +117,12 @@ class TrainStep:
     def _exchange_gradients(self, *, stand_in: bool = False) -> None:
         """Sum over the ranks what their backward passes have left."""
         if self._exchange is not None:
-            self._exchange.finish(stand_in=stand_in)
-        self.unreached = [parameter for parameter in self._parameters if parameter.grad is None]
+            self._exchange.finish(stand_in=stand_in, frozen=self.freezing.frozen)
+        self.unreached = [
+            parameter
+            for parameter in self._parameters
+            if parameter.grad is None and parameter.requires_grad  # else it is frozen
+        ]
 
     def warm_up(self, batch: Any, samples: int) -> None:
         """Send gradients once before the first step, of which nothing is left: no gradient, buffer or draw.
@@ -156,10 +170,8 @@ class TrainStep:
             torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 
     def _optimizer_step(self) -> None:
-        if self.scaler is None:
-            self._optimizer.step()
-        else:
-            self.scaler.step(self._optimizer)
+        self.update.apply()
+        if self.scaler is not None:
             self.scaler.update()
 
 

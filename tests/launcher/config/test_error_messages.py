@@ -129,7 +129,10 @@ TYPES = [
     ("optimizer: {betas: [0.9]}", "optimizer.betas: must have at least 2 values"),
     ("optimizer: {betas: [0.9, 0.8, 0.7]}", "optimizer.betas: must have at most 2 values, not 3"),
     ("optimizer: {betas: [0.9, 1]}", "optimizer.betas[1] = 1: must be less than 1"),
-    ("optimizer: {groups: [{lr: 1}]}", 'optimizer.groups[0]: the key "match" is missing'),
+    (
+        "optimizer: {groups: [{lr: 1}]}",
+        "optimizer.groups[0]: say which parameters it is for: match, max_ndim or min_ndim",
+    ),
     ("optimizer: {groups: [{match: '('}]}", 'optimizer.groups[0].match = "(": not a regular expression: '),
     ("optimizer: {use: sgd, eps: 1e-8}", "optimizer.eps = 1e-08: sgd has no eps"),
     ("optimizer: {use: sgd, nesterov: true}", "optimizer.nesterov = true: nesterov needs a momentum above 0"),

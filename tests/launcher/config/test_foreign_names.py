@@ -10,9 +10,9 @@ from lockstep.launcher.config.unknown_keys import _section, unknown_key
 
 ARGUMENTS = "the arguments of what {0}.use names are in {0}.args"
 SAID = {
-    "train.clip_grad": ": gradients are not clipped",
-    "optimizer.max_grad_norm": ": gradients are not clipped",
-    "train.clip": ": gradients are not clipped",
+    "train.clip_grad": '; did you mean "optimizer.clip_norm"?',
+    "optimizer.max_grad_norm": '; did you mean "optimizer.clip_norm"?',
+    "train.clip": '; did you mean "optimizer.clip_norm"?',
     "schedule.warmup_ratio": '; did you mean "schedule.warmup"?',
     "optimizer.warmup_steps": '; did you mean "schedule.warmup"?',
     "schedule.gamma": '; did you mean "schedule.factor"?',
@@ -57,7 +57,7 @@ SAID = {
     "train.unusd": '; did you mean "train.unused"?',
     "checkpoint.keepbest": '; did you mean "checkpoint.keep_best"?',
     "train.ema.decya": '; did you mean "train.ema.decay"?',
-    "optimizer.amsgrad": "; optimizer has use, lr, ",
+    "optimizer.lookahead": "; optimizer has use, lr, ",
     "checkpoint.dir": "; checkpoint has ",
     "log.level": "; log has ",
     "train.gradual": "; train has epochs, ",

@@ -3,10 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lockstep.launcher.config.resolution import recipes, resolve
-from lockstep.training.config import optimizers
-from lockstep.training.config.config_identity import identity_settings, identity_sha256
-from lockstep.training.config.optimizers import Optimizer
-from lockstep.training.config.run_config import RunConfig
+from lockstep.training.config.config_identity import identity_sha256
 
 IDENTITIES = {
     "cifar10": "2c1e6d9924228215e289a07f9583bf39caa4c49fddf43f50de3db98de3ccea96",
@@ -38,16 +35,3 @@ def test_every_recipe_keeps_the_identity_that_its_checkpoints_hold() -> None:
 )
 def test_an_optimizers_own_keys_are_part_of_the_identity(settings: list[str], expected: str) -> None:
     assert identity_sha256(resolve("digits", settings).config) == expected
-
-
-def test_an_optimizer_key_of_a_later_version_counts_only_where_it_is_set(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(optimizers, "IDENTITY_KEYS", ("momentum",))
-    monkeypatch.setattr("lockstep.training.config.config_identity.IDENTITY_KEYS", ("momentum",))
-    monkeypatch.setitem(optimizers.OPTIMIZERS, "new", Optimizer("torch.optim:Adagrad", keys=("eps",)))
-    unset = identity_settings(RunConfig())
-    assert "optimizer.momentum" in unset
-    assert "optimizer.eps" not in unset
-    given = identity_settings(RunConfig.model_validate({"optimizer": {"eps": 0.1}}))
-    assert given["optimizer.eps"] == 0.1

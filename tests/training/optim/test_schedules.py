@@ -17,8 +17,8 @@ from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.training.config.duration import RunLength
 from lockstep.training.config.optimizers import OptimizerConfig
 from lockstep.training.config.schedules import SCHEDULES, ScheduleConfig
+from lockstep.training.optim.optimizer_building import build_optimizer
 from lockstep.training.optim.optimizer_schedule import build_schedule
-from lockstep.training.optim.parameter_groups import build_optimizer
 from lockstep.training.optim.schedules import _SHAPES, build_rate, table_steps, tabulate
 
 PEAK, EPOCH, STEPS = 0.3, 6, 60

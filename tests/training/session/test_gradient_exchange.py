@@ -12,7 +12,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lockstep.data.loading.feed import StepBatch, Work
+from lockstep.training.config.optimizers import OptimizerConfig
 from lockstep.training.losses.objective import LossObjective
+from lockstep.training.optim.freezing import Freezing
+from lockstep.training.optim.parameter_groups import divide_parameters, trained_spans
+from lockstep.training.optim.update import Update
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.gradient_exchange import Replica
 from lockstep.training.session.train_step import TrainStep
@@ -77,7 +81,7 @@ def test_every_step_leaves_the_gradients_of_a_model_without_ddp(gloo: None, alon
     plain.load_state_dict(model.state_dict())
     wrapped = DistributedDataParallel(Replica(model), gradient_as_bucket_view=True)
     steppers = [
-        TrainStep(module, LossObjective(_loss), torch.optim.SGD(of.parameters(), lr=0.0), alone, None)
+        TrainStep(module, LossObjective(_loss), Update(torch.optim.SGD(of.parameters(), lr=0.0)), alone, None)
         for module, of in ((wrapped, model), (plain, plain))
     ]
     for bits in STEPS:
@@ -95,9 +99,8 @@ def test_every_step_leaves_the_gradients_of_a_model_without_ddp(gloo: None, alon
 def test_a_stand_in_reaches_nothing(gloo: None, alone: Group) -> None:
     model = Parts()
     wrapped = DistributedDataParallel(Replica(model), gradient_as_bucket_view=True)
-    stepper = TrainStep(
-        wrapped, LossObjective(_loss), torch.optim.SGD(model.parameters(), lr=0.1), alone, None
-    )
+    update = Update(torch.optim.SGD(model.parameters(), lr=0.1))
+    stepper = TrainStep(wrapped, LossObjective(_loss), update, alone, None)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     stepper.warm_up((torch.full((2, 2), 7.0), torch.ones(2)), 2)
     assert set(_gradients(model).values()) == {None}
@@ -106,3 +109,40 @@ def test_a_stand_in_reaches_nothing(gloo: None, alone: Group) -> None:
     stepper.run(_batch(7), 2, 2)
     assert None not in _gradients(model).values()
     assert not torch.equal(model.a.weight, before["a.weight"])
+
+
+def test_what_is_frozen_has_no_gradient_whatever_the_ranks_reach(gloo: None, alone: Group) -> None:
+    model, plain = Parts(), Parts()
+    plain.load_state_dict(model.state_dict())
+    wrapped = DistributedDataParallel(Replica(model), gradient_as_bucket_view=True)
+    config = OptimizerConfig.model_validate({"groups": [{"match": "^b", "until": 4, "after": 9}]})
+    steppers = []
+    for module, of in ((wrapped, model), (plain, plain)):
+        optimizer = torch.optim.SGD(of.parameters(), lr=0.1, weight_decay=0.1)
+        freezing = Freezing(trained_spans(divide_parameters(config, of), 4, 100))
+        steppers.append(
+            TrainStep(module, LossObjective(_loss), Update(optimizer), alone, None, freezing=freezing)
+        )
+    steppers[0].warm_up((torch.full((2, 2), 7.0), torch.ones(2)), 2)
+    for step, bits in enumerate([(7,), (5,), (2, 4), (7, 7), *STEPS]):
+        frozen = step < 4 or step >= 9
+        before = model.b.weight.detach().clone()
+        for stepper in steppers:
+            stepper.freezing.set(step)
+            stepper.run(_batch(*bits), 2 * len(bits), 2 * len(bits))
+            missed = {id(parameter) for parameter in stepper.unreached}
+            assert not (frozen and missed & {id(model.b.weight), id(plain.b.weight)}), (
+                "it is not to be reached"
+            )
+        ours, theirs = _gradients(model), _gradients(plain)
+        for name, gradient in theirs.items():
+            torch.testing.assert_close(ours[name], gradient, rtol=0, atol=0)
+        assert (ours["b.weight"] is None) >= frozen
+        assert torch.equal(model.b.weight, before) >= frozen
+        assert all(map(torch.equal, model.parameters(), plain.parameters()))
+    stepper = steppers[0]
+    stepper.freezing.set(0)
+    stepper.run(_batch(7), 5, 0)
+    assert set(_gradients(model).values()) == {None}, (
+        "a rank without samples reaches nothing, and waits for nobody"
+    )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from lockstep.data.loading.feed import StepBatch, Work
 from lockstep.training.losses.objective import Loss, LossObjective
+from lockstep.training.optim.update import Update
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.kept_buffers import KeptBuffers, preserved_buffers
 from lockstep.training.session.train_step import TrainStep, try_step
@@ -48,7 +49,8 @@ def _weighted(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
 
 def _stepper(model: nn.Module, loss: Loss, group: Group, **settings: Any) -> TrainStep:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    return TrainStep(model, LossObjective(loss), optimizer, group, settings.get("scaler"))
+    scaler = settings.get("scaler")
+    return TrainStep(model, LossObjective(loss), Update(optimizer, scaler=scaler), group, scaler)
 
 
 def _gradients(model: nn.Module) -> list[torch.Tensor]:
@@ -127,7 +129,7 @@ def test_the_mean_over_ranks_that_ddp_takes_is_undone(alone: Group) -> None:
 def test_each_step_starts_from_no_gradient(alone: Group) -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    stepper = TrainStep(model, LossObjective(_per_sample), optimizer, alone, None)
+    stepper = TrainStep(model, LossObjective(_per_sample), Update(optimizer), alone, None)
     stepper.run(_fetched([13]), 13, 13)
     first = _gradients(model)
     stepper.run(_fetched([13]), 13, 13)
@@ -157,7 +159,7 @@ def test_a_stand_in_teaches_nothing(alone: Group, loss: Loss) -> None:
     before = _buffers(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    stepper = TrainStep(model, LossObjective(loss), optimizer, alone, None)
+    stepper = TrainStep(model, LossObjective(loss), Update(optimizer), alone, None)
     if loss is _weighted:  # alone, the weight of the whole batch would be 0; elsewhere are others
         stepper._divide = lambda weight: None  # type: ignore[method-assign]
     summed, weight = stepper.run(_fetched([2]), 5, 0)
