@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state
-    from .state import model_tensors as model_tensors
-    from .state import optimizer_tensors as optimizer_tensors
     from .state import restore as restore
+    from .state import training_hashes as training_hashes
+    from .state import whole_training_tensors as whole_training_tensors
     from .storage import CheckpointContents as CheckpointContents
-    from .storage import Tensors as Tensors
     from .storage import load_checkpoint as load_checkpoint
     from .storage import newest_checkpoint as newest_checkpoint
-    from .storage import tensors_sha256 as tensors_sha256
 else:
     __getattr__ = lazy_exports(__name__)

@@ -11,14 +11,14 @@ import torch
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping, find_renaming, plain_state, renamed
+from ..components import EarlyStopping, find_renaming, plain_state, renamed, whole_tensors
 from ..config import describe_differences, identity_settings, identity_sha256
 from ..session import Account, Training
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights
 from .retention import BestCheckpoints
-from .storage import CheckpointContents, Tensors
+from .storage import CheckpointContents, Tensors, tensors_sha256
 
 STATE_VERSION = 2
 
@@ -212,6 +212,27 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
             f"the model has {' and '.join(what)}: from here on its results differ, not only in the last bits"
         )
     return notes
+
+
+def whole_training_tensors(training: Training) -> tuple[Tensors, Tensors, Tensors]:
+    """Return the model's tensors, the optimizer's and the averages, whole, on rank 0; other ranks take part in it.
+
+    Collective under FSDP.
+    """
+    keep = training.session.group.rank == 0
+    parts = (model_tensors(training), optimizer_tensors(training), training.ema.tensors())
+    model, optimizer, ema = (whole_tensors(part, keep=keep) for part in parts)
+    return model, optimizer, ema
+
+
+def training_hashes(training: Training) -> dict[str, str]:
+    """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP."""
+    model, optimizer, ema = whole_training_tensors(training)
+    averages = {f"{name}/ema": tensor for name, tensor in ema.items()}
+    return {
+        "weights_sha256": tensors_sha256(model),
+        "state_sha256": tensors_sha256({**model, **optimizer, **averages}),
+    }
 
 
 def model_tensors(training: Training) -> Tensors:

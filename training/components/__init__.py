@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .models import build_model as build_model
     from .models import refuse_extra_state as refuse_extra_state
     from .plain_names import find_renaming as find_renaming
-    from .plain_names import load_plain_state as load_plain_state
     from .plain_names import plain_buffers as plain_buffers
     from .plain_names import plain_name as plain_name
     from .plain_names import plain_state as plain_state
@@ -29,6 +28,12 @@ if TYPE_CHECKING:
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
     from .storable_types import is_storable_dtype as is_storable_dtype
+    from .sharded_tensors import cut_like as cut_like
+    from .sharded_tensors import is_fsdp as is_fsdp
+    from .sharded_tensors import is_sharded as is_sharded
+    from .sharded_tensors import load_plain_state as load_plain_state
+    from .sharded_tensors import own_parts as own_parts
+    from .sharded_tensors import whole_tensors as whole_tensors
     from .trainable_parameters import trainable as trainable
 else:
     __getattr__ = lazy_exports(__name__)

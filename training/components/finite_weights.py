@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .batch_norm import running_statistics
+from .sharded_tensors import own_parts
 from .trainable_parameters import trainable
 
 Tensors = Mapping[str, torch.Tensor]
@@ -28,9 +29,10 @@ def non_finite(tensors: Tensors) -> list[str]:
 
     By the extremes, which are not a number if any value is not: a fifth of the time of ``isfinite().all()``.
     """
+    parts = dict(zip(tensors, own_parts(tensors.values()), strict=True))
     checked = {
         name: torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor
-        for name, tensor in tensors.items()
+        for name, tensor in parts.items()
         if not is_lazy(tensor) and tensor.numel() and (tensor.is_floating_point() or tensor.is_complex())
     }
     if not checked:

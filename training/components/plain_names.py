@@ -38,11 +38,6 @@ def plain_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     return {plain_name(name): buffer for name, buffer in model.named_buffers()}
 
 
-def load_plain_state(model: nn.Module, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put tensors into the model that have the names of its ``plain_state``."""
-    model.load_state_dict({name: saved[plain_name(name)] for name in model.state_dict()})
-
-
 def find_renaming(saved: Iterable[str], own: Iterable[str]) -> Renaming:
     """Find how the names of ``saved`` become those of a model; where no way does, they stay, but for compilers' marks.
 

@@ -19,6 +19,7 @@ MUTABLE_KEYS = (
     "data.root",
     "data.max_micro_batch",
     "train.unused",
+    "train.strategy",
     "train.compile",
 )
 _FIRST_OPTIMIZER_KEYS = ("use", "lr", "weight_decay", "groups", *IDENTITY_KEYS)

@@ -16,6 +16,7 @@ def model_lines(model: ModelConfig, compiled: bool | str) -> list[str]:  # noqa:
     parts = [
         weights if model.weights else "",
         f"head {model.head}" if model.head != "auto" else "",
+        "FSDP: a part of each parameter on each process" if config.train.strategy == "fsdp" else "",
         f"compiled{'' if compiled is True else f' ({compiled})'}" if compiled else "",
     ]
     found = ", ".join(filter(None, parts))

@@ -58,6 +58,8 @@ class TrainConfig(ConfigSection):
     """Use deterministic kernels only, and fail where torch has none."""
     max_steps: int | None = Field(default=None, gt=0)
     """End after this many steps, even in the middle of an epoch."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Whole parameters on every process, or ``fsdp``: a part of each, gathered block by block, for less memory."""
     unused: Literal["auto", "error", "allow"] = "auto"
     """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
     compile: bool | CompileMode = False

@@ -17,17 +17,15 @@ from ..checkpoint import (
     CheckpointWriter,
     Progress,
     ResumedState,
-    Tensors,
     build_state,
-    model_tensors,
-    optimizer_tensors,
     rank_buffers,
-    tensors_sha256,
+    training_hashes,
+    whole_training_tensors,
 )
 from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
 from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
-from ..session import Account, SampleAudit, StepSeeder, Training
+from ..session import Account, SampleAudit, StepSeeder, Training, whole_parameters
 from ..tracking import EventLog, plain
 from .evaluation import Views, evaluate
 from .kept_views import keep_views
@@ -185,7 +183,7 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
-        with self._training.ema.applied():
+        with self._training.ema.applied(), whole_parameters(self._training.stepper.model):
             measured = evaluate(self._session, self._should_abandon_evaluation, views)
         if measured and self._session.group.rank == 0:
             self._fence.check()
@@ -303,12 +301,10 @@ class TrainLoop:
         self._refuse_non_finite()
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
+            model, optimizer, ema = whole_training_tensors(self._training)
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter)
-                model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
-                snapshot = CheckpointContents(
-                    model, optimizer, state, gathered_buffers, self._training.ema.tensors()
-                )
+                snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema)
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
 
@@ -328,11 +324,7 @@ class TrainLoop:
     def _result(self, seconds: float) -> dict[str, Any]:
         account, session = self._sample_audit.account, self._session
         with batch_norm.averaged(session.model, session.group):
-            model = model_tensors(self._training)
-            hashes = {
-                "weights_sha256": tensors_sha256(model),
-                "state_sha256": tensors_sha256({**model, **self._other_tensors()}),
-            }
+            hashes = training_hashes(self._training)
         return {
             **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
             "stopped_early": self._is_stopped_early(),
@@ -346,7 +338,3 @@ class TrainLoop:
             "consumed_digest": f"{account.consumed_digest:032x}",
             "seconds": round(seconds, 3),
         }
-
-    def _other_tensors(self) -> Tensors:
-        ema = {f"{name}/ema": tensor for name, tensor in self._training.ema.tensors().items()}
-        return {**optimizer_tensors(self._training), **ema}

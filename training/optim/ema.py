@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..components import cut_like, is_sharded, own_parts
 from ..config import EmaConfig
 
 
@@ -36,7 +37,7 @@ class Ema:
             return
         kept = warmed_up_decay(config, step // config.every_steps)
         parameters = [parameter.detach() for parameter in self._parameters]
-        torch._foreach_lerp_(self._average, parameters, 1 - kept)
+        torch._foreach_lerp_(own_parts(self._average), own_parts(parameters), 1 - kept)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the average by each name that a parameter has; empty without one."""
@@ -45,11 +46,11 @@ class Ema:
     def load(self, saved: dict[str, torch.Tensor]) -> None:
         """Continue from ``tensors``."""
         for name, average in self.tensors().items():
-            average.copy_(saved[name])
+            average.copy_(cut_like(average, saved[name]))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Compute with the average inside; nothing is copied."""
+        """Compute with the average inside; nothing is copied but where parameters are sharded."""
         self._swap()
         try:
             yield
@@ -58,7 +59,16 @@ class Ema:
 
     def _swap(self) -> None:
         for at, parameter in enumerate(self._parameters):
-            parameter.data, self._average[at] = self._average[at], parameter.data
+            if is_sharded(parameter):  # FSDP gathers from the memory that the parameter had
+                _exchange(*own_parts([parameter.detach(), self._average[at]]))
+            else:
+                parameter.data, self._average[at] = self._average[at], parameter.data
+
+
+def _exchange(one: torch.Tensor, other: torch.Tensor) -> None:
+    kept = one.clone()
+    one.copy_(other)
+    other.copy_(kept)
 
 
 def warmed_up_decay(config: EmaConfig, updates: int) -> float:

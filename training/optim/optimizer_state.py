@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
+from ..components import cut_like
 from .plain_tree import Tensors, decoded, encoded, tensor_keys
 
 _UNCHANGED = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize")
@@ -161,5 +162,6 @@ def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
     """
     if value.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+        placed = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
+        return placed.copy_(cut_like(parameter, value))
     return value.to(parameter.device, copy=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..components import whole
+
 
 class Update:
     """The update of an optimizer's parameters.
@@ -55,4 +57,4 @@ class Update:
             norm = nn.utils.clip_grad_norm_(self.parameters, self._largest_norm)
             # Without any gradient, torch makes its zero on the CPU, in fp32.
             any_gradient = next((p.grad for p in self.parameters if p.grad is not None), None)
-            self.norm = self.parameters[0].new_zeros(()) if any_gradient is None else norm
+            self.norm = self.parameters[0].new_zeros(()) if any_gradient is None else whole(norm)

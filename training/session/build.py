@@ -48,6 +48,7 @@ from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
 from .model_making import compile_steps, make_model
 from .session import Session, Training
+from .sharding import refuse_unsharded, shard
 from .step_seeding import seed_initialisation
 from .train_step import TrainStep, try_step
 from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
@@ -134,16 +135,17 @@ def build_training(session: Session) -> Training:
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
-    names = {id(parameter): name for name, parameter in trainable(session.model)}
-    optimizer = build_optimizer(config.optimizer, session.model, session.spec.base)
     add_autocast(session)
-    wrapped = _wrap_with_ddp(session.module, group) if group.world_size > 1 else session.module
+    wrapped = _wrap(session, unused) if group.world_size > 1 else session.module
+    names = {id(parameter): name for name, parameter in trainable(session.model)}
+    optimizer = build_optimizer(config.optimizer, session.model, session.spec.base)  # FSDP has made new parameters
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     groups = divide_parameters(config.optimizer, session.model)
     freezing = Freezing(trained_spans(groups, session.batches.steps, length.steps))
     update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
-    stepper = TrainStep(wrapped, session.objective, update, group, scaler, terms, freezing)
+    limit = config.data.max_micro_batch
+    stepper = TrainStep(wrapped, session.objective, update, group, scaler, terms, freezing, limit)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
@@ -286,6 +288,13 @@ def add_autocast(session: Session) -> None:
     if isinstance(session.module, StepModule):
         session.module.autocast = session.numerics.autocast
     torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
+
+
+def _wrap(session: Session, unused: list[str]) -> nn.Module:
+    if session.spec.config.train.strategy == "ddp":
+        return _wrap_with_ddp(session.module, session.group)
+    refuse_unsharded(session.spec.config, unused)
+    return shard(session.module, session.model, session.group)
 
 
 def _wrap_with_ddp(model: nn.Module, group: Group) -> nn.Module:

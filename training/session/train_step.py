@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...data.loading import StepBatch, Work
+from ...data.order import micro_batch_sizes
+from ..components import is_fsdp, own_parts
 from ..losses import Objective, Outcome, sum_loss, term_sums
 from ..optim import Freezing, Update
 from ..rank import Group
@@ -29,6 +31,7 @@ class TrainStep:
         scaler: for fp16 only.
         terms: names of what the objective returns beside the loss.
         freezing: says which parameters have no part in a step.
+        max_micro_batch: samples of a pass at most.
     """
 
     def __init__(
@@ -40,12 +43,15 @@ class TrainStep:
         scaler: torch.amp.GradScaler | None,
         terms: tuple[str, ...] = (),
         freezing: Freezing | None = None,
+        max_micro_batch: int | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._objective = objective
         self._term_names = terms
         self.update = update
         self.freezing = freezing or Freezing()
+        self._sharded = is_fsdp(model)
+        self._max_micro_batch = max_micro_batch
         self._group = group
         self._parameters = update.parameters
         self._seeds: dict[float, torch.Tensor] = {}
@@ -72,12 +78,13 @@ class TrainStep:
         for parameter in self._parameters:  # what zero_grad does, in 1.4 µs instead of 12.4
             parameter.grad = None
         self.terms = None
+        more = self._missing_passes(size, len(batch.micro)) if self._sharded else 0
         if samples == 0:
-            summed, weight = self._dummy_step(batch)
-        elif len(batch.micro) == 1:
+            summed, weight = self._dummy_steps(batch, 1 + more)
+        elif len(batch.micro) == 1 and not more:
             summed, weight = self._backward(batch, 0, size, None)
         else:
-            summed, weight = self._accumulate(batch, size)
+            summed, weight = self._accumulate(batch, size, more)
         self._exchange_gradients(stand_in=samples == 0)
         if weight is not None:
             self._divide(weight)
@@ -93,7 +100,7 @@ class TrainStep:
         self, batch: StepBatch, number: int, size: int, before: torch.Tensor | None, *, zero: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run forward and backward of a micro-batch; DDP's mean over ranks is undone by ``world_size``."""
-        outcome = self._objective(self._model, batch.micro[number])
+        outcome = self._objective(self.model, batch.micro[number])
         summed, weight = sum_loss(outcome.loss, batch.work.micro[number])
         if outcome.terms or self._term_names:
             self._add_terms(outcome, batch.work.micro[number], zero=zero)
@@ -140,32 +147,49 @@ class TrainStep:
             self._seeds[scale] = torch.full_like(root, scale)
         return self._seeds[scale]
 
-    def _accumulate(self, batch: StepBatch, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _accumulate(self, batch: StepBatch, size: int, more: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the micro-batches, then ``more`` passes of nothing."""
         weight: torch.Tensor | None = None
         parts = []
         for number in range(len(batch.micro)):
-            with self._without_all_reduce(last=number == len(batch.micro) - 1):
+            with self._without_all_reduce(last=not more and number == len(batch.micro) - 1):
                 summed, weight = self._backward(batch, number, size, weight)
             parts.append(summed)
+        if more:
+            self._dummy_steps(batch, more)
         return torch.stack(parts).sum(), weight
 
     def _without_all_reduce(self, *, last: bool) -> AbstractContextManager[None]:
-        """Skip DDP's all-reduce for all micro-batches but the last."""
-        if last or not isinstance(self._model, DistributedDataParallel):
+        """Send no gradients after a micro-batch but the last."""
+        if self._sharded:
+            cast("Any", self.model).set_requires_gradient_sync(last)
             return nullcontext()
-        return self._model.no_sync()
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
 
     def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take part in the collectives with a gradient of zero, as a rank without a sample."""
-        with preserved_buffers(self._model):
+        with preserved_buffers(self.model):
             return self._backward(batch, 0, 1, None, zero=True)
+
+    def _dummy_steps(self, batch: StepBatch, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        for left in reversed(range(count)):
+            with self._without_all_reduce(last=left == 0):
+                result = self._dummy_step(batch)
+        return result
+
+    def _missing_passes(self, size: int, own: int) -> int:
+        """Return how many passes other ranks make more: under FSDP, each gathers parameters from all ranks."""
+        largest = -(-size // self._group.world_size)
+        return len(micro_batch_sizes(largest, self._max_micro_batch)) - own
 
     def _divide(self, weight: torch.Tensor) -> None:
         """Divide the gradients of sums by the global weight, once it is known; no host sync."""
         everyone = self._group.sum(weight.to(torch.float64, copy=True))
         # Where nothing was asked of this batch, the gradient is zero.
         everyone = torch.where(everyone == 0, 1, everyone)
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = own_parts([p.grad for p in self._parameters if p.grad is not None])
         if gradients:
             torch._foreach_div_(gradients, everyone.to(gradients[0].dtype))  # what torch's own optimizers use
 

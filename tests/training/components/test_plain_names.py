@@ -10,12 +10,12 @@ from lockstep.training.checkpoint.model_weights import load_weights
 from lockstep.training.components.batch_norm import running_statistics
 from lockstep.training.components.plain_names import (
     find_renaming,
-    load_plain_state,
     plain_buffers,
     plain_name,
     plain_state,
     without_parallel_wrappers,
 )
+from lockstep.training.components.sharded_tensors import load_plain_state
 from lockstep.training.components.trainable_parameters import trainable
 
 

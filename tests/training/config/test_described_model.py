@@ -14,6 +14,7 @@ LINES: list[tuple[dict[str, Any], list[str]]] = [
         {"model": {"weights": "a.pt", "weights_match": "partial", "head": "fc"}, "train": {"compile": True}},
         ["model mlp: what fits from a.pt, head fc, compiled"],
     ),
+    ({"train": {"strategy": "fsdp"}}, ["model mlp: FSDP: a part of each parameter on each process"]),
     ({"train": {"compile": "dynamic"}}, ["model mlp: compiled (dynamic)"]),
 ]
 

@@ -1,0 +1,102 @@
+"""FSDP2: each rank keeps a part of every parameter, its gradient and what the optimizer keeps of it.
+
+A unit's parameters are gathered before its forward and its backward pass and given back afterwards, so that a rank
+needs memory for its share and for one or two whole units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from ...data.common import TrainingError
+from ..components import is_fsdp
+from ..config import RunConfig
+from ..rank import Group
+
+_NAMED = 5  # parameters in a message
+
+
+def shard(module: nn.Module, model: nn.Module, group: Group) -> nn.Module:
+    """Cut the parameters of ``model`` over the ranks, in place.
+
+    Args:
+        module: what a step calls: the model, or a step of the user's around it.
+        model: its blocks, the items of lists and sequences, become units; what is left is a unit of its own.
+        group: the ranks.
+
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(group.device.type, (group.world_size,))
+    for block in find_blocks(model):
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def find_blocks(model: nn.Module) -> list[nn.Module]:
+    """List the outermost items with parameters of lists and sequences, but for those that share one with another."""
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential))
+    found: list[nn.Module] = []
+    inside: set[int] = set()
+    for block in (block for each in lists for block in each):
+        parameters = list(block.parameters())
+        if id(block) in inside or not parameters or any(owners[id(p)] > 1 for p in parameters):
+            continue
+        found.append(block)
+        inside |= {id(module) for module in block.modules()}
+    return found
+
+
+def refuse_unsharded(config: RunConfig, unused: list[str]) -> None:
+    """Refuse what FSDP cannot do as exactly as DDP.
+
+    Args:
+        config: of the run.
+        unused: parameters that the loss does not reach: ranks would wait for each other's gradients.
+
+    Raises:
+        TrainingError: it is asked for.
+    """
+    way_out = "use train.strategy=ddp"
+    if unused:
+        raise TrainingError(
+            f"train.strategy=fsdp: the loss does not reach {', '.join(unused[:_NAMED])}",
+            f"freeze them with requires_grad_(False), or {way_out}",
+        )
+    if config.train.precision == "fp16":
+        raise TrainingError("train.strategy=fsdp takes no fp16", f"use train.precision=bf16, or {way_out}")
+    if any(group.until is not None for group in config.optimizer.groups):
+        raise TrainingError("train.strategy=fsdp thaws no parameters", f"leave `until` out, or {way_out}")
+    if config.train.compile:
+        raise TrainingError("train.strategy=fsdp takes no train.compile", f"leave it out, or {way_out}")
+
+
+@contextmanager
+def whole_parameters(module: nn.Module) -> Iterator[None]:
+    """Keep all parameters whole on every rank inside: ranks may make different numbers of passes. Collective."""
+    units: list[Any] = [part for part in module.modules() if is_fsdp(part)]
+    for unit in units:
+        _give_back(unit, module, after_forward=False)
+        unit.unshard()
+    try:
+        yield
+    finally:
+        for unit in units:
+            _give_back(unit, module, after_forward=True)
+            unit.reshard()
+
+
+def _give_back(unit: Any, root: nn.Module, *, after_forward: bool) -> None:
+    """Say whether a unit gives its parameters back after its forward pass; the outermost never does."""
+    if unit is not root:
+        unit.set_reshard_after_forward(after_forward, recurse=False)
