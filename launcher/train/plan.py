@@ -99,7 +99,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     if config.step is not None:
         lines.append(f"step: {config.step.use} computes the loss")
     lines += data_lines(facts)
-    lines += model_lines(config.model, config.train.compile)
+    lines += model_lines(config.model, compiled=config.train.compile, strategy=config.train.strategy)
     lines += split_lines(facts)
     lines += note_lines(loss_notes(config.trained_loss, facts))
     lines += _schedule_notes(config.schedule, plan.length)

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
-
-from .plain_names import plain_name
 
 
 def is_fsdp(module: Any) -> bool:
@@ -61,9 +58,3 @@ def cut_like(like: Any, value: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def load_plain_state(model: nn.Module, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put tensors into the model that have the names of its ``plain_state``."""
-    own = model.state_dict()
-    model.load_state_dict({name: cut_like(tensor, saved[plain_name(name)]) for name, tensor in own.items()})

@@ -138,14 +138,18 @@ def build_training(session: Session) -> Training:
     add_autocast(session)
     wrapped = _wrap(session, unused) if group.world_size > 1 else session.module
     names = {id(parameter): name for name, parameter in trainable(session.model)}
-    optimizer = build_optimizer(config.optimizer, session.model, session.spec.base)  # FSDP has made new parameters
+    optimizer = build_optimizer(
+        config.optimizer, session.model, session.spec.base
+    )  # FSDP has made new parameters
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     groups = divide_parameters(config.optimizer, session.model)
     freezing = Freezing(trained_spans(groups, session.batches.steps, length.steps))
     update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
     limit = config.data.max_micro_batch
-    stepper = TrainStep(wrapped, session.objective, update, group, scaler, terms, freezing, limit)
+    stepper = TrainStep(
+        wrapped, session.objective, update, group, scaler, terms, freezing, max_micro_batch=limit
+    )
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)

@@ -75,8 +75,9 @@ def refuse_unsharded(config: RunConfig, unused: list[str]) -> None:
         )
     if config.train.precision == "fp16":
         raise TrainingError("train.strategy=fsdp takes no fp16", f"use train.precision=bf16, or {way_out}")
-    if any(group.until is not None for group in config.optimizer.groups):
-        raise TrainingError("train.strategy=fsdp thaws no parameters", f"leave `until` out, or {way_out}")
+    if any(group.until or group.after for group in config.optimizer.groups):
+        what = "train.strategy=fsdp freezes no parameters for a part of the run"
+        raise TrainingError(what, f"leave until and after out, or {way_out}")
     if config.train.compile:
         raise TrainingError("train.strategy=fsdp takes no train.compile", f"leave it out, or {way_out}")
 

@@ -43,6 +43,7 @@ class TrainStep:
         scaler: torch.amp.GradScaler | None,
         terms: tuple[str, ...] = (),
         freezing: Freezing | None = None,
+        *,
         max_micro_batch: int | None = None,
     ) -> None:
         self.model = model

@@ -15,7 +15,7 @@ from lockstep.training.components.plain_names import (
     plain_state,
     without_parallel_wrappers,
 )
-from lockstep.training.components.sharded_tensors import load_plain_state
+from lockstep.training.components.state_loading import load_plain_state
 from lockstep.training.components.trainable_parameters import trainable
 
 

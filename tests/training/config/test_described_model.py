@@ -22,4 +22,4 @@ LINES: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("config", "lines"), LINES)
 def test_the_plan_says_what_is_in_force_for_the_model(config: dict[str, Any], lines: list[str]) -> None:
     parsed = RunConfig.model_validate(config)
-    assert model_lines(parsed.model, parsed.train.compile) == lines
+    assert model_lines(parsed.model, compiled=parsed.train.compile, strategy=parsed.train.strategy) == lines
