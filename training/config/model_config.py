@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 
-class ModelConfig(BaseModel, frozen=True, extra="forbid"):
-    """The ``model:`` section."""
+class FrozenModelConfig(BaseModel, frozen=True, extra="forbid"):
+    """A model that a step gets, and that is not trained."""
 
     use: str = Field(default="mlp", min_length=1)
     """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
@@ -21,3 +21,11 @@ class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     head: str = Field(default="auto", min_length=1)
     """The last layer, where it has other outputs than the data has classes: ``auto`` replaces that of a torchvision
     model, ``keep`` none, and the name of a layer replaces that one."""
+
+
+class ModelConfig(FrozenModelConfig, frozen=True, extra="forbid"):
+    """The ``model:`` section."""
+
+    frozen: dict[str, FrozenModelConfig] = Field(default_factory=dict)
+    """Models that the step gets by these names beside the one that is trained: a teacher. They stay as they are, in
+    evaluation mode, and no checkpoint has them; a resumed run refuses other weights of theirs."""

@@ -262,6 +262,8 @@ class WeightsFile:
     path: str
     """Absolute."""
     sha256: str
+    of: str = ""
+    """The frozen model that it is of; empty for the one that is trained."""
 
 
 @dataclass(frozen=True)
