@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
     from .optimizers import is_own as is_own
     from .optimizers import unsupported_keys as unsupported_keys
+    from .profile_range import profiled_steps as profiled_steps
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig
     from .run_config import MetricConfig as MetricConfig

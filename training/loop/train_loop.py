@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ...data.common import STOPPED, TrainingError, UsageError
+from ...data.loading import StepBatch
 from ..checkpoint import (
     CheckpointContents,
     CheckpointWriter,
@@ -34,6 +36,7 @@ from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
 from .norm_meter import NormMeter
 from .pace import Pace
+from .profiler import Profiler
 from .unreached import UnreachedParameters
 
 
@@ -80,6 +83,10 @@ class TrainLoop:
         )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
+        asked, stepper = self._config.log.profile, training.stepper
+        self._profiler = (
+            Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
+        )
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
@@ -238,7 +245,8 @@ class TrainLoop:
         progress, session, meter = self.progress, self._session, self._meter
         self._pace.pause()
         session.model.train()
-        for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
+        batches = session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step))
+        for fetched in self._profiled(batches):
             if not self._may_start_step():
                 self._stopped = True
                 return
@@ -260,11 +268,22 @@ class TrainLoop:
             if progress.step == self._training.steps:
                 break
         self._norms.close(progress.step)
+        if self._profiler is not None:
+            self._profiler.finish(progress.step, self._tell_profile)
         for reading in meter.close(progress.step):
             self._log_reading(reading)
         if found := self._unreached.close_epoch():
             self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
         self._audit_samples()
+
+    def _profiled(self, batches: Iterator[StepBatch]) -> Iterator[StepBatch]:
+        """Pass on batches, with some steps profiled where that is asked for."""
+        if self._profiler is None:
+            return batches
+        return self._profiler.steps(batches, lambda: self.progress.step, self._tell_profile)
+
+    def _tell_profile(self, table: dict[str, Any]) -> None:
+        self._events.write("profile", step=self.progress.step, **table)
 
     def _may_start_step(self) -> bool:
         """Write the checkpoint that is due; say whether the next step may start."""

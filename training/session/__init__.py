@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .session import Session as Session
     from .session import Training as Training
     from .step_seeding import StepSeeder as StepSeeder
+    from .train_step import TrainStep as TrainStep
     from .training_trial import try_training as try_training
     from .training_trial import world_size_dependence as world_size_dependence
 else:
