@@ -182,9 +182,16 @@ def _unreached_note(event: dict[str, Any]) -> str:
     return f"{what}; such a step leaves them as they are (train.unused)"
 
 
+def _straggler_note(event: dict[str, Any]) -> str:
+    lag, share = event["lag_milliseconds"], event["share"]
+    what = f"rank {event['rank']} is slower than the others, which wait {lag:.2f} ms a step for it"
+    return f"{what}: {share:.0%} of {event['steps']} steps' time"
+
+
 _NOTES: dict[str, Callable[[dict[str, Any]], str]] = {
     "early_stop": _early_stop_note,
     "unreached": _unreached_note,
+    "straggler": _straggler_note,
     "note": lambda event: str(event["message"]),
 }
 """Events that are a line for the user."""

@@ -37,6 +37,7 @@ from .loss_meter import LossMeter, Reading
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
+from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
 
@@ -83,6 +84,8 @@ class TrainLoop:
         )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
+        self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
+        self._watches = self._stragglers is not None or training.compilation is not None
         asked, stepper = self._config.log.profile, training.stepper
         self._profiler = (
             Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
@@ -236,14 +239,19 @@ class TrainLoop:
                 what = f"{monitor} is not a number after epoch {progress.epoch}: such an epoch is no better than any"
                 self._events.write("note", step=progress.step, message=what)
 
-    def _note(self, message: str | None) -> None:
-        if message is not None:
+    def _watch_step(self) -> None:
+        """Tell of what was compiled in a step, and of a rank that the others wait for."""
+        if self._stragglers is not None and (late := self._stragglers.add()):
+            self._events.write("straggler", step=self.progress.step, **late)
+        if self._training.compilation is not None and (message := self._training.compilation.news()):
             self._events.write("note", step=self.progress.step, message=message)
 
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
         progress, session, meter = self.progress, self._session, self._meter
         self._pace.pause()
+        if self._stragglers is not None:
+            self._stragglers.begin()
         session.model.train()
         batches = session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step))
         for fetched in self._profiled(batches):
@@ -260,9 +268,9 @@ class TrainLoop:
             progress.step += 1
             progress.epoch_step += 1
             self._training.ema.update(progress.step)
-            if self._training.compilation is not None:
-                self._note(self._training.compilation.news())
             self._norms.add(progress.step, self._training.stepper.norms)
+            if self._watches:
+                self._watch_step()
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:

@@ -152,6 +152,11 @@ class TrainStep:
             if parameter.grad is None and parameter.requires_grad  # else it is frozen
         ]
 
+    @property
+    def waited(self) -> float:
+        """Seconds that this rank has been in the exchange of gradients."""
+        return 0.0 if self._exchange is None else self._exchange.waited
+
     def warm_up(self, batch: Any, samples: int) -> None:
         """Send gradients once before the first step, of which nothing is left: no gradient, buffer or draw.
 
