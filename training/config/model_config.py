@@ -29,3 +29,20 @@ class ModelConfig(FrozenModelConfig, frozen=True, extra="forbid"):
     frozen: dict[str, FrozenModelConfig] = Field(default_factory=dict)
     """Models that the step gets by these names beside the one that is trained: a teacher. They stay as they are, in
     evaluation mode, and no checkpoint has them; a resumed run refuses other weights of theirs."""
+
+
+def model_lines(model: ModelConfig, compiled: bool | str) -> list[str]:  # noqa: FBT001
+    """Return one line with what is in force for the model; none where nothing is.
+
+    Args:
+        model: the ``model:`` section.
+        compiled: ``train.compile``.
+    """
+    weights = f"{'what fits' if model.weights_match == 'partial' else 'weights'} from {model.weights}"
+    parts = [
+        weights if model.weights else "",
+        f"head {model.head}" if model.head != "auto" else "",
+        f"compiled{'' if compiled is True else f' ({compiled})'}" if compiled else "",
+    ]
+    found = ", ".join(filter(None, parts))
+    return [f"model {model.use}: {found}"] if found else []
