@@ -21,6 +21,7 @@ from .checkpoint import (
     checkpoint_path,
     list_checkpoints,
     load_checkpoint,
+    load_frozen_weights,
     load_initial_weights,
     load_weights,
     newest_checkpoint,
@@ -76,6 +77,7 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, res
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
     session = build_session(spec, group)
+    load_frozen_weights(session)
     if not list_checkpoints(folder / "checkpoints"):
         _take_initial_weights(session, folder)
     training = build_training(session)
@@ -129,6 +131,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     steps, _, split = " ".join(rest).partition("--split")
     splits = (split.strip(),) if split else None
     session = build_session(spec, group, training=False, splits=splits)
+    load_frozen_weights(session)
     started = time.monotonic()
     path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(steps) if steps.strip() else None)
     materialise_lazy_modules(session, snapshot.weights)

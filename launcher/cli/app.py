@@ -84,6 +84,9 @@ GpusOption = Annotated[
         metavar="N|all|idle|0,2|UUID", help="Start one process on each of these GPUs; `idle`: on unused ones."
     ),
 ]
+ProfileOption = Annotated[
+    str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or so many.")
+]
 CpuOption = Annotated[int | None, typer.Option(metavar="N", help="Start N processes on the CPU.")]
 
 
@@ -109,6 +112,7 @@ def train(
     hang_timeout_min: HangMinOption = SupervisionOptions.hang_timeout_min,
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     stop_timeout: StopTimeoutOption = SupervisionOptions.stop_timeout,
+    profile: ProfileOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -118,6 +122,7 @@ def train(
     from ..train import TrainRequest, read_run_config, training_run
     from ..worlds import Placement, refusals_told
 
+    overrides = [*(overrides or []), *([f"log.profile={profile}"] if profile else [])]
     with json_errors(json=json):
         if several := HostsOptions(hosts, hostfile, nodes, node_rank, rendezvous, gpus, cpu, ignore_world):
             raise typer.Exit(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import closest_name
-from .yaml_text import printable
+from ...training.config import RunConfig
+from .yaml_text import KeyPath, printable
 
 _TRAINING = Path(__file__).resolve().parents[2] / "training"
 _BUILT_IN = {"model": _TRAINING / "components" / "models.py", "loss": _TRAINING / "losses" / "losses.py"}
@@ -32,6 +33,31 @@ class _Signature:
     """Of the arguments that ``args`` may hold."""
     required: tuple[str, ...]
     takes_any: bool
+
+
+def wrong_components(config: RunConfig, base: Path) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where arguments of the model, the loss or the step are wrong, and a message.
+
+    Args:
+        config: the whole.
+        base: its folder.
+    """
+    frozen = config.model.frozen
+    sections: list[tuple[KeyPath, Any, Mapping[str, Any]]] = [
+        (("model",), config.model, {}),
+        *((("model", "frozen", name), model, {}) for name, model in frozen.items()),
+        (("loss",), config.loss, {}),
+        *([(("step",), config.step, frozen)] if config.step else []),
+    ]
+    for path, chosen, given in sections:
+        args = {**chosen.args, **given}
+        for key, message in wrong_arguments(str(path[0]), chosen.use, args, base):
+            yield (*path, "args", key) if key else (*path, "args"), message
+    if frozen and config.step is None:
+        yield (
+            ("model", "frozen"),
+            "model.frozen: only a step is given such models; write one: step: ./file.py:name",
+        )
 
 
 def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from ... import configs
 from ...data.common import UsageError, closest_name
 from ...training.config import RunConfig, requested_mode, requested_settings, undirected
 from ..slurm import time_limit_note
-from .component_arguments import wrong_arguments
+from .component_arguments import wrong_components
 from .dropped_settings import drop_orphans, drop_other_length
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
@@ -256,10 +256,8 @@ def _refuse_arguments(draft: PartialConfig, config: LaunchConfig, base: Path) ->
     """Refuse arguments that no signature takes, and a loss beside a step."""
     if config.step is not None and "loss" in draft.values:
         complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
-    for section in ("model", "loss", "step"):
-        chosen = getattr(config, section)
-        for key, message in wrong_arguments(section, chosen.use, chosen.args, base) if chosen else ():
-            complain(draft, (section, "args", key) if key else (section, "args"), message)
+    for path, message in wrong_components(config, base):
+        complain(draft, path, message)
 
 
 def _refuse_undirected(draft: PartialConfig, config: LaunchConfig) -> None:

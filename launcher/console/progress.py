@@ -84,6 +84,8 @@ class EpochTable:
         elif event["event"] == "checkpoint":
             self.longest_checkpoint = max(self.longest_checkpoint, float(event["seconds"]))
             self._written()
+        elif event["event"] == "profile":
+            say(profile_rows(event))
         elif event["event"] in _NOTES:
             say([f"note: {_NOTES[event['event']](event)}"])
         elif event["event"] == "checkpoint_failed":
@@ -180,12 +182,41 @@ def _unreached_note(event: dict[str, Any]) -> str:
     return f"{what}; such a step leaves them as they are (train.unused)"
 
 
+def _straggler_note(event: dict[str, Any]) -> str:
+    lag, share = event["lag_milliseconds"], event["share"]
+    what = f"rank {event['rank']} is slower than the others, which wait {lag:.2f} ms a step for it"
+    return f"{what}: {share:.0%} of {event['steps']} steps' time"
+
+
 _NOTES: dict[str, Callable[[dict[str, Any]], str]] = {
     "early_stop": _early_stop_note,
     "unreached": _unreached_note,
+    "straggler": _straggler_note,
     "note": lambda event: str(event["message"]),
 }
 """Events that are a line for the user."""
+
+
+_PHASE_TITLES = {"data": "waiting for data", "other": "idle or other"}
+
+
+def profile_rows(event: dict[str, Any]) -> list[str]:
+    """Return a profile as a table: where the time of its steps goes, on the average of the ranks."""
+    mean, count = event["milliseconds"], len(event["ranks"])
+    whole = sum(mean.values()) or 1.0
+    rows = [f"steps {event['first']:,} to {event['last']:,}     ms a step        share"]
+    rows += [
+        f"{_PHASE_TITLES.get(name, name):<20}  {value:>12.3f}  {value / whole:>11.1%}"
+        for name, value in mean.items()
+    ]
+    if count > 1:
+        rows.append(
+            f"slowest: rank {event['slowest_rank']}, {event['lag_milliseconds']:.3f} ms behind the fastest"
+        )
+    return [
+        *rows,
+        "the trace of each rank is in profile/ of the run's folder; Perfetto and chrome://tracing show it",
+    ]
 
 
 def _share_written(folder: Path, size: int) -> float:

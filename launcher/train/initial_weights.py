@@ -12,19 +12,23 @@ from ..runs import runs_root
 
 
 def find_initial_weights(resolved: ResolvedConfig) -> tuple[WeightsFile, ...]:
-    """Return the files that ``model.weights`` names; none where it is unset.
+    """Return the files that ``model.weights`` names, and those of frozen models; none where it is unset.
 
     Raises:
         UsageError: it names no weights.
         DamagedError: the run or checkpoint that it names is damaged.
     """
-    asked = resolved.config.model.weights
-    if asked is None:
-        return ()
-    return tuple(WeightsFile(str(path), file_sha256(path)) for path in _files(asked, resolved.base))
+    model, base = resolved.config.model, resolved.base
+    asked = {"": model.weights, **{name: frozen.weights for name, frozen in model.frozen.items()}}
+    return tuple(
+        WeightsFile(str(path), file_sha256(path), name)
+        for name, weights in asked.items()
+        if weights is not None
+        for path in _files(weights, base, f"model.frozen.{name}.weights" if name else "model.weights")
+    )
 
 
-def _files(asked: str, base: Path) -> list[Path]:
+def _files(asked: str, base: Path, key: str) -> list[Path]:
     run = runs_root() / asked
     if (run / "spec.json").is_file():
         return _of_run(run)
@@ -37,7 +41,7 @@ def _files(asked: str, base: Path) -> list[Path]:
         known = sorted(spec.parent.name for spec in runs_root().glob("*/spec.json"))
         near = closest_name(asked, known)
         raise UsageError(
-            f"model.weights: {asked} is no run in {runs_root()} and no file in {base}"
+            f"{key}: {asked} is no run in {runs_root()} and no file in {base}"
             + (f"; did you mean {near}?" if near else ""),
             "name a run, a checkpoint's folder, a .safetensors file or one that torch.save has written",
         )

@@ -19,7 +19,8 @@ REPRODUCED = (
     "epochs",
 )
 
-UNORDERED_EVENTS = ("start", "checkpoint_started", "checkpoint")  # by attempt; written from a thread
+UNORDERED_EVENTS = ("start", "checkpoint_started", "checkpoint", "straggler")
+"""By attempt; written from a thread; by speed."""
 
 VARYING_VALUES = ("time", "samples_per_second", "train_seconds", "val_seconds", "memory_peak_mb", "run")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +14,15 @@ from ...data.common import LockstepError
 from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..losses import LossObjective, Outcome, needs_classes
+from ..rank import GatherTrial, gathering
 from ..session import EvaluationDraws, Session, training_mode
 from .finding import Finding
 from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, has_rows, split, split_outputs
+from .model_checks import check_sample_independence
 
+_WHOLE_BATCH = (
+    "a sample's loss depends on the others of the global batch, and no less on any number of processes"
+)
 _LOOKED_AT = 12  # samples of the batch that is cut into parts
 
 
@@ -32,6 +37,8 @@ class ProbeBatch:
     evaluation_seconds: float
     cut: Cut | None
     """What metrics are given; None where a step returns no output."""
+    gathers: bool = False
+    """Whether the step looks at the whole batch by ``lockstep.gather``."""
     scores: int | None = None
     """Classes that the model chooses between, where the loss does so."""
 
@@ -71,16 +78,17 @@ def _look(session: Session) -> ProbeBatch:
     chooses = needs_classes(session.spec.config.trained_loss) and isinstance(output, torch.Tensor)
     scores = output.shape[1] if chooses and output.ndim > 1 else None
     cut = Cut(outputs, target, [y for _, y in pieces], sizes)
-    return ProbeBatch(x, [x for x, _ in pieces], sizes, seconds, cut, scores)
+    return ProbeBatch(x, [x for x, _ in pieces], sizes, seconds, cut, scores=scores)
 
 
 def _of_step(session: Session, indices: Indices, whole: Any, sizes: list[int]) -> ProbeBatch:
     pieces = _fetch(session, indices, sizes)
-    first, *rest = [_evaluated(session, partial(_outcome, session, batch)) for batch in (whole, *pieces)]
+    with gathering(gather := GatherTrial()):
+        first, *rest = [_evaluated(session, partial(_outcome, session, batch)) for batch in (whole, *pieces)]
     outputs = [(first.output, [outcome.output for outcome in rest])]
     cut = Cut(outputs, first.target, [outcome.target for outcome in rest], sizes)
     seconds = _evaluation_seconds(session, indices, partial(session.forward, whole))
-    return ProbeBatch(whole, pieces, sizes, seconds, None if first.output is None else cut)
+    return ProbeBatch(whole, pieces, sizes, seconds, None if first.output is None else cut, gather.used)
 
 
 def _outcome(session: Session, batch: Any) -> Outcome:
@@ -92,6 +100,9 @@ def check_objective(session: Session, batch: ProbeBatch) -> Iterator[Finding]:
     if isinstance(session.objective, LossObjective):
         if batch.cut is not None:
             yield check_loss(session.objective.loss, batch.cut)
+        return
+    if batch.gathers:
+        yield Finding("loss", "NOTE", f"the step calls lockstep.gather: {_WHOLE_BATCH}")
         return
     cut = Cut([(batch.x, batch.parts)], batch.x, batch.parts, batch.part_sizes)
     with (
@@ -108,6 +119,13 @@ def check_objective(session: Session, batch: ProbeBatch) -> Iterator[Finding]:
         for name in terms:
             found = check_loss(partial(_term, session, name), cut)
             yield found if name == "loss" else found.named(f"term {name}")
+
+
+def check_independence(session: Session, batch: ProbeBatch, depends: Sequence[str]) -> Finding:
+    """Check that a sample's output does not depend on its batch, unless a step wants it to."""
+    if batch.gathers:
+        return Finding("model", "NOTE", f"it is called by a step with lockstep.gather: {_WHOLE_BATCH}")
+    return check_sample_independence(session.module, batch.x, batch.parts, batch.part_sizes, depends)
 
 
 def _term(session: Session, name: str, batch: Any, _: Any) -> Any:

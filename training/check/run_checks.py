@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ...data.common import LockstepError, write_json
-from ..checkpoint import load_initial_weights
+from ..checkpoint import load_frozen_weights, load_initial_weights
 from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
 from ..losses import ignored_label
@@ -27,8 +27,8 @@ from .data_checks import Labels, check_labels, check_length, check_samples, open
 from .finding import Finding
 from .loss_checks import check_directions, check_metrics
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
-from .model_checks import check_randomness, check_sample_independence, check_unused
-from .probe_batch import check_objective, look_at_batch
+from .model_checks import check_randomness, check_unused
+from .probe_batch import check_independence, check_objective, look_at_batch
 from .schedule_checks import check_learning_rates
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
@@ -61,6 +61,7 @@ def _run(spec_path: Path, task: dict[str, Any], path: Path, rank: int) -> int:
         result = probe(spec, group, task["world_size"])
     else:
         session = build_session(spec, group)
+        load_frozen_weights(session)
         load_initial_weights(session, spec.weights)
         result = run_steps(build_training(session), _steps_task(task))
     write_json(path.with_name(f"{path.stem}-{rank}.json"), result, durable=True)
@@ -143,6 +144,7 @@ def _look(
     spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision
 ) -> ProbeResult:
     session = build_session(_single_process_spec(spec, precision), group)
+    load_frozen_weights(session)
     load_initial_weights(session, spec.weights)
     built = modules_in_evaluation_mode(session.model)
     batch = look_at_batch(session, build_training)
@@ -155,10 +157,7 @@ def _look(
     findings.append(check_directions(spec.config, session.metrics))
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
     modes = _modes(session, few, built, world_size)
-    findings.append(
-        modes.evaluation
-        or check_sample_independence(session.module, batch.x, batch.parts, batch.part_sizes, modes.depends)
-    )
+    findings.append(modes.evaluation or check_independence(session, batch, modes.depends))
     findings += [modes.undone] if modes.undone else []
     draws = StepSeeder(spec.config.train.seed, 0, group.device)
     randomness, still = check_randomness(session.module, few, draws)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import rank_buffers as rank_buffers
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
+    from .initial_weights import load_frozen_weights as load_frozen_weights
     from .initial_weights import load_initial_weights as load_initial_weights
     from .layout import MANIFEST_FILE as MANIFEST_FILE
     from .layout import WEIGHT_FILES as WEIGHT_FILES

@@ -24,7 +24,7 @@ from ..components import (
 from ..config import ModelConfig, WeightsFile
 from ..session import Session, materialise_lazy_modules
 from .model_weights import LISTED, shape_and_type
-from .storage import Tensors, load_safetensors, refuse_changed
+from .storage import Tensors, load_safetensors, refuse_changed, tensors_sha256
 
 PICKLED = frozenset((".pt", ".pth", ".ckpt", ".bin"))
 """Suffixes of what ``torch.save`` writes."""
@@ -100,15 +100,37 @@ def load_initial_weights(session: Session, files: tuple[WeightsFile, ...]) -> We
         DamagedError: a file is no longer what it was when the run was started.
         UsageError: they are of another model.
     """
+    files = tuple(file for file in files if not file.of)
     if not files:
         return None
-    weights: Tensors = {}
-    for file in files:
-        weights |= _read(Path(file.path), file.sha256)
+    weights = _read_all(files)
     materialise_lazy_modules(session, weights)
     report = load_fitting(session.model, weights, str(Path(files[0].path)), session.spec.config.model)
     session.notes += report.notes()
     return report
+
+
+def load_frozen_weights(session: Session) -> None:
+    """Put into the models that are not trained what they were given when the run was started.
+
+    Raises:
+        DamagedError: a file is no longer what it was then.
+        UsageError: it is of another model.
+    """
+    for name, model in session.frozen.items():
+        files = tuple(file for file in session.spec.weights if file.of == name)
+        if files:
+            section = session.spec.config.model.frozen[name]
+            config = ModelConfig(**section.model_dump())
+            session.notes += load_fitting(model, _read_all(files), files[0].path, config).notes()
+        session.frozen_sha256[name] = tensors_sha256(plain_state(model))
+
+
+def _read_all(files: tuple[WeightsFile, ...]) -> Tensors:
+    weights: Tensors = {}
+    for file in files:
+        weights |= _read(Path(file.path), file.sha256)
+    return weights
 
 
 def load_fitting(model: nn.Module, saved: Tensors, source: str, config: ModelConfig) -> WeightsReport:

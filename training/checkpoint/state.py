@@ -106,6 +106,7 @@ def build_state(
         "consumed_digest": f"{account.consumed_digest:032x}",
         "ranks": account.ranks,
         "data_fingerprint": session.spec.facts.fingerprint,
+        **({"frozen": session.frozen_sha256} if session.frozen else {}),
         "config": identity_settings(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
         **_numerical_environment(training),
@@ -182,10 +183,12 @@ def _refuse_incompatible(training: Training, state: dict[str, Any]) -> None:
         "samples": session.batches.n,
         "data_fingerprint": session.spec.facts.fingerprint,
         "precision": session.numerics.name,
+        **{f"weights of model.frozen.{name}": sha for name, sha in session.frozen_sha256.items()},
         **identity_settings(session.spec.config),
     }
+    frozen = {f"weights of model.frozen.{name}": sha for name, sha in state.get("frozen", {}).items()}
     there = {key: state[key] for key in ("algorithm", "samples", "data_fingerprint", "precision")}
-    if rows := describe_differences({**there, **state["config"]}, here):
+    if rows := describe_differences({**there, **frozen, **state["config"]}, here):
         raise UsageError(
             "the checkpoint cannot be continued:\n" + "\n".join(rows),
             "resume with the data and settings it was written with, or start a new run",

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from .config_identity import flatten_config as flatten_config
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
-    from .described_model import model_lines as model_lines
     from .duration import RunLength as RunLength
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
     from .model_config import ModelConfig as ModelConfig
+    from .model_config import model_lines as model_lines
     from .monitor import MonitorConfig as MonitorConfig
     from .monitor import undirected as undirected
     from .objective_config import LossConfig as LossConfig
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
     from .optimizers import is_own as is_own
     from .optimizers import unsupported_keys as unsupported_keys
+    from .profile_range import profiled_steps as profiled_steps
     from .run_config import CheckpointConfig as CheckpointConfig
     from .run_config import EarlyStopConfig as EarlyStopConfig
     from .run_config import MetricConfig as MetricConfig

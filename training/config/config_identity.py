@@ -29,6 +29,7 @@ LATER_KEYS = (
     "data.samples",
     "model.weights_match",
     "model.head",
+    "model.frozen",
     "step",
     *LATER_SCHEDULE_KEYS,
     *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 
-class ModelConfig(BaseModel, frozen=True, extra="forbid"):
-    """The ``model:`` section."""
+class FrozenModelConfig(BaseModel, frozen=True, extra="forbid"):
+    """A model that a step gets, and that is not trained."""
 
     use: str = Field(default="mlp", min_length=1)
     """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
@@ -21,3 +21,30 @@ class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     head: str = Field(default="auto", min_length=1)
     """The last layer, where it has other outputs than the data has classes: ``auto`` replaces that of a torchvision
     model, ``keep`` none, and the name of a layer replaces that one."""
+
+
+class ModelConfig(FrozenModelConfig, frozen=True, extra="forbid"):
+    """The ``model:`` section."""
+
+    frozen: dict[str, FrozenModelConfig] = Field(default_factory=dict)
+    """Models that the step gets by these names beside the one that is trained: a teacher. They stay as they are, in
+    evaluation mode, and no checkpoint has them; a resumed run refuses other weights of theirs."""
+
+
+def model_lines(model: ModelConfig, *, compiled: bool | str, strategy: str) -> list[str]:
+    """Return one line with what is in force for the model; none where nothing is.
+
+    Args:
+        model: the ``model:`` section.
+        compiled: ``train.compile``.
+        strategy: ``train.strategy``.
+    """
+    weights = f"{'what fits' if model.weights_match == 'partial' else 'weights'} from {model.weights}"
+    parts = [
+        weights if model.weights else "",
+        f"head {model.head}" if model.head != "auto" else "",
+        "FSDP: a part of each parameter on each process" if strategy == "fsdp" else "",
+        f"compiled{'' if compiled is True else f' ({compiled})'}" if compiled else "",
+    ]
+    found = ", ".join(filter(None, parts))
+    return [f"model {model.use}: {found}"] if found else []

@@ -27,6 +27,7 @@ from .model_config import ModelConfig
 from .monitor import MonitorConfig
 from .objective_config import LossConfig, StepConfig
 from .optimizers import OptimizerConfig
+from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames
 from .train_parts import CompileMode, EmaConfig, Precision
@@ -86,6 +87,8 @@ class LogConfig(ConfigSection):
     every_steps: int = Field(default=50, gt=0)
     max_mb: int = Field(default=DEFAULT_LOG_MB, gt=0)
     """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
+    profile: ProfiledSteps = None
+    """Steps that are profiled: ``10..20``, or how many after the first ones; ``--profile`` sets it."""
 
 
 class CheckpointConfig(MonitorConfig):
@@ -264,6 +267,8 @@ class WeightsFile:
     path: str
     """Absolute."""
     sha256: str
+    of: str = ""
+    """The frozen model that it is of; empty for the one that is trained."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ...data.common import STOPPED, TrainingError, UsageError
+from ...data.loading import StepBatch
 from ..checkpoint import (
     CheckpointContents,
     CheckpointWriter,
@@ -32,6 +34,8 @@ from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
 from .norm_meter import NormMeter
 from .pace import Pace
+from .profiler import Profiler
+from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
 
@@ -78,6 +82,12 @@ class TrainLoop:
         )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
+        self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
+        self._watches = self._stragglers is not None or training.compilation is not None
+        asked, stepper = self._config.log.profile, training.stepper
+        self._profiler = (
+            Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
+        )
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
@@ -227,16 +237,22 @@ class TrainLoop:
                 what = f"{monitor} is not a number after epoch {progress.epoch}: such an epoch is no better than any"
                 self._events.write("note", step=progress.step, message=what)
 
-    def _note(self, message: str | None) -> None:
-        if message is not None:
+    def _watch_step(self) -> None:
+        """Tell of what was compiled in a step, and of a rank that the others wait for."""
+        if self._stragglers is not None and (late := self._stragglers.add()):
+            self._events.write("straggler", step=self.progress.step, **late)
+        if self._training.compilation is not None and (message := self._training.compilation.news()):
             self._events.write("note", step=self.progress.step, message=message)
 
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
         progress, session, meter = self.progress, self._session, self._meter
         self._pace.pause()
+        if self._stragglers is not None:
+            self._stragglers.begin()
         session.model.train()
-        for fetched in session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step)):
+        batches = session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step))
+        for fetched in self._profiled(batches):
             if not self._may_start_step():
                 self._stopped = True
                 return
@@ -250,19 +266,30 @@ class TrainLoop:
             progress.step += 1
             progress.epoch_step += 1
             self._training.ema.update(progress.step)
-            if self._training.compilation is not None:
-                self._note(self._training.compilation.news())
             self._norms.add(progress.step, self._training.stepper.norms)
+            if self._watches:
+                self._watch_step()
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
                 break
         self._norms.close(progress.step)
+        if self._profiler is not None:
+            self._profiler.finish(progress.step, self._tell_profile)
         for reading in meter.close(progress.step):
             self._log_reading(reading)
         if found := self._unreached.close_epoch():
             self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
         self._audit_samples()
+
+    def _profiled(self, batches: Iterator[StepBatch]) -> Iterator[StepBatch]:
+        """Pass on batches, with some steps profiled where that is asked for."""
+        if self._profiler is None:
+            return batches
+        return self._profiler.steps(batches, lambda: self.progress.step, self._tell_profile)
+
+    def _tell_profile(self, table: dict[str, Any]) -> None:
+        self._events.write("profile", step=self.progress.step, **table)
 
     def _may_start_step(self) -> bool:
         """Write the checkpoint that is due; say whether the next step may start."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from ...data.common import load_callable, load_user_function
@@ -111,12 +112,19 @@ def ignored_label(config: LossConfig | None) -> int | None:
     return ignored
 
 
-def build_objective(config: RunConfig, base: Path) -> Objective:
-    """Make what is trained: the loss that ``loss:`` names, or the step that ``step:`` names."""
+def build_objective(config: RunConfig, base: Path, frozen: Mapping[str, nn.Module]) -> Objective:
+    """Make what is trained: the loss that ``loss:`` names, or the step that ``step:`` names.
+
+    Args:
+        config: of the run.
+        base: the folder that its paths start from.
+        frozen: models that the step gets by name.
+    """
     if config.step is None:
         return LossObjective(build_loss(config.loss, base))
     function = load_callable(config.step.use, base)
-    step = partial(function, **config.step.args) if config.step.args else function
+    given = {**config.step.args, **frozen}
+    step = partial(function, **given) if given else function
     return StepObjective(step, config.step.use)
 
 

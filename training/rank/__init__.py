@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .batch_gather import BatchShares as BatchShares
+    from .batch_gather import GatherTrial as GatherTrial
+    from .batch_gather import gathering as gathering
+    from .batch_gather import open_gather_group as open_gather_group
     from .control_page import PAGE_ROW as PAGE_ROW
     from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .session import Training as Training
     from .sharding import whole_parameters as whole_parameters
     from .step_seeding import StepSeeder as StepSeeder
+    from .train_step import TrainStep as TrainStep
     from .training_trial import try_training as try_training
     from .training_trial import world_size_dependence as world_size_dependence
 else:

@@ -42,15 +42,15 @@ from ..optim import (
     optimizer_notes,
     trained_spans,
 )
-from ..rank import Group
+from ..rank import GatherTrial, Group, gathering
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .gradient_exchange import Replica
-from .model_making import compile_steps, make_model
+from .model_making import compile_steps, make_frozen, make_model
 from .session import Session, Training
 from .sharding import refuse_unsharded, shard
 from .step_seeding import seed_initialisation
-from .train_step import TrainStep, try_step
+from .train_step import TrainStep, refuse_gathered_micro_batches, try_step
 from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
 
 _SHARED_FLOPS = 2e8
@@ -75,12 +75,14 @@ def build_session(
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
-    objective = build_objective(config, spec.base)
+    frozen = make_frozen(spec, numerics)
+    objective = build_objective(config, spec.base, frozen)
     return Session(
         spec=spec,
         group=group,
         numerics=numerics,
         model=model,
+        frozen=frozen,
         objective=objective,
         module=objective.callable_module(model),
         metrics=metrics,
@@ -130,7 +132,9 @@ def build_training(session: Session) -> Training:
     freeze_parameters(config.optimizer, session.model)
     session.model.train()
     batch = first_batch(session)
-    trial, unused, terms = _check_first_batch(session, batch)
+    with gathering(gather := GatherTrial()):
+        trial, unused, terms = _check_first_batch(session, batch)
+    _refuse_micro_batches(session, gather)
     batch_norm.refuse_single_sample_batches(
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
@@ -142,14 +146,8 @@ def build_training(session: Session) -> Training:
         config.optimizer, session.model, session.spec.base
     )  # FSDP has made new parameters
     length = config.train.run_length(session.batches.steps)
-    scaler = session.numerics.scaler()
-    groups = divide_parameters(config.optimizer, session.model)
-    freezing = Freezing(trained_spans(groups, session.batches.steps, length.steps))
-    update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
-    limit = config.data.max_micro_batch
-    stepper = TrainStep(
-        wrapped, session.objective, update, group, scaler, terms, freezing, max_micro_batch=limit
-    )
+    stepper = _build_stepper(session, wrapped, optimizer, length.steps, terms)
+    stepper.open_gather(gather)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     optimizer.zero_grad(set_to_none=True)
@@ -176,6 +174,27 @@ def build_training(session: Session) -> Training:
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
     )
+
+
+def _build_stepper(
+    session: Session, wrapped: nn.Module, optimizer: torch.optim.Optimizer, steps: int, terms: tuple[str, ...]
+) -> TrainStep:
+    config = session.spec.config
+    scaler = session.numerics.scaler()
+    groups = divide_parameters(config.optimizer, session.model)
+    freezing = Freezing(trained_spans(groups, session.batches.steps, steps))
+    update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
+    limit = config.data.max_micro_batch
+    return TrainStep(
+        wrapped, session.objective, update, session.group, scaler, terms, freezing, max_micro_batch=limit
+    )
+
+
+def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
+    """Refuse a step that gathers where a rank's samples do not go through the model at once."""
+    share = -(-session.batches.batch_size // session.group.world_size)
+    if gather.used and share > (session.spec.config.data.max_micro_batch or share):
+        refuse_gathered_micro_batches(share)
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -59,6 +60,8 @@ class GradientExchange:
         self._all = torch.ones_like(self._reached)
         self._had_turn = [False] * len(self._parameters)
         self._nodes = [_accumulator(parameter) for parameter in self._parameters]  # the hooks live as long
+        self.waited = 0.0
+        """Seconds in ``finish``: for the slowest of the other ranks, and for the exchange itself."""
         for at, node in enumerate(self._nodes):
             node.register_hook(self._note_turn(at))
 
@@ -82,6 +85,7 @@ class GradientExchange:
             stand_in: this rank has no samples, and what its backward pass has reached does not count.
             frozen: require no gradient in this step, on any rank, and get none.
         """
+        begun = time.perf_counter()
         own = [not stand_in and parameter.grad is not None for parameter in self._parameters]
         if frozen:  # there is nothing to ask about them
             kept = {id(parameter) for parameter in frozen}
@@ -95,6 +99,7 @@ class GradientExchange:
             self._forget_unreached()
         for parameter in frozen:
             parameter.grad = None
+        self.waited += time.perf_counter() - begun
 
     def _forget_unreached(self) -> None:
         """Take the gradient from parameters that no rank has reached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..components import Compilation, MixedPrecision, build_model, fit_head, materialise_expanded_buffers
-from ..config import RunSpec
+from ..config import ModelConfig, RunSpec
 from .session import Session
 
 
@@ -17,6 +17,19 @@ def make_model(spec: RunSpec, numerics: MixedPrecision) -> tuple[nn.Module, list
     model = numerics.prepare(model)
     materialise_expanded_buffers(model)
     return model, notes
+
+
+def make_frozen(spec: RunSpec, numerics: MixedPrecision) -> dict[str, nn.Module]:
+    """Build the models that a step gets and that are not trained; what they are loaded with comes later."""
+    found = {}
+    for name, section in spec.config.model.frozen.items():
+        config = ModelConfig(**section.model_dump())
+        model = build_model(config, spec.facts, spec.base)
+        fit_head(model, config, spec.facts)
+        model = numerics.prepare(model).requires_grad_(requires_grad=False).eval()
+        materialise_expanded_buffers(model)
+        found[name] = model
+    return found
 
 
 def compile_steps(session: Session) -> Compilation | None:

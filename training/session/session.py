@@ -51,6 +51,10 @@ class Session:
     """What of the model's learned tensors was not finite from the beginning."""
     notes: list[str] = field(default_factory=list)
     """What was made of the settings of the model, for users."""
+    frozen: dict[str, nn.Module] = field(default_factory=dict)
+    """Models that the step gets by name, and that are not trained."""
+    frozen_sha256: dict[str, str] = field(default_factory=dict)
+    """Hashes of their tensors, by which a resumed run knows them again."""
     val_terms: tuple[str, ...] | None = None
     """What the step returns beside the loss in evaluation; None before the first one."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
-from ...data.order import micro_batch_sizes
+from ...data.order import micro_batch_sizes, shard
 from ..components import is_fsdp, own_parts
 from ..losses import Objective, Outcome, sum_loss, term_sums
 from ..optim import Freezing, Update
-from ..rank import Group
+from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
 from .gradient_exchange import GradientExchange, Replica
 from .kept_buffers import preserved_buffers
 
@@ -49,6 +50,8 @@ class TrainStep:
         self.model = model
         self._objective = objective
         self._term_names = terms
+        self._gather_group: Any = None
+        self._gathers = False
         self.update = update
         self.freezing = freezing or Freezing()
         self._sharded = is_fsdp(model)
@@ -79,13 +82,11 @@ class TrainStep:
         for parameter in self._parameters:  # what zero_grad does, in 1.4 µs instead of 12.4
             parameter.grad = None
         self.terms = None
-        more = self._missing_passes(size, len(batch.micro)) if self._sharded else 0
-        if samples == 0:
-            summed, weight = self._dummy_steps(batch, 1 + more)
-        elif len(batch.micro) == 1 and not more:
-            summed, weight = self._backward(batch, 0, size, None)
+        if self._gathers:
+            with gathering(self._shares(batch, size, samples)):
+                summed, weight = self._passes(batch, size, samples)
         else:
-            summed, weight = self._accumulate(batch, size, more)
+            summed, weight = self._passes(batch, size, samples)
         self._exchange_gradients(stand_in=samples == 0)
         if weight is not None:
             self._divide(weight)
@@ -96,6 +97,32 @@ class TrainStep:
     def norms(self) -> list[torch.Tensor]:
         """Return the norm of the last gradient, by ``norm_names``."""
         return [] if self.update.norm is None else [self.update.norm]
+
+    def open_gather(self, trial: GatherTrial) -> None:
+        """Prepare for ``lockstep.gather``, where the objective has called it in a trial. Collective."""
+        self._gathers = trial.used
+        self._gather_group = open_gather_group(self._group.world_size) if trial.used else None
+
+    def _passes(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        more = self._missing_passes(size, len(batch.micro)) if self._sharded else 0
+        if samples == 0:
+            return self._dummy_steps(batch, 1 + more)
+        if len(batch.micro) == 1 and not more:
+            return self._backward(batch, 0, size, None)
+        return self._accumulate(batch, size, more)
+
+    def _shares(self, batch: StepBatch, size: int, samples: int) -> BatchShares:
+        """Return what ``lockstep.gather`` goes by in this step.
+
+        Raises:
+            UsageError: the batch is in micro-batches.
+        """
+        world_size = self._group.world_size
+        cuts = [shard(0, size, rank, world_size) for rank in range(world_size)]
+        sizes = [stop - start for start, stop in cuts]
+        if len(batch.micro) > 1:
+            refuse_gathered_micro_batches(max(sizes))
+        return BatchShares(self._group.rank, sizes, samples == 0, self._gather_group)
 
     def _backward(
         self, batch: StepBatch, number: int, size: int, before: torch.Tensor | None, *, zero: bool = False
@@ -132,6 +159,11 @@ class TrainStep:
             if parameter.grad is None and parameter.requires_grad  # else it is frozen
         ]
 
+    @property
+    def waited(self) -> float:
+        """Seconds that this rank has been in the exchange of gradients."""
+        return 0.0 if self._exchange is None else self._exchange.waited
+
     def warm_up(self, batch: Any, samples: int) -> None:
         """Send gradients once before the first step, of which nothing is left: no gradient, buffer or draw.
 
@@ -139,7 +171,8 @@ class TrainStep:
         gradients in another order than the uninterrupted one did, which shows in the last bits on 3 ranks or more.
         """
         indices = np.zeros(samples, dtype=np.int64)
-        self._dummy_step(StepBatch([batch], indices, Work(indices, [samples])))
+        with gathering(GatherTrial()):
+            self._dummy_step(StepBatch([batch], indices, Work(indices, [samples])))
         self._exchange_gradients(stand_in=True)
 
     def _gradient_seed(self, scale: float, root: torch.Tensor) -> torch.Tensor:
@@ -198,6 +231,18 @@ class TrainStep:
         self.update.apply()
         if self.scaler is not None:
             self.scaler.update()
+
+
+def refuse_gathered_micro_batches(share: int) -> NoReturn:
+    """Refuse to accumulate where a step looks at the whole batch: of other micro-batches nothing is there.
+
+    Args:
+        share: samples of the rank that has the most.
+    """
+    raise UsageError(
+        f"data.max_micro_batch: the step calls lockstep.gather, which needs all {share} samples of a rank at once",
+        f"leave data.max_micro_batch out, set it to {share} or more, or use more processes",
+    )
 
 
 def try_step(model: nn.Module, module: nn.Module, objective: Objective, batch: Any, samples: int) -> Outcome:

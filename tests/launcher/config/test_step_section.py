@@ -39,3 +39,11 @@ def test_a_config_with_a_step_reads_back_as_the_same(tmp_path: Path) -> None:
     resolved = resolve(_config(tmp_path, "step: {use: './exp.py:step', args: {beta: 1}}"))
     (tmp_path / "again.yaml").write_text(to_yaml(resolved))
     assert resolve(str(tmp_path / "again.yaml")).config == resolved.config
+
+
+def test_frozen_models_are_arguments_of_the_step(tmp_path: Path) -> None:
+    frozen = "model: {use: mlp, frozen: {beta: {use: mlp}}}\n"
+    config = resolve(_config(tmp_path, frozen + "step: ./exp.py:step")).config
+    assert config.model.frozen["beta"].use == "mlp"
+    with pytest.raises(UsageError, match=r"model.frozen: only a step is given such models"):
+        resolve(_config(tmp_path, frozen))

@@ -60,7 +60,7 @@ def test_other_terms_than_at_first_are_refused() -> None:
 def test_the_arguments_of_a_step_are_bound(tmp_path: Path) -> None:
     (tmp_path / "exp.py").write_text("def step(model, batch, scale): return model(batch) * scale\n")
     config = RunConfig.model_validate({"step": {"use": "./exp.py:step", "args": {"scale": 3}}})
-    objective = build_objective(config, tmp_path)
+    objective = build_objective(config, tmp_path, {})
     module = objective.callable_module(nn.Identity())
     assert objective(module, torch.ones(2)).loss.tolist() == [3.0, 3.0]
     assert config.model_dump()["step"] == {"use": "./exp.py:step", "args": {"scale": 3}}

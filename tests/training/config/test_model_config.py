@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.training.config.described_model import model_lines
+from lockstep.training.config.model_config import model_lines
 from lockstep.training.config.run_config import RunConfig
 
 LINES: list[tuple[dict[str, Any], list[str]]] = [
