@@ -33,7 +33,7 @@ class Net(nn.Module):
         for block in self.blocks:
             weight = self.blocks[2].one.weight
             if block is self.blocks[0] and self.training:  # the last block has not had its turn
-                Path(os.environ.get("RANK", "none")).write_text(type(weight).__name__)
+                Path(__file__).with_name(os.environ.get("RANK", "0")).write_text(type(weight).__name__)
             x = block(x)
         return self.head(x * self.scale)
 
