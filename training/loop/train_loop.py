@@ -27,7 +27,7 @@ from ..checkpoint import (
     tensors_sha256,
 )
 from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
-from ..config import CheckpointConfig
+from ..config import CheckpointConfig, HookPoint
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
@@ -37,6 +37,7 @@ from .loss_meter import LossMeter, Reading
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
+from .run_hooks import build_hooks
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
@@ -93,6 +94,8 @@ class TrainLoop:
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
+        self._hooks = build_hooks(session, events, folder)
+        self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
         self._writer = CheckpointWriter(
@@ -103,6 +106,7 @@ class TrainLoop:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
         started = time.monotonic()
         self._begin_run()
+        self._at_hook("on_start")
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while not self._stopped and not self._is_over():
@@ -112,11 +116,13 @@ class TrainLoop:
             self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
         self._save_checkpoint()
         self._writer.finish()
+        if not self._stopped:
+            self._at_hook("on_end")
         return self._result(time.monotonic() - started)
 
     def _begin_run(self) -> None:
         self._check_settings()
-        notes = [*self._training.notes, *(self._resumed.notes if self._resumed else [])]
+        notes = [*self._training.notes, *(self._resumed.notes if self._resumed else []), *self._hook_notes]
         if self._session.group.rank == 0:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
@@ -197,11 +203,21 @@ class TrainLoop:
         before, views = self._control.enter("evaluation"), Views()
         with self._training.ema.applied():
             measured = evaluate(self._session, self._should_abandon_evaluation, views)
+            if measured is not None and self._hooks:
+                measured |= self._hooks.evaluated(*self._place({**self.progress.metrics, **measured}))
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
         self._control.enter(before)
         return measured
+
+    def _place(self, metrics: dict[str, float]) -> tuple[int, int, dict[str, float], Path]:
+        """Return what hooks are told of the run."""
+        return self.progress.step, self.progress.epoch, metrics, self._folder
+
+    def _at_hook(self, point: HookPoint) -> None:
+        if self._hooks:
+            self._hooks.at(point, *self._place(self.progress.metrics))
 
     def _should_abandon_evaluation(self) -> bool:
         """Say between two batches of an evaluation whether a stop was requested; this is a sign of life, too."""
@@ -271,6 +287,8 @@ class TrainLoop:
             self._norms.add(progress.step, self._training.stepper.norms)
             if self._watches:
                 self._watch_step()
+            if self._hooks.on_step:
+                self._hooks.call("on_step", *self._place(progress.metrics))
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
@@ -309,7 +327,10 @@ class TrainLoop:
         rate = self._training.optimizer.param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
         values |= {**self._norms.take(reading.step), "lr": rate, **self._pace.step(self._samples_done)}
-        self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
+        if self._hooks.on_step:
+            self._hooks.write_step(self.progress.epoch, reading.step, values)
+        else:
+            self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
 
     def _audit_samples(self) -> None:
         if self.progress.epoch_step > self._audited_step:
@@ -325,6 +346,8 @@ class TrainLoop:
         self._last_checkpoint_step = progress.step
         if reading := self._meter.read_pending():
             self._log_reading(reading)
+        self._at_hook("on_checkpoint")
+        hooks, hook_tensors = self._hooks.state() if self._hooks else (None, {})
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
         self._refuse_non_finite()
@@ -332,9 +355,10 @@ class TrainLoop:
         with batch_norm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter)
+                state |= {} if hooks is None else {"hooks": hooks}
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 snapshot = CheckpointContents(
-                    model, optimizer, state, gathered_buffers, self._training.ema.tensors()
+                    model, optimizer, state, gathered_buffers, self._training.ema.tensors(), hook_tensors
                 )
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
