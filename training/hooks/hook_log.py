@@ -42,9 +42,9 @@ class HookLog:
     """
 
     def __init__(self, group: Group, events: EventLog, folder: Path, taken: list[str]) -> None:
-        self._group = group
+        self.group = group
         self._events = events
-        self._folder = folder
+        self.folder = folder
         self._taken = {*_RESERVED, *taken}
         self._entries: list[_Entry] = []
         self.at = (0, 0)
@@ -68,9 +68,9 @@ class HookLog:
         elif isinstance(value, str) or _is_number(value):
             self._add_of_rank_0(name, value)
             return
-        elif self._group.rank != 0 or (picture := as_picture(value)) is not None:
-            if self._group.rank == 0:
-                path = save_picture(picture, self._folder, name, self.at[0])
+        elif self.group.rank != 0 or (picture := as_picture(value)) is not None:
+            if self.group.rank == 0:
+                path = save_picture(picture, self.folder, name, self.at[0])
                 self._add_of_rank_0(name, path)
             return
         raise TrainingError(
@@ -79,7 +79,7 @@ class HookLog:
         )
 
     def _add_of_rank_0(self, name: str, value: Any) -> None:
-        if self._group.rank == 0:
+        if self.group.rank == 0:
             self._entries.append(_Entry(*self.at, name, _kept(value)))
 
     def collect(self, until: int) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ class HookLog:
         own = json.dumps([_plain(entry) for entry in due]).encode()
         rows: dict[int, dict[str, Any]] = {}
         sums: dict[tuple[int, str], list[float]] = {}
-        for payload in self._group.gather_bytes(own):
+        for payload in self.group.gather_bytes(own):
             for step, epoch, name, kind, value, count in json.loads(payload):
                 row = rows.setdefault(
                     step, {"step": step, "epoch": epoch, "values": {}, "texts": {}, "pictures": {}}
@@ -107,16 +107,19 @@ class HookLog:
                 row["values"][name] = total[0] / total[1] if total[1] else float("nan")
         return [rows[step] for step in sorted(rows)]
 
-    def write_up_to(self, step: int, kind: str, own: dict[str, Any] | None = None, **more: Any) -> None:
+    def write_up_to(
+        self, step: int, kind: str, own: dict[str, Any] | None = None, *, together: bool = True, **more: Any
+    ) -> None:
         """Write what was logged up to a step, of each its numbers, then its texts and pictures. Collective.
 
         Args:
             step: the last one.
             kind: of the events.
             own: what the run itself has to say of that step; in one event with what was logged then.
+            together: False where no rank can have logged anything: nothing is gathered.
             more: what each event says, too.
         """
-        rows = self.collect(step)
+        rows = self.collect(step) if together else []
         if own is not None:
             last = (
                 rows.pop()

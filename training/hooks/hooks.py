@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +15,6 @@ from torch import nn
 from ...data.common import LockstepError, TrainingError, UsageError, load_callable, load_module, raised
 from ...data.order import mix
 from ..config import HOOK_POINTS, HookPoint, HooksConfig
-from ..rank import Group
 from .hook_log import HookLog
 from .run_state import RunState
 from .saved_values import Tensors, gather_saved, own_saved
@@ -60,31 +59,40 @@ def load_hooks(config: HooksConfig | None, base: Path) -> dict[HookPoint, HookFu
     return found
 
 
+class RunProgress(Protocol):
+    """Progress of a run, as hooks are told of it."""
+
+    step: int
+    epoch: int
+    metrics: dict[str, float]
+
+
 class Hooks:
     """The hooks of a run on this rank; where none is set, nothing is called, and this object is false.
 
     Args:
         functions: by point.
         model: what hooks may read.
-        group: the ranks; all of them call all hooks.
-        log: takes what is logged.
+        log: takes what is logged, on each of the ranks, all of which call all hooks.
         draws: the frame for random draws, made for the model: generators are as before after it.
         evaluating: the frame in which the model may be called.
+        progress: of the run, as it goes on.
     """
 
     def __init__(
         self,
         functions: Mapping[HookPoint, HookFunction],
         model: nn.Module,
-        group: Group,
         log: HookLog,
         draws: Any,
         evaluating: Callable[[], AbstractContextManager[Any]],
+        progress: RunProgress,
     ) -> None:
         self._functions = functions
         self._model = model
-        self._group = group
+        self._group = log.group
         self._log = log
+        self._progress = progress
         self._draws = draws
         self._evaluating = evaluating
         self._saved: dict[str, Any] = {}
@@ -101,11 +109,18 @@ class Hooks:
         return notes
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return what the hooks of all ranks have returned, as ``gather_saved`` does. Collective."""
-        return gather_saved(self._saved, self._group)
+        """Return what the hooks of all ranks have returned, for ``state.json``, and its tensors. Collective."""
+        if not self:
+            return {}, {}
+        state, tensors = gather_saved(self._saved, self._group)
+        return {"hooks": state}, tensors
 
-    def call(self, point: HookPoint, step: int, epoch: int, metrics: Metrics, folder: Path) -> None:
+    def call(self, point: HookPoint, metrics: Metrics | None = None) -> None:
         """Call the hook of a point, if there is one.
+
+        Args:
+            point: the point.
+            metrics: of an evaluation that is not yet part of the progress.
 
         Raises:
             TrainingError: it raised, or changed the model.
@@ -113,15 +128,15 @@ class Hooks:
         function = self._functions.get(point)
         if function is None:
             return
-        self._log.at = (step, epoch)
+        step, epoch = self._log.at = (self._progress.step, self._progress.epoch)
         state = RunState(
             step,
             epoch,
             self._group.rank,
             self._group.world_size,
-            MappingProxyType(dict(metrics)),
+            MappingProxyType({**self._progress.metrics, **(metrics or {})}),
             self._model,
-            folder,
+            self._log.folder,
             self._group.device,
             self._saved.get(function.file),
             self._log.log,
@@ -158,22 +173,27 @@ class Hooks:
             yield
         self._buffers = self._buffer_marks()  # they were put back
 
-    def at(self, point: HookPoint, step: int, epoch: int, metrics: Metrics, folder: Path) -> None:
+    def at(self, point: HookPoint) -> None:
         """Write what ``on_step`` has logged, call the hook of another point, and write what that logs. Collective."""
-        self._log.write_up_to(step, "step")
-        self.call(point, step, epoch, metrics, folder)
-        self._log.write_up_to(step, "log", hook=point)
+        if self:
+            step = self._progress.step
+            self._log.write_up_to(step, "step")
+            self.call(point)
+            self._log.write_up_to(step, "log", hook=point)
 
-    def evaluated(self, step: int, epoch: int, metrics: Metrics, folder: Path) -> dict[str, float]:
-        """Call the hook of an evaluation; return the numbers that it logs. Collective."""
-        self._log.write_up_to(step, "step")
-        self.call("on_evaluate", step, epoch, metrics, folder)
+    def evaluated(self, metrics: Metrics) -> dict[str, float]:
+        """Call the hook of an evaluation with what it has measured; return the numbers that it logs. Collective."""
         values: dict[str, float] = {}
-        for row in self._log.collect(step):
-            values |= row["values"]
-            self._log.write_others(row)
+        if self:
+            step = self._progress.step
+            self._log.write_up_to(step, "step")
+            self.call("on_evaluate", metrics)
+            for row in self._log.collect(step):
+                values |= row["values"]
+                self._log.write_others(row)
         return values
 
-    def write_step(self, epoch: int, step: int, values: Mapping[str, Any]) -> None:
+    def write_step(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the run's own row of a step, with what was logged then, after the rows of steps before. Collective."""
-        self._log.write_up_to(step, "step", own={"step": step, "epoch": epoch, "values": dict(values)})
+        own = {"step": step, "epoch": self._progress.epoch, "values": dict(values)}
+        self._log.write_up_to(step, "step", own, together=self.on_step)

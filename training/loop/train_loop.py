@@ -27,7 +27,7 @@ from ..checkpoint import (
     tensors_sha256,
 )
 from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
-from ..config import CheckpointConfig, HookPoint
+from ..config import CheckpointConfig
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
@@ -85,8 +85,12 @@ class TrainLoop:
         )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
+        self._hooks = build_hooks(session, events, folder, self.progress)
+        self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
-        self._watches = self._stragglers is not None or training.compilation is not None
+        self._watches = (
+            self._hooks.on_step or self._stragglers is not None or training.compilation is not None
+        )
         asked, stepper = self._config.log.profile, training.stepper
         self._profiler = (
             Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
@@ -94,8 +98,6 @@ class TrainLoop:
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
-        self._hooks = build_hooks(session, events, folder)
-        self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
         self._writer = CheckpointWriter(
@@ -106,7 +108,7 @@ class TrainLoop:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
         started = time.monotonic()
         self._begin_run()
-        self._at_hook("on_start")
+        self._hooks.at("on_start")
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while not self._stopped and not self._is_over():
@@ -117,7 +119,7 @@ class TrainLoop:
         self._save_checkpoint()
         self._writer.finish()
         if not self._stopped:
-            self._at_hook("on_end")
+            self._hooks.at("on_end")
         return self._result(time.monotonic() - started)
 
     def _begin_run(self) -> None:
@@ -203,21 +205,13 @@ class TrainLoop:
         before, views = self._control.enter("evaluation"), Views()
         with self._training.ema.applied():
             measured = evaluate(self._session, self._should_abandon_evaluation, views)
-            if measured is not None and self._hooks:
-                measured |= self._hooks.evaluated(*self._place({**self.progress.metrics, **measured}))
+            if measured is not None:
+                measured |= self._hooks.evaluated(measured)
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
         self._control.enter(before)
         return measured
-
-    def _place(self, metrics: dict[str, float]) -> tuple[int, int, dict[str, float], Path]:
-        """Return what hooks are told of the run."""
-        return self.progress.step, self.progress.epoch, metrics, self._folder
-
-    def _at_hook(self, point: HookPoint) -> None:
-        if self._hooks:
-            self._hooks.at(point, *self._place(self.progress.metrics))
 
     def _should_abandon_evaluation(self) -> bool:
         """Say between two batches of an evaluation whether a stop was requested; this is a sign of life, too."""
@@ -256,7 +250,8 @@ class TrainLoop:
                 self._events.write("note", step=progress.step, message=what)
 
     def _watch_step(self) -> None:
-        """Tell of what was compiled in a step, and of a rank that the others wait for."""
+        """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
+        self._hooks.call("on_step")
         if self._stragglers is not None and (late := self._stragglers.add()):
             self._events.write("straggler", step=self.progress.step, **late)
         if self._training.compilation is not None and (message := self._training.compilation.news()):
@@ -287,8 +282,6 @@ class TrainLoop:
             self._norms.add(progress.step, self._training.stepper.norms)
             if self._watches:
                 self._watch_step()
-            if self._hooks.on_step:
-                self._hooks.call("on_step", *self._place(progress.metrics))
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
@@ -327,10 +320,7 @@ class TrainLoop:
         rate = self._training.optimizer.param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
         values |= {**self._norms.take(reading.step), "lr": rate, **self._pace.step(self._samples_done)}
-        if self._hooks.on_step:
-            self._hooks.write_step(self.progress.epoch, reading.step, values)
-        else:
-            self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
+        self._hooks.write_step(reading.step, values)
 
     def _audit_samples(self) -> None:
         if self.progress.epoch_step > self._audited_step:
@@ -346,8 +336,8 @@ class TrainLoop:
         self._last_checkpoint_step = progress.step
         if reading := self._meter.read_pending():
             self._log_reading(reading)
-        self._at_hook("on_checkpoint")
-        hooks, hook_tensors = self._hooks.state() if self._hooks else (None, {})
+        self._hooks.at("on_checkpoint")
+        hooks, hook_tensors = self._hooks.state()
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
         self._refuse_non_finite()
@@ -355,7 +345,7 @@ class TrainLoop:
         with batch_norm.averaged(session.model, session.group):
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter)
-                state |= {} if hooks is None else {"hooks": hooks}
+                state |= hooks
                 model, optimizer = model_tensors(self._training), optimizer_tensors(self._training)
                 snapshot = CheckpointContents(
                     model, optimizer, state, gathered_buffers, self._training.ema.tensors(), hook_tensors

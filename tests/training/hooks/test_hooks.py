@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import TrainingError, UsageError
+from lockstep.training.checkpoint.state import Progress
 from lockstep.training.config.config_identity import identity_settings
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.hooks.hook_log import HookLog
@@ -81,13 +82,14 @@ def _hooks(project: Path, *, rank: int = 0, **points: str) -> tuple[Hooks, Path]
     record = project.parent / "metrics.jsonl"
     record.unlink(missing_ok=True)
     _OPEN.append(EventLog(record))
-    hooks = build_hooks(session, _OPEN[-1], project.parent)
+    hooks = build_hooks(session, _OPEN[-1], project.parent, Progress(step=3))
     hooks._group = Group(rank, rank, 1, torch.device("cpu"))
     return hooks, record
 
 
 def _call(hooks: Hooks, step: int = 3) -> None:
-    hooks.call("on_step", step, 0, {}, Path())
+    hooks._progress.step = step
+    hooks.call("on_step")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_draws_are_keyed_by_step_and_rank_and_leave_no_trace(project: Path) -> N
         for seed in (random.seed, np.random.seed, torch.manual_seed):
             seed(7)
         assert after == draw()
-        hooks.at("on_end", step, 0, {}, Path())
+        hooks.at("on_end")
         value = json.loads(record.read_text())["rank0/drawn"]
         assert drawn.setdefault((rank, step), value) == value
     assert len(set(drawn.values())) == 3
