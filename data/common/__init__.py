@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .suggest import closest_name as closest_name
     from .suggest import suggestion as suggestion
     from .user_code import load_callable as load_callable
+    from .user_code import load_module as load_module
     from .user_code import load_user_function as load_user_function
     from .user_code import module_name_for_users as module_name_for_users
     from .user_code import raised as raised

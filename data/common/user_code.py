@@ -36,8 +36,12 @@ def load_callable(use: str, base: Path) -> Callable[..., Any]:
     source, _, name = use.rpartition(":")
     if not source or not name.isidentifier():
         raise UsageError(f"{use!r} names no callable", "write package.module:callable or ./file.py:callable")
-    module = _load_file(source, base) if source.endswith(".py") else _load_module(source, base)
-    return _callable_named(module, name, use)
+    return _callable_named(load_module(source, base), name, use)
+
+
+def load_module(source: str, base: Path) -> ModuleType:
+    """Load ``package.module`` or ``./file.py``; it runs here. Arguments and errors as of ``load_callable``."""
+    return _load_file(source, base) if source.endswith(".py") else _load_module(source, base)
 
 
 def raised(what: str, error: BaseException) -> TrainingError:

@@ -56,6 +56,7 @@ _SETTINGS = {
     "checkpoint.monitor": "metric metric_for_best_model",
     "log.every_steps": "log_every log_interval logging_steps log_every_n_steps print_freq interval every print_every",
     "tracking": "logger loggers report_to log_with trackers tracker",
+    "hooks": "callbacks callback hook",
     "wandb.project": "wandb_project project_name",
     "wandb.name": "run_name",
     "wandb.group": "run_group",
@@ -85,7 +86,6 @@ _ABSENT = {
     "training samples are shuffled by train.seed, and validation samples are not": "shuffle sampler shuffle_seed",
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
     "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
-    "there are no callbacks": "callbacks callback hooks",
     "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",
     "DDP is what there is: models are not sharded": "fsdp zero deepspeed sharded tensor_parallel pipeline",
 }

@@ -91,7 +91,11 @@ def _translated(schema: type[BaseModel], inside: KeyPath, key: str | None) -> st
 def _namesake(schema: type[BaseModel], inside: KeyPath, key: str) -> str | None:
     """Find the one key of this name in another section; arguments may well be called as a section is."""
     every = (known for known in _every_key(schema) if known.rpartition(".")[2] == key)
-    found = [known for known in every if not known.startswith(("slurm.", "wandb.")) or key not in ADVICE]
+    found = [
+        known
+        for known in every
+        if not known.startswith(("slurm.", "wandb.", "metrics.")) or key not in ADVICE
+    ]
     if len(found) != 1 or (found[0] == key and inside[:1] and inside[0] in _WITH_ARGUMENTS):
         return None
     return found[0]

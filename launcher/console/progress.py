@@ -135,6 +135,8 @@ class _Bar:
         """Move to the event's step."""
         if self._progress is None:
             self._start()
+        if "train/loss" not in event:  # what a hook has logged of a step in between
+            return
         loss = format_metric("train/loss", event["train/loss"])
         self._text = f"epoch {event['epoch'] + 1}  loss {loss}"
         self._progress.update(0, completed=event["step"], description=self._text + self._beside)

@@ -179,13 +179,13 @@ def _newest(path: Path, reach: int) -> _Newest:
             found.step, seen_step = event["step"], True
         if not seen_epoch and "epoch" in event:
             found.epoch, seen_epoch = event["epoch"] + (kind == "epoch"), True
-        if kind == "step" and loss is None:
-            loss = {"train/loss": event.get("train/loss")}
+        if kind == "step" and loss is None and "train/loss" in event:
+            loss = {"train/loss": event["train/loss"]}
         if kind == "epoch" or (seen_step and seen_epoch and loss is not None):
             break
     for row in events_backwards(path, "epoch", reach):
         found.epoch = found.epoch if seen_epoch else row["epoch"] + 1
-        loss = {key: value for key, value in row.items() if key.startswith(("train/", "val/"))}
+        loss = {key: value for key, value in row.items() if key.startswith(("train/", "val")) and "/" in key}
         break
     found.metrics = loss or {}
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REQUIRED_PARTS = ("model", "optimizer")
-OPTIONAL_PARTS = ("rank_buffers", "ema")
+OPTIONAL_PARTS = ("rank_buffers", "ema", "hooks")
 """A file only where there is something in it."""
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"

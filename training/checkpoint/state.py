@@ -72,6 +72,10 @@ class ResumedState:
     meter: dict[str, Any]
     notes: list[str]
     """Why the continuation cannot be equal to the bit; empty where it is."""
+    hooks: dict[str, Any] | None = None
+    """What the hooks of each rank had returned; None where there were none."""
+    hook_tensors: Tensors = field(default_factory=dict)
+    """The tensors of it."""
 
 
 def build_state(
@@ -160,7 +164,14 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
     _reuse_threads(training, state)
-    return ResumedState(progress, account, state["meter"], [*_notes(training, state), *map(_lost, lost)])
+    return ResumedState(
+        progress,
+        account,
+        state["meter"],
+        [*_notes(training, state), *map(_lost, lost)],
+        state.get("hooks"),
+        snapshot.hooks,
+    )
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:

@@ -51,6 +51,9 @@ class CheckpointContents:
     ema: Tensors = field(default_factory=dict)
     """The average of the trainable parameters, by each of their names; empty without one."""
 
+    hooks: Tensors = field(default_factory=dict)
+    """The tensors among what hooks have returned, by ``rank.number``."""
+
     @property
     def parts(self) -> dict[str, Tensors]:
         """Return file stem to tensors, of the files that are written."""

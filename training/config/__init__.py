@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from .trackers import missing_package as missing_package
     from .trackers import tracker_file_name as tracker_file_name
     from .trackers import tracker_title as tracker_title
+    from .train_parts import HOOK_POINTS as HOOK_POINTS
     from .train_parts import EmaConfig as EmaConfig
+    from .train_parts import HookPoint as HookPoint
+    from .train_parts import HooksConfig as HooksConfig
     from .train_parts import Precision as Precision
     from .wandb_environment import WandbMode as WandbMode
     from .wandb_environment import requested_mode as requested_mode

@@ -15,6 +15,7 @@ MUTABLE_KEYS = (
     "checkpoint.",
     "tracking",
     "wandb.",
+    "hooks",
     "data.workers",
     "data.root",
     "data.max_micro_batch",

@@ -30,7 +30,7 @@ from .optimizers import OptimizerConfig
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames
-from .train_parts import CompileMode, EmaConfig, Precision
+from .train_parts import CompileMode, EmaConfig, Hooks, Precision
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
@@ -196,6 +196,8 @@ class RunConfig(ConfigSection):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    hooks: Hooks | None = None
+    """Functions of your own that are called at points of the run: a file, or each by its point."""
     log: LogConfig = Field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     tracking: TrackerNames = ("wandb",)

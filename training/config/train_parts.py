@@ -1,15 +1,18 @@
-"""Parts of the ``train:`` section. No torch here: the command line reads this file."""
+"""Parts of the ``train:`` section, and the ``hooks:`` section. No torch here: the command line reads this file."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, Field, model_serializer
+from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 CompileMode = Literal["default", "dynamic", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+HookPoint = Literal["on_start", "on_step", "on_evaluate", "on_checkpoint", "on_end"]
+HOOK_POINTS: tuple[HookPoint, ...] = get_args(HookPoint)
 
 
 class EmaConfig(ConfigSection):
@@ -18,3 +21,43 @@ class EmaConfig(ConfigSection):
     decay: float = Field(default=0.999, gt=0, lt=1)
     """The share of the average that an update keeps; less in the first updates, to forget the random start."""
     every_steps: int = Field(default=1, gt=0)
+
+
+class HooksConfig(BaseModel, frozen=True, extra="forbid"):
+    """Functions ``f(state)`` of your own, by the point where they are called, or all of one file."""
+
+    file: str | None = Field(default=None, min_length=1)
+    """A file or a module; those of its functions that have a point's name are called there."""
+    on_start: str | None = Field(default=None, min_length=1)
+    """Before the first step of each attempt."""
+    on_step: str | None = Field(default=None, min_length=1)
+    """After each optimizer step."""
+    on_evaluate: str | None = Field(default=None, min_length=1)
+    """After each evaluation, with the weights that were evaluated."""
+    on_checkpoint: str | None = Field(default=None, min_length=1)
+    """Before each checkpoint, which holds what it returns."""
+    on_end: str | None = Field(default=None, min_length=1)
+    """After the last checkpoint of a run that is over, not of one that was stopped."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Return what was set, by its key."""
+        points = {key: getattr(self, key) for key in ("file", *HOOK_POINTS)}
+        return {key: value for key, value in points.items() if value is not None}
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, str]:
+        named = self.named
+        return named["file"] if named.keys() == {"file"} else named
+
+
+def _from_file(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"file": value}
+    if not isinstance(value, dict | HooksConfig):
+        raise PydanticKnownError("string_type")
+    return value
+
+
+Hooks = Annotated[HooksConfig, BeforeValidator(_from_file)]
+"""The value of ``hooks:``."""

@@ -35,6 +35,7 @@ from .loss_meter import LossMeter, Reading
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
+from .run_hooks import build_hooks
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
@@ -82,8 +83,12 @@ class TrainLoop:
         )
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
+        self._hooks = build_hooks(session, events, folder, self.progress)
+        self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
-        self._watches = self._stragglers is not None or training.compilation is not None
+        self._watches = (
+            self._hooks.on_step or self._stragglers is not None or training.compilation is not None
+        )
         asked, stepper = self._config.log.profile, training.stepper
         self._profiler = (
             Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
@@ -101,6 +106,7 @@ class TrainLoop:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
         started = time.monotonic()
         self._begin_run()
+        self._hooks.at("on_start")
         gc.collect()
         gc.freeze()  # what was imported and built lives as long as the run: no collection need look at it again
         while not self._stopped and not self._is_over():
@@ -110,11 +116,13 @@ class TrainLoop:
             self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
         self._save_checkpoint()
         self._writer.finish()
+        if not self._stopped:
+            self._hooks.at("on_end")
         return self._result(time.monotonic() - started)
 
     def _begin_run(self) -> None:
         self._check_settings()
-        notes = [*self._training.notes, *(self._resumed.notes if self._resumed else [])]
+        notes = [*self._training.notes, *(self._resumed.notes if self._resumed else []), *self._hook_notes]
         if self._session.group.rank == 0:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
@@ -195,6 +203,8 @@ class TrainLoop:
         before, views = self._control.enter("evaluation"), Views()
         with self._training.ema.applied(), whole_parameters(self._training.stepper.model):
             measured = evaluate(self._session, self._should_abandon_evaluation, views)
+            if measured is not None:
+                measured |= self._hooks.evaluated(measured)
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
@@ -238,7 +248,8 @@ class TrainLoop:
                 self._events.write("note", step=progress.step, message=what)
 
     def _watch_step(self) -> None:
-        """Tell of what was compiled in a step, and of a rank that the others wait for."""
+        """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
+        self._hooks.call("on_step")
         if self._stragglers is not None and (late := self._stragglers.add()):
             self._events.write("straggler", step=self.progress.step, **late)
         if self._training.compilation is not None and (message := self._training.compilation.news()):
@@ -307,7 +318,7 @@ class TrainLoop:
         rate = self._training.optimizer.param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
         values |= {**self._norms.take(reading.step), "lr": rate, **self._pace.step(self._samples_done)}
-        self._events.write("step", epoch=self.progress.epoch, step=reading.step, **values)
+        self._hooks.write_step(reading.step, values)
 
     def _audit_samples(self) -> None:
         if self.progress.epoch_step > self._audited_step:
@@ -323,6 +334,8 @@ class TrainLoop:
         self._last_checkpoint_step = progress.step
         if reading := self._meter.read_pending():
             self._log_reading(reading)
+        self._hooks.at("on_checkpoint")
+        hooks, hook_tensors = self._hooks.state()
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
         self._refuse_non_finite()
@@ -331,7 +344,8 @@ class TrainLoop:
             model, optimizer, ema = whole_training_tensors(self._training)
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter)
-                snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema)
+                state |= hooks
+                snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema, hook_tensors)
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
 

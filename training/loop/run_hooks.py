@@ -1,0 +1,28 @@
+"""The hooks of a run: loaded, and given the frames in which they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..hooks import HookLog, Hooks, RunProgress, load_hooks
+from ..session import EvaluationDraws, Session, evaluation_mode
+from ..tracking import EventLog
+
+
+def build_hooks(session: Session, events: EventLog, folder: Path, progress: RunProgress) -> Hooks:
+    """Load the hooks that ``hooks:`` names.
+
+    Args:
+        session: of this rank.
+        events: rank 0's record, which takes what they log.
+        folder: of the run.
+        progress: of the run, as it goes on.
+
+    Raises:
+        UsageError: there are no such functions.
+    """
+    config, group = session.spec.config, session.group
+    functions = load_hooks(config.hooks, session.spec.base)
+    log = HookLog(group, events, folder, session.logged_names)
+    draws = EvaluationDraws(session.model, config.train.seed, group.device)
+    return Hooks(functions, session.model, log, draws, lambda: evaluation_mode(session), progress)
