@@ -27,6 +27,7 @@ LATER_KEYS = (
     "data.scale_uint8",
     "data.collate",
     "data.samples",
+    "data.pad",
     "model.weights_match",
     "model.head",
     "model.frozen",
