@@ -32,6 +32,7 @@ LATER_KEYS = (
     "model.head",
     "model.frozen",
     "step",
+    "train.metrics",
     *LATER_SCHEDULE_KEYS,
     *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),
 )

@@ -49,6 +49,7 @@ from .gradient_exchange import Replica
 from .model_making import compile_steps, make_frozen, make_model
 from .session import Session, Training
 from .step_seeding import seed_initialisation
+from .train_metrics import measure_steps, train_metrics_notes
 from .train_step import TrainStep, refuse_gathered_micro_batches, try_step
 from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
 
@@ -162,12 +163,13 @@ def build_training(session: Session) -> Training:
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=length.steps,
         unused=unused,
-        terms=terms,
+        terms=measure_steps(stepper, session, terms),
         depends_on_world=world_size_dependence(session.model, trial),
         notes=[
             *session.notes,
             *optimizer_notes(config.optimizer, optimizer, session.model),
             *training_notes(session.model, trial),
+            *train_metrics_notes(session),
             *dict.fromkeys(
                 note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
@@ -56,6 +57,8 @@ class TrainStep:
         replica = model.module if isinstance(model, DistributedDataParallel) else None
         self._exchange = GradientExchange(replica) if isinstance(replica, Replica) else None
         self.scaler = scaler
+        self.measured: tuple[Callable[[Any, Any], torch.Tensor], ...] = ()
+        """What makes a row, sum and count, of the outputs of a step; in ``terms`` after those of the objective."""
         self.unreached: list[nn.Parameter] = []
         """Parameters that the last step left as they were: the loss reached them on no rank."""
         self.terms: torch.Tensor | None = None
@@ -123,7 +126,7 @@ class TrainStep:
         """Run forward and backward of a micro-batch; DDP's mean over ranks is undone by ``world_size``."""
         outcome = self._objective(self._model, batch.micro[number])
         summed, weight = sum_loss(outcome.loss, batch.work.micro[number])
-        if outcome.terms or self._term_names:
+        if outcome.terms or self._term_names or self.measured:
             self._add_terms(outcome, batch.work.micro[number], zero=zero)
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
@@ -137,7 +140,12 @@ class TrainStep:
 
     def _add_terms(self, outcome: Outcome, samples: int, *, zero: bool) -> None:
         """Add the terms of a micro-batch to those of the step; those of a stand-in are zeros."""
-        terms = term_sums(outcome.terms, self._term_names, samples)
+        parts = []
+        if outcome.terms or self._term_names:
+            parts.append(term_sums(outcome.terms, self._term_names, samples))
+        with torch.no_grad():
+            parts += [row(outcome.output, outcome.target)[None] for row in self.measured]
+        terms = parts[0] if len(parts) == 1 else torch.cat(parts)
         if zero:
             terms = torch.zeros_like(terms)
         self.terms = terms if self.terms is None else self.terms + terms
