@@ -14,6 +14,7 @@ from ...data.common import UsageError
 from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 from .plain_names import plain_name
+from .sync_batch_norm import SyncBatchNorm
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -33,7 +34,11 @@ def has_batch_norm(model: nn.Module) -> bool:
 
     One that stays in evaluation mode, as where the model's own ``train`` keeps it there, is an affine layer.
     """
-    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    norms = (
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm)
+    )
     return any(norm.training or norm.running_mean is None for norm in norms)
 
 

@@ -21,6 +21,8 @@ MUTABLE_KEYS = (
     "data.max_micro_batch",
     "train.unused",
     "train.compile",
+    "model.checkpointing",
+    "model.channels_last",
 )
 _FIRST_OPTIMIZER_KEYS = ("use", "lr", "weight_decay", "groups", *IDENTITY_KEYS)
 LATER_KEYS = (
@@ -30,6 +32,7 @@ LATER_KEYS = (
     "data.pad",
     "model.weights_match",
     "model.head",
+    "model.sync_batch_norm",
     "model.frozen",
     "step",
     "train.metrics",

@@ -71,7 +71,7 @@ def build_session(
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
-    model, notes = make_model(spec, numerics)
+    model, notes = make_model(spec, numerics, group)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)

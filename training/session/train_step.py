@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import shard
+from ..components import standing_in
 from ..losses import Objective, Outcome, sum_loss, term_sums
 from ..optim import Freezing, Update
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
@@ -199,7 +200,7 @@ class TrainStep:
 
     def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take part in the collectives with a gradient of zero, as a rank without a sample."""
-        with preserved_buffers(self._model):
+        with standing_in(), preserved_buffers(self._model):
             return self._backward(batch, 0, 1, None, zero=True)
 
     def _divide(self, weight: torch.Tensor) -> None:
