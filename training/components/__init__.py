@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
     from .recomputation import recompute as recompute
+    from .stand_in import standing_in as standing_in
     from .storable_types import is_storable_dtype as is_storable_dtype
-    from .sync_batch_norm import standing_in as standing_in
     from .sync_batch_norm import synchronised as synchronised
     from .trainable_parameters import trainable as trainable
 else:

@@ -7,9 +7,6 @@ the backward pass. A rank without samples takes part with a stand-in that counts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -18,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..rank import Group
+from .stand_in import learned_later
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -42,7 +40,7 @@ class SyncBatchNorm(_BatchNorm):
         weight: Any = self.weight
         bias: Any = self.bias
         output, mean, variance, count = _Normalised.apply(
-            input, weight, bias, self.eps, self._group, 1 if _learned.get() is None else 0
+            input, weight, bias, self.eps, self._group, 1 if learned_later.get() is None else 0
         )
         self._learn(mean, variance, count)
         result: torch.Tensor = output
@@ -56,7 +54,7 @@ class SyncBatchNorm(_BatchNorm):
         """Update the running statistics as torch's batch norm does, unless no rank had a sample."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
-        there, later = count > 0, _learned.get()
+        there, later = count > 0, learned_later.get()
         batches = self.num_batches_tracked + there
         factor = 1.0 / batches.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
         unbiased = variance * (count / (count - 1).clamp(min=1))
@@ -75,24 +73,6 @@ class SyncBatchNorm(_BatchNorm):
 def _blended(before: torch.Tensor, new: torch.Tensor, factor: Any, there: torch.Tensor) -> torch.Tensor:
     value = (1 - factor) * before + factor * new.to(before.dtype)
     return torch.where(there, value, before)
-
-
-_learned: ContextVar[list[Callable[[], Any]] | None] = ContextVar("learned", default=None)
-"""Of the pass of a rank without samples, what its running statistics learn from the others; else None."""
-
-
-@contextmanager
-def standing_in() -> Iterator[None]:
-    """Let the samples that this rank passes through a model inside count nothing; others' statistics it keeps."""
-    learned: list[Callable[[], Any]] = []
-    token = _learned.set(learned)
-    try:
-        yield
-    finally:
-        _learned.reset(token)
-    with torch.no_grad():
-        for update in learned:
-            update()
 
 
 class _Normalised(torch.autograd.Function):

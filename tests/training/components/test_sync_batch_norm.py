@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lockstep.training.components.batch_norm import has_batch_norm
-from lockstep.training.components.sync_batch_norm import SyncBatchNorm, standing_in, synchronised
+from lockstep.training.components.stand_in import standing_in
+from lockstep.training.components.sync_batch_norm import SyncBatchNorm, synchronised
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.kept_buffers import preserved_buffers
 from tests.helpers.threaded_ranks import threaded_groups
