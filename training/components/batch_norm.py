@@ -14,7 +14,6 @@ from ...data.common import UsageError
 from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
 from .plain_names import plain_name
-from .sync_batch_norm import SyncBatchNorm
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -37,7 +36,7 @@ def has_batch_norm(model: nn.Module) -> bool:
     norms = (
         module
         for module in model.modules()
-        if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm)
+        if isinstance(module, _BatchNorm) and not getattr(module, "of_all_ranks", False)
     )
     return any(norm.training or norm.running_mean is None for norm in norms)
 

@@ -26,6 +26,9 @@ class SyncBatchNorm(_BatchNorm):
         group: the ranks; all of them call it equally often.
     """
 
+    of_all_ranks = True
+    """What it computes does not depend on how a batch is cut."""
+
     def __init__(self, norm: _BatchNorm, group: Group) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, affine=False, track_running_stats=False)
         self.affine, self.track_running_stats = norm.affine, norm.track_running_stats
