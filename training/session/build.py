@@ -165,15 +165,7 @@ def build_training(session: Session) -> Training:
         unused=unused,
         terms=measure_steps(stepper, session, terms),
         depends_on_world=world_size_dependence(session.model, trial),
-        notes=[
-            *session.notes,
-            *optimizer_notes(config.optimizer, optimizer, session.model),
-            *training_notes(session.model, trial),
-            *train_metrics_notes(session),
-            *dict.fromkeys(
-                note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
-            ),
-        ],
+        notes=_notes(session, optimizer, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
     )
@@ -184,6 +176,21 @@ def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
     share = -(-session.batches.batch_size // session.group.world_size)
     if gather.used and share > (session.spec.config.data.max_micro_batch or share):
         refuse_gathered_micro_batches(share)
+
+
+def _notes(
+    session: Session, optimizer: torch.optim.Optimizer, trial: TrainingTrial, evaluated: list[EvaluationTrial]
+) -> list[str]:
+    """Return what users should know before the first step."""
+    return [
+        *session.notes,
+        *optimizer_notes(session.spec.config.with_directions().optimizer, optimizer, session.model),
+        *training_notes(session.model, trial),
+        *train_metrics_notes(session),
+        *dict.fromkeys(
+            note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
+        ),
+    ]
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:
