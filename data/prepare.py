@@ -57,6 +57,8 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
     if config.collate is not None and facts.kind != "user":
         raise UsageError(f"data.collate: {config.use} has a collation of its own", "leave it out")
+    if config.pad is not None and facts.kind != "user":
+        raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
     check_augment(config.augment, facts)
     if config.val_size is None:
         return facts

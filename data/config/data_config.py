@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,21 @@ class AugmentConfig(ConfigSection):
     """A random crop of the original size, after this many pixels of padding on each side; 0 is none."""
     flip: bool = False
     """Mirror every other image, left to right."""
+
+
+class PadConfig(ConfigSection):
+    """The ``data.pad:`` section: samples of different lengths become one batch."""
+
+    to: Literal["longest"] | Annotated[int, Field(gt=0)] = "longest"
+    """The longest sample of the global batch, whichever rank has it, or a fixed length."""
+    multiple_of: int = Field(default=1, gt=0)
+    """Rounds the longest up, so that there are fewer different shapes."""
+    value: float = 0
+    """What is put behind a sequence."""
+    values: dict[str, float] = Field(default_factory=dict)
+    """The same for parts of a sample by name, such as ``{labels: -100}`` or ``{target: -100}``."""
+    mask: str | None = Field(default=None, min_length=1)
+    """A key of samples that are dicts, to be added: true where a sequence is, false where it is padded."""
 
 
 class DataConfig(ConfigSection):
@@ -44,6 +59,8 @@ class DataConfig(ConfigSection):
     collate: str | None = Field(default=None, min_length=1)
     """What makes a batch of a list of samples, ``package.module:callable`` or ``./file.py:callable``; for data of a
     user's own that are read sample by sample."""
+    pad: PadConfig | None = None
+    """Pads samples of different lengths, on any number of processes alike; for data that are read one by one."""
     samples: Literal["pairs", "any"] | None = None
     """What a sample is: a pair (input, target), or any tree of tensors and strings, which only a ``step`` can train on.
     Unset: pairs; with a step, any."""

@@ -23,6 +23,8 @@ class Work:
     """Position of the first of ``indices`` in the epoch."""
     whole: Indices | None = None
     """Indices of the global batch, where this rank keeps the record of them."""
+    pad: int | None = None
+    """What sequences are padded to; None: to the longest of ``indices``, where the split pads at all."""
     stand_in: bool = False
     """This rank has no sample in the step: what is fetched has weight 0."""
 
@@ -42,6 +44,15 @@ class Feed(Protocol):
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
+        ...
+
+    @property
+    def pads_by_batch(self) -> bool:
+        """Say whether a batch's shape depends on which samples are in it."""
+        ...
+
+    def pad_length(self, indices: Indices) -> int | None:
+        """Return what the samples of a global batch are padded to; None where nothing is padded."""
         ...
 
     def expect_classes(self, classes: int, ignored: int | None = None) -> None:

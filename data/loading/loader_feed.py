@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..common import LockstepError, MachineError, error_from_json, stop_signals_blocked_if_supervised
 from ..order import Indices, mix, seed_global_generators
 from ..samples import (
+    Padding,
     SampleSource,
     collate,
     is_pair,
@@ -41,13 +42,13 @@ class _SeededDataset(Dataset[Any]):
         self._source = source
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int, int | None]) -> tuple[int, Any, int | None]:
+        epoch, index, pad = key
         seed_global_generators(mix(self._seed, epoch, index))
         try:
-            return index, read_sample(self._dataset, self.row(index), self._source)
+            return index, read_sample(self._dataset, self.row(index), self._source), pad
         except LockstepError as error:
-            return index, _SampleError(error)
+            return index, _SampleError(error), pad
 
     def row(self, index: int) -> int:
         """Look up the data set's own number of a sample of the split."""
@@ -79,13 +80,13 @@ def _failure_from_json(document: dict[str, Any]) -> _SampleError:
     return _SampleError(error_from_json(document))
 
 
-class _MicroBatchSampler(Sampler[list[tuple[int, int]]]):
-    """A sampler of micro-batches as lists of (epoch, index), from the work that was set last."""
+class _MicroBatchSampler(Sampler[list[tuple[int, int, int | None]]]):
+    """A sampler of micro-batches as lists of (epoch, index, length to pad to), from the work that was set last."""
 
     def __init__(self) -> None:
-        self.queue: Iterator[list[tuple[int, int]]] = iter(())
+        self.queue: Iterator[list[tuple[int, int, int | None]]] = iter(())
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int | None]]]:
         return self.queue
 
 
@@ -94,16 +95,18 @@ class _Collation:
 
     def __init__(self, dataset: _SeededDataset, source: SampleSource, split: MapSplit) -> None:
         self._dataset = dataset
+        self._padding = split.padding
         self._collate = partial(collate, source=source, own=split.collate, pairs=split.pairs)
 
-    def __call__(self, samples: list[tuple[int, Any]]) -> tuple[Indices, Any]:
-        for index, value in samples:
+    def __call__(self, samples: list[tuple[int, Any, int | None]]) -> tuple[Indices, Any]:
+        for index, value, _ in samples:
             if isinstance(value, _SampleError):
                 return np.array([index], np.int64), value
-        indices = np.array([index for index, _ in samples], np.int64)
-        rows = [self._dataset.row(index) for index, _ in samples]
+        indices = np.array([index for index, *_ in samples], np.int64)
+        rows = [self._dataset.row(index) for index, *_ in samples]
         try:
-            return indices, self._collate([value for _, value in samples], rows)
+            pad = None if self._padding is None else (self._padding, samples[0][2] or 0)
+            return indices, self._collate([value for _, value, _ in samples], rows, pad=pad)
         except LockstepError as error:
             return indices, _SampleError(error)
 
@@ -132,6 +135,7 @@ class LoaderFeed:
         self._device = device
         self._classes = classes
         self._ignored: int | None = None
+        self._padding: Padding | None = split.padding
         self._alike = split.collate is None
         self._first: tuple[int, Any] | None = None
         source = split.source or source_of(split.dataset)
@@ -157,11 +161,12 @@ class LoaderFeed:
         """Yield the batches of ``work``, one for each item."""
         pending: deque[Work] = deque()
 
-        def queue() -> Iterator[list[tuple[int, int]]]:
+        def queue() -> Iterator[list[tuple[int, int, int | None]]]:
             for item in work:
                 pending.append(item)
+                pad = self.pad_length(item.indices) if item.pad is None else item.pad
                 for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
-                    yield [(item.epoch, index) for index in part.tolist()]
+                    yield [(item.epoch, index, pad) for index in part.tolist()]
 
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, Any]] = []
@@ -178,6 +183,17 @@ class LoaderFeed:
         """Iterate over what the sampler holds; the first iterator starts the workers."""
         with stop_signals_blocked_if_supervised():
             return iter(self._loader)
+
+    @property
+    def pads_by_batch(self) -> bool:
+        """Say whether a batch's shape depends on which samples are in it."""
+        return self._padding is not None and self._padding.config.to == "longest"
+
+    def pad_length(self, indices: Indices) -> int | None:
+        """Return what the samples of a global batch are padded to; None where nothing is padded."""
+        if self._padding is None:
+            return None
+        return self._padding.length([self._dataset.row(int(index)) for index in indices])
 
     def expect_classes(self, classes: int, ignored: int | None = None) -> None:
         """Check every target when it is read."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..order import Indices
 from ..sources import ArraySplit
 from .augment import Augmentation
 from .feed import StepBatch, Work
@@ -63,6 +64,15 @@ class ResidentFeed:
         )
         if classes is not None:
             self.expect_classes(classes)
+
+    @property
+    def pads_by_batch(self) -> bool:
+        """Say no: all rows have one shape."""
+        return False
+
+    def pad_length(self, indices: Indices) -> int | None:  # noqa: ARG002 - Feed
+        """Return None: all rows have one shape."""
+        return None
 
     def expect_classes(self, classes: int, ignored: int | None = None) -> None:
         """Check every target, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from torch.utils.data import default_collate
 
 from ..common import LockstepError, TrainingError, raised
 from .arrays import is_masked, is_numeric, tensor_of
+from .padding import Padding
 from .sample_error import Part, advice_for, describe
 from .sample_source import SampleSource
 from .tree import is_pair, like
 
-_PAD = "pad them to one shape, or give a collate function: data.collate=./file.py:name"
+_PAD = (
+    "pad them to one shape, or give a collate function: data.collate=./file.py:name; data.pad pads sequences"
+)
 _ALIKE = "return the same types for every sample"
 _PYTHON_NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 _SHOWN_ROWS = 5
@@ -28,6 +32,7 @@ def collate(
     own: Callable[[list[Any]], Any] | None = None,
     *,
     pairs: bool = True,
+    pad: tuple[Padding, int] | None = None,
 ) -> Any:
     """Make a batch of samples, with tensors [samples, ...] where samples have tensors or numbers.
 
@@ -36,13 +41,17 @@ def collate(
         rows: their numbers, for messages.
         source: what they are called.
         own: a user's collate function, which is asked instead.
+        pad: how sequences are padded, and to which length; a user's function gets the length as ``pad_to``.
         pairs: whether each has to be a pair (input, target), and so the batch is one.
 
     Raises:
         TrainingError: a sample is no pair, or cannot be in a batch, or not with the first one.
     """
     if own is not None:
+        own = own if pad is None else _padding_to(own, pad[1])
         return _collated_by(own, samples, Part(source, rows), pairs=pairs)
+    if pad is not None:
+        samples = [pad[0].apply(sample, row, pad[1]) for sample, row in zip(samples, rows, strict=True)]
     whole = Part(source, rows)
     for number, sample in enumerate(samples):
         if sample is None:
@@ -55,6 +64,10 @@ def collate(
         _batch([sample[0] for sample in samples], whole.inside("input")),
         _batch([sample[1] for sample in samples], whole.inside("target")),
     )
+
+
+def _padding_to(own: Callable[..., Any], length: int) -> Callable[[list[Any]], Any]:
+    return partial(own, pad_to=length)
 
 
 def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Part, *, pairs: bool) -> Any:

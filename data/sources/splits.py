@@ -42,6 +42,8 @@ class MapSplit:
     """What its samples are called, where that is known."""
     collate: Callable[[list[Any]], Any] | None = None
     """A user's own collation; None is the default."""
+    padding: Any = None
+    """A ``Padding``, where samples of different lengths are padded."""
     pairs: bool = True
     """Whether each sample is (input, target)."""
 

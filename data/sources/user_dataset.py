@@ -24,6 +24,7 @@ from ..samples import (
     SampleSource,
     TensorSplit,
     as_tensors,
+    build_padding,
     contract_error,
     fixed_randomness,
     is_pair,
@@ -96,7 +97,15 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     called = f"{split.which} data sample" if own_rows else "data sample"
     made_by = definition_location(load_callable(config.use, base))
     own = None if config.collate is None else load_callable(config.collate, base)
-    return MapSplit(data, split.subset, source_of(data, called, made_by), own, config.samples != "any")
+    source = source_of(data, called, made_by)
+    pad = config.pad
+    padding = None if pad is None else build_padding(pad, data, partial(_sample_as_always, data, source))
+    return MapSplit(data, split.subset, source, own, padding, config.samples != "any")
+
+
+def _sample_as_always(data: Any, source: SampleSource, row: int) -> Any:
+    with fixed_randomness():
+        return read_sample(data, row, source)
 
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
@@ -155,9 +164,10 @@ class _TriedSamples:
         with fixed_randomness():
             sample = read_sample(self._split.dataset, row, self._source)
         first = self._first = self._first or (row, sample)
-        collate(
-            [first[1], sample], [first[0], row], self._source, self._split.collate, pairs=self._split.pairs
-        )
+        split = self._split
+        rows = [first[0], row]
+        pad = None if split.padding is None else (split.padding, split.padding.length(rows))
+        collate([first[1], sample], rows, self._source, split.collate, pairs=split.pairs, pad=pad)
         return sample
 
 
@@ -201,6 +211,10 @@ def _checked_split(config: DataConfig, name: str, split: Any) -> Any:
 
     use = config.use
     split = as_tensors(use, name, split)
+    if isinstance(split, TensorSplit) and config.pad is not None:
+        raise UsageError(
+            f"data.pad: {use} returned tensors for {name!r}: they are of one length", "leave it out"
+        )
     if isinstance(split, TensorSplit) and config.collate is not None:
         raise UsageError(
             f"data.collate: {use} returned tensors for {name!r}, whose rows are taken as they are",

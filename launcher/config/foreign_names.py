@@ -47,6 +47,10 @@ _SETTINGS = {
     "model": "network net arch architecture backbone",
     "model.args.dropout": "dropout drop_rate dropout_rate",
     "loss.args.label_smoothing": "label_smoothing smoothing",
+    "model.checkpointing": "gradient_checkpointing activation_checkpointing grad_checkpointing",
+    "model.sync_batch_norm": "sync_batchnorm sync_bn syncbn convert_sync_batchnorm",
+    "model.channels_last": "memory_format",
+    "log.profile": "profiler profile_steps",
     "model.weights": "pretrained checkpoint ckpt init_from pretrained_path weights_path",
     "checkpoint.every_steps": "save_steps save_every_n_steps every_n_steps checkpoint_steps",
     "checkpoint.every_epochs": "save_every save_freq save_interval checkpoint_every every every_n_epochs save_epochs "

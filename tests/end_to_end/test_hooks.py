@@ -53,7 +53,8 @@ CONFIG = """
 data: {use: "./own.py:data", args: {n: 203, m: 53}, batch_size: 29}
 model: {use: "./own.py:model"}
 optimizer: {use: sgd, lr: 0.2, momentum: 0.9}
-train: {epochs: 2, precision: fp64}
+metrics: [accuracy, f1]
+train: {epochs: 2, precision: fp64, metrics: true}
 log: {every_steps: 3}
 checkpoint: {every_steps: 4}
 tracking: []
@@ -143,6 +144,20 @@ def _saved(folder: Path) -> tuple[Any, ...]:
     newest = max((folder / "checkpoints").iterdir())
     state = json.loads((newest / "state.json").read_text())
     return state["hooks"], (newest / "hooks.safetensors").read_bytes()
+
+
+def test_metrics_of_training_are_those_of_its_own_outputs(runs: dict[str, Path]) -> None:
+    """What a killed run logs equal to the bit is told above."""
+    one, three = (_record(runs[name]) for name in ("one", "three"))
+    rows = [(a, b) for a, b in zip(one, three, strict=True) if "train/accuracy" in a]
+    assert [row["step"] for row, _ in rows] == [3, 6, 7, 7, 10, 13, 14, 14]
+    assert all(b["train/accuracy"] == pytest.approx(a["train/accuracy"], rel=1e-14) for a, b in rows)
+    first, second, third, epoch = (row["train/accuracy"] for row, _ in rows[:4])
+    assert epoch == pytest.approx((87 * first + 87 * second + 29 * third) / 203, rel=1e-12)
+    assert not any("train/f1" in row for row in one)
+    events = map(json.loads, (runs["one"] / "metrics.jsonl").read_text().splitlines())
+    (start,) = [event for event in events if event["event"] == "start"]
+    assert any(note.startswith("train.metrics: f1 is measured in evaluation only") for note in start["notes"])
 
 
 def test_every_step_is_logged_in_its_place_and_pairs_are_those_of_all_ranks(runs: dict[str, Path]) -> None:

@@ -129,6 +129,7 @@ def _numerical_environment(training: Training) -> dict[str, Any]:
         "device": session.group.device.type,
         "precision": session.numerics.name,
         "compile": session.spec.config.train.compile,
+        "channels_last": session.spec.config.model.channels_last,
     }
 
 
@@ -212,7 +213,7 @@ def _lost(name: str) -> str:
 
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     here = _numerical_environment(training)
-    state = {"compile": False, **state}  # older ones do not hold it
+    state = {"compile": False, "channels_last": False, **state}  # older ones do not hold it
     notes = [
         f"{key} was {state[key]} and is {value}: the last bits may differ"
         for key, value in here.items()

@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from .plain_names import renamed as renamed
     from .precision import MixedPrecision as MixedPrecision
     from .precision import choose_precision as choose_precision
+    from .recomputation import recompute as recompute
     from .sharded_tensors import cut_like as cut_like
     from .sharded_tensors import is_fsdp as is_fsdp
     from .sharded_tensors import is_sharded as is_sharded
     from .sharded_tensors import own_parts as own_parts
     from .sharded_tensors import whole as whole
     from .sharded_tensors import whole_tensors as whole_tensors
+    from .stand_in import standing_in as standing_in
     from .state_loading import load_plain_state as load_plain_state
     from .storable_types import is_storable_dtype as is_storable_dtype
+    from .sync_batch_norm import synchronised as synchronised
     from .trainable_parameters import trainable as trainable
 else:
     __getattr__ = lazy_exports(__name__)

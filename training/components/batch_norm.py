@@ -33,7 +33,11 @@ def has_batch_norm(model: nn.Module) -> bool:
 
     One that stays in evaluation mode, as where the model's own ``train`` keeps it there, is an affine layer.
     """
-    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    norms = (
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and not getattr(module, "of_all_ranks", False)
+    )
     return any(norm.training or norm.running_mean is None for norm in norms)
 
 

@@ -22,16 +22,21 @@ MUTABLE_KEYS = (
     "train.unused",
     "train.strategy",
     "train.compile",
+    "model.checkpointing",
+    "model.channels_last",
 )
 _FIRST_OPTIMIZER_KEYS = ("use", "lr", "weight_decay", "groups", *IDENTITY_KEYS)
 LATER_KEYS = (
     "data.scale_uint8",
     "data.collate",
     "data.samples",
+    "data.pad",
     "model.weights_match",
     "model.head",
+    "model.sync_batch_norm",
     "model.frozen",
     "step",
+    "train.metrics",
     *LATER_SCHEDULE_KEYS,
     *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 
 class FrozenModelConfig(BaseModel, frozen=True, extra="forbid"):
@@ -26,9 +27,25 @@ class FrozenModelConfig(BaseModel, frozen=True, extra="forbid"):
 class ModelConfig(FrozenModelConfig, frozen=True, extra="forbid"):
     """The ``model:`` section."""
 
+    checkpointing: str | None = Field(default=None, min_length=1)
+    """A pattern of names: these modules are computed again in the backward pass, which takes less memory."""
+    channels_last: bool = False
+    """Keep the weights of two-dimensional convolutions in the layout that tensor cores read."""
+    sync_batch_norm: bool = False
+    """Batch norms go by the samples of all ranks, as in one process."""
+
     frozen: dict[str, FrozenModelConfig] = Field(default_factory=dict)
     """Models that the step gets by these names beside the one that is trained: a teacher. They stay as they are, in
     evaluation mode, and no checkpoint has them; a resumed run refuses other weights of theirs."""
+
+    @field_validator("checkpointing")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
 
 
 def model_lines(model: ModelConfig, *, compiled: bool | str, strategy: str) -> list[str]:
@@ -44,6 +61,9 @@ def model_lines(model: ModelConfig, *, compiled: bool | str, strategy: str) -> l
         weights if model.weights else "",
         f"head {model.head}" if model.head != "auto" else "",
         "FSDP: a part of each parameter on each process" if strategy == "fsdp" else "",
+        "synchronised batch norm" if model.sync_batch_norm else "",
+        f"gradient checkpointing of {model.checkpointing}" if model.checkpointing else "",
+        "channels last" if model.channels_last else "",
         f"compiled{'' if compiled is True else f' ({compiled})'}" if compiled else "",
     ]
     found = ", ".join(filter(None, parts))

@@ -66,6 +66,8 @@ class TrainConfig(ConfigSection):
     compile: bool | CompileMode = False
     """Compile the model's steps by ``torch.compile``, in one of its modes; ``dynamic`` makes one program for all
     shapes of batches instead of one for each."""
+    metrics: bool = False
+    """Log those metrics that are means of training, too, as ``train/NAME``: of what the model returned in its steps."""
     ema: EmaConfig | None = None
     early_stop: EarlyStopConfig | None = None
 

@@ -50,6 +50,7 @@ from .model_making import compile_steps, make_frozen, make_model
 from .session import Session, Training
 from .sharding import refuse_unsharded, shard
 from .step_seeding import seed_initialisation
+from .train_metrics import measure_steps, train_metrics_notes
 from .train_step import TrainStep, refuse_gathered_micro_batches, try_step
 from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
 
@@ -71,7 +72,7 @@ def build_session(
     torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
-    model, notes = make_model(spec, numerics)
+    model, notes = make_model(spec, numerics, group)
     batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
@@ -161,16 +162,9 @@ def build_training(session: Session) -> Training:
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=length.steps,
         unused=unused,
-        terms=terms,
+        terms=measure_steps(stepper, session, terms),
         depends_on_world=world_size_dependence(session.model, trial),
-        notes=[
-            *session.notes,
-            *optimizer_notes(config.optimizer, optimizer, session.model),
-            *training_notes(session.model, trial),
-            *dict.fromkeys(
-                note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
-            ),
-        ],
+        notes=_notes(session, optimizer, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
     )
@@ -195,6 +189,21 @@ def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
     share = -(-session.batches.batch_size // session.group.world_size)
     if gather.used and share > (session.spec.config.data.max_micro_batch or share):
         refuse_gathered_micro_batches(share)
+
+
+def _notes(
+    session: Session, optimizer: torch.optim.Optimizer, trial: TrainingTrial, evaluated: list[EvaluationTrial]
+) -> list[str]:
+    """Return what users should know before the first step."""
+    return [
+        *session.notes,
+        *optimizer_notes(session.spec.config.with_directions().optimizer, optimizer, session.model),
+        *training_notes(session.model, trial),
+        *train_metrics_notes(session),
+        *dict.fromkeys(
+            note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
+        ),
+    ]
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:

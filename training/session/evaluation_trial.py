@@ -40,13 +40,16 @@ class EvaluationTrial:
     """How far the parts' sum is from the whole."""
     tolerance: float = 0.0
     """As far as rounding may bring them apart."""
+    padded: bool = False
+    """A batch is as long as the longest of its samples."""
     unrepeatable: bool = False
     """The same samples give another result the second time."""
 
     @property
     def depends_on_cut(self) -> bool:
         """Say whether only a cut that is the same for all numbers of processes gives the same result."""
-        return bool(self.draws or self.changed or self.apart > self.tolerance or self.unrepeatable)
+        apart = self.apart > self.tolerance
+        return bool(self.draws or self.changed or apart or self.padded or self.unrepeatable)
 
     @property
     def mixing(self) -> bool:
@@ -135,8 +138,14 @@ def try_evaluation(
     anew = _sum_anew(session, draws, kept, whole) if repeat else row
     apart = math.inf if drawn else _difference(row, _sum_anew(session, draws, kept, pieces))
     tolerance = _tolerance(session)
+    padded = session.val_feeds[split].pads_by_batch
     return EvaluationTrial(
-        tuple(drawn), tuple(changed), apart, tolerance, unrepeatable=_difference(row, anew) > tolerance
+        tuple(drawn),
+        tuple(changed),
+        apart,
+        tolerance,
+        padded,
+        unrepeatable=_difference(row, anew) > tolerance,
     )
 
 
@@ -196,6 +205,8 @@ def evaluation_notes(trial: EvaluationTrial, batch: int) -> list[str]:
         found.append(f"in evaluation the model writes to {names}: each batch finds it as training left it")
     if trial.mixing:
         found.append(f"in evaluation a sample's result depends on the others of its batch: {cut}")
+    if trial.padded:
+        found.append(f"in evaluation a batch is padded to the longest of its samples: {cut}")
     if trial.unrepeatable:
         found.append(
             "warning: in evaluation the model gives another result for the same samples: it draws from what nobody"

@@ -2,21 +2,79 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
-from ..components import Compilation, MixedPrecision, build_model, fit_head, materialise_expanded_buffers
+from ...data.common import UsageError
+from ..components import (
+    Compilation,
+    MixedPrecision,
+    build_model,
+    fit_head,
+    materialise_expanded_buffers,
+    recompute,
+    synchronised,
+)
 from ..config import ModelConfig, RunSpec
+from ..rank import Group
 from .session import Session
 
+_IMAGE_AXES = 4
 
-def make_model(spec: RunSpec, numerics: MixedPrecision) -> tuple[nn.Module, list[str]]:
-    """Build the model on its device; return it, and what was made of its settings, for users."""
+
+def make_model(spec: RunSpec, numerics: MixedPrecision, group: Group) -> tuple[nn.Module, list[str]]:
+    """Build the model on its device; return it, and what was made of its settings, for users.
+
+    Raises:
+        UsageError: settings contradict each other, or are of a model of another kind.
+    """
     config = spec.config.model
     model = build_model(config, spec.facts, spec.base)
     notes = fit_head(model, config, spec.facts)
     model = numerics.prepare(model)
     materialise_expanded_buffers(model)
+    if config.channels_last:
+        _lay_channels_last(model)
+    if config.sync_batch_norm:
+        _refuse_small_passes(spec, group)
+        model = synchronised(model, group)
+    if config.checkpointing:
+        _refuse_compilation(spec)
+        notes += recompute(model, config.checkpointing)
     return model, notes
+
+
+def _lay_channels_last(model: nn.Module) -> None:
+    weights = [parameter for parameter in model.parameters() if parameter.ndim == _IMAGE_AXES]
+    if not weights:
+        raise UsageError("model.channels_last: the model has no two-dimensional convolution", "leave it out")
+    for parameter in weights:
+        parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _refuse_small_passes(spec: RunSpec, group: Group) -> None:
+    """Refuse what would not be the global batch's statistics, or have ranks wait for a pass that others do not make."""
+    data = spec.config.data
+    share = -(-min(data.batch_size, spec.facts.train.length) // group.world_size)
+    if share > (data.max_micro_batch or share):
+        raise UsageError(
+            f"model.sync_batch_norm goes by the whole batch, but data.max_micro_batch={data.max_micro_batch} cuts"
+            f" a rank's {share} samples",
+            "raise data.max_micro_batch, use more processes, or leave model.sync_batch_norm out",
+        )
+    if spec.facts.train.length % data.batch_size == 1 or data.batch_size == 1:
+        raise UsageError(
+            "model.sync_batch_norm: some batch is a single sample, which has no variance",
+            "change data.batch_size or data.val_size, or use group norm",
+        )
+
+
+def _refuse_compilation(spec: RunSpec) -> None:
+    if spec.config.train.compile:
+        raise UsageError(
+            "model.checkpointing and train.compile do not go together: the compiler chooses itself what is kept",
+            "leave one of them out",
+        )
 
 
 def make_frozen(spec: RunSpec, numerics: MixedPrecision) -> dict[str, nn.Module]:

@@ -88,12 +88,13 @@ class Session:
             start = step * size
             whole = order.indices(start, start + size if step < full else self.batches.n)
             begin, end, micro = cuts[whole.size]
+            pad = self.train_feed.pad_length(whole)
             record = whole if rank == 0 else None
             if micro:
-                yield Work(whole[begin:end], micro, epoch, start + begin, record)
+                yield Work(whole[begin:end], micro, epoch, start + begin, record, pad)
             else:
                 stand_in = np.resize(whole[:_STAND_IN], _STAND_IN)
-                yield Work(stand_in, [stand_in.size], epoch, start + begin, record, stand_in=True)
+                yield Work(stand_in, [stand_in.size], epoch, start + begin, record, pad, stand_in=True)
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""

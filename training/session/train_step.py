@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, cast
 
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import micro_batch_sizes, shard
-from ..components import is_fsdp, own_parts
+from ..components import is_fsdp, own_parts, standing_in
 from ..losses import Objective, Outcome, sum_loss, term_sums
 from ..optim import Freezing, Update
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
@@ -62,6 +63,8 @@ class TrainStep:
         replica = model.module if isinstance(model, DistributedDataParallel) else None
         self._exchange = GradientExchange(replica) if isinstance(replica, Replica) else None
         self.scaler = scaler
+        self.measured: tuple[Callable[[Any, Any], torch.Tensor], ...] = ()
+        """What makes a row, sum and count, of the outputs of a step; in ``terms`` after those of the objective."""
         self.unreached: list[nn.Parameter] = []
         """Parameters that the last step left as they were: the loss reached them on no rank."""
         self.terms: torch.Tensor | None = None
@@ -130,7 +133,7 @@ class TrainStep:
         """Run forward and backward of a micro-batch; DDP's mean over ranks is undone by ``world_size``."""
         outcome = self._objective(self.model, batch.micro[number])
         summed, weight = sum_loss(outcome.loss, batch.work.micro[number])
-        if outcome.terms or self._term_names:
+        if outcome.terms or self._term_names or self.measured:
             self._add_terms(outcome, batch.work.micro[number], zero=zero)
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
@@ -144,7 +147,12 @@ class TrainStep:
 
     def _add_terms(self, outcome: Outcome, samples: int, *, zero: bool) -> None:
         """Add the terms of a micro-batch to those of the step; those of a stand-in are zeros."""
-        terms = term_sums(outcome.terms, self._term_names, samples)
+        parts = []
+        if outcome.terms or self._term_names:
+            parts.append(term_sums(outcome.terms, self._term_names, samples))
+        with torch.no_grad():
+            parts += [row(outcome.output, outcome.target)[None] for row in self.measured]
+        terms = parts[0] if len(parts) == 1 else torch.cat(parts)
         if zero:
             terms = torch.zeros_like(terms)
         self.terms = terms if self.terms is None else self.terms + terms
@@ -204,7 +212,7 @@ class TrainStep:
 
     def _dummy_step(self, batch: StepBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take part in the collectives with a gradient of zero, as a rank without a sample."""
-        with preserved_buffers(self.model):
+        with standing_in(), preserved_buffers(self.model):
             return self._backward(batch, 0, 1, None, zero=True)
 
     def _dummy_steps(self, batch: StepBatch, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -256,3 +256,23 @@ def test_a_global_batch_of_weight_zero_has_a_gradient_of_zero(alone: Group) -> N
     (summed, weight), model = _stepped(ignored, alone, [12, 1])
     assert (float(summed), weight) == (0.0, 0.0)
     assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in _gradients(model))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_what_is_measured_in_a_step_is_of_its_outputs_and_changes_nothing(
+    alone: Group, cut: list[int]
+) -> None:
+    model, plain = _model(), _model()
+    stepper = _stepper(model, _per_sample, alone)
+    stepper.measured = (
+        lambda output, target: torch.stack([(output[:, 0] * target).sum(), target.double().sum()]),
+    )
+    stepper.run(_fetched(cut), ROWS, ROWS)
+    _stepper(plain, _per_sample, alone).run(_fetched(cut), ROWS, ROWS)
+    assert all(map(torch.equal, _gradients(model), _gradients(plain)))
+    x, y = _data()
+    with torch.no_grad():
+        expected = torch.stack([(_model()(x)[:, 0] * y).sum(), y.double().sum()])[None]
+    assert stepper.terms is not None
+    assert not stepper.terms.requires_grad
+    torch.testing.assert_close(stepper.terms, expected, rtol=1e-14, atol=0)
