@@ -104,6 +104,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     lines += data_lines(facts)
     lines += model_lines(config.model, config.train.compile)
     lines += split_lines(facts)
+    lines += hook_lines(config)
     lines += note_lines(loss_notes(config.trained_loss, facts))
     lines += _schedule_notes(config.schedule, plan.length)
     if world.cores_why:
@@ -116,6 +117,16 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
             f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
         )
     return lines
+
+
+def hook_lines(config: RunConfig) -> list[str]:
+    """Return which functions are called during the run, in one line; none where there are no hooks."""
+    if config.hooks is None:
+        return []
+    named = config.hooks.named
+    return [
+        f"hooks: {', '.join(use if point == 'file' else f'{point} {use}' for point, use in named.items())}"
+    ]
 
 
 def _plural(word: str, ending: str, count: int) -> str:
