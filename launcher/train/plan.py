@@ -98,6 +98,8 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     if config.step is not None:
         lines.append(f"step: {config.step.use} computes the loss")
+    if (fold := config.data.fold) is not None:
+        lines.append(f"fold {fold.index} of {fold.k} is validated on, the others are trained on")
     if (pad := config.data.pad) is not None:
         to = "the longest of the global batch" if pad.to == "longest" else f"a length of {pad.to}"
         lines.append(f"sequences are padded to {to}")

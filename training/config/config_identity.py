@@ -30,6 +30,7 @@ LATER_KEYS = (
     "data.collate",
     "data.samples",
     "data.pad",
+    "data.fold",
     "model.weights_match",
     "model.head",
     "model.sync_batch_norm",
