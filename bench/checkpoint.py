@@ -114,7 +114,7 @@ class Ours:
 
 def arms(ours: Ours, folder: Path) -> dict[str, Arm]:
     """Each writes model and optimizer; before each time there is a step, and nothing is being written."""
-    model, optimizer = ours.training.session.model, ours.training.optimizer
+    model, optimizer = ours.training.session.model, ours.training.optimizers[""]
     accelerator = Accelerator(cpu=ours.training.session.group.device.type == "cpu")
     accelerator._models.append(model)
     accelerator._optimizers.append(accelerator.prepare_optimizer(optimizer))

@@ -177,7 +177,7 @@ class Ours:
         self.threads = torch.get_num_threads()  # Lockstep takes one where a step is too small to be shared
         folder.mkdir()
         self.loop = TrainLoop(self.training, folder, EventLog(folder / "metrics.jsonl"))
-        self.reset = remembered(self.session.model, self.training.optimizer)
+        self.reset = remembered(self.session.model, self.training.optimizers[""])
 
     @property
     def accuracy(self) -> float:

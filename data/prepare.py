@@ -14,7 +14,7 @@ import numpy as np
 from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
-from .order import ALGORITHM, permute
+from .order import ALGORITHM, permute, shard
 from .sources import (
     Array,
     CacheEntry,
@@ -60,16 +60,38 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
     if config.pad is not None and facts.kind != "user":
         raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
     check_augment(config.augment, facts)
-    if config.val_size is None:
+    if config.fold is not None and config.val_size is not None:
+        raise UsageError("data.fold: data.val_size says what is validated on, too", "leave out one of them")
+    if config.val_size is None and config.fold is None:
         return facts
     if config.val_size == 0:
         return _without_validation(facts)
     if facts.val is not None and facts.kind != "arrays":
+        asked = "data.fold: a part" if config.fold else f"data.val_size: {config.val_size}"
         raise UsageError(
-            f"data.val_size: {config.val_size} to be split off, but {config.use} has validation data of its own",
+            f"{asked} to be split off, but {config.use} has validation data of its own",
             "leave out one of them",
         )
-    return _split(_without_validation(facts), config.val_size, config, base)
+    return _split(_without_validation(facts), *_held_out(facts.train.length, config), config, base)
+
+
+def _held_out(n: int, config: DataConfig) -> tuple[int, int]:
+    """Return which places of the fixed permutation are validated on, as [begin, end).
+
+    Raises:
+        UsageError: nothing would be left to train on, or to validate on.
+    """
+    fold, size = config.fold, config.val_size or 0
+    if fold is None:
+        if size >= n:
+            raise UsageError(
+                f"data.val_size: {size} of {n} training samples leaves none to train on",
+                f"choose less than {n}",
+            )
+        return 0, size
+    if fold.k > n:
+        raise UsageError(f"data.fold.k: {fold.k} parts of {n} samples", f"choose at most {n}")
+    return shard(0, n, fold.index, fold.k)
 
 
 def _without_validation(facts: DatasetInfo) -> DatasetInfo:
@@ -113,16 +135,10 @@ def _handle_request(request: str) -> tuple[dict[str, Any], int]:
     return {"facts": facts.to_json()}, 0
 
 
-def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) -> DatasetInfo:
+def _split(facts: DatasetInfo, begin: int, end: int, config: DataConfig, base: Path) -> DatasetInfo:
     n = facts.train.length
-    if val_size >= n:
-        raise UsageError(
-            f"data.val_size: {val_size} of {n} training samples leaves none to train on",
-            f"choose less than {n}",
-        )
-    entry = cached(
-        entry_key("split", ALGORITHM, n, val_size), lambda folder: _build_split(folder, n, val_size)
-    )
+    key = ("split", ALGORITHM, n, end) if not begin else ("fold", ALGORITHM, n, begin, end)
+    entry = cached(entry_key(*key), lambda folder: _build_split(folder, n, begin, end))
     counted = facts.train.class_counts is not None
     targets = find_source(config.use).targets(facts, config, base) if counted else None
     return replace(
@@ -133,10 +149,10 @@ def _split(facts: DatasetInfo, val_size: int, config: DataConfig, base: Path) ->
     )
 
 
-def _build_split(folder: Path, n: int, val_size: int) -> dict[str, Any]:
+def _build_split(folder: Path, n: int, begin: int, end: int) -> dict[str, Any]:
     order = permute(np.arange(n, dtype=np.int64), n, _SPLIT_KEY)
-    save_array(folder / "val.npy", np.sort(order[:val_size]))
-    save_array(folder / "train.npy", np.sort(order[val_size:]))
+    save_array(folder / "val.npy", np.sort(order[begin:end]))
+    save_array(folder / "train.npy", np.sort(np.delete(order, slice(begin, end))))
     return {}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ConfigSection(BaseModel):
@@ -20,6 +20,21 @@ class AugmentConfig(ConfigSection):
     """A random crop of the original size, after this many pixels of padding on each side; 0 is none."""
     flip: bool = False
     """Mirror every other image, left to right."""
+
+
+class FoldConfig(ConfigSection):
+    """The ``data.fold:`` section: one of ``k`` runs, each of which validates on another part of the training set."""
+
+    k: int = Field(gt=1)
+    """Parts, as equal as can be, the same for every run."""
+    index: int = Field(ge=0)
+    """The part that is validated on, from 0 on; the others are trained on."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.index >= self.k:
+            raise ValueError(f"there is no part {self.index} of {self.k}: they are counted from 0")
+        return self
 
 
 class PadConfig(ConfigSection):
@@ -48,6 +63,8 @@ class DataConfig(ConfigSection):
     """The folder of downloaded data sets; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
     val_size: int | None = Field(default=None, ge=0)
     """Samples split off the training set for validation; unset: the data set's own validation set; 0: none."""
+    fold: FoldConfig | None = None
+    """Cross-validation, in the place of ``val_size``."""
     batch_size: int = Field(default=64, gt=0)
     """Samples per optimizer step over all processes: the global batch."""
     workers: int = Field(default=2, ge=0)

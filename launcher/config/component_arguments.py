@@ -47,7 +47,10 @@ def wrong_components(config: RunConfig, base: Path) -> Iterator[tuple[KeyPath, s
         (("model",), config.model, {}),
         *((("model", "frozen", name), model, {}) for name, model in frozen.items()),
         (("loss",), config.loss, {}),
-        *([(("step",), config.step, frozen)] if config.step else []),
+        *(
+            (("step", at) if isinstance(config.step, tuple) else ("step",), step, frozen)
+            for at, step in enumerate(config.steps)
+        ),
     ]
     for path, chosen, given in sections:
         args = {**chosen.args, **given}

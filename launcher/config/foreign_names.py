@@ -42,6 +42,7 @@ _SETTINGS = {
     "schedule.anneal": "anneal_strategy",
     "loss.use": "criterion loss_fn loss_function objective",
     "step": "training_step train_step",
+    "data.fold": "folds kfold k_fold n_splits cross_validation cv",
     "data.collate": "collate_fn collator data_collator",
     "metrics": "metric",
     "model": "network net arch architecture backbone",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ... import configs
 from ...data.common import UsageError, closest_name
-from ...training.config import RunConfig, requested_mode, requested_settings, undirected
+from ...training.config import IN_TURN, ONE_STEP, RunConfig, requested_mode, requested_settings, undirected
 from ..slurm import time_limit_note
 from .component_arguments import wrong_components
 from .dropped_settings import drop_orphans, drop_other_length
@@ -269,7 +269,10 @@ def _refuse_undirected(draft: PartialConfig, config: LaunchConfig) -> None:
 
 
 def _translate(draft: PartialConfig, found: Any, *, guess: bool) -> None:
-    path: KeyPath = found["loc"]
+    path: KeyPath = tuple(part for part in found["loc"] if part not in (ONE_STEP, IN_TURN))
+    if not path:  # sections that do not go together
+        complain(draft, path, str(found["ctx"]["error"]))
+        return
     if found["type"] == "default_factory_not_called":  # it waits for a value that has its own finding
         return
     if found["type"] != "extra_forbidden":

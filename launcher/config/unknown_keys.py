@@ -133,6 +133,8 @@ def _every_key(schema: type[BaseModel]) -> Iterator[str]:
     """Yield every key that a config may have, such as ``train`` and ``train.epochs``."""
     for name in schema.model_fields:
         yield name
+        if name == "optimizers":  # the same keys as in ``optimizer``
+            continue
         yield from (f"{name}.{key}" for key in _keys(schema, (name,)))
 
 

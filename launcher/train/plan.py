@@ -53,7 +53,7 @@ class LaunchPlan:
         last = self.batches.steps - 1
         return {
             "run": self.run,
-            "step": None if self.config.step is None else self.config.step.use,
+            "step": ", ".join(step.use for step in self.config.steps) or None,
             "device": self.world.device,
             "processes": self.world.size,
             "data": data_document(self.facts, loss_notes(self.config.trained_loss, self.facts)),
@@ -96,14 +96,17 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
-    if config.step is not None:
-        lines.append(f"step: {config.step.use} computes the loss")
+    if config.steps:
+        lines.append(f"step: {_turns(config)}")
+    if (fold := config.data.fold) is not None:
+        lines.append(f"fold {fold.index} of {fold.k} is validated on, the others are trained on")
     if (pad := config.data.pad) is not None:
         to = "the longest of the global batch" if pad.to == "longest" else f"a length of {pad.to}"
         lines.append(f"sequences are padded to {to}")
     lines += data_lines(facts)
     lines += model_lines(config.model, compiled=config.train.compile, strategy=config.train.strategy)
     lines += split_lines(facts)
+    lines += hook_lines(config)
     lines += note_lines(loss_notes(config.trained_loss, facts))
     lines += _schedule_notes(config.schedule, plan.length)
     if world.cores_why:
@@ -116,6 +119,32 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
             f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
         )
     return lines
+
+
+def hook_lines(config: RunConfig) -> list[str]:
+    """Return which functions are called during the run, in one line; none where there are no hooks."""
+    if config.hooks is None:
+        return []
+    named = config.hooks.named
+    return [
+        f"hooks: {', '.join(use if point == 'file' else f'{point} {use}' for point, use in named.items())}"
+    ]
+
+
+def _turns(config: RunConfig) -> str:
+    """Say which steps compute the loss, and whose optimizer each is."""
+    if not isinstance(config.step, tuple):
+        together = f"; {_join_words(list(config.optimizers))} step together" if config.optimizers else ""
+        return f"{config.steps[0].use} computes the loss{together}"
+    parts = []
+    for step in config.steps:
+        every = f", in every {step.every} steps" if step.every > 1 else ""
+        parts.append(f"{step.use} for {step.optimizer or 'all'}{every}")
+    return f"{', then '.join(parts)}, on the same batch"
+
+
+def _join_words(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _plural(word: str, ending: str, count: int) -> str:

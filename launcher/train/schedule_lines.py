@@ -91,3 +91,12 @@ def schedule_lines(config: RunConfig, length: RunLength, document: dict[str, Any
         for step, rate in rates.items()
     ]
     return [head, *rows]
+
+
+def rate_lines(config: RunConfig, length: RunLength, documents: dict[str, dict[str, Any]]) -> list[str]:
+    """Describe the schedule of each optimizer; ``documents`` are by its name."""
+    lines = []
+    for name, part in config.parts().items():
+        lines += [f"optimizer {name}: {part.optimizer.use}"] if name else []
+        lines += schedule_lines(part, length, documents[name])
+    return lines

@@ -42,7 +42,7 @@ from .resume import (
     submitted_run_target,
 )
 from .run_files import build_run_spec, write_run_files
-from .schedule_lines import schedule_document, schedule_lines
+from .schedule_lines import rate_lines, schedule_document
 from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
 from .training_workload import FollowerTrainingWorkload, TrainingWorkload
@@ -55,13 +55,16 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
         world = reservation.world
     facts = DataPreparation(resolved.config.data, resolved.base).wait()
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
-    schedule = schedule_document(plan.config, plan.length, resolved.base)
+    schedules = {
+        name: schedule_document(part, plan.length, resolved.base)
+        for name, part in plan.config.parts().items()
+    }
     if request.json:
         spec = build_run_spec(plan, resolved.base, None).to_json()
-        document = {**plan.to_json(), "schedule": schedule}
+        document = {**plan.to_json(), "schedule": schedules.get("", schedules)}
         put_json({"schema_version": 1, "status": "planned", "plan": document, "spec": spec})
     else:
-        rates = schedule_lines(plan.config, plan.length, schedule)
+        rates = rate_lines(plan.config, plan.length, schedules)
         put([*plan_summary(plan), *plan_table(plan), *rates, "", *_config_yaml(resolved, facts).splitlines()])
     return 0
 

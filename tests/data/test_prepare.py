@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lockstep.data.common.errors import MachineError, UsageError, error_from_json
-from lockstep.data.config.data_config import DataConfig
+from lockstep.data.config.data_config import DataConfig, FoldConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
@@ -204,3 +204,28 @@ def test_the_test_set_of_a_built_in_one_stays_where_a_validation_set_is_split_of
     assert isinstance(here, ArraySplit)
     assert isinstance(there, ArraySplit)
     assert torch.equal(here.x, there.x)
+
+
+def test_the_folds_are_parts_of_one_permutation(tmp_path: Path) -> None:
+    folds = [DataConfig(args=SMALL, fold=FoldConfig(k=4, index=index)) for index in range(4)]
+    opened = []
+    for fold in folds:
+        facts = prepare(fold, tmp_path)
+        train, val = (open_split(facts, which, fold, tmp_path) for which in ("train", "val"))
+        assert sorted([*train.subset, *val.subset]) == list(range(101))
+        assert "test" in facts.others
+        opened.append(val.subset.tolist())
+    assert sorted(map(len, opened)) == [25, 25, 25, 26]
+    assert sorted(row for rows in opened for row in rows) == list(range(101))
+    assert len({prepare(fold, tmp_path).fingerprint for fold in folds}) == 4
+
+
+def test_folds_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    for fold, words in (
+        (DataConfig(args=SMALL, fold=FoldConfig(k=102, index=0)), "data.fold.k: 102 parts of 101 samples"),
+        (DataConfig(args=SMALL, fold=FoldConfig(k=2, index=0), val_size=3), "data.val_size says what"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            prepare(fold, tmp_path)
+    with pytest.raises(ValueError, match="there is no part 2 of 2"):
+        FoldConfig(k=2, index=2)

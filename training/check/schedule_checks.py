@@ -11,7 +11,15 @@ from torch import nn
 from ...data.common import LockstepError
 from ...data.order import EpochBatches
 from ..config import RunConfig, RunLength, RunSpec
-from ..optim import LRSchedule, build_optimizer, build_schedule, describe_groups, own_multiple, table_steps
+from ..optim import (
+    LRSchedule,
+    assign_parameters,
+    build_optimizer,
+    build_schedule,
+    describe_groups,
+    own_multiple,
+    table_steps,
+)
 from .finding import Finding
 
 _LOOKS = 1000  # at a schedule, over the whole run
@@ -25,25 +33,31 @@ def check_learning_rates(spec: RunSpec, model: nn.Module) -> Finding:
         spec: of the run, with its own batch size and length.
         model: whose parameters are grouped.
     """
-    config = spec.config.with_directions()
-    steps_per_epoch = EpochBatches(spec.facts.train.length, config.data.batch_size).steps
-    length = config.train.run_length(steps_per_epoch)
-    what = f"{config.optimizer.use}, {config.schedule.use}, {length.steps:,} steps"
-    try:
-        if wrong := _impure(config, length, spec.base):
-            return Finding("learning rate", "FAIL", wrong, "", _PURE)
-        optimizer = build_optimizer(config.optimizer, model, spec.base)
-        schedule = build_schedule(config.schedule, optimizer, length, spec.base)
-        looks = _looks(length)
-        rates = {step: _rates_at(schedule, optimizer, step) for step in looks}
-        names = describe_groups(config.optimizer, optimizer, model)
-        at = sorted({*table_steps(config.schedule, length), max(looks, key=lambda step: max(rates[step]))})
-        rows = _rows(names, schedule, optimizer, at)
-    except LockstepError as error:
-        return Finding("learning rate", "FAIL", error.message, "", error.hint)
-    if wrong := _wrong(config, length, rates):
-        return Finding("learning rate", "FAIL", f"{what}: {wrong}", "", "correct schedule", rows=rows)
-    return Finding("learning rate", "PASS", what, rows=rows)
+    steps_per_epoch = EpochBatches(spec.facts.train.length, spec.config.data.batch_size).steps
+    length = spec.config.train.run_length(steps_per_epoch)
+    owned = assign_parameters(spec.config.optimizers, model)
+    what, rows = [], list[dict[str, object]]()
+    for name, part in spec.config.parts().items():
+        config = part.with_directions()
+        head = f"{name}: " if name else ""
+        head += f"{config.optimizer.use}, {config.schedule.use}, {length.steps:,} steps"
+        try:
+            if wrong := _impure(config, length, spec.base):
+                return Finding("learning rate", "FAIL", wrong, "", _PURE)
+            optimizer = build_optimizer(config.optimizer, model, spec.base, owned[name])
+            schedule = build_schedule(config.schedule, optimizer, length, spec.base)
+            rates = {step: _rates_at(schedule, optimizer, step) for step in _looks(length)}
+            at = sorted(
+                {*table_steps(config.schedule, length), max(rates, key=lambda step: max(rates[step]))}
+            )
+            names = describe_groups(config.optimizer, optimizer, model, owned[name])
+            rows += _rows([f"{name}: {one}" if name else one for one in names], schedule, optimizer, at)
+        except LockstepError as error:
+            return Finding("learning rate", "FAIL", error.message, "", error.hint)
+        if wrong := _wrong(config, length, rates):
+            return Finding("learning rate", "FAIL", f"{head}: {wrong}", "", "correct schedule", rows=rows)
+        what.append(head)
+    return Finding("learning rate", "PASS", "; ".join(what), rows=rows)
 
 
 def _looks(length: RunLength) -> list[int]:

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from .model_config import model_lines as model_lines
     from .monitor import MonitorConfig as MonitorConfig
     from .monitor import undirected as undirected
+    from .objective_config import IN_TURN as IN_TURN
+    from .objective_config import ONE_STEP as ONE_STEP
     from .objective_config import LossConfig as LossConfig
+    from .objective_config import StepConfig as StepConfig
     from .optimizers import OPTIMIZERS as OPTIMIZERS
     from .optimizers import OptimizerConfig as OptimizerConfig
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
+    from .optimizers import ParameterSelection as ParameterSelection
     from .optimizers import is_own as is_own
     from .optimizers import unsupported_keys as unsupported_keys
     from .profile_range import profiled_steps as profiled_steps

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     model_serializer,
     model_validator,
 )
@@ -25,8 +27,8 @@ from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
 from .monitor import MonitorConfig
-from .objective_config import LossConfig, StepConfig
-from .optimizers import OptimizerConfig
+from .objective_config import IN_TURN, ONE_STEP, LossConfig, StepConfig, turn_problem
+from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames
@@ -181,6 +183,24 @@ def _from_name(value: Any) -> Any:
     return value
 
 
+Step = Annotated[
+    Annotated[StepConfig, BeforeValidator(_from_name), Tag(ONE_STEP)]
+    | Annotated[
+        tuple[Annotated[StepConfig, BeforeValidator(_from_name)], ...], Tag(IN_TURN), Field(min_length=1)
+    ],
+    Discriminator(lambda value: IN_TURN if isinstance(value, list | tuple) else ONE_STEP),
+]
+"""The value of ``step:``."""
+OptimizerKey = Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]
+
+
+class NamedOptimizerConfig(OptimizerConfig, ParameterSelection):
+    """An entry of ``optimizers:``: the parameters that it selects, with a schedule of their own."""
+
+    schedule: ScheduleConfig | None = None
+    """Unset: ``schedule:`` of the run."""
+
+
 Metrics = tuple[Annotated[MetricConfig, BeforeValidator(_from_name)], ...]
 """The value of ``metrics:``."""
 
@@ -191,11 +211,14 @@ class RunConfig(ConfigSection):
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
-    step: Annotated[StepConfig, BeforeValidator(_from_name)] | None = None
-    """What computes the loss from the model and a batch; unset: ``loss:`` does, of the model's output."""
+    step: Step | None = None
+    """What computes the loss from the model and a batch; unset: ``loss:`` does, of the model's output. A list of steps
+    is taken in turn, on the same global batch."""
     metrics: Metrics | None = None
     """Unset: those of the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    optimizers: dict[OptimizerKey, NamedOptimizerConfig] | None = None
+    """Several in the place of ``optimizer:``; a parameter has the first that selects it."""
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     hooks: Hooks | None = None
@@ -211,6 +234,32 @@ class RunConfig(ConfigSection):
         if self.step is not None and self.data.samples is None:
             self.__dict__["data"] = self.data.model_copy(update={"samples": "any"})
         return self
+
+    @model_validator(mode="after")
+    def _optimizers_have_turns(self) -> Self:
+        if self.optimizers is not None and self.optimizer != OptimizerConfig():
+            raise ValueError("optimizer and optimizers: leave one of the two sections out")
+        if (problem := turn_problem(self.steps, list(self.optimizers or ()))) is not None:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def steps(self) -> tuple[StepConfig, ...]:
+        """The steps that are taken in turn; none where a loss is trained."""
+        return self.step if isinstance(self.step, tuple) else (self.step,) if self.step else ()
+
+    def parts(self) -> dict[str, Self]:
+        """Return what each optimizer sees: this config with its sections as if it were the only one.
+
+        The name of the only one is empty.
+        """
+        if self.optimizers is None:
+            return {"": self}
+        entries = self.optimizers.items()
+        return {
+            name: self.model_copy(update={"optimizer": one, "schedule": one.schedule or self.schedule})
+            for name, one in entries
+        }
 
     @property
     def trained_loss(self) -> LossConfig | None:

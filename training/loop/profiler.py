@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..config import profiled_steps
 from ..rank import Group
-from ..session import TrainStep
+from ..session import AlternatingStep, TrainStep
 
 PHASES = ("data", "forward", "backward", "communication", "optimizer", "other")
 Item = TypeVar("Item")
@@ -79,7 +79,9 @@ class Profiler:
         folder: the run folder; traces go to ``profile/`` in it.
     """
 
-    def __init__(self, asked: str, first: int, group: Group, stepper: TrainStep, folder: Path) -> None:
+    def __init__(
+        self, asked: str, first: int, group: Group, stepper: TrainStep | AlternatingStep, folder: Path
+    ) -> None:
         self._begin, self._end = profiled_steps(asked, first)
         self._group = group
         self._stepper = stepper
@@ -128,17 +130,17 @@ class Profiler:
 
     def _watch(self, clock: _Clock) -> None:
         """Have the parts of a step tell when they begin and end."""
-        stepper: Any = self._stepper
-        for owner, name, phase in (
-            (stepper, "run", "forward"),
-            (stepper, "_exchange_gradients", "communication"),
-            (stepper, "_divide", "communication"),
-            (torch.autograd, "backward", "backward"),
-        ):
-            before = getattr(owner, name)
-            setattr(owner, name, _timed(before, clock, phase))
-            own = (owner, name) if owner is stepper else (owner, name, before)
-            self._undo.append(partial(delattr if owner is stepper else setattr, *own))
+        for part in self._stepper.parts:
+            for name, phase in (
+                ("run", "forward"),
+                ("_exchange_gradients", "communication"),
+                ("_divide", "communication"),
+            ):
+                setattr(part, name, _timed(getattr(part, name), clock, phase))
+                self._undo.append(partial(delattr, part, name))
+        backward: Any = torch.autograd.backward
+        torch.autograd.backward = _timed(backward, clock, "backward")
+        self._undo.append(partial(setattr, torch.autograd, "backward", backward))
         opened: list[Any] = []
 
         def begin(*_: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..rank import Group
-from ..session import TrainStep
+from ..session import AlternatingStep, TrainStep
 
 STEPS = 50
 """That a rank has to be late in, on the average, twice in a row: once may be another program's doing."""
@@ -42,7 +42,7 @@ class Stragglers:
         stepper: measures what this rank waits.
     """
 
-    def __init__(self, group: Group, stepper: TrainStep) -> None:
+    def __init__(self, group: Group, stepper: TrainStep | AlternatingStep) -> None:
         self._group = group
         self._stepper = stepper
         self._pending: tuple[Any, torch.Tensor, float] | None = None
@@ -51,7 +51,7 @@ class Stragglers:
         self.begin()
 
     @classmethod
-    def for_ranks(cls, group: Group, stepper: TrainStep) -> Stragglers | None:
+    def for_ranks(cls, group: Group, stepper: TrainStep | AlternatingStep) -> Stragglers | None:
         """Watch where there is something to see."""
         return cls(group, stepper) if group.world_size > 1 and group.device.type == "cpu" else None
 

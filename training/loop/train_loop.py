@@ -26,8 +26,9 @@ from ..checkpoint import (
 )
 from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
 from ..config import CheckpointConfig
+from ..parallel import whole_parameters
 from ..rank import FencingToken, RankControl
-from ..session import Account, SampleAudit, StepSeeder, Training, whole_parameters
+from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog, plain
 from .evaluation import Views, evaluate
 from .kept_views import keep_views
@@ -78,9 +79,7 @@ class TrainLoop:
         self._no_number: set[str] = set()
         self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
         stepper = training.stepper
-        self._norms = NormMeter(
-            self._config.log.every_steps, stepper.norm_names, skips=stepper.scaler is not None
-        )
+        self._norms = NormMeter(self._config.log.every_steps, stepper.norm_names, skips=stepper.skips)
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
         self._hooks = build_hooks(session, events, folder, self.progress)
@@ -315,9 +314,9 @@ class TrainLoop:
         self.progress.loss += reading.loss
         self.progress.weight += reading.weight
         self.progress.add_terms(reading.terms)
-        rate = self._training.optimizer.param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
-        values |= {**self._norms.take(reading.step), "lr": rate, **self._pace.step(self._samples_done)}
+        rates = self._training.learning_rates
+        values |= {**self._norms.take(reading.step), **rates, **self._pace.step(self._samples_done)}
         self._hooks.write_step(reading.step, values)
 
     def _audit_samples(self) -> None:

@@ -21,5 +21,6 @@ if TYPE_CHECKING:
     from .torch_losses import as_class_indices as as_class_indices
     from .torch_losses import refuse_no_tensors as refuse_no_tensors
     from .torch_losses import refuse_other_shape as refuse_other_shape
+    from .turns import StepsInTurn as StepsInTurn
 else:
     __getattr__ = lazy_exports(__name__)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.common import load_callable, load_user_function
-from ..config import LossConfig, RunConfig
+from ..config import LossConfig, RunConfig, StepConfig
 from .objective import Loss, LossObjective, Objective, StepObjective
 from .torch_losses import (
     DEFAULT_IGNORED,
@@ -23,6 +23,7 @@ from .torch_losses import (
     refuse_other_shape,
     sum_of_kept,
 )
+from .turns import StepsInTurn
 
 
 def cross_entropy(
@@ -122,10 +123,15 @@ def build_objective(config: RunConfig, base: Path, frozen: Mapping[str, nn.Modul
     """
     if config.step is None:
         return LossObjective(build_loss(config.loss, base))
-    function = load_callable(config.step.use, base)
-    given = {**config.step.args, **frozen}
-    step = partial(function, **given) if given else function
-    return StepObjective(step, config.step.use)
+    steps = [_build_step(step, base, frozen) for step in config.steps]
+    names = [step.name for step in config.steps]
+    return StepsInTurn(steps, names) if isinstance(config.step, tuple) else steps[0]
+
+
+def _build_step(config: StepConfig, base: Path, frozen: Mapping[str, nn.Module]) -> StepObjective:
+    function = load_callable(config.use, base)
+    given = {**config.args, **frozen}
+    return StepObjective(partial(function, **given) if given else function, config.use)
 
 
 def build_loss(config: LossConfig, base: Path) -> Loss:

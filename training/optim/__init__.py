@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .optimizer_building import build_optimizer as build_optimizer
     from .optimizer_schedule import build_schedule as build_schedule
     from .optimizer_state import OptimizerState as OptimizerState
+    from .parameter_groups import assign_parameters as assign_parameters
     from .parameter_groups import divide_parameters as divide_parameters
     from .parameter_groups import freeze_parameters as freeze_parameters
     from .parameter_groups import trained_spans as trained_spans
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .schedules import own_multiple as own_multiple
     from .schedules import table_steps as table_steps
     from .schedules import tabulate as tabulate
+    from .several import JointSchedule as JointSchedule
+    from .several import JointState as JointState
+    from .update import JointUpdate as JointUpdate
     from .update import Update as Update
 else:
     __getattr__ = lazy_exports(__name__)

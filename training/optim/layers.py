@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -26,7 +26,9 @@ class Layers:
         return decay ** (len(self.names) - 1 - self.index[parameter])
 
 
-def find_layers(model: nn.Module, patterns: Sequence[str] | None = None) -> Layers:
+def find_layers(
+    model: nn.Module, patterns: Sequence[str] | None = None, only: Collection[str] | None = None
+) -> Layers:
     """Find the layers.
 
     Args:
@@ -35,11 +37,13 @@ def find_layers(model: nn.Module, patterns: Sequence[str] | None = None) -> Laye
             outermost ``Sequential`` and ``ModuleList`` are the layers, in the order in which the model lists them; in a
             model without such lists, its parts are. What is listed before the first of them is a layer, and what is
             listed after the last one, too; what stands between two belongs to the second.
+        only: these parameters; None takes all.
 
     Raises:
         UsageError: a parameter is in no layer, or a layer without a parameter.
     """
-    names = [plain_name(name) for name, _ in model.named_parameters()]
+    every = (plain_name(name) for name, _ in model.named_parameters())
+    names = [name for name in every if only is None or name in only]
     return _in_order(names, _members(model)) if patterns is None else _by_patterns(names, patterns)
 
 

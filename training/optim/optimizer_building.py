@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ from .own_optimizer import build_own
 from .parameter_groups import Named, ParameterGroup, divide_parameters, scale_rates, shortened
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module, base: Path = Path()) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, model: nn.Module, base: Path = Path(), only: Collection[str] | None = None
+) -> torch.optim.Optimizer:
     """Make the optimizer over the model's trainable parameters.
 
     Args:
         config: the ``optimizer:`` section.
         model: of which ``freeze_parameters`` has frozen what is never trained.
         base: the folder of the config file.
+        only: names of its parameters; None takes all.
 
     Raises:
         UsageError: a group takes no parameter, or the optimizer does not take what the config gives it.
     """
-    groups = divide_parameters(config, model)
+    groups = divide_parameters(config, model, only)
     return build_own(config, groups, base) if is_own(config.use) else _build_torchs(config, groups)
 
 
@@ -74,5 +78,5 @@ def _refuse_other_than_matrices(named: Named) -> None:
     if others:
         raise UsageError(
             f"optimizer.use = muon takes matrices only, and there are {shortened(', '.join(others))}",
-            "freeze them, or use an optimizer that takes all",
+            "give them to another: optimizers: {matrices: {use: muon, min_ndim: 2, max_ndim: 2}, rest: {use: adamw}}",
         )

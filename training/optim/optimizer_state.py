@@ -130,6 +130,11 @@ class OptimizerState:
             for key, state in exact.items():
                 self._optimizer.state[key].update(state)
 
+    def owns(self, key: str) -> bool:
+        """Tell whether a tensor is of one of its parameters."""
+        parts = key.split("/")
+        return any("/".join(parts[:end]) in self._parameters for end in range(1, len(parts)))
+
     def _counts_on_host(self, tensors: Tensors) -> set[str]:
         """List the counts of steps that torch expects on the host, where a step reads them."""
         groups = self._optimizer.param_groups

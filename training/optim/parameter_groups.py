@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from ...data.common import TrainingError, UsageError
 from ..components import plain_name
-from ..config import OptimizerConfig, ParameterGroupConfig
+from ..config import OptimizerConfig, ParameterGroupConfig, ParameterSelection
 from .freezing import Span
 from .layers import Layers, find_layers
 
@@ -50,13 +50,39 @@ class ParameterGroup:
         return what if self.layer is None else f"{what}, layer {self.layer}"
 
 
-def freeze_parameters(config: OptimizerConfig, model: nn.Module) -> None:
+def assign_parameters(
+    optimizers: Mapping[str, ParameterSelection] | None, model: nn.Module
+) -> dict[str, Collection[str] | None]:
+    """Say which parameters each optimizer has, by its name; None where the only one has all.
+
+    Raises:
+        UsageError: a parameter has no optimizer, or an optimizer no parameter.
+    """
+    if optimizers is None:
+        return {"": None}
+    found: dict[str, list[str]] = {name: [] for name in optimizers}
+    for name, parameter in _named(model):
+        takers = (key for key, one in optimizers.items() if one.takes(name, parameter.ndim))
+        taker = next(takers, None)
+        if taker is not None:
+            found[taker].append(name)
+        elif parameter.requires_grad:
+            raise UsageError(
+                f"optimizers: none takes the parameter {name}",
+                "widen a `match`, or add an optimizer without one, which takes all others",
+            )
+    if idle := [key for key, names in found.items() if not names]:
+        raise UsageError(f"optimizers.{idle[0]}: no parameter is left for it", "correct its `match`")
+    return dict(found)
+
+
+def freeze_parameters(config: OptimizerConfig, model: nn.Module, only: Collection[str] | None = None) -> None:
     """Take out of training, as if the model had said so itself, what is frozen for the whole run.
 
     Raises:
         TrainingError: nothing is left.
     """
-    named = _named(model)
+    named = _named(model, only)
     frozen = [p for name, p in named if (group := _taken_by(config, name, p)) and group.always_frozen]
     for parameter in frozen:
         parameter.requires_grad = False
@@ -64,15 +90,17 @@ def freeze_parameters(config: OptimizerConfig, model: nn.Module) -> None:
         raise TrainingError("optimizer.groups freezes every parameter", "leave one to train")
 
 
-def divide_parameters(config: OptimizerConfig, model: nn.Module) -> list[ParameterGroup]:
-    """Divide the parameters that are ever trained.
+def divide_parameters(
+    config: OptimizerConfig, model: nn.Module, only: Collection[str] | None = None
+) -> list[ParameterGroup]:
+    """Divide the parameters that are ever trained, of all or of ``only`` some.
 
     Raises:
         UsageError: an entry of ``groups`` takes none, or the layers do not fit.
     """
-    named = _named(model)
+    named = _named(model, only)
     _refuse_idle_entries(config, named)
-    layers = None if config.layer_decay is None else find_layers(model, config.layers)
+    layers = None if config.layer_decay is None else find_layers(model, config.layers, only)
     found: dict[tuple[int, int], ParameterGroup] = {}
     for name, parameter in named:
         entry = _taken_by(config, name, parameter)
@@ -101,8 +129,9 @@ def trained_spans(groups: Sequence[ParameterGroup], steps_per_epoch: int, steps:
     return found
 
 
-def _named(model: nn.Module) -> Named:
-    return [(plain_name(name), parameter) for name, parameter in model.named_parameters()]
+def _named(model: nn.Module, only: Collection[str] | None = None) -> Named:
+    every = [(plain_name(name), parameter) for name, parameter in model.named_parameters()]
+    return every if only is None else [(name, parameter) for name, parameter in every if name in only]
 
 
 def _taken_by(config: OptimizerConfig, name: str, parameter: nn.Parameter) -> ParameterGroupConfig | None:

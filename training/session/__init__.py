@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session
-    from .session import Training as Training
-    from .sharding import whole_parameters as whole_parameters
     from .step_seeding import StepSeeder as StepSeeder
+    from .train_step import AlternatingStep as AlternatingStep
     from .train_step import TrainStep as TrainStep
+    from .training import Training as Training
     from .training_trial import try_training as try_training
     from .training_trial import world_size_dependence as world_size_dependence
 else:

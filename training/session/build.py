@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, user_location
@@ -28,30 +26,19 @@ from ..components import (
     trainable,
 )
 from ..config import RunSpec
-from ..losses import StepModule, build_objective, ignored_label, needs_classes
+from ..losses import StepModule, StepsInTurn, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
-from ..optim import (
-    Ema,
-    Freezing,
-    OptimizerState,
-    Update,
-    build_optimizer,
-    build_schedule,
-    divide_parameters,
-    freeze_parameters,
-    optimizer_notes,
-    trained_spans,
-)
+from ..optim import Ema
+from ..parallel import wrap
 from ..rank import GatherTrial, Group, gathering
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
-from .gradient_exchange import Replica
 from .model_making import compile_steps, make_frozen, make_model
-from .session import Session, Training
-from .sharding import refuse_unsharded, shard
+from .optimizers import Optimizers, build_optimizers, freeze_all
+from .session import Session
 from .step_seeding import seed_initialisation
-from .train_metrics import measure_steps, train_metrics_notes
-from .train_step import TrainStep, refuse_gathered_micro_batches, try_step
+from .train_step import AlternatingStep, TrainStep, Turn, refuse_gathered_micro_batches, try_step
+from .training import Training, measure_steps, train_metrics_notes
 from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
 
 _SHARED_FLOPS = 2e8
@@ -130,7 +117,7 @@ def _opener(
 def build_training(session: Session) -> Training:
     """Wrap the model, after checking on one real sample that model, loss and data fit each other."""
     config, group = session.spec.config.with_directions(), session.group
-    freeze_parameters(config.optimizer, session.model)
+    freeze_all(session, config)
     session.model.train()
     batch = first_batch(session)
     with gathering(gather := GatherTrial()):
@@ -140,47 +127,31 @@ def build_training(session: Session) -> Training:
         session.model, session.batches, group.world_size, config.data.max_micro_batch
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
-    add_autocast(session)
-    wrapped = _wrap(session, unused) if group.world_size > 1 else session.module
-    names = {id(parameter): name for name, parameter in trainable(session.model)}
-    optimizer = build_optimizer(
-        config.optimizer, session.model, session.spec.base
-    )  # FSDP has made new parameters
     length = config.train.run_length(session.batches.steps)
-    stepper = _build_stepper(session, wrapped, optimizer, length.steps, terms)
+    scaler = session.numerics.scaler()
+    add_autocast(session)
+    wrapped = wrap(session.module, session.model, config, group, unused)
+    optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
+    stepper = _build_stepper(session, wrapped, optimizers, scaler, terms)
     stepper.open_gather(gather)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
-    optimizer.zero_grad(set_to_none=True)
+    session.model.zero_grad(set_to_none=True)
     return Training(
         session=session,
-        optimizer=optimizer,
-        optimizer_state=OptimizerState(optimizer, names),
-        names=names,
-        schedule=build_schedule(config.schedule, optimizer, length, session.spec.base),
+        optimizers=optimizers.built,
+        optimizer_state=optimizers.state,
+        names=optimizers.names,
+        schedule=optimizers.schedule,
         stepper=stepper,
         ema=Ema(config.train.ema, trainable(session.model, every_name=True)),
         steps=length.steps,
         unused=unused,
         terms=measure_steps(stepper, session, terms),
         depends_on_world=world_size_dependence(session.model, trial),
-        notes=_notes(session, optimizer, trial, evaluated),
+        notes=_notes(session, optimizers, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
-    )
-
-
-def _build_stepper(
-    session: Session, wrapped: nn.Module, optimizer: torch.optim.Optimizer, steps: int, terms: tuple[str, ...]
-) -> TrainStep:
-    config = session.spec.config
-    scaler = session.numerics.scaler()
-    groups = divide_parameters(config.optimizer, session.model)
-    freezing = Freezing(trained_spans(groups, session.batches.steps, steps))
-    update = Update(optimizer, config.optimizer.clip_norm, config.optimizer.clip_value, scaler)
-    limit = config.data.max_micro_batch
-    return TrainStep(
-        wrapped, session.objective, update, session.group, scaler, terms, freezing, max_micro_batch=limit
     )
 
 
@@ -192,18 +163,40 @@ def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
 
 
 def _notes(
-    session: Session, optimizer: torch.optim.Optimizer, trial: TrainingTrial, evaluated: list[EvaluationTrial]
+    session: Session, optimizers: Optimizers, trial: TrainingTrial, evaluated: list[EvaluationTrial]
 ) -> list[str]:
     """Return what users should know before the first step."""
     return [
         *session.notes,
-        *optimizer_notes(session.spec.config.with_directions().optimizer, optimizer, session.model),
+        *optimizers.notes,
         *training_notes(session.model, trial),
         *train_metrics_notes(session),
         *dict.fromkeys(
             note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)
         ),
     ]
+
+
+def _build_stepper(
+    session: Session,
+    wrapped: nn.Module,
+    optimizers: Optimizers,
+    scaler: torch.amp.GradScaler | None,
+    terms: tuple[str, ...],
+) -> TrainStep | AlternatingStep:
+    objective, group = session.objective, session.group
+    whole = TrainStep(
+        wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
+    )
+    whole.max_micro_batch = session.spec.config.data.max_micro_batch
+    if not isinstance(objective, StepsInTurn):
+        return whole
+    turns = []
+    for step, names in zip(session.spec.config.steps, objective.term_names, strict=True):
+        update = optimizers.updates[step.optimizer] if step.optimizer else optimizers.update
+        own = TrainStep(wrapped, objective, update, group, scaler, names, exchange=whole.exchange)
+        turns.append(Turn(own, step.every, update.parameters))
+    return AlternatingStep(objective, whole, turns)
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:
@@ -320,23 +313,3 @@ def add_autocast(session: Session) -> None:
     if isinstance(session.module, StepModule):
         session.module.autocast = session.numerics.autocast
     torch.set_num_threads(threads)  # Accelerate sets its own on a CPU
-
-
-def _wrap(session: Session, unused: list[str]) -> nn.Module:
-    if session.spec.config.train.strategy == "ddp":
-        return _wrap_with_ddp(session.module, session.group)
-    refuse_unsharded(session.spec.config, unused)
-    return shard(session.module, session.model, session.group)
-
-
-def _wrap_with_ddp(model: nn.Module, group: Group) -> nn.Module:
-    device = group.device
-    with warnings.catch_warnings():
-        # torch 2.15 renamed it; 2.11 knows only this name, and buffers of equal seeds need no broadcast at all.
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-        return DistributedDataParallel(
-            Replica(model),
-            device_ids=None if device.type == "cpu" else [device.index],
-            broadcast_buffers=False,  # buffers stay each rank's own; see batch_norm.py
-            gradient_as_bucket_view=True,
-        )

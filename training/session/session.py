@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ...data.loading import Feed, Work
 from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
-from ..components import Compilation, MixedPrecision
+from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
 from ..metrics import Metric
-from ..optim import Ema, LRSchedule, OptimizerState
 from ..rank import Group
-from .train_step import TrainStep
 
 _STAND_IN = 2
 """Samples of a rank that has none in a step: one alone has no variance, in whatever norm."""
@@ -133,36 +130,3 @@ class Session:
 def _val_work(start: int, stop: int) -> Work:
     indices = np.arange(start, stop, dtype=np.int64)
     return Work(indices, [indices.size], 0, start)
-
-
-@dataclass
-class Training:
-    """The parts that training needs beyond a session."""
-
-    session: Session
-    optimizer: torch.optim.Optimizer
-    optimizer_state: OptimizerState
-    names: dict[int, str]
-    """Name of each trainable parameter by ``id``."""
-    schedule: LRSchedule
-    stepper: TrainStep
-    ema: Ema
-    steps: int
-    """Optimizer steps of the whole run."""
-    unused: list[str]
-    """Parameters that the loss does not reach."""
-    depends_on_world: list[str]
-    """What makes the results depend on the number of processes."""
-    terms: tuple[str, ...]
-    """What the step returns beside the loss."""
-    notes: list[str]
-    """What the user should know before the first step."""
-    flops: float = 0.0
-    """Of a sample's forward pass."""
-    compilation: Compilation | None = None
-    """Of the steps, where they are compiled."""
-
-    def begin_step(self, step: int) -> None:
-        """Set what is a function of the step, counted from 0 over the run."""
-        self.schedule.set(step)
-        self.stepper.freezing.set(step)

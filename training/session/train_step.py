@@ -1,9 +1,10 @@
-"""One optimizer step: micro-batches, backward, and the gradient as sum / global weight."""
+"""One optimizer step, or several in turn: micro-batches, backward, and the gradient as sum / global weight."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -15,10 +16,10 @@ from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import micro_batch_sizes, shard
 from ..components import is_fsdp, own_parts, standing_in
-from ..losses import Objective, Outcome, sum_loss, term_sums
-from ..optim import Freezing, Update
+from ..losses import Objective, Outcome, StepsInTurn, sum_loss, term_sums
+from ..optim import Freezing, JointUpdate, Update
+from ..parallel import GradientExchange, Replica
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
-from .gradient_exchange import GradientExchange, Replica
 from .kept_buffers import preserved_buffers
 
 
@@ -33,20 +34,20 @@ class TrainStep:
         scaler: for fp16 only.
         terms: names of what the objective returns beside the loss.
         freezing: says which parameters have no part in a step.
-        max_micro_batch: samples of a pass at most.
+        exchange: of a step of the same wrapped model; None makes one where it is needed.
     """
 
     def __init__(
         self,
         model: nn.Module,
         objective: Objective,
-        update: Update,
+        update: Update | JointUpdate,
         group: Group,
         scaler: torch.amp.GradScaler | None,
         terms: tuple[str, ...] = (),
-        freezing: Freezing | None = None,
         *,
-        max_micro_batch: int | None = None,
+        freezing: Freezing | None = None,
+        exchange: GradientExchange | None = None,
     ) -> None:
         self.model = model
         self._objective = objective
@@ -56,20 +57,24 @@ class TrainStep:
         self.update = update
         self.freezing = freezing or Freezing()
         self._sharded = is_fsdp(model)
-        self._max_micro_batch = max_micro_batch
+        self.max_micro_batch: int | None = None
+        """Samples of a pass at most; under FSDP, ranks make equally many passes."""
         self._group = group
         self._parameters = update.parameters
         self._seeds: dict[float, torch.Tensor] = {}
         replica = model.module if isinstance(model, DistributedDataParallel) else None
-        self._exchange = GradientExchange(replica) if isinstance(replica, Replica) else None
+        if exchange is None and isinstance(replica, Replica):
+            exchange = GradientExchange(replica)
+        self.exchange = exchange
         self.scaler = scaler
         self.measured: tuple[Callable[[Any, Any], torch.Tensor], ...] = ()
         """What makes a row, sum and count, of the outputs of a step; in ``terms`` after those of the objective."""
+        self.step, self.skips = 0, scaler is not None
         self.unreached: list[nn.Parameter] = []
         """Parameters that the last step left as they were: the loss reached them on no rank."""
         self.terms: torch.Tensor | None = None
         """Of the last step, on this rank: [terms, 2], sums with their weights, in float64; None for none."""
-        self.norm_names = ("grad_norm",) if update.takes_norm else ()
+        self.norm_names = update.norm_names
 
     def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
@@ -97,9 +102,14 @@ class TrainStep:
         return summed, weight
 
     @property
+    def parts(self) -> list[TrainStep]:
+        """Return the steps that it consists of."""
+        return [self]
+
+    @property
     def norms(self) -> list[torch.Tensor]:
-        """Return the norm of the last gradient, by ``norm_names``."""
-        return [] if self.update.norm is None else [self.update.norm]
+        """Return the norms of the last gradient, by ``norm_names``."""
+        return self.update.norms
 
     def open_gather(self, trial: GatherTrial) -> None:
         """Prepare for ``lockstep.gather``, where the objective has called it in a trial. Collective."""
@@ -137,8 +147,8 @@ class TrainStep:
             self._add_terms(outcome, batch.work.micro[number], zero=zero)
         scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
-        if self._exchange is not None:
-            self._exchange.begin()
+        if self.exchange is not None:
+            self.exchange.begin()
         if root.requires_grad:  # else no parameter was reached
             root.backward(self._gradient_seed(scale, root))
         if zero:
@@ -159,8 +169,8 @@ class TrainStep:
 
     def _exchange_gradients(self, *, stand_in: bool = False) -> None:
         """Sum over the ranks what their backward passes have left."""
-        if self._exchange is not None:
-            self._exchange.finish(stand_in=stand_in, frozen=self.freezing.frozen)
+        if self.exchange is not None:
+            self.exchange.finish(stand_in=stand_in, frozen=self.freezing.frozen)
         self.unreached = [
             parameter
             for parameter in self._parameters
@@ -170,7 +180,7 @@ class TrainStep:
     @property
     def waited(self) -> float:
         """Seconds that this rank has been in the exchange of gradients."""
-        return 0.0 if self._exchange is None else self._exchange.waited
+        return 0.0 if self.exchange is None else self.exchange.waited
 
     def warm_up(self, batch: Any, samples: int) -> None:
         """Send gradients once before the first step, of which nothing is left: no gradient, buffer or draw.
@@ -224,7 +234,7 @@ class TrainStep:
     def _missing_passes(self, size: int, own: int) -> int:
         """Return how many passes other ranks make more: under FSDP, each gathers parameters from all ranks."""
         largest = -(-size // self._group.world_size)
-        return len(micro_batch_sizes(largest, self._max_micro_batch)) - own
+        return len(micro_batch_sizes(largest, self.max_micro_batch)) - own
 
     def _divide(self, weight: torch.Tensor) -> None:
         """Divide the gradients of sums by the global weight, once it is known; no host sync."""
@@ -251,6 +261,89 @@ def refuse_gathered_micro_batches(share: int) -> NoReturn:
         f"data.max_micro_batch: the step calls lockstep.gather, which needs all {share} samples of a rank at once",
         f"leave data.max_micro_batch out, set it to {share} or more, or use more processes",
     )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A step, and when it is taken."""
+
+    stepper: TrainStep
+    every: int
+    parameters: list[nn.Parameter]
+    """Of its optimizer."""
+
+
+class AlternatingStep:
+    """Takes each step whose turn it is: the parameters of other optimizers are frozen in it.
+
+    Args:
+        objective: the steps.
+        whole: all of them as one, for what is done once.
+        turns: in their order.
+    """
+
+    def __init__(self, objective: StepsInTurn, whole: TrainStep, turns: Sequence[Turn]) -> None:
+        self._objective = objective
+        self._turns = turns
+        self._every = whole.update.parameters
+        self.warm_up, self.model = whole.warm_up, whole.model
+        self.freezing, self.scaler, self.update = whole.freezing, whole.scaler, whole.update
+        self.norm_names = whole.norm_names
+        self.skips = whole.skips or any(turn.every > 1 for turn in turns)
+        """Whether an update is left out at times, and the norm is no number then."""
+        self.step = 0
+        """Of the run, counted from 0."""
+        self.unreached: list[nn.Parameter] = []
+        self.terms: torch.Tensor | None = None
+        self.norms: list[torch.Tensor] = []
+
+    def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Take the steps whose turn it is; see ``TrainStep.run``. The loss that is returned is the first one's."""
+        self.unreached, self.norms = [], []
+        results, terms = [], []
+        for number, turn in enumerate(self._turns):
+            taken = (self.step + 1) % turn.every == 0
+            if taken:
+                self._objective.turn = number
+                self._admit(turn)
+                results.append(turn.stepper.run(batch, size, samples))
+                self.unreached += turn.stepper.unreached
+            terms.append(self._terms_of(number, turn, results[0][0], taken=taken))
+            self.norms += [norm if taken else norm.new_full((), torch.nan) for norm in turn.stepper.norms]
+        self._objective.turn = None
+        self._admit(None)
+        self.terms = torch.cat(terms)
+        return results[0]
+
+    @property
+    def parts(self) -> list[TrainStep]:
+        """Return the steps that it consists of."""
+        return [turn.stepper for turn in self._turns]
+
+    def open_gather(self, trial: GatherTrial) -> None:
+        """Prepare each step for ``lockstep.gather``. Collective."""
+        for turn in self._turns:
+            turn.stepper.open_gather(trial)
+
+    @property
+    def waited(self) -> float:
+        """Return the seconds that gradients were waited for; the steps share what counts them."""
+        return self._turns[0].stepper.waited
+
+    def _admit(self, turn: Turn | None) -> None:
+        """Let the parameters of a turn be trained, and no others; None: all that are not frozen."""
+        barred = {id(parameter) for parameter in self.freezing.frozen}
+        own = {id(parameter) for parameter in (self._every if turn is None else turn.parameters)} - barred
+        for parameter in self._every:
+            parameter.requires_grad = id(parameter) in own
+        if turn is not None:
+            turn.stepper.freezing.frozen = [p for p in self._every if id(p) not in own]
+
+    def _terms_of(self, number: int, turn: Turn, like: torch.Tensor, *, taken: bool) -> torch.Tensor:
+        if taken and turn.stepper.terms is not None:
+            return turn.stepper.terms
+        rows = len(self._objective.term_names[number])
+        return torch.zeros(rows, 2, dtype=torch.float64, device=like.device)
 
 
 def try_step(model: nn.Module, module: nn.Module, objective: Objective, batch: Any, samples: int) -> Outcome:

@@ -18,7 +18,7 @@ from lockstep.training.checkpoint.state import (
 from lockstep.training.checkpoint.storage import CheckpointContents, read_checkpoint, write_checkpoint
 from lockstep.training.session.build import build_training
 from lockstep.training.session.sample_audit import Account
-from lockstep.training.session.session import Training
+from lockstep.training.session.training import Training
 from tests.end_to_end.test_optimizers import CODE, CONFIG
 from tests.helpers.sessions import open_session
 

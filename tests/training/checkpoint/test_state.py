@@ -16,7 +16,7 @@ from lockstep.training.checkpoint.state import (
 from lockstep.training.checkpoint.storage import CheckpointContents
 from lockstep.training.session.build import build_training
 from lockstep.training.session.sample_audit import Account
-from lockstep.training.session.session import Training
+from lockstep.training.session.training import Training
 from tests.helpers.evaluation_models import EVALUATION_CODE, EVALUATION_CONFIG
 from tests.helpers.sessions import open_session
 from tests.helpers.user_project import USER_CODE

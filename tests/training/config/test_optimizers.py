@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -75,3 +76,56 @@ def test_new_keys_are_part_of_the_identity_where_they_are_set_only() -> None:
     assert {f"optimizer.{key}": value for key, value in new.items()}.items() <= identity_settings(
         RunConfig.model_validate({"optimizer": new})
     ).items()
+
+
+GAN = {"d": {"match": "^d"}, "g": {"use": "sgd", "schedule": {"use": "cosine"}}}
+TURNS = [{"use": "./a.py:d", "optimizer": "d"}, {"use": "./a.py:g", "optimizer": "g", "every": 2}]
+
+
+def _written(folder: Any, **sections: Any) -> str:
+    (folder / "a.py").write_text("def d(model, batch): ...\ndef g(model, batch): ...\n")
+    (folder / "a.yaml").write_text(json.dumps(sections))
+    return str(folder / "a.yaml")
+
+
+def test_each_optimizer_sees_the_config_as_if_it_were_the_only_one(tmp_path: Any) -> None:
+    schedule = {"use": "linear"}
+    config = resolve(_written(tmp_path, step=TURNS, optimizers=GAN, schedule=schedule)).config
+    parts = config.parts()
+    assert [(name, part.optimizer.use, part.schedule.use) for name, part in parts.items()] == [
+        ("d", "adam", "linear"),
+        ("g", "sgd", "cosine"),
+    ]
+    assert [(step.use, step.optimizer, step.every) for step in config.steps] == [
+        ("./a.py:d", "d", 1),
+        ("./a.py:g", "g", 2),
+    ]
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig().parts() == {"": RunConfig()}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"optimizer": {"lr": 1.0}, "optimizers": GAN}, "optimizer and optimizers: leave one of the two"),
+        ({"step": [{"use": "./a.py:d", "optimizer": "x"}]}, "step: there is no x in optimizers"),
+        ({"step": TURNS[:1], "optimizers": GAN}, "step: none is for the optimizer g, which would do nothing"),
+        ({"step": TURNS[::-1], "optimizers": GAN}, "step: the first is taken in every step of the run"),
+        ({"step": [TURNS[0], TURNS[0]], "optimizers": GAN}, "none is for the optimizer g"),
+        ({"step": ["./a.py:d", "./a.py:d"]}, "step: two are called d"),
+        ({"step": []}, "step: must have at least 1 values"),
+        (
+            {"step": [{"use": "./a.py:d", "evry": 2}]},
+            'unknown key "step[0].evry"; did you mean "step[0].every"?',
+        ),
+        ({"step": [{"use": "./a.py:d", "every": 0}]}, "step[0].every = 0: must be greater than 0"),
+        ({"step": ["./a.py:d", {"use": "./a.py:g", "args": {"k": 1}}]}, "./a.py:g has no such argument"),
+        ({"optimizers": {"g": {"use": "sgd", "eps": 1}}}, "optimizers.g.eps = 1: sgd has no eps"),
+    ],
+)
+def test_optimizers_and_turns_that_do_not_fit_are_refused(
+    tmp_path: Any, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(_written(tmp_path, **sections))
+    assert message in caught.value.message

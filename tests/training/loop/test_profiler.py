@@ -46,7 +46,7 @@ def test_a_profile_tells_where_the_time_goes_and_leaves_nothing_behind(own: Path
     )
     assert torch.autograd.backward is backward
     assert "run" not in vars(training.stepper)
-    assert training.optimizer.step.__name__ == "step"
+    assert training.optimizers[""].step.__name__ == "step"
     with gzip.open(own / "profile" / "rank-0.json.gz") as file:
         names = [event.get("name") for event in json.load(file)["traceEvents"]]
     assert names.count("lockstep.forward") == names.count("lockstep.optimizer") == 3

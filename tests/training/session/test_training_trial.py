@@ -9,7 +9,8 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.training.session.build import build_training
-from lockstep.training.session.session import Session, Training
+from lockstep.training.session.session import Session
+from lockstep.training.session.training import Training
 from tests.helpers.evaluation_models import EVALUATION_CODE, EVALUATION_CONFIG
 from tests.helpers.sessions import open_session
 from tests.helpers.user_project import USER_CODE

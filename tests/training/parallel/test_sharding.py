@@ -9,7 +9,7 @@ from torch import nn
 
 from lockstep.data.common.errors import TrainingError
 from lockstep.training.config.run_config import RunConfig
-from lockstep.training.session.sharding import find_blocks, refuse_unsharded
+from lockstep.training.parallel.sharding import find_blocks, refuse_unsharded
 
 
 def test_blocks_are_the_outermost_items_of_lists_that_share_no_parameter() -> None:

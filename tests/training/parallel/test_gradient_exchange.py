@@ -17,8 +17,8 @@ from lockstep.training.losses.objective import LossObjective
 from lockstep.training.optim.freezing import Freezing
 from lockstep.training.optim.parameter_groups import divide_parameters, trained_spans
 from lockstep.training.optim.update import Update
+from lockstep.training.parallel.gradient_exchange import Replica
 from lockstep.training.rank.process_group import Group
-from lockstep.training.session.gradient_exchange import Replica
 from lockstep.training.session.train_step import TrainStep
 
 

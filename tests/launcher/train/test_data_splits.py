@@ -1,0 +1,42 @@
+"""What the plan says of hooks, and of splits beside ``train`` and ``val``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lockstep.data.config.dataset_info import DatasetInfo
+from lockstep.data.config.split_info import SplitInfo
+from lockstep.launcher.train.data_lines import split_lines
+from lockstep.launcher.train.plan import hook_lines
+from lockstep.training.config.run_config import RunConfig
+
+PICTURES = DatasetInfo(
+    name="pictures",
+    kind="arrays",
+    train=SplitInfo(5, {}),
+    val=None,
+    input_shape=(1, 12, 10),
+    input_dtype="uint8",
+    classes=3,
+    class_names=None,
+    target_shape=(),
+    mean=None,
+    std=None,
+)
+
+
+def test_splits_are_told_with_what_is_done_with_them() -> None:
+    test, far = SplitInfo(1200, {}), SplitInfo(7, {})
+    asked = "test only by `launch eval --split`"
+    assert split_lines(PICTURES) == []
+    assert split_lines(replace(PICTURES, others={"test": test})) == [f"also test 1,200: {asked}"]
+    both = replace(PICTURES, others={"val_far": far, "test": test})
+    assert split_lines(both) == [f"also val_far 7, test 1,200: evaluated as val is; {asked}"]
+    assert split_lines(replace(PICTURES, others={"val_far": far})) == ["also val_far 7: evaluated as val is"]
+
+
+def test_hooks_are_told() -> None:
+    assert hook_lines(RunConfig()) == []
+    assert hook_lines(RunConfig.model_validate({"hooks": "./exp.py"})) == ["hooks: ./exp.py"]
+    named = {"hooks": {"on_end": "./exp.py:b", "on_step": "./exp.py:a"}}
+    assert hook_lines(RunConfig.model_validate(named)) == ["hooks: on_step ./exp.py:a, on_end ./exp.py:b"]
