@@ -1,0 +1,43 @@
+"""What a training has come to, as ``launch train --json`` prints it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..checkpoint import Tensors, tensors_sha256
+from ..session import Account
+from ..tracking import plain
+
+
+class Reached(Protocol):
+    """The part of a run's progress that its result tells."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+
+
+def run_result(
+    model: Tensors, others: Tensors, progress: Reached, account: Account, seconds: float
+) -> dict[str, Any]:
+    """Return the result's values.
+
+    Args:
+        model: its tensors.
+        others: of the optimizer and the averages.
+        progress: of the run.
+        account: of the samples that were read.
+        seconds: that this attempt has taken.
+    """
+    return {
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "samples": sum(account.ranks),
+        "ranks": account.ranks,
+        "metrics": {key: plain(value) for key, value in progress.metrics.items()},
+        "weights_sha256": tensors_sha256(model),
+        "state_sha256": tensors_sha256({**model, **others}),
+        "order_sha256": account.order_sha256,
+        "consumed_digest": f"{account.consumed_digest:032x}",
+        "seconds": round(seconds, 3),
+    }
