@@ -78,8 +78,7 @@ class TrainLoop:
         self._stopped = False
         self._decisions = Decisions(self._config, training, events)
         self._times = EvaluationTimes(self._config.train.eval_every, session.batches.steps)
-        self._evaluation_seconds = 0.0
-        """Within the epoch."""
+        self._evaluation_seconds = 0.0  # within the epoch
         self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
         stepper = training.stepper
         self._norms = NormMeter(self._config.log.every_steps, stepper.norm_names, skips=stepper.skips)
@@ -91,7 +90,7 @@ class TrainLoop:
         self._watches = (
             self._hooks.on_step or self._stragglers is not None or training.compilation is not None
         )
-        asked, stepper = self._config.log.profile, training.stepper
+        asked = self._config.log.profile
         self._profiler = (
             Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
         )
