@@ -122,7 +122,8 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
     path = checkpoint_path(checkpoints, chosen)
     snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
-        rewind(folder / "metrics.jsonl", chosen, rows_logged(snapshot.state, training.steps))
+        rows, pending = rows_logged(snapshot.state, training.steps), snapshot.state["pending"]
+        rewind(folder / "metrics.jsonl", chosen, rows, pending=pending)
     return restore(training, snapshot)
 
 

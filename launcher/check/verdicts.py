@@ -62,6 +62,8 @@ def shorten_config(config: RunConfig, facts: DatasetInfo, processes: int) -> Run
             "epochs": max(config.train.epochs, STEPS),
             "steps": None,
             "early_stop": None,
+            "eval_every": None,
+            "eval_batches": None,
         }
     )
     checkpoint = CheckpointConfig(every_epochs=None, every_steps=CHECKPOINT)

@@ -1,4 +1,4 @@
-"""``launch show``: the first training samples as a picture, and how many samples each class has."""
+"""``launch show``: the first training samples and the schedule as pictures, and how many samples each class has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from ...data.common import RankLostError, error_from_json
 from ...data.config import DatasetInfo
 from ..config import ResolvedConfig, printable
 from ..console import put, put_json
-from ..train import DataPreparation, class_name, data_document, label_lines, look_line, loss_notes, note_lines
+from ..train import (
+    DataPreparation,
+    class_name,
+    data_document,
+    label_lines,
+    look_line,
+    loss_notes,
+    note_lines,
+    schedule_document,
+)
 
 _BAR = 40  # characters of the longest bar
 
@@ -33,12 +42,26 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -
         "data": facts.name,
         **data_document(facts, loss_notes(resolved.config.trained_loss, facts)),
         **answer,
+        **_schedule(resolved, facts, path),
     }
     if as_json:
         put_json({"schema_version": 1, **document})
     else:
         put(_lines(facts, document))
     return 0
+
+
+def _schedule(resolved: ResolvedConfig, facts: DatasetInfo, beside: Path) -> dict[str, Any]:
+    """Draw the learning rates into a file beside the samples, unless they are all the same."""
+    from ...data.order import EpochBatches
+
+    config = resolved.config
+    if config.schedule.use in ("constant", "plateau") and config.schedule.warmup is None:
+        return {}
+    steps_per_epoch = EpochBatches(facts.train.length, config.data.batch_size).steps
+    picture = beside.with_name(f"{beside.stem.removesuffix('-samples')}-schedule.png")
+    length = config.train.run_length(steps_per_epoch)
+    return {"schedule": schedule_document(config, length, resolved.base, picture)}
 
 
 def _ask(question: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +89,11 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     lines += note_lines(document["notes"])
     if document.get("problem"):
         lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
-    return [*lines, f"picture: {document['picture']}"] if document.get("picture") else lines
+    if document.get("picture"):
+        lines.append(f"picture: {document['picture']}")
+    if "schedule" in document:
+        lines.append(f"schedule: {document['schedule']['picture']}")
+    return lines
 
 
 def _class_table(facts: DatasetInfo) -> list[str]:

@@ -9,6 +9,9 @@ _SETTINGS = {
     "train.steps": "num_steps n_steps total_steps max_iters max_iter iterations num_iterations iters "
     "num_train_steps max_train_steps training_steps",
     "train.precision": "dtype amp mixed_precision fp16 bf16 fp32 fp64 half use_amp autocast",
+    "train.eval_every": "val_every check_val_every_n_epoch val_interval eval_steps val_check_interval "
+    "evaluation_strategy eval_strategy eval_interval eval_freq validate_every",
+    "train.eval_batches": "limit_val_batches eval_iters max_eval_batches max_eval_steps val_batches",
     "train.early_stop": "early_stopping earlystopping",
     "train.early_stop.patience": "patience",
     "train.ema.decay": "ema_decay ema_rate",
@@ -84,9 +87,7 @@ _ABSENT = {
     "strategy cpu distributed nproc_per_node num_nodes backend parallel",
     _FOLDERS: "out output_dir save_dir log_dir out_dir run_dir work_dir logdir outdir output_path default_root_dir",
     _NAME: "name experiment exp_name experiment_name run exp",
-    _EVALUATION: "val valid validation evaluation eval test val_every check_val_every_n_epoch "
-    "eval_every val_interval eval_steps val_check_interval "
-    "evaluation_strategy eval_strategy eval_interval eval_freq validate_every",
+    _EVALUATION: "val valid validation evaluation eval test",
     _LOADING: "pin_memory prefetch_factor persistent_workers prefetch multiprocessing_context",
     "training samples are shuffled by train.seed, and validation samples are not": "shuffle sampler shuffle_seed",
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",

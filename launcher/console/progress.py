@@ -73,7 +73,7 @@ class EpochTable:
     def _show(self, event: dict[str, Any]) -> None:
         if event["event"] == "step" and self._bar is not None:
             self._bar.show(event)
-        elif event["event"] == "epoch":
+        elif event["event"] in ("epoch", "evaluation"):
             if self._bar is not None:
                 self._bar.hide()
             self._row(event)
@@ -109,18 +109,22 @@ class EpochTable:
             say([f"{reached}: {', '.join(unused[:_NAMED])}"])
 
     def _row(self, event: dict[str, Any]) -> None:
+        """Print the row of an epoch, or of an evaluation within one, which is named by its step."""
         head = ""
-        if not self._columns:
-            self._columns = [
-                key for key in event if key.startswith(("train/", "val/")) and key != "val/count"
-            ]
+        keys = [key for key in event if key.startswith(("train/", "val/")) and key != "val/count"]
+        evaluated = any(key.startswith("val/") for key in keys)
+        if not self._columns or (evaluated and not any(key.startswith("val/") for key in self._columns)):
+            self._columns += [key for key in keys if key not in self._columns]
             heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
             head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
-        values = "".join(f"  {format_metric(key, event[key]):>13}" for key in self._columns)
-        seconds = event["train_seconds"] + event["val_seconds"]
-        rate = event["samples_per_second"]
+        values = "".join(
+            f"  {format_metric(key, event[key]) if key in event else '':>13}" for key in self._columns
+        )
+        seconds = event.get("train_seconds", 0.0) + event.get("val_seconds", 0.0)
+        rate = event.get("samples_per_second")
         speed = f"  {'' if rate is None else f'{rate:,.0f}':>11}  {seconds:>8.2f}\n"
-        write(self._to, f"{head}{event['epoch'] + 1:>5}{values}{speed}")
+        name = f"@{event['step']}" if event["event"] == "evaluation" else str(event["epoch"] + 1)
+        write(self._to, f"{head}{name:>5}{values}{speed}")
 
 
 class _Bar:
@@ -169,7 +173,7 @@ class _Bar:
 
 def _early_stop_note(event: dict[str, Any]) -> str:
     """Say why a run has ended early; a metric may never have been a number."""
-    epochs = f"{event['stalled']} epoch{'s' * (event['stalled'] != 1)}"
+    epochs = f"{event['stalled']} {event.get('unit', 'epoch')}{'s' * (event['stalled'] != 1)}"
     if event["best"] is None:
         return f"ended early: {event['monitor']} has not been a number for {epochs}"
     return f"ended early: {event['monitor']} has not improved for {epochs}; best {event['best']:.6g}"

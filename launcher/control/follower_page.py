@@ -21,7 +21,8 @@ class FollowerPage(SupervisorPage):
 
     def apply_horizon(self, message: dict[str, Any]) -> None:
         """Let the ranks continue as far as node 0 says, or stop them."""
-        self._horizon.take(message["horizon"], message["checkpoint_at"], final=message["final"])
+        at, final = message["horizon"], message["final"]
+        self._horizon.take(at, message["checkpoint_at"], final=final, evaluate_at=message["evaluate_at"])
 
     def changed_progress(self) -> list[list[int]] | None:
         """Return (steps, phase, signs of life) of each rank, if they have changed since the last time."""

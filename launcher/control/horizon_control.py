@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+from ...training.rank import HorizonWords
 from ..console import say
 from ..failures import CancelledRunError, InterruptedRunError, LateStopError, NothingToSaveError
 from ..hang import HangLimit, ProgressTimes
@@ -14,6 +15,21 @@ from .stop_clock import StopClock, default_stop_seconds
 from .supervisor_page import SupervisorPage
 
 _SAVING = ("checkpoint", "ending")
+
+
+class _Clock:
+    """Tells when so many minutes are over, again and again; None never."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._seconds = None if minutes is None else 60 * minutes
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if self._seconds is None or now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 class HorizonControl(SupervisorPage):
@@ -25,6 +41,7 @@ class HorizonControl(SupervisorPage):
         every_minutes: between two checkpoints; None takes none by the clock.
         stop_timeout: seconds that a stop may take; None goes by what steps and checkpoints have taken.
         first_step: that the ranks begin at.
+        evaluate_minutes: between two evaluations; None makes none by the clock.
     """
 
     def __init__(
@@ -34,11 +51,11 @@ class HorizonControl(SupervisorPage):
         every_minutes: float | None = None,
         stop_timeout: float | None = None,
         first_step: int = 0,
+        evaluate_minutes: float | None = None,
     ) -> None:
         super().__init__(ranks)
         self._folder = folder
-        self._every = None if every_minutes is None else every_minutes * 60
-        self._last = time.monotonic()
+        self._checkpoints, self._evaluations = _Clock(every_minutes), _Clock(evaluate_minutes)
         self._stop_timeout = stop_timeout
         self._first_step = first_step
         self._times = ProgressTimes()
@@ -66,7 +83,9 @@ class HorizonControl(SupervisorPage):
         for rank, words in enumerate(said):
             self._times.see(rank, *words)
         self._take_request()
-        if self._is_due():
+        if self._evaluations.is_due():
+            self._horizon.request_evaluation()
+        if self._checkpoints.is_due():
             self._horizon.request_checkpoint()
         self._horizon.extend()
         if self._clock is not None and self.interruption is None:
@@ -90,7 +109,7 @@ class HorizonControl(SupervisorPage):
         """Return the silence that counts as a hang, as this run's own times tell it."""
         return self._times.hang_limit(ceiling, least)
 
-    def words(self) -> tuple[int, int, bool]:
+    def words(self) -> HorizonWords:
         """Return what other nodes' ranks are to know, as ``Horizon.words``."""
         return self._horizon.words()
 
@@ -98,12 +117,6 @@ class HorizonControl(SupervisorPage):
         """Note how far the ranks of another node are, from rank ``first`` on."""
         for rank, (steps, phase, stamp) in enumerate(rows, start=first):
             self._horizon.note(rank, steps, phase, stamp)
-
-    def _is_due(self) -> bool:
-        if self._every is None or time.monotonic() - self._last < self._every:
-            return False
-        self._last = time.monotonic()
-        return True
 
     def handle_signal(self, number: int) -> bool:
         """Stop at a signal; return False for an interrupt of what is stopping already, which asks for more than that.

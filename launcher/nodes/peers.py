@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import RankLostError
+from ...training.rank import HorizonWords
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
 
@@ -60,7 +61,7 @@ class SingleNode:
     def send(self, kind: str, **values: Any) -> None:
         """Say something to all others."""
 
-    def share_horizon(self, horizon: tuple[int, int, bool]) -> None:
+    def share_horizon(self, horizon: HorizonWords) -> None:
         """Tell the others how far their ranks may go, if that has changed."""
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class LeaderPeers(SingleNode):
         self._heartbeat = _Heartbeat(self.links)
         self.address = node_layout.address
         self.nodes = len(node_layout.processes)
-        self._shared: tuple[int, int, bool] | None = None
+        self._shared: HorizonWords | None = None
         self._attempt = ""
 
     def total_ranks(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
@@ -156,12 +157,14 @@ class LeaderPeers(SingleNode):
             time.sleep(0.01)
         return replies
 
-    def share_horizon(self, horizon: tuple[int, int, bool]) -> None:
+    def share_horizon(self, horizon: HorizonWords) -> None:
         """Tell the others how far their ranks may go, if that has changed."""
         if horizon != self._shared:
             self._shared = horizon
-            step, checkpoint_at, final = horizon
-            self.send("horizon", horizon=step, checkpoint_at=checkpoint_at, final=final)
+            step, checkpoint_at, final, evaluate_at = horizon
+            self.send(
+                "horizon", horizon=step, checkpoint_at=checkpoint_at, final=final, evaluate_at=evaluate_at
+            )
 
     def close(self) -> None:
         """End the links, after what is still to be said."""

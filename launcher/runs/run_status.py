@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ _OVER = ("done", "failed", "stopped", "cancelled")
 _CANCELLED_STATUS = 143  # as of a process that SIGTERM has ended
 _SIGNS = ("outcome.json", "metrics.jsonl", LOCK, "job.json", "run.json")
 """Files of a run whose times say when something was last done for it."""
+_MEASURED = ("epoch", "evaluation")
+"""Events with metrics."""
+_LOOKS = 3  # at the newest of them: epochs need not be evaluated
 _BLOCK = 1 << 16
 _REACH = 1 << 28
 _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
@@ -181,12 +185,17 @@ def _newest(path: Path, reach: int) -> _Newest:
             found.epoch, seen_epoch = event["epoch"] + (kind == "epoch"), True
         if kind == "step" and loss is None and "train/loss" in event:
             loss = {"train/loss": event["train/loss"]}
-        if kind == "epoch" or (seen_step and seen_epoch and loss is not None):
+        if kind in _MEASURED or (seen_step and seen_epoch and loss is not None):
             break
-    for row in events_backwards(path, "epoch", reach):
-        found.epoch = found.epoch if seen_epoch else row["epoch"] + 1
-        loss = {key: value for key, value in row.items() if key.startswith(("train/", "val")) and "/" in key}
-        break
+    rows = list(islice(events_backwards(path, _MEASURED, reach), _LOOKS))
+    if rows and not seen_epoch:
+        found.epoch = rows[0]["epoch"] + (rows[0]["event"] == "epoch")
+    evaluated = next((row for row in rows if any(key.startswith("val/") for key in row)), {})
+    if rows:
+        newest = {**evaluated, **rows[0]}
+        loss = {
+            key: value for key, value in newest.items() if key.startswith(("train/", "val")) and "/" in key
+        }
     found.metrics = loss or {}
     return found
 

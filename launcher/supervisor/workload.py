@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, LockstepError, MachineError, UsageError
+from ...training.rank import HorizonWords
 from ..failures import AttemptEnd, InterruptedRunError, diagnose_failure
 from ..hang import HangLimit
 from ..machine import World
@@ -44,7 +45,7 @@ class Workload(ABC):
         return HangLimit(ceiling)
 
     @property
-    def horizon(self) -> tuple[int, int, bool] | None:
+    def horizon(self) -> HorizonWords | None:
         """What other nodes' ranks are to know of how far they may go."""
         return None
 

@@ -111,19 +111,24 @@ def _metrics(newest: Sequence[Mapping[str, float | None]]) -> list[str]:
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
-    """Read the epochs of a run's record, oldest first."""
+    """Read the epochs and evaluations of a run's record, oldest first."""
     found = []
     with suppress(OSError), (folder / "metrics.jsonl").open("rb") as record:
         for line in record:
-            if b'"epoch"' in line:
+            if b'"epoch"' in line and b'"event": "step"' not in line:
                 with suppress(ValueError, KeyError):
                     event = json.loads(line)
-                    found += [event] if event["event"] == "epoch" else []
+                    found += [event] if event["event"] in ("epoch", "evaluation") else []
     return found
 
 
 def _values(epochs: list[dict[str, Any]]) -> dict[str, float | None]:
-    return {key: value for key, value in (epochs or [{}])[-1].items() if key.startswith(("train/", "val/"))}
+    """Return the newest numbers; where an epoch was not evaluated, those of the evaluation before it, too."""
+    evaluated: dict[str, Any] = next(
+        (row for row in reversed(epochs) if any(key.startswith("val/") for key in row)), {}
+    )
+    newest = {**evaluated, **(epochs or [{}])[-1]}
+    return {key: value for key, value in newest.items() if key.startswith(("train/", "val/"))}
 
 
 def _best_value(

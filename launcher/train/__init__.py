@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .initial_weights import find_initial_weights as find_initial_weights
     from .run_evaluation import evaluate_run as evaluate_run
     from .saved_config import read_run_config as read_run_config
+    from .schedule_lines import schedule_document as schedule_document
     from .target_notes import loss_notes as loss_notes
     from .train_request import SubmittedRun as SubmittedRun
     from .train_request import TrainRequest as TrainRequest

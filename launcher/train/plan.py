@@ -180,7 +180,7 @@ def plan_table(plan: LaunchPlan) -> list[str]:
         f"{_length(plan.config, plan.length)};"
         f" the last batch of an epoch has {document['last_batch']} samples"
     )
-    return [*rows, _threads(plan.world)]
+    return [*rows, *_evaluation(plan), _threads(plan.world)]
 
 
 def _threads(world: World) -> str:
@@ -205,3 +205,15 @@ def _length(config: RunConfig, length: RunLength) -> str:
     if config.train.steps:
         return f"{steps:,} steps = {steps / each:.4g} epochs of {each:,} steps"
     return f"{config.train.epochs} epochs x {each:,} steps = {steps:,} steps"
+
+
+def _evaluation(plan: LaunchPlan) -> list[str]:
+    """Say when the run is evaluated and on what, where it is not each epoch and the whole validation set."""
+    train, val = plan.config.train, plan.facts.val
+    if val is None or (train.eval_every is None and train.eval_batches is None):
+        return []
+    when = "1 epoch" if train.eval_every is None else str(train.eval_every)
+    samples = val.length
+    if train.eval_batches is not None:
+        samples = min(samples, train.eval_batches * plan.config.data.batch_size)
+    return [f"evaluation every {when} and at the end, on {samples:,} of {val.length:,} samples"]

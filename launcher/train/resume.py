@@ -50,6 +50,8 @@ class ResumePoint:
     epoch_step: int
     rows: int
     """Epochs that have their row in the record."""
+    pending: bool = False
+    """Whether the evaluation there is still to come."""
 
 
 def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> RunTarget:
@@ -149,7 +151,8 @@ def find_resume_point(folder: Path, steps: int) -> ResumePoint | None:
     path, damaged = newest_intact(checkpoints)
     say(f"warning: passed over: {error.message}" for error in damaged)
     state = read_state(path)
-    return ResumePoint(state["step"], state["epoch"], state["epoch_step"], rows_logged(state, steps))
+    rows = rows_logged(state, steps)
+    return ResumePoint(state["step"], state["epoch"], state["epoch_step"], rows, state["pending"])
 
 
 def resolve_checkpoint_step(folder: Path, checkpoint: str) -> int:
@@ -247,8 +250,8 @@ def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: ResumePoi
 
 def rewind_run(folder: Path, resume_point: ResumePoint | None) -> None:
     """Remove what the previous attempt did after its last checkpoint."""
-    step, rows = (resume_point.step, resume_point.rows) if resume_point else (-1, 0)
-    if lost := rewind(folder / "metrics.jsonl", step, rows, anew=True):
+    at = resume_point or ResumePoint(-1, 0, 0, 0)
+    if lost := rewind(folder / "metrics.jsonl", at.step, at.rows, pending=at.pending, anew=True):
         say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
     (folder / "outcome.json").unlink(missing_ok=True)
 

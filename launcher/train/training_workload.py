@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...training.rank import take_ownership
+from ...training.config import Duration
+from ...training.rank import HorizonWords, take_ownership
 from ..console import EpochTable
 from ..control import FollowerPage, HorizonControl
 from ..failures import InterruptedRunError
@@ -54,6 +55,7 @@ class TrainingWorkload(WorkerWorkload):
             plan.config.checkpoint.every_minutes,
             request.supervision.stop_timeout,
             first_step,
+            _minutes(plan.config.train.eval_every),
         )
         super().__init__([str(folder / "spec.json")], plan.world, fenced=True, page=self._control)
         self._folder = folder
@@ -64,7 +66,7 @@ class TrainingWorkload(WorkerWorkload):
         self._submitted = request.submitted
 
     @property
-    def horizon(self) -> tuple[int, int, bool]:
+    def horizon(self) -> HorizonWords:
         """What other nodes' ranks are to know of how far they may go."""
         return self._control.words()
 
@@ -159,3 +161,8 @@ class FollowerTrainingWorkload(WorkerWorkload):
     def begin_attempt(self, _: Path) -> None:
         """Forget how far the ranks of the attempt before had come."""
         self._follower_page.reset()
+
+
+def _minutes(every: Duration | None) -> float | None:
+    """Return the minutes between two evaluations, where they follow the clock."""
+    return float(every.amount) if every is not None and every.unit == "minutes" else None

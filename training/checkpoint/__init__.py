@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .manifest import read_state as read_state
     from .manifest import verify as verify
     from .model_weights import load_weights as load_weights
+    from .retention import BestCheckpoints as BestCheckpoints
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state

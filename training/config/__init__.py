@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .config_identity import flatten_config as flatten_config
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
+    from .duration import Duration as Duration
     from .duration import RunLength as RunLength
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction

@@ -43,7 +43,7 @@ LATER_KEYS = (
     *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),
 )
 """Keys that checkpoints of the first version do not hold: they count only where they are not their default."""
-EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop")
+EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop", "train.eval_")
 
 
 def flatten_config(config: RunConfig) -> dict[str, Any]:
@@ -54,11 +54,13 @@ def flatten_config(config: RunConfig) -> dict[str, Any]:
 def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
     defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in LATER_KEYS}
+    free: tuple[str, ...] = (*MUTABLE_KEYS, *EXTENDABLE_KEYS)
+    if config.schedule.use == "plateau":  # evaluations decide the learning rate
+        free = tuple(key for key in free if key != "train.eval_")
     return {
         key: _without_directions(value) if key == "metrics" else value
         for key, value in flatten_config(config).items()
-        if not key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
-        and not (key in defaults and value == defaults[key])
+        if not key.startswith(free) and not (key in defaults and value == defaults[key])
     }
 
 

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, DataConfig, DatasetInfo
-from .duration import RunLength
+from .duration import Interval, RunLength
 from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
@@ -70,6 +70,10 @@ class TrainConfig(ConfigSection):
     shapes of batches instead of one for each."""
     metrics: bool = False
     """Log those metrics that are means of training, too, as ``train/NAME``: of what the model returned in its steps."""
+    eval_every: Interval | None = None
+    """``500 steps``, ``2 epochs`` or ``10 minutes`` between two evaluations; unset is every epoch. The end has one."""
+    eval_batches: int | None = Field(default=None, gt=0)
+    """Batches of the global size that an evaluation takes of each validation set at most; unset is all."""
     ema: EmaConfig | None = None
     early_stop: EarlyStopConfig | None = None
 

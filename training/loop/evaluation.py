@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ...data.common import DamagedError
+from ...data.order import Indices
 from ..components import shared_buffers
 from ..metrics import WorstSamples, all_numbers, confusion_view
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
@@ -22,7 +23,10 @@ Views = dict[str, dict[str, Any]]
 
 
 def evaluate(
-    session: Session, abandon: Callable[[], bool] = lambda: False, views: Views | None = None
+    session: Session,
+    abandon: Callable[[], bool] = lambda: False,
+    views: Views | None = None,
+    batches: int | None = None,
 ) -> dict[str, float] | None:
     """Compute ``val/loss``, ``val/NAME`` for each metric and ``val/count``, the same on every rank.
 
@@ -34,6 +38,7 @@ def evaluate(
         session: with the model to evaluate.
         abandon: asked between batches; ranks need not hear the same at the same time.
         views: takes what is kept for views.
+        batches: of the global size, at most, of each split; the same samples for any number of processes.
 
     Returns:
         None on every rank where any of them has abandoned it.
@@ -45,11 +50,13 @@ def evaluate(
     for split in session.val_feeds:
         with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):
             fixed = try_evaluation(session, draws, kept, split).depends_on_cut
-            values = _sums(session, abandon, _Pass(draws, kept, fixed, split))
+            chosen = session.chosen_samples(split, batches)
+            values = _sums(session, abandon, _Pass(draws, kept, fixed, split, chosen))
             if values is None:
                 return None
             draws.watch()
-            numbers, view = _finished(session, split, values)
+            length = session.split_length(split) if chosen is None else chosen.size
+            numbers, view = _finished(session, split, values, length)
         found |= numbers
         if views is not None:
             views[split] = view
@@ -65,6 +72,8 @@ class _Pass:
     fixed: bool
     """Whether the cut is the same for any number of processes, and no batch knows of another."""
     split: str = "val"
+    chosen: Indices | None = None
+    """Samples that stand for all; None is all."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,14 @@ class _Sums:
     """Of this rank."""
 
 
-def _finished(session: Session, split: str, sums: _Sums) -> tuple[dict[str, float], dict[str, Any]]:
+def _finished(
+    session: Session, split: str, sums: _Sums, length: int
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Make what is logged and what is kept of the sums of all ranks."""
     count, *means = sums.values.tolist()
-    info = session.spec.facts.split(split)
-    if info is None or int(count) != info.length:
+    if int(count) != length:
         raise DamagedError(
-            f"evaluation saw {int(count)} samples of {info.length if info else 0}",
+            f"evaluation saw {int(count)} samples of {length}",
             "the data set's length changes while it is read; make __len__ tell the truth",
         )
     names = ("loss", *(session.val_terms or ()))
@@ -129,7 +139,8 @@ def _rank_sums(
     sums = torch.zeros(width, dtype=torch.float64, device=session.group.device)
     samples = 0
     abandoned = depends = False
-    work = session.fixed_val_work(way.split) if way.fixed else session.val_work(way.split)
+    cut = session.fixed_val_work if way.fixed else session.val_work
+    work = cut(way.split, way.chosen)
     for batch in session.val_feeds[way.split].fetch(work):
         if abandoned := abandon():
             break

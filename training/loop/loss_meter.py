@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +96,24 @@ class LossMeter:
         """Read the interval whose sum is under way: a checkpoint must not lose it."""
         return self._read()
 
+    def sums_so_far(
+        self, loss: float, weight: float, terms: Mapping[str, Sequence[float]]
+    ) -> dict[str, float]:
+        """Return means under their names in the record, the interval that is not full yet included. Collective.
+
+        That interval stays as it is.
+
+        Args:
+            loss: sum of what was read before, in this epoch.
+            weight: of it.
+            terms: sum and weight of each term.
+        """
+        before = [loss, weight, *(value for name in self._names for value in terms.get(name, (0.0, 0.0)))]
+        new = self._group.sum(self._rank_sums()[1]).tolist() if self._losses else [0.0] * len(before)
+        values = [old + more for old, more in zip(before, new, strict=True)]
+        pairs = zip(("loss", *self._names), zip(values[::2], values[1::2], strict=True), strict=True)
+        return {f"train/{name}": value / many if many else math.nan for name, (value, many) in pairs}
+
     def state(self, step: int) -> dict[str, Any]:
         """Return the steps of the interval that is not full yet, of every rank, as plain values. Collective.
 
@@ -139,8 +158,8 @@ class LossMeter:
         own = rows[self._group.rank] if same else rows.sum(0) * (self._group.rank == 0)
         return list(own.to(self._group.device, getattr(torch, state["dtype"])).unbind())
 
-    def _flush(self, step: int) -> Reading | None:
-        """Start the sum of this interval, then read the one before, which has had its time to arrive."""
+    def _rank_sums(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses of the steps of this interval on this rank, and [loss, weight, of each term the same]."""
         parts = torch.stack(self._losses).double()
         if self._weights:
             weight = torch.stack(self._weights).sum().double()
@@ -149,6 +168,11 @@ class LossMeter:
         values = torch.stack([parts.sum(), weight])
         if self._names:
             values = torch.cat([values, torch.stack(self._terms).sum(0).flatten()])
+        return parts, values
+
+    def _flush(self, step: int) -> Reading | None:
+        """Start the sum of this interval, then read the one before, which has had its time to arrive."""
+        parts, values = self._rank_sums()
         started = _Pending(
             step - len(parts) + 1, step, parts, values, self._group.all_reduce_sum_async(values)
         )

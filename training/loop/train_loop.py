@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...data.common import STOPPED, TrainingError, UsageError
+from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
     CheckpointContents,
@@ -24,19 +22,22 @@ from ..checkpoint import (
     training_hashes,
     whole_training_tensors,
 )
-from ..components import batch_norm, learned_tensors, non_finite, refuse_unmeasured
-from ..config import CheckpointConfig
+from ..components import batch_norm
 from ..parallel import whole_parameters
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
-from ..tracking import EventLog, plain
+from ..tracking import EventLog
+from .decisions import Decisions
 from .evaluation import Views, evaluate
+from .evaluation_times import EvaluationTimes
 from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
+from .non_finite import refuse_non_finite
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
 from .run_hooks import build_hooks
+from .run_result import run_result
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
@@ -76,7 +77,9 @@ class TrainLoop:
         self._audited_step = self.progress.epoch_step
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = False
-        self._no_number: set[str] = set()
+        self._decisions = Decisions(self._config, training, events)
+        self._times = EvaluationTimes(self._config.train.eval_every, session.batches.steps)
+        self._evaluation_seconds = 0.0  # within the epoch
         self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
         stepper = training.stepper
         self._norms = NormMeter(self._config.log.every_steps, stepper.norm_names, skips=stepper.skips)
@@ -88,7 +91,7 @@ class TrainLoop:
         self._watches = (
             self._hooks.on_step or self._stragglers is not None or training.compilation is not None
         )
-        asked, stepper = self._config.log.profile, training.stepper
+        asked = self._config.log.profile
         self._profiler = (
             Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
         )
@@ -112,15 +115,20 @@ class TrainLoop:
             self._run_epoch()
         self._control.enter("ending")
         if self._is_stopped_early():
-            self._events.write("early_stop", step=self.progress.step, **asdict(self.progress.patience))
+            self._decisions.tell_early_stop(self.progress)
         self._save_checkpoint()
         self._writer.finish()
         if not self._stopped:
             self._hooks.at("on_end")
-        return self._result(time.monotonic() - started)
+        training, account = self._training, self._sample_audit.account
+        with batch_norm.averaged(self._session.model, self._session.group):
+            hashes = training_hashes(training)
+        result = run_result(hashes, self.progress, account, time.monotonic() - started)
+        stopped = {"status": "stopped", "exit_code": STOPPED} if self._stopped else {}
+        return {**stopped, "stopped_early": self._is_stopped_early(), **result}
 
     def _begin_run(self) -> None:
-        self._check_settings()
+        self._decisions.refuse_settings(supervised=self._control.supervised)
         notes = [*self._training.notes, *(self._resumed.notes if self._resumed else []), *self._hook_notes]
         if self._session.group.rank == 0:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
@@ -138,58 +146,92 @@ class TrainLoop:
             notes=notes,
         )
 
-    def _check_settings(self) -> None:
-        """Refuse metrics that are never measured, and intervals of a clock that no supervisor reads for all ranks."""
-        if self._config.checkpoint.every_minutes and not self._control.supervised:
-            raise UsageError(
-                "checkpoint.every_minutes: there is no supervisor whose clock all ranks could follow",
-                "start it with `launch train`, or use checkpoint.every_steps",
-            )
-        validated = "val" in self._session.val_feeds
-        terms = [f"train/{name}" for name in self._training.terms]
-        names = ["train/loss", *terms, *self._session.logged_names]
-        checkpoint_config = self._config.checkpoint
-        unused = checkpoint_config.monitor == CheckpointConfig().monitor and not (
-            validated and checkpoint_config.keep_best
-        )
-        for key, section in self._config.monitors().items():
-            if key != "checkpoint" or not unused:
-                refuse_unmeasured(section, key, names)
-
     def _is_over(self) -> bool:
         progress = self.progress
         trained = progress.step >= self._training.steps and not progress.pending
         return trained or self._is_stopped_early()
 
     def _is_stopped_early(self) -> bool:
-        return self.progress.patience.is_over(self._config.train.early_stop)
+        return self._decisions.is_stopped_early(self.progress)
+
+    @property
+    def _is_within_epoch(self) -> bool:
+        """Whether steps follow in this epoch."""
+        progress = self.progress
+        return progress.epoch_step < self._session.batches.steps and progress.step < self._training.steps
 
     def _run_epoch(self) -> None:
         progress = self.progress
-        started = time.monotonic()
-        before = self._samples_done
-        if not progress.pending:
+        started, before, self._evaluation_seconds = time.monotonic(), self._samples_done, 0.0
+        if progress.pending and self._is_within_epoch:
+            self._evaluate_again()
+        if not progress.pending and not self._is_ending:
             self._train_epoch()
-            if self._stopped:
-                return
-            terms = {f"train/{name}": value for name, value in progress.mean_terms.items()}
-            progress.metrics = {"train/loss": progress.mean_loss, **terms}
-            progress.pending = True
+        if self._is_ending:
+            return
         trained = time.monotonic()
-        measured = self._evaluate()
+        evaluated = progress.step >= self._training.steps or self._times.is_due(progress.step)
+        progress.metrics = self._train_metrics()
+        progress.pending = True
+        measured = self._evaluate() if evaluated else {}
         if measured is None:
             self._stopped = True
             return
         progress.metrics |= measured
         progress.pending = False
-        self._events.write(
-            "epoch",
-            epoch=progress.epoch,
-            step=progress.step,
-            **progress.metrics,
-            **self._pace.epoch(self._samples_done - before, started, trained),
-        )
-        self._finish_epoch()
+        if (
+            evaluated
+            and progress.epoch_step < self._session.batches.steps
+            and self._times.is_due(progress.step)
+        ):
+            self._tell_evaluation()  # a run that is extended keeps it
+        pace = self._pace.epoch(self._samples_done - before, started + self._evaluation_seconds, trained)
+        self._events.write("epoch", epoch=progress.epoch, step=progress.step, **progress.metrics, **pace)
+        self._finish_epoch(evaluated=evaluated)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._stopped or self._is_stopped_early()
+
+    def _train_metrics(self) -> dict[str, float]:
+        terms = {f"train/{name}": value for name, value in self.progress.mean_terms.items()}
+        return {"train/loss": self.progress.mean_loss, **terms}
+
+    def _evaluate_again(self) -> None:
+        """Make the evaluation within an epoch that a stop has cut short.
+
+        Not where the run was to end there, and has been extended: it would not have had that one.
+        """
+        if self._times.by_clock or self._times.is_due(self.progress.step):
+            self._evaluate_within_epoch()
+        else:
+            self.progress.pending = False
+
+    def _evaluate_within_epoch(self) -> None:
+        """Evaluate between two steps, which leaves the next one as it would be without."""
+        progress, started = self.progress, time.monotonic()
+        if reading := self._meter.read_pending():
+            self._log_reading(reading)
+        progress.metrics = self._meter.sums_so_far(progress.loss, progress.weight, progress.terms)
+        progress.pending = True
+        measured = self._evaluate()
+        if measured is None:
+            self._stopped = True
+            return
+        progress.pending = False
+        progress.metrics |= measured
+        self._evaluation_seconds += time.monotonic() - started
+        self._tell_evaluation(val_seconds=time.monotonic() - started)
+        if self._decisions.take(progress, f"step {progress.step}: such an evaluation"):
+            self._save_checkpoint()
+        self._pace.pause()
+        if self._stragglers is not None:
+            self._stragglers.begin()
+
+    def _tell_evaluation(self, **more: float) -> None:
+        progress = self.progress
+        values = {**progress.metrics, **more}
+        self._events.write("evaluation", epoch=progress.epoch, step=progress.step, **values)
 
     @property
     def _samples_done(self) -> int:
@@ -201,7 +243,8 @@ class TrainLoop:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
         with self._training.ema.applied(), whole_parameters(self._training.stepper.model):
-            measured = evaluate(self._session, self._should_abandon_evaluation, views)
+            batches = self._config.train.eval_batches
+            measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
             if measured is not None:
                 measured |= self._hooks.evaluated(measured)
         if measured and self._session.group.rank == 0:
@@ -215,36 +258,23 @@ class TrainLoop:
         self._control.touch()
         return self._control.stopping
 
-    def _finish_epoch(self) -> None:
-        """Finish an epoch that was trained to its last step; one cut short by ``max_steps`` is not finished."""
+    def _finish_epoch(self, *, evaluated: bool) -> None:
+        """Finish an epoch that was trained to its last step; one cut short by the run's end is not finished."""
         progress, checkpoint_config = self.progress, self._config.checkpoint
+        where = f"epoch {progress.epoch + 1}: such an epoch"
         if progress.epoch_step < self._session.batches.steps:
+            self._decisions.take(progress, where, counts=self._times.is_due(progress.step))
             return
         progress.epoch += 1
         progress.epoch_step = self._audited_step = 0
         progress.loss = progress.weight = 0.0
         progress.terms = {}
-        is_best = progress.ranking.update(checkpoint_config, progress.step, progress.metrics)
-        if early := self._config.train.early_stop:
-            progress.patience.update(early, progress.metrics)
-        if self._training.schedule.observe(progress.metrics):
-            what = f"the learning rate is lowered: {self._config.schedule.monitor or 'val/loss'} stopped improving"
-            self._events.write("note", step=progress.step, message=what)
-        self._note_no_number()
+        counts = self._times.is_due(progress.step)
+        is_best = evaluated and self._decisions.take(progress, where, counts=counts)
         by_epoch = checkpoint_config.every_epochs and progress.epoch % checkpoint_config.every_epochs == 0
         by_step = checkpoint_config.every_steps and progress.step % checkpoint_config.every_steps == 0
         if by_epoch or by_step or is_best:
             self._save_checkpoint()
-
-    def _note_no_number(self) -> None:
-        """Say once of a monitored metric that it is no number: nothing can be decided by it."""
-        progress = self.progress
-        for monitor in dict.fromkeys(section.monitor for section in self._config.monitors().values()):
-            value = progress.metrics.get(monitor, 0.0)
-            if (value is None or not math.isfinite(value)) and monitor not in self._no_number:
-                self._no_number.add(monitor)
-                what = f"{monitor} is not a number after epoch {progress.epoch}: such an epoch is no better than any"
-                self._events.write("note", step=progress.step, message=what)
 
     def _watch_step(self) -> None:
         """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
@@ -264,7 +294,6 @@ class TrainLoop:
         batches = session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step))
         for fetched in self._profiled(batches):
             if not self._may_start_step():
-                self._stopped = True
                 return
             size = session.batches.size(progress.epoch_step)
             samples = 0 if fetched.work.stand_in else fetched.indices.size
@@ -283,10 +312,19 @@ class TrainLoop:
                 self._log_reading(reading)
             if progress.step == self._training.steps:
                 break
+            if self._times.is_due(progress.step) and self._is_within_epoch:
+                self._evaluate_within_epoch()
+                if self._is_ending:
+                    return
+        self._close_training()
+
+    def _close_training(self) -> None:
+        """Tell what is still to be told of the steps of an epoch."""
+        progress = self.progress
         self._norms.close(progress.step)
         if self._profiler is not None:
             self._profiler.finish(progress.step, self._tell_profile)
-        for reading in meter.close(progress.step):
+        for reading in self._meter.close(progress.step):
             self._log_reading(reading)
         if found := self._unreached.close_epoch():
             self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
@@ -302,10 +340,15 @@ class TrainLoop:
         self._events.write("profile", step=self.progress.step, **table)
 
     def _may_start_step(self) -> bool:
-        """Write the checkpoint that is due; say whether the next step may start."""
+        """Evaluate and write the checkpoint where that is due; say whether the next step may start."""
         step, every = self.progress.step, self._config.checkpoint.every_steps
         if not self._control.may_start(step):
+            self._stopped = True
             return False
+        if self._times.by_clock and self._control.is_evaluation_due(step) and self.progress.epoch_step:
+            self._evaluate_within_epoch()
+            if self._is_ending:
+                return False
         if (every and step and step % every == 0) or self._control.is_checkpoint_due(step):
             self._save_checkpoint()
         return True
@@ -337,7 +380,7 @@ class TrainLoop:
         hooks, hook_tensors = self._hooks.state()
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
-        self._refuse_non_finite()
+        refuse_non_finite(session, progress.step)
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
             model, optimizer, ema = whole_training_tensors(self._training)
@@ -347,34 +390,3 @@ class TrainLoop:
                 snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema, hook_tensors)
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)
-
-    def _refuse_non_finite(self) -> None:
-        """Refuse weights that are not finite: a finite loss can have such a gradient, and no later loss shows it.
-
-        Weights are the same on every rank, and so is the decision; running statistics are each rank's own, and one
-        that raises ends the run. What was not finite when the model was made is so on purpose.
-        """
-        found = non_finite(learned_tensors(self._session.model))
-        if names := [name for name in found if name not in self._session.non_finite]:
-            raise TrainingError(
-                f"{names[0]} is not a number after step {self.progress.step}: no checkpoint is written of it",
-                "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
-            )
-
-    def _result(self, seconds: float) -> dict[str, Any]:
-        account, session = self._sample_audit.account, self._session
-        with batch_norm.averaged(session.model, session.group):
-            hashes = training_hashes(self._training)
-        return {
-            **({"status": "stopped", "exit_code": STOPPED} if self._stopped else {}),
-            "stopped_early": self._is_stopped_early(),
-            "epochs": self.progress.epoch,
-            "steps": self.progress.step,
-            "samples": sum(account.ranks),
-            "ranks": account.ranks,
-            "metrics": {key: plain(value) for key, value in self.progress.metrics.items()},
-            **hashes,
-            "order_sha256": account.order_sha256,
-            "consumed_digest": f"{account.consumed_digest:032x}",
-            "seconds": round(seconds, 3),
-        }

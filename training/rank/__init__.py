@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon
+    from .control_page import HorizonWords as HorizonWords
     from .control_page import RankControl as RankControl
     from .error_report import reported as reported
     from .fencing_token import UNREADABLE_SECONDS as UNREADABLE_SECONDS

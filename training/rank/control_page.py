@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Self
 
 _WORDS = 1 << 13
-_HORIZON, _FINAL, _CHECKPOINT_AT = 0, 1, 2
+_HORIZON, _FINAL, _CHECKPOINT_AT, _EVALUATE_AT = 0, 1, 2, 3
+HorizonWords = tuple[int, int, bool, int]
+"""(horizon, step of the requested checkpoint, whether the horizon is final, step of the requested evaluation)."""
 _FIRST_RANK, _RANK_WORDS = 16, 8
 _STEP, _PHASE, _TIME = 0, 1, 2
 _WAIT_SECONDS = 0.001
@@ -104,6 +106,10 @@ class RankControl:
         """Say whether one is requested at ``step``; called after ``may_start``, all ranks get the same answer."""
         return bool(step) and self._words[_CHECKPOINT_AT] == step
 
+    def is_evaluation_due(self, step: int) -> bool:
+        """Say whether an evaluation is requested at ``step``, like ``is_checkpoint_due``."""
+        return bool(step) and self._words[_EVALUATE_AT] == step
+
     @property
     def stopping(self) -> bool:
         """Say whether the horizon is final; ranks may learn it at different times, so alone it decides nothing."""
@@ -139,15 +145,16 @@ class Horizon:
         silent = (time.monotonic_ns() - self._words[at + _TIME]) / 1e9
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], silent
 
-    def take(self, horizon: int, checkpoint_at: int, *, final: bool) -> None:
-        """Copy another node's horizon: the checkpoint first, so that no rank passes it unaware."""
+    def take(self, horizon: int, checkpoint_at: int, *, final: bool, evaluate_at: int = 0) -> None:
+        """Copy another node's horizon: what is requested first, so that no rank passes it unaware."""
         self._words[_CHECKPOINT_AT] = checkpoint_at
+        self._words[_EVALUATE_AT] = evaluate_at
         self._words[_HORIZON] = horizon
         self._words[_FINAL] = int(final)
 
-    def words(self) -> tuple[int, int, bool]:
-        """Return (horizon, step of the requested checkpoint, whether the horizon is final), for ``take``."""
-        return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping
+    def words(self) -> HorizonWords:
+        """Return what ``take`` copies."""
+        return self.value, int(self._words[_CHECKPOINT_AT]), self.stopping, int(self._words[_EVALUATE_AT])
 
     def note(self, rank: int, steps: int, phase: int, stamp: int) -> None:
         """Record the progress of another node's rank."""
@@ -209,7 +216,14 @@ class Horizon:
         Returns:
             The step of the checkpoint.
         """
-        asked = int(self._words[_CHECKPOINT_AT])
+        return self._request(_CHECKPOINT_AT)
+
+    def request_evaluation(self) -> int:
+        """Have every rank evaluate at the present horizon, as ``request_checkpoint`` has them save."""
+        return self._request(_EVALUATE_AT)
+
+    def _request(self, word: int) -> int:
+        asked = int(self._words[word])
         if not asked or min(self.steps(), default=0) > asked:
-            asked = self._words[_CHECKPOINT_AT] = self.value
+            asked = self._words[word] = self.value
         return asked

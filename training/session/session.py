@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, micro_batch_sizes, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, micro_batch_sizes, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -19,6 +19,7 @@ from ..rank import Group
 
 _STAND_IN = 2
 """Samples of a rank that has none in a step: one alone has no variance, in whatever norm."""
+_CHOSEN = 2**63 + 3  # no epoch's order: key of the samples that stand for a whole split
 _EVAL_BATCH_FACTOR = 4
 """Evaluation keeps no activations: batches of four times the training share fit as well."""
 _FIXED_BATCH = 64
@@ -103,22 +104,35 @@ class Session:
         info = self.spec.facts.split(split)
         return info.length if info else 0
 
-    def val_work(self, split: str = "val") -> Iterator[Work]:
-        """Yield this rank's part of a validation set, in order, without padding."""
-        begin, end = shard(0, self.split_length(split), self.group.rank, self.group.world_size)
+    def chosen_samples(self, split: str, batches: int | None) -> Indices | None:
+        """Choose samples of a split that stand for all: so many global batches, the same in each evaluation.
+
+        They are drawn by the run's seed, for sets may be sorted by class. None, where that is all of them.
+        """
+        length = self.split_length(split)
+        count = length if batches is None else min(length, batches * self.batches.batch_size)
+        if count == length:
+            return None
+        drawn = permute(np.arange(count, dtype=np.int64), length, (self.spec.config.train.seed, _CHOSEN))
+        return np.sort(drawn)
+
+    def val_work(self, split: str = "val", chosen: Indices | None = None) -> Iterator[Work]:
+        """Yield this rank's part of a validation set, or of its ``chosen`` samples, in order, without padding."""
+        length = self.split_length(split) if chosen is None else chosen.size
+        begin, end = shard(0, length, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
         size = min(
             _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
-            yield _val_work(start, min(start + size, end))
+            yield _val_work(start, min(start + size, end), chosen)
 
-    def fixed_val_work(self, split: str = "val") -> Iterator[Work]:
+    def fixed_val_work(self, split: str = "val", chosen: Indices | None = None) -> Iterator[Work]:
         """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
-        length = self.split_length(split)
+        length = self.split_length(split) if chosen is None else chosen.size
         count = -(-length // self.fixed_batch_size)
         for batch in range(*shard(0, count, self.group.rank, self.group.world_size)):
-            yield _val_work(*shard(0, length, batch, count))
+            yield _val_work(*shard(0, length, batch, count), chosen)
 
     @property
     def fixed_batch_size(self) -> int:
@@ -127,6 +141,6 @@ class Session:
         return min(self.batches.batch_size, data.max_micro_batch or _FIXED_BATCH, _FIXED_BATCH)
 
 
-def _val_work(start: int, stop: int) -> Work:
-    indices = np.arange(start, stop, dtype=np.int64)
+def _val_work(start: int, stop: int, chosen: Indices | None) -> Work:
+    indices = np.arange(start, stop, dtype=np.int64) if chosen is None else chosen[start:stop]
     return Work(indices, [indices.size], 0, start)

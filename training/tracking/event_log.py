@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
 
-_NUMBERS = {"step": ("step",), "epoch": ("step", "epoch")}
+_NUMBERS = {"step": ("step",), "epoch": ("step", "epoch"), "evaluation": ("step", "epoch")}
 """Which numbers an event of a kind must have."""
 _REACH = 1 << 28  # a reader from the end looks no further back: some seconds even on a slow disk
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 13, 1 << 20
@@ -89,19 +89,22 @@ def _is_event(event: dict[str, Any]) -> bool:
     return all(type(event[key]) is int if key in event else key not in wanted for key in ("step", "epoch"))
 
 
-def events_backwards(path: Path, kind: str | None = None, reach: int = _REACH) -> Iterator[dict[str, Any]]:
+def events_backwards(
+    path: Path, kinds: tuple[str, ...] = (), reach: int = _REACH
+) -> Iterator[dict[str, Any]]:
     """Yield events, newest first, except for lines that are damaged or still being written.
 
     Args:
         path: the record.
-        kind: only of this kind. Others are not parsed, which takes a tenth of the time.
+        kinds: only of these. Others are not parsed, which takes a tenth of the time.
         reach: how many bytes are read at most.
     """
-    mark = b"" if kind is None else f'"event": "{kind}"'.encode()
+    marks = [f'"event": "{kind}"'.encode() for kind in kinds] or [b""]
     for lines in _blocks_backwards(path, reach):
-        if mark in lines:
+        if any(mark in lines for mark in marks):
             for line in reversed(lines.split(b"\n")):
-                if mark in line and (event := parse_event(line)) and kind in (None, event["event"]):
+                marked = any(mark in line for mark in marks)
+                if marked and (event := parse_event(line)) and event["event"] in (kinds or (event["event"],)):
                     yield event
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from ...data.common import file_named_in_errors
 from .event_log import parse_event
 
-_IN_ORDER = ("step", "epoch")
+_IN_ORDER = ("step", "epoch", "evaluation")
 """Events whose steps never fall: they are written between two steps. Others may be late."""
 _NEAR = 1 << 16  # bytes that are parsed line by line rather than searched
 _BLOCK = 1 << 20
@@ -30,13 +30,14 @@ def rows_logged(state: Mapping[str, Any], steps: int) -> int:
     return int(state["epoch"]) + is_cut_short
 
 
-def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
+def rewind(path: Path, step: int, epoch: int, *, pending: bool = False, anew: bool = False) -> int:
     """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
 
     Args:
         path: the record.
         step: steps done at the checkpoint.
         epoch: the first whose row is still to come, as ``rows_logged`` says.
+        pending: the evaluation at the checkpoint is still to come.
         anew: a new file also where nothing is to be cut: what an attempt that was given up, but lives on,
             may still write goes into the old one, which nobody reads.
 
@@ -46,7 +47,7 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        end = _find_end(file, step, epoch)
+        end = _find_end(file, step, epoch, pending=pending)
         lost = sum(1 for _, block in _blocks(file, end) for _ in _damaged(block))
         if not lost and not anew and end == file.seek(0, os.SEEK_END):
             return 0
@@ -61,12 +62,12 @@ def rewind(path: Path, step: int, epoch: int, *, anew: bool = False) -> int:
     return lost
 
 
-def _find_end(file: BinaryIO, step: int, epoch: int) -> int:
+def _find_end(file: BinaryIO, step: int, epoch: int, *, pending: bool) -> int:
     """Return the place of the first line that was written after the checkpoint, or of one without its end."""
     at = _find_near(file, step)
     file.seek(at)
     for line in file:
-        if not line.endswith(b"\n") or _is_after(parse_event(line), step, epoch):
+        if not line.endswith(b"\n") or _is_after(parse_event(line), step, epoch, pending=pending):
             break
         at += len(line)
     return at
@@ -100,8 +101,10 @@ def _next_in_order(file: BinaryIO, start: int, end: int) -> tuple[int, int] | No
     return None
 
 
-def _is_after(event: Mapping[str, Any], step: int, epoch: int) -> bool:
+def _is_after(event: Mapping[str, Any], step: int, epoch: int, *, pending: bool) -> bool:
     kind = event.get("event")
+    if kind == "evaluation" and pending and event["step"] >= step:
+        return True
     over = kind in ("end", "early_stop")  # said anew, where it is still true
     return bool(
         over or (kind and event.get("step", 0) > step) or (kind == "epoch" and event["epoch"] >= epoch)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .event_log import events_backwards
 
-_TRACKED_EVENTS = ("epoch", "step")
+_TRACKED_EVENTS = ("epoch", "step", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Row:
     step: int
     """Optimizer steps done."""
     event: str
-    """``step``, or ``epoch`` for the row that ends an epoch and has its validation."""
+    """``step``; ``epoch`` for the row that ends an epoch and has its validation; ``evaluation`` for one within it."""
     time: float
     """When it was logged, in seconds since 1970."""
     values: Mapping[str, Any]

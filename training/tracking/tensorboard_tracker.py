@@ -88,7 +88,7 @@ def _scalars(row: Row) -> dict[str, float]:
     ``train/loss_epoch``, as Lightning names it.
     """
     numbers = {key: value for key, value in row.values.items() if isinstance(value, int | float)}
-    suffix = "_epoch" if row.event == "epoch" else ""
+    suffix = "" if row.event == "step" else "_epoch"
     return {
         f"{key}{suffix}" if key.startswith("train/") else key: float(value)
         for key, value in numbers.items()

@@ -142,3 +142,34 @@ def test_the_share_of_a_checkpoint_that_is_written(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(bytes(20))
     assert _share_written(tmp_path, 100) == 0.5
     assert _share_written(tmp_path, 10) == 1
+
+
+def test_an_evaluation_within_an_epoch_is_a_row_by_its_step(tmp_path: Path) -> None:
+    table, events, shown = _table(tmp_path)
+    table.update()
+    plain = {key: value for key, value in EPOCH.items() if not key.startswith("val/")}
+    found = {
+        key: EPOCH[key] for key in ("train/loss", "val/loss", "val/accuracy", "val/count", "val_seconds")
+    }
+    _append(events, plain, {"event": "evaluation", "epoch": 1, "step": 40, **found}, {**plain, "epoch": 1})
+    table.update()
+    table.close()
+    assert shown.getvalue().splitlines() == [
+        "epoch     train loss    samples/s   seconds",
+        "    1         0.2191       12,346      0.75",
+        HEAD.rstrip("\n"),
+        "  @40         0.2191        1234.57         95.73%                   0.50",
+        f"    2         0.2191{'':30}       12,346      0.75",
+    ]
+
+
+def test_an_early_end_counts_what_was_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, events, _ = _table(tmp_path)
+    table.update()
+    stop = {"event": "early_stop", "step": 40, "monitor": "val/loss", "best": 0.5, "stalled": 3}
+    _append(events, stop, {**stop, "unit": "evaluation"})
+    table.update()
+    table.close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("val/loss has not improved for 3 epochs; best 0.5")
+    assert second.endswith("val/loss has not improved for 3 evaluations; best 0.5")

@@ -150,3 +150,19 @@ def test_a_first_checkpoint_gets_more_once_it_has_begun(monkeypatch: pytest.Monk
     assert not unknown.is_over(saving=True)
     now[0] += 300
     assert unknown.is_over(saving=True)
+
+
+def test_evaluations_by_the_clock_are_requested_of_all_ranks_at_one_step(folder: Path) -> None:
+    control = HorizonControl(folder, 2, evaluate_minutes=1e-9)
+    page = ControlPage(Path(control.environment["LOCKSTEP_CONTROL"]), 2)
+    ranks = [RankControl(page, rank) for rank in range(2)]
+    seen: list[list[int]] = [[], []]
+    for step in range(12):
+        control.tick()
+        for number, rank in enumerate(ranks):
+            assert rank.may_start(step)
+            seen[number] += [step] if rank.is_evaluation_due(step) else []
+            assert not rank.is_checkpoint_due(step)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 2
+    control.close()

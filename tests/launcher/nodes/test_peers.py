@@ -165,14 +165,15 @@ def test_without_node_0_a_follower_ends(pair: Pair) -> None:
 
 
 def test_the_horizon_is_told_when_it_has_changed(pair: Pair) -> None:
-    for horizon in ((4, 0, False), (4, 0, False), (6, 4, True)):
+    for horizon in ((4, 0, False, 0), (4, 0, False, 0), (6, 4, True, 5)):
         pair.leader.share_horizon(horizon)
     pair.leader.send("last")
     found = messages(pair.follower, 3)
-    assert [(m.get("horizon"), m.get("checkpoint_at"), m.get("final")) for _, m in found] == [
-        (4, 0, False),
-        (6, 4, True),
-        (None, None, None),
+    words = ("horizon", "checkpoint_at", "final", "evaluate_at")
+    assert [tuple(message.get(word) for word in words) for _, message in found] == [
+        (4, 0, False, 0),
+        (6, 4, True, 5),
+        (None, None, None, None),
     ]
 
 

@@ -96,3 +96,23 @@ def test_each_term_of_a_step_is_divided_by_its_own_weight(alone: Group) -> None:
 
 def test_a_state_without_terms_is_one_of_an_earlier_version(alone: Group) -> None:
     assert "terms" not in LossMeter(alone, 2).state(0)
+
+
+def test_means_up_to_a_step_leave_the_intervals_as_they_are(alone: Group) -> None:
+    readings = []
+    for looks in (False, True):
+        meter, found = LossMeter(alone, 3), []
+        for step in range(1, 9):
+            found.append(meter.add(step, torch.tensor(float(step)), None, 2))
+            if looks and step == 5:
+                assert meter.sums_so_far(6.0, 6.0, {}) == {"train/loss": (6 + 4 + 5) / 10}
+        readings.append([*found, *meter.close(8)])
+    assert readings[0] == readings[1]
+    assert math.isnan(LossMeter(alone, 3).sums_so_far(0.0, 0.0, {})["train/loss"])
+
+
+def test_means_up_to_a_step_include_the_terms_of_a_step(alone: Group) -> None:
+    meter = LossMeter(alone, 9, ("kl",))
+    for step in (1, 2):
+        meter.add(step, torch.tensor(3.0), None, 2, torch.tensor([[4.0, 8.0]], dtype=torch.float64))
+    assert meter.sums_so_far(0.0, 0.0, {"kl": [2.0, 4.0]}) == {"train/loss": 1.5, "train/kl": 0.5}

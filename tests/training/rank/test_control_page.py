@@ -73,6 +73,8 @@ def _run(control: RankControl, ended: dict[int, int], asked: dict[int, list[int]
     while control.may_start(step):
         if control.is_checkpoint_due(step):
             asked[rank].append(step)
+        if control.is_evaluation_due(step):
+            asked[rank].append(-step)
         if draw.random() < 0.02:
             time.sleep(0.001)
         step += 1
@@ -95,9 +97,26 @@ def test_all_ranks_stop_at_one_step_and_take_the_same_checkpoints(page: ControlP
         time.sleep(draw.uniform(0, 0.004))
         if draw.random() < 0.5:
             wanted.append(horizon.request_checkpoint())
+        if draw.random() < 0.5:
+            wanted.append(-horizon.request_evaluation())
     last = horizon.stop()
     for rank in ranks:
         rank.join(60)
     assert ended == dict.fromkeys(range(3), last)
     assert asked[0] == asked[1] == asked[2]
-    assert [step for step in dict.fromkeys(wanted) if step < last] == asked[0]
+    assert sorted(step for step in {*wanted} if abs(step) < last) == sorted(asked[0])
+
+
+def test_what_another_node_asks_for_is_copied(page: ControlPage, tmp_path: Path) -> None:
+    here, there = Horizon(page), Horizon(ControlPage(tmp_path / "there", 1))
+    here.raise_horizon(7)
+    here.request_evaluation()
+    horizon, checkpoint_at, final, evaluate_at = here.words()
+    there.take(horizon, checkpoint_at, final=final, evaluate_at=evaluate_at)
+    assert there.words() == (7, 0, False, 7)
+    rank = RankControl(ControlPage(tmp_path / "there", 1), 0)
+    assert (rank.is_evaluation_due(7), rank.is_evaluation_due(6), rank.is_checkpoint_due(7)) == (
+        True,
+        False,
+        False,
+    )

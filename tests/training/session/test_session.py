@@ -14,7 +14,7 @@ from lockstep.data.common.errors import TrainingError
 from lockstep.data.loading.feed import Feed, Work
 from lockstep.data.prepare import prepare
 from lockstep.training.config.run_config import RunConfig, RunSpec
-from lockstep.training.rank.process_group import join
+from lockstep.training.rank.process_group import Group, join
 from lockstep.training.session.build import build_session, build_training
 from lockstep.training.session.session import Session
 
@@ -123,3 +123,27 @@ def test_a_model_that_does_not_take_the_samples_is_told_what_they_are(tmp_path: 
     with pytest.raises(TrainingError, match=words) as caught:
         build_training(session)
     assert caught.value.message.startswith("model and data do not fit: TypeError")
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_chosen_samples_are_the_same_for_any_number_of_processes(own: Path, *, fixed: bool) -> None:
+    session = _opened(own, batch_size=3)
+    chosen = session.chosen_samples("val", 4)
+    assert chosen is not None
+    assert (chosen.size, np.unique(chosen).size) == (12, 12)
+    assert chosen.max() > 20  # not the first ones: a set may be sorted
+    assert np.array_equal(chosen, _opened(own, batch_size=3).chosen_samples("val", 4))
+    for world in (1, 2, 3, 5):
+        read: list[int] = []
+        for rank in range(world):
+            session.group = Group(rank, rank, world, torch.device("cpu"))
+            for work in (session.fixed_val_work if fixed else session.val_work)("val", chosen):
+                assert list(work.indices) == list(chosen[work.start : work.start + work.indices.size])
+                read += work.indices.tolist()
+        assert read == chosen.tolist(), world
+
+
+def test_a_set_that_is_small_enough_is_evaluated_whole(own: Path) -> None:
+    session = _opened(own, batch_size=3)
+    assert session.chosen_samples("val", None) is None
+    assert session.chosen_samples("val", 14) is None

@@ -179,7 +179,7 @@ def test_backwards_a_record_is_the_same(tmp_path: Path, seed: int) -> None:
     events = list(read_events(path))
     assert list(events_backwards(path)) == events[::-1]
     rows = [event for event in events if event["event"] == "epoch"]
-    assert list(events_backwards(path, "epoch")) == rows[::-1]
+    assert list(events_backwards(path, ("epoch",))) == rows[::-1]
     near = list(events_backwards(path, reach=50_000))
     assert near == events[::-1][: len(near)]
     assert 50 < len(near) < len(events) / 2
@@ -204,6 +204,21 @@ def test_that_it_ended_is_not_said_of_a_run_that_goes_on(tmp_path: Path) -> None
     log.close()
     assert rewind(path, 3, 1) == 0
     assert [event["event"] for event in read_events(path)] == ["epoch"]
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_an_evaluation_that_is_still_to_come_is_cut(tmp_path: Path, *, pending: bool) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = EventLog(path, lambda: None)
+    for step in (2, 4, 6):
+        log.write("step", step=step, epoch=0)
+        log.write("evaluation", step=step, epoch=0)
+    log.close()
+    assert rewind(path, 4, 0, pending=pending) == 0
+    assert [event["step"] for event in read_events(path) if event["event"] == "evaluation"] == (
+        [2] if pending else [2, 4]
+    )
+    assert last_row_number(path) == (8 if pending else 9)
 
 
 @pytest.mark.parametrize(
