@@ -12,17 +12,17 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..components import (
+from ..components import head_layers
+from ..config import ModelConfig, WeightsFile
+from ..session import Session, materialise_lazy_modules
+from ..tensors import (
     find_renaming,
-    head_layers,
     load_plain_state,
     materialise_expanded_buffers,
     plain_name,
     plain_state,
     renamed,
 )
-from ..config import ModelConfig, WeightsFile
-from ..session import Session, materialise_lazy_modules
 from .model_weights import LISTED, shape_and_type
 from .storage import Tensors, load_safetensors, refuse_changed, tensors_sha256
 

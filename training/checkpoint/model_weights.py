@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..components import find_renaming, load_plain_state, materialise_expanded_buffers, plain_state, renamed
+from ..tensors import find_renaming, load_plain_state, materialise_expanded_buffers, plain_state, renamed
 from .storage import Tensors
 
 LISTED = 8

@@ -6,15 +6,9 @@ import torch
 from torch import nn
 
 from ...data.samples import as_bytes
-from ..components import (
-    alike_buffers,
-    batch_norm,
-    hash_to_63_bits,
-    materialise_expanded_buffers,
-    plain_buffers,
-    plain_state,
-)
+from ..components import alike_buffers, batch_norm
 from ..rank import Group
+from ..tensors import hash_to_63_bits, materialise_expanded_buffers, plain_buffers, plain_state
 from .storage import Tensors
 
 

@@ -11,9 +11,10 @@ import torch
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping, find_renaming, plain_state, renamed, whole_tensors
+from ..components import EarlyStopping
 from ..config import describe_differences, identity_settings, identity_sha256
 from ..session import Account, Training
+from ..tensors import find_renaming, plain_state, renamed, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights

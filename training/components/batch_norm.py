@@ -13,7 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from ...data.common import UsageError
 from ...data.order import EpochBatches, micro_batch_sizes
 from ..rank import Group
-from .plain_names import plain_name
+from ..tensors import plain_name
 
 _STATISTICS = ("running_mean", "running_var")
 

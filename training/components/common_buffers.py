@@ -11,9 +11,8 @@ from torch.nn.parameter import is_lazy
 
 from ...data.samples import as_bytes
 from ..rank import Group
+from ..tensors import hash_to_63_bits, plain_buffers
 from . import batch_norm
-from .buffer_memory import hash_to_63_bits
-from .plain_names import plain_buffers
 
 
 @contextmanager

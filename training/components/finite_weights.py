@@ -8,9 +8,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from ..tensors import own_parts, trainable
 from .batch_norm import running_statistics
-from .sharded_tensors import own_parts
-from .trainable_parameters import trainable
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -13,7 +13,7 @@ from torch import nn
 from ...data.common import UsageError, closest_name
 from ...data.config import DatasetInfo
 from ..config import ModelConfig
-from .plain_names import plain_name
+from ..tensors import plain_name
 
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 TORCHVISION = "torchvision."

@@ -18,9 +18,8 @@ from torch import nn
 from ...data.common import MachineError, TrainingError, UsageError, closest_name, load_callable
 from ...data.config import DatasetInfo
 from ..config import ModelConfig
+from ..tensors import is_storable_dtype, without_parallel_wrappers
 from .head import TORCHVISION, builds_with_its_own_head
-from .plain_names import without_parallel_wrappers
-from .storable_types import is_storable_dtype
 
 
 def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:

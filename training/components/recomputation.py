@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ...data.common import UsageError
-from .plain_names import plain_name
+from ..tensors import plain_name
 
 _NAMED = 4  # modules in a note
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..components import cut_like, is_sharded, own_parts
 from ..config import EmaConfig
+from ..tensors import cut_like, is_sharded, own_parts
 
 
 class Ema:

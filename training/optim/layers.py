@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from ...data.common import UsageError
-from ..components import plain_name
+from ..tensors import plain_name
 
 
 @dataclass

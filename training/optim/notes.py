@@ -7,8 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from ..components import trainable
 from ..config import OptimizerConfig, is_own
+from ..tensors import trainable
 from .layers import find_layers
 from .parameter_groups import divide_parameters, shortened
 

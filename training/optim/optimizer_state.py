@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..components import cut_like
+from ..tensors import cut_like
 from .plain_tree import Tensors, decoded, encoded, tensor_keys
 
 _UNCHANGED = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize")

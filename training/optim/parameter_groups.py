@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ...data.common import TrainingError, UsageError
-from ..components import plain_name
 from ..config import OptimizerConfig, ParameterGroupConfig, ParameterSelection
+from ..tensors import plain_name
 from .freezing import Span
 from .layers import Layers, find_layers
 

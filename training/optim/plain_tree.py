@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...data.common import UsageError
-from ..components import is_storable_dtype
+from ..tensors import is_storable_dtype
 
 Tensors = dict[str, torch.Tensor]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..components import whole
+from ..tensors import whole
 
 
 class Update:

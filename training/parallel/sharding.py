@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from ...data.common import TrainingError
-from ..components import is_fsdp
 from ..config import RunConfig
 from ..rank import Group
+from ..tensors import is_fsdp
 
 _NAMED = 5  # parameters in a message
 

@@ -23,7 +23,6 @@ from ..components import (
     learned_tensors,
     non_finite,
     refuse_extra_state,
-    trainable,
 )
 from ..config import RunSpec
 from ..losses import StepModule, StepsInTurn, build_objective, ignored_label, needs_classes
@@ -31,6 +30,7 @@ from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
 from ..parallel import wrap
 from ..rank import GatherTrial, Group, gathering
+from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .model_making import compile_steps, make_frozen, make_model

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from ...data.loading import Work
 from ...data.order import EpochOrder
-from ..components import plain_state
+from ..tensors import plain_state
 from .kept_buffers import preserved_buffers
 from .session import Session
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ...data.samples import as_bytes
-from ..components import materialise_expanded_buffers, plain_name
+from ..tensors import materialise_expanded_buffers, plain_name
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,10 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..components import (
-    Compilation,
-    MixedPrecision,
-    build_model,
-    fit_head,
-    materialise_expanded_buffers,
-    recompute,
-    synchronised,
-)
+from ..components import Compilation, MixedPrecision, build_model, fit_head, recompute, synchronised
 from ..config import ModelConfig, RunSpec
 from ..rank import Group
+from ..tensors import materialise_expanded_buffers
 from .session import Session
 
 _IMAGE_AXES = 4

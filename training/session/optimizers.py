@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ..components import trainable
 from ..config import RunConfig, RunLength
 from ..optim import (
     Freezing,
@@ -26,6 +25,7 @@ from ..optim import (
     optimizer_notes,
     trained_spans,
 )
+from ..tensors import trainable
 from .session import Session
 
 

@@ -15,11 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import micro_batch_sizes, shard
-from ..components import is_fsdp, own_parts, standing_in
+from ..components import standing_in
 from ..losses import Objective, Outcome, StepsInTurn, sum_loss, term_sums
 from ..optim import Freezing, JointUpdate, Update
 from ..parallel import GradientExchange, Replica
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
+from ..tensors import is_fsdp, own_parts
 from .kept_buffers import preserved_buffers
 
 

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..components import batch_norm, plain_name, plain_state
+from ..components import batch_norm
+from ..tensors import plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
 from .first_batch import first_batch
 from .kept_buffers import KeptBuffers, equals_to_the_bit, preserved_buffers

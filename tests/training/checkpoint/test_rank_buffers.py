@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lockstep.training.checkpoint.rank_buffers import gathered, restore
-from lockstep.training.components.buffer_memory import materialise_expanded_buffers
 from lockstep.training.rank.process_group import Group
+from lockstep.training.tensors.buffer_memory import materialise_expanded_buffers
 from tests.helpers.threaded_ranks import threaded_groups
 
 

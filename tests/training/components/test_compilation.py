@@ -10,7 +10,7 @@ from torch import nn
 
 from lockstep.data.common.errors import MachineError
 from lockstep.training.components.compilation import Compilation
-from lockstep.training.components.plain_names import plain_state
+from lockstep.training.tensors.plain_names import plain_state
 
 CPU = torch.device("cpu")
 

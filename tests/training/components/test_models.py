@@ -12,8 +12,8 @@ from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.training.components import batch_norm as batchnorm
 from lockstep.training.components.models import build_model
-from lockstep.training.components.trainable_parameters import trainable
 from lockstep.training.config.run_config import ModelConfig
+from lockstep.training.tensors.trainable_parameters import trainable
 
 
 def _build(facts: DatasetInfo, use: str, base: Path = Path(), **args: Any) -> nn.Module:

@@ -6,9 +6,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lockstep.training.checkpoint.storage import CheckpointContents
-from lockstep.training.components.trainable_parameters import trainable
 from lockstep.training.config.train_parts import EmaConfig
 from lockstep.training.optim.ema import Ema, warmed_up_decay
+from lockstep.training.tensors.trainable_parameters import trainable
 
 
 def _moved(model: nn.Module, ema: Ema, steps: int) -> list[dict[str, torch.Tensor]]:

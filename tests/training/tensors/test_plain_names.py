@@ -8,15 +8,15 @@ from torch import nn
 
 from lockstep.training.checkpoint.model_weights import load_weights
 from lockstep.training.components.batch_norm import running_statistics
-from lockstep.training.components.plain_names import (
+from lockstep.training.tensors.plain_names import (
     find_renaming,
     plain_buffers,
     plain_name,
     plain_state,
     without_parallel_wrappers,
 )
-from lockstep.training.components.state_loading import load_plain_state
-from lockstep.training.components.trainable_parameters import trainable
+from lockstep.training.tensors.state_loading import load_plain_state
+from lockstep.training.tensors.trainable_parameters import trainable
 
 
 def _model() -> nn.Module:

@@ -1,0 +1,26 @@
+"""A model's tensors: their names, their memory, their parts on several processes."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .buffer_memory import hash_to_63_bits as hash_to_63_bits
+    from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
+    from .plain_names import find_renaming as find_renaming
+    from .plain_names import plain_buffers as plain_buffers
+    from .plain_names import plain_name as plain_name
+    from .plain_names import plain_state as plain_state
+    from .plain_names import renamed as renamed
+    from .plain_names import without_parallel_wrappers as without_parallel_wrappers
+    from .sharded_tensors import cut_like as cut_like
+    from .sharded_tensors import is_fsdp as is_fsdp
+    from .sharded_tensors import is_sharded as is_sharded
+    from .sharded_tensors import own_parts as own_parts
+    from .sharded_tensors import whole as whole
+    from .sharded_tensors import whole_tensors as whole_tensors
+    from .state_loading import load_plain_state as load_plain_state
+    from .storable_types import is_storable_dtype as is_storable_dtype
+    from .trainable_parameters import trainable as trainable
+else:
+    __getattr__ = lazy_exports(__name__)
