@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -175,13 +176,41 @@ def fabric(group: Group) -> Steps:
     return steps
 
 
+class Relay(torch.utils.data.IterableDataset[Any]):
+    """The batches, so many at a time: a training that is one call from its start to its end can take turns, too."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = items
+        self._count = 0
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in endless(self._items):
+            if not self._count:
+                self._done.release()
+                self._go.acquire()
+            self._count -= 1
+            yield item
+
+    def start(self, train: Callable[[], None]) -> None:
+        """Start the training in a thread, and wait until it asks for its first batch."""
+        threading.Thread(target=train, daemon=True).start()
+        self._done.acquire()
+
+    def steps(self, count: int) -> None:
+        """Hand out so many batches, and wait until another one is wanted: the last step has been made."""
+        self._count = count
+        self._go.release()
+        self._done.acquire()
+
+
 def lightning(group: Group) -> Steps:
     """Train with Lightning's Trainer without logger, bar and checkpoints."""
     from lightning import pytorch
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    class Module(pytorch.LightningModule):
+    class Module(pytorch.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layers = mlp(group)
@@ -193,16 +222,20 @@ def lightning(group: Group) -> Steps:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
 
-    module, data = Module(), batches(group)
-
-    def steps(count: int) -> None:
-        trainer = pytorch.Trainer(
-            accelerator=group.device.type, devices=1, max_steps=count, max_epochs=-1, logger=False, barebones=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        trainer.fit(module, data)
-
-    return steps
+    relay = Relay(batches(group))
+    trainer = pytorch.Trainer(
+        accelerator=group.device.type,
+        devices=1,
+        max_steps=-1,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = torch.utils.data.DataLoader(relay, batch_size=None)
+    relay.start(lambda: trainer.fit(Module(), loader))
+    return relay.steps
 
 
 PEERS = {

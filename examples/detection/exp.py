@@ -25,9 +25,7 @@ def collate(samples):
 
 
 def model(width=8):
-    return nn.Sequential(
-        nn.Conv2d(1, width, 5, padding=2), nn.ReLU(), nn.Conv2d(width, 1, 5, padding=2)
-    )  # fmt: skip
+    return nn.Sequential(nn.Conv2d(1, width, 5, padding=2), nn.ReLU(), nn.Conv2d(width, 1, 5, padding=2))
 
 
 def step(model, batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,9 @@ import yaml
 from safetensors.torch import save_file
 
 from tests.examples.loops import LOOPS, batches_of
-from tests.helpers.launch import Launch
+from tests.helpers.killed_runs import ranks as ranks
+from tests.helpers.killed_runs import run_ranks
+from tests.helpers.launch import JobServer, Launch
 from tests.helpers.paths import ROOT
 from tests.helpers.run_records import final_weights
 from tests.helpers.sessions import open_session
@@ -135,3 +138,19 @@ def test_an_example_learns_what_a_hand_written_loop_does(
             torch.testing.assert_close(
                 tensor, expected[name], rtol=0, atol=EXACT, msg=lambda text, at=name: f"{at}: {text}"
             )
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("example", _parameters(sampled=False))
+def test_an_example_killed_and_resumed_ends_as_the_undisturbed(
+    example: Example, launch: Launch, ranks: JobServer, tmp_path: Path
+) -> None:
+    folder = _project(example, tmp_path / "project")
+    settings = [*FP64, *example.settings, f"train.epochs={example.epochs}", "checkpoint.every_steps=2"]
+    asked = launch("train", "exp.yaml", *settings, "--cpu", "1", "--dry-run", "--json", cwd=folder)
+    assert asked.status == 0, asked.err
+    spec = json.dumps(asked.document["spec"])
+    for world in (1, 2):
+        undisturbed = run_ranks(ranks, tmp_path / f"{world}", spec, world, None)
+        killed = run_ranks(ranks, tmp_path / f"{world}-killed", spec, world, 3)
+        assert killed == undisturbed

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.launch import JobServer, Launch, Result, free_port, job_server, run_folder
-from tests.helpers.run_records import REPRODUCED, check_equal_training
+from tests.helpers.killed_runs import ranks as ranks
+from tests.helpers.killed_runs import run_ranks
+from tests.helpers.launch import JobServer, Launch, Result, run_folder
+from tests.helpers.run_records import check_equal_training
 from tests.zoo.case import Case, Refused, Trains, write_project
 from tests.zoo.cases import CASES
 
@@ -86,26 +87,6 @@ def test_a_case_trains_with_these_numbers_on_one_and_more_processes(
     _check_evaluation(project, "one", many, one)
 
 
-@pytest.fixture(scope="module")
-def ranks() -> Iterator[JobServer]:
-    with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
-        yield server
-
-
-def _run_ranks(ranks: JobServer, folder: Path, spec: str, world: int, kill_at: int | None) -> dict[str, Any]:
-    """Train without the launcher, killed at a step and resumed if it is given; what its outcome says."""
-    folder.mkdir()
-    (folder / "spec.json").write_text(spec)
-    job = {"folder": str(folder), "world": world, "threads": 1}
-    if kill_at is not None:
-        kill = {"place": "step", "number": kill_at, "rank": None}
-        assert ranks.ask({**job, "port": free_port(), "kill": kill}) == [-signal.SIGKILL] * world
-    statuses = ranks.ask({**job, "port": free_port(), "kill": None})
-    assert statuses == [0] * world, (folder / "rank-0.log").read_text()
-    outcome = json.loads((folder / "outcome.json").read_text())
-    return {key: outcome[key] for key in REPRODUCED}
-
-
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.name)
 def test_a_case_killed_and_resumed_ends_as_the_undisturbed(
@@ -118,8 +99,8 @@ def test_a_case_killed_and_resumed_ends_as_the_undisturbed(
         spec = json.dumps(_document(asked)["spec"])
         for world in (1, 2, 3):
             name = f"{world}-ranks-{workers}-workers"
-            undisturbed = _run_ranks(ranks, tmp_path / name, spec, world, None)
-            killed = _run_ranks(ranks, tmp_path / f"{name}-killed", spec, world, draw.randint(1, STEPS))
+            undisturbed = run_ranks(ranks, tmp_path / name, spec, world, None)
+            killed = run_ranks(ranks, tmp_path / f"{name}-killed", spec, world, draw.randint(1, STEPS))
             assert killed == undisturbed
 
 
