@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +19,8 @@ import yaml
 from safetensors.torch import save_file
 
 from tests.examples.loops import LOOPS, batches_of
-from tests.helpers.killed_runs import ranks as ranks
 from tests.helpers.killed_runs import run_ranks
-from tests.helpers.launch import JobServer, Launch
+from tests.helpers.launch import JobServer, Launch, job_server
 from tests.helpers.paths import ROOT
 from tests.helpers.run_records import final_weights
 from tests.helpers.sessions import open_session
@@ -138,6 +137,12 @@ def test_an_example_learns_what_a_hand_written_loop_does(
             torch.testing.assert_close(
                 tensor, expected[name], rtol=0, atol=EXACT, msg=lambda text, at=name: f"{at}: {text}"
             )
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[JobServer]:
+    with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
+        yield server
 
 
 @pytest.mark.exhaustive

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.helpers.launch import JobServer, free_port, job_server
+from tests.helpers.launch import JobServer, free_port
 from tests.helpers.run_records import REPRODUCED
-
-
-@pytest.fixture(scope="module")
-def ranks() -> Iterator[JobServer]:
-    with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
-        yield server
 
 
 def run_ranks(ranks: JobServer, folder: Path, spec: str, world: int, kill_at: int | None) -> dict[str, Any]:

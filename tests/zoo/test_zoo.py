@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.killed_runs import ranks as ranks
 from tests.helpers.killed_runs import run_ranks
-from tests.helpers.launch import JobServer, Launch, Result, run_folder
+from tests.helpers.launch import JobServer, Launch, Result, job_server, run_folder
 from tests.helpers.run_records import check_equal_training
 from tests.zoo.case import Case, Refused, Trains, write_project
 from tests.zoo.cases import CASES
@@ -85,6 +84,12 @@ def test_a_case_trains_with_these_numbers_on_one_and_more_processes(
     many = random.Random(case.name).choice((2, 3))
     check_equal_training(one, _document(project.train("many", many)), EXACT)
     _check_evaluation(project, "one", many, one)
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[JobServer]:
+    with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
+        yield server
 
 
 @pytest.mark.exhaustive
