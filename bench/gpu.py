@@ -1,9 +1,9 @@
-"""Times whole training steps on one GPU: Lockstep eager and compiled, against the step by hand, Accelerate and Lightning.
+"""Times whole training steps on one GPU: Lockstep, eager and compiled, the step by hand, Accelerate and Lightning.
 
     python bench/gpu.py [--minutes 8] [--models NAME ...] [--device cuda|cpu] [--tiny] [--json]
 
-One command of at most eight minutes; ``--device cpu --tiny`` runs all of it in a minute on a processor. See README.md in
-this folder for what the figures mean.
+One command of at most eight minutes; ``--device cpu --tiny`` tries the program itself on a processor. See README.md in this
+folder for what the figures mean.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def model():
 """
     cifar = f"""
 def block(into, out):
-    return nn.Sequential(nn.Conv2d(into, out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(out), nn.GELU(),
-                         nn.Conv2d(out, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.GELU())
+    return nn.Sequential(nn.Conv2d(into, out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(out),
+                         nn.GELU(), nn.Conv2d(out, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.GELU())
 
 def model():
     whitening = nn.Conv2d(3, 24, 2)
-    return nn.Sequential(whitening, nn.GELU(), block(24, {wide}), block({wide}, 4 * {wide}), block(4 * {wide}, 4 * {wide}),
-                         nn.MaxPool2d(3), nn.Flatten(), nn.Linear(4 * {wide}, 10, bias=False))
+    blocks = [block(24, {wide}), block({wide}, 4 * {wide}), block(4 * {wide}, 4 * {wide})]
+    return nn.Sequential(whitening, nn.GELU(), *blocks, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(4 * {wide}, 10, bias=False))
 """
     resnet = """
 def model():
@@ -77,7 +77,8 @@ class Transformer(nn.Module):
     def __init__(self):
         super().__init__()
         self.tokens, self.places = nn.Embedding({words}, {width}), nn.Embedding({length}, {width})
-        layer = nn.TransformerEncoderLayer({width}, max(1, {width} // 64), 4 * {width}, 0.0, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer({width}, max(1, {width} // 64), 4 * {width}, 0.0, batch_first=True,
+                                           norm_first=True)
         self.blocks = nn.TransformerEncoder(layer, {layers}, enable_nested_tensor=False)
         self.head = nn.Linear({width}, {words}, bias=False)
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask({length}))
@@ -186,6 +187,9 @@ def measure(workload: Workload, group: Group, seconds: float, *, rounds: int) ->
     flops = flops_of(workload, group)
     peak = next((value for key, value in PEAKS.items() if key in _gpu(group)), None)
     ideal = each["resident"]
+    used = (
+        {n: round(flops / float(np.median(found)) / peak, 3) for n, found in each.items()} if peak else None
+    )
     return {
         "model": workload.name,
         "batch": workload.batch,
@@ -195,7 +199,7 @@ def measure(workload: Workload, group: Group, seconds: float, *, rounds: int) ->
         "setup_seconds": setup,
         "milliseconds": {name: round(float(np.median(found)) * 1e3, 3) for name, found in each.items()},
         "samples_per_second": {n: round(workload.batch / float(np.median(found))) for n, found in each.items()},
-        "flop_utilisation": {n: round(flops / float(np.median(found)) / peak, 3) for n, found in each.items()} if peak else None,
+        "flop_utilisation": used,
         "speed_to_resident": {name: median_ratio(ideal, found).to_json() for name, found in each.items()},
         "failed": failed,
     }  # fmt: skip
