@@ -2,8 +2,8 @@
 
     python bench/gpu.py [--minutes 8] [--models NAME ...] [--device cuda|cpu] [--tiny] [--json]
 
-One command of at most eight minutes; ``--device cpu --tiny`` tries the program itself on a processor. See README.md in this
-folder for what the figures mean.
+One command of at most eight minutes; ``--device cpu --tiny`` tries the program itself on a processor. See README.md in
+this folder for what the figures mean.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def block(into, out):
 def model():
     whitening = nn.Conv2d(3, 24, 2)
     blocks = [block(24, {wide}), block({wide}, 4 * {wide}), block(4 * {wide}, 4 * {wide})]
-    return nn.Sequential(whitening, nn.GELU(), *blocks, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(4 * {wide}, 10, bias=False))
+    head = nn.Linear(4 * {wide}, 10, bias=False)
+    return nn.Sequential(whitening, nn.GELU(), *blocks, nn.MaxPool2d(3), nn.Flatten(), head)
 """
     resnet = """
 def model():

@@ -15,7 +15,7 @@ class Views(Dataset):
         return len(self.x)
 
     def __getitem__(self, i):
-        return [self.x[i] + 0.1 * torch.randn(self.x.shape[1], dtype=self.x.dtype) for _ in range(2)]
+        return {view: self.x[i] + 0.1 * torch.randn(self.x.shape[1]) for view in ("one", "other")}
 
 
 def data(samples=256, features=16):
@@ -28,6 +28,6 @@ def model(features=16, width=32):
 
 
 def step(model, batch, temperature=0.2):
-    one, other = (nn.functional.normalize(model(view), dim=1) for view in batch)
+    one, other = (nn.functional.normalize(model(batch[view]), dim=1) for view in ("one", "other"))
     scores = one @ lockstep.gather(other).T / temperature
     return scores.logsumexp(1) - (one * other).sum(1) / temperature

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
@@ -54,13 +55,14 @@ def char_transformer(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> 
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=3e-3, foreach=False)
+    # The bias of keys has a gradient of nothing but rounding, which a small eps would make a step of.
+    optimizer = torch.optim.AdamW(groups, lr=3e-3, eps=1e-4, foreach=False)
     total = sum(map(len, epochs))
     warm = math.ceil(total / 10)
 
     def factor(step: int) -> float:
         if step < warm:
-            return (step + 1) / warm
+            return step / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
     def loss(batch: Any) -> torch.Tensor:
@@ -88,13 +90,12 @@ def vae(model: Any, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
 
 
 def dcgan(model: Any, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
-    one, other = model.discriminator, model.generator
+    one, other = model["discriminator"], model["generator"]
     first = torch.optim.Adam(one.parameters(), lr=2e-4, betas=(0.5, 0.999), foreach=False)
     second = torch.optim.Adam(other.parameters(), lr=2e-4, betas=(0.5, 0.999), foreach=False)
     for epoch in epochs:
-        for image, _ in epoch:
-            code = torch.ones(len(image), model.latent, 1, 1, dtype=image.dtype)  # in the place of draws
-            made = other(code)
+        for batch in epoch:
+            image, made = batch["image"], other(batch["code"])
             first.zero_grad()
             (
                 functional.softplus(-one(image)).mean() + functional.softplus(one(made.detach())).mean()
@@ -144,6 +145,10 @@ def distillation(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.M
 
 
 def finetune(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
+    saved, own = load_file("pretrained.safetensors"), model.state_dict()
+    model.load_state_dict(
+        {name: saved[name] if saved[name].shape == own[name].shape else own[name] for name in own}
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, foreach=False)
     total = sum(map(len, epochs))
     fall = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total)))
@@ -157,7 +162,7 @@ def finetune(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Modul
 
 def contrastive(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
     def loss(batch: Any) -> torch.Tensor:
-        one, other = (functional.normalize(model(view), dim=1) for view in batch)
+        one, other = (functional.normalize(model(view), dim=1) for view in (batch["one"], batch["other"]))
         return functional.cross_entropy(one @ other.T / 0.2, torch.arange(len(one)))
 
     _train(epochs, _adam(model, 1e-3), loss)
@@ -193,19 +198,11 @@ def lstm(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
     return model
 
 
-def mixture(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
-    def loss(batch: Any) -> torch.Tensor:
-        return functional.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
-
-    _train(epochs, _adam(model, 0.01), loss)
-    return model
-
-
 LOOPS: dict[str, Loop] = {
     loop.__name__: loop
     for loop in (
         mnist_cnn, char_transformer, segmentation, vae, dcgan, siamese, bert, csv_regression, distillation, finetune,
-        contrastive, detection, kfold, lstm, mixture,
+        contrastive, detection, kfold, lstm,
     )
 }  # fmt: skip
 

@@ -63,10 +63,13 @@ class Example:
 
 EXAMPLES = (
     Example("mnist_cnn", (*DIGITS, "model.args.width=2", "model.args.dropout=0")),
-    Example("char_transformer", ("model.args.width=8", "model.args.layers=1", "model.args.heads=2")),
+    Example(
+        "char_transformer",
+        ("model.args.width=8", "model.args.layers=1", "model.args.heads=2", "optimizer.eps=1e-4"),
+    ),
     Example("segmentation", ("data.args.train=35", "data.args.val=8", "data.args.side=12")),
     Example("vae", (*DIGITS, "model.args.width=16", "step.args.noise=0")),
-    Example("dcgan", (*DIGITS, "model.args.width=2")),
+    Example("dcgan", ("model.args.width=2", "data.batch_size=96"), epochs=1),
     Example("siamese", ("data.args.samples=160",)),
     Example("bert", ("data.args.train=35", "data.args.val=8"), needs="transformers"),
     Example("csv_regression", (), files=_houses),
@@ -76,7 +79,6 @@ EXAMPLES = (
     Example("detection", ("data.args.train=35", "data.args.val=8")),
     Example("kfold", ()),
     Example("lstm", ("data.args.samples=90", "schedule={use: constant}")),
-    Example("mixture", ()),
 )
 
 
@@ -116,9 +118,10 @@ def test_every_example_is_tested_and_short() -> None:
 
 @pytest.mark.parametrize("example", _parameters())
 def test_an_example_learns_what_a_hand_written_loop_does(
-    example: Example, launch: Launch, tmp_path: Path
+    example: Example, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = _project(example, tmp_path / "project")
+    monkeypatch.chdir(folder)
     settings = [*FP64, *example.settings, f"train.epochs={example.epochs}"]
     runs = []
     for world in example.worlds:

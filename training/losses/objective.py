@@ -15,7 +15,7 @@ Loss = Callable[[Any, Any], Any]
 """``(output, target)`` to a tensor [samples], or to (sum, weight)."""
 Step = Callable[..., Any]
 """``(model, batch)`` to a loss by the contract, or to a dict of such terms of which ``loss`` is trained."""
-_LOSS, _OUTPUT, _PAIR = "loss", "output", 2
+_LOSS, _OUTPUT, _TARGET, _PAIR = "loss", "output", "target", 2
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Outcome:
     output: Any
     """What metrics get."""
     target: Any
-    """What metrics get beside it: of a pair its target, of any other batch the whole."""
+    """What metrics get beside it: what a step returned, else the target of a pair, else the whole batch."""
     terms: Mapping[str, Any] = field(default_factory=dict)
     """What is logged beside the loss, each by the same contract."""
 
@@ -111,7 +111,7 @@ class StepObjective(Objective):
                 f"{self.use} returned a dict of {', '.join(map(str, terms)) or 'nothing'}: none of them is the loss",
                 'name it: {"loss": reconstruction + kl, "kl": kl}',
             )
-        return Outcome(terms.pop(_LOSS), terms.pop(_OUTPUT, None), target, terms)
+        return Outcome(terms.pop(_LOSS), terms.pop(_OUTPUT, None), terms.pop(_TARGET, target), terms)
 
 
 class StepModule(nn.Module):
