@@ -7,15 +7,16 @@ from transformers import BertConfig, BertForSequenceClassification
 
 class Sentences(Dataset):
     def __init__(self, seeds, words):
-        self.seeds, self.words = seeds, words
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.lengths = [int(torch.randint(4, 20, (), generator=draw)) for draw in draws]
+        pairs = zip(draws, self.lengths, strict=True)
+        self.sentences = [torch.randint(1, words, (length,), generator=draw) for draw, length in pairs]
 
     def __len__(self):
-        return len(self.seeds)
+        return len(self.sentences)
 
     def __getitem__(self, i):
-        draw = torch.Generator().manual_seed(self.seeds[i])
-        words = torch.randint(1, self.words, (int(torch.randint(4, 20, (), generator=draw)),), generator=draw)
-        return {"input_ids": words, "attention_mask": torch.ones_like(words), "label": int(words[0] % 2)}
+        return {"input_ids": self.sentences[i], "label": int(self.sentences[i][0] % 2)}
 
 
 def data(train=128, val=32, words=64):
@@ -27,5 +28,7 @@ def model(**config):
 
 
 def step(model, batch):
-    label = batch.pop("label")
-    return torch.nn.functional.cross_entropy(model(**batch).logits, label, reduction="none")
+    words = {key: value for key, value in batch.items() if key != "label"}
+    output = model(**words).logits
+    loss = torch.nn.functional.cross_entropy(output, batch["label"], reduction="none")
+    return {"loss": loss, "output": output, "target": batch["label"]}
