@@ -10,7 +10,7 @@ from lockstep.launcher.options.supervision import SupervisionOptions
 from tests.helpers.paths import ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
-TOP = ("launcher", "training", "data", "configs", "slurm", "bench", "docs", "tests")
+TOP = ("launcher", "training", "data", "configs", "examples", "slurm", "bench", "docs", "tests")
 LONGEST_MAP = 150
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(TOP)}|\.ci|\.typecheck)/[\w./*-]*(?<![.*])")
 RUN_FOLDER = {"slurm/setup.sh", "slurm/jobs.jsonl", "slurm/job-"}
