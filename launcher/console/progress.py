@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from .console import say, write
 
 _LARGE = 1000  # above it four decimals are noise
+_WIDTH = 13  # of a column at least; a longer name makes it wider
 _NAMED = 5  # parameters in a note
 _HUGE = 1e7  # above it a column would not hold it
 
@@ -115,10 +116,11 @@ class EpochTable:
         evaluated = any(key.startswith("val/") for key in keys)
         if not self._columns or (evaluated and not any(key.startswith("val/") for key in self._columns)):
             self._columns += [key for key in keys if key not in self._columns]
-            heads = "".join(f"  {key.replace('/', ' '):>13}" for key in self._columns)
+            heads = "".join(f"  {key.replace('/', ' '):>{_WIDTH}}" for key in self._columns)
             head = f"epoch{heads}  {'samples/s':>11}  {'seconds':>8}\n"
         values = "".join(
-            f"  {format_metric(key, event[key]) if key in event else '':>13}" for key in self._columns
+            f"  {format_metric(key, event[key]) if key in event else '':>{max(_WIDTH, len(key))}}"
+            for key in self._columns
         )
         seconds = event.get("train_seconds", 0.0) + event.get("val_seconds", 0.0)
         rate = event.get("samples_per_second")

@@ -173,3 +173,13 @@ def test_an_early_end_counts_what_was_evaluated(tmp_path: Path, capsys: pytest.C
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("val/loss has not improved for 3 epochs; best 0.5")
     assert second.endswith("val/loss has not improved for 3 evaluations; best 0.5")
+
+
+def test_values_stand_under_names_that_are_longer_than_a_column(tmp_path: Path) -> None:
+    table, events, shown = _table(tmp_path)
+    _append(events, {**EPOCH, "train/discriminator": 1.5})
+    table.update()
+    table.close()
+    head, row = shown.getvalue().splitlines()
+    assert len(row) == len(head)
+    assert row[: head.index("discriminator") + len("discriminator")].endswith(" 1.5000")
