@@ -24,10 +24,8 @@ from ..samples import (
     SampleSource,
     TensorSplit,
     as_tensors,
-    build_padding,
     contract_error,
     fixed_randomness,
-    is_pair,
     read_sample,
     run_user_code,
     source_of,
@@ -98,8 +96,11 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     made_by = definition_location(load_callable(config.use, base))
     own = None if config.collate is None else load_callable(config.collate, base)
     source = source_of(data, called, made_by)
-    pad = config.pad
-    padding = None if pad is None else build_padding(pad, data, partial(_sample_as_always, data, source))
+    padding = None
+    if config.pad is not None:
+        from ..samples import build_padding  # it needs torch
+
+        padding = build_padding(config.pad, data, partial(_sample_as_always, data, source))
     return MapSplit(data, split.subset, source, own, padding, config.samples != "any")
 
 
@@ -243,6 +244,8 @@ def _first_sample(split: Any) -> tuple[Any, Any]:
         return split.x[0], split.y[0]
     with fixed_randomness():
         sample = split[0]
+    from ..samples import is_pair  # it needs torch
+
     return (sample[0], sample[1]) if is_pair(sample) else (None, None)
 
 

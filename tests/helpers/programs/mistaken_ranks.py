@@ -53,7 +53,7 @@ def mean_of_means() -> None:
 def padded_shards() -> None:
     """Evaluation gives every rank the same number of samples, the first ones twice."""
 
-    def val_work(self: Session, _: str = "val") -> Iterator[Work]:
+    def val_work(self: Session, *_: Any) -> Iterator[Work]:
         length, world_size = self.spec.facts.val.length, self.group.world_size
         share = -(-length // world_size)
         mine = np.arange(share * self.group.rank, share * (self.group.rank + 1), dtype=np.int64) % length
@@ -101,7 +101,7 @@ def ddp_mean() -> None:
 def mean_of_micro_means() -> None:
     """Accumulation divides each micro-batch's mean by their number, as if they were all of one size."""
 
-    def accumulate(self: TrainStep, batch: StepBatch, size: int) -> Any:
+    def accumulate(self: TrainStep, batch: StepBatch, size: int, _: int) -> Any:
         samples, parts = sum(len(y) for _, y in batch.micro), []
         for number, (_, y) in enumerate(batch.micro):
             with self._without_all_reduce(last=number + 1 == len(batch.micro)):
@@ -115,14 +115,16 @@ def mean_of_micro_means() -> None:
 def divided_by_micro_batches() -> None:
     """Accumulation divides by the number of micro-batches what was divided by the whole batch already."""
     original = TrainStep._accumulate
-    TrainStep._accumulate = lambda self, batch, size: original(self, batch, size * len(batch.micro))
+    TrainStep._accumulate = lambda self, batch, size, more: original(
+        self, batch, size * len(batch.micro), more
+    )
 
 
 def last_micro_batch() -> None:
     """Accumulation forgets its last micro-batch."""
     original = TrainStep._accumulate
-    TrainStep._accumulate = lambda self, batch, size: original(
-        self, replace(batch, micro=batch.micro[:-1]), size
+    TrainStep._accumulate = lambda self, batch, size, more: original(
+        self, replace(batch, micro=batch.micro[:-1]), size, more
     )
 
 
