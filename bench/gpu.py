@@ -47,6 +47,33 @@ def _images(code: str, count: int, shape: tuple[int, ...], classes: int) -> str:
     )
 
 
+def _transformer(rows: int, *, tiny: bool) -> str:
+    width, layers, length, words = (16, 1, 16, 64) if tiny else (512, 6, 256, 8192)
+    transformer = f"""
+class Transformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding({words}, {width}), nn.Embedding({length}, {width})
+        layer = nn.TransformerEncoderLayer({width}, max(1, {width} // 64), 4 * {width}, 0.0, batch_first=True,
+                                           norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, {layers}, enable_nested_tensor=False)
+        self.head = nn.Linear({width}, {words}, bias=False)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask({length}))
+
+    def forward(self, x):
+        h = self.tokens(x) + self.places.weight
+        return self.head(self.blocks(h, mask=self.mask, is_causal=True)).transpose(1, 2)
+
+def model():
+    return Transformer()
+"""
+    return transformer + _SAMPLES.format(
+        inputs=f"torch.randint({words}, ({rows}, {length}), generator=draw)",
+        classes=words,
+        targets=f"({rows}, {length})",
+    )
+
+
 def workloads(*, tiny: bool) -> list[Workload]:
     """Make the four trainings; tiny ones have the same layers with a few channels."""
     wide, batches = (4, 2) if tiny else (64, 8)
@@ -72,38 +99,14 @@ def model():
     from torchvision.models import resnet50
     return resnet50()
 """
-    width, layers, length, words = (16, 1, 16, 64) if tiny else (512, 6, 256, 8192)
-    transformer = f"""
-class Transformer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.tokens, self.places = nn.Embedding({words}, {width}), nn.Embedding({length}, {width})
-        layer = nn.TransformerEncoderLayer({width}, max(1, {width} // 64), 4 * {width}, 0.0, batch_first=True,
-                                           norm_first=True)
-        self.blocks = nn.TransformerEncoder(layer, {layers}, enable_nested_tensor=False)
-        self.head = nn.Linear({width}, {words}, bias=False)
-        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask({length}))
-
-    def forward(self, x):
-        h = self.tokens(x) + self.places.weight
-        return self.head(self.blocks(h, mask=self.mask, is_causal=True)).transpose(1, 2)
-
-def model():
-    return Transformer()
-"""
     sizes = (8, 8, 4, 4) if tiny else (256, 1024, 256, 32)
     side = 32 if tiny else 224
     rows = [size * batches for size in sizes]
-    text = transformer + _SAMPLES.format(
-        inputs=f"torch.randint({words}, ({rows[3]}, {length}), generator=draw)",
-        classes=words,
-        targets=f"({rows[3]}, {length})",
-    )
     return [
         Workload("mnist cnn", _images(mnist, rows[0], (1, 28, 28), 10), sizes[0], "bf16"),
         Workload("cifar-10", _images(cifar, rows[1], (3, 32, 32), 10), sizes[1], "bf16"),
         Workload("resnet-50", _images(resnet, rows[2], (3, side, side), 1000), sizes[2], "bf16"),
-        Workload("transformer", text, sizes[3], "bf16"),
+        Workload("transformer", _transformer(rows[3], tiny=tiny), sizes[3], "bf16"),
     ]
 
 

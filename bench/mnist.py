@@ -203,7 +203,7 @@ class Ours:
         progress = self.loop.progress
         if progress.epoch_step + count > self.session.batches.steps:
             progress.epoch += 1
-            progress.epoch_step = self.loop._settled = 0
+            progress.epoch_step = self.loop._audited_step = 0
         if progress.epoch == EPOCHS:
             progress.epoch = 0
             self.reset()

@@ -101,7 +101,9 @@ def main() -> None:
         response = {"picture": None, "problem": error.message}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
         response = {"picture": None, "problem": f"{type(error).__name__}: {error}"}
-    sys.stdout.write(json.dumps(response))
+    sys.stdout.write(
+        f"\n{json.dumps(response)}\n"
+    )  # on a line of its own, whatever the user's code has printed
 
 
 if __name__ == "__main__":

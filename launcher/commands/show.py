@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from ...data.common import RankLostError, error_from_json
 from ...data.config import DatasetInfo
 from ..config import ResolvedConfig, printable
 from ..console import put, put_json
+from ..process import ask_child
 from ..train import (
     DataPreparation,
     class_name,
@@ -37,7 +34,7 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -
         "seed": resolved.config.train.seed,
         "out": str(path),
     }
-    answer = _ask(question)
+    answer = ask_child("lockstep.data.sample_grid", question, "picture")
     document = {
         "data": facts.name,
         **data_document(facts, loss_notes(resolved.config.trained_loss, facts)),
@@ -62,23 +59,6 @@ def _schedule(resolved: ResolvedConfig, facts: DatasetInfo, beside: Path) -> dic
     picture = beside.with_name(f"{beside.stem.removesuffix('-samples')}-schedule.png")
     length = config.train.run_length(steps_per_epoch)
     return {"schedule": schedule_document(config, length, resolved.base, picture)}
-
-
-def _ask(question: dict[str, Any]) -> dict[str, Any]:
-    """Draw in a child process that is thrown away, since drawing needs torch and matplotlib."""
-    command = [sys.executable, "-P", "-m", "lockstep.data.sample_grid"]
-    child = subprocess.run(
-        command, input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=False
-    )
-    try:
-        answer: dict[str, Any] = json.loads(child.stdout)
-    except ValueError as error:
-        raise RankLostError(
-            f"the picture's process ended with status {child.returncode}", "its output is above"
-        ) from error
-    if "error" in answer:
-        raise error_from_json(answer["error"])
-    return answer
 
 
 def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import proc_stats as proc_stats
     from . import process_tree as process_tree
+    from .child_answer import ask_child as ask_child
     from .file_lock import is_held as is_held
     from .file_lock import try_lock as try_lock
     from .lock_owner import LockOwner as LockOwner

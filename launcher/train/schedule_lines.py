@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...data.common import RankLostError, error_from_json
+from ..process import ask_child
 
 if TYPE_CHECKING:  # pydantic takes 0.2 s
     from ...training.config import RunConfig, RunLength
@@ -52,21 +49,7 @@ def _ask(config: RunConfig, length: RunLength, base: Path, picture: Path | None)
         "base": str(base),
         "out": None if picture is None else str(picture),
     }
-    command = [sys.executable, "-P", "-m", VIEW_MODULE]
-    child = subprocess.run(
-        command, input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=False
-    )
-    try:
-        answer: dict[str, Any] = json.loads(
-            child.stdout.splitlines()[-1]
-        )  # after what the user's code prints
-    except (ValueError, IndexError) as error:
-        raise RankLostError(
-            f"the schedule's process ended with status {child.returncode}", "its output is above"
-        ) from error
-    if "error" in answer:
-        raise error_from_json(answer["error"])
-    return answer
+    return ask_child(VIEW_MODULE, question, "schedule")
 
 
 def _peak(config: RunConfig) -> float:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
+from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.training.rank.process_group import Group
+from tests.helpers.dataset_infos import PICTURES
 
 
 @pytest.fixture
@@ -15,16 +16,4 @@ def alone() -> Group:
 @pytest.fixture
 def pictures() -> DatasetInfo:
     """Grey images of 12 x 10 in three classes."""
-    return DatasetInfo(
-        name="pictures",
-        kind="arrays",
-        train=SplitInfo(5, {}),
-        val=None,
-        input_shape=(1, 12, 10),
-        input_dtype="uint8",
-        classes=3,
-        class_names=None,
-        target_shape=(),
-        mean=None,
-        std=None,
-    )
+    return PICTURES

@@ -14,7 +14,7 @@ from ...data.order import ALGORITHM
 from ..components import EarlyStopping
 from ..config import describe_differences, identity_settings, identity_sha256
 from ..session import Account, Training
-from ..tensors import find_renaming, plain_state, renamed, whole_tensors
+from ..tensors import find_renaming, is_fsdp, plain_state, renamed, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights
@@ -236,6 +236,8 @@ def whole_training_tensors(training: Training) -> tuple[Tensors, Tensors, Tensor
     Collective under FSDP.
     """
     keep = training.session.group.rank == 0
+    if not keep and not is_fsdp(training.stepper.model):
+        return {}, {}, {}
     parts = (model_tensors(training), optimizer_tensors(training), training.ema.tensors())
     model, optimizer, ema = (whole_tensors(part, keep=keep) for part in parts)
     return model, optimizer, ema

@@ -77,7 +77,9 @@ def main() -> None:
         response = _answer(json.load(sys.stdin))
     except LockstepError as error:
         response = {"error": error.to_json()}
-    sys.stdout.write(json.dumps(response))
+    sys.stdout.write(
+        f"\n{json.dumps(response)}\n"
+    )  # on a line of its own, whatever the user's code has printed
 
 
 if __name__ == "__main__":

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.config.split_info import SplitInfo
 from lockstep.launcher.train.data_lines import split_lines
 from lockstep.launcher.train.plan import hook_lines
 from lockstep.training.config.run_config import RunConfig
-
-PICTURES = DatasetInfo(
-    name="pictures",
-    kind="arrays",
-    train=SplitInfo(5, {}),
-    val=None,
-    input_shape=(1, 12, 10),
-    input_dtype="uint8",
-    classes=3,
-    class_names=None,
-    target_shape=(),
-    mean=None,
-    std=None,
-)
+from tests.helpers.dataset_infos import PICTURES
 
 
 def test_splits_are_told_with_what_is_done_with_them() -> None:
