@@ -16,6 +16,7 @@ _SETTINGS = {
     "train.early_stop.patience": "patience",
     "train.ema.decay": "ema_decay ema_rate",
     "train.compile": "compile torch_compile compile_model jit",
+    "train.strategy": "strategy fsdp fsdp2 zero sharded sharding_strategy fully_shard distributed_strategy",
     "train.unused": "find_unused_parameters find_unused ddp_find_unused_parameters unused_parameters",
     "data": "dataset datasets dataloader",
     "data.batch_size": "bs batch batchsize train_batch_size global_batch_size per_device_train_batch_size micro_batch",
@@ -79,12 +80,15 @@ _ACCUMULATION = "a batch is that of an optimizer step; data.max_micro_batch spli
 _PROCESSES = "processes are no setting of a run: --gpus, --cpu and --nodes choose them"
 _FOLDERS = "runs are kept in $LOCKSTEP_RUNS or ./runs, and --name names one"
 _NAME = "--name names the run"
-_EVALUATION = "every epoch ends with an evaluation of the `val` that data.use returns"
+_EVALUATION = (
+    "every epoch ends with an evaluation of the `val` that data.use returns, unless train.eval_every says when;"
+    " `launch eval --split test` takes a test set"
+)
 _LOADING = "there is no such choice: data.workers is all that a loader needs"
 _ABSENT = {
     _NO_RESTARTS: "t_max t_0 t_mult restarts num_cycles total_iters cycle_momentum",
     _PROCESSES: "device devices gpus gpu num_gpus n_gpus n_gpu ngpu accelerator world_size nproc num_processes ddp "
-    "strategy cpu distributed nproc_per_node num_nodes backend parallel",
+    "cpu distributed nproc_per_node num_nodes backend parallel",
     _FOLDERS: "out output_dir save_dir log_dir out_dir run_dir work_dir logdir outdir output_path default_root_dir",
     _NAME: "name experiment exp_name experiment_name run exp",
     _EVALUATION: "val valid validation evaluation eval test",
@@ -93,7 +97,7 @@ _ABSENT = {
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
     "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
     "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",
-    "DDP is what there is: models are not sharded": "fsdp zero deepspeed sharded tensor_parallel pipeline",
+    "there is DDP, and train.strategy=fsdp: no layer is split over processes": "deepspeed tensor_parallel pipeline",
 }
 """Sentence to names that no setting here has."""
 

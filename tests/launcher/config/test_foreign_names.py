@@ -30,6 +30,8 @@ SAID = {
     "train.val_every": '; did you mean "train.eval_every"?',
     "train.limit_val_batches": '; did you mean "train.eval_batches"?',
     "train.validation": ": every epoch ends with an evaluation",
+    "train.fsdp": '; did you mean "train.strategy"?',
+    "train.deepspeed": ": there is DDP, and train.strategy=fsdp",
     "train.accumulate_grad_batches": '; did you mean "data.max_micro_batch"?',
     "train.fp16": '; did you mean "train.precision"?',
     "train.patience": '; did you mean "train.early_stop.patience"?',
