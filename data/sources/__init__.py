@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .registry import held_inputs as held_inputs
     from .registry import open_split as open_split
     from .registry import sample_reader as sample_reader
+    from .registry import training_order as training_order
     from .source import Reader as Reader
     from .source import Which as Which
     from .splits import ArraySplit as ArraySplit

@@ -15,7 +15,7 @@ from ...data.common import LockstepError, TrainingError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
-from ...data.sources import open_split
+from ...data.sources import open_split, training_order
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -76,6 +76,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
+        order=training_order(spec.facts, config.data, spec.base),
         train_feed=feed("train"),
         val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
         non_finite=frozenset(non_finite(learned_tensors(model))),
@@ -281,10 +282,10 @@ def _check_classes(session: Session, output: Any) -> None:
             f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
             "end the model with one output for each class",
         )
-    if facts.kind == "user":
+    if facts.kind == "user" or facts.classes is None:
         for feed in (session.train_feed, *session.val_feeds.values()):
             feed.expect_classes(scores, ignored_label(loss))
-    elif facts.classes is not None and scores < facts.classes:
+    elif scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
             "end the model with one output for each class",

@@ -9,7 +9,15 @@ import torch
 
 from ...data.common import DamagedError
 from ...data.loading import StepBatch
-from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
+from ...data.order import (
+    EpochBatches,
+    SampleOrder,
+    chain_order_hash,
+    consumed,
+    from_limbs,
+    planned_digest_share,
+    to_limbs,
+)
 from ..rank import Group
 
 _HASH_EVERY_STEPS = 256
@@ -35,11 +43,20 @@ class SampleAudit:
         batches: how an epoch is cut.
         seed: of the order.
         group: the ranks; all of them settle at the same steps.
+        order: of the samples, where it is not one permutation of all of them.
     """
 
-    def __init__(self, account: Account, batches: EpochBatches, seed: int, group: Group) -> None:
+    def __init__(
+        self,
+        account: Account,
+        batches: EpochBatches,
+        seed: int,
+        group: Group,
+        order: SampleOrder | None = None,
+    ) -> None:
         self.account = account
         self._batches = batches
+        self._order: SampleOrder | int = order or batches.n
         self._seed = seed
         self._group = group
         self._chain = bytes.fromhex(account.order_sha256)
@@ -79,7 +96,7 @@ class SampleAudit:
         batches, group = self._batches, self._group
         span = batches.span(first)[0], batches.span(last - 1)[1]
         return planned_digest_share(
-            batches.n, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
+            self._order, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
         )
 
     def _together(self, plan: int) -> list[int]:
