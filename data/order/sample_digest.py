@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .sample_order import EpochBatches, Indices, Order, as_order, shard
+from .sample_order import FullOrder, Indices, SampleOrder, shard
 
 _MODULUS = 2**128
 _LIMBS = 4
@@ -44,20 +44,21 @@ def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -
     return (_exact_sum(low) + (_exact_sum(high) << 64)) % _MODULUS
 
 
-def planned_digest(order: Order | int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
+def planned_digest(
+    order: SampleOrder | int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]
+) -> int:
     """Compute what ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
-    order = as_order(order)
-    batches = EpochBatches(order.size, batch_size)
+    planned = FullOrder(order) if isinstance(order, int) else order
     total = 0
     for start in range(*span, 65_536):
         positions = np.arange(start, min(start + 65_536, span[1]), dtype=np.int64)
-        indices = order.indices(positions, seed, epoch)
-        total += consumed(epoch, positions // batches.batch_size, positions, indices)
+        indices = planned.indices(positions, seed, epoch)
+        total += consumed(epoch, positions // batch_size, positions, indices)
     return total % _MODULUS
 
 
 def planned_digest_share(
-    order: Order | int,
+    order: SampleOrder | int,
     seed: int,
     epoch: int,
     batch_size: int,

@@ -8,7 +8,7 @@ show a 2 % excess of adjacent pairs at n = 50. The round function is a 32-bit mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-Words = np.uint64 | NDArray[np.uint64]
+Words = NDArray[np.uint64]
+Radix = np.uint64 | Words
+RoundKey = np.uint32 | NDArray[np.uint32]
 
 ALGORITHM = 1
 """Version of everything in this file; a checkpoint of another version is not resumed."""
@@ -42,12 +44,12 @@ def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
     if n > MAX_SAMPLES:
         raise ValueError(f"a permutation of {n} samples; the order is defined up to 2**48")
     rows = isqrt(n - 1) + 1
-    radices = np.uint64(rows), np.uint64(-(-n // rows))
+    columns = -(-n // rows)
     keys = _round_keys(key)
-    images = feistel(positions.astype(np.uint64), *radices, keys)
+    images = feistel(positions.astype(np.uint64), np.uint64(rows), np.uint64(columns), keys)
     outside = np.flatnonzero(images >= n)
     while outside.size:
-        images[outside] = feistel(images[outside], *radices, keys)
+        images[outside] = feistel(images[outside], np.uint64(rows), np.uint64(columns), keys)
         outside = outside[images[outside] >= n]
     return images.astype(np.int64)
 
@@ -59,10 +61,15 @@ def _round_keys(key: tuple[int, ...]) -> tuple[np.uint32, ...]:
     return tuple(np.random.SeedSequence(words).generate_state(ROUNDS, np.uint32))
 
 
-def feistel(
-    values: NDArray[np.uint64], rows: Words, columns: Words, keys: Sequence[np.uint32 | NDArray[np.uint32]]
-) -> NDArray[np.uint64]:
-    """Permute ``range(rows * columns)``: radices and keys are for all values, or an array has those of each."""
+def feistel(values: Words, rows: Radix, columns: Radix, keys: Iterable[RoundKey]) -> Words:
+    """Permute ``values`` of [0, rows * columns).
+
+    Args:
+        values: uint64 [k].
+        rows: the left half's radix, for all values or for each.
+        columns: the right half's.
+        keys: of the rounds, for all values or for each.
+    """
     left, right = np.divmod(values, columns)
     for number, key in enumerate(keys):
         if number % 2 == 0:
@@ -72,15 +79,13 @@ def feistel(
     return left * columns + right
 
 
-def _feistel_round(
-    half: NDArray[np.uint64], other: NDArray[np.uint64], radix: Words, key: np.uint32 | NDArray[np.uint32]
-) -> NDArray[np.uint64]:
+def _feistel_round(half: Words, other: Words, radix: Radix, key: RoundKey) -> Words:
     """Compute ``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
     moved = half + ((_hash32(other.astype(np.uint32), key).astype(np.uint64) * radix) >> np.uint64(32))
     return np.where(moved >= radix, moved - radix, moved)
 
 
-def _hash32(values: NDArray[np.uint32], key: np.uint32 | NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _hash32(values: NDArray[np.uint32], key: RoundKey) -> NDArray[np.uint32]:
     mixed = (values ^ key) * np.uint32(0x9E3779B1)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x85EBCA77)
@@ -90,53 +95,42 @@ def _hash32(values: NDArray[np.uint32], key: np.uint32 | NDArray[np.uint32]) -> 
     return mixed
 
 
-class Order(Protocol):
+class SampleOrder(Protocol):
     """A rule that says which sample stands at each position of each epoch."""
 
     @property
-    def size(self) -> int:
+    def n(self) -> int:
         """Return the positions of an epoch."""
         ...
 
-    @property
-    def repeats(self) -> bool:
-        """Say whether a sample may come more than once in an epoch."""
-        ...
-
     def indices(self, positions: Indices, seed: int, epoch: int) -> Indices:
-        """Return the samples at ``positions`` [k] of an epoch, int64 [k]."""
+        """Return the samples at ``positions``, int64 [k]."""
         ...
 
 
 @dataclass(frozen=True)
-class ShuffledOrder:
-    """Every sample once in an epoch."""
+class FullOrder:
+    """One keyed permutation of all samples in each epoch."""
 
-    size: int
-    repeats: bool = False
+    n: int
 
     def indices(self, positions: Indices, seed: int, epoch: int) -> Indices:
-        """Return the samples at ``positions`` [k] of an epoch, int64 [k]."""
-        return permute(positions, self.size, (seed, epoch))
-
-
-def as_order(order: Order | int) -> Order:
-    """Take a number of samples for all of them, shuffled."""
-    return ShuffledOrder(order) if isinstance(order, int) else order
+        """Return the samples at ``positions``, int64 [k]."""
+        return permute(positions, self.n, (seed, epoch))
 
 
 class EpochOrder:
-    """The sequence of one epoch, computed in chunks on demand.
+    """The shuffled sequence of one epoch, computed in chunks on demand.
 
     Args:
-        order: which sample stands where; a number is that of the samples, each of which comes once.
+        order: of the samples; a number is a full permutation of so many.
         seed: the run's seed.
         epoch: counted from 0; a different epoch is a different order, so it cannot be forgotten.
     """
 
-    def __init__(self, order: Order | int, seed: int, epoch: int) -> None:
-        self._order = as_order(order)
-        self.n = self._order.size
+    def __init__(self, order: SampleOrder | int, seed: int, epoch: int) -> None:
+        self._order = FullOrder(order) if isinstance(order, int) else order
+        self.n = self._order.n
         self._key = (seed, epoch)
         self._start = 0
         self._chunk: Indices = np.empty(0, np.int64)

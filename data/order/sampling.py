@@ -77,7 +77,6 @@ class MixedOrder:
     """Positions of each part in an epoch."""
     rows: Indices | None = None
     """The samples in the order of the parts; None is their own order."""
-    repeats: bool = True
 
     def __post_init__(self) -> None:
         for size, share in zip(self.sizes, self.shares, strict=True):
@@ -85,7 +84,7 @@ class MixedOrder:
                 raise ValueError(f"{share} of {size} samples; a part has 1 to 2**48")
 
     @property
-    def size(self) -> int:
+    def n(self) -> int:
         """Return the positions of an epoch."""
         return sum(self.shares)
 
@@ -95,7 +94,7 @@ class MixedOrder:
 
     def parts(self, positions: Indices, seed: int, epoch: int) -> tuple[Indices, Indices]:
         """Return whose turn it is at ``positions`` [k], and which draw of the part in the epoch it is, int64 [k]."""
-        turns = permute(positions, self.size, (seed, epoch))
+        turns = permute(positions, self.n, (seed, epoch))
         ends, _ = self._ends
         part = np.searchsorted(ends, turns, side="right")
         return part, turns - (ends - np.array(self.shares, np.int64))[part]
@@ -132,22 +131,21 @@ class WeightedOrder:
 
     cumulative: NDArray[np.float64]
     """Of ``cumulate``, [n]."""
-    size: int
+    n: int
     """Draws in an epoch."""
-    repeats: bool = True
 
     def __post_init__(self) -> None:
-        if self.size > _MOST_DRAWS:
-            raise ValueError(f"{self.size} draws in an epoch; weights are exact up to 2**33")
+        if self.n > _MOST_DRAWS:
+            raise ValueError(f"{self.n} draws in an epoch; weights are exact up to 2**33")
 
     def indices(self, positions: Indices, seed: int, epoch: int) -> Indices:
         """Return the samples at ``positions`` [k] of an epoch, int64 [k]."""
-        strata = permute(positions, self.size, (seed, epoch))
-        precision = 53 - self.size.bit_length()
+        strata = permute(positions, self.n, (seed, epoch))
+        precision = 53 - self.n.bit_length()
         drawn = counter_rng.bits((_WEIGHTS, seed, epoch), strata.astype(np.uint64))
         within = (drawn >> np.uint64(64 - precision)).astype(np.float64) * 2.0**-precision
         total = float(self.cumulative[-1])
-        points = (strata + within) * (total / self.size)
+        points = (strata + within) * (total / self.n)
         rows = np.searchsorted(self.cumulative, points, side="right")
         # Rounding may reach the total itself: then it is the last sample that has a weight.
         last = int(np.searchsorted(self.cumulative, total, side="left"))

@@ -11,14 +11,21 @@ import numpy as np
 import pytest
 
 from lockstep.data.order.sample_digest import consumed, planned_digest
-from lockstep.data.order.sample_order import EpochBatches, EpochOrder, Indices, Order, ShuffledOrder, permute
+from lockstep.data.order.sample_order import (
+    EpochBatches,
+    EpochOrder,
+    FullOrder,
+    Indices,
+    SampleOrder,
+    permute,
+)
 from lockstep.data.order.sampling import MixedOrder, WeightedOrder, cumulate, permute_each, share_out
 
 TOO_MANY_DEVIATIONS = 5.0
 
 
-def whole(order: Order, seed: int = 3, epoch: int = 0) -> Indices:
-    return order.indices(np.arange(order.size, dtype=np.int64), seed, epoch)
+def whole(order: SampleOrder, seed: int = 3, epoch: int = 0) -> Indices:
+    return order.indices(np.arange(order.n, dtype=np.int64), seed, epoch)
 
 
 def assert_as_expected(counts: np.ndarray, expected: np.ndarray) -> None:
@@ -99,7 +106,7 @@ def test_a_part_is_passed_through_before_it_is_begun_again_across_the_ends_of_ep
 
 def of_part(order: MixedOrder, part: int, epoch: int, seed: int = 3) -> Indices:
     """What a part gives in an epoch, in the order of its draws."""
-    positions = np.arange(order.size, dtype=np.int64)
+    positions = np.arange(order.n, dtype=np.int64)
     turns, draws = order.parts(positions, seed, epoch)
     mine = positions[turns == part]
     mine = mine[np.argsort(draws[mine])]
@@ -165,19 +172,19 @@ def test_draws_of_one_epoch_are_not_those_of_another() -> None:
     assert not np.array_equal(np.sort(whole(order, epoch=0)), np.sort(whole(order, epoch=1)))
 
 
-ORDERS: list[Order] = [
+ORDERS: list[SampleOrder] = [
     MIXED,
     MixedOrder((4, 9), (1, 30), np.arange(13)[::-1].copy()),
     weighted([1.0, 5.0, 0.25] * 20, 97),
     MixedOrder((10**12, 10**6), (3 * 10**11, 10**11)),
-    ShuffledOrder(75),
+    FullOrder(75),
 ]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_an_index_depends_on_its_position_alone(order: Order) -> None:
+def test_an_index_depends_on_its_position_alone(order: SampleOrder) -> None:
     """So any part of an epoch is what it is in the whole: on any number of processes, resumed at any step."""
-    last = min(order.size, 10**11)
+    last = min(order.n, 10**11)
     positions = np.unique(np.random.default_rng(5).integers(0, last, 60))
     expected = order.indices(positions, 9, 2)
     for at in range(0, positions.size, 7):
@@ -185,17 +192,17 @@ def test_an_index_depends_on_its_position_alone(order: Order) -> None:
     assert order.indices(positions[::-1].copy(), 9, 2).tolist() == expected[::-1].tolist()
 
 
-@pytest.mark.parametrize("order", [order for order in ORDERS if order.size < 1000])
+@pytest.mark.parametrize("order", [order for order in ORDERS if order.n < 1000])
 @pytest.mark.parametrize("batch_size", [1, 8, 1000])
-def test_what_an_epoch_plans_is_what_its_ranks_consume(order: Order, batch_size: int) -> None:
-    batches, epoch = EpochBatches(order.size, batch_size), EpochOrder(order, 9, 2)
+def test_what_an_epoch_plans_is_what_its_ranks_consume(order: SampleOrder, batch_size: int) -> None:
+    batches, epoch = EpochBatches(order.n, batch_size), EpochOrder(order, 9, 2)
     for world_size in (1, 3, 7):
         total = 0
         for step, begin, end in shares(batches, world_size):
             places = np.arange(begin, end)
             indices = epoch.indices(begin, end)
             total += consumed(2, np.full_like(places, step), places, indices)
-        assert total % 2**128 == planned_digest(order, 9, 2, batch_size, (0, order.size))
+        assert total % 2**128 == planned_digest(order, 9, 2, batch_size, (0, order.n))
 
 
 def shares(batches: EpochBatches, world_size: int) -> Iterator[tuple[int, int, int]]:
@@ -208,9 +215,7 @@ def test_orders_stay_what_they_are() -> None:
     """A change of these is another order: runs that were begun with the old one could not be resumed."""
     assert MIXED.indices(np.arange(12), 3, 1).tolist() == GOLDEN_MIXED
     assert weighted([1.0, 2.0, 3.0, 4.0] * 5, 40).indices(np.arange(12), 3, 1).tolist() == GOLDEN_WEIGHTED
-    assert (
-        ShuffledOrder(20).indices(np.arange(20), 3, 1).tolist() == permute(np.arange(20), 20, (3, 1)).tolist()
-    )
+    assert FullOrder(20).indices(np.arange(20), 3, 1).tolist() == permute(np.arange(20), 20, (3, 1)).tolist()
 
 
 GOLDEN_MIXED = [81, 114, 115, 66, 121, 4, 120, 69, 3, 91, 49, 118]
