@@ -1,4 +1,4 @@
-"""Array files, built once per machine and memory-mapped by every process."""
+"""The cache of array files: built once per machine, mapped by every rank."""
 
 from typing import TYPE_CHECKING
 
