@@ -13,9 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .errors import LockstepError, TrainingError, UsageError
+from .errors import LockstepError
+from .errors import TrainingError
+from .errors import UsageError
 from .os_hints import path_hint
-from .suggest import closest_name, suggestion
+from .suggest import closest_name
+from .suggest import suggestion
 from .user_frames import user_location
 
 _FILE_MODULE = "lockstep_user_"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from .data_look import DataLook, FoundSetting
+from .data_look import DataLook
+from .data_look import FoundSetting
 from .split_info import SplitInfo
 
 

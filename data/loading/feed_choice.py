@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..sources import ArraySplit, MapSplit
+from ..sources import ArraySplit
+from ..sources import MapSplit
 from .augment import Augmentation
 from .feed import Feed
 from .loader_feed import LoaderFeed

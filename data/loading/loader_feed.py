@@ -13,24 +13,30 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..common import LockstepError, MachineError, error_from_json, stop_signals_blocked_if_supervised
-from ..order import Indices, mix, seed_global_generators
-from ..samples import (
-    Padding,
-    SampleSource,
-    collate,
-    is_pair,
-    map_tensors,
-    read_sample,
-    refuse_another_structure,
-    source_of,
-    structure,
-)
+from ..common import LockstepError
+from ..common import MachineError
+from ..common import error_from_json
+from ..common import stop_signals_blocked_if_supervised
+from ..order import Indices
+from ..order import mix
+from ..order import seed_global_generators
+from ..samples import Padding
+from ..samples import SampleSource
+from ..samples import collate
+from ..samples import is_pair
+from ..samples import map_tensors
+from ..samples import read_sample
+from ..samples import refuse_another_structure
+from ..samples import source_of
+from ..samples import structure
 from ..sources import MapSplit
 from .augment import Augmentation
-from .feed import StepBatch, Work
+from .feed import StepBatch
+from .feed import Work
 from .loader_workers import init_loader_worker
-from .normalise import Normalisation, check_targets, whole_numbers
+from .normalise import Normalisation
+from .normalise import check_targets
+from .normalise import whole_numbers
 
 
 class _SeededDataset(Dataset[Any]):
