@@ -18,11 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DISK_FULL_ERRNOS
-from ..common import DamagedError
-from ..common import MachineError
-from ..common import file_sha256
-from ..common import sync
+from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256, sync
 from ..config import SplitInfo
 
 Array = NDArray[Any]

@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 from .errors import MachineError
-from .os_hints import DISK_FULL_ERRNOS
-from .os_hints import name_of
-from .os_hints import os_error_hint
+from .os_hints import DISK_FULL_ERRNOS, name_of, os_error_hint
 
 
 def os_error_for_users(error: OSError) -> MachineError:

@@ -13,12 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .errors import LockstepError
-from .errors import TrainingError
-from .errors import UsageError
+from .errors import LockstepError, TrainingError, UsageError
 from .os_hints import path_hint
-from .suggest import closest_name
-from .suggest import suggestion
+from .suggest import closest_name, suggestion
 from .user_frames import user_location
 
 _FILE_MODULE = "lockstep_user_"

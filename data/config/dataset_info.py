@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from .data_look import DataLook
-from .data_look import FoundSetting
+from .data_look import DataLook, FoundSetting
 from .split_info import SplitInfo
 
 
@@ -16,8 +15,8 @@ class DatasetInfo:
 
     name: str
     """What ``data.use`` said."""
-    kind: Literal["arrays", "images", "user"]
-    """Held whole as arrays, read file by file, or a user's own callable."""
+    kind: Literal["arrays", "images", "user", "shards"]
+    """Held whole as arrays, read file by file, a user's own callable, or read in groups of rows."""
     train: SplitInfo
     val: SplitInfo | None
     input_shape: tuple[int, ...] | None

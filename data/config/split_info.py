@@ -20,3 +20,5 @@ class SplitInfo:
     """For a user's own data: a hash of what the callable returned for this split; every rank must get the same."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""
+    window: int | None = None
+    """Row groups that training has in flight, of a set of shards; None: the order is one permutation of all samples."""

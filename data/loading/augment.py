@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import TrainingError
-from ..common import UsageError
-from ..config import AugmentConfig
-from ..config import DatasetInfo
-from ..order import Indices
-from ..order import bits
+from ..common import TrainingError, UsageError
+from ..config import AugmentConfig, DatasetInfo
+from ..order import Indices, bits
 
 if TYPE_CHECKING:
     import torch

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ..sources import ArraySplit
-from ..sources import MapSplit
+from ..sources import ArraySplit, MapSplit
 from .augment import Augmentation
 from .feed import Feed
 from .loader_feed import LoaderFeed
 from .normalise import Normalisation
 from .resident_feed import ResidentFeed
+from .shard_feed import ShardFeed
 
 
 def open_feed(
@@ -38,4 +38,5 @@ def open_feed(
     """
     if isinstance(split, ArraySplit):
         return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
-    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)
+    feed = LoaderFeed if split.many is None else ShardFeed
+    return feed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)

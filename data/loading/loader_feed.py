@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,30 +13,24 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..common import LockstepError
-from ..common import MachineError
-from ..common import error_from_json
-from ..common import stop_signals_blocked_if_supervised
-from ..order import Indices
-from ..order import mix
-from ..order import seed_global_generators
-from ..samples import Padding
-from ..samples import SampleSource
-from ..samples import collate
-from ..samples import is_pair
-from ..samples import map_tensors
-from ..samples import read_sample
-from ..samples import refuse_another_structure
-from ..samples import source_of
-from ..samples import structure
+from ..common import LockstepError, MachineError, error_from_json, stop_signals_blocked_if_supervised
+from ..order import Indices, mix, seed_global_generators
+from ..samples import (
+    Padding,
+    SampleSource,
+    collate,
+    is_pair,
+    map_tensors,
+    read_sample,
+    refuse_another_structure,
+    source_of,
+    structure,
+)
 from ..sources import MapSplit
 from .augment import Augmentation
-from .feed import StepBatch
-from .feed import Work
+from .feed import StepBatch, Work
 from .loader_workers import init_loader_worker
-from .normalise import Normalisation
-from .normalise import check_targets
-from .normalise import whole_numbers
+from .normalise import Normalisation, check_targets, whole_numbers
 
 
 class _SeededDataset(Dataset[Any]):
@@ -54,7 +48,7 @@ class _SeededDataset(Dataset[Any]):
         try:
             return index, read_sample(self._dataset, self.row(index), self._source), pad
         except LockstepError as error:
-            return index, _SampleError(error), pad
+            return index, SampleReadError(error), pad
 
     def row(self, index: int) -> int:
         """Look up the data set's own number of a sample of the split."""
@@ -62,7 +56,7 @@ class _SeededDataset(Dataset[Any]):
 
 
 @dataclass(frozen=True)
-class _SampleError:
+class SampleReadError:
     """An error on its way from a loader's process to the rank."""
 
     error: LockstepError
@@ -75,15 +69,15 @@ def _begin_worker(number: int) -> None:
     init_loader_worker(number, _send_failure)
 
 
-def _send_failure(error: Exception) -> tuple[Indices, _SampleError]:
+def _send_failure(error: Exception) -> tuple[Indices, SampleReadError]:
     """Send the error in place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
     how = "use data.workers=0, or make room in what it names, such as `ulimit -n` or /dev/shm"
-    return np.empty(0, np.int64), _SampleError(MachineError(what, how))
+    return np.empty(0, np.int64), SampleReadError(MachineError(what, how))
 
 
-def _failure_from_json(document: dict[str, Any]) -> _SampleError:
-    return _SampleError(error_from_json(document))
+def _failure_from_json(document: dict[str, Any]) -> SampleReadError:
+    return SampleReadError(error_from_json(document))
 
 
 class _MicroBatchSampler(Sampler[list[tuple[int, int, int | None]]]):
@@ -106,7 +100,7 @@ class _Collation:
 
     def __call__(self, samples: list[tuple[int, Any, int | None]]) -> tuple[Indices, Any]:
         for index, value, _ in samples:
-            if isinstance(value, _SampleError):
+            if isinstance(value, SampleReadError):
                 return np.array([index], np.int64), value
         indices = np.array([index for index, *_ in samples], np.int64)
         rows = [self._dataset.row(index) for index, *_ in samples]
@@ -114,7 +108,7 @@ class _Collation:
             pad = None if self._padding is None else (self._padding, samples[0][2] or 0)
             return indices, self._collate([value for _, value, _ in samples], rows, pad=pad)
         except LockstepError as error:
-            return indices, _SampleError(error)
+            return indices, SampleReadError(error)
 
 
 class LoaderFeed:
@@ -151,10 +145,10 @@ class LoaderFeed:
             # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
-                self._dataset,
+                self._reader(split, source, seed),
                 batch_sampler=self._sampler,
                 num_workers=workers,
-                collate_fn=_Collation(self._dataset, source, split),
+                collate_fn=self._collation(split, source),
                 pin_memory=device.type == "cuda",
                 persistent_workers=workers > 0,
                 multiprocessing_context="fork" if workers else None,
@@ -162,6 +156,14 @@ class LoaderFeed:
                 generator=torch.Generator(),  # its own: a draw from the global one shifts the model's randomness
             )
         self._iterator()
+
+    def _reader(self, split: MapSplit, source: SampleSource, seed: int) -> Dataset[Any]:  # noqa: ARG002 - as others need
+        """Return what a worker reads from."""
+        return self._dataset
+
+    def _collation(self, split: MapSplit, source: SampleSource) -> Callable[[Any], tuple[Indices, Any]]:
+        """Return what makes a batch of what was read."""
+        return _Collation(self._dataset, source, split)
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
@@ -177,7 +179,7 @@ class LoaderFeed:
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, Any]] = []
         for indices, sample in self._iterator():
-            if isinstance(sample, _SampleError):
+            if isinstance(sample, SampleReadError):
                 raise sample.error
             loaded.append((indices, self._to_device(indices, sample, pending[0].epoch)))
             if len(loaded) == len(pending[0].micro):

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from ..order import Indices
 from ..sources import ArraySplit
 from .augment import Augmentation
-from .feed import StepBatch
-from .feed import Work
-from .normalise import Normalisation
-from .normalise import check_targets
-from .normalise import whole_numbers
+from .feed import StepBatch, Work
+from .normalise import Normalisation, check_targets, whole_numbers
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
 _CACHE_LINE_BYTES = 64  # bytes; torch allocates on such boundaries

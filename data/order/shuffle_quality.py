@@ -29,7 +29,7 @@ class ShuffleQuality:
         return f"{self.batch:.1f} times in a batch, {self.run:.1f} times in {RUN} batches in a row"
 
 
-def shuffle_quality(order: SampleOrder, batch_size: int) -> ShuffleQuality:
+def measure_shuffle(order: SampleOrder, batch_size: int) -> ShuffleQuality:
     """Measure an order on rows that are sorted by class, ten classes of one size.
 
     Args:

@@ -16,19 +16,17 @@ def arrow_kind(kind: pa.DataType) -> str:
 
     if types.is_dictionary(kind):
         return arrow_kind(kind.value_type)
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return "int"
-    if types.is_floating(kind):
-        return "float"
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return "text"
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return "bytes"
     if types.is_struct(kind):
         return "image" if {field.name for field in kind} == {"bytes", "path"} else "other"
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return "list" if arrow_kind(kind.value_type) in ("int", "float", "list") else "other"
-    return "other"
+    simple = {
+        "int": (types.is_integer, types.is_boolean),
+        "float": (types.is_floating,),
+        "text": (types.is_string, types.is_large_string, types.is_string_view),
+        "bytes": (types.is_binary, types.is_large_binary, types.is_binary_view),
+    }
+    return next((name for name, tests in simple.items() if any(test(kind) for test in tests)), "other")
 
 
 def column_of(column: pa.ChunkedArray) -> Any:

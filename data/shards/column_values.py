@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .shard_format import BadRowError, Values
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 KINDS = ("int", "float", "text", "list", "image", "bytes")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
@@ -92,7 +95,7 @@ def _list(name: str, row: int, value: Any) -> NDArray[Any]:
 
 
 def _picture(name: str, row: int, value: Any) -> NDArray[np.uint8]:
-    """Decode a picture: grey as one channel, all else as three."""
+    """Decode a picture."""
     encoded = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(encoded, bytes):
         raise _unlike("image", name, row, value)
@@ -100,14 +103,18 @@ def _picture(name: str, row: int, value: Any) -> NDArray[np.uint8]:
 
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise BadRowError(row, f"{name!r} is a picture of {image.width} x {image.height} pixels")
-            grey = image.mode in ("1", "L")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except BadRowError:
-        raise
+            if image.width * image.height <= _MOST_PIXELS:
+                return _pixels(image)
+            size = f"{image.width} x {image.height}"
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others
         raise BadRowError(row, f"{name!r} is no picture that can be read: {error}") from error
+    raise BadRowError(row, f"{name!r} is a picture of {size} pixels, too large to be meant")
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return uint8 [channels, height, width]: grey as one channel, all else as three."""
+    grey = image.mode in ("1", "L")
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return np.ascontiguousarray(pixels[None] if grey else np.moveaxis(pixels, 2, 0))
 
 

@@ -65,4 +65,6 @@ class GroupCache:
         self._turn = turn
         if not self._keep:
             alive = (turn, (turn[0], turn[1] - 1))
-            self._held = OrderedDict((group, held) for group, held in self._held.items() if held.turn in alive)
+            self._held = OrderedDict(
+                (group, held) for group, held in self._held.items() if held.turn in alive
+            )

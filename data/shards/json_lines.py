@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..order import Indices
-from .shard_format import MISSING, BadRowError, OpenShard, Place, RowGroup, ShardChangedError, ShardScan, Values
+from .shard_format import (
+    MISSING,
+    BadRowError,
+    OpenShard,
+    Place,
+    RowGroup,
+    ShardChangedError,
+    ShardScan,
+    Values,
+)
 
 PART_BYTES = 2**20
 _LONGEST_LINE = 2**28

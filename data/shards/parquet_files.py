@@ -33,7 +33,9 @@ class ParquetFiles:
             footer = _read_footer(file)
         metadata = _parse(footer)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        places = [Place(number, 0, 0, group.num_rows) for number, group in enumerate(groups) if group.num_rows]
+        places = [
+            Place(number, 0, 0, group.num_rows) for number, group in enumerate(groups) if group.num_rows
+        ]
         kinds = {field.name: arrow_kind(field.type) for field in metadata.schema.to_arrow_schema()}
         return ShardScan(tuple(places), _hash(footer), kinds, sum(group.total_byte_size for group in groups))
 

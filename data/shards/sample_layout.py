@@ -43,7 +43,9 @@ class SampleLayout:
         Raises:
             BadRowError: a value is of another kind than its column.
         """
-        converted = {name: convert(self.kinds.get(name, "other"), name, values) for name, values in columns.items()}
+        converted = {
+            name: convert(self.kinds.get(name, "other"), name, values) for name, values in columns.items()
+        }
         if self.target is None:
             return converted
         if self.classes is not None and isinstance(self.target, str):

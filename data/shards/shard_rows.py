@@ -23,7 +23,7 @@ _RECENT = 2
 _CHANGED_HINT = "leave the files as they are while a run reads them; the next start makes the index anew"
 
 
-@dataclass
+@dataclass(frozen=True)
 class ShardRows:
     """A map-style data set, which can also read many rows at once.
 
@@ -42,7 +42,7 @@ class ShardRows:
     _cache: GroupCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self._cache = GroupCache(self._load, _RECENT, keep=self.keep)
+        object.__setattr__(self, "_cache", GroupCache(self._load, _RECENT, keep=self.keep))
 
     def __len__(self) -> int:
         return self.index.groups.n
@@ -78,10 +78,15 @@ class ShardRows:
             return self._made(rows, columns)
         return [self._decode(row, columns, at) for at, row in enumerate(rows.tolist())]
 
+    @property
+    def samples(self) -> bool:
+        """Tell whether ``read`` returns samples, which are to be made a batch."""
+        return self.layout.decode is not None
+
     def describe(self, row: int) -> str:
         """Name a row for messages: its file, its group and its number there."""
         group = int(self.index.groups.group_of(np.array([row]))[0])
-        return f"sample {row} ({self.index.describe(group, row - int(self.index.first_rows[group]))})"
+        return f"row {row} ({self.index.describe(group, row - int(self.index.first_rows[group]))})"
 
     def _columns(self, rows: Indices, turn: tuple[int, int] | None) -> dict[str, Values]:
         """Read the columns of some rows, each group once."""
@@ -139,7 +144,9 @@ class ShardRows:
             return DamagedError(f"{where}: the file is gone", _CHANGED_HINT)
         if isinstance(error, ShardChangedError):
             return DamagedError(f"{where}: the file was changed: {error}", _CHANGED_HINT)
-        return DamagedError(f"{where}: it cannot be read: {str(error) or type(error).__name__}", _CHANGED_HINT)
+        return DamagedError(
+            f"{where}: it cannot be read: {str(error) or type(error).__name__}", _CHANGED_HINT
+        )
 
     def _decode(self, row: int, columns: dict[str, Values], at: int) -> Any:
         decode = self.layout.decode
@@ -150,7 +157,9 @@ class ShardRows:
             raise
         except (Exception, SystemExit) as error:
             what = f"data.args.decode, given {self.describe(row)}, raised {type(error).__name__}: {error}"
-            raise TrainingError(f"{what}\nat {user_location(error)}", "correct the code at that line") from error
+            raise TrainingError(
+                f"{what}\nat {user_location(error)}", "correct the code at that line"
+            ) from error
 
 
 def _first(batch: Any) -> Any:
@@ -188,4 +197,6 @@ def _joined_column(parts: list[tuple[Indices, Values]], count: int) -> Values:
 
 
 def _alike(values: Values, first: Any) -> bool:
-    return isinstance(values, np.ndarray) and values.shape[1:] == first.shape[1:] and values.dtype == first.dtype
+    return (
+        isinstance(values, np.ndarray) and values.shape[1:] == first.shape[1:] and values.dtype == first.dtype
+    )

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
-from ..order import SampleOrder
-from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
+from ..order import FullOrder, SampleOrder
+from . import csv_images, digits, linear_regression, shards, torchvision_sets, user_dataset
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
 
@@ -18,6 +18,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+        shards.SOURCE,
         *torchvision_sets.SOURCES,
     )
 }
@@ -67,9 +68,10 @@ def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path
     return find_source(config.use).inputs(_prepared(facts, which, config, base))
 
 
-def training_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder | None:
-    """Return the order of the training samples; None is one permutation of all of them."""
-    return find_source(config.use).order(_prepared(facts, "train", config, base))
+def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
+    """Return the order of the training samples; arguments as of ``open_split``."""
+    own = find_source(config.use).order(_prepared(facts, "train", config, base))
+    return FullOrder(facts.train.length) if own is None else own
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:

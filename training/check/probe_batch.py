@@ -12,7 +12,7 @@ import torch
 
 from ...data.common import LockstepError
 from ...data.loading import Work
-from ...data.order import Indices
+from ...data.order import EpochOrder, Indices
 from ..losses import LossObjective, Outcome, needs_classes
 from ..rank import GatherTrial, gathering
 from ..session import EvaluationDraws, Session, training_mode
@@ -60,7 +60,8 @@ def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeB
 
 
 def _look(session: Session) -> ProbeBatch:
-    indices = session.epoch_order(0).indices(0, min(session.batches.n, _LOOKED_AT))
+    order = EpochOrder(session.order, session.spec.config.train.seed, 0)
+    indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
     sizes = split_sizes(indices.size)
     (whole,) = _fetch(session, indices, [indices.size])
     if not isinstance(session.objective, LossObjective):

@@ -73,7 +73,7 @@ class TrainLoop:
         self._step_seeder = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
         account = resumed.account if resumed else Account()
         self._sample_audit = SampleAudit(
-            account, session.batches, self._config.train.seed, session.group, session.order
+            account, session.order, session.batches, self._config.train.seed, session.group
         )
         self.progress = resumed.progress if resumed else Progress()
         self._audited_step = self.progress.epoch_step

@@ -15,7 +15,7 @@ from ...data.common import LockstepError, TrainingError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
-from ...data.sources import open_split, training_order
+from ...data.sources import open_order, open_split
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -76,7 +76,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
-        order=training_order(spec.facts, config.data, spec.base),
+        order=open_order(spec.facts, config.data, spec.base),
         train_feed=feed("train"),
         val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
         non_finite=frozenset(non_finite(learned_tensors(model))),

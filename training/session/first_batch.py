@@ -9,6 +9,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ...data.loading import Work
+from ...data.order import EpochOrder
 from ..tensors import plain_state
 from .kept_buffers import preserved_buffers
 from .session import Session
@@ -25,7 +26,7 @@ def first_batch(session: Session, number: int = 0) -> Any:
         number: 0 for the first two, 1 for the next, as far as there are others.
     """
     n, stop = session.batches.n, FIRST_BATCH_SAMPLES * (number + 1)
-    whole = session.epoch_order(0).indices(0, min(n, stop))
+    whole = EpochOrder(session.order, session.spec.config.train.seed, 0).indices(0, min(n, stop))
     indices = np.resize(whole, stop)[-FIRST_BATCH_SAMPLES:]
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 

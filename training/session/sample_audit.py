@@ -40,23 +40,18 @@ class SampleAudit:
 
     Args:
         account: so far, updated when the ranks settle.
+        order: which sample stands where in an epoch.
         batches: how an epoch is cut.
         seed: of the order.
         group: the ranks; all of them settle at the same steps.
-        order: of the samples, where it is not one permutation of all of them.
     """
 
     def __init__(
-        self,
-        account: Account,
-        batches: EpochBatches,
-        seed: int,
-        group: Group,
-        order: SampleOrder | None = None,
+        self, account: Account, order: SampleOrder, batches: EpochBatches, seed: int, group: Group
     ) -> None:
         self.account = account
+        self._order = order
         self._batches = batches
-        self._order: SampleOrder | int = order or batches.n
         self._seed = seed
         self._group = group
         self._chain = bytes.fromhex(account.order_sha256)

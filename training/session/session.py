@@ -40,11 +40,11 @@ class Session:
     """What is called in a pass: the model, or a step around it."""
     metrics: dict[str, Metric]
     batches: EpochBatches
+    order: SampleOrder
+    """Which sample stands at each position of an epoch."""
     train_feed: Feed
     val_feeds: dict[str, Feed]
     """Of the splits that are evaluated, by name."""
-    order: SampleOrder | None = None
-    """Of the training samples, where it is not one permutation of all of them."""
     confusions: Metric | None = None
     """The confusion matrix that is kept for views though no metric asks for it."""
     non_finite: frozenset[str] = frozenset()
@@ -78,13 +78,9 @@ class Session:
                 found += [] if metric.kept or metric.is_mean else [f"{split}/{name}/"]
         return found
 
-    def epoch_order(self, epoch: int) -> EpochOrder:
-        """Return the sequence of an epoch's training samples."""
-        return EpochOrder(self.order or self.batches.n, self.spec.config.train.seed, epoch)
-
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""
-        order = self.epoch_order(epoch)
+        order = EpochOrder(self.order, self.spec.config.train.seed, epoch)
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
         cuts = {length: self._rank_share(length) for length in (size, self.batches.n - full * size) if length}

@@ -7,7 +7,7 @@ import pytest
 from lockstep.data.order.row_groups import RowGroups
 from lockstep.data.order.sample_digest import consumed, planned_digest_share
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder, FullOrder
-from lockstep.data.order.shuffle_quality import shuffle_quality
+from lockstep.data.order.shuffle_quality import measure_shuffle
 from lockstep.data.order.window_order import WindowOrder
 
 SIZES = np.random.default_rng(1).integers(1, 200, 300)
@@ -22,7 +22,7 @@ def every(order, seed=0, epoch=0):
 def drawn_groups(rng):
     if rng.random() < 0.5:
         return RowGroups.of_size(int(rng.integers(1, 400)), int(rng.integers(1, 20)))
-    return RowGroups(
+    return RowGroups.at(
         np.concatenate([[0], np.cumsum(rng.integers(1, 20, rng.integers(1, 40)))]).astype(np.int64)
     )
 
@@ -141,14 +141,14 @@ def test_a_million_million_rows_are_a_matter_of_arithmetic():
 
 def test_quality_is_one_for_a_full_permutation_and_says_what_a_small_window_costs():
     groups = RowGroups.of_size(100_000, 500)
-    full = shuffle_quality(FullOrder(100_000), 256)
+    full = measure_shuffle(FullOrder(100_000), 256)
     assert full.batch == pytest.approx(1, abs=0.15)
     assert full.run == pytest.approx(1, abs=0.6)
-    small, large = (shuffle_quality(WindowOrder(groups, 256, window), 256) for window in (8, 150))
+    small, large = (measure_shuffle(WindowOrder(groups, 256, window), 256) for window in (8, 150))
     assert 20 < small.batch < 40
     assert large.batch < 2
     assert small.run > large.run > full.run
-    assert shuffle_quality(FullOrder(5), 8).batch == 1
+    assert measure_shuffle(FullOrder(5), 8).batch == 1
 
 
 def test_the_order_is_the_documented_one():
