@@ -88,7 +88,7 @@ def test_killed_after_a_checkpoint_and_resumed_it_is_one_run_with_every_row_once
     assert name == json.loads((run / "spec.json").read_text())["wandb_id"]
     assert bucket.display_name == "w"
     assert bucket.exits[-1] == 0
-    assert bucket.summary["epoch"] == 1
+    assert bucket.summary["epoch"] == 2
     assert server.operations.count("RewindRun") == 1
 
 
