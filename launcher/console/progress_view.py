@@ -21,7 +21,7 @@ _LINES, _PLAIN = "━─", "#-"
 
 
 class ProgressView:
-    """What a user sees between the lines that stay: from reading the data to the last step.
+    """A view of a training between the lines that stay: from reading the data to the last step.
 
     Args:
         processes: of the run, on all nodes.

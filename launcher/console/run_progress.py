@@ -17,7 +17,7 @@ _PHASES = {"evaluation": "evaluating", "checkpoint": "writing a checkpoint", "en
 
 @dataclass(frozen=True)
 class RunShape:
-    """How long a run is."""
+    """The length of a run and of its parts."""
 
     steps: int
     """Optimizer steps of the whole run."""
@@ -77,7 +77,7 @@ class Pace:
 
 @dataclass
 class Standing:
-    """Where a run stands at a moment."""
+    """The place of a run at a moment."""
 
     step: int = 0
     """Steps done, from the run's start."""

@@ -31,7 +31,7 @@ def read_plan(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class RunPace:
-    """How fast a run is, of late."""
+    """The pace of a run, of late."""
 
     samples_per_second: float | None
     seconds_left: float | None
