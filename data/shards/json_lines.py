@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..order import Indices
 from .shard_format import (
     MISSING,
     BadRowError,
@@ -74,7 +74,7 @@ class LineGroup:
         self._lines = [line for line in part.split(b"\n") if line not in (b"", b"\r")]
         self._columns = columns
 
-    def take(self, rows: Indices) -> dict[str, Values]:
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """Parse some lines; with all columns wanted, what a line does not have is ``MISSING``."""
         parsed = [self._parse(row) for row in rows.tolist()]
         if self._columns is None:

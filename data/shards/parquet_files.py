@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..order import Indices
 from .arrow_values import arrow_kind, column_of
 from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, Values
 
@@ -71,7 +71,7 @@ class ColumnGroup:
 
     columns: Mapping[str, Any]
 
-    def take(self, rows: Indices) -> dict[str, Values]:
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """Choose some rows."""
         return {
             name: column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()

@@ -16,7 +16,7 @@ _NUMBERS = ("int", "float")
 
 @dataclass(frozen=True)
 class SampleLayout:
-    """What a sample is made of."""
+    """The columns that a sample is made of."""
 
     kinds: Mapping[str, str]
     """Of all columns."""

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
-
-from ..order import Indices
 
 Values = NDArray[Any] | list[Any]
 """One column of some rows: numbers of one shape, or Python values."""
@@ -26,7 +25,7 @@ MISSING = _Missing()
 
 @dataclass(frozen=True)
 class Place:
-    """Where a group lies in its file."""
+    """The place of a group in its file."""
 
     begin: int
     """Its number in the file, or its first byte."""
@@ -54,7 +53,7 @@ class ShardScan:
 class RowGroup(Protocol):
     """A group of rows in memory."""
 
-    def take(self, rows: Indices) -> dict[str, Values]:
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """Return the columns of some of its rows, in that order.
 
         Raises:

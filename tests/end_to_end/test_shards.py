@@ -99,7 +99,7 @@ def test_a_killed_run_that_goes_on_with_fewer_processes_is_that_of_a_hand_writte
     launch: Launch, project: Path
 ) -> None:
     paths = write_parquet(project / "train", N, 5, group=20)
-    asked = ["data.args={files: 'train/*.parquet', decode: './own.py:scaled', window: 6}", "data.workers=1"]
+    asked = ["data.args={files: 'train/*.parquet', decode: './own.py:scaled', window: 6}", "data.workers=0"]
     assert _train(launch, project, 3, "killed", *asked, KILL_AT="13").status != 0
     two = _resume(launch, project, 2, "killed")
     assert two["samples"] == sum(two["ranks"]) == 2 * N

@@ -63,9 +63,8 @@ class TrainLoop:
         fence: FencingToken | None = None,
         control: RankControl | None = None,
     ) -> None:
-        session = training.session
+        session = self._session = training.session
         self._training = training
-        self._session = session
         self._config = session.spec.config.with_directions()
         self._events = events
         self._resumed = resumed

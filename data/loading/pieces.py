@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,13 @@ from ..common import LockstepError, MemoryLimitError, TrainingError
 from ..order import Indices, mix, seed_global_generators, shard
 from ..samples import SampleSource, collate, is_pair
 from ..sources import ManyRows, MapSplit
-from .feed import StepBatch, Work
-from .loader_feed import LoaderFeed, SampleReadError
+from .feed import Work
+from .read_error import ReadError
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """What one worker reads of a micro-batch."""
+    """The part of a micro-batch that one worker reads."""
 
     epoch: int
     position: int
@@ -45,10 +44,10 @@ class _PieceReader(Dataset[Any]):
         try:
             return piece.rows, self._batch(piece)
         except LockstepError as error:
-            return piece.rows, SampleReadError(error)
+            return piece.rows, ReadError(error)
         except MemoryError:
             what = f"{self._many.describe(int(piece.rows[0]))}: out of memory while its row group was read"
-            return piece.rows, SampleReadError(
+            return piece.rows, ReadError(
                 MemoryLimitError(what, "lower data.args.window, or write smaller groups")
             )
 
@@ -63,74 +62,52 @@ class _PieceReader(Dataset[Any]):
         return collate(samples, piece.rows.tolist(), self._source, pairs=self._split.pairs)
 
 
-def _as_read(piece: tuple[Indices, Any]) -> tuple[Indices, Any]:
-    return piece
+@dataclass
+class ManyRowsPieces:
+    """The cut of every micro-batch into as many pieces as there are workers.
 
-
-class ShardFeed(LoaderFeed):
-    """A feed of rows that are read many at once.
-
-    A micro-batch is cut into as many pieces as there are workers. torch's DataLoader hands out pieces in turn, so that
-    a worker always reads the same places of a batch, which belong to the same few files.
+    torch's DataLoader hands out what is asked in turn, so that a worker always reads the same places of a batch, which
+    belong to the same few files.
     """
 
-    def _reader(self, split: MapSplit, source: SampleSource, seed: int) -> Dataset[Any]:
-        if split.many is None:
-            raise ValueError("a split that is read row by row")
-        self._many = split.many
-        return _PieceReader(split, split.many, source, seed)
+    many: ManyRows
+    count: int
 
-    def _collation(self, split: MapSplit, source: SampleSource) -> Callable[[Any], tuple[Indices, Any]]:  # noqa: ARG002
-        return _as_read
+    def reader(self, split: MapSplit, source: SampleSource, seed: int) -> Dataset[Any]:
+        """Return what a worker reads from."""
+        return _PieceReader(split, self.many, source, seed)
 
-    def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
-        """Yield the batches of ``work``, one for each item."""
-        pending: deque[Work] = deque()
-        pieces = max(1, self._loader.num_workers)
+    def as_read(self, piece: tuple[Indices, Any]) -> tuple[Indices, Any]:
+        """Return a piece: it is a batch already."""
+        return piece
 
-        def queue() -> Iterator[Any]:
-            for item in work:
-                pending.append(item)
-                for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
-                    for number in range(pieces):
-                        begin, end = shard(0, part.size, number, pieces)
-                        yield _Piece(item.epoch, item.start, part[begin:end])
+    def asked(self, item: Work) -> Iterator[Any]:
+        """Yield the pieces of a step."""
+        for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
+            for number in range(self.count):
+                begin, end = shard(0, part.size, number, self.count)
+                yield _Piece(item.epoch, item.start, part[begin:end])
 
-        self._sampler.queue = queue()
-        read: list[tuple[Indices, Any]] = []
-        micro: list[tuple[Indices, Any]] = []
-        for piece in self._iterator():
-            if isinstance(piece[1], SampleReadError):
-                raise piece[1].error
-            read.append(piece)
-            if len(read) < pieces:
-                continue
-            micro.append(self._joined(read, pending[0].epoch))
-            read = []
-            if len(micro) == len(pending[0].micro):
-                indices = np.concatenate([part for part, _ in micro])
-                yield StepBatch([batch for _, batch in micro], indices, pending.popleft())
-                micro = []
+    def joined(self, pieces: list[tuple[Indices, Any]], device: torch.device) -> tuple[Indices, Any]:
+        """Put the pieces of a micro-batch together, on the device.
 
-    def _joined(self, pieces: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
-        """Put the pieces of a micro-batch together, on the device."""
-        there = [(rows, batch) for rows, batch in pieces if rows.size]
-        for rows, batch in there:
-            self._refuse_another_structure(int(rows[0]), batch)
-        indices = np.concatenate([rows for rows, _ in there])
-        moved = [_on_device(batch, self._device) for _, batch in there]
+        Raises:
+            TrainingError: samples of one have another shape than those of another.
+        """
+        moved = [_on_device(batch, device) for _, batch in pieces]
+        indices = np.concatenate([rows for rows, _ in pieces])
         try:
-            batch = moved[0] if len(moved) == 1 else _concatenated(moved)
+            return indices, moved[0] if len(moved) == 1 else _concatenated(moved)
         except _OtherShapeError as error:
-            one, other = (self._many.describe(int(there[at][0][0])) for at in (error.at, 0))
+            one, other = (self.name(int(pieces[at][0][0])) for at in (error.at, 0))
             what = (
                 f"{one} and those after it have shape {error.shape}, {other} and those after it {error.first}"
             )
             raise TrainingError(what, "make all of one shape: data.args.decode=./file.py:name") from error
-        return indices, self._to_device(indices, batch, epoch)
 
-    def _row(self, index: Any) -> Any:
-        return self._many.describe(int(index))
+    def name(self, row: int) -> str:
+        """Name a row for messages."""
+        return self.many.describe(row)
 
 
 class _OtherShapeError(Exception):
