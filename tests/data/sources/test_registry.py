@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lockstep.data.cache.array_cache import array_split_info, cached, entry_key, save_array
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import registry
 from lockstep.data.sources.arguments import whole_number
-from lockstep.data.sources.array_cache import array_split_info, cached, entry_key, save_array
 from lockstep.data.sources.registry import SOURCES, open_split
 from lockstep.data.sources.source import DataSource
 
