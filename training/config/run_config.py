@@ -307,7 +307,7 @@ class RunConfig(ConfigSection):
         found = {
             "checkpoint": self.checkpoint,
             "train.early_stop": self.train.early_stop,
-            **{key: schedule.monitored for key, schedule in self.schedules().items()},
+            **{key: self.monitored_by(schedule) for key, schedule in self.schedules().items()},
         }
         return {key: section for key, section in found.items() if section is not None}
 
@@ -321,8 +321,15 @@ class RunConfig(ConfigSection):
             **{key: schedule for key, schedule in own.items() if schedule is not None},
         }
 
+    @staticmethod
+    def monitored_by(schedule: ScheduleConfig) -> MonitorConfig | None:
+        """Return the metric that a rate follows; None where it follows none."""
+        if schedule.use != "plateau":
+            return None
+        return MonitorConfig(monitor=schedule.monitor or "val/loss", mode=schedule.mode or "auto")
+
     def _directed_schedule(self, schedule: ScheduleConfig) -> ScheduleConfig:
-        if (watched := schedule.monitored) is None:
+        if (watched := self.monitored_by(schedule)) is None:
             return schedule
         return schedule.model_copy(update={"mode": self._directed(watched).mode})
 

@@ -13,7 +13,6 @@ from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection
 from .duration import Length, RunLength
-from .monitor import MonitorConfig
 
 
 @dataclass(frozen=True)
@@ -143,13 +142,6 @@ class ScheduleConfig(ConfigSection):
         if value is not None and value >= 1 and info.data.get("use") == "plateau":
             raise ValueError("plateau lowers the rate: must be less than 1")
         return value
-
-    @property
-    def monitored(self) -> MonitorConfig | None:
-        """The metric that the rate follows; None where it follows none."""
-        if self.use != "plateau":
-            return None
-        return MonitorConfig(monitor=self.monitor or "val/loss", mode=self.mode or "auto")
 
     @property
     def follows_length(self) -> bool:

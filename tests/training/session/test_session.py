@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.data.common.errors import TrainingError, UsageError
+from lockstep.data.common.errors import TrainingError
 from lockstep.data.loading.feed import Feed, Work
 from lockstep.data.prepare import prepare
 from lockstep.training.config.run_config import RunConfig, RunSpec
 from lockstep.training.rank.process_group import Group, join
 from lockstep.training.session.build import build_session, build_training
 from lockstep.training.session.session import Session
-from tests.helpers.sessions import open_session
 
 PICTURES = """
 import torch
@@ -148,13 +147,3 @@ def test_a_set_that_is_small_enough_is_evaluated_whole(own: Path) -> None:
     session = _opened(own, batch_size=3)
     assert session.chosen_samples("val", None) is None
     assert session.chosen_samples("val", 14) is None
-
-
-def test_a_step_that_never_calls_the_model_is_not_said_to_be_compiled(own: Path) -> None:
-    code = "\ndef by_parts(model, batch):\n    out = model[2](model[1](model[0](batch[0])))\n"
-    code += "    return nn.functional.cross_entropy(out, batch[1], reduction='none')\n"
-    (own / "own.py").write_text((own / "own.py").read_text() + code)
-    settings = ["step=./own.py:by_parts", "metrics=[]"]
-    with pytest.raises(UsageError, match="nothing of it would be compiled"):
-        build_training(open_session(own / "own.yaml", [*settings, "train.compile=true"]))
-    build_training(open_session(own / "own.yaml", settings))
