@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .array_cache import fingerprint as fingerprint
     from .array_cache import load_array as load_array
     from .array_cache import save_array as save_array
+    from .registry import SOURCES as SOURCES
     from .registry import find_source as find_source
     from .registry import held_inputs as held_inputs
     from .registry import open_split as open_split

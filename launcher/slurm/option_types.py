@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from ...data.config import MeasuredIn
+
 _LONGEST = 1024
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 _LONGEST_TIME = 3_650 * _DAY
@@ -129,8 +131,10 @@ Memory = Annotated[str, AfterValidator(_memory)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Processes = Annotated[int, Field(ge=1, le=10_000)]
 Limit = Annotated[int, Field(ge=0, le=100_000)]
-Seconds = Annotated[float, Field(ge=0)]
-GraceSeconds = Annotated[float, Field(ge=0, le=65_000)]  # sbatch's --signal counts to 65535
+Seconds = Annotated[float, Field(ge=0), MeasuredIn("seconds")]
+GraceSeconds = Annotated[
+    float, Field(ge=0, le=65_000), MeasuredIn("seconds")
+]  # sbatch's --signal counts to 65535
 MailTypes = Annotated[str, AfterValidator(_mail)]
 
 
@@ -155,7 +159,9 @@ def normalise_time_limit(text: str) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-TimeLimit = Annotated[str, BeforeValidator(_bare_number), AfterValidator(normalise_time_limit)]
+TimeLimit = Annotated[
+    str, BeforeValidator(_bare_number, json_schema_input_type=str | int), AfterValidator(normalise_time_limit)
+]
 
 
 def time_limit_note(said: Any, where: str) -> str:
