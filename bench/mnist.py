@@ -35,11 +35,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from lockstep.data.cache.array_cache import load_array
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.loading.feed import StepBatch
 from lockstep.data.order.sample_order import EpochOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.torchvision_sets import TORCHVISION_SETS, data_root
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.config.run_config import RunConfig, RunSpec

@@ -11,23 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from .cache import Array, CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
 from .order import ALGORITHM, permute, shard
-from .sources import (
-    Array,
-    CacheEntry,
-    cached,
-    class_counts,
-    entry_key,
-    find_source,
-    fingerprint,
-    held_inputs,
-    load_array,
-    sample_reader,
-    save_array,
-)
+from .sources import find_source, held_inputs, sample_reader
 from .survey import introduce
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cache import array_split_info, cached, entry_key, fingerprint, save_array
 from ..config import DataConfig, DatasetInfo
 from ..order import counter_rng
 from .arguments import ImageArguments, whole_number
-from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
 
 Floats = NDArray[np.float32]

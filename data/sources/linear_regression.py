@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cache import array_split_info, cached, entry_key, fingerprint, save_array
 from ..config import DataConfig, DatasetInfo
 from ..order import counter_rng
 from .arguments import whole_number
-from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
 
 WEIGHTS = (0.3, 4.0, 0.2, 2.5, 18.0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
-from .array_cache import Array, load_array
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
 

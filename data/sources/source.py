@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache import Array, load_array
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..order import Indices
 from .arguments import read_arguments
-from .array_cache import Array, load_array
 from .splits import ArraySplit, MapSplit
 
 _MOST_BYTES = 2**28

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cache import array_split_info, cached, entry_key, fingerprint, save_array
 from ..common import DamagedError, MachineError
 from ..config import DataConfig, DatasetInfo
 from .arguments import ImageArguments
-from .array_cache import array_split_info, cached, entry_key, fingerprint, save_array
 from .source import DataSource
 
 _VERSION = 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache import Array, class_counts, fingerprint
 from ..common import (
     DamagedError,
     TrainingError,
@@ -31,7 +32,6 @@ from ..samples import (
     source_of,
     split_digest,
 )
-from .array_cache import Array, class_counts, fingerprint
 from .source import DataSource, PreparedSplit, Reader, of_subset
 from .splits import ArraySplit, MapSplit
 

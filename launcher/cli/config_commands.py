@@ -1,4 +1,4 @@
-"""``launch config``: signatures only; the bodies are in ``commands``."""
+"""``launch config``: signatures only; the bodies are in ``reference``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def show(
     source: ConfigArgument = None, overrides: OverridesArgument = None, *, json: JsonOption = False
 ) -> None:
     """Print the whole config, and where each value came from."""
-    from ..commands import show_config
     from ..config import resolve
+    from ..reference import show_config
 
     with json_errors(json=json):
         raise typer.Exit(show_config(resolve(*split_config(source, overrides)), as_json=json))
@@ -37,8 +37,8 @@ def why(
     json: JsonOption = False,
 ) -> None:
     """Explain a key: its value, its origin, its meaning."""
-    from ..commands import explain_key
     from ..config import resolve
+    from ..reference import explain_key
 
     with json_errors(json=json):
         raise typer.Exit(explain_key(resolve(*split_config(source, overrides)), key, as_json=json))
@@ -47,14 +47,16 @@ def why(
 @config.command()
 def schema() -> None:
     """Print the JSON schema of a config, for editors."""
-    from ..commands import print_schema
+    from ..console import put_json
+    from ..reference import config_schema
 
-    raise typer.Exit(print_schema())
+    put_json(config_schema())
 
 
 @config.command()
 def reference() -> None:
     """Print every option as Markdown, as in docs/configuration.md."""
-    from ..commands import print_reference
+    from ..console import put
+    from ..reference import reference as written
 
-    raise typer.Exit(print_reference())
+    put(written().splitlines())

@@ -5,10 +5,6 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .config import explain_key as explain_key
-    from .config import print_reference as print_reference
-    from .config import print_schema as print_schema
-    from .config import show_config as show_config
     from .logs import show_logs as show_logs
     from .show import show_samples as show_samples
     from .status import show_status as show_status

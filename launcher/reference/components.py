@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from ...data.sources import SOURCES
+from ...data.common import argument_docstrings, functions_in, keys_of, summary_of
 from ...training.config import OPTIMIZERS, SCHEDULES, TRACKERS
-from .docstrings import argument_docstrings, field_docstrings, functions_in, keys_of, one_line, summary_of
-from .value_words import type_words, value_words
+from ..process import ask_child
+from .value_words import value_words
 
 _TRAINING = Path(__file__).resolve().parents[2] / "training"
 _GIVEN = ("inputs", "outputs", "output", "target")
@@ -22,6 +23,10 @@ _TYPES = {
     "bool": "`true`, `false`",
     "Sequence[int]": "list of whole numbers",
     "int | None": "whole number",
+    "str | None": "text",
+    "float | Sequence[float] | None": "number, list of numbers",
+    "tuple[str, ...] | None": "list of texts",
+    "tuple[int, int] | None": "2 whole numbers",
     "Average": "`macro`, `micro`, `weighted`, `binary`",
 }
 
@@ -49,34 +54,31 @@ class Component:
 
 def find_argument(section: str, use: str, name: str) -> ComponentArgument | None:
     """Find an argument of what a section's ``use`` names; None of your own, which only its source describes."""
-    listed = {"data": data_sources, "model": models, "loss": losses, "metrics": metrics}
-    read: Callable[[], tuple[Component, ...]] | None = listed.get(section)
-    every = {component.name: component for component in (read() if read else ())}
+    listed: dict[str, Callable[[], tuple[Component, ...]]] = {
+        "data": data_sources,
+        "model": models,
+        "loss": losses,
+        "metrics": metrics,
+    }
+    every = {component.name: component for component in listed[section]()} if section in listed else {}
     arguments = every[use].arguments if use in every else ()
     return next((argument for argument in arguments if argument.name == name), None)
 
 
+@cache
 def data_sources() -> tuple[Component, ...]:
     """List the built-in data sets."""
-    return tuple(_source(name) for name in SOURCES)
-
-
-def _source(name: str) -> Component:
-    schema: Any = SOURCES[name].arguments
-    if schema is None:  # a user's own
-        return Component(name, "")
-    hints: dict[str, Any] = get_type_hints(schema)
-    meanings = field_docstrings(schema)
-    arguments = tuple(
-        ComponentArgument(
-            found.name,
-            type_words(hints[found.name]),
-            value_words(found.default),
-            meanings.get(found.name, ""),
-        )
-        for found in fields(schema)
+    answer = ask_child("lockstep.data.source_list", {}, "list of data sets")
+    return tuple(
+        Component(source["name"], source["meaning"], tuple(map(_source_argument, source["arguments"])))
+        for source in answer["sources"]
     )
-    return Component(name, one_line(SOURCES[name].meaning), arguments)
+
+
+def _source_argument(found: dict[str, Any]) -> ComponentArgument:
+    return ComponentArgument(
+        found["name"], _TYPES[found["type"]], value_words(found["default"]), found["meaning"]
+    )
 
 
 def models() -> tuple[Component, ...]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...data.common import field_docstrings, one_line
 from ..config import LaunchConfig
-from .docstrings import field_docstrings, one_line
 from .option_list import config_models
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

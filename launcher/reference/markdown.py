@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...data.common import as_sentence
 from . import components
 from .components import Component
-from .docstrings import as_sentence
 from .option_list import ConfigOption, ConfigSectionOptions, config_sections
 
 _INTRODUCTION = """\

@@ -11,10 +11,10 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ...data.common import field_docstrings, one_line
 from ...training.config import OPTIMIZERS, SCHEDULES, may_change, optimizer_keys, unsupported_schedule_keys
 from ..config import LaunchConfig
 from ..slurm import SlurmConfig, declared_options
-from .docstrings import field_docstrings, one_line
 from .value_words import default_words, type_words, unit_words, value_words
 
 NAMED = "NAME"
@@ -181,7 +181,7 @@ def _slurm_option(path: Path, key: str, field: FieldInfo) -> ConfigOption:
         path,
         type_words(field.annotation, field.metadata),
         value_words(declared.default),
-        unit_words(field.annotation, field.metadata),
+        "seconds" if declared.metavar == "SECONDS" else "",
         "",
         f"{declared.help} {declared.notes}".strip(),
         may_change=True,

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ...data.config import MeasuredIn
-
 _LONGEST = 1024
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 _LONGEST_TIME = 3_650 * _DAY
@@ -131,7 +129,7 @@ Memory = Annotated[str, AfterValidator(_memory)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Processes = Annotated[int, Field(ge=1, le=10_000)]
 Limit = Annotated[int, Field(ge=0, le=100_000)]
-Seconds = Annotated[float, Field(ge=0), MeasuredIn("seconds")]
+Seconds = Annotated[float, Field(ge=0)]
 GraceSeconds = Annotated[
     float, Field(ge=0, le=65_000), MeasuredIn("seconds")
 ]  # sbatch's --signal counts to 65535

@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, BinaryIO, NoReturn
@@ -31,11 +31,13 @@ from ...data.common import LockstepError, UsageError, load_callable
 from ..config import TRACKERS, read_spec, tracker_file_name
 from .event_log import parse_event
 from .feeder_processes import FINISH_SECONDS, MODULE, WARNED
+from .rewinding import find_near
 from .rows import is_numbered, row_number, row_of
 from .tracker import NewProcessNeededError, TrackedRun, Tracker
 
 _POLL_SECONDS = 0.2
 _MAX_RESTARTS = 20  # of W&B's service, which SLURM's preemption ends twice
+_AT_ONCE = 10_000  # events held in memory, of a record that may have millions
 _METHODS = ("begin", "rewind", "rows", "pictures", "end")
 
 
@@ -70,7 +72,8 @@ def _feed(folder: Path, name: str, rest: list[int]) -> int:
         while not attempt.ended.is_set():
             if feed.take() == 0:
                 attempt.ended.wait(_POLL_SECONDS)
-        feed.take()
+        while feed.take():
+            pass
         warning = feed.end(attempt.status)
     except NewProcessNeededError as error:
         if not restarts:
@@ -191,10 +194,11 @@ class TrackerFeed:
         """Number of the first row that the tracker lacks; None before it has begun."""
 
     def take(self) -> int:
-        """Pass on what has been logged since; return the number of events."""
-        events = list(self._new_events())
+        """Pass on what has been logged since, or the first part of much; return the number of events."""
+        events = list(islice(self._new_events(), _AT_ONCE))
         if events and self._first_wanted is None:
             self._first_wanted = self._begin()
+            self._skip_to_row(self._first_wanted)
         for is_picture, group in groupby(events, key=lambda event: event["event"] == "pictures"):
             (self._pass_pictures if is_picture else self._pass_rows)(list(group))
         return len(events)
@@ -224,6 +228,17 @@ class TrackerFeed:
         if first_wanted > self._last_kept + 1:
             return self._tracker.rewind(self._last_kept)
         return first_wanted
+
+    def _skip_to_row(self, number: int) -> None:
+        """Continue where the first row may be that has this number, unless that has been read already."""
+        if self._file is not None:
+            read = self._file.tell()
+            place = find_near(
+                self._file, number // 2
+            )  # a step's row has twice its number, an epoch's one more
+            self._file.seek(max(read, place))
+            if place > read:
+                self._partial_line = b""
 
     def _pass_rows(self, events: list[dict[str, Any]]) -> None:
         rows = [row for event in events if (row := row_of(event)) and self._is_wanted(row.number)]

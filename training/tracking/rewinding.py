@@ -62,21 +62,14 @@ def rewind(path: Path, step: int, epoch: int, *, pending: bool = False, anew: bo
     return lost
 
 
-def _find_end(file: BinaryIO, step: int, epoch: int, *, pending: bool) -> int:
-    """Return the place of the first line that was written after the checkpoint, or of one without its end."""
-    at = _find_near(file, step)
-    file.seek(at)
-    for line in file:
-        if not line.endswith(b"\n") or _is_after(parse_event(line), step, epoch, pending=pending):
-            break
-        at += len(line)
-    return at
-
-
-def _find_near(file: BinaryIO, step: int) -> int:
-    """Return the place of a line before which nothing was written after the checkpoint, not far from the first such.
+def find_near(file: BinaryIO, step: int) -> int:
+    """Return the place of a line before which nothing of this step or a later one was written, not far from the first.
 
     Found by bisection, because the steps of the loop's own events never fall.
+
+    Args:
+        file: the record.
+        step: optimizer steps done.
     """
     low, high = 0, file.seek(0, os.SEEK_END)
     while high - low > _NEAR:
@@ -87,6 +80,17 @@ def _find_near(file: BinaryIO, step: int) -> int:
         else:
             high = middle
     return low
+
+
+def _find_end(file: BinaryIO, step: int, epoch: int, *, pending: bool) -> int:
+    """Return the place of the first line that was written after the checkpoint, or of one without its end."""
+    at = find_near(file, step)
+    file.seek(at)
+    for line in file:
+        if not line.endswith(b"\n") or _is_after(parse_event(line), step, epoch, pending=pending):
+            break
+        at += len(line)
+    return at
 
 
 def _next_in_order(file: BinaryIO, start: int, end: int) -> tuple[int, int] | None:

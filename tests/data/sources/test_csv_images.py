@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import DamagedError, LockstepError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import image_survey
-from lockstep.data.sources.array_cache import load_array
 from lockstep.data.sources.registry import open_split
 from lockstep.data.sources.splits import MapSplit
 from tests.helpers.dataset_files import files_below, write_images

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import LockstepError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
-from lockstep.data.sources.array_cache import load_array
 from tests.helpers.dataset_files import write_images
 
 GOOD = "path,label\na.png,cat\nb.png,dog\nc.png,cat\n"

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.sources import linear_regression
-from lockstep.data.sources.array_cache import load_array
 
 
 def test_golden_rows() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lockstep.data.cache.array_cache import array_split_info, cached, entry_key, save_array
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sources import registry
 from lockstep.data.sources.arguments import whole_number
-from lockstep.data.sources.array_cache import array_split_info, cached, entry_key, save_array
 from lockstep.data.sources.registry import SOURCES, open_split
 from lockstep.data.sources.source import DataSource
 
@@ -51,7 +51,9 @@ def describe_count(arguments: CountArguments, config: DataConfig, base: Path) ->
 
 
 def test_a_new_source_is_one_declaration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.SOURCES, "count", DataSource("count", CountArguments, describe_count))
+    monkeypatch.setitem(
+        registry.SOURCES, "count", DataSource("count", "Numbers.", CountArguments, describe_count)
+    )
     config = DataConfig(use="count", args={"rows": 5}, val_size=2)
     facts = prepare(config, tmp_path)
     splits = [open_split(facts, which, config, tmp_path) for which in ("train", "val")]

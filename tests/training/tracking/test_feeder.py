@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.training.config.run_config import RunConfig, RunSpec
+from lockstep.training.tracking import feeder
+from lockstep.training.tracking.event_log import parse_event
 from lockstep.training.tracking.feeder import TrackerFeed
 from lockstep.training.tracking.rows import Row
 from lockstep.training.tracking.tracker import TrackedRun, Tracker
@@ -112,6 +114,30 @@ def test_what_came_after_the_checkpoint_is_forgotten_or_not_sent_again(
 ) -> None:
     log(run, ("step", 5), ("step", 10), ("step", 15))
     assert calls_of(run, Recorder(has, can_rewind=can_rewind), last_kept=20) == calls
+
+
+@pytest.mark.parametrize("first_wanted", [2 * 12_345, 2 * 12_345 + 1, 2 * 12_346, 2 * 14_999 + 1, 40_000])
+def test_of_a_long_record_only_what_is_lacking_is_read(
+    run: Path, first_wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(run, *(("epoch" if place % 2 else "step", place // 2) for place in range(30_000)))
+    parsed: list[bytes] = []
+
+    def parse(line: bytes) -> dict[str, Any]:
+        parsed.append(line)
+        return parse_event(line)
+
+    monkeypatch.setattr(feeder, "parse_event", parse)
+    monkeypatch.setattr(feeder, "_AT_ONCE", 10)
+    tracker = Recorder(first_wanted)
+    feed = TrackerFeed(run, tracker, sys.maxsize - 1)
+    while feed.take():
+        pass
+    feed.end(0)
+    rows = [number for name, *numbers in tracker.calls[1:-1] for number in numbers]
+    assert rows == list(range(first_wanted, 30_000))
+    near = 1_000  # 65,536 bytes of lines of 87 bytes, and what is read at once
+    assert len(parsed) <= len(rows) + near
 
 
 def test_a_run_that_starts_again_without_a_checkpoint_has_all_its_rows_forgotten(run: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from lockstep.data.cache import array_cache
 from lockstep.data.common.errors import DamagedError, MachineError
-from lockstep.data.sources import array_cache
 from tests.helpers.dataset_files import files_below
 
 
@@ -25,7 +25,7 @@ def build(folder: Path) -> dict:
 
 
 def run(code: str, *args: str) -> subprocess.Popen[str]:
-    prelude = "import sys, time\nimport numpy as np\nfrom lockstep.data.sources import array_cache\n"
+    prelude = "import sys, time\nimport numpy as np\nfrom lockstep.data.cache import array_cache\n"
     return subprocess.Popen([sys.executable, "-c", prelude + code, *args], stdout=subprocess.PIPE, text=True)
 
 

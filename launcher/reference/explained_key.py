@@ -1,4 +1,4 @@
-"""``launch config``: a config with its origins, one value with its meaning, the schema and the reference."""
+"""``launch config show`` and ``why``: a config with its origins, and one value with its meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from ...data.common import UsageError
 from ..config import LaunchConfig, ResolvedConfig, format_value, printable, to_yaml, unknown_key
 from ..console import put, put_json
-from ..reference import ConfigOption, config_schema, find_argument, find_option, reference
+from .components import find_argument
+from .option_list import ConfigOption, find_option
 
 _WORDS = {"type": "type", "default": "default", "unit": "unit", "where": "of", "meaning": "meaning"}
 
@@ -28,18 +29,6 @@ def show_config(resolved: ResolvedConfig, *, as_json: bool) -> int:
         put_json({"schema_version": 1, **document})
     else:
         put(to_yaml(resolved).splitlines())
-    return 0
-
-
-def print_schema() -> int:
-    """Print the JSON schema of a config; the exit status."""
-    put_json(config_schema())
-    return 0
-
-
-def print_reference() -> int:
-    """Print the reference of every option as Markdown; the exit status."""
-    put(reference().splitlines())
     return 0
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.commands.config import explain_key, show_config
 from lockstep.launcher.config.resolution import resolve
+from lockstep.launcher.reference.explained_key import explain_key, show_config
 from tests.helpers.launch import Launch
 
 FILE = """\

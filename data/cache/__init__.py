@@ -1,0 +1,18 @@
+"""The cache of array files: built once per machine, mapped by every rank."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .array_cache import Array as Array
+    from .array_cache import CacheEntry as CacheEntry
+    from .array_cache import array_split_info as array_split_info
+    from .array_cache import cached as cached
+    from .array_cache import class_counts as class_counts
+    from .array_cache import entry_key as entry_key
+    from .array_cache import fingerprint as fingerprint
+    from .array_cache import load_array as load_array
+    from .array_cache import save_array as save_array
+else:
+    __getattr__ = lazy_exports(__name__)
