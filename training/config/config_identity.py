@@ -60,7 +60,9 @@ def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
     defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in LATER_KEYS}
     free: tuple[str, ...] = (*MUTABLE_KEYS, *EXTENDABLE_KEYS)
-    if config.schedule.use == "plateau":  # evaluations decide the learning rate
+    if any(
+        config.monitored_by(one) for one in config.schedules().values()
+    ):  # evaluations decide the learning rate
         free = tuple(key for key in free if key != "train.eval_")
     return {
         key: _without_directions(value) if key == "metrics" else value

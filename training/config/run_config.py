@@ -313,13 +313,21 @@ class RunConfig(ConfigSection):
 
     def with_directions(self) -> Self:
         """Return the config with ``min`` or ``max`` in the place of ``auto``, where that is known."""
-        early, watched = self.train.early_stop, self._plateau_monitor
-        train, schedule = self.train, self.schedule
+        early, train = self.train.early_stop, self.train
         if early is not None:
             train = train.model_copy(update={"early_stop": self._directed(early)})
-        if watched is not None:
-            schedule = schedule.model_copy(update={"mode": self._directed(watched).mode})
-        sections = {"checkpoint": self._directed(self.checkpoint), "train": train, "schedule": schedule}
+        sections: dict[str, Any] = {
+            "checkpoint": self._directed(self.checkpoint),
+            "train": train,
+            "schedule": self._directed_schedule(self.schedule),
+        }
+        if self.optimizers is not None:
+            sections["optimizers"] = {
+                name: one.model_copy(
+                    update={"schedule": one.schedule and self._directed_schedule(one.schedule)}
+                )
+                for name, one in self.optimizers.items()
+            }
         return self.model_copy(update=sections)
 
     def monitors(self) -> dict[str, MonitorConfig]:
@@ -327,16 +335,31 @@ class RunConfig(ConfigSection):
         found = {
             "checkpoint": self.checkpoint,
             "train.early_stop": self.train.early_stop,
-            "schedule": self._plateau_monitor,
+            **{key: self.monitored_by(schedule) for key, schedule in self.schedules().items()},
         }
         return {key: section for key, section in found.items() if section is not None}
 
-    @property
-    def _plateau_monitor(self) -> MonitorConfig | None:
-        schedule = self.schedule
+    def schedules(self) -> dict[str, ScheduleConfig]:
+        """Return the schedules that optimizers have, by the key that says it."""
+        optimizers = self.optimizers or {}
+        own = {f"optimizers.{name}.schedule": one.schedule for name, one in optimizers.items()}
+        shared = not own or None in own.values()
+        return {
+            **({"schedule": self.schedule} if shared else {}),
+            **{key: schedule for key, schedule in own.items() if schedule is not None},
+        }
+
+    @staticmethod
+    def monitored_by(schedule: ScheduleConfig) -> MonitorConfig | None:
+        """Return the metric that a rate follows; None where it follows none."""
         if schedule.use != "plateau":
             return None
         return MonitorConfig(monitor=schedule.monitor or "val/loss", mode=schedule.mode or "auto")
+
+    def _directed_schedule(self, schedule: ScheduleConfig) -> ScheduleConfig:
+        if (watched := self.monitored_by(schedule)) is None:
+            return schedule
+        return schedule.model_copy(update={"mode": self._directed(watched).mode})
 
     def _directed(self, section: Monitor) -> Monitor:
         known = self.direction_of(section.monitor)
