@@ -130,9 +130,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 Processes = Annotated[int, Field(ge=1, le=10_000)]
 Limit = Annotated[int, Field(ge=0, le=100_000)]
 Seconds = Annotated[float, Field(ge=0)]
-GraceSeconds = Annotated[
-    float, Field(ge=0, le=65_000), MeasuredIn("seconds")
-]  # sbatch's --signal counts to 65535
+GraceSeconds = Annotated[float, Field(ge=0, le=65_000)]  # sbatch's --signal counts to 65535
 MailTypes = Annotated[str, AfterValidator(_mail)]
 
 
