@@ -47,6 +47,11 @@ LATER_KEYS = (
 EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop", "train.eval_")
 
 
+def may_change(key: str) -> bool:
+    """Tell whether a run may be resumed with another value of this key."""
+    return key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
+
+
 def flatten_config(config: RunConfig) -> dict[str, Any]:
     """List every setting by its dotted path, as plain values."""
     return dict(_flatten(config.model_dump(mode="json"), ""))
