@@ -19,7 +19,7 @@ SOURCES: dict[str, DataSource] = {
         linear_regression.SOURCE,
         csv_images.SOURCE,
         shards.SOURCE,
-        *torchvision_sets.SOURCES,
+        *torchvision_sets.TORCHVISION_SOURCES,
     )
 }
 

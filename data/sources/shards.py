@@ -72,19 +72,21 @@ class ShardArguments:
     """``data.args`` of ``shards``; relative paths start from the config's folder."""
 
     files: tuple[str, ...] | None = argument(_names)
-    """Patterns of the training files."""
+    """The training files: a pattern such as `train/*.parquet`, or several; they must be given."""
     val_files: tuple[str, ...] | None = argument(_names)
+    """The validation files; unset: there are none."""
     input: str | tuple[str, ...] | None = argument(_side)
-    """A column, or several."""
+    """The column of the input, or several; unset, with `target`: a sample is the row, for a step."""
     target: str | tuple[str, ...] | None = argument(_side)
+    """The column of the target, or several."""
     columns: Mapping[str, str] | None = argument(_kinds)
-    """Kinds of columns, where those of the files are not meant."""
+    """Kinds of columns, where those of the files are not meant: `{name: float}`."""
     classes: tuple[str, ...] | None = argument(_names)
     """Texts of the target, in the order of their numbers."""
     decode: str | None = text()
-    """A user's function of a row that returns the sample."""
+    """`./file.py:function` of a row that returns the sample, in the place of `input` and `target`."""
     window: int | None = argument(_window)
-    """Row groups in flight."""
+    """Row groups in flight over all processes together; unset: as many as have 512 MB."""
 
 
 def describe(arguments: ShardArguments, config: DataConfig, base: Path) -> DatasetInfo:
@@ -328,7 +330,9 @@ def _open(split: PreparedSplit) -> MapSplit:
     rows = _prepared_rows(split)
     where = "" if rows.layout.decode is None else definition_location(rows.layout.decode)
     source = SampleSource("row", where)
-    return MapSplit(rows, None, source, pairs=split.config.samples != "any", many=rows)
+    return MapSplit(
+        rows, None, source, pairs=split.config.samples != "any", many=rows, target=split.config.target
+    )
 
 
 def _read(split: PreparedSplit) -> Reader:
@@ -340,4 +344,13 @@ def _order(split: PreparedSplit) -> SampleOrder | None:
     return _window_order(split, ShardIndex.load(Path(split.info.files["index"])))
 
 
-SOURCE = DataSource("shards", ShardArguments, describe, _open, _read, no_inputs, order=_order)
+SOURCE = DataSource(
+    "shards",
+    "Parquet files or JSON lines, streamed.",
+    ShardArguments,
+    describe,
+    _open,
+    _read,
+    no_inputs,
+    order=_order,
+)

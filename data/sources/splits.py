@@ -72,6 +72,8 @@ class MapSplit:
     """Whether each sample is (input, target)."""
     many: ManyRows | None = None
     """Reads many rows at once, where the data set can."""
+    target: str | None = None
+    """Of samples that are dicts, the entry that is the target."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)
