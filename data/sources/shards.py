@@ -71,9 +71,9 @@ def _window(key: str, value: Any) -> int | None:
 class ShardArguments:
     """``data.args`` of ``shards``; relative paths start from the config's folder."""
 
-    files: tuple[str, ...] | None = argument(_names)
+    files: str | tuple[str, ...] | None = argument(_names)
     """The training files: a pattern such as `train/*.parquet`, or several; they must be given."""
-    val_files: tuple[str, ...] | None = argument(_names)
+    val_files: str | tuple[str, ...] | None = argument(_names)
     """The validation files; unset: there are none."""
     input: str | tuple[str, ...] | None = argument(_side)
     """The column of the input, or several; unset, with `target`: a sample is the row, for a step."""
