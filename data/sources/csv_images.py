@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from ..common import DamagedError, UsageError, relative_path_hint
+from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
-from ..images import load_image
+from ..images import ImageSettings, ImageSplit, StoredImages
 from .arguments import ImageArguments, argument, text
 from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, no_inputs
-from .splits import MapSplit
+from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays
+from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
     import torch
@@ -115,8 +115,8 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
     return DatasetInfo(
         name="csv_images",
         kind="images",
-        train=_split_info(entry, "train", len(names)),
-        val=_split_info(entry, "val", len(names)) if "val" in tables else None,
+        train=_split_info(entry, "train", columns, len(names)),
+        val=_split_info(entry, "val", columns, len(names)) if "val" in tables else None,
         input_shape=shape,
         input_dtype="uint8",
         classes=len(names),
@@ -325,25 +325,44 @@ class _PathChecker:
         return Path(resolved).is_relative_to(self._root)
 
 
-def _split_info(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
+def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], classes: int) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
-    return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
+    arrays, times = columns[which].arrays, columns[which].times
+    state = fingerprint(
+        [_digest(array) for array in (arrays["paths"], arrays["offsets"], arrays["bytes"], times)]
+    )
+    return SplitInfo(len(targets), files, state=state, class_counts=class_counts(targets, classes))
+
+
+def _settings(split: PreparedSplit) -> ImageSettings:
+    """Collect what decides which pixels the images of a split become."""
+    files, facts, args = split.info.files, split.facts, split.config.args
+    channels, height, width = facts.input_shape or (3, 0, 0)
+    mode = "L" if channels == 1 else "RGB"
+    which = "val" if split.which == "val" and split.subset is None else "train"
+    return ImageSettings(
+        root=facts.image_root or "",
+        mode=mode,
+        size=(height, width),
+        resize=args.get("size") is not None,
+        may_be_colour=mode == "RGB" or args.get("mode") is not None,
+        paths=files["paths"],
+        offsets=files["offsets"],
+        listed_in=str(args.get(f"{which}_csv")),
+    )
+
+
+def _images(split: PreparedSplit) -> ImageSplit:
+    return ImageSplit(_settings(split), len(load_array(split.info.files["y"])), split.info.state)
 
 
 class CsvImageDataset:
     """The images of a split: a sample is uint8 [C, H, W] and an int64 class index of shape []."""
 
     def __init__(self, split: PreparedSplit) -> None:
-        files, facts, args = split.info.files, split.facts, split.config.args
-        self._paths, self._offsets, self._targets = (load_array(files[r]) for r in ("paths", "offsets", "y"))
-        channels, height, width = facts.input_shape or (3, 0, 0)
-        self._root = Path(facts.image_root or "")
-        self._mode, self._size = ("L" if channels == 1 else "RGB"), (height, width)
-        which = "val" if split.which == "val" and split.subset is None else "train"
-        self._table = str(args.get(f"{which}_csv"))
-        self._resize = args.get("size") is not None
-        self._may_be_colour = self._mode == "RGB" or args.get("mode") is not None
+        self._images = StoredImages(_settings(split))
+        self._targets = load_array(split.info.files["y"])
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -356,19 +375,12 @@ class CsvImageDataset:
 
     def read(self, row: int) -> tuple[NDArray[np.uint8], int]:
         """Read a sample without torch."""
-        start, stop = self._offsets[row : row + 2]
-        path = self._root / self._paths[start:stop].tobytes().decode()
-        try:
-            image = load_image(
-                path, self._mode, self._size, resize=self._resize, may_be_colour=self._may_be_colour
-            )
-        except DamagedError as error:
-            raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
-        return image, int(self._targets[row])
+        return self._images.load(row), int(self._targets[row])
 
 
-def _open(split: PreparedSplit) -> MapSplit:
-    return MapSplit(CsvImageDataset(split), split.subset)
+def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
+    """Open the decoded images of the cache, else the files."""
+    return open_arrays(split) if "x" in split.info.files else MapSplit(CsvImageDataset(split), split.subset)
 
 
 def _reader(split: PreparedSplit) -> Reader:
@@ -376,4 +388,4 @@ def _reader(split: PreparedSplit) -> Reader:
     return len(dataset), dataset.read
 
 
-SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs)
+SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs, images=_images)

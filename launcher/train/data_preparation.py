@@ -19,7 +19,7 @@ SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 class DataPreparation:
     """A started preparation; ``wait`` brings its result."""
 
-    def __init__(self, config: DataConfig, base: Path) -> None:
+    def __init__(self, config: DataConfig, base: Path, *, build_cache: bool = False) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "lockstep.data.prepare"],
             stdin=subprocess.PIPE,
@@ -28,7 +28,8 @@ class DataPreparation:
             start_new_session=True,  # a Ctrl-C is the launcher's: it ends this child without a traceback
             env={**os.environ, **SAME_HASHES},
         )
-        self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
+        asked = {"data": config.model_dump(mode="json"), "base": str(base), "build_cache": build_cache}
+        self._question = json.dumps(asked)
 
     def wait(self) -> DatasetInfo:
         """Return the facts, once downloads and checks are through.

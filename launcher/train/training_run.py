@@ -91,7 +91,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
             request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
         ) as node,
     ):
-        node.prepare_data(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
+        node.prepare_data(lambda: _prepare_data(resolved).fingerprint)
         go = await_message(node.link, "go")
         attempt = wait_until_visible(folder / go["attempt"])
         agent = worker_agent(
@@ -187,7 +187,7 @@ def _prepare(
     """Prepare data and run folder; return plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    facts = _prepare_data(resolved)
     if before:
         facts = scaled_as_before(before.facts, facts)
     session.agree_on_data(facts.fingerprint)
@@ -198,6 +198,11 @@ def _prepare(
     if request.submitted is not None:
         spec = replace(spec, wandb_id=request.submitted.wandb_id)
     return plan, spec, resume_point.step if resume_point else 0
+
+
+def _prepare_data(resolved: ResolvedConfig) -> DatasetInfo:
+    """Prepare all that the ranks of this node need, decoded images included."""
+    return DataPreparation(resolved.config.data, resolved.base, build_cache=True).wait()
 
 
 def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:
