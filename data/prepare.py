@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .cache import Array, CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from .common import LockstepError, ProgressLine, UsageError, die_with_parent, raised
+from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
 from .order import ALGORITHM, permute, shard
@@ -24,14 +24,18 @@ _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for ev
 
 
 def prepare(
-    config: DataConfig, base: Path, say: Callable[[str], None] = lambda _: None, *, build_cache: bool = False
+    config: DataConfig,
+    base: Path,
+    say: Callable[[str, str], None] = lambda *_: None,
+    *,
+    build_cache: bool = False,
 ) -> DatasetInfo:
     """Prepare all that the ranks need of a data set: downloaded, checked, cached and split.
 
     Args:
         config: the ``data`` section.
         base: the folder of the config file, absolute.
-        say: is told how far a long work is.
+        say: is told what takes long, and how far it is.
         build_cache: decode images into the cache; else what is there is used.
 
     Raises:
@@ -100,12 +104,17 @@ def main() -> int:
     """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
 
     Returns:
-        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
+        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``. Lines before it are
+        ``{"progress": [what is done, how far it is]}``.
     """
     die_with_parent()
-    response = _reserve_stdout()
-    document, status = _handle_request(sys.stdin.read())
-    with os.fdopen(response, "w", encoding="utf-8") as file:
+    with os.fdopen(_reserve_stdout(), "w", encoding="utf-8") as file:
+
+        def say(what: str, far: str) -> None:
+            file.write(f"{json.dumps({'progress': [what, far]})}\n")
+            file.flush()
+
+        document, status = _handle_request(sys.stdin.read(), say)
         json.dump(document, file)
     return status
 
@@ -118,12 +127,11 @@ def _reserve_stdout() -> int:
     return response
 
 
-def _handle_request(request: str) -> tuple[dict[str, Any], int]:
+def _handle_request(request: str, say: Callable[[str, str], None]) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(request)
         config, base = DataConfig.model_validate(document["data"]), Path(document["base"])
-        with ProgressLine() as line:
-            facts = prepare(config, base, line.say, build_cache=document.get("build_cache", False))
+        facts = prepare(config, base, say, build_cache=document.get("build_cache", False))
     except LockstepError as error:
         return {"error": error.to_json()}, error.exit_status
     except Exception as error:  # noqa: BLE001 - the parent has nothing but this document to show

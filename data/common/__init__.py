@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from .processes import read_proc_stat as read_proc_stat
     from .processes import thread_ids as thread_ids
     from .processes import user_name as user_name
-    from .progress_line import ProgressLine as ProgressLine
     from .signals import held_back as held_back
     from .signals import ignore_stop_signals as ignore_stop_signals
     from .signals import let_in as let_in

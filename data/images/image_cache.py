@@ -30,8 +30,8 @@ _SHARE = 0.5
 """Of the free disk, and of the memory, that is taken where nobody has asked for the cache."""
 _NAMED = 3  # bad images in a message
 _SAY_SECONDS = 0.5
-Say = Callable[[str], None]
-"""Is told now and then how far the decoding is."""
+Say = Callable[[str, str], None]
+"""Is told now and then what is done, and how far it is."""
 
 
 @dataclass(frozen=True)
@@ -166,4 +166,4 @@ class _Progress:
             return
         self._told = now
         left = (self._whole - self._done) * (now - self._begin) / (self._done - self._before)
-        self._say(f"{self._what}: {self._done / self._whole:.0%}, {left:,.0f} s left")
+        self._say(self._what, f"{self._done / self._whole:.0%}, {left:,.0f} s left")

@@ -13,7 +13,7 @@ from .registry import image_split
 
 
 def with_decoded_images(
-    facts: DatasetInfo, config: DataConfig, base: Path, say: Callable[[str], None], *, build: bool
+    facts: DatasetInfo, config: DataConfig, base: Path, say: Callable[[str, str], None], *, build: bool
 ) -> DatasetInfo:
     """Add to each split of image files the file of its decoded pixels, and say how samples are read.
 
