@@ -101,7 +101,7 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
         from ..samples import build_padding  # it needs torch
 
         padding = build_padding(config.pad, data, partial(_sample_as_always, data, source))
-    return MapSplit(data, split.subset, source, own, padding, config.samples != "any")
+    return MapSplit(data, split.subset, source, own, padding, config.samples != "any", config.target)
 
 
 def _sample_as_always(data: Any, source: SampleSource, row: int) -> Any:
@@ -191,7 +191,16 @@ def _inputs(split: PreparedSplit) -> Array | None:
         return None
 
 
-SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _inputs, _targets)
+SOURCE = DataSource(
+    "package.module:callable",
+    "What your own callable returns.",
+    None,
+    describe,
+    _open,
+    _read,
+    _inputs,
+    _targets,
+)
 
 
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:

@@ -262,19 +262,24 @@ def test_csv_images_from_end_to_end(launch: Launch, tmp_path: Path) -> None:
         assert two["metrics"][name] == pytest.approx(value, rel=TOLERANCE), name
     files = [read_spec(Path(run["run_dir"], "spec.json")).facts.train.files for run in (one, two)]
     assert ["x" in roles for roles in files] == [False, True]
-    cached = launch("cache", "--json").document["entries"]
-    images = [entry for entry in cached if entry["name"].startswith("images-")]
-    assert sorted(entry["about"] for entry in images) == [
+    images = _cached_images(launch, tmp_path)
+    assert sorted(entry["about"] for entry in images.values()) == [
         f"{count} images of {tmp_path / 'pngs'}, 3 x 16 x 20" for count in (13, 31)
     ]
-    assert not any(entry["in_use"] for entry in cached)
-    removed = launch("cache", "--remove", images[0]["name"])
+    assert not any(entry["in_use"] for entry in images.values())
+    name, *others = images
+    removed = launch("cache", "--remove", name)
     assert removed.status == 0, removed.err
-    assert f"removed {images[0]['name']}" in removed.out
-    left = [entry["name"] for entry in launch("cache", "--json").document["entries"]]
-    assert sorted(left) == sorted(entry["name"] for entry in cached if entry != images[0])
-    refused = launch("cache", "--remove", images[0]["name"])
+    assert f"removed {name}" in removed.out
+    assert [*_cached_images(launch, tmp_path)] == others
+    refused = launch("cache", "--remove", name)
     assert (refused.status, "has no entry" in refused.err) == (2, True)
+
+
+def _cached_images(launch: Launch, folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of the cache, which other tests use, too, of images in a folder."""
+    entries = launch("cache", "--json").document["entries"]
+    return {entry["name"]: entry for entry in entries if f" of {folder}" in entry["about"]}
 
 
 @pytest.mark.exhaustive

@@ -38,8 +38,8 @@ def cross_entropy(
     Args:
         output: scores.
         target: whole numbers of any type.
-        label_smoothing: as torch has it.
-        ignore_index: a label that is left out of the mean; it must be given.
+        label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
+        ignore_index: a label that is left out of the mean; unset, none is.
 
     Returns:
         [B]; with ``ignore_index`` a sum and the number of samples that were not left out.
@@ -122,7 +122,7 @@ def build_objective(config: RunConfig, base: Path, frozen: Mapping[str, nn.Modul
         frozen: models that the step gets by name.
     """
     if config.step is None:
-        return LossObjective(build_loss(config.loss, base))
+        return LossObjective(build_loss(config.loss, base), by_name=config.data.target is not None)
     steps = [_build_step(step, base, frozen) for step in config.steps]
     names = [step.name for step in config.steps]
     return StepsInTurn(steps, names) if isinstance(config.step, tuple) else steps[0]
