@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .image_files import read_image_header as read_image_header
     from .image_split import ImageSettings as ImageSettings
     from .image_split import ImageSplit as ImageSplit
+    from .path_checker import PathChecker as PathChecker
     from .stored_images import StoredImages as StoredImages
 else:
     __getattr__ = lazy_exports(__name__)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
-from ..images import ImageSettings, ImageSplit, StoredImages
+from ..images import ImageSettings, ImageSplit, PathChecker, StoredImages
 from .arguments import ImageArguments, argument, text
 from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_table
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _SURVEY_VERSION = 3
-_UINT64 = 2**64 - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -251,7 +246,7 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns
     sizes, times = np.zeros((2, len(table.paths)), np.int64)
     files = np.zeros(len(table.paths), np.uint64)
     bad: list[tuple[int, str]] = []
-    folders = _PathChecker(root)
+    folders = PathChecker(root)
     for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
         problem = _label_problem(label, index)
         if problem is None:
@@ -276,57 +271,6 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
     if label in index:
         return None
     return f"{label!r} is none of the classes {', '.join(list(index)[:MAX_LISTED_NAMES])}"
-
-
-class _PathChecker:
-    """A check of paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._inside: dict[str, bool] = {}
-
-    def check(self, path: str) -> tuple[str | None, int, int, int]:
-        """Say what is wrong with ``path``, or None; the file's size in bytes, when it was changed, and its number."""
-        problem, status = self._look_at(path)
-        if status is None:
-            return problem, 0, 0, 0
-        # A file system without such numbers has 0 for all; devices are few, and their numbers small.
-        number = (status.st_ino ^ status.st_dev << 44) & _UINT64 if status.st_ino else hash(path) & _UINT64
-        return problem, status.st_size, status.st_mtime_ns, number
-
-    def _look_at(self, path: str) -> tuple[str | None, os.stat_result | None]:
-        if not path:
-            return "the path is empty", None
-        if _CONTROL.search(path):
-            return f"the path {path!r} has control characters", None
-        if path.startswith("/"):
-            return f"{path!r} is absolute", None
-        return self._check_path(path)
-
-    def _check_path(self, path: str) -> tuple[str | None, os.stat_result | None]:
-        parent, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or not self._is_inside(parent):
-            return f"{path!r} leads outside {self._root}", None
-        full = f"{self._root}/{path}"
-        try:
-            status = os.lstat(full)
-            if stat.S_ISLNK(status.st_mode):
-                if not self._contains(os.path.realpath(full)):
-                    return f"{path!r} leads outside {self._root}", None
-                status = os.stat(full)  # noqa: PTH116 - a million rows; Path costs ten times as much
-        except OSError as error:
-            return f"{path!r}: {error.strerror}", None
-        if not stat.S_ISREG(status.st_mode):
-            return f"{path!r} is no file", None
-        return (None if status.st_size else f"{path!r} is empty"), status
-
-    def _is_inside(self, parent: str) -> bool:
-        if parent not in self._inside:
-            self._inside[parent] = self._contains(os.path.realpath(f"{self._root}/{parent}"))
-        return self._inside[parent]
-
-    def _contains(self, resolved: str) -> bool:
-        return Path(resolved).is_relative_to(self._root)
 
 
 def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], classes: int) -> SplitInfo:
