@@ -21,6 +21,8 @@ from .foreign_options import refuse_foreign_options
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
     AtOnceOption,
+    CpuOption,
+    GpusOption,
     GraceOption,
     GridArgument,
     HangMinOption,
@@ -78,16 +80,9 @@ ConfigArgument = Annotated[
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that override the file.")
 ]
-GpusOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|all|idle|0,2|UUID", help="Start one process on each of these GPUs; `idle`: on unused ones."
-    ),
-]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or so many.")
 ]
-CpuOption = Annotated[int | None, typer.Option(metavar="N", help="Start N processes on the CPU.")]
 
 
 @app.command()
