@@ -55,7 +55,7 @@ class Mutant:
 MUTANTS = (
     # the order of samples
     Mutant(
-        "data/order/sample_order.py", "_ROUNDS = 8", "_ROUNDS = 4", "the order is the documented one", _ORDER
+        "data/order/sample_order.py", "ROUNDS = 8", "ROUNDS = 4", "the order is the documented one", _ORDER
     ),
     Mutant(
         "data/order/sample_order.py",
@@ -795,8 +795,8 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/failures/root_cause.py",
-        "error.exit_status = cause.status >> 8",
-        "error.exit_status = cause.status",
+        "status & 0x7F else status >> 8",
+        "status & 0x7F else status",
         "a script's status is passed on",
         (*_CAUSE, "tests/end_to_end/test_run.py"),
     ),
