@@ -8,6 +8,7 @@ from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from ..order import FullOrder, SampleOrder
+from ..images import ImageSplit
 from . import csv_images, digits, linear_regression, shards, torchvision_sets, user_dataset
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
@@ -72,6 +73,12 @@ def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrde
     """Return the order of the training samples; arguments as of ``open_split``."""
     own = find_source(config.use).order(_prepared(facts, "train", config, base))
     return FullOrder(facts.train.length) if own is None else own
+
+
+def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:
+    """Describe the image files of a split; None where it has none. Arguments as of ``open_split``."""
+    describe = find_source(config.use).images
+    return None if describe is None else describe(_prepared(facts, which, config, base))
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:

@@ -10,6 +10,7 @@ from typing import Any
 from ..cache import Array, load_array
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..order import Indices, SampleOrder
+from ..images import ImageSplit
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
 
@@ -98,6 +99,8 @@ class DataSource:
     """Reads all targets of the training set; called only where they are classes that can be counted."""
     order: Callable[[PreparedSplit], SampleOrder | None] = no_order
     """Returns the order of the training samples; None is one permutation of all of them."""
+    images: Callable[[PreparedSplit], ImageSplit] | None = None
+    """Describes a split of image files whose decoded pixels may be kept in the cache, as ``x`` of its files."""
 
     def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
         """Check the arguments and make the data ready.
