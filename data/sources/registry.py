@@ -7,8 +7,8 @@ from pathlib import Path
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
-from ..order import FullOrder, SampleOrder
 from ..images import ImageSplit
+from ..order import FullOrder, SampleOrder
 from . import csv_images, digits, linear_regression, shards, torchvision_sets, user_dataset
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..cache import Array, load_array
 from ..config import DataConfig, DatasetInfo, SplitInfo
-from ..order import Indices, SampleOrder
 from ..images import ImageSplit
+from ..order import Indices, SampleOrder
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
 

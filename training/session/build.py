@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
-from ...data.order import EpochBatches
+from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
 from ...data.sources import open_order, open_split
 from ..components import (
@@ -82,7 +82,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
-        order=open_order(spec.facts, config.data, spec.base),
+        order=FullOrder(batches.n) if inputs else open_order(spec.facts, config.data, spec.base),
         train_feed=feed("train")
         if inputs is None
         else inputs(build_normalisation(spec.facts, numerics.dtype, group.device)),
