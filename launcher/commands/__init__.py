@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .cache import show_cache as show_cache
     from .compare import compare_runs as compare_runs
     from .logs import show_logs as show_logs
     from .remove import remove_runs as remove_runs
