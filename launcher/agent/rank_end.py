@@ -61,7 +61,7 @@ class SharedModules:
     def freeze(self) -> None:
         """Note what is shared, and keep collections from writing to it; called before each fork."""
         gc.freeze()
-        self._finders = list(sys.path_importer_cache.values())  # lists of files: 8 MB that would be written to
+        self._finders = list(sys.path_importer_cache.values())  # freeing them would write to 8 MB
         if not self._names:
             _keep_torch_libraries()
             self._names = frozenset(sys.modules) - {"__main__", "__mp_main__"}
