@@ -30,7 +30,7 @@ CLOSE = 1e-3
 DRAWN = ("siamese", "contrastive", "finetune", "kfold")
 """Examples whose samples are drawn, or cut into folds, by each tool in its own way."""
 NO_VALIDATION = ("dcgan",)
-DEFAULT = ("csv_regression", "accelerate")
+DEFAULT = ("vae", "accelerate")
 """The one that the default run trains."""
 
 
@@ -68,6 +68,11 @@ def prepare_peer(example: Example, folder: Path) -> None:
         )
 
 
+def _metrics_package(example: Example, peer: str) -> str | None:
+    text = (ROOT / "examples" / example.name / f"with_{peer}.py").read_text()
+    return "torchmetrics" if "torchmetrics" in text else None
+
+
 def _rows() -> list[Any]:
     return [
         pytest.param(
@@ -78,7 +83,7 @@ def _rows() -> list[Any]:
                 *([] if (example.name, peer) == DEFAULT else [pytest.mark.exhaustive]),
                 *(
                     pytest.mark.skipif(find_spec(name) is None, reason=f"needs {name}")
-                    for name in (peer, "torchmetrics", example.needs)
+                    for name in (peer, _metrics_package(example, peer), example.needs)
                     if name is not None
                 ),
             ],
