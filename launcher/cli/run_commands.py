@@ -54,6 +54,22 @@ def logs(
 
 
 @app.command()
+def cache(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries; all by default.")
+    ] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them unless they are in use.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the cache of decoded images and arrays, which fills itself, or make room."""
+    from ..commands import show_cache
+
+    with json_errors(json=json):
+        raise typer.Exit(show_cache(names or [], remove=remove, as_json=json))
+
+
+@app.command()
 def predict(
     run: RunArgument,
     inputs: Annotated[
