@@ -20,12 +20,12 @@ from .checkpoint import (
     ResumedState,
     checkpoint_path,
     list_checkpoints,
-    load_checkpoint,
     load_frozen_weights,
     load_initial_weights,
     load_weights,
-    newest_checkpoint,
     newest_intact,
+    open_checkpoint,
+    open_newest,
     read_manifest,
     restore,
     step_of,
@@ -120,7 +120,7 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
             rewind(folder / "metrics.jsonl", -1, 0)
         return None
     path = checkpoint_path(checkpoints, chosen)
-    snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
+    snapshot = open_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
         rows, pending = rows_logged(snapshot.state, training.steps), snapshot.state["pending"]
         rewind(folder / "metrics.jsonl", chosen, rows, pending=pending)
@@ -134,7 +134,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     session = build_session(spec, group, training=False, splits=splits)
     load_frozen_weights(session)
     started = time.monotonic()
-    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(steps) if steps.strip() else None)
+    path, snapshot, damaged = open_newest(folder / "checkpoints", int(steps) if steps.strip() else None)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
     add_autocast(session)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lockstep.training.checkpoint.layout import shard_files
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import check_equal_training, final_weights
 
@@ -84,10 +85,25 @@ def test_parts_train_as_whole_parameters_do_and_go_on_on_any_number_of_processes
     """From a checkpoint of either strategy, whose averages, momenta and weights are whole ones."""
     whole = _train(launch, project, 1, "ddp")
     assert (project / "0").read_text() == "Parameter"
-    check_equal_training(whole, _train(launch, project, 3, "fsdp"), EXACT)
+    cut = _train(launch, project, 3, "fsdp")
+    check_equal_training(whole, cut, EXACT)
+    newest = max(Path(cut["run_dir"], "checkpoints").iterdir())
+    assert sorted(path.name for path in newest.iterdir()) == sorted(
+        ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json", *shard_files(3)]
+    ), "the averages are in the shards, too"
+    _check_evaluations(launch, cut)
     assert [(project / str(rank)).read_text() for rank in range(3)] == ["DTensor"] * 3
     _train(launch, project, 2, "fsdp", "train.max_steps=5", name="begun")
     check_equal_training(whole, _resume(launch, project, "begun", 3, "train.max_steps=null"), EXACT)
+
+
+def _check_evaluations(launch: Launch, trained: dict[str, Any]) -> None:
+    """Of the parts, on other numbers of processes than those that wrote them."""
+    for world in ("1", "2"):
+        run = launch("eval", trained["run"], "--cpu", world, "--json")
+        assert run.status == 0, run.err
+        for key, value in run.document["metrics"].items():
+            assert value == pytest.approx(trained["metrics"][key], rel=EXACT, abs=EXACT), key
 
 
 @pytest.mark.exhaustive

@@ -110,6 +110,8 @@ class CheckpointConfig(MonitorConfig):
     """How many of the newest to keep; unset keeps all."""
     keep_best: int = Field(default=1, ge=0)
     """How many of the best by ``monitor`` to keep besides; each is written at the end of its epoch."""
+    whole: bool = False
+    """With ``train.strategy=fsdp``: gather the parts onto rank 0, which writes whole files, as with ``ddp``."""
 
 
 class WandbConfig(ConfigSection):

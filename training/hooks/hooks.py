@@ -103,6 +103,10 @@ class Hooks:
         """Say whether there are any."""
         return bool(self._functions)
 
+    def has(self, point: str) -> bool:
+        """Say whether there is one of a point."""
+        return point in self._functions
+
     def restore(self, state: Mapping[str, Any] | None, tensors: Tensors) -> list[str]:
         """Give the hooks what they had returned at a checkpoint; return what users should know."""
         self._saved, notes = own_saved(state, tensors, self._group)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,19 @@ import torch
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
-    CheckpointContents,
     CheckpointWriter,
     Progress,
     ResumedState,
     build_state,
+    checkpoint_tensors,
     rank_buffers,
     training_hashes,
-    whole_training_tensors,
 )
 from ..components import batch_norm
 from ..parallel import whole_parameters
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
+from ..tensors import is_fsdp
 from ..tracking import EventLog
 from .decisions import Decisions
 from .evaluation import Views, evaluate
@@ -100,8 +102,13 @@ class TrainLoop:
             self._norms.restore(resumed.meter, session.group.device)
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
+        self._is_cut = is_fsdp(stepper.model) and not self._config.checkpoint.whole
         self._writer = CheckpointWriter(
-            folder / "checkpoints", events, self._fence.check, self._config.checkpoint.keep_last
+            folder / "checkpoints",
+            events,
+            self._fence.check,
+            self._config.checkpoint.keep_last,
+            session.group.beside() if self._is_cut else None,
         )
 
     def run(self) -> dict[str, Any]:
@@ -242,16 +249,22 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
-        with self._training.ema.applied(), whole_parameters(self._training.stepper.model):
+        with self._training.ema.applied():
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
             if measured is not None:
-                measured |= self._hooks.evaluated(measured)
+                measured |= self._tell_hooks(measured)
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
         self._control.enter(before)
         return measured
+
+    def _tell_hooks(self, measured: dict[str, float]) -> dict[str, float]:
+        """Call the hook of an evaluation, in which a rank may call the model by itself."""
+        hooked = self._hooks.has("on_evaluate")
+        with whole_parameters(self._training.stepper.model) if hooked else nullcontext():
+            return self._hooks.evaluated(measured)
 
     def _should_abandon_evaluation(self) -> bool:
         """Say between two batches of an evaluation whether a stop was requested; this is a sign of life, too."""
@@ -368,7 +381,10 @@ class TrainLoop:
             self._audited_step = self.progress.epoch_step
 
     def _save_checkpoint(self) -> None:
-        """Gather each rank's account and batch norm statistics, a collective, and have rank 0 write them."""
+        """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written.
+
+        Rank 0 writes it, or every rank its own part of it.
+        """
         progress, session = self.progress, self._session
         if self._last_checkpoint_step == progress.step:
             return
@@ -383,10 +399,13 @@ class TrainLoop:
         refuse_non_finite(session, progress.step)
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
-            model, optimizer, ema = whole_training_tensors(self._training)
+            snapshot = checkpoint_tensors(self._training, sharded=self._is_cut)
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter)
-                state |= hooks
-                snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema, hook_tensors)
+                snapshot = replace(
+                    snapshot, state=state | hooks, rank_buffers=gathered_buffers, hooks=hook_tensors
+                )
                 self._writer.write(snapshot, progress.ranking.steps)
+            elif self._is_cut:
+                self._writer.write(replace(snapshot, state={"step": progress.step}), set())
         self._control.enter(before)
