@@ -52,6 +52,7 @@ def own_folders(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LOCKSTEP_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LOCKSTEP_SLURM_SANDBOX", str(tmp_path / "sandbox"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("LOCKSTEP_PROGRESS_SECONDS", "0")  # no verdict depends on speed
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "WANDB_API_KEY", "OMP_NUM_THREADS", "SLURM_CONF"):
         monkeypatch.delenv(name, raising=False)
