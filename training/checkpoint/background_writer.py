@@ -69,6 +69,11 @@ class CheckpointWriter:
         self._warned = False
         self._damaged: set[int] = set()
 
+    @property
+    def is_shared(self) -> bool:
+        """Say whether every rank writes."""
+        return self._ranks is not None
+
     def open(self, step: int | None = None) -> list[str]:
         """Remove what a killed attempt left half written, and set aside what is not of this run and its step.
 

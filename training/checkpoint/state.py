@@ -14,6 +14,7 @@ from ...data.common import UsageError
 from ...data.order import ALGORITHM
 from ..components import EarlyStopping
 from ..config import describe_differences, identity_settings, identity_sha256
+from ..rank import Group
 from ..session import Account, Training
 from ..tensors import each_whole, find_renaming, is_fsdp, plain_state, renamed, split_rows, whole_tensors
 from ..tracking import plain
@@ -231,29 +232,40 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     return notes
 
 
-def checkpoint_tensors(training: Training, *, sharded: bool) -> CheckpointContents:
+def writing_ranks(training: Training) -> Group | None:
+    """Return the ranks that write a checkpoint together, with a channel for that; None where rank 0 writes it.
+
+    Collective.
+    """
+    session = training.session
+    is_cut = is_fsdp(training.stepper.model) and not session.spec.config.checkpoint.whole
+    return session.group.beside() if is_cut else None
+
+
+def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> CheckpointContents:
     """Return what this rank writes of the model, the optimizer and the averages; the state is still to come.
 
     Collective under FSDP.
 
     Args:
         training: to be saved.
+        step: of the run, after so many.
         sharded: each rank writes its own rows of what is cut; else rank 0 writes all of it, gathered.
     """
     keep = training.session.group.rank == 0
     if not keep and not is_fsdp(training.stepper.model):
-        return CheckpointContents({}, {}, {})
+        return CheckpointContents({}, {}, {"step": step})
     parts = _tensors(training)
     if not sharded:
         whole = {stem: whole_tensors(part, keep=keep) for stem, part in parts.items()}
-        return CheckpointContents(**whole, state={})
+        return CheckpointContents(**whole, state={"step": step})
     alike: dict[str, Tensors] = {}
     shard: Tensors = {}
     for stem, part in parts.items():
         same, cut = split_rows(part)
         alike[stem] = same if keep else {}
         shard |= {f"{stem}/{name}": rows for name, rows in cut.items()}
-    return CheckpointContents(**alike, state={}, shard=shard)
+    return CheckpointContents(**alike, state={"step": step}, shard=shard)
 
 
 def _tensors(training: Training) -> dict[str, Tensors]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,11 @@ from ..checkpoint import (
     checkpoint_tensors,
     rank_buffers,
     training_hashes,
+    writing_ranks,
 )
 from ..components import batch_norm
-from ..parallel import whole_parameters
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
-from ..tensors import is_fsdp
 from ..tracking import EventLog
 from .decisions import Decisions
 from .evaluation import Views, evaluate
@@ -38,7 +36,7 @@ from .non_finite import refuse_non_finite
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
-from .run_hooks import build_hooks
+from .run_hooks import build_hooks, tell_of_evaluation
 from .run_result import run_result
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
@@ -102,14 +100,9 @@ class TrainLoop:
             self._norms.restore(resumed.meter, session.group.device)
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
-        self._is_cut = is_fsdp(stepper.model) and not self._config.checkpoint.whole
-        self._writer = CheckpointWriter(
-            folder / "checkpoints",
-            events,
-            self._fence.check,
-            self._config.checkpoint.keep_last,
-            session.group.beside() if self._is_cut else None,
-        )
+        keep = self._config.checkpoint.keep_last
+        ranks = writing_ranks(training)
+        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
@@ -250,18 +243,12 @@ class TrainLoop:
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
             if measured is not None:
-                measured |= self._tell_hooks(measured)
+                measured |= tell_of_evaluation(self._hooks, self._session, measured)
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
         self._control.enter(before)
         return measured
-
-    def _tell_hooks(self, measured: dict[str, float]) -> dict[str, float]:
-        """Call the hook of an evaluation, in which a rank may call the model by itself."""
-        hooked = self._hooks.use_of("on_evaluate") is not None
-        with whole_parameters(self._training.stepper.model) if hooked else nullcontext():
-            return self._hooks.evaluated(measured)
 
     def _should_abandon_evaluation(self) -> bool:
         """Say between two batches of an evaluation whether a stop was requested; this is a sign of life, too."""
@@ -382,10 +369,7 @@ class TrainLoop:
             self._audited_step = self.progress.epoch_step
 
     def _save_checkpoint(self) -> None:
-        """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written.
-
-        Rank 0 writes it, or every rank its own part of it.
-        """
+        """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written."""
         progress, session = self.progress, self._session
         if self._last_checkpoint_step == progress.step:
             return
@@ -400,13 +384,10 @@ class TrainLoop:
         refuse_non_finite(session, progress.step)
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
-            snapshot = checkpoint_tensors(self._training, sharded=self._is_cut)
+            snapshot = checkpoint_tensors(self._training, progress.step, sharded=self._writer.is_shared)
             if session.group.rank == 0:
-                state = build_state(self._training, progress, self._sample_audit.account, meter)
-                snapshot = replace(
-                    snapshot, state=state | hooks, rank_buffers=gathered_buffers, hooks=hook_tensors
-                )
+                state = build_state(self._training, progress, self._sample_audit.account, meter) | hooks
+                snapshot = replace(snapshot, state=state, rank_buffers=gathered_buffers, hooks=hook_tensors)
+            if session.group.rank == 0 or self._writer.is_shared:
                 self._writer.write(snapshot, progress.ranking.steps)
-            elif self._is_cut:
-                self._writer.write(replace(snapshot, state={"step": progress.step}), set())
         self._control.enter(before)
