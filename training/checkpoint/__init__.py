@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .state import checkpoint_tensors as checkpoint_tensors
     from .state import restore as restore
     from .state import training_hashes as training_hashes
+    from .state import writing_ranks as writing_ranks
+    from .storage import StoredCheckpoint as StoredCheckpoint
     from .storage import open_checkpoint as open_checkpoint
     from .storage import open_newest as open_newest
 else:
