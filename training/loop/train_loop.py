@@ -142,6 +142,7 @@ class TrainLoop:
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused if self._config.train.unused == "auto" else [],
             depends_on_world=self._training.depends_on_world,
+            max_micro_batch=self._config.data.micro_limit,
             step=self.progress.step,
             notes=notes,
         )
