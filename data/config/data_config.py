@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -14,6 +15,11 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+
+
+def _on_or_off(value: Any) -> Any:
+    """Read what YAML makes of ``on`` and ``off``."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,9 @@ class DataConfig(ConfigSection):
     max_micro_batch: MicroBatch | None = None
     """Most samples that one rank puts through the model at once; more are accumulated. ``auto``: halved as often as
     memory runs out."""
+    cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
+    """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
+    memory hold it."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
     collate: str | None = Field(default=None, min_length=1)

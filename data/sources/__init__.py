@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .decoded_set import with_decoded_images as with_decoded_images
     from .registry import SOURCES as SOURCES
     from .registry import find_source as find_source
     from .registry import held_inputs as held_inputs

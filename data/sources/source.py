@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cache import Array, load_array
 from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..images import ImageSplit
 from ..order import Indices
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
@@ -91,6 +92,8 @@ class DataSource:
     """Returns all inputs of a split where they are at hand as an array."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
+    images: Callable[[PreparedSplit], ImageSplit] | None = None
+    """Describes a split of image files whose decoded pixels may be kept in the cache, as ``x`` of its files."""
 
     def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
         """Check the arguments and make the data ready.
