@@ -54,6 +54,22 @@ def logs(
 
 
 @app.command()
+def cache(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries; all by default.")
+    ] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them unless they are in use.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the cache of decoded images and arrays, which fills itself, or make room."""
+    from ..commands import show_cache
+
+    with json_errors(json=json):
+        raise typer.Exit(show_cache(names or [], remove=remove, as_json=json))
+
+
+@app.command()
 def predict(
     run: RunArgument,
     inputs: Annotated[
@@ -88,6 +104,27 @@ def predict(
     refuse_copies("predict", ignore_world=ignore_world)
     asked = Prediction(tuple(inputs or ()), split, checkpoint, resize, raw, form, out)
     raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
+
+
+@app.command()
+def compare(run: RunArgument, other: RunArgument, *, json: JsonOption = False) -> None:
+    """Show in what two runs differ: settings, versions, data, and the first step whose loss is another."""
+    from ..commands import compare_runs
+
+    with json_errors(json=json):
+        raise typer.Exit(compare_runs(run, other, as_json=json))
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Remove runs for good; it asks first, and refuses what is running or queued."""
+    from ..commands import remove_runs
+
+    raise typer.Exit(remove_runs(runs, yes=yes))
 
 
 @app.command()
