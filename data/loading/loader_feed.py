@@ -32,9 +32,12 @@ from .feed import StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
 
+_Asked = tuple[int, int, int, int | None]
+"""Of a sample: the epoch, its index, the key of its random numbers, and the length to pad to."""
+
 
 class _SeededDataset(Dataset[Any]):
-    """A data set whose randomness is keyed by (seed, epoch, index), and that reports which index it really fetched."""
+    """A data set whose randomness is keyed by seed, epoch and sample, and that reports what it really fetched."""
 
     def __init__(self, split: MapSplit, source: SampleSource, seed: int) -> None:
         self._dataset = split.dataset
@@ -42,9 +45,9 @@ class _SeededDataset(Dataset[Any]):
         self._source = source
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, int, int | None]) -> tuple[int, Any, int | None]:
-        epoch, index, pad = key
-        seed_global_generators(mix(self._seed, epoch, index))
+    def __getitem__(self, asked: _Asked) -> tuple[int, Any, int | None]:
+        epoch, index, key, pad = asked
+        seed_global_generators(mix(self._seed, epoch, key))
         try:
             return index, read_sample(self._dataset, self.row(index), self._source), pad
         except LockstepError as error:
@@ -80,13 +83,13 @@ def _failure_from_json(document: dict[str, Any]) -> _SampleError:
     return _SampleError(error_from_json(document))
 
 
-class _MicroBatchSampler(Sampler[list[tuple[int, int, int | None]]]):
-    """A sampler of micro-batches as lists of (epoch, index, length to pad to), from the work that was set last."""
+class _MicroBatchSampler(Sampler[list[_Asked]]):
+    """A sampler of micro-batches from the work that was set last."""
 
     def __init__(self) -> None:
-        self.queue: Iterator[list[tuple[int, int, int | None]]] = iter(())
+        self.queue: Iterator[list[_Asked]] = iter(())
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int | None]]]:
+    def __iter__(self) -> Iterator[list[_Asked]]:
         return self.queue
 
 
@@ -161,12 +164,14 @@ class LoaderFeed:
         """Yield the batches of ``work``, one for each item."""
         pending: deque[Work] = deque()
 
-        def queue() -> Iterator[list[tuple[int, int, int | None]]]:
+        def queue() -> Iterator[list[_Asked]]:
             for item in work:
                 pending.append(item)
                 pad = self.pad_length(item.indices) if item.pad is None else item.pad
-                for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
-                    yield [(item.epoch, index, pad) for index in part.tolist()]
+                ends = np.cumsum(item.micro)[:-1]
+                for part, keys in zip(np.split(item.indices, ends), np.split(item.draws, ends), strict=True):
+                    pairs = zip(part.tolist(), keys.tolist(), strict=True)
+                    yield [(item.epoch, index, key, pad) for index, key in pairs]
 
         self._sampler.queue = queue()
         loaded: list[tuple[Indices, Any]] = []

@@ -17,12 +17,12 @@ from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, lo
 from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..images import load_image
-from .arguments import ImageArguments, argument, text
+from .arguments import ImageArguments, argument, read_arguments, text
 from .class_labels import class_names, label_notes
-from .csv_table import MAX_LISTED_NAMES, Table, read_table
+from .csv_table import MAX_LISTED_NAMES, Table, read_column, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, no_inputs
+from .source import DataSource, PreparedSplit, Reader, no_inputs, stored_targets
 from .splits import MapSplit
 
 if TYPE_CHECKING:
@@ -376,4 +376,15 @@ def _reader(split: PreparedSplit) -> Reader:
     return len(dataset), dataset.read
 
 
-SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs)
+def _column(config: DataConfig, base: Path, key: str, name: str | None) -> NDArray[Any] | None:
+    if name is None:
+        return None
+    arguments = read_arguments("csv_images", CsvImagesArguments, config.args)
+    file = (base / Path(arguments.train_csv or "").expanduser()).absolute()
+    columns = [arguments.path_column or "path", arguments.label_column or "label"]
+    return np.array(read_column(file, columns, arguments.separator, name, f"data.{key}"))
+
+
+SOURCE = DataSource(
+    "csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs, stored_targets, _column
+)

@@ -15,7 +15,7 @@ from ...data.common import LockstepError, TrainingError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
-from ...data.sources import open_split
+from ...data.sets import open_split, training_order
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -60,7 +60,7 @@ def build_session(
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
-    batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
+    batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
@@ -76,6 +76,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
+        order=training_order(spec.facts, config.data, spec.base),
         train_feed=feed("train"),
         val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
         non_finite=frozenset(non_finite(learned_tensors(model))),
