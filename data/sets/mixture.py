@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cache import Array, cached, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError
-from ..config import MIX, DataConfig, DatasetInfo, SplitInfo
+from ..config import MIX, DataConfig, DatasetInfo, PadConfig, SplitInfo
 from ..samples import SampleSource, read_sample
 from ..sources import ArraySplit, DataSource, MapSplit, PreparedSplit, Reader, open_arrays, read_arrays
 
@@ -97,7 +97,8 @@ def _refuse_unlike(parts: Mapping[str, DatasetInfo]) -> None:
     for name, other in others:
         for key, what in _ALIKE.items():
             mine, theirs = getattr(one, key), getattr(other, key)
-            known = key in ("mean", "std") or not (mine is None or theirs is None or one.kind == "user")
+            unsure = mine is None or theirs is None or "user" in (one.kind, other.kind)
+            known = key in ("mean", "std") or not unsure
             if known and mine != theirs:
                 raise UsageError(
                     f"data.sets: {first} and {name} have another {what}: {_shown(mine)} and {_shown(theirs)}",
@@ -177,35 +178,40 @@ def _open(find: Find, split: PreparedSplit) -> ArraySplit | MapSplit:
         return open_arrays(split)
     opened = {name: source.open(own) for name, (source, own) in _train_parts(find, split).items()}
     joined = JoinedSamples(opened)
+    collation, pad = _batch_settings(opened)
     padding = None
-    if split.config.pad is not None:
+    if pad is not None:
         from ..samples import build_padding  # it needs torch
 
-        padding = build_padding(split.config.pad, joined, joined.__getitem__)
-    return MapSplit(
-        joined, split.subset, SampleSource(), _collation(opened), padding, split.config.samples != "any"
-    )
+        padding = build_padding(pad, joined, joined.__getitem__)
+    return MapSplit(joined, split.subset, SampleSource(), collation, padding, split.config.samples != "any")
 
 
 def _train_parts(find: Find, split: PreparedSplit) -> dict[str, tuple[DataSource, PreparedSplit]]:
     return {name: _part_split(find, split, name, "train") for name in split.facts.parts}
 
 
-def _collation(opened: Mapping[str, ArraySplit | MapSplit]) -> Callable[[list[Any]], Any] | None:
-    """Return the function that makes a batch of samples of all sets.
+def _batch_settings(
+    opened: Mapping[str, ArraySplit | MapSplit],
+) -> tuple[Callable[[list[Any]], Any] | None, PadConfig | None]:
+    """Return what makes a batch of samples of all sets, and how they are padded.
 
     Raises:
-        UsageError: they have several.
+        UsageError: the sets do not agree.
     """
-    own = {name: split.collate for name, split in opened.items() if isinstance(split, MapSplit)}
-    if len(own) < len(opened) and any(own.values()):
-        own |= {name: None for name in opened if name not in own}
-    if len(set(own.values())) > 1:
-        raise UsageError(
-            f"data.sets: {' and '.join(own)} have functions of their own that make a batch",
-            "name the one that takes samples of all of them: data.collate",
-        )
-    return next(iter(own.values()), None)
+    own: dict[str, tuple[Any, Any]] = dict.fromkeys(opened, (None, None))
+    for name, split in opened.items():
+        if isinstance(split, MapSplit):
+            own[name] = split.collate, split.padding and split.padding.config
+    (first, settings), *others = own.items()
+    for name, other in others:
+        for key, mine, theirs in zip(("collate", "pad"), settings, other, strict=True):
+            if mine != theirs:
+                raise UsageError(
+                    f"data.sets: {first} and {name} do not agree on {key}, and a batch has samples of both",
+                    f"set what is right for all of them: data.{key}",
+                )
+    return settings
 
 
 class JoinedSamples:
@@ -258,8 +264,9 @@ def _joined_files(find: Find, facts: DatasetInfo, config: DataConfig, base: Path
     if "images" in {part.kind for part in facts.parts.values()}:
         return {}
     whole = PreparedSplit(facts, "train", facts.train, None, config, base)
-    opened = [source.open(own) for source, own in _train_parts(find, whole).values()]
-    splits = [split for split in opened if isinstance(split, ArraySplit)]
+    opened = {name: source.open(own) for name, (source, own) in _train_parts(find, whole).items()}
+    _batch_settings(opened)
+    splits = [split for split in opened.values() if isinstance(split, ArraySplit)]
     kinds = {(split.x.dtype, split.x.shape[1:], split.y.dtype, split.y.shape[1:]) for split in splits}
     if len(splits) < len(opened) or len(kinds) > 1:
         return {}

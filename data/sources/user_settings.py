@@ -20,7 +20,7 @@ SETTINGS = ("collate", "pad", *_COLUMNS)
 
 @dataclass(frozen=True)
 class UserSettings:
-    """What was returned; the config's own settings take its place."""
+    """Settings that were returned; the config's own take their place."""
 
     collate: Callable[[list[Any]], Any] | None = None
     pad: PadConfig | None = None

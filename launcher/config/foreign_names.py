@@ -50,7 +50,7 @@ _SETTINGS = {
     "data.group": "groups group_column group_by",
     "data.stratify": "stratified",
     "data.sets": "mixture mix concat concatenate interleave",
-    "data.weights": "sample_weights sample_weight weighted_sampler sampler sampling_weights",
+    "data.weights": "sample_weights sample_weight weighted_sampler sampling_weights",
     "data.balance": "class_balanced balanced balanced_sampler oversample",
     "data.epoch_size": "samples_per_epoch num_samples epoch_samples",
     "data.collate": "collate_fn collator data_collator",
@@ -99,7 +99,8 @@ _ABSENT = {
     _NAME: "name experiment exp_name experiment_name run exp",
     _EVALUATION: "val valid validation evaluation eval test",
     _LOADING: "pin_memory prefetch_factor persistent_workers prefetch multiprocessing_context",
-    "training samples are shuffled by train.seed, and validation samples are not": "shuffle sampler shuffle_seed",
+    "training samples are shuffled by train.seed, unless data.weights, data.balance or data.sets say how often one"
+    " comes; validation samples are not": "shuffle sampler shuffle_seed",
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
     "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
     "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",
