@@ -7,6 +7,7 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .epoch_sampling import add_sampling as add_sampling
     from .held_out import hold_out as hold_out
+    from .registry import SOURCES as SOURCES
     from .registry import find_source as find_source
     from .registry import held_inputs as held_inputs
     from .registry import open_split as open_split

@@ -37,6 +37,7 @@ def mixture(find: Find) -> DataSource:
     """
     return DataSource(
         MIX,
+        "Several data sets by name, those of `data.sets`.",
         None,
         partial(_describe, find),
         partial(_open, find),

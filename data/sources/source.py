@@ -88,6 +88,8 @@ class DataSource:
     """A source that ``data.use`` can name."""
 
     name: str
+    meaning: str
+    """What it is, in one sentence; the reference shows it."""
     arguments: type[Any] | None
     """Schema of ``data.args``, a dataclass of ``arguments.argument``; None takes whatever is given, as a dict."""
     describe: Callable[[Any, DataConfig, Path], DatasetInfo]
@@ -101,7 +103,6 @@ class DataSource:
     """Returns all inputs of a split where they are at hand as an array."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
-
     column: Callable[[DataConfig, Path, str, str | None], Array | None] = no_column
     """Reads a column of the training set: by its name, or what the data say by themselves for a key, which is
     ``weights``, ``group`` or ``targets``; None where they say nothing."""

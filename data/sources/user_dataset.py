@@ -213,7 +213,17 @@ def _column(config: DataConfig, base: Path, key: str, name: str | None) -> Array
     return load_user_data(config, base)[1].columns.get(_RETURNED[key])
 
 
-SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _inputs, _targets, _column)
+SOURCE = DataSource(
+    "package.module:callable",
+    "What your own callable returns.",
+    None,
+    describe,
+    _open,
+    _read,
+    _inputs,
+    _targets,
+    _column,
+)
 
 
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from .config_identity import flatten_config as flatten_config
     from .config_identity import identity_settings as identity_settings
     from .config_identity import identity_sha256 as identity_sha256
+    from .config_identity import may_change as may_change
     from .duration import Duration as Duration
     from .duration import RunLength as RunLength
+    from .duration import Units as Units
     from .log_size import DEFAULT_LOG_MB as DEFAULT_LOG_MB
     from .metric_direction import Direction as Direction
     from .metric_direction import direction_of as direction_of
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .optimizers import ParameterGroupConfig as ParameterGroupConfig
     from .optimizers import ParameterSelection as ParameterSelection
     from .optimizers import is_own as is_own
+    from .optimizers import optimizer_keys as optimizer_keys
     from .optimizers import unsupported_keys as unsupported_keys
     from .profile_range import profiled_steps as profiled_steps
     from .run_config import CheckpointConfig as CheckpointConfig
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from .run_config import WandbConfig as WandbConfig
     from .run_config import WeightsFile as WeightsFile
     from .run_spec import read_spec as read_spec
+    from .schedules import SCHEDULES as SCHEDULES
     from .schedules import ScheduleConfig as ScheduleConfig
     from .schedules import unsupported_schedule_keys as unsupported_schedule_keys
     from .trackers import TRACKERS as TRACKERS

@@ -16,9 +16,9 @@ class MonitorConfig(ConfigSection):
     """The metric of the validation that a decision is based on, and which way is better."""
 
     monitor: str = Field(default="val/loss", min_length=1)
-    """A metric as the record names it, such as ``val/accuracy``."""
+    """The metric that decides, as the record names it, such as ``val/accuracy``."""
     mode: Mode = "auto"
-    """``auto`` goes by the metric's name; one that does not tell needs ``min`` or ``max``."""
+    """Which way of it is better: ``auto`` goes by its name; one that does not tell needs ``min`` or ``max``."""
 
     @property
     def direction(self) -> Direction | None:
