@@ -185,7 +185,8 @@ def _open(find: Find, split: PreparedSplit) -> ArraySplit | MapSplit:
         from ..samples import build_padding  # it needs torch
 
         padding = build_padding(pad, joined, joined.__getitem__)
-    return MapSplit(joined, split.subset, SampleSource(), collation, padding, split.config.samples != "any")
+    pairs, target = split.config.samples != "any", split.config.target
+    return MapSplit(joined, split.subset, SampleSource(), collation, padding, pairs, target)
 
 
 def _train_parts(find: Find, split: PreparedSplit) -> dict[str, tuple[DataSource, PreparedSplit]]:

@@ -54,6 +54,7 @@ _SETTINGS = {
     "data.balance": "class_balanced balanced balanced_sampler oversample",
     "data.epoch_size": "samples_per_epoch num_samples epoch_samples",
     "data.collate": "collate_fn collator data_collator",
+    "data.target": "label_names label_key target_key label_column",
     "metrics": "metric",
     "model": "network net arch architecture backbone",
     "model.args.dropout": "dropout drop_rate dropout_rate",

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from .run_config import MetricConfig as MetricConfig
     from .run_config import RunConfig as RunConfig
     from .run_config import RunSpec as RunSpec
-    from .run_config import WandbConfig as WandbConfig
     from .run_config import WeightsFile as WeightsFile
     from .run_spec import read_spec as read_spec
     from .schedules import SCHEDULES as SCHEDULES
     from .schedules import ScheduleConfig as ScheduleConfig
     from .schedules import unsupported_schedule_keys as unsupported_schedule_keys
     from .trackers import TRACKERS as TRACKERS
+    from .trackers import WandbConfig as WandbConfig
     from .trackers import missing_package as missing_package
     from .trackers import tracker_file_name as tracker_file_name
     from .trackers import tracker_title as tracker_title

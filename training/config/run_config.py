@@ -31,7 +31,7 @@ from .objective_config import IN_TURN, ONE_STEP, LossConfig, StepConfig, turn_pr
 from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
-from .trackers import TrackerNames
+from .trackers import TrackerNames, WandbConfig
 from .train_parts import CompileMode, EmaConfig, Hooks, Precision
 
 SCHEMA_VERSION = 1
@@ -122,27 +122,6 @@ class CheckpointConfig(MonitorConfig):
     """How many of the newest checkpoints to keep; null keeps all."""
     keep_best: int = Field(default=1, ge=0)
     """How many of the best checkpoints by ``monitor`` to keep besides; each is written at the end of its epoch."""
-
-
-class WandbConfig(ConfigSection):
-    """The ``wandb:`` section."""
-
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` is online for users who are logged in, else offline; it never prompts."""
-    project: str = Field(default="lockstep", min_length=1)
-    """The W&B project that the run appears in."""
-    entity: str | None = None
-    """The W&B user or team that owns the project; unset: the account's default."""
-    name: str | None = None
-    """The name that W&B shows; unset: the run's."""
-    group: str | None = None
-    """The W&B group, under which its interface shows several runs together."""
-    tags: tuple[str, ...] = ()
-    """W&B tags, to filter runs by."""
-    job_type: str | None = None
-    """The W&B job type, such as ``train``, to filter runs by."""
-    notes: str | None = None
-    """A description of the run that W&B shows beside it."""
 
 
 _DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}
@@ -263,7 +242,11 @@ class RunConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _any_samples_for_a_step(self) -> Self:
-        if self.step is not None and self.data.samples is None:
+        if self.step is not None and self.data.target is not None:
+            raise ValueError("data.target: a step takes the batch as it is; leave one of the two out")
+        if self.data.target is not None and self.data.samples == "pairs":
+            raise ValueError("data.target: samples are dicts then; leave data.samples out")
+        if (self.step is not None or self.data.target is not None) and self.data.samples is None:
             self.__dict__["data"] = self.data.model_copy(update={"samples": "any"})
         return self
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ...data.common import LockstepError, TrainingError, user_location
+from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
@@ -99,6 +99,11 @@ def _opener(
 
     def feed(which: str) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)
+        if config.data.target != getattr(split, "target", None):
+            raise UsageError(
+                f"data.target={config.data.target}: the samples of {spec.facts.name} are pairs already",
+                "leave it out; it is for samples that are dicts",
+            )
         opened = open_feed(
             split,
             normalise,
