@@ -5,22 +5,31 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo
 from .loading import check_augment
-from .sets import add_sampling, find_source, held_inputs, hold_out, sample_reader
+from .sets import add_sampling, find_source, held_inputs, hold_out, sample_reader, with_decoded_images
 from .survey import introduce
 
 
-def prepare(config: DataConfig, base: Path) -> DatasetInfo:
+def prepare(
+    config: DataConfig,
+    base: Path,
+    say: Callable[[str, str], None] = lambda *_: None,
+    *,
+    build_cache: bool = False,
+) -> DatasetInfo:
     """Prepare all that the ranks need of a data set: downloaded, checked, cached and split.
 
     Args:
         config: the ``data`` section.
         base: the folder of the config file, absolute.
+        say: is told what takes long, and how far it is.
+        build_cache: decode images into the cache; else what is there is used.
 
     Raises:
         UsageError: the section is wrong.
@@ -29,11 +38,12 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
         TrainingError: the user's own callable raised, or broke its contract.
     """
     facts = _prepare_splits(find_source(config.use).prepare(config, base), config, base)
-    return introduce(
+    introduced = introduce(
         facts,
         lambda which: sample_reader(facts, which, config, base),
         lambda which: held_inputs(facts, which, config, base),
     )
+    return with_decoded_images(introduced, config, base, say, build=build_cache)
 
 
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
@@ -50,12 +60,17 @@ def main() -> int:
     """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
 
     Returns:
-        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
+        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``. Lines before it are
+        ``{"progress": [what is done, how far it is]}``.
     """
     die_with_parent()
-    response = _reserve_stdout()
-    document, status = _handle_request(sys.stdin.read())
-    with os.fdopen(response, "w", encoding="utf-8") as file:
+    with os.fdopen(_reserve_stdout(), "w", encoding="utf-8") as file:
+
+        def say(what: str, far: str) -> None:
+            file.write(f"{json.dumps({'progress': [what, far]})}\n")
+            file.flush()
+
+        document, status = _handle_request(sys.stdin.read(), say)
         json.dump(document, file)
     return status
 
@@ -68,10 +83,11 @@ def _reserve_stdout() -> int:
     return response
 
 
-def _handle_request(request: str) -> tuple[dict[str, Any], int]:
+def _handle_request(request: str, say: Callable[[str, str], None]) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(request)
-        facts = prepare(DataConfig.model_validate(document["data"]), Path(document["base"]))
+        config, base = DataConfig.model_validate(document["data"]), Path(document["base"])
+        facts = prepare(config, base, say, build_cache=document.get("build_cache", False))
     except LockstepError as error:
         return {"error": error.to_json()}, error.exit_status
     except Exception as error:  # noqa: BLE001 - the parent has nothing but this document to show

@@ -18,5 +18,7 @@ class SplitInfo:
     """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
     contents: str = ""
     """For a user's own data: a hash of what the callable returned for this split; every rank must get the same."""
+    state: str = ""
+    """For image files: a hash of their names, sizes and times; what was decoded of another state is stale."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""

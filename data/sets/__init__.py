@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .decoded_set import with_decoded_images as with_decoded_images
     from .epoch_sampling import add_sampling as add_sampling
     from .held_out import hold_out as hold_out
     from .registry import SOURCES as SOURCES

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import MIX, DataConfig, DatasetInfo
+from ..images import ImageSplit
 from ..order import SampleOrder
 from ..sources import (
     ArraySplit,
@@ -84,6 +85,12 @@ def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path
 def training_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:  # noqa: ARG001 - as others
     """Return the rule by which training samples come in an epoch; arguments as of ``open_split``."""
     return sampled_order(facts)
+
+
+def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:
+    """Describe the image files of a split; None where it has none. Arguments as of ``open_split``."""
+    describe = find_source(config.use).images
+    return None if describe is None else describe(_prepared(facts, which, config, base))
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:

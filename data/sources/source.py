@@ -10,6 +10,7 @@ from typing import Any
 from ..cache import Array, load_array
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..images import ImageSplit
 from ..order import Indices
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
@@ -106,6 +107,8 @@ class DataSource:
     column: Callable[[DataConfig, Path, str, str | None], Array | None] = no_column
     """Reads a column of the training set: by its name, or what the data say by themselves for a key, which is
     ``weights``, ``group`` or ``targets``; None where they say nothing."""
+    images: Callable[[PreparedSplit], ImageSplit] | None = None
+    """Describes a split of image files whose decoded pixels may be kept in the cache, as ``x`` of its files."""
 
     def prepare(self, config: DataConfig, base: Path) -> DatasetInfo:
         """Check the arguments and make the data ready.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .cache import show_cache as show_cache
     from .logs import show_logs as show_logs
     from .show import show_samples as show_samples
     from .status import show_status as show_status

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
-from ...data.loading import Feed, augmentation, build_normalisation, open_feed
+from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
 from ...data.sets import open_split, training_order
@@ -45,7 +45,12 @@ _SHARED_FLOPS = 2e8
 
 
 def build_session(
-    spec: RunSpec, group: Group, *, training: bool = True, splits: tuple[str, ...] | None = None
+    spec: RunSpec,
+    group: Group,
+    *,
+    training: bool = True,
+    splits: tuple[str, ...] | None = None,
+    inputs: Callable[[Normalisation], Feed] | None = None,
 ) -> Session:
     """Build the model and open the data.
 
@@ -54,6 +59,7 @@ def build_session(
         group: whose ranks all call it.
         training: False starts no workers for a feed that is never read.
         splits: to be evaluated; None is the validation sets.
+        inputs: opens a feed of inputs in place of the training set, which need not be there then.
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
@@ -77,7 +83,9 @@ def build_session(
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
         order=training_order(spec.facts, config.data, spec.base),
-        train_feed=feed("train"),
+        train_feed=feed("train")
+        if inputs is None
+        else inputs(build_normalisation(spec.facts, numerics.dtype, group.device)),
         val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
         non_finite=frozenset(non_finite(learned_tensors(model))),
         notes=notes,
