@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .folds import group_folds as group_folds
     from .folds import take_classes as take_classes
     from .folds import take_groups as take_groups
+    from .row_groups import RowGroups as RowGroups
     from .sample_digest import chain_order_hash as chain_order_hash
     from .sample_digest import consumed as consumed
     from .sample_digest import from_limbs as from_limbs
@@ -34,5 +35,8 @@ if TYPE_CHECKING:
     from .seeding import extend_key as extend_key
     from .seeding import mix as mix
     from .seeding import seed_global_generators as seed_global_generators
+    from .shuffle_quality import measure_shuffle as measure_shuffle
+    from .window_order import WINDOW_ALGORITHM as WINDOW_ALGORITHM
+    from .window_order import WindowOrder as WindowOrder
 else:
     __getattr__ = lazy_exports(__name__)

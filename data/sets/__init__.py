@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .registry import SOURCES as SOURCES
     from .registry import find_source as find_source
     from .registry import held_inputs as held_inputs
+    from .registry import open_order as open_order
     from .registry import open_split as open_split
     from .registry import sample_reader as sample_reader
-    from .registry import training_order as training_order
 else:
     __getattr__ = lazy_exports(__name__)

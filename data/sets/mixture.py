@@ -62,6 +62,11 @@ def _describe(find: Find, arguments: dict[str, Any], config: DataConfig, base: P
         if one.use == MIX:
             raise UsageError(f"data.sets.{name}: a set of several sets", "list all of them in data.sets")
         parts[name] = find(one.use).prepare(_part_config(config, name), base)
+        if parts[name].kind == "shards":
+            raise UsageError(
+                f"data.sets.{name}: shards are read in an order of their own, which other sets have no place in",
+                "write all that is to be mixed into one set of shards",
+            )
     first = next(iter(parts.values()))
     _refuse_unlike(parts)
     kinds = {part.kind for part in parts.values()}
@@ -186,7 +191,7 @@ def _open(find: Find, split: PreparedSplit) -> ArraySplit | MapSplit:
 
         padding = build_padding(pad, joined, joined.__getitem__)
     pairs, target = split.config.samples != "any", split.config.target
-    return MapSplit(joined, split.subset, SampleSource(), collation, padding, pairs, target)
+    return MapSplit(joined, split.subset, SampleSource(), collation, padding, pairs, target=target)
 
 
 def _train_parts(find: Find, split: PreparedSplit) -> dict[str, tuple[DataSource, PreparedSplit]]:

@@ -19,6 +19,7 @@ from ..sources import (
     csv_images,
     digits,
     linear_regression,
+    shards,
     torchvision_sets,
     user_dataset,
 )
@@ -31,6 +32,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+        shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,
     )
 }
@@ -82,9 +84,10 @@ def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path
     return find_source(config.use).inputs(_prepared(facts, which, config, base))
 
 
-def training_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:  # noqa: ARG001 - as others
+def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
     """Return the rule by which training samples come in an epoch; arguments as of ``open_split``."""
-    return sampled_order(facts)
+    own = find_source(config.use).order(_prepared(facts, "train", config, base))
+    return sampled_order(facts) if own is None else own
 
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import csv_images as csv_images
     from . import digits as digits
     from . import linear_regression as linear_regression
+    from . import shards as shards
     from . import torchvision_sets as torchvision_sets
     from . import user_dataset as user_dataset
     from .source import DataSource as DataSource
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .source import open_arrays as open_arrays
     from .source import read_arrays as read_arrays
     from .splits import ArraySplit as ArraySplit
+    from .splits import ManyRows as ManyRows
     from .splits import MapSplit as MapSplit
 else:
     __getattr__ = lazy_exports(__name__)

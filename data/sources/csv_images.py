@@ -28,7 +28,7 @@ from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_column, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays, stored_targets
+from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays
 from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
@@ -330,7 +330,6 @@ SOURCE = DataSource(
     _open,
     _reader,
     no_inputs,
-    stored_targets,
-    _column,
-    _images,
+    column=_column,
+    images=_images,
 )

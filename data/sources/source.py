@@ -11,7 +11,7 @@ from ..cache import Array, load_array
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..images import ImageSplit
-from ..order import Indices
+from ..order import Indices, SampleOrder
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
 
@@ -84,6 +84,11 @@ def no_column(config: DataConfig, base: Path, key: str, name: str | None) -> Arr
     return None
 
 
+def no_order(split: PreparedSplit) -> SampleOrder | None:  # noqa: ARG001 - as others need it
+    """Return nothing: the order is one permutation of all samples."""
+    return None
+
+
 @dataclass(frozen=True)
 class DataSource:
     """A source that ``data.use`` can name."""
@@ -107,6 +112,8 @@ class DataSource:
     column: Callable[[DataConfig, Path, str, str | None], Array | None] = no_column
     """Reads a column of the training set: by its name, or what the data say by themselves for a key, which is
     ``weights``, ``group`` or ``targets``; None where they say nothing."""
+    order: Callable[[PreparedSplit], SampleOrder | None] = no_order
+    """Returns the order of the training samples; None is one permutation of all of them."""
     images: Callable[[PreparedSplit], ImageSplit] | None = None
     """Describes a split of image files whose decoded pixels may be kept in the cache, as ``x`` of its files."""
 

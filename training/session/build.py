@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
-from ...data.order import EpochBatches
+from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
-from ...data.sets import open_split, training_order
+from ...data.sets import open_order, open_split
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -82,7 +82,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
-        order=training_order(spec.facts, config.data, spec.base),
+        order=FullOrder(batches.n) if inputs else open_order(spec.facts, config.data, spec.base),
         train_feed=feed("train")
         if inputs is None
         else inputs(build_normalisation(spec.facts, numerics.dtype, group.device)),
@@ -297,10 +297,10 @@ def _check_classes(session: Session, output: Any) -> None:
             f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
             "end the model with one output for each class",
         )
-    if facts.kind == "user":
+    if facts.kind == "user" or facts.classes is None:
         for feed in (session.train_feed, *session.val_feeds.values()):
             feed.expect_classes(scores, ignored_label(loss))
-    elif facts.classes is not None and scores < facts.classes:
+    elif scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
             "end the model with one output for each class",

@@ -14,7 +14,7 @@ from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import FullOrder
 from lockstep.data.order.sampling import WeightedOrder, cumulate
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split, training_order
+from lockstep.data.sets.registry import open_order, open_split
 from tests.helpers.dataset_files import write_images
 
 DIGITS = {"train": 101, "val": 20}
@@ -22,7 +22,7 @@ DIGITS = {"train": 101, "val": 20}
 
 def counts_of(facts: DatasetInfo, config: DataConfig, project: Path, epochs: int = 1) -> np.ndarray:
     """How often each training sample comes in so many epochs."""
-    order = training_order(facts, config, project)
+    order = open_order(facts, config, project)
     drawn = [order.indices(np.arange(order.n), 5, epoch) for epoch in range(epochs)]
     return np.bincount(np.concatenate(drawn), minlength=facts.train.length)
 
@@ -47,14 +47,14 @@ def test_weights_that_a_function_returns_count_without_being_asked(project: Path
     weights = [float(1 + row % 5) for row in range(20)]
     config = DataConfig(use="./exp.py:grouped", args={"weights": weights}, group=False)
     facts = prepare(config, project)
-    order = training_order(facts, config, project)
+    order = open_order(facts, config, project)
     assert isinstance(order, WeightedOrder)
     assert np.array_equal(order.cumulative, cumulate(np.array(weights)))
     assert facts.sampling is not None
     assert facts.sampling.by == "`weights` of ./exp.py:grouped"
     assert facts.sampling.often == pytest.approx((20 / 60, 5 * 20 / 60))
     without = config.model_copy(update={"weights": False})
-    assert training_order(prepare(without, project), without, project) == FullOrder(20)
+    assert open_order(prepare(without, project), without, project) == FullOrder(20)
     assert prepare(without, project).fingerprint != facts.fingerprint
 
 
@@ -92,7 +92,7 @@ def test_an_epoch_of_another_length_passes_through_all_samples(project: Path) ->
 def test_a_column_of_a_csv_file_holds_weights(project: Path) -> None:
     config = csv_config(project, weights="w")
     facts = prepare(config, project)
-    order = training_order(facts, config, project)
+    order = open_order(facts, config, project)
     assert isinstance(order, WeightedOrder)
     assert np.array_equal(order.cumulative, cumulate(np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0])))
 

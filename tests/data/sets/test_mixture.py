@@ -18,7 +18,7 @@ from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.order.sampling import MixedOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split, sample_reader, training_order
+from lockstep.data.sets.registry import open_order, open_split, sample_reader
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 SMALL = {"train": 30, "val": 8}
@@ -116,7 +116,7 @@ def test_weights_are_shares_of_an_epoch(
     assert facts.sampling is not None
     assert facts.sampling.shares == shares
     assert facts.epoch_size == sum(shares)
-    order = training_order(facts, config, project)
+    order = open_order(facts, config, project)
     assert order == MixedOrder((40, 11), shares)
     drawn = order.indices(np.arange(order.n), 0, 3)
     assert ((drawn < 40).sum(), (drawn >= 40).sum()) == shares
@@ -131,7 +131,7 @@ def test_what_is_held_out_is_of_all_sets_and_shares_are_of_the_rest(project: Pat
     assert facts.sampling is not None
     of_one = int((train.subset < 40).sum())
     assert facts.sampling.sizes == (of_one, 31 - of_one)
-    drawn = train.subset[training_order(facts, config, project).indices(np.arange(31), 0, 0)]
+    drawn = train.subset[open_order(facts, config, project).indices(np.arange(31), 0, 0)]
     assert ((drawn < 40).sum(), (drawn >= 40).sum()) == facts.sampling.shares == (16, 15)
 
 
@@ -149,7 +149,7 @@ def test_another_weight_or_length_is_another_data_set(project: Path) -> None:
 def test_sets_in_concatenation_come_once_each(project: Path) -> None:
     config = mix({"epoch_size": 17}, one="./exp.py:one", other="./exp.py:other")
     facts = prepare(config, project)
-    order = training_order(facts, config, project)
+    order = open_order(facts, config, project)
     seen = np.concatenate([order.indices(np.arange(17), 4, epoch) for epoch in range(3)])
     assert sorted(seen.tolist()) == list(range(51))
 
