@@ -139,7 +139,7 @@ def build_training(session: Session) -> Training:
         trial, unused, terms = _check_first_batch(session, batch)
     _refuse_micro_batches(session, gather)
     batch_norm.refuse_single_sample_batches(
-        session.model, session.batches, group.world_size, config.data.max_micro_batch
+        session.model, session.batches, group.world_size, config.data.micro_limit
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
@@ -173,7 +173,7 @@ def build_training(session: Session) -> Training:
 def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
     """Refuse a step that gathers where a rank's samples do not go through the model at once."""
     share = -(-session.batches.batch_size // session.group.world_size)
-    if gather.used and share > (session.spec.config.data.max_micro_batch or share):
+    if gather.used and share > (session.spec.config.data.micro_limit or share):
         refuse_gathered_micro_batches(share)
 
 
@@ -203,7 +203,7 @@ def _build_stepper(
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
-    whole.max_micro_batch = session.spec.config.data.max_micro_batch
+    whole.max_micro_batch = session.spec.config.data.micro_limit
     if not isinstance(objective, StepsInTurn):
         return whole
     turns = []
@@ -275,7 +275,7 @@ def _choose_threads(session: Session, flops: float) -> None:
         flops: of one sample's forward pass; backward costs twice as many.
     """
     share = -(-session.batches.batch_size // session.group.world_size)
-    share = min(share, session.spec.config.data.max_micro_batch or share)
+    share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:
         torch.set_num_threads(1)
 

@@ -100,7 +100,7 @@ class Session:
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
-        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
+        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.micro_limit)
 
     def split_length(self, split: str) -> int:
         """Return the samples of a split; 0 where there is none."""
@@ -125,7 +125,7 @@ class Session:
         begin, end = shard(0, length, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
         size = min(
-            _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
+            _EVAL_BATCH_FACTOR * share, self.spec.config.data.micro_limit or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
             yield _val_work(start, min(start + size, end), chosen)
@@ -141,7 +141,7 @@ class Session:
     def fixed_batch_size(self) -> int:
         """Return the most samples that a batch of ``fixed_val_work`` has."""
         data = self.spec.config.data
-        return min(self.batches.batch_size, data.max_micro_batch or _FIXED_BATCH, _FIXED_BATCH)
+        return min(self.batches.batch_size, data.micro_limit or _FIXED_BATCH, _FIXED_BATCH)
 
 
 def _val_work(start: int, stop: int, chosen: Indices | None) -> Work:

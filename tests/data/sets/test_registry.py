@@ -20,7 +20,15 @@ from lockstep.data.sources.source import DataSource
 
 
 def test_the_sources_are_those_of_the_documentation() -> None:
-    assert sorted(SOURCES) == ["cifar10", "csv_images", "digits", "fashion_mnist", "mnist", "shards", "tensors"]
+    assert sorted(SOURCES) == [
+        "cifar10",
+        "csv_images",
+        "digits",
+        "fashion_mnist",
+        "mnist",
+        "shards",
+        "tensors",
+    ]
 
 
 @dataclass(frozen=True)
