@@ -14,7 +14,7 @@ from lockstep.data.config.data_config import DataConfig, FoldConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
-from lockstep.data.sources.registry import open_split
+from lockstep.data.sets.registry import open_split
 from lockstep.data.sources.splits import ArraySplit
 from tests.helpers.dataset_files import files_below, write_mnist
 
@@ -82,7 +82,7 @@ def test_unknown_names(tmp_path: Path, use: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
         prepare(DataConfig(use=use), tmp_path)
     assert f"there is no data set {use!r}, did you mean {meant!r}?" in caught.value.message
-    assert "cifar10, csv_images, digits, fashion_mnist, mnist, tensors" in caught.value.hint
+    assert "cifar10, csv_images, digits, fashion_mnist, mnist, shards, tensors" in caught.value.hint
     assert caught.value.exit_status == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ def first_batch(session: Session, number: int = 0) -> Any:
         number: 0 for the first two, 1 for the next, as far as there are others.
     """
     n, stop = session.batches.n, FIRST_BATCH_SAMPLES * (number + 1)
-    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, stop))
+    whole = EpochOrder(session.order, session.spec.config.train.seed, 0).indices(0, min(n, stop))
     indices = np.resize(whole, stop)[-FIRST_BATCH_SAMPLES:]
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 
 
-def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -> None:
+def materialise_lazy_modules(session: Session, saved: Mapping[str, Any]) -> None:
     """Have a model create what it creates in its first forward pass, as lazy layers do, so that it can take ``saved``.
 
     A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.

@@ -1,4 +1,4 @@
-"""The data sources that a config can name: a new one is a file beside this one, and its line in ``SOURCES``."""
+"""The data sources that a config can name: a new one is a file in ``sources/``, and its line in ``SOURCES``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ from pathlib import Path
 
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
-from ..config import DataConfig, DatasetInfo
+from ..config import MIX, DataConfig, DatasetInfo
 from ..images import ImageSplit
-from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
-from .source import DataSource, PreparedSplit, Reader, Which
-from .splits import ArraySplit, MapSplit
+from ..order import SampleOrder
+from ..sources import (
+    ArraySplit,
+    DataSource,
+    MapSplit,
+    PreparedSplit,
+    Reader,
+    Which,
+    csv_images,
+    digits,
+    linear_regression,
+    shards,
+    torchvision_sets,
+    user_dataset,
+)
+from .epoch_sampling import sampled_order
+from .mixture import mixture
 
 SOURCES: dict[str, DataSource] = {
     source.name: source
@@ -18,6 +32,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+        shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,
     )
 }
@@ -31,6 +46,8 @@ def find_source(use: str) -> DataSource:
     """
     if use in SOURCES:
         return SOURCES[use]
+    if use == MIX:
+        return mixture(find_source)
     if ":" in use:
         return user_dataset.SOURCE
     raise UsageError(
@@ -65,6 +82,12 @@ def sample_reader(facts: DatasetInfo, which: Which, config: DataConfig, base: Pa
 def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Array | None:
     """Return all inputs of a split where they are at hand as an array; arguments as of ``open_split``."""
     return find_source(config.use).inputs(_prepared(facts, which, config, base))
+
+
+def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
+    """Return the rule by which training samples come in an epoch; arguments as of ``open_split``."""
+    own = find_source(config.use).order(_prepared(facts, "train", config, base))
+    return sampled_order(facts) if own is None else own
 
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:
