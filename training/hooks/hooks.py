@@ -129,6 +129,7 @@ class Hooks:
         self._evaluating = evaluating
         self._saved: dict[str, Any] = {}
         self._watched = _Watched(model)
+        self._in_steps: _Watched | None = None
         self._buffers: list[Any] = []
         self.on_step = "on_step" in functions
 
@@ -181,8 +182,9 @@ class Hooks:
             self._evaluation,
         )
         often = point == "on_step"
-        if not often:
-            self._watched = _Watched(self._model)
+        if often and self._in_steps is None:
+            self._in_steps = _Watched(self._model)
+        self._watched = self._in_steps if often and self._in_steps else _Watched(self._model)
         before, self._buffers = self._watched.marks(), self._watched.buffer_marks()
         with self._step_draws if often else self._draws as draws, torch.no_grad():
             draws.key(mix(_KEY, HOOK_POINTS.index(point), step, self._group.rank))
