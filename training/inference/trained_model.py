@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..checkpoint import load_weights, newest_checkpoint
+from ..checkpoint import load_weights, open_newest
 from ..components import build_model, fit_head
 from ..config import read_spec
 from ..tensors import plain_state
@@ -25,7 +25,7 @@ def load_trained_model(folder: Path, step: int | None) -> nn.Module:
         UsageError: the checkpoint is of another model, or this one makes its tensors only in its first pass.
     """
     spec = read_spec(folder / "spec.json")
-    path, snapshot, _ = newest_checkpoint(folder / "checkpoints", step)
+    path, snapshot, _ = open_newest(folder / "checkpoints", step)
     with torch.random.fork_rng(devices=[]):
         model = build_model(spec.config.model, spec.facts, spec.base)
         fit_head(model, spec.config.model, spec.facts)
