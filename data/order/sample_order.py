@@ -118,6 +118,18 @@ def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
     return start + size * rank // world_size, start + size * (rank + 1) // world_size
 
 
+def logical_shards(
+    size: int, rank: int, world_size: int, logical_ranks: int
+) -> list[tuple[int, int, int]]:
+    """Return (logical rank, begin, end) of each logical rank of ``rank`` that has samples of a batch of ``size``.
+
+    The batch is cut into ``logical_ranks`` parts, whatever the number of processes; a process has some in a row.
+    """
+    own = range(*shard(0, logical_ranks, rank, world_size))
+    parts = [(number, *shard(0, size, number, logical_ranks)) for number in own]
+    return [(number, begin, end) for number, begin, end in parts if begin < end]
+
+
 @dataclass(frozen=True)
 class EpochBatches:
     """The cut of one epoch of ``n`` samples into global batches of ``batch_size``, the last one short.

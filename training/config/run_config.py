@@ -63,6 +63,9 @@ class TrainConfig(ConfigSection):
     """End after this many steps, even in the middle of an epoch."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Whole parameters on every process, or ``fsdp``: a part of each, gathered block by block, for less memory."""
+    logical_ranks: int | None = Field(default=None, gt=0)
+    """Cut each global batch into so many parts whatever the number of processes, and add what they give in one order:
+    the run is the same to the bit on 1 to so many processes."""
     unused: Literal["auto", "error", "allow"] = "auto"
     """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
     compile: bool | CompileMode = False

@@ -48,7 +48,7 @@ def evaluate(
     """
     found: dict[str, float] = {}
     for split in session.val_feeds:
-        with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):
+        with shared_buffers(session.model, session.buffer_group), evaluation_mode(session) as (draws, kept):
             fixed = try_evaluation(session, draws, kept, split).depends_on_cut
             chosen = session.chosen_samples(split, batches)
             values = _sums(session, abandon, _Pass(draws, kept, fixed, split, chosen))

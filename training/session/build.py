@@ -33,6 +33,7 @@ from ..rank import GatherTrial, Group, gathering
 from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
+from .logical_step import begin_alike, build_logical_step
 from .model_making import compile_steps, make_frozen, make_model
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
@@ -124,15 +125,21 @@ def build_training(session: Session) -> Training:
         trial, unused, terms = _check_first_batch(session, batch)
     _refuse_micro_batches(session, gather)
     batch_norm.refuse_single_sample_batches(
-        session.model, session.batches, group.world_size, config.data.max_micro_batch
+        session.model,
+        session.batches,
+        config.train.logical_ranks or group.world_size,
+        config.data.max_micro_batch,
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     add_autocast(session)
-    wrapped = wrap(session.module, session.model, config, group, unused)
+    if config.train.logical_ranks:
+        wrapped = begin_alike(session.module, group)
+    else:
+        wrapped = wrap(session.module, session.model, config, group, unused)
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
-    stepper = _build_stepper(session, wrapped, optimizers, scaler, terms)
+    stepper = _build_stepper(session, wrapped, optimizers, scaler, terms, trial.written)
     stepper.open_gather(gather)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
@@ -148,7 +155,7 @@ def build_training(session: Session) -> Training:
         steps=length.steps,
         unused=unused,
         terms=measure_steps(stepper, session, terms),
-        depends_on_world=world_size_dependence(session.model, trial),
+        depends_on_world=[] if config.train.logical_ranks else world_size_dependence(session.model, trial),
         notes=_notes(session, optimizers, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
@@ -183,8 +190,11 @@ def _build_stepper(
     optimizers: Optimizers,
     scaler: torch.amp.GradScaler | None,
     terms: tuple[str, ...],
+    written: frozenset[str],
 ) -> TrainStep | AlternatingStep:
     objective, group = session.objective, session.group
+    if session.spec.config.train.logical_ranks:
+        return build_logical_step(session, wrapped, optimizers, scaler, terms, written)
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
@@ -258,6 +268,10 @@ def _choose_threads(session: Session, flops: float) -> None:
         session: on the CPU.
         flops: of one sample's forward pass; backward costs twice as many.
     """
+    if session.spec.config.train.logical_ranks:  # sums on several threads depend on their number
+        if session.group.device.type == "cpu":
+            torch.set_num_threads(1)
+        return
     share = -(-session.batches.batch_size // session.group.world_size)
     share = min(share, session.spec.config.data.max_micro_batch or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, Indices, micro_batch_sizes, permute, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, logical_shards, micro_batch_sizes, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -61,6 +61,12 @@ class Session:
         return self.module(self.objective.inputs(batch))
 
     @property
+    def buffer_group(self) -> Group:
+        """Return the ranks whose buffers differ: this one alone where logical ranks give all of them the same."""
+        alike = self.spec.config.train.logical_ranks is not None
+        return Group(0, 0, 1, self.group.device) if alike else self.group
+
+    @property
     def measured(self) -> list[Metric]:
         """Return what evaluation sums up beside the loss."""
         return [*self.metrics.values(), *([] if self.confusions is None else [self.confusions])]
@@ -96,8 +102,17 @@ class Session:
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
-        begin, end = shard(0, size, self.group.rank, self.group.world_size)
-        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
+        limit, rank, world_size = (
+            self.spec.config.data.max_micro_batch,
+            self.group.rank,
+            self.group.world_size,
+        )
+        if logical := self.spec.config.train.logical_ranks:
+            parts = logical_shards(size, rank, world_size, logical)
+            micro = [many for _, begin, end in parts for many in micro_batch_sizes(end - begin, limit)]
+            return (parts[0][1], parts[-1][2], micro) if parts else (0, 0, [])
+        begin, end = shard(0, size, rank, world_size)
+        return begin, end, micro_batch_sizes(end - begin, limit)
 
     def split_length(self, split: str) -> int:
         """Return the samples of a split; 0 where there is none."""
@@ -131,8 +146,16 @@ class Session:
         """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
         length = self.split_length(split) if chosen is None else chosen.size
         count = -(-length // self.fixed_batch_size)
-        for batch in range(*shard(0, count, self.group.rank, self.group.world_size)):
-            yield _val_work(*shard(0, length, batch, count), chosen)
+        for _, begin, end in self.fixed_val_parts(count):
+            for batch in range(begin, end):
+                yield _val_work(*shard(0, length, batch, count), chosen)
+
+    def fixed_val_parts(self, count: int) -> list[tuple[int, int, int]]:
+        """Return (number of the part, begin, end) of this rank's runs of ``count`` batches; one where no logical ranks are.
+        """
+        rank, world_size = self.group.rank, self.group.world_size
+        logical = self.spec.config.train.logical_ranks
+        return logical_shards(count, rank, world_size, logical or world_size)
 
     @property
     def fixed_batch_size(self) -> int:
