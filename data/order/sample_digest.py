@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .sample_order import EpochBatches, Indices, permute, shard
+from .sample_order import FullOrder, Indices, SampleOrder, shard
 
 _MODULUS = 2**128
 _LIMBS = 4
@@ -44,22 +44,30 @@ def consumed(epoch: int, steps: Indices, positions: Indices, indices: Indices) -
     return (_exact_sum(low) + (_exact_sum(high) << 64)) % _MODULUS
 
 
-def planned_digest(n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]) -> int:
+def planned_digest(
+    order: SampleOrder | int, seed: int, epoch: int, batch_size: int, span: tuple[int, int]
+) -> int:
     """Compute what ``consumed`` must be for the positions ``span`` of an epoch, from the plan alone."""
-    batches = EpochBatches(n, batch_size)
+    planned = FullOrder(order) if isinstance(order, int) else order
     total = 0
     for start in range(*span, 65_536):
         positions = np.arange(start, min(start + 65_536, span[1]), dtype=np.int64)
-        indices = permute(positions, n, (seed, epoch))
-        total += consumed(epoch, positions // batches.batch_size, positions, indices)
+        indices = planned.indices(positions, seed, epoch)
+        total += consumed(epoch, positions // batch_size, positions, indices)
     return total % _MODULUS
 
 
 def planned_digest_share(
-    n: int, seed: int, epoch: int, batch_size: int, span: tuple[int, int], rank: int, world_size: int
+    order: SampleOrder | int,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    span: tuple[int, int],
+    rank: int,
+    world_size: int,
 ) -> int:
     """Compute a rank's part of ``planned_digest``; the parts sum to it, but are not what the rank trains on."""
-    return planned_digest(n, seed, epoch, batch_size, shard(*span, rank, world_size))
+    return planned_digest(order, seed, epoch, batch_size, shard(*span, rank, world_size))
 
 
 def to_limbs(value: int) -> list[int]:

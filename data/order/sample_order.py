@@ -8,20 +8,25 @@ show a 2 % excess of adjacent pairs at n = 50. The round function is a 32-bit mu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Radix = np.uint64 | Words
+RoundKey = np.uint32 | NDArray[np.uint32]
 
 ALGORITHM = 1
 """Version of everything in this file; a checkpoint of another version is not resumed."""
 
-_ROUNDS = 8
-_MAX_SAMPLES = 2**48  # above it a radix exceeds 2**24 and the 32-bit round output is visibly biased
+ROUNDS = 8
+MAX_SAMPLES = 2**48  # above it a radix exceeds 2**24 and the 32-bit round output is visibly biased
 _CHUNK = 16_384  # positions per NumPy call: 35 ns per index, against 165 ns in calls of 256
 
 
@@ -36,15 +41,15 @@ def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
     Returns:
         int64 [k], distinct for distinct positions.
     """
-    if n > _MAX_SAMPLES:
+    if n > MAX_SAMPLES:
         raise ValueError(f"a permutation of {n} samples; the order is defined up to 2**48")
     rows = isqrt(n - 1) + 1
     columns = -(-n // rows)
     keys = _round_keys(key)
-    images = _feistel(positions.astype(np.uint64), rows, columns, keys)
+    images = feistel(positions.astype(np.uint64), np.uint64(rows), np.uint64(columns), keys)
     outside = np.flatnonzero(images >= n)
     while outside.size:
-        images[outside] = _feistel(images[outside], rows, columns, keys)
+        images[outside] = feistel(images[outside], np.uint64(rows), np.uint64(columns), keys)
         outside = outside[images[outside] >= n]
     return images.astype(np.int64)
 
@@ -53,32 +58,34 @@ def permute(positions: Indices, n: int, key: tuple[int, ...]) -> Indices:
 def _round_keys(key: tuple[int, ...]) -> tuple[np.uint32, ...]:
     # Two words for every number: SeedSequence itself would take (s + 2**32, 0) and (s, 1) for the same key.
     words = [word for number in key for word in (number & 0xFFFFFFFF, number >> 32)]
-    return tuple(np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint32))
+    return tuple(np.random.SeedSequence(words).generate_state(ROUNDS, np.uint32))
 
 
-def _feistel(
-    values: NDArray[np.uint64], rows: int, columns: int, keys: tuple[np.uint32, ...]
-) -> NDArray[np.uint64]:
-    left, right = np.divmod(values, np.uint64(columns))
+def feistel(values: Words, rows: Radix, columns: Radix, keys: Iterable[RoundKey]) -> Words:
+    """Permute ``values`` of [0, rows * columns).
+
+    Args:
+        values: uint64 [k].
+        rows: the left half's radix, for all values or for each.
+        columns: the right half's.
+        keys: of the rounds, for all values or for each.
+    """
+    left, right = np.divmod(values, columns)
     for number, key in enumerate(keys):
         if number % 2 == 0:
             left = _feistel_round(left, right, rows, key)
         else:
             right = _feistel_round(right, left, columns, key)
-    return left * np.uint64(columns) + right
+    return left * columns + right
 
 
-def _feistel_round(
-    half: NDArray[np.uint64], other: NDArray[np.uint64], radix: int, key: np.uint32
-) -> NDArray[np.uint64]:
+def _feistel_round(half: Words, other: Words, radix: Radix, key: RoundKey) -> Words:
     """Compute ``(half + F(other)) mod radix``, F uniform on [0, radix) by multiplication instead of division."""
-    moved = half + (
-        (_hash32(other.astype(np.uint32), key).astype(np.uint64) * np.uint64(radix)) >> np.uint64(32)
-    )
-    return np.where(moved >= radix, moved - np.uint64(radix), moved)
+    moved = half + ((_hash32(other.astype(np.uint32), key).astype(np.uint64) * radix) >> np.uint64(32))
+    return np.where(moved >= radix, moved - radix, moved)
 
 
-def _hash32(values: NDArray[np.uint32], key: np.uint32) -> NDArray[np.uint32]:
+def _hash32(values: NDArray[np.uint32], key: RoundKey) -> NDArray[np.uint32]:
     mixed = (values ^ key) * np.uint32(0x9E3779B1)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x85EBCA77)
@@ -88,17 +95,42 @@ def _hash32(values: NDArray[np.uint32], key: np.uint32) -> NDArray[np.uint32]:
     return mixed
 
 
+class SampleOrder(Protocol):
+    """A rule that says which sample stands at each position of each epoch."""
+
+    @property
+    def n(self) -> int:
+        """Return the positions of an epoch."""
+        ...
+
+    def indices(self, positions: Indices, seed: int, epoch: int) -> Indices:
+        """Return the samples at ``positions``, int64 [k]."""
+        ...
+
+
+@dataclass(frozen=True)
+class FullOrder:
+    """One keyed permutation of all samples in each epoch."""
+
+    n: int
+
+    def indices(self, positions: Indices, seed: int, epoch: int) -> Indices:
+        """Return the samples at ``positions``, int64 [k]."""
+        return permute(positions, self.n, (seed, epoch))
+
+
 class EpochOrder:
     """The shuffled sequence of one epoch, computed in chunks on demand.
 
     Args:
-        n: samples in the epoch.
+        order: of the samples; a number is a full permutation of so many.
         seed: the run's seed.
         epoch: counted from 0; a different epoch is a different order, so it cannot be forgotten.
     """
 
-    def __init__(self, n: int, seed: int, epoch: int) -> None:
-        self.n = n
+    def __init__(self, order: SampleOrder | int, seed: int, epoch: int) -> None:
+        self._order = FullOrder(order) if isinstance(order, int) else order
+        self.n = self._order.n
         self._key = (seed, epoch)
         self._start = 0
         self._chunk: Indices = np.empty(0, np.int64)
@@ -107,7 +139,7 @@ class EpochOrder:
         """Return the sample indices at positions [start, stop), int64 [stop - start]; a view where that is cheap."""
         if not (self._start <= start and stop <= self._start + self._chunk.size):
             end = min(self.n, max(stop, start + _CHUNK))
-            self._chunk = permute(np.arange(start, end, dtype=np.int64), self.n, self._key)
+            self._chunk = self._order.indices(np.arange(start, end, dtype=np.int64), *self._key)
             self._start = start
         return self._chunk[start - self._start : stop - self._start]
 

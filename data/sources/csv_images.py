@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
+from ..images import load_image
 from .arguments import ImageArguments, argument, text
 from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_table
 from .duplicate_rows import FileRows, duplicate_notes
-from .image_files import load_image
 from .image_survey import ImageSurvey, survey_images
 from .source import DataSource, PreparedSplit, Reader, no_inputs
 from .splits import MapSplit

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..common import DamagedError
+from ..images import LOST, ImageHeader, read_image_header
 from ..order import permute
 from .csv_table import Table
-from .image_files import LOST, ImageHeader, read_image_header
 
 MOST = 10_000
 """Images of a split whose headers are read, at 0.1 ms each; of more, a fixed sample."""

@@ -333,7 +333,7 @@ def test_two_rounds_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def weaken(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
-    monkeypatch.setattr(order, "_ROUNDS", rounds)
+    monkeypatch.setattr(order, "ROUNDS", rounds)
     monkeypatch.setattr(order, "_round_keys", order._round_keys.__wrapped__)  # else it remembers eight keys
 
 

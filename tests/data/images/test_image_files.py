@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from lockstep.data.common.errors import DamagedError
-from lockstep.data.sources.image_files import load_image, read_image_header
+from lockstep.data.images.image_files import load_image, read_image_header
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:

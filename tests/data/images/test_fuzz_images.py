@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lockstep.data.common.errors import DamagedError
-from lockstep.data.sources.image_files import FORMATS, MAX_PIXELS, load_image, read_image_header
+from lockstep.data.images.image_files import FORMATS, MAX_PIXELS, load_image, read_image_header
 from tests.helpers.fuzz import ALL, SAMPLE, fuzz
 from tests.helpers.memory_limit import memory_limit
 
