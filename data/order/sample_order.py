@@ -150,9 +150,7 @@ def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
     return start + size * rank // world_size, start + size * (rank + 1) // world_size
 
 
-def logical_shards(
-    size: int, rank: int, world_size: int, logical_ranks: int
-) -> list[tuple[int, int, int]]:
+def logical_shards(size: int, rank: int, world_size: int, logical_ranks: int) -> list[tuple[int, int, int]]:
     """Return (logical rank, begin, end) of each logical rank of ``rank`` that has samples of a batch of ``size``.
 
     The batch is cut into ``logical_ranks`` parts, whatever the number of processes; a process has some in a row.

@@ -237,6 +237,12 @@ class RunConfig(ConfigSection):
     wandb: WandbConfig = Field(default_factory=WandbConfig)
 
     @model_validator(mode="after")
+    def _logical_ranks_have_samples(self) -> Self:
+        if (problem := logical_ranks_problem(self)) is not None:
+            raise ValueError(f"train.logical_ranks: {problem}")
+        return self
+
+    @model_validator(mode="after")
     def _any_samples_for_a_step(self) -> Self:
         if self.step is not None and self.data.samples is None:
             self.__dict__["data"] = self.data.model_copy(update={"samples": "any"})
@@ -359,3 +365,21 @@ class RunSpec:
             "config": self.config.model_dump(mode="json"),
             "data": self.facts.to_json(),
         }
+
+
+def logical_ranks_problem(config: RunConfig) -> str | None:
+    """Say why a run of these settings cannot be cut into logical ranks; None where it can, or is not asked to."""
+    logical = config.train.logical_ranks
+    if logical is None:
+        return None
+    if logical > config.data.batch_size:
+        return (
+            f"{logical} parts of a batch of {config.data.batch_size}: make data.batch_size at least as large"
+        )
+    if config.train.strategy != "ddp":
+        return "whole parameters are needed: leave train.strategy out"
+    if config.model.sync_batch_norm:
+        return "batch norm sees a logical rank's samples: leave model.sync_batch_norm out"
+    if isinstance(config.step, tuple):
+        return "steps that are taken in turn are not supported: leave train.logical_ranks out"
+    return None

@@ -23,7 +23,9 @@ class LeafValues:
     """
 
     def __init__(self, layout: GradientLayout, facts: int) -> None:
-        self.flat = {dtype: layout.parameters[0].new_zeros(n, dtype=dtype) for dtype, n in layout.sizes.items()}
+        self.flat = {
+            dtype: layout.parameters[0].new_zeros(n, dtype=dtype) for dtype, n in layout.sizes.items()
+        }
         self.facts = torch.zeros(facts, dtype=torch.float64, device=layout.parameters[0].device)
         self.gradients = layout.views(self.flat)
         """One view for each parameter."""

@@ -85,7 +85,7 @@ class LogicalBuffers:
         return found
 
     def _versions_now(self) -> int:
-        return sum(buffer._version for buffer in self._others)
+        return sum(buffer._version for buffer in self._others)  # noqa: SLF001 - the only trace of a write
 
 
 def _named(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

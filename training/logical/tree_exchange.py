@@ -51,9 +51,7 @@ def _gathered_sum(
     """Gather every part on every rank."""
     own = torch.stack([*parts, *[parts[0]] * (most - len(parts))])
     rows = group.gather(own)
-    found = {
-        node: rows[rank, place] for rank, names in enumerate(nodes) for place, node in enumerate(names)
-    }
+    found = {node: rows[rank, place] for rank, names in enumerate(nodes) for place, node in enumerate(names)}
     return sum_of(leaves, found, torch.add)
 
 

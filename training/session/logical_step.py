@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,17 +13,28 @@ from torch import nn
 from ...data.common import UsageError
 from ...data.loading import StepBatch
 from ...data.order import logical_shards, micro_batch_sizes
-from ..losses import Objective, sum_loss
 from ..logical import GradientLayout, LeafValues, LogicalBuffers, Node, PartialSums, owned_nodes, tree_sum
+from ..losses import Objective, sum_loss
 from ..optim import Freezing, JointUpdate, Update
 from ..rank import GatherTrial, Group
+from .kept_buffers import preserved_buffers
 from .optimizers import Optimizers
 from .session import Session
-from .kept_buffers import preserved_buffers
 from .step_seeding import StepSeeder
 from .train_step import TrainStep
 
 _LOSS, _WEIGHT, _FIRST_TERM = 0, 1, 2  # places among the facts
+
+
+@dataclass(frozen=True)
+class LogicalCut:
+    """How a global batch is cut into logical ranks, and what each begins with."""
+
+    ranks: int
+    """At least as many as processes."""
+    seed: int
+    """Of the run."""
+    buffers: LogicalBuffers
 
 
 class LogicalStep(TrainStep):
@@ -36,9 +48,7 @@ class LogicalStep(TrainStep):
         scaler: for fp16 only.
         terms: names of what the objective returns beside the loss.
         freezing: says which parameters have no part in a step.
-        logical_ranks: how many; at least as many as ranks.
-        seed: of the run.
-        buffers: that a pass in training writes to.
+        cut: into logical ranks.
     """
 
     def __init__(
@@ -51,15 +61,13 @@ class LogicalStep(TrainStep):
         terms: tuple[str, ...],
         *,
         freezing: Freezing | None = None,
-        logical_ranks: int,
-        seed: int,
-        buffers: LogicalBuffers,
+        cut: LogicalCut,
     ) -> None:
         super().__init__(model, objective, update, group, scaler, terms, freezing=freezing)
         self._replicas = 1
-        self._logical_ranks = logical_ranks
-        self._seeders = {n: StepSeeder(seed, n, group.device) for n in range(logical_ranks)}
-        self._buffers = buffers
+        self._logical_ranks = cut.ranks
+        self._seeders = [StepSeeder(cut.seed, number, group.device) for number in range(cut.ranks)]
+        self._buffers = cut.buffers
         self._layout = GradientLayout(self._parameters)
         self._all = torch.ones(len(self._parameters), dtype=torch.float64, device=group.device)
         self._spare: list[LeafValues] = []
@@ -80,6 +88,7 @@ class LogicalStep(TrainStep):
         """
         for parameter in self._parameters:
             parameter.grad = None
+        self.terms = None
         own = logical_shards(size, self._group.rank, self._group.world_size, self._logical_ranks)
         sums, complete = self._own_sums(batch, size, own if samples else [])
         begun = time.perf_counter()
@@ -140,7 +149,6 @@ class LogicalStep(TrainStep):
         return partial.parts, complete
 
     def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:
-        self.terms = None
         weight: torch.Tensor | None = None
         losses = []
         for number in numbers:
@@ -153,6 +161,7 @@ class LogicalStep(TrainStep):
         values.facts[_WEIGHT] = 0 if weight is None else weight
         if self.terms is not None:
             values.facts[_FIRST_TERM : self._reached_place] = self.terms.flatten()
+            self.terms = None
         marks = self._all if all(had) else self._all.new_tensor(had)
         values.facts[self._reached_place : self._buffer_place] = marks
         expected = [parameter.requires_grad for parameter in self._parameters]
@@ -254,9 +263,9 @@ def build_logical_step(
         scaler,
         terms,
         freezing=optimizers.freezing,
-        logical_ranks=config.train.logical_ranks or 1,
-        seed=config.train.seed,
-        buffers=LogicalBuffers(session.model, written),
+        cut=LogicalCut(
+            config.train.logical_ranks or 1, config.train.seed, LogicalBuffers(session.model, written)
+        ),
     )
     step.max_micro_batch = config.data.max_micro_batch
     return step

@@ -146,16 +146,21 @@ class Session:
         """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
         length = self.split_length(split) if chosen is None else chosen.size
         count = -(-length // self.fixed_batch_size)
-        for _, begin, end in self.fixed_val_parts(count):
+        for _, begin, end in self._batch_runs(count, self.group.rank):
             for batch in range(begin, end):
                 yield _val_work(*shard(0, length, batch, count), chosen)
 
-    def fixed_val_parts(self, count: int) -> list[tuple[int, int, int]]:
-        """Return (number of the part, begin, end) of this rank's runs of ``count`` batches; one where no logical ranks are.
-        """
-        rank, world_size = self.group.rank, self.group.world_size
-        logical = self.spec.config.train.logical_ranks
-        return logical_shards(count, rank, world_size, logical or world_size)
+    def logical_val_batches(self, split: str, chosen: Indices | None) -> list[list[int]]:
+        """Return how many batches of ``fixed_val_work`` each logical rank has that has any, by rank."""
+        length = self.split_length(split) if chosen is None else chosen.size
+        count = -(-length // self.fixed_batch_size)
+        ranks = range(self.group.world_size)
+        return [[end - begin for _, begin, end in self._batch_runs(count, rank)] for rank in ranks]
+
+    def _batch_runs(self, count: int, rank: int) -> list[tuple[int, int, int]]:
+        """Return (logical rank, begin, end) of a rank's batches; one run where there are no logical ranks."""
+        logical = self.spec.config.train.logical_ranks or self.group.world_size
+        return logical_shards(count, rank, self.group.world_size, logical)
 
     @property
     def fixed_batch_size(self) -> int:
