@@ -61,7 +61,7 @@ def build_session(
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
-    batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
+    batches = EpochBatches(spec.facts.train.length, config.data.batch_size, config.train.logical_ranks)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, Indices, logical_shards, micro_batch_sizes, permute, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -102,17 +102,12 @@ class Session:
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
-        limit, rank, world_size = (
-            self.spec.config.data.max_micro_batch,
-            self.group.rank,
-            self.group.world_size,
-        )
-        if logical := self.spec.config.train.logical_ranks:
-            parts = logical_shards(size, rank, world_size, logical)
-            micro = [many for _, begin, end in parts for many in micro_batch_sizes(end - begin, limit)]
-            return (parts[0][1], parts[-1][2], micro) if parts else (0, 0, [])
-        begin, end = shard(0, size, rank, world_size)
-        return begin, end, micro_batch_sizes(end - begin, limit)
+        rank, world_size = self.group.rank, self.group.world_size
+        parts = self.batches.parts(size, rank, world_size)
+        if not parts:
+            return 0, 0, []
+        limit = self.spec.config.data.max_micro_batch
+        return parts[0][1], parts[-1][2], self.batches.micro_batches(size, rank, world_size, limit)
 
     def split_length(self, split: str) -> int:
         """Return the samples of a split; 0 where there is none."""
@@ -159,8 +154,7 @@ class Session:
 
     def _batch_runs(self, count: int, rank: int) -> list[tuple[int, int, int]]:
         """Return (logical rank, begin, end) of a rank's batches; one run where there are no logical ranks."""
-        logical = self.spec.config.train.logical_ranks or self.group.world_size
-        return logical_shards(count, rank, self.group.world_size, logical)
+        return self.batches.parts(count, rank, self.group.world_size)
 
     @property
     def fixed_batch_size(self) -> int:
