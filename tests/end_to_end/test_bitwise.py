@@ -17,7 +17,7 @@ SEED = 18
 LOGICAL = 8
 SAME = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest", "metrics", "steps", "epochs")
 MORE = '''
-def pictures(n=157, m=53):
+def pictures(n=175, m=53):
     splits = data(n=n, m=m, width=64)
     return {name: (x.view(-1, 1, 8, 8).float(), y) for name, (x, y) in splits.items()}
 
@@ -72,7 +72,7 @@ VARIANTS: dict[str, list[str]] = {
     "a transformer with dropout": ["model.use=./own.py:Transformer"],
     "a buffer that learns, a branch": ["model.use=./own.py:Centred", "optimizer.use=sgd"],
     "(sum, weight)": ["loss.use=./own.py:weighted"],
-    "accumulation": ["data.max_micro_batch=2", "data.batch_size=40"],
+    "accumulation": ["data.max_micro_batch=3", "data.batch_size=48"],
     "crops and mirror images": ["data.augment={crop: 2, flip: true}"],
     "averaged and clipped": ["train.ema={decay: 0.9}", "optimizer.clip_norm=0.5"],
     "bf16": ["train.precision=bf16"],
