@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 from hypothesis import settings
 
 from tests.helpers.launch import LAUNCH, Launch, Result, run_command
 from tests.helpers.node_launch import NodeLaunch
+from tests.helpers.paths import ROOT
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
 
 settings.register_profile("lockstep", deadline=None)  # no verdict depends on speed
@@ -21,6 +25,18 @@ settings.load_profile("lockstep")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile our sources once where Python is told to write no bytecode, not in each of a thousand processes."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        for folder in ("data", "training", "launcher", "configs", "slurm", "tests/helpers"):
+            compileall.compile_dir(ROOT / folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Take three workers for two cores: tests wait a quarter of their time, for signals, ports and clocks."""
+    return len(os.sched_getaffinity(0)) * 3 // 2 or 1
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +52,7 @@ def own_folders(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LOCKSTEP_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LOCKSTEP_SLURM_SANDBOX", str(tmp_path / "sandbox"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("LOCKSTEP_PROGRESS_SECONDS", "0")  # no verdict depends on speed
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "WANDB_API_KEY", "OMP_NUM_THREADS", "SLURM_CONF"):
         monkeypatch.delenv(name, raising=False)

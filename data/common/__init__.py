@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from .atomic_files import sync as sync
     from .atomic_files import write_json as write_json
     from .atomic_files import write_text as write_text
+    from .docstrings import argument_docstrings as argument_docstrings
+    from .docstrings import as_sentence as as_sentence
+    from .docstrings import field_docstrings as field_docstrings
+    from .docstrings import functions_in as functions_in
+    from .docstrings import keys_of as keys_of
+    from .docstrings import one_line as one_line
+    from .docstrings import summary_of as summary_of
     from .early_signals import STOP_SIGNALS as STOP_SIGNALS
     from .early_signals import EndedBySignal as EndedBySignal
     from .early_signals import end_at_signals as end_at_signals

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
+    from .data_config import MeasuredIn as MeasuredIn
     from .data_config import PadConfig as PadConfig
     from .data_look import DataLook as DataLook
     from .data_look import FoundSetting as FoundSetting

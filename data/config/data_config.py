@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+@dataclass(frozen=True)
+class MeasuredIn:
+    """The unit of a setting's number, as ``Annotated[int, MeasuredIn("steps")]``; the reference shows it."""
+
+    unit: str
+    """A plural: ``seconds``."""
+
+
+Samples = Annotated[int, MeasuredIn("samples")]
 
 
 class ConfigSection(BaseModel):
@@ -16,7 +28,7 @@ class ConfigSection(BaseModel):
 class AugmentConfig(ConfigSection):
     """The ``data.augment:`` section: what is drawn anew for every training image in every epoch."""
 
-    crop: int = Field(default=0, ge=0)
+    crop: Annotated[int, MeasuredIn("pixels")] = Field(default=0, ge=0)
     """A random crop of the original size, after this many pixels of padding on each side; 0 is none."""
     flip: bool = False
     """Mirror every other image, left to right."""
@@ -40,9 +52,9 @@ class FoldConfig(ConfigSection):
 class PadConfig(ConfigSection):
     """The ``data.pad:`` section: samples of different lengths become one batch."""
 
-    to: Literal["longest"] | Annotated[int, Field(gt=0)] = "longest"
-    """The longest sample of the global batch, whichever rank has it, or a fixed length."""
-    multiple_of: int = Field(default=1, gt=0)
+    to: Literal["longest"] | Annotated[int, Field(gt=0), MeasuredIn("elements")] = "longest"
+    """The length to pad to: of the longest sample in the global batch, whichever process has it, or a fixed one."""
+    multiple_of: Annotated[int, MeasuredIn("elements")] = Field(default=1, gt=0)
     """Rounds the longest up, so that there are fewer different shapes."""
     value: float = 0
     """What is put behind a sequence."""
@@ -56,20 +68,20 @@ class DataConfig(ConfigSection):
     """The ``data:`` section."""
 
     use: str = Field(default="digits", min_length=1)
-    """A built-in data set, ``package.module:callable`` or ``./file.py:callable``."""
+    """What to train on: a built-in data set, ``package.module:callable`` or ``./file.py:callable``."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the data set."""
+    """Arguments of the data set: those listed below for a built-in one, those of the callable for your own."""
     root: str | None = None
     """The folder of downloaded data sets; else ``$LOCKSTEP_DATA``, else ``~/.cache/lockstep/data``."""
-    val_size: int | None = Field(default=None, ge=0)
+    val_size: Samples | None = Field(default=None, ge=0)
     """Samples split off the training set for validation; unset: the data set's own validation set; 0: none."""
     fold: FoldConfig | None = None
     """Cross-validation, in the place of ``val_size``."""
-    batch_size: int = Field(default=64, gt=0)
+    batch_size: Samples = Field(default=64, gt=0)
     """Samples per optimizer step over all processes: the global batch."""
-    workers: int = Field(default=2, ge=0)
+    workers: Annotated[int, MeasuredIn("processes")] = Field(default=2, ge=0)
     """Loader processes per rank, for data sets that are read sample by sample."""
-    max_micro_batch: int | None = Field(default=None, gt=0)
+    max_micro_batch: Samples | None = Field(default=None, gt=0)
     """Most samples that one rank puts through the model at once; more are accumulated."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""

@@ -229,7 +229,7 @@ class LoaderFeed:
         return self._dataset.row(int(index))
 
     def _target(self, value: torch.Tensor) -> torch.Tensor:
-        return whole_numbers(self._tensor_to_device(value))
+        return self._normalise.target(self._tensor_to_device(value))
 
     def _tensor_to_device(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self._device, non_blocking=True)

@@ -21,6 +21,8 @@ class Normalisation:
     std: torch.Tensor | None
     scale_uint8: bool = True
     """Whether uint8 becomes 0 to 1."""
+    targets: bool = False
+    """Whether fractions of a pair's second part become the model's type, too."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Convert ``x`` [B, ...] to the model's type; whole numbers are left as they are, unless they are scaled."""
@@ -36,14 +38,27 @@ class Normalisation:
         """Tell whether ``x`` becomes the model's type."""
         return x.is_floating_point() or (self.scale_uint8 and x.dtype == torch.uint8)
 
+    def target(self, y: torch.Tensor) -> torch.Tensor:
+        """Convert targets ``y`` [B, ...]: labels to int64, and fractions where that is asked for."""
+        return y.to(self.dtype) if self.targets and y.is_floating_point() else whole_numbers(y)
 
-def build_normalisation(facts: DatasetInfo, dtype: torch.dtype, device: torch.device) -> Normalisation:
-    """Make the normalisation that a data set asks for."""
+
+def build_normalisation(
+    facts: DatasetInfo, dtype: torch.dtype, device: torch.device, *, targets: bool = False
+) -> Normalisation:
+    """Make the normalisation that a data set asks for.
+
+    Args:
+        facts: about it.
+        dtype: of the model.
+        device: where batches are needed.
+        targets: fractions among them become ``dtype``, too: where a step takes a batch as it is, no part is special.
+    """
 
     def channels(values: tuple[float, ...] | None) -> torch.Tensor | None:
         return None if values is None else torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
-    return Normalisation(dtype, channels(facts.mean), channels(facts.std), facts.scale_uint8)
+    return Normalisation(dtype, channels(facts.mean), channels(facts.std), facts.scale_uint8, targets)
 
 
 def whole_numbers(targets: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from ..order import Indices
 from ..sources import ArraySplit
 from .augment import Augmentation
 from .feed import StepBatch, Work
-from .normalise import Normalisation, check_targets, whole_numbers
+from .normalise import Normalisation, check_targets
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
 _CACHE_LINE_BYTES = 64  # bytes; torch allocates on such boundaries
@@ -47,7 +47,7 @@ class ResidentFeed:
         augment: Augmentation | None = None,
     ) -> None:
         self._targets = split.y
-        targets = whole_numbers(split.y)
+        targets = normalise.target(split.y)
         self._x, self._y = _on_device_if_it_fits(split.x, device), _on_device_if_it_fits(targets, device)
         self._subset = split.subset
         self._normalise = normalise

@@ -53,7 +53,9 @@ class ImageArguments:
     """The arguments that every source of images takes: ``mean`` and ``std``, one number, or one for each channel."""
 
     mean: float | Sequence[float] | None = argument(lambda _, value: value)
+    """Subtracted from images that were scaled to 0..1: one number, or one for each channel; unset is 0."""
     std: float | Sequence[float] | None = argument(lambda _, value: value)
+    """What the images are divided by after that: one number, or one for each channel; unset is 1."""
 
     def normalisation(self, channels: int) -> MeanAndStd:
         """Check ``mean`` and ``std`` of images that were scaled to 0..1; one number per channel each."""

@@ -73,15 +73,19 @@ class CsvImagesArguments(ImageArguments):
     root: str | None = text(".")
     """The folder that the paths in the CSV files start from."""
     train_csv: str | None = text()
+    """The CSV file of the training samples, one row for each; it must be given."""
     val_csv: str | None = text()
+    """The CSV file of the validation samples; unset: there are none."""
     path_column: str | None = text("path")
+    """The column with the paths of the images."""
     label_column: str | None = text("label")
+    """The column with the labels."""
     separator: str | None = argument(_separator)
-    """Between the fields of a CSV file; unset: the one with which the header names both columns."""
+    """The character between the fields of a CSV file; unset: the one with which the header names both columns."""
     classes: tuple[str, ...] | None = argument(_distinct_names)
-    """In the order of their indices; unset: the labels of the training file, numbers in their order."""
+    """The classes in the order of their indices; unset: the labels of the training file, numbers in their order."""
     size: tuple[int, int] | None = argument(_height_and_width)
-    """Every image is resized to it; unset: all have one size, and another is an error."""
+    """Height and width in pixels that every image is resized to; unset: all have one size, and another is an error."""
     mode: str | None = argument(_colour_mode)
     """``L`` or ``RGB``; unset: grey where every image is, else colour."""
 
@@ -376,4 +380,12 @@ def _reader(split: PreparedSplit) -> Reader:
     return len(dataset), dataset.read
 
 
-SOURCE = DataSource("csv_images", CsvImagesArguments, describe, _open, _reader, no_inputs)
+SOURCE = DataSource(
+    "csv_images",
+    "Image files, with paths and labels from a CSV file.",
+    CsvImagesArguments,
+    describe,
+    _open,
+    _reader,
+    no_inputs,
+)

@@ -60,9 +60,11 @@ class DigitsArguments(ImageArguments):
     """``data.args`` of ``digits``."""
 
     seed: int = whole_number(0, least=0)
+    """Another one draws other images."""
     train: int = whole_number(60_000, least=1)
-    """Samples."""
+    """Samples for training."""
     val: int = whole_number(10_000, least=1)
+    """Samples for validation."""
 
 
 def describe(arguments: DigitsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
@@ -86,7 +88,12 @@ def describe(arguments: DigitsArguments, config: DataConfig, base: Path) -> Data
     )
 
 
-SOURCE = DataSource("digits", DigitsArguments, describe)
+SOURCE = DataSource(
+    "digits",
+    "Grey images of digits, 28 x 28, drawn on this machine without a download.",
+    DigitsArguments,
+    describe,
+)
 
 
 def _key(seed: int, lengths: dict[Split, int]) -> str:

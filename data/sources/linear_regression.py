@@ -42,7 +42,9 @@ class TensorsArguments:
     """``data.args`` of ``tensors``."""
 
     rows: int = whole_number(20, least=1)
+    """Samples for training; there are none for validation."""
     seed: int = whole_number(0, least=0)
+    """Another one draws other rows."""
 
 
 def describe(arguments: TensorsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
@@ -65,7 +67,9 @@ def describe(arguments: TensorsArguments, config: DataConfig, base: Path) -> Dat
     )
 
 
-SOURCE = DataSource("tensors", TensorsArguments, describe)
+SOURCE = DataSource(
+    "tensors", "Five numbers in, their weighted sum out; drawn on this machine.", TensorsArguments, describe
+)
 
 
 def _build(folder: Path, rows: int, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
-        *torchvision_sets.SOURCES,
+        *torchvision_sets.TORCHVISION_SOURCES,
     )
 }
 

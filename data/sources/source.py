@@ -76,6 +76,8 @@ class DataSource:
     """A source that ``data.use`` can name."""
 
     name: str
+    meaning: str
+    """What it is, in one sentence; the reference shows it."""
     arguments: type[Any] | None
     """Schema of ``data.args``, a dataclass of ``arguments.argument``; None takes whatever is given, as a dict."""
     describe: Callable[[Any, DataConfig, Path], DatasetInfo]

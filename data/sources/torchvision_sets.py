@@ -274,4 +274,7 @@ TORCHVISION_SETS = {
     ),
 }
 """Name in a config to what torchvision calls it."""
-SOURCES = tuple(DataSource(name, ImageArguments, describe) for name in TORCHVISION_SETS)
+TORCHVISION_SOURCES = tuple(
+    DataSource(name, f"torchvision's {one.cls}, downloaded when it is not there.", ImageArguments, describe)
+    for name, one in TORCHVISION_SETS.items()
+)

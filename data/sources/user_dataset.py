@@ -191,7 +191,16 @@ def _inputs(split: PreparedSplit) -> Array | None:
         return None
 
 
-SOURCE = DataSource("package.module:callable", None, describe, _open, _read, _inputs, _targets)
+SOURCE = DataSource(
+    "package.module:callable",
+    "What your own callable returns.",
+    None,
+    describe,
+    _open,
+    _read,
+    _inputs,
+    _targets,
+)
 
 
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:

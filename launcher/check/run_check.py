@@ -14,6 +14,7 @@ from typing import Any
 from ...data.common import LockstepError, RankLostError, TrainingError
 from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
+from ...training.config import RunConfig
 from ..config import ResolvedConfig
 from ..console import print_failure_card, say
 from ..machine import World, reserve_gpus
@@ -104,6 +105,7 @@ class Check:
         self._table = table
         self._hang_timeout = hang_timeout
         self._runs: TrialRuns
+        self._small: RunConfig
         self._val: SplitInfo | None = None
 
     def run(self) -> None:
@@ -118,7 +120,11 @@ class Check:
         if not look["evaluate"]:
             self._runs = replace(self._runs, facts=without_validation(self._runs.facts))
         for document in look["findings"]:
-            self._table.add(finding_from_json(document))
+            finding = finding_from_json(document)
+            if (finding.check, finding.verdict) == ("hooks", "FAIL"):
+                finding = replace(finding, what=f"{finding.what}; what follows is tried without hooks")
+                self._small = self._small.model_copy(update={"hooks": None})
+            self._table.add(finding)
         if look["blocked"]:
             what = "nothing was trained, killed and resumed: correct what failed first"
             self._table.add(Finding("steps", "NOTE", what))

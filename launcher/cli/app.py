@@ -16,11 +16,12 @@ from ...data.common import UsageError
 from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
-from . import run_commands, sandbox_commands, submit_command
+from . import config_commands, run_commands, sandbox_commands, submit_command
 from .foreign_options import refuse_foreign_options
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
     AtOnceOption,
+    ConfigArgument,
     GraceOption,
     GridArgument,
     HangMinOption,
@@ -33,6 +34,7 @@ from .options import (
     NodeRankOption,
     NodesOption,
     NodeTimeoutOption,
+    OverridesArgument,
     RendezvousOption,
     RestartsOption,
     SortOption,
@@ -71,13 +73,6 @@ app = typer.Typer(
     help="Distributed training in which the number of processes is a resource, never a hyper-parameter.",
 )
 
-ConfigArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="[CONFIG]", help="A recipe's name or a YAML file; `digits` by default."),
-]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that override the file.")
-]
 GpusOption = Annotated[
     str | None,
     typer.Option(
@@ -370,6 +365,7 @@ def sweep(
 
 
 app.add_typer(run_commands.app)
+app.add_typer(config_commands.app)
 app.add_typer(submit_command.app)
 app.add_typer(sandbox_commands.app)
 

@@ -9,6 +9,13 @@ from typing import Annotated, Any
 import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+ConfigArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[CONFIG]", help="A recipe's name or a YAML file; `digits` by default."),
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings that override the file.")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")]
 
 

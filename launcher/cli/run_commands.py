@@ -45,7 +45,7 @@ def logs(
         int | None, typer.Option(metavar="K", help="Show this attempt instead of the newest.")
     ] = None,
 ) -> None:
-    """Show what the ranks wrote; a line that several wrote is shown once, with their ranks."""
+    """Show what a training printed, then what the ranks wrote; a line of several ranks is shown once, with them."""
     from ..commands import show_logs
 
     raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt))

@@ -1,4 +1,4 @@
-"""``launch logs``: what the ranks of a run wrote, of one or of all, from its folder alone."""
+"""``launch logs``: what a training's terminal saw and what the ranks wrote, from its folder alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..process import is_held
 from ..runs import (
     ANY_RUN,
     LOCK,
+    TRANSCRIPT,
     attempts,
     describe_job,
     find_run,
@@ -69,13 +70,17 @@ def show_logs(name: str, *, follow: bool, rank: int | None, attempt: int | None)
     if number is None:
         raise UsageError(f"{folder.name} has no log", "`launch status` says how it is doing")
     logs = _logs(folder / f"attempt-{number}")
-    if not logs or (rank is not None and rank not in logs):
+    transcript = folder / f"attempt-{number}" / TRANSCRIPT
+    told = rank is None and transcript.is_file()
+    if not (logs or told) or (rank is not None and rank not in logs):
         raise UsageError(
             f"attempt {number} of {folder.name} has no log of {'any rank' if rank is None else f'rank {rank}'}",
             f"it has those of ranks {_listed(logs)}" if logs else f"see {folder}/attempt-{number}/agent.log",
         )
     say([_headline(folder, numbers, number)])
-    _print({rank: logs[rank]} if rank is not None else logs)
+    if told:
+        put(_lines(transcript))
+    _print({rank: logs[rank]} if rank is not None else logs, marked=told)
     return _show_nodes(folder) if rank is None and attempt is None else 0
 
 
@@ -134,17 +139,18 @@ def _logs(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found.items() if match))
 
 
-def _print(logs: dict[int, Path]) -> None:
+def _print(logs: dict[int, Path], *, marked: bool = False) -> None:
     lines = (
-        _shown(text, ranks, len(logs)) for text, ranks in merge_lines({r: _lines(p) for r, p in logs.items()})
+        _shown(text, ranks, marked=marked or len(logs) > 1)
+        for text, ranks in merge_lines({r: _lines(p) for r, p in logs.items()})
     )
     while (block := list(islice(lines, _BLOCK_LINES))) and put(block):
         pass
 
 
-def _shown(text: str, ranks: list[int], of: int) -> str:
-    """Mark a line with its ranks, if there is more than one rank."""
-    return f"{format_ranks(ranks):>5} | {text}" if of > 1 else text
+def _shown(text: str, ranks: list[int], *, marked: bool) -> str:
+    """Mark a line with its ranks, where others could have written it."""
+    return f"{format_ranks(ranks):>5} | {text}" if marked else text
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -217,22 +223,23 @@ def _later(folder: Path, number: int | None) -> list[int]:
     return [other for other in attempts(folder) if other > (number or 0)]
 
 
-def _show_more(merger: LineMerger, log_tails: dict[int, _Tail], *, over: bool) -> bool:
+def _show_more(merger: LineMerger, log_tails: dict[int, _Tail], *, over: bool, marked: bool) -> bool:
     """Show what was added to the files; a line waits until the next look, so that other ranks can join it."""
     for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in log_tails.items()}):
-        if merger.fresh > WINDOW and not _put(merger, WINDOW, len(log_tails)):
+        if merger.fresh > WINDOW and not _put(merger, WINDOW, marked=marked):
             return False
-    return _put(merger, 0 if over or len(log_tails) == 1 else merger.fresh, len(log_tails))
+    return _put(merger, 0 if over or len(log_tails) == 1 else merger.fresh, marked=marked)
 
 
-def _put(merger: LineMerger, max_waiting: int, of: int) -> bool:
-    shown = [_shown(text, ranks, of) for text, ranks in merger.ready(max_waiting)]
+def _put(merger: LineMerger, max_waiting: int, *, marked: bool) -> bool:
+    shown = [_shown(text, ranks, marked=marked) for text, ranks in merger.ready(max_waiting)]
     return not shown or put(shown)
 
 
 def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
     """Show one attempt as it grows, until there is a later one or the run is over; whether somebody reads on."""
     log_tails: dict[int, _Tail] = {}
+    transcript: _Tail | None = None
     merger = LineMerger()
     try:
         while True:
@@ -240,11 +247,17 @@ def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
             for other, path in _logs(folder / f"attempt-{number}").items():
                 if other not in log_tails and rank in (None, other):
                     log_tails[other] = _Tail(path)
-            if not _show_more(merger, log_tails, over=over):
+            path = folder / f"attempt-{number}" / TRANSCRIPT
+            if transcript is None and rank is None and path.is_file():
+                transcript = _Tail(path)
+            if transcript is not None and not put(transcript.more(rest=over)):
+                return False
+            marked = transcript is not None or len(log_tails) > 1
+            if not _show_more(merger, log_tails, over=over, marked=marked):
                 return False
             if over:
                 return True
             time.sleep(_EVERY_SECONDS)
     finally:
-        for tail in log_tails.values():
+        for tail in (*log_tails.values(), *([transcript] if transcript else [])):
             tail.close()

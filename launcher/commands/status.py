@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..console import format_metric, put, put_json, redraw
+from ..console import format_duration, format_metric, put, put_json, redraw, sparkline
 from ..process import LockOwner
 from ..runs import (
     ANY_RUN,
+    RunPace,
     Status,
     all_runs,
     attempts,
@@ -22,6 +23,8 @@ from ..runs import (
     job_summary,
     merge_job_status,
     query_jobs,
+    read_losses,
+    read_pace,
     read_status,
     runs_root,
     statuses,
@@ -43,6 +46,7 @@ from ..sweep import (
 
 _EVERY_SECONDS = 1.0
 _SAID = 3  # of runs that gave up; a table is to stay one
+_CURVE = 40  # characters of the loss
 _MINOR = ("val/count", "val/loss")
 
 
@@ -87,7 +91,13 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
 
 def _one(folder: Path) -> _View:
     status = merge_job_status(read_status(folder), query_jobs([folder], accounts=True))
-    return status.to_json(), details(status), status.is_over
+    pace = read_pace(folder, status.plan, time.time()) if status.plan and not status.is_over else None
+    losses = read_losses(folder, _CURVE)
+    document = status.to_json() | {
+        "samples_per_second": pace and pace.samples_per_second,
+        "seconds_left": pace and pace.seconds_left,
+    }
+    return document, details(status, pace, losses), status.is_over
 
 
 def _sweep(folder: Path, sort: str | None) -> _View:
@@ -146,8 +156,8 @@ def _table(runs: Sequence[Status]) -> list[str]:
         [
             run.folder.name,
             run.status,
-            f"{run.epoch:,}",
-            f"{run.step:,}",
+            "" if run.is_program else f"{run.epoch:,}{f'/{run.epochs:,}' if run.epochs else ''}",
+            "" if run.is_program else f"{run.step:,}",
             _main(run.metrics),
             format_age_of(run),
         ]
@@ -173,8 +183,14 @@ def _main(metrics: Mapping[str, float | None]) -> str:
     return f"{names[0].replace('/', ' ')} {format_metric(names[0], metrics[names[0]])}" if names else ""
 
 
-def details(status: Status) -> list[str]:
-    """Lay out what ``launch status RUN`` prints."""
+def details(status: Status, pace: RunPace | None = None, losses: Sequence[float | None] = ()) -> list[str]:
+    """Lay out what ``launch status RUN`` prints.
+
+    Args:
+        status: of the run.
+        pace: of a run that goes on.
+        losses: all over its record.
+    """
     owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""
     head = status.status
     if status.was_interrupted:
@@ -185,12 +201,10 @@ def details(status: Status) -> list[str]:
         f"{status.folder.name} is {head}{owner}" if not status.is_over else f"{status.folder.name}: {head}"
     ]
     if status.metrics or status.step:
-        figures = "".join(
-            f", {key.replace('/', ' ')} {format_metric(key, value)}"
-            for key, value in status.metrics.items()
-            if key != "val/count"
-        )
-        shown.append(f"{status.epoch:,} epochs, {status.step:,} steps{figures}; {format_age_of(status)} ago")
+        shown += _progress(status, pace)
+    if len(losses) > 1 and (curve := sparkline(losses)):
+        ends = [format_metric("train/loss", losses[place]) for place in (0, -1)]
+        shown.append(f"loss  {curve}  from {ends[0]} to {ends[1]}")
     shown += describe_job(status)
     error = str((status.outcome.get("error") or {}).get("message", ""))
     shown += [f"error: {error.splitlines()[0]}"] if error and error != status.gave_up else []
@@ -203,6 +217,31 @@ def details(status: Status) -> list[str]:
         anew = ", which counts its attempts anew, when you have seen to that" if status.gave_up else ""
         shown.append(f"resume it with `launch resume {status.folder.name}`{anew}")
     return shown
+
+
+def _progress(status: Status, pace: RunPace | None) -> list[str]:
+    """Say how far a run is, and what its newest metrics are."""
+    figures = [
+        f"{key.replace('/', ' ')} {format_metric(key, value)}"
+        for key, value in status.metrics.items()
+        if key != "val/count"
+    ]
+    age = f"{format_age_of(status)} ago"
+    if pace is None:
+        of = (f" of {status.epochs:,}", f" of {status.plan['steps']:,}") if _is_short(status) else ("", "")
+        done = f"{status.epoch:,}{of[0]} epochs, {status.step:,}{of[1]} steps"
+        return [f"{', '.join([done, *figures])}; {age}"]
+    steps = status.plan["steps"]
+    epoch = min(status.epoch + 1, status.epochs)
+    parts = [f"epoch {epoch:,}/{status.epochs:,}", f"step {status.step:,}/{steps:,}"]
+    parts[1] += f" ({100 * status.step // steps} %)"
+    parts += [f"{pace.samples_per_second:,.0f} samples/s"] if pace.samples_per_second else []
+    parts += [f"{format_duration(pace.seconds_left)} left"] if pace.seconds_left is not None else []
+    return [f"{', '.join(parts)}; {age}", *([", ".join(figures)] if figures else [])]
+
+
+def _is_short(status: Status) -> bool:
+    return bool(status.plan) and status.step < status.plan["steps"]
 
 
 def _started(owner: LockOwner) -> str:

@@ -1,4 +1,4 @@
-"""The arguments of a model, a loss or a step against the signature of what takes them, read from its source.
+"""The arguments of a model, a loss, a step or a metric against the signature of what takes them, read from its source.
 
 Nothing runs here.
 
@@ -19,12 +19,21 @@ from ...training.config import RunConfig
 from .yaml_text import KeyPath, printable
 
 _TRAINING = Path(__file__).resolve().parents[2] / "training"
-_BUILT_IN = {"model": _TRAINING / "components" / "models.py", "loss": _TRAINING / "losses" / "losses.py"}
-_GIVEN = {"model": {"inputs", "outputs"}, "loss": {"output", "target"}, "step": set[str]()}
+_BUILT_IN = {
+    "model": [_TRAINING / "components" / "models.py"],
+    "loss": [_TRAINING / "losses" / "losses.py"],
+    "metrics": [_TRAINING / "metrics" / "class_metrics.py", _TRAINING / "metrics" / "score_metrics.py"],
+}
+_GIVEN = {
+    "model": {"inputs", "outputs"},
+    "loss": {"output", "target"},
+    "step": set[str](),
+    "metrics": set[str](),
+}
 """What a built-in one is given beside its ``args``."""
-_FIRST = {"model": 0, "loss": 2, "step": 2}
-"""How many arguments a user's own is given by position: a loss compares an output with a target, a step gets model and
-batch."""
+_FIRST = {"model": 0, "loss": 2, "step": 2, "metrics": 2}
+"""How many arguments a user's own is given by position: a loss or a metric compares an output with a target, a step
+gets model and batch."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class _Signature:
 
 
 def wrong_components(config: RunConfig, base: Path) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where arguments of the model, the loss or the step are wrong, and a message.
+    """Yield where arguments of the model, the loss, the step or a metric are wrong, and a message.
 
     Args:
         config: the whole.
@@ -51,6 +60,7 @@ def wrong_components(config: RunConfig, base: Path) -> Iterator[tuple[KeyPath, s
             (("step", at) if isinstance(config.step, tuple) else ("step",), step, frozen)
             for at, step in enumerate(config.steps)
         ),
+        *((("metrics", at), metric, {}) for at, metric in enumerate(config.metrics or ())),
     ]
     for path, chosen, given in sections:
         args = {**chosen.args, **given}
@@ -64,10 +74,10 @@ def wrong_components(config: RunConfig, base: Path) -> Iterator[tuple[KeyPath, s
 
 
 def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with ``args`` of a model, a loss or a step: a key, empty for all of them, and a message.
+    """Yield what is wrong with ``args`` of a component: a key, empty for all of them, and a message.
 
     Args:
-        section: ``model``, ``loss`` or ``step``.
+        section: ``model``, ``loss``, ``step`` or ``metrics``.
         use: what it names.
         args: what it is to be called with.
         base: the folder of the config file.
@@ -98,7 +108,8 @@ def _signature(section: str, use: str, base: Path) -> _Signature | None:
 @cache
 def _built_in(section: str, name: str) -> _Signature | None:
     """Read one of Lockstep's own, once for all points of a sweep."""
-    return _read(_BUILT_IN[section], name, _GIVEN[section], 0)
+    found = (_read(path, name, _GIVEN[section], 0) for path in _BUILT_IN[section])
+    return next((signature for signature in found if signature is not None), None)
 
 
 def _read(path: Path, name: str, given: set[str], first: int) -> _Signature | None:

@@ -15,6 +15,7 @@ class LaunchConfig(RunConfig):
     """A whole config."""
 
     slurm: SlurmConfig = Field(default_factory=SlurmConfig)
+    """What a SLURM job asks for, where the run is submitted; what is unset is left to the site."""
 
     @field_validator("tracking")
     @classmethod

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from .console import redraw as redraw
     from .console import say as say
     from .console import strip_control_characters as strip_control_characters
+    from .console import transcribe_to as transcribe_to
     from .error_boundary import json_errors as json_errors
     from .error_boundary import run_with_error_card as run_with_error_card
     from .failure_card import last_card as last_card
     from .failure_card import print_failure_card as print_failure_card
     from .failure_card import read_card as read_card
+    from .formats import format_duration as format_duration
+    from .formats import format_metric as format_metric
+    from .formats import sparkline as sparkline
     from .line_merger import WINDOW as WINDOW
     from .line_merger import LineMerger as LineMerger
     from .line_merger import describe_ranks as describe_ranks
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from .line_merger import merge_lines as merge_lines
     from .optional_writes import best_effort as best_effort
     from .progress import EpochTable as EpochTable
-    from .progress import format_metric as format_metric
+    from .progress_view import ProgressView as ProgressView
+    from .run_progress import RunShape as RunShape
 else:
     __getattr__ = lazy_exports(__name__)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 _CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
@@ -16,6 +18,11 @@ _SEQUENCES = re.compile(  # ECMA-48; one that the end of the text cuts off is on
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]?"
 )
+
+
+_DEFAULT_WIDTH = 80
+_line_is_drawn = False  # of ``draw_line``
+_transcript: TextIO | None = None  # of ``transcribe_to``
 
 
 def strip_control_characters(text: str) -> str:
@@ -37,6 +44,12 @@ def bounded(unfinished: bytes, limit: int) -> bytes:
 
 def write(stream: TextIO | None, text: str) -> bool:
     """Write a text and flush it; False where nobody can read it: a closed pipe or a full disk ends no training."""
+    transcribe(text)
+    return _write(stream, text)
+
+
+def _write(stream: TextIO | None, text: str) -> bool:
+    clear_line()
     try:
         if stream is not None:
             stream.write(text)
@@ -62,11 +75,71 @@ def put(lines: Iterable[str]) -> bool:
 
 def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
     """Print one JSON document on stdout; False where nobody can read it."""
-    return write(sys.stdout, json.dumps(document, indent=None if on_one_line else 1) + "\n")
+    return _write(sys.stdout, json.dumps(document, indent=None if on_one_line else 1) + "\n")
 
 
 def redraw(lines: Iterable[str]) -> bool:
     """Print the lines in place of all that the terminal shows; False where it is gone."""
-    return write(
+    return _write(
         sys.stdout, "\x1b[H\x1b[J" + "".join(strip_control_characters(line) + "\n" for line in lines)
     )
+
+
+def transcribe_to(path: Path | None) -> None:
+    """Keep what is printed from now on in this file as well, or no longer."""
+    global _transcript  # noqa: PLW0603 - a process has one terminal, and one record of it
+    if _transcript is not None:
+        with suppress(OSError):
+            _transcript.close()
+    _transcript = None
+    with suppress(OSError):
+        _transcript = path.open("a", encoding="utf-8") if path is not None else None
+
+
+def transcribe(text: str) -> None:
+    """Add a text to the record of the terminal, where one is kept, and print nothing."""
+    if _transcript is not None:
+        with suppress(OSError, ValueError):
+            _transcript.write(text)
+            _transcript.flush()
+
+
+def can_draw_line() -> bool:
+    """Tell whether stderr is a terminal whose last line can be overwritten."""
+    with suppress(OSError, ValueError):
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        return terminal and os.environ.get("TERM", "dumb") != "dumb"
+    return False
+
+
+def line_width() -> int:
+    """Return how many characters a drawn line may have; one more would begin the next."""
+    with suppress(OSError, ValueError):
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or _DEFAULT_WIDTH) - 1
+    return _DEFAULT_WIDTH - 1
+
+
+def draw_line(text: str) -> None:
+    """Overwrite the terminal's last line, which whatever is printed next clears."""
+    global _line_is_drawn  # noqa: PLW0603 - a terminal has one last line
+    encoding = sys.stderr.encoding or "ascii"
+    shown = strip_control_characters(text)[: line_width()].encode(encoding, "replace").decode(encoding)
+    _line_is_drawn = _overwrite(shown) or _line_is_drawn
+
+
+def clear_line() -> None:
+    """Clear what ``draw_line`` has drawn."""
+    global _line_is_drawn  # noqa: PLW0603 - a terminal has one last line
+    if _line_is_drawn:
+        _line_is_drawn = False
+        _overwrite("")
+
+
+def _overwrite(text: str) -> bool:
+    """Write over the last line, unless the terminal is stopped: nothing is to wait for that."""
+    with suppress(OSError, ValueError):
+        if select.select([], [sys.stderr], [], 0)[1]:
+            sys.stderr.write(f"\r\x1b[2K{text}")
+            sys.stderr.flush()
+            return True
+    return False

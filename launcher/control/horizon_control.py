@@ -158,6 +158,13 @@ class HorizonControl(SupervisorPage):
         return StopClock(seconds, may_save_longer=not self.longest_checkpoint)
 
     @property
+    def standing(self) -> tuple[int, str]:
+        """Steps done, and the phase of this node's first rank; ``starting`` while a rank is."""
+        said = [self._horizon.said(rank) for rank in range(self._ranks)]
+        phases = {phase for _, phase, _ in said}
+        return self.steps, "starting" if "starting" in phases else said[0][1]
+
+    @property
     def steps(self) -> int:
         """Done by the foremost rank of this node."""
         return max(self._horizon.steps(), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from .error_patterns import (
 from .interruptions import InterruptedRunError
 
 _LOST = 4
+_FLUSH_FAILED = 120  # Python's own choice: Py_RunMain of CPython
 _LINES = 6  # of a message: the card has at most twelve in all
 _WIDTH = 400
 _TAIL_BYTES = 8192
@@ -75,11 +76,27 @@ def diagnose_failure(
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
         return _left(*left, attempt, end, world_size)
+    own_status = _own_status(cause) if script else None
+    if own_status is not None and cause.account is not None:
+        cause = replace(cause, account={**cause.account, "exit_status": own_status})
     build = _died_without_record_error if cause.account is None else _error_of_exception
     error = build(cause, attempt, end, world_size)
-    if script and cause.account is None and cause.status is not None and not cause.status & 0x7F:
-        error.exit_status = cause.status >> 8
+    if own_status is not None and cause.account is None:
+        error.exit_status = own_status
+    if own_status == _FLUSH_FAILED:
+        error.hint = (
+            f"Python ends with {_FLUSH_FAILED} where stdout or stderr takes no more writes; {error.hint}"
+        )
     return _with_others(error, cause, failures, world_size)
+
+
+def _own_status(failure: RankFailure) -> int | None:
+    """Return the status with which the process itself ended; None where that was not to be seen, or by a signal.
+
+    What the rank wrote says what was to be its status; a later failure, as of the last flush, may have changed it.
+    """
+    status = failure.status
+    return None if status is None or status & 0x7F else status >> 8
 
 
 def is_root_cause_known(attempt: Path, end: AttemptEnd) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .run_folder import ANY_RUN as ANY_RUN
     from .run_folder import LOCK as LOCK
     from .run_folder import SWEEP as SWEEP
+    from .run_folder import TRANSCRIPT as TRANSCRIPT
     from .run_folder import create_run as create_run
     from .run_folder import find_run as find_run
     from .run_folder import is_run as is_run
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .run_lock import hold_run_lock as hold_run_lock
     from .run_names import program_stem as program_stem
     from .run_names import safe_stem as safe_stem
+    from .run_pace import RunPace as RunPace
+    from .run_pace import read_losses as read_losses
+    from .run_pace import read_pace as read_pace
     from .run_status import Status as Status
     from .run_status import all_runs as all_runs
     from .run_status import attempts as attempts

@@ -16,6 +16,8 @@ from ..process import is_held
 
 LOCK = ".lock"
 """Held by the launcher that trains the run."""
+TRANSCRIPT = "launch.log"
+"""In the folder of a training's attempt: what its launcher has printed."""
 SWEEP = "sweep.json"
 """In a sweep's own folder, which lies beside those of its points."""
 _MARKS = ("spec.json", "run.json", "job.json")

@@ -17,6 +17,7 @@ from ...data.common import write_json
 from ...training.tracking import events_backwards
 from ..process import LockOwner, is_held, read_owner
 from .run_folder import LOCK, is_run, is_sweep
+from .run_pace import read_plan
 from .stop_requests import is_stopping
 
 _OVER = ("done", "failed", "stopped", "cancelled")
@@ -50,6 +51,8 @@ class Status:
     """Of the newest epoch that was evaluated; before the first one the loss of the last steps."""
     updated: float
     """When something was last written, in seconds since the epoch."""
+    plan: Mapping[str, int] = field(default_factory=dict)
+    """How many steps it is to have, as ``read_plan`` says; empty for what is no training."""
     slurm: Mapping[str, Any] = field(default_factory=dict)
     """What SLURM says of the run's jobs; empty for a run that was not submitted, or while SLURM was not asked."""
 
@@ -57,6 +60,16 @@ class Status:
     def is_over(self) -> bool:
         """Whether no launcher has it."""
         return self.status in _OVER
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is what ``launch run`` has started, which has neither epochs nor steps that anybody knows of."""
+        return (self.folder / "run.json").is_file()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that it is to have; 0 where that is not known."""
+        return -(-self.plan["steps"] // self.plan["steps_per_epoch"]) if self.plan else 0
 
     @property
     def was_interrupted(self) -> bool:
@@ -80,12 +93,13 @@ class Status:
         return {
             "run": self.folder.name,
             "run_dir": str(self.folder),
-            "kind": "run" if (self.folder / "run.json").is_file() else "train",
+            "kind": "run" if self.is_program else "train",
             "status": self.status,
             "interrupted": self.was_interrupted,
             "resumable": self.is_resumable,
             "epoch": self.epoch,
             "step": self.step,
+            "planned": {**self.plan, "epochs": self.epochs} if self.plan else None,
             "metrics": dict(self.metrics),
             "updated": round(self.updated, 3),
             "owner": owner,
@@ -118,6 +132,7 @@ def read_status(folder: Path, reach: int = _REACH) -> Status:
         epoch=_int(known.get("epochs", events.epoch)),
         step=_int(known.get("steps", events.step)),
         metrics=known.get("metrics", events.metrics),
+        plan=read_plan(folder),
         updated=max(_written(folder / name) for name in _SIGNS),
     )
 

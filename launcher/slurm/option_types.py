@@ -155,7 +155,9 @@ def normalise_time_limit(text: str) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-TimeLimit = Annotated[str, BeforeValidator(_bare_number), AfterValidator(normalise_time_limit)]
+TimeLimit = Annotated[
+    str, BeforeValidator(_bare_number, json_schema_input_type=str | int), AfterValidator(normalise_time_limit)
+]
 
 
 def time_limit_note(said: Any, where: str) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...data.common import RankLostError, error_from_json
 from ...data.config import DataConfig, DatasetInfo
 
+_LOOK_SECONDS = 0.2
 SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 """For every process of a run: a set's order must not differ between ranks, nor between training and evaluation."""
 
@@ -30,19 +34,41 @@ class DataPreparation:
         )
         self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
 
-    def wait(self) -> DatasetInfo:
+    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> DatasetInfo:
         """Return the facts, once downloads and checks are through.
+
+        Args:
+            meanwhile: called several times a second.
 
         Raises:
             LockstepError: whatever the preparation found wrong.
         """
         try:
-            output, _ = self._child.communicate(self._question)
+            output = self._answered(meanwhile)
         except BaseException:
             self._child.kill()
             self._child.wait()
             raise
         return DatasetInfo.from_json(self._answer(output)["facts"])
+
+    def _answered(self, meanwhile: Callable[[], None]) -> str:
+        """Ask, and read the answer: ``communicate`` with a timeout forgets what it could not send at once."""
+        question, answer = self._child.stdin, self._child.stdout
+        if question is None or answer is None:
+            raise TypeError("both are pipes")
+        with suppress(BrokenPipeError):
+            question.write(self._question)
+            question.close()
+        chunks: list[bytes] = []
+        while True:
+            if not select.select([answer], [], [], _LOOK_SECONDS)[0]:
+                meanwhile()
+                continue
+            if not (chunk := os.read(answer.fileno(), 1 << 16)):
+                self._child.wait()
+                answer.close()
+                return b"".join(chunks).decode(errors="replace")
+            chunks.append(chunk)
 
     def _answer(self, output: str) -> dict[str, Any]:
         try:

@@ -63,7 +63,7 @@ def schedule_lines(config: RunConfig, length: RunLength, document: dict[str, Any
     head = f"schedule: {config.schedule.use}"
     if config.schedule.warmup is not None:
         head += f" after a warm-up of {document['warmup_steps']:,} steps"
-    if (watched := config.monitors().get("schedule")) is not None:
+    if (watched := config.monitored_by(config.schedule)) is not None:
         head += f"; the rate is lowered where {watched.monitor} stops improving"
     what = "learning rate" if config.optimizer.lr is not None else "x its own lr"
     if len(set(rates.values())) == 1:

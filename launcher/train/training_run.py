@@ -14,11 +14,21 @@ from ...training.checkpoint import newest_checkpoint_step
 from ...training.config import RunSpec
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, found_yaml, to_yaml
-from ..console import EpochTable, print_failure_card, put, put_json, say
+from ..console import (
+    EpochTable,
+    ProgressView,
+    RunShape,
+    print_failure_card,
+    put,
+    put_json,
+    say,
+    transcribe_to,
+)
 from ..failures import CancelledRunError, InterruptedRunError, NothingToSaveError
 from ..machine import Reservation, World, reserve_gpus
 from ..nodes import LeaderSession, await_message, join_as_follower, lead_nodes, wait_until_visible
 from ..runs import (
+    TRANSCRIPT,
     RunLock,
     find_run,
     hold_run_lock,
@@ -157,18 +167,21 @@ def _supervise(
     folder, world = target.folder, session.world
     attempt = next_attempt_folder(folder, "attempt")
     agent = worker_agent(attempt, world, inherited_descriptors, max_log_mb=resolved.config.log.max_mb)
-    with Launch(attempt, agent, world, request.supervision, session.peers) as launch:
+    transcribe_to(attempt / TRANSCRIPT)
+    view = ProgressView(world.size)
+    with Launch(attempt, agent, world, request.supervision, session.peers) as launch, view:
         run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         try:
-            plan, spec, first_step = _prepare(target, resolved, request, session)
+            plan, spec, first_step = _prepare(target, resolved, request, session, view)
             run_lock.check()
             launch.listen()
         except EndedBySignal as ended:
             return _ended_early(folder, ended, world)
         write_run_files(folder, plan, spec, _config_yaml(resolved, plan.facts))
         say(plan_summary(plan))
-        rows = EpochTable(folder / "metrics.jsonl", plan.steps, sys.stderr if request.json else sys.stdout)
+        view.begin(RunShape(plan.steps, plan.batches.steps, plan.config.data.batch_size), first_step)
+        rows = EpochTable(folder / "metrics.jsonl", view, sys.stderr if request.json else sys.stdout)
         feeders = TrackerFeeders(spec, folder)
         feeders.start(attempt)
         try:
@@ -182,12 +195,16 @@ def _supervise(
 
 
 def _prepare(
-    target: RunTarget, resolved: ResolvedConfig, request: TrainRequest, session: LeaderSession
+    target: RunTarget,
+    resolved: ResolvedConfig,
+    request: TrainRequest,
+    session: LeaderSession,
+    view: ProgressView,
 ) -> tuple[LaunchPlan, RunSpec, int]:
     """Prepare data and run folder; return plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    facts = DataPreparation(resolved.config.data, resolved.base).wait(lambda: view.waiting("reading data"))
     if before:
         facts = scaled_as_before(before.facts, facts)
     session.agree_on_data(facts.fingerprint)

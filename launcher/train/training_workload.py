@@ -8,13 +8,13 @@ from typing import Any
 
 from ...training.config import Duration
 from ...training.rank import HorizonWords, take_ownership
-from ..console import EpochTable
+from ..console import EpochTable, transcribe_to
 from ..control import FollowerPage, HorizonControl
 from ..failures import InterruptedRunError
 from ..hang import HangLimit
 from ..machine import World
 from ..nodes import FollowerPeers
-from ..runs import RunLock
+from ..runs import TRANSCRIPT, RunLock
 from .plan import LaunchPlan
 from .resume import find_resume_point, rewind_run
 from .tracker_feeders import TrackerFeeders
@@ -89,7 +89,7 @@ class TrainingWorkload(WorkerWorkload):
         self._run_lock.tick()
         if self._submitted is not None:
             self._submitted.keep_time_limit(self._control)
-        self._rows.update()
+        self._rows.update(*self._control.standing)
         self._feeders.tick()
         self._control.longest_checkpoint = self._rows.longest_checkpoint
         self._control.tick()
@@ -113,8 +113,9 @@ class TrainingWorkload(WorkerWorkload):
         take_ownership(self._folder, attempt.name)
         self._feeders.leave()
         rewind_run(self._folder, resume_point)
-        self._rows.reopen()
-        self._control.restart(resume_point.step if resume_point else 0)
+        first_step = resume_point.step if resume_point else 0
+        self._rows.restart(first_step)
+        self._control.restart(first_step)
         return (
             f" from step {resume_point.step:,}"
             if resume_point
@@ -122,7 +123,8 @@ class TrainingWorkload(WorkerWorkload):
         )
 
     def begin_attempt(self, attempt: Path) -> None:
-        """Feed the trackers with what the attempt logs."""
+        """Keep what is printed in the attempt's folder, and feed the trackers with what it logs."""
+        transcribe_to(attempt / TRANSCRIPT)
         self._feeders.start(attempt)
 
 

@@ -61,6 +61,20 @@ def test_a_compiled_training_is_the_plain_one_on_any_number_of_processes_and_aft
 
 
 @pytest.mark.exhaustive
+def test_a_step_that_calls_the_model_is_compiled(launch: Launch, own: Path, tmp_path: Path) -> None:
+    code = "\ndef step(model, batch):\n"
+    code += "    return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + code)
+    env = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    asked = ("step=./own.py:step", "train.epochs=1")
+    plain = _trained(launch, own, "plain", *asked, cpu=2, env=env)
+    compiled = _trained(launch, own, "compiled", *asked, "train.compile=true", cpu=2, env=env)
+    for name, tensor in final_weights(plain).items():
+        torch.testing.assert_close(final_weights(compiled)[name], tensor, rtol=0, atol=1e-12)
+    assert "train.compile: compiled 1 program, " in _notes("compiled")[0]
+
+
+@pytest.mark.exhaustive
 def test_what_cannot_be_compiled_here_is_said_before_the_first_step(launch: Launch, own: Path) -> None:
     env = {**os.environ, "CXX": "no-such-compiler"}
     done = launch("train", "own.yaml", "train.compile=true", "--cpu", "1", "--name", "run", cwd=own, env=env)

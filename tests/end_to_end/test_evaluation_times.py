@@ -107,3 +107,39 @@ def test_an_extended_run_is_as_if_it_had_been_longer_from_the_start(launch: Laun
     assert again.document["state_sha256"] == whole["state_sha256"]
     assert _steps("longer", "evaluation") == _steps("whole", "evaluation") == [4, 8, 12, 16, 24, 28, 32]
     assert _steps("longer", "epoch") == _steps("whole", "epoch") == [10, 20, 30, 35]
+
+
+SLOW = """
+import time
+def slow(output, target):
+    time.sleep(0.05)
+    return killed(output, target)
+"""
+CLOCK = (
+    "loss.use=./own.py:slow",
+    "train={steps: 40, precision: fp64, eval_every: 0.004 minutes}",
+)
+
+
+def test_the_clock_evaluates_within_epochs_and_after_them_and_leaves_the_training_as_it_is(
+    launch: Launch, killable: Path
+) -> None:
+    (killable / "own.py").write_text((killable / "own.py").read_text() + SLOW)
+    settings = (*CLOCK, "schedule={use: cosine}", "data.batch_size=160")  # two steps to an epoch
+    _train(launch, killable, "killed", 2, *settings, KILL_AT="30", KILL_RANK="1")
+    first = _evaluated("killed")
+    again = launch("resume", "killed", "--cpu", "2", "--json", cwd=killable)
+    assert again.status == 0, again.err
+    assert first
+    assert set(_evaluated("killed")) - {40}
+    assert all(event["val/count"] == 101 for event in _events("killed") if "val/loss" in event)
+    never = _train(
+        launch, killable, "never", 2, *settings, "train.eval_every=1000", "loss.use=./own.py:killed"
+    )
+    assert again.document["state_sha256"] == never["state_sha256"]
+
+
+def _evaluated(name: str) -> list[int]:
+    """The steps after which the run was evaluated, within an epoch or at its end."""
+    kinds = ("evaluation", "epoch")
+    return [event["step"] for event in _events(name) if event["event"] in kinds and "val/loss" in event]

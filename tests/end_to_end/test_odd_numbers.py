@@ -25,6 +25,12 @@ def absent(output, target):
 SETTINGS = ("data.args={n: 61, m: 13}", "metrics=[./own.py:absent]", "optimizer={use: sgd, lr: 0.1}")
 
 
+def _imported(run: str, log: str) -> list[str]:
+    """The modules that a process has imported, as Python tells."""
+    lines = (run_folder(run) / "attempt-1" / log).read_text().splitlines()
+    return [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+
+
 def test_a_mask_of_minus_infinity_trains_and_a_metric_without_a_number_ends_by_patience(
     launch: Launch, own: Path
 ) -> None:
@@ -37,8 +43,9 @@ def test_a_mask_of_minus_infinity_trains_and_a_metric_without_a_number_ends_by_p
         "train.epochs=9",
         f"train.early_stop={monitor}",
     )
+    timed = {"PYTHONPROFILEIMPORTTIME": "1"}
     results = [
-        launch("train", *asked, "--cpu", str(world), "--name", f"odd-{world}", "--json", cwd=own)
+        launch("train", *asked, "--cpu", str(world), "--name", f"odd-{world}", "--json", cwd=own, env=timed)
         for world in (1, 2)
     ]
     for result in results:
@@ -47,6 +54,9 @@ def test_a_mask_of_minus_infinity_trains_and_a_metric_without_a_number_ends_by_p
         assert result.err.count("is not a number after epoch") == 1
         assert "ended early: val/absent has not been a number for 2 epochs" in result.err
     assert outcome_of("odd-1")["epochs"] == 2
+    of_agent, of_rank = (_imported("odd-2", log) for log in ("agent.log", "rank-1.log"))
+    assert "lockstep.training.loop.evaluation" in of_agent
+    assert [name for name in of_rank if name.startswith(("lockstep", "torch."))] == []  # once for all ranks
     one, many = (result.document for result in results)
     assert one["metrics"].pop("val/absent") is many["metrics"].pop("val/absent") is None
     check_equal_training(one, many, 1e-12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.helpers.launch import LAUNCH, run_folder
+from tests.helpers.launch import LAUNCH, Launch, run_folder
 from tests.helpers.script_ranks import write_script
 from tests.helpers.terminal import terminal
 
@@ -68,3 +68,18 @@ def test_what_goes_elsewhere_is_no_terminal(tmp_path: Path) -> None:
     with terminal(command, 33, 77, {"OUT": str(tmp_path / "out")}) as screen:
         assert screen.end() == 0, screen.shown
     assert (tmp_path / "out").read_text() == "rank 0: [False, True] None\n"
+
+
+def test_a_training_shows_where_it_stands_and_its_logs_show_what_its_terminal_saw(
+    own: Path, launch: Launch
+) -> None:
+    command = [*LAUNCH, "train", own / "own.yaml", "--cpu", "2", "--name", "seen", "train.epochs=2"]
+    with terminal(command, 24, 80, {"PYTHONIOENCODING": "utf-8"}) as screen:
+        assert screen.end() == 0, screen.shown
+    drawn = screen.shown.decode().split("\r\x1b[2K")
+    assert "starting 2 ranks …" in drawn
+    shown = [line for part in drawn for line in part.splitlines() if part.endswith("\r\n")]
+    logs = launch("logs", "seen")
+    assert logs.out.splitlines() == shown
+    assert sum(line.startswith(("epoch ", "    1 ", "    2 ")) for line in shown) == 3
+    assert shown[-1].startswith("done: ")

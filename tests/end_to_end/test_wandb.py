@@ -84,7 +84,7 @@ def test_a_run_that_fails_keeps_what_it_logged(launch: Launch, own: Path) -> Non
     result = launch("train", "own.yaml", *settings, cwd=own, env={"WANDB_MODE": "offline"})
     assert result.status == 1
     run = run_folder("w")
-    assert [row["epoch"] for row in logged_rows(run) if "val/loss" in row] == [0]
+    assert [row["epoch"] for row in logged_rows(run) if "val/loss" in row] == [1]
     (exit_record,) = records_of(run, "exit")
     assert exit_record.exit_code == 1
 
@@ -107,10 +107,11 @@ def test_a_run_of_three_processes_is_one_offline_run_with_each_epoch_once_and_in
     assert logged["data"]["batch_size"] == 31
     epochs = [row for row in logged_rows(run) if "val/loss" in row]
     told = [event for event in _events(run) if event["event"] == "epoch"]
-    assert [row["epoch"] for row in epochs] == [0, 1, 2]
+    assert [row["epoch"] for row in epochs] == [1, 2, 3]
     for row, event in zip(epochs, told, strict=True):
-        assert {key: row[key] for key in event if key != "event"} == {
-            k: event[k] for k in event if k != "event"
+        sent = {**event, "epoch": event["epoch_number"]}
+        assert {key: row[key] for key in sent if key not in ("event", "epoch_number")} == {
+            k: sent[k] for k in sent if k not in ("event", "epoch_number")
         }
     assert [row["_step"] for row in logged_rows(run)] == [
         2 * row["step"] + ("val/loss" in row) for row in logged_rows(run)

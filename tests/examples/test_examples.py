@@ -59,6 +59,8 @@ class Example:
     files: Callable[[Path], None] = _no_files
     needs: str | None = None
     worlds: tuple[int, ...] = (1, 3)
+    kill_at: int = 3
+    """Of the run's steps; the last checkpoint before is that of the step before it."""
 
 
 EXAMPLES = (
@@ -74,7 +76,7 @@ EXAMPLES = (
     Example("bert", ("data.args.train=35", "data.args.val=8"), needs="transformers"),
     Example("csv_regression", (), files=_houses),
     Example("distillation", DIGITS),
-    Example("finetune", ("data.args.samples=72",), files=_pretrained, epochs=1, worlds=(1,)),
+    Example("finetune", ("data.args.samples=72",), files=_pretrained, epochs=1, worlds=(1,), kill_at=2),
     Example("contrastive", ("data.args.samples=130",)),
     Example("detection", ("data.args.train=35", "data.args.val=8")),
     Example("kfold", ()),
@@ -154,11 +156,12 @@ def test_an_example_killed_and_resumed_ends_as_the_undisturbed(
     example: Example, launch: Launch, ranks: JobServer, tmp_path: Path
 ) -> None:
     folder = _project(example, tmp_path / "project")
-    settings = [*FP64, *example.settings, f"train.epochs={example.epochs}", "checkpoint.every_steps=2"]
+    often = f"checkpoint.every_steps={example.kill_at - 1}"
+    settings = [*FP64, *example.settings, f"train.epochs={example.epochs}", often]
     asked = launch("train", "exp.yaml", *settings, "--cpu", "1", "--dry-run", "--json", cwd=folder)
     assert asked.status == 0, asked.err
     spec = json.dumps(asked.document["spec"])
     for world in (1, 2):
-        undisturbed = run_ranks(ranks, tmp_path / f"{world}", spec, world, None)
-        killed = run_ranks(ranks, tmp_path / f"{world}-killed", spec, world, 3)
+        undisturbed = run_ranks(ranks, tmp_path / f"{world}", spec, world, None, cwd=folder)
+        killed = run_ranks(ranks, tmp_path / f"{world}-killed", spec, world, example.kill_at, cwd=folder)
         assert killed == undisturbed

@@ -6,9 +6,10 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wandb.proto.wandb_internal_pb2 import Record
+if TYPE_CHECKING:
+    from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER = b":W&B\xe1\xbe\x00"
 
@@ -22,6 +23,8 @@ def records(file: Path) -> Iterator[Record]:
 
     github.com/google/leveldb/blob/main/doc/log_format.md
     """
+    from wandb.proto.wandb_internal_pb2 import Record  # a second that every worker would spend on collecting
+
     data = file.read_bytes()
     assert data[:7] == HEADER
     at, record = len(HEADER), b""

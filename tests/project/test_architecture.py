@@ -7,11 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import NamedTuple
-
-import pytest
+from typing import Any, NamedTuple
 
 from lockstep.data.common.lazy import exported
 from tests.helpers.paths import ROOT
@@ -66,6 +64,11 @@ def modules() -> dict[str, ast.Module]:
     }
 
 
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(modules()[module]))
+
+
 def folder_of(module: str) -> str:
     return module.rpartition(".")[0]
 
@@ -101,22 +104,25 @@ def _from_ours(module: str, node: ast.ImportFrom) -> Iterator[Import]:
         yield Import(package, alias.name, home, node.lineno)
 
 
+@cache
 def own_imports(module: str) -> list[Import]:
     """What a module imports of ours, also inside functions and for types; a package's list of its names is none."""
     if module.endswith("__init__"):
         return []
-    nodes = [n for n in ast.walk(modules()[module]) if isinstance(n, ast.ImportFrom) and n.level > 0]
-    return [found for node in nodes for found in _from_ours(module, node) if found.package]
+    relative = [n for n in nodes(module) if isinstance(n, ast.ImportFrom) and n.level > 0]
+    return [found for node in relative for found in _from_ours(module, node) if found.package]
 
 
+@cache
 def own(module: str) -> set[str]:
     return {found.module for found in own_imports(module) if found.module in modules()}
 
 
+@cache
 def others(module: str) -> set[str]:
     """Packages of others that a module imports, also inside functions."""
     found: set[str] = set()
-    for node in ast.walk(modules()[module]):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -124,10 +130,18 @@ def others(module: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", modules())
-def test_an_import_only_goes_down(module: str) -> None:
-    floor = FLOORS[module.partition(".")[0]]
-    assert [name for name in own(module) if FLOORS[name.partition(".")[0]] > floor] == []
+def each(names: Iterable[str], wrong: Callable[[str], Iterable[Any]]) -> dict[str, list[Any]]:
+    """What is wrong with each module or folder, where something is: one test a rule, as thousands cost a minute."""
+    found = {name: list(wrong(name)) for name in names}
+    return {name: faults for name, faults in found.items() if faults}
+
+
+def test_an_import_only_goes_down() -> None:
+    def upwards(module: str) -> list[str]:
+        floor = FLOORS[module.partition(".")[0]]
+        return [name for name in own(module) if FLOORS[name.partition(".")[0]] > floor]
+
+    assert each(modules(), upwards) == {}
 
 
 def _longest(graph: dict[str, set[str]]) -> dict[str, int]:
@@ -158,94 +172,126 @@ def test_there_is_no_cycle_between_folders() -> None:
     assert len(_longest(graph)) == len(folders())
 
 
-@pytest.mark.parametrize("module", modules())
-def test_other_folders_import_public_names_only(module: str) -> None:
-    private = [
-        f"line {found.line}: {found.name} from {found.package}"
-        for found in own_imports(module)
-        if folder_of(found.module) != folder_of(module)
-        and exports(folder_of(found.module)).get(found.name) != found.module
-    ]
-    assert private == []
-    deep = [
-        f"line {found.line}: {found.name} from {found.package}"
-        for found in own_imports(module)
-        if folder_of(found.module) != folder_of(module) and found.package != folder_of(found.module)
-    ]
-    assert deep == [], "from the folder, not from the file in it"
+def test_other_folders_import_public_names_only() -> None:
+    def far(module: str) -> list[Import]:
+        return [found for found in own_imports(module) if folder_of(found.module) != folder_of(module)]
+
+    def private(module: str) -> list[Import]:
+        return [
+            found for found in far(module) if exports(folder_of(found.module)).get(found.name) != found.module
+        ]
+
+    def deep(module: str) -> list[Import]:
+        return [found for found in far(module) if found.package != folder_of(found.module)]
+
+    assert each(modules(), private) == {}
+    assert each(modules(), deep) == {}, "from the folder, not from the file in it"
 
 
-@pytest.mark.parametrize("folder", folders())
-def test_a_public_name_is_there_and_wanted(folder: str) -> None:
-    names = exports(folder)
-    for name, module in names.items():
-        assert module in modules(), module
-        if module != f"{folder}.{name}":
-            assert f"{folder}.{name}" not in modules(), f"{name}: the submodule of this name hides it"
-    outside = {
-        (found.module, found.name)
-        for module in modules()
-        if folder_of(module) != folder
-        for found in own_imports(module)
-    }
-    assert [name for name, module in names.items() if (module, name) not in outside] == []
+def test_a_public_name_is_there_and_wanted() -> None:
+    users: dict[tuple[str, str], set[str]] = {}
+    for module in modules():
+        for found in own_imports(module):
+            users.setdefault((found.module, found.name), set()).add(folder_of(module))
+
+    def absent(folder: str) -> list[str]:
+        return [module for module in exports(folder).values() if module not in modules()]
+
+    def hidden(folder: str) -> list[str]:
+        return [
+            name
+            for name, module in exports(folder).items()
+            if module != f"{folder}.{name}" and f"{folder}.{name}" in modules()
+        ]
+
+    def unwanted(folder: str) -> list[str]:
+        return [
+            name
+            for name, module in exports(folder).items()
+            if not users.get((module, name), set()) - {folder}
+        ]
+
+    assert each(folders(), absent) == {}
+    assert each(folders(), hidden) == {}, "a submodule of the name hides it"
+    assert each(folders(), unwanted) == {}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_files_and_functions_stay_short(module: str) -> None:
-    tree = modules()[module]
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > LONGEST_FUNCTION]
-    assert long == []
-    assert max((node.end_lineno or 0 for node in tree.body), default=0) <= LONGEST_FILE
+def test_files_functions_and_folders_stay_small() -> None:
+    def long(module: str) -> list[str]:
+        functions = [n for n in nodes(module) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > LONGEST_FUNCTION]
 
+    def lines(module: str) -> int:
+        return max((node.end_lineno or 0 for node in modules()[module].body), default=0)
 
-@pytest.mark.parametrize("folder", folders())
-def test_folders_stay_small(folder: str) -> None:
-    assert len(folders()[folder]) <= LARGEST_FOLDER
+    assert each(modules(), long) == {}
+    assert {module: lines(module) for module in modules() if lines(module) > LONGEST_FILE} == {}
+    assert {folder: len(inside) for folder, inside in folders().items() if len(inside) > LARGEST_FOLDER} == {}
 
 
 def test_nothing_lies_at_the_top_of_the_launcher() -> None:
     assert {module.rpartition(".")[2] for module in folders()["launcher"]} == TOP_OF_LAUNCHER
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("launcher.")])
-def test_the_launcher_imports_no_torch(module: str) -> None:
-    if module not in LAUNCHER_WITH_TORCH:
-        assert others(module) & {"torch", "torchvision", "accelerate", "numpy", "pandas"} == set()
+def test_the_launcher_imports_no_torch() -> None:
+    def heavy(module: str) -> set[str]:
+        return others(module) & {"torch", "torchvision", "accelerate", "numpy", "pandas"}
+
+    launcher = {module for module in modules() if module.startswith("launcher.")}
+    assert each(launcher - LAUNCHER_WITH_TORCH, heavy) == {}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_no_pickle_no_shell_no_unsafe_yaml_no_print(module: str) -> None:
-    calls = [node for node in ast.walk(modules()[module]) if isinstance(node, ast.Call)]
-    names = {ast.unparse(node.func) for node in calls if "weights_only=True" not in ast.unparse(node)}
-    forbidden = {"torch.load", "os.system", "yaml.load", "eval"} | ({"exec"} - {RUNS_SCRIPTS.get(module)})
-    assert names & forbidden == set()
-    assert others(module) & {"pickle", "dill", "cloudpickle"} == set()
-    keywords = [k for node in calls for k in node.keywords]
-    assert [k for k in keywords if k.arg == "shell" and ast.unparse(k.value) != "False"] == []
-    if module not in PRINTING:
-        assert names & {"print", "typer.echo"} == set()
+def calls(module: str) -> list[ast.Call]:
+    return [node for node in nodes(module) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("module", modules())
-def test_users_errors_are_no_assertions(module: str) -> None:
-    assert [node.lineno for node in ast.walk(modules()[module]) if isinstance(node, ast.Assert)] == []
+@cache
+def called(module: str) -> set[str]:
+    """The names of what a module calls, ``torch.load`` only where it is unsafe."""
+    names = [(ast.unparse(call.func), call) for call in calls(module)]
+    return {
+        name for name, call in names if name != "torch.load" or "weights_only=True" not in ast.unparse(call)
+    }
 
 
-@pytest.mark.parametrize("module", modules())
-def test_a_function_is_described_by_a_verb_and_a_class_by_a_noun(module: str) -> None:
+def test_no_pickle_no_shell_no_unsafe_yaml_no_print() -> None:
+    def unsafe(module: str) -> set[str]:
+        forbidden = {"torch.load", "os.system", "yaml.load", "eval", "exec"} - {RUNS_SCRIPTS.get(module)}
+        return called(module) & forbidden | others(module) & {"pickle", "dill", "cloudpickle"}
+
+    def shells(module: str) -> list[int]:
+        keywords = [keyword for call in calls(module) for keyword in call.keywords]
+        return [k.value.lineno for k in keywords if k.arg == "shell" and ast.unparse(k.value) != "False"]
+
+    def prints(module: str) -> set[str]:
+        return called(module) & {"print", "typer.echo"}
+
+    assert each(modules(), unsafe) == {}
+    assert each(modules(), shells) == {}
+    assert each(modules().keys() - PRINTING, prints) == {}
+
+
+def test_users_errors_are_no_assertions() -> None:
+    def assertions(module: str) -> list[int]:
+        return [node.lineno for node in nodes(module) if isinstance(node, ast.Assert)]
+
+    assert each(modules(), assertions) == {}
+
+
+def test_a_function_is_described_by_a_verb_and_a_class_by_a_noun() -> None:
     """As far as first words tell; a property reads like an attribute and is described like one."""
-    wrong = []
-    for node in ast.walk(modules()[module]):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-            continue
-        if {ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])} & PROPERTIES:
-            continue
-        first = (ast.get_docstring(node) or "-").split()[0].strip(",.:;")
-        if first in QUESTIONS or (isinstance(node, ast.FunctionDef) and first in ARTICLES):
-            wrong.append(f"{node.name}: {first} …")
-    assert wrong == []
+
+    def wrong(module: str) -> Iterator[str]:
+        for node in nodes(module):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            if {ast.unparse(decorator) for decorator in node.decorator_list} & PROPERTIES:
+                continue
+            first = (ast.get_docstring(node) or "-").split()[0].strip(",.:;")
+            if first in QUESTIONS or (isinstance(node, ast.FunctionDef) and first in ARTICLES):
+                yield f"{node.name}: {first} …"
+
+    assert each(modules(), wrong) == {}
 
 
 def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
@@ -268,15 +314,16 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
     return {argument.arg for argument in every if argument is not None}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_a_docstring_describes_parameters_that_are_there(module: str) -> None:
-    wrong = []
-    for node in ast.walk(modules()[module]):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
-            named = re.findall(r"^    (\w+): ", section[1], re.MULTILINE) if section else []
-            wrong += [f"{node.name}: {name}" for name in named if name not in _parameters(node)]
-    assert wrong == []
+def test_a_docstring_describes_parameters_that_are_there() -> None:
+    def wrong(module: str) -> Iterator[str]:
+        for node in nodes(module):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = ast.get_docstring(node) or ""
+                section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
+                named = re.findall(r"^    (\w+): ", section[1], re.MULTILINE) if section else []
+                yield from (f"{node.name}: {name}" for name in named if name not in _parameters(node))
+
+    assert each(modules(), wrong) == {}
 
 
 def test_every_package_is_listed_and_linked() -> None:

@@ -25,6 +25,7 @@ from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
 from .finding import Finding
+from .hook_checks import check_hooks
 from .loss_checks import check_directions, check_metrics
 from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
 from .model_checks import check_randomness, check_unused
@@ -115,6 +116,8 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
         spec, group, labels, world_size, spec.config.train.precision
     )
     look.findings = findings + look.findings
+    if spec.config.hooks is not None and not look.blocked:
+        look.findings.append(_call_hooks(spec, group))
     return _result(look)
 
 
@@ -169,6 +172,14 @@ def _look(
         findings.append(check_unused(build_training(session).unused))
         findings.append(check_learning_rates(spec, session.model))
     return look
+
+
+def _call_hooks(spec: RunSpec, group: Group) -> Finding:
+    """Call the hooks beside a model of their own, in the run's precision: they may make tensors for it."""
+    session = build_session(_single_process_spec(spec, spec.config.train.precision), group)
+    load_frozen_weights(session)
+    load_initial_weights(session, spec.weights)
+    return check_hooks(build_training(session))
 
 
 def _modes(session: Session, x: Any, built: list[str], world_size: int) -> Modes:

@@ -30,7 +30,14 @@ def linear(*, inputs: Sequence[int], outputs: int) -> nn.Module:
 def mlp(
     *, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (128,), dropout: float = 0.0
 ) -> nn.Module:
-    """Build linear layers with ReLU between, [B, *inputs] to [B, outputs]."""
+    """Build linear layers with ReLU between, [B, *inputs] to [B, outputs].
+
+    Args:
+        inputs: shape of one input.
+        outputs: of the last layer.
+        hidden: widths of the layers before it, input first.
+        dropout: share of activations that training sets to zero.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(inputs)
     for size in hidden:
@@ -46,6 +53,12 @@ def cnn(
     """Build 3x3 convolutions, each with group norm, ReLU and pooling to half; then averages and a linear layer.
 
     Group norm, because batch norm would make the result depend on how a batch is cut.
+
+    Args:
+        inputs: shape of one image: channels, height, width.
+        outputs: of the last layer.
+        channels: of each convolution, input first.
+        dropout: share of activations that training sets to zero before the last layer.
     """
     if len(inputs) != 3:  # noqa: PLR2004 - channels, height, width
         raise UsageError(f"model cnn needs images, but one input has the shape {tuple(inputs)}", "use mlp")

@@ -47,6 +47,11 @@ LATER_KEYS = (
 EXTENDABLE_KEYS = ("train.epochs", "train.steps", "train.max_steps", "train.early_stop", "train.eval_")
 
 
+def may_change(key: str) -> bool:
+    """Tell whether a run may be resumed with another value of this key."""
+    return key.startswith((*MUTABLE_KEYS, *EXTENDABLE_KEYS))
+
+
 def flatten_config(config: RunConfig) -> dict[str, Any]:
     """List every setting by its dotted path, as plain values."""
     return dict(_flatten(config.model_dump(mode="json"), ""))
@@ -56,7 +61,9 @@ def identity_settings(config: RunConfig) -> dict[str, Any]:
     """Select the settings that stay the same for as long as the run lives."""
     defaults = {key: value for key, value in flatten_config(RunConfig()).items() if key in LATER_KEYS}
     free: tuple[str, ...] = (*MUTABLE_KEYS, *EXTENDABLE_KEYS)
-    if config.schedule.use == "plateau":  # evaluations decide the learning rate
+    if any(
+        config.monitored_by(one) for one in config.schedules().values()
+    ):  # evaluations decide the learning rate
         free = tuple(key for key in free if key != "train.eval_")
     return {
         key: _without_directions(value) if key == "metrics" else value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 Unit = Literal["steps", "epochs", "%", "minutes"]
@@ -99,6 +99,11 @@ class Units:
 
     units: tuple[Unit, ...]
 
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Show a length in each of the units."""
+        return tuple(_EXAMPLES[unit] for unit in self.units)
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check with ``parse_duration``, and write the value as it was written."""
         del source, handler
@@ -106,6 +111,17 @@ class Units:
             lambda value: parse_duration(value, self.units),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.written),
         )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe the value to editors: a whole number of steps, or a text with its unit."""
+        del schema, handler
+        words = [word for word, unit in _WORDS.items() if unit in self.units]
+        any_case = ["".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in words]
+        pattern = _WRITTEN.pattern.replace("(%|[A-Za-z]*)", f"(?:{'|'.join(any_case)})")
+        text = {"type": "string", "pattern": f"^{pattern}$", "examples": list(self.examples)}
+        return {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, text]}
 
 
 Length = Annotated[Duration, Units(("steps", "epochs", "%"))]

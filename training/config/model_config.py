@@ -12,8 +12,9 @@ class FrozenModelConfig(BaseModel, frozen=True, extra="forbid"):
     """A model that a step gets, and that is not trained."""
 
     use: str = Field(default="mlp", min_length=1)
-    """A model of ``components/models.py``, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
+    """The model: a built-in one, ``torchvision.NAME``, ``package.module:callable`` or ``./file.py:name``."""
     args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the model: those listed below for a built-in one, those of the builder for any other."""
     weights: str | None = Field(default=None, min_length=1)
     """Initial weights instead of random ones: a run, a checkpoint's folder, a ``.safetensors`` file, or one that
     ``torch.save`` has written and that holds tensors only."""

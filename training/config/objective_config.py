@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_serializer
 
-from ...data.config import ConfigSection
+from ...data.config import ConfigSection, MeasuredIn
 
 ONE_STEP, IN_TURN = "one step", "steps in turn"
 """Names of the two ways to write ``step:``, which pydantic puts into the path of a finding."""
@@ -17,8 +17,9 @@ class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
-    """A loss of ``losses/losses.py`` or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    """A built-in loss, or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
     args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the loss: those listed below for a built-in one, those of the callable for your own."""
 
 
 class StepConfig(ConfigSection):
@@ -28,9 +29,10 @@ class StepConfig(ConfigSection):
     """A callable ``(model, batch) -> loss`` in the place of ``loss:``; per-sample tensor, (sum, weight), or a dict of
     such terms of which ``loss`` is trained."""
     args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the step, by name."""
     optimizer: str | None = Field(default=None, min_length=1)
     """The one of ``optimizers:`` that takes this step; unset: all do."""
-    every: int = Field(default=1, gt=0)
+    every: Annotated[int, MeasuredIn("steps")] = Field(default=1, gt=0)
     """Taken in every so many steps of the run: 5 in the fifth, the tenth, ..."""
 
     @property

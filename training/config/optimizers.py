@@ -144,9 +144,11 @@ class FreezableSelection(ParameterSelection):
     """Parameters with the settings that all optimizers have, and the time in which they are trained."""
 
     lr: float | None = Field(default=None, gt=0)
+    """The learning rate of these parameters; unset: that of the optimizer."""
     weight_decay: float | None = Field(default=None, ge=0)
+    """The weight decay of these parameters; unset: that of the optimizer."""
     frozen: bool | None = None
-    """Not trained: never, or until or from when the next two say so."""
+    """Not trained at all, or, with ``until``, not before that."""
     until: Length | None = None
     """Frozen before this, trained from there on: ``500 steps``, ``2 epochs``, ``5 %``."""
     after: Length | None = None
@@ -178,33 +180,48 @@ class FreezableSelection(ParameterSelection):
 
 class _Chosen(ConfigSection):
     use: OptimizerName = "adam"
-    """One of torch's, ``package.module:Class``, or a function ``(named_parameters, **args) -> Optimizer``."""
+    """One of those listed below, ``package.module:Class``, or ``(named_parameters, **args) -> Optimizer``."""
     lr: float | None = Field(default_factory=_own_rate, gt=0)
-    """Unset: the class's own."""
+    """The learning rate, which the schedule multiplies; unset: the optimizer's own."""
     weight_decay: float | None = Field(default_factory=_own_decay, ge=0)
-    """Unset: none; of an optimizer of your own, what it has for a default."""
+    """How strongly weights are drawn to zero; unset: not at all, and an optimizer of your own has its own default."""
 
 
 class _OwnKeys(ConfigSection):
     """The keys that only some optimizers have, None where they are unset."""
 
     momentum: Share | None = None
+    """The share of the previous update that is added to the next one."""
     nesterov: bool | None = None
+    """Nesterov's momentum, which looks one step ahead."""
     betas: tuple[Share, Share] | None = None
+    """The decay rates of the running averages of the gradient and of its square."""
     eps: Positive | None = None
+    """What is added to a denominator, so that nothing is divided by zero."""
     dampening: Share | None = None
+    """The share of the gradient that does not enter the momentum."""
     amsgrad: bool | None = None
+    """Divide by the largest average of squares so far instead of the newest (AMSGrad)."""
     alpha: Share | None = None
+    """The decay rate of the running average of squared gradients."""
     centered: bool | None = None
+    """Divide by an estimate of the gradient's variance instead of its square's average."""
     rho: Share | None = None
+    """The decay rate of the running averages of squared gradients and squared updates."""
     lr_decay: NotNegative | None = None
+    """The learning rate is divided by 1 + this times the number of steps so far."""
     initial_accumulator_value: NotNegative | None = None
+    """What the sum of squared gradients begins at."""
     momentum_decay: NotNegative | None = None
+    """How quickly the momentum grows to its final value."""
     decoupled_weight_decay: bool | None = None
+    """Decay the weights themselves, as AdamW does, instead of adding the decay to the gradient."""
     ns_steps: Annotated[int, Field(gt=0, lt=100)] | None = None
+    """Newton-Schulz iterations that make an update orthogonal."""
     adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None
+    """How the rate follows a matrix's shape: as Muon's first version has it, or so that updates are AdamW's size."""
     args: dict[str, Any] | None = None
-    """Arguments of an optimizer of your own."""
+    """Arguments of an optimizer of your own, by name."""
 
     def own_arguments(self) -> dict[str, Any]:
         """Select what is set of it, as arguments of the class."""
@@ -222,6 +239,7 @@ class OptimizerConfig(_OwnKeys, _Chosen):
     """The ``optimizer:`` section."""
 
     groups: tuple[ParameterGroupConfig, ...] = ()
+    """Settings for some of the parameters; each parameter has those of the first group that takes it."""
     layer_decay: float | None = Field(default=None, gt=0, le=1)
     """The learning rate of a layer is that of the layer behind it times this; the last layer has ``lr``."""
     layers: tuple[Pattern, ...] | None = None

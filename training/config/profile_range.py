@@ -39,5 +39,5 @@ def _checked(value: Any) -> Any:
     return str(value).strip()
 
 
-ProfiledSteps = Annotated[str | None, BeforeValidator(_checked)]
+ProfiledSteps = Annotated[str | None, BeforeValidator(_checked, json_schema_input_type=str | int | None)]
 """The value of ``log.profile``."""

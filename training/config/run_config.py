@@ -21,46 +21,44 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from ...data.config import ConfigSection, DataConfig, DatasetInfo
+from ...data.config import ConfigSection, DataConfig, DatasetInfo, MeasuredIn
 from .duration import Interval, RunLength
 from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
-from .monitor import MonitorConfig
+from .monitor import EarlyStopConfig, MonitorConfig
 from .objective_config import IN_TURN, ONE_STEP, LossConfig, StepConfig, turn_problem
 from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
-from .trackers import TrackerNames
-from .train_parts import CompileMode, EmaConfig, Hooks, Precision
+from .trackers import TrackerNames, WandbConfig
+from .train_parts import CompileMode, EmaConfig, Hooks, Precision, logical_ranks_problem
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
 
 
 Monitor = TypeVar("Monitor", bound=MonitorConfig)
-
-
-class EarlyStopConfig(MonitorConfig):
-    """``train.early_stop``: end when the monitored metric has not improved for ``patience`` epochs."""
-
-    patience: int = Field(default=3, gt=0)
-    min_delta: float = Field(default=0.0, ge=0)
-    """A smaller improvement does not count."""
+Epochs = Annotated[int, MeasuredIn("epochs")]
+Steps = Annotated[int, MeasuredIn("steps")]
 
 
 class TrainConfig(ConfigSection):
     """The ``train:`` section."""
 
-    epochs: int = Field(default=5, gt=0)
-    steps: int | None = Field(default=None, gt=0)
+    epochs: Epochs = Field(default=5, gt=0)
+    """The length of the run: how often each training sample is seen."""
+    steps: Steps | None = Field(default=None, gt=0)
     """The length of the run in optimizer steps, in the place of ``epochs``; it may end within an epoch."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides all that is random: initial weights, order of samples, augmentation, dropout."""
     precision: Precision = "auto"
+    """The type that the model computes in: ``bf16`` and ``fp16`` are mixed precision with fp32 weights, ``fp64`` is
+    double precision throughout. ``auto`` is bf16 on a GPU that computes in it, else fp32."""
     deterministic: bool = False
     """Use deterministic kernels only, and fail where torch has none."""
-    max_steps: int | None = Field(default=None, gt=0)
-    """End after this many steps, even in the middle of an epoch."""
+    max_steps: Steps | None = Field(default=None, gt=0)
+    """End after this many optimizer steps, even in the middle of an epoch."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Whole parameters on every process, or ``fsdp``: a part of each, gathered block by block, for less memory."""
     logical_ranks: int | None = Field(default=None, gt=0)
@@ -75,10 +73,12 @@ class TrainConfig(ConfigSection):
     """Log those metrics that are means of training, too, as ``train/NAME``: of what the model returned in its steps."""
     eval_every: Interval | None = None
     """``500 steps``, ``2 epochs`` or ``10 minutes`` between two evaluations; unset is every epoch. The end has one."""
-    eval_batches: int | None = Field(default=None, gt=0)
+    eval_batches: Annotated[int, MeasuredIn("batches")] | None = Field(default=None, gt=0)
     """Batches of the global size that an evaluation takes of each validation set at most; unset is all."""
     ema: EmaConfig | None = None
+    """Evaluate and keep an exponential moving average of the weights; unset is none."""
     early_stop: EarlyStopConfig | None = None
+    """End before the last epoch when a metric stops improving; unset is never."""
 
     def run_length(self, steps_per_epoch: int) -> RunLength:
         """Return how long a run with so many steps in an epoch is."""
@@ -95,39 +95,27 @@ class TrainConfig(ConfigSection):
 class LogConfig(ConfigSection):
     """The ``log:`` section."""
 
-    every_steps: int = Field(default=50, gt=0)
-    max_mb: int = Field(default=DEFAULT_LOG_MB, gt=0)
+    every_steps: Steps = Field(default=50, gt=0)
+    """Optimizer steps between two rows of the training loss in the record."""
+    max_mb: Annotated[int, MeasuredIn("MB")] = Field(default=DEFAULT_LOG_MB, gt=0)
     """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
-    profile: ProfiledSteps = None
+    profile: Annotated[ProfiledSteps, MeasuredIn("steps")] = None
     """Steps that are profiled: ``10..20``, or how many after the first ones; ``--profile`` sets it."""
 
 
 class CheckpointConfig(MonitorConfig):
     """The ``checkpoint:`` section; the end of training always writes one."""
 
-    every_epochs: int | None = Field(default=1, gt=0)
-    every_steps: int | None = Field(default=None, gt=0)
-    every_minutes: float | None = Field(default=None, gt=0)
+    every_epochs: Epochs | None = Field(default=1, gt=0)
+    """Epochs between two checkpoints; null: none for the end of an epoch."""
+    every_steps: Steps | None = Field(default=None, gt=0)
+    """Optimizer steps between two checkpoints, besides those of epochs."""
+    every_minutes: Annotated[float, MeasuredIn("minutes")] | None = Field(default=None, gt=0)
     """Of wall-clock time; written at the next step after them."""
     keep_last: int | None = Field(default=3, gt=0)
-    """How many of the newest to keep; unset keeps all."""
+    """How many of the newest checkpoints to keep; null keeps all."""
     keep_best: int = Field(default=1, ge=0)
-    """How many of the best by ``monitor`` to keep besides; each is written at the end of its epoch."""
-
-
-class WandbConfig(ConfigSection):
-    """The ``wandb:`` section."""
-
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` is online for users who are logged in, else offline; it never prompts."""
-    project: str = Field(default="lockstep", min_length=1)
-    entity: str | None = None
-    name: str | None = None
-    """Unset: the run's."""
-    group: str | None = None
-    tags: tuple[str, ...] = ()
-    job_type: str | None = None
-    notes: str | None = None
+    """How many of the best checkpoints by ``monitor`` to keep besides; each is written at the end of its epoch."""
 
 
 _DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}
@@ -137,16 +125,16 @@ class MetricConfig(BaseModel, frozen=True, extra="forbid"):
     """A metric; written as its name alone where nothing else is said of it."""
 
     use: str = Field(min_length=1)
-    """Of ``metrics/metrics.py``, a callable ``(output, target) -> (sum, count)`` or to statistics, or a torchmetrics
-    metric."""
+    """A built-in metric, a callable ``(output, target) -> (sum, count)`` or to statistics, or a torchmetrics metric."""
     args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the metric: those listed below for a built-in one, those of the callable for your own."""
     name: str = Field(default="", pattern=r"^[\w.@-]*$")
-    """In the record, after ``val/``; unset: the last part of ``use``."""
+    """What the record calls it, after ``val/``; unset: the last part of ``use``."""
     finish: str | None = Field(default=None, min_length=1)
     """A callable that makes a number, or a dict of numbers, of the totals of the statistics; unset: the attribute
     ``finish`` of the function, else sum / count."""
     better: Literal["lower", "higher"] | None = None
-    """Unset: as its name says."""
+    """Which way of it is better; unset: as its name says."""
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -190,11 +178,10 @@ def _from_name(value: Any) -> Any:
     return value
 
 
+_NAMED_STEP = BeforeValidator(_from_name, json_schema_input_type=str | StepConfig)
 Step = Annotated[
-    Annotated[StepConfig, BeforeValidator(_from_name), Tag(ONE_STEP)]
-    | Annotated[
-        tuple[Annotated[StepConfig, BeforeValidator(_from_name)], ...], Tag(IN_TURN), Field(min_length=1)
-    ],
+    Annotated[StepConfig, _NAMED_STEP, Tag(ONE_STEP)]
+    | Annotated[tuple[Annotated[StepConfig, _NAMED_STEP], ...], Tag(IN_TURN), Field(min_length=1)],
     Discriminator(lambda value: IN_TURN if isinstance(value, list | tuple) else ONE_STEP),
 ]
 """The value of ``step:``."""
@@ -205,10 +192,12 @@ class NamedOptimizerConfig(OptimizerConfig, ParameterSelection):
     """An entry of ``optimizers:``: the parameters that it selects, with a schedule of their own."""
 
     schedule: ScheduleConfig | None = None
-    """Unset: ``schedule:`` of the run."""
+    """The schedule of this optimizer's learning rate; unset: ``schedule:`` of the run."""
 
 
-Metrics = tuple[Annotated[MetricConfig, BeforeValidator(_from_name)], ...]
+Metrics = tuple[
+    Annotated[MetricConfig, BeforeValidator(_from_name, json_schema_input_type=str | MetricConfig)], ...
+]
 """The value of ``metrics:``."""
 
 
@@ -216,29 +205,45 @@ class RunConfig(ConfigSection):
     """A whole config."""
 
     data: DataConfig = Field(default_factory=DataConfig)
+    """The data set, and how its samples become batches."""
     model: ModelConfig = Field(default_factory=ModelConfig)
+    """The model that is trained, and the weights that it starts from."""
     loss: LossConfig = Field(default_factory=LossConfig)
+    """What compares the model's output with the target."""
     step: Step | None = None
     """What computes the loss from the model and a batch; unset: ``loss:`` does, of the model's output. A list of steps
     is taken in turn, on the same global batch."""
     metrics: Metrics | None = None
-    """Unset: those of the loss."""
+    """What an evaluation measures besides the loss; unset: the metrics that belong to the loss."""
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    """What turns gradients into new weights."""
     optimizers: dict[OptimizerKey, NamedOptimizerConfig] | None = None
     """Several in the place of ``optimizer:``; a parameter has the first that selects it."""
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    """How the learning rate changes over the run."""
     train: TrainConfig = Field(default_factory=TrainConfig)
+    """How long to train, in which precision, and when to evaluate."""
     hooks: Hooks | None = None
     """Functions of your own that are called at points of the run: a file, or each by its point."""
     log: LogConfig = Field(default_factory=LogConfig)
+    """What is written down while training."""
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    """When to write checkpoints, and which to keep; the end of a run always writes one."""
     tracking: TrackerNames = ("wandb",)
     """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
+    """What W&B is told, where ``tracking`` names it."""
 
     @model_validator(mode="after")
     def _logical_ranks_have_samples(self) -> Self:
-        if (problem := logical_ranks_problem(self)) is not None:
+        problem = logical_ranks_problem(
+            self.train.logical_ranks,
+            self.data.batch_size,
+            sharded=self.train.strategy != "ddp",
+            synchronised=self.model.sync_batch_norm,
+            in_turn=isinstance(self.step, tuple),
+        )
+        if problem is not None:
             raise ValueError(f"train.logical_ranks: {problem}")
         return self
 
@@ -294,13 +299,21 @@ class RunConfig(ConfigSection):
 
     def with_directions(self) -> Self:
         """Return the config with ``min`` or ``max`` in the place of ``auto``, where that is known."""
-        early, watched = self.train.early_stop, self._plateau_monitor
-        train, schedule = self.train, self.schedule
+        early, train = self.train.early_stop, self.train
         if early is not None:
             train = train.model_copy(update={"early_stop": self._directed(early)})
-        if watched is not None:
-            schedule = schedule.model_copy(update={"mode": self._directed(watched).mode})
-        sections = {"checkpoint": self._directed(self.checkpoint), "train": train, "schedule": schedule}
+        sections: dict[str, Any] = {
+            "checkpoint": self._directed(self.checkpoint),
+            "train": train,
+            "schedule": self._directed_schedule(self.schedule),
+        }
+        if self.optimizers is not None:
+            sections["optimizers"] = {
+                name: one.model_copy(
+                    update={"schedule": one.schedule and self._directed_schedule(one.schedule)}
+                )
+                for name, one in self.optimizers.items()
+            }
         return self.model_copy(update=sections)
 
     def monitors(self) -> dict[str, MonitorConfig]:
@@ -308,16 +321,31 @@ class RunConfig(ConfigSection):
         found = {
             "checkpoint": self.checkpoint,
             "train.early_stop": self.train.early_stop,
-            "schedule": self._plateau_monitor,
+            **{key: self.monitored_by(schedule) for key, schedule in self.schedules().items()},
         }
         return {key: section for key, section in found.items() if section is not None}
 
-    @property
-    def _plateau_monitor(self) -> MonitorConfig | None:
-        schedule = self.schedule
+    def schedules(self) -> dict[str, ScheduleConfig]:
+        """Return the schedules that optimizers have, by the key that says it."""
+        optimizers = self.optimizers or {}
+        own = {f"optimizers.{name}.schedule": one.schedule for name, one in optimizers.items()}
+        shared = not own or None in own.values()
+        return {
+            **({"schedule": self.schedule} if shared else {}),
+            **{key: schedule for key, schedule in own.items() if schedule is not None},
+        }
+
+    @staticmethod
+    def monitored_by(schedule: ScheduleConfig) -> MonitorConfig | None:
+        """Return the metric that a rate follows; None where it follows none."""
         if schedule.use != "plateau":
             return None
         return MonitorConfig(monitor=schedule.monitor or "val/loss", mode=schedule.mode or "auto")
+
+    def _directed_schedule(self, schedule: ScheduleConfig) -> ScheduleConfig:
+        if (watched := self.monitored_by(schedule)) is None:
+            return schedule
+        return schedule.model_copy(update={"mode": self._directed(watched).mode})
 
     def _directed(self, section: Monitor) -> Monitor:
         known = self.direction_of(section.monitor)
@@ -365,21 +393,3 @@ class RunSpec:
             "config": self.config.model_dump(mode="json"),
             "data": self.facts.to_json(),
         }
-
-
-def logical_ranks_problem(config: RunConfig) -> str | None:
-    """Say why a run of these settings cannot be cut into logical ranks; None where it can, or is not asked to."""
-    logical = config.train.logical_ranks
-    if logical is None:
-        return None
-    if logical > config.data.batch_size:
-        return (
-            f"{logical} parts of a batch of {config.data.batch_size}: make data.batch_size at least as large"
-        )
-    if config.train.strategy != "ddp":
-        return "whole parameters are needed: leave train.strategy out"
-    if config.model.sync_batch_norm:
-        return "batch norm sees a logical rank's samples: leave model.sync_batch_norm out"
-    if isinstance(config.step, tuple):
-        return "steps that are taken in turn are not supported: leave train.logical_ranks out"
-    return None

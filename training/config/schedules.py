@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
-from ...data.config import ConfigSection
+from ...data.config import ConfigSection, MeasuredIn
 from .duration import Length, RunLength
 
 
@@ -19,6 +19,8 @@ from .duration import Length, RunLength
 class Schedule:
     """The keys of a schedule, besides ``warmup`` and ``warmup_factor``, which all have."""
 
+    meaning: str
+    """What the learning rate does, in one sentence; the reference shows it."""
     keys: tuple[str, ...] = ()
     """Fields of ``ScheduleConfig``."""
     required: tuple[str, ...] = ()
@@ -27,22 +29,43 @@ class Schedule:
 
 
 SCHEDULES = {
-    "constant": Schedule(),
-    "linear": Schedule(("min_lr",), follows_length=True),
-    "cosine": Schedule(("min_lr",), follows_length=True),
-    "polynomial": Schedule(("power", "min_lr"), follows_length=True),
-    "step": Schedule(("every", "factor", "min_lr"), required=("every",)),
-    "multi_step": Schedule(("at", "factor", "min_lr"), required=("at",)),
-    "exponential": Schedule(("factor", "every", "min_lr"), required=("factor",)),
-    "inverse_sqrt": Schedule(("timescale", "min_lr")),
+    "constant": Schedule("It stays as it is."),
+    "linear": Schedule(
+        "It falls in a straight line to `min_lr` at the end of the run.", ("min_lr",), follows_length=True
+    ),
+    "cosine": Schedule(
+        "It falls along half a cosine to `min_lr` at the end of the run.", ("min_lr",), follows_length=True
+    ),
+    "polynomial": Schedule(
+        "It falls along a polynomial to `min_lr` at the end of the run.",
+        ("power", "min_lr"),
+        follows_length=True,
+    ),
+    "step": Schedule(
+        "It is multiplied by `factor` after each `every`.", ("every", "factor", "min_lr"), required=("every",)
+    ),
+    "multi_step": Schedule(
+        "It is multiplied by `factor` after each length in `at`.",
+        ("at", "factor", "min_lr"),
+        required=("at",),
+    ),
+    "exponential": Schedule(
+        "It is multiplied by `factor` after each `every`, or each step.",
+        ("factor", "every", "min_lr"),
+        required=("factor",),
+    ),
+    "inverse_sqrt": Schedule("It falls with the square root of the steps so far.", ("timescale", "min_lr")),
     "one_cycle": Schedule(
-        ("rise", "anneal", "div_factor", "final_div_factor", "three_phase"), follows_length=True
+        "It rises to `lr`, and falls far below where it began.",
+        ("rise", "anneal", "div_factor", "final_div_factor", "three_phase"),
+        follows_length=True,
     ),
     "plateau": Schedule(
-        ("monitor", "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr")
+        "It is multiplied by `factor` when a metric has stopped improving.",
+        ("monitor", "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr"),
     ),
 }
-_OWN = Schedule(("args",), follows_length=True)
+_OWN = Schedule("", ("args",), follows_length=True)
 """A user's function."""
 _FIRST_VERSION = ("use", "min_lr")
 OF_A_RUN = "of a run"
@@ -75,7 +98,7 @@ class ScheduleConfig(ConfigSection):
     model_config = ConfigDict(validate_default=True)
 
     use: Annotated[str, AfterValidator(_check_name)] = "constant"
-    """One of ``SCHEDULES``, or a function ``(step, total) -> multiple of the rate``: ``./file.py:name``."""
+    """One of those listed below, or a function ``(step, total) -> multiple of the rate``: ``./file.py:name``."""
     warmup: Length | None = None
     """The rate rises linearly over so many steps; in front of any schedule."""
     warmup_factor: float | None = Field(default=None, ge=0, lt=1)
@@ -87,9 +110,9 @@ class ScheduleConfig(ConfigSection):
     at: tuple[Length, ...] | None = Field(default=None, min_length=1)
     """After each of these, counted from the run's start, the rate is multiplied by ``factor``."""
     factor: float | None = Field(default=None, gt=0)
-    """Unset is 0.1."""
+    """What the learning rate is multiplied by; unset is 0.1."""
     power: float | None = Field(default=None, gt=0)
-    """Of the polynomial; unset is 1."""
+    """The exponent of the polynomial; unset is 1, a straight line."""
     timescale: Length | None = None
     """The rate is divided by the square root of 1 + steps / timescale; unset is the warm-up, else 10,000 steps."""
     rise: Length | None = None
@@ -106,16 +129,16 @@ class ScheduleConfig(ConfigSection):
     """A metric as the record names it; the rate is lowered when it stops improving. Unset is val/loss."""
     mode: Literal["auto", "min", "max"] | None = None
     """Which way of the metric is better: ``auto``, ``min`` or ``max``; unset is auto."""
-    patience: int | None = Field(default=None, ge=0)
+    patience: Annotated[int, MeasuredIn("evaluations")] | None = Field(default=None, ge=0)
     """Evaluations without improvement that are tolerated; unset is 10."""
     threshold: float | None = Field(default=None, ge=0)
     """A smaller improvement does not count; unset is 1e-4."""
     threshold_mode: Literal["rel", "abs"] | None = None
     """Whether ``threshold`` is a share of the best value; unset is rel."""
-    cooldown: int | None = Field(default=None, ge=0)
+    cooldown: Annotated[int, MeasuredIn("evaluations")] | None = Field(default=None, ge=0)
     """Evaluations after a lowering that do not count; unset is 0."""
     args: dict[str, Any] | None = None
-    """More arguments of a function of your own."""
+    """Arguments of a function of your own, besides step and total."""
 
     # Validators of fields, not of the whole, as in optimizers.py.
     @field_validator("*")

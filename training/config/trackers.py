@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticKnownError
+
+from ...data.config import ConfigSection
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,24 @@ def _check_each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 TrackerName = Annotated[str, AfterValidator(_check_name)]
 TrackerNames = Annotated[tuple[TrackerName, ...], AfterValidator(_check_each_once)]
 """The value of ``tracking:``."""
+
+
+class WandbConfig(ConfigSection):
+    """The ``wandb:`` section."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """``auto`` is online for users who are logged in, else offline; it never prompts."""
+    project: str = Field(default="lockstep", min_length=1)
+    """The W&B project that the run appears in."""
+    entity: str | None = None
+    """The W&B user or team that owns the project; unset: the account's default."""
+    name: str | None = None
+    """The name that W&B shows; unset: the run's."""
+    group: str | None = None
+    """The W&B group, under which its interface shows several runs together."""
+    tags: tuple[str, ...] = ()
+    """W&B tags, to filter runs by."""
+    job_type: str | None = None
+    """The W&B job type, such as ``train``, to filter runs by."""
+    notes: str | None = None
+    """A description of the run that W&B shows beside it."""

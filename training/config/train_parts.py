@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field, model_serializer
 from pydantic_core import PydanticKnownError
 
-from ...data.config import ConfigSection
+from ...data.config import ConfigSection, MeasuredIn
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 CompileMode = Literal["default", "dynamic", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
@@ -20,7 +20,8 @@ class EmaConfig(ConfigSection):
 
     decay: float = Field(default=0.999, gt=0, lt=1)
     """The share of the average that an update keeps; less in the first updates, to forget the random start."""
-    every_steps: int = Field(default=1, gt=0)
+    every_steps: Annotated[int, MeasuredIn("steps")] = Field(default=1, gt=0)
+    """Optimizer steps between two updates of the average."""
 
 
 class HooksConfig(BaseModel, frozen=True, extra="forbid"):
@@ -29,15 +30,15 @@ class HooksConfig(BaseModel, frozen=True, extra="forbid"):
     file: str | None = Field(default=None, min_length=1)
     """A file or a module; those of its functions that have a point's name are called there."""
     on_start: str | None = Field(default=None, min_length=1)
-    """Before the first step of each attempt."""
+    """A function to call before the first step of each attempt."""
     on_step: str | None = Field(default=None, min_length=1)
-    """After each optimizer step."""
+    """A function to call after each optimizer step."""
     on_evaluate: str | None = Field(default=None, min_length=1)
-    """After each evaluation, with the weights that were evaluated."""
+    """A function to call after each evaluation, with the weights that were evaluated."""
     on_checkpoint: str | None = Field(default=None, min_length=1)
-    """Before each checkpoint, which holds what it returns."""
+    """A function to call before each checkpoint, which holds what it returns."""
     on_end: str | None = Field(default=None, min_length=1)
-    """After the last checkpoint of a run that is over, not of one that was stopped."""
+    """A function to call after the last checkpoint of a run that is over, not of one that was stopped."""
 
     @property
     def named(self) -> dict[str, str]:
@@ -59,5 +60,30 @@ def _from_file(value: Any) -> Any:
     return value
 
 
-Hooks = Annotated[HooksConfig, BeforeValidator(_from_file)]
+Hooks = Annotated[HooksConfig, BeforeValidator(_from_file, json_schema_input_type=str | HooksConfig)]
 """The value of ``hooks:``."""
+
+
+def logical_ranks_problem(
+    logical_ranks: int | None, batch_size: int, *, sharded: bool, synchronised: bool, in_turn: bool
+) -> str | None:
+    """Say why batches cannot be cut into logical ranks; None where they can, or are not.
+
+    Args:
+        logical_ranks: ``train.logical_ranks``.
+        batch_size: samples of a global batch.
+        sharded: parameters are in parts.
+        synchronised: batch norm is one of the whole batch.
+        in_turn: several steps are taken in turn.
+    """
+    if logical_ranks is None:
+        return None
+    if logical_ranks > batch_size:
+        return f"{logical_ranks} parts of a batch of {batch_size}: make data.batch_size at least as large"
+    if sharded:
+        return "whole parameters are needed: leave train.strategy out"
+    if synchronised:
+        return "batch norm sees a logical rank's samples: leave model.sync_batch_norm out"
+    return (
+        "steps that are taken in turn are not supported: leave train.logical_ranks out" if in_turn else None
+    )

@@ -103,6 +103,11 @@ class Hooks:
         """Say whether there are any."""
         return bool(self._functions)
 
+    def use_of(self, point: HookPoint) -> str | None:
+        """Return the name of the hook of a point, as the config has it."""
+        function = self._functions.get(point)
+        return None if function is None else function.use
+
     def restore(self, state: Mapping[str, Any] | None, tensors: Tensors) -> list[str]:
         """Give the hooks what they had returned at a checkpoint; return what users should know."""
         self._saved, notes = own_saved(state, tensors, self._group)

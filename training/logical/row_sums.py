@@ -22,7 +22,8 @@ class RowSums:
     def __init__(self, width: int, group: Group) -> None:
         self._group = group
         self._sum = torch.zeros(width, dtype=torch.float64, device=group.device)
-        self._samples = 0
+        self.samples = 0
+        """How many the rows are of."""
 
     def begin_batch(self) -> None:
         """Note that the rows of another batch follow."""
@@ -30,16 +31,17 @@ class RowSums:
     def add(self, row: torch.Tensor, samples: int) -> None:
         """Add a row, which is of so many samples."""
         self._sum += row
-        self._samples += samples
+        self.samples += samples
 
     def everyones(self, marks: Sequence[bool]) -> tuple[torch.Tensor, list[bool]]:
         """Return samples and sum over the ranks, and of each mark whether any rank has it. Collective."""
-        everyone = self._group.sum(torch.cat([self._counted(), self._sum.new_tensor(marks)]))
+        everyone = self._group.sum(torch.cat([self.counted(), self._sum.new_tensor(marks)]))
         cut = 1 + len(self._sum)
         return everyone[:cut], [bool(mark) for mark in everyone[cut:].tolist()]
 
-    def _counted(self) -> torch.Tensor:
-        return torch.cat([self._sum.new_tensor([self._samples]), self._sum])
+    def counted(self) -> torch.Tensor:
+        """Return [samples, *sum] of this rank."""
+        return torch.cat([self._sum.new_tensor([self.samples]), self._sum])
 
 
 class LogicalRowSums(RowSums):
@@ -77,13 +79,13 @@ class LogicalRowSums(RowSums):
         while self._at is not None:  # of those that were left out nothing is there
             self._close_leaf()
             self._at = self._at + 1 if self._at < self._ends[-1] else None
-        parts = self._partial.parts or [self._counted()]
+        parts = self._partial.parts or [self.counted()]
         return tree_sum(parts, self._nodes, self._leaves, self._group), found
 
     def _close_leaf(self) -> None:
         if self._at is not None:
-            self._partial.push(self._at, self._counted())
-            self._sum, self._samples = torch.zeros_like(self._sum), 0
+            self._partial.push(self._at, self.counted())
+            self._sum, self.samples = torch.zeros_like(self._sum), 0
 
 
 def _nodes(batches: Sequence[Sequence[int]], leaves: int) -> Sequence[tuple[Node, ...]]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .evaluation import Views as Views
     from .evaluation import evaluate as evaluate
     from .kept_views import keep_views as keep_views
+    from .run_hooks import build_hooks as build_hooks
     from .train_loop import TrainLoop as TrainLoop
 else:
     __getattr__ = lazy_exports(__name__)

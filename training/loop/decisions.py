@@ -65,9 +65,8 @@ class Decisions:
         if counts:
             if early := self._config.train.early_stop:
                 progress.patience.update(early, progress.metrics)
-            if self._training.schedule.observe(progress.metrics):
-                what = self._config.schedule.monitor or "val/loss"
-                self._note(progress, f"the learning rate is lowered: {what} has stopped improving")
+            for reason in self._training.schedule.observe(progress.metrics):
+                self._note(progress, reason)
             self._note_no_number(progress, where)
         return is_best
 

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 from ..config import Duration
+from ..rank import RankControl
 
 
 class EvaluationTimes:
@@ -33,6 +34,18 @@ class EvaluationTimes:
         if not before < step <= following:
             following, before = self._due = self._around(step)
         return step == following and step > 0 and not self.by_clock
+
+    def is_due_after_epoch(self, step: int, control: RankControl, *, pending: bool) -> bool:
+        """Say whether an evaluation follows an epoch, also by the clock.
+
+        Args:
+            step: the steps done.
+            control: of this rank; ranks know alike what the clock has asked for once the next step may start.
+            pending: the clock's was cut short here by a stop.
+        """
+        if not self.by_clock:
+            return self.is_due(step)
+        return pending or (control.may_start(step) and control.is_evaluation_due(step))
 
     def _around(self, step: int) -> tuple[int, int]:
         """Return the first due step from ``step`` on, a multiple of the interval rounded up, and the last before it."""

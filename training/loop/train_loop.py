@@ -170,7 +170,8 @@ class TrainLoop:
         if self._is_ending:
             return
         trained = time.monotonic()
-        evaluated = progress.step >= self._training.steps or self._times.is_due(progress.step)
+        due = self._times.is_due_after_epoch(progress.step, self._control, pending=progress.pending)
+        evaluated = progress.step >= self._training.steps or due
         progress.metrics = self._train_metrics()
         progress.pending = True
         measured = self._evaluate() if evaluated else {}
@@ -179,15 +180,11 @@ class TrainLoop:
             return
         progress.metrics |= measured
         progress.pending = False
-        if (
-            evaluated
-            and progress.epoch_step < self._session.batches.steps
-            and self._times.is_due(progress.step)
-        ):
+        if due and progress.epoch_step < self._session.batches.steps:
             self._tell_evaluation()  # a run that is extended keeps it
         pace = self._pace.epoch(self._samples_done - before, started + self._evaluation_seconds, trained)
         self._events.write("epoch", epoch=progress.epoch, step=progress.step, **progress.metrics, **pace)
-        self._finish_epoch(evaluated=evaluated)
+        self._finish_epoch(evaluated=evaluated, counts=due)
 
     @property
     def _is_ending(self) -> bool:
@@ -258,18 +255,22 @@ class TrainLoop:
         self._control.touch()
         return self._control.stopping
 
-    def _finish_epoch(self, *, evaluated: bool) -> None:
-        """Finish an epoch that was trained to its last step; one cut short by the run's end is not finished."""
+    def _finish_epoch(self, *, evaluated: bool, counts: bool) -> None:
+        """Finish an epoch that was trained to its last step; one cut short by the run's end is not finished.
+
+        Args:
+            evaluated: whether it was.
+            counts: whether a longer run would have had that evaluation, too.
+        """
         progress, checkpoint_config = self.progress, self._config.checkpoint
         where = f"epoch {progress.epoch + 1}: such an epoch"
         if progress.epoch_step < self._session.batches.steps:
-            self._decisions.take(progress, where, counts=self._times.is_due(progress.step))
+            self._decisions.take(progress, where, counts=counts)
             return
         progress.epoch += 1
         progress.epoch_step = self._audited_step = 0
         progress.loss = progress.weight = 0.0
         progress.terms = {}
-        counts = self._times.is_due(progress.step)
         is_best = evaluated and self._decisions.take(progress, where, counts=counts)
         by_epoch = checkpoint_config.every_epochs and progress.epoch % checkpoint_config.every_epochs == 0
         by_step = checkpoint_config.every_steps and progress.step % checkpoint_config.every_steps == 0

@@ -38,8 +38,8 @@ def cross_entropy(
     Args:
         output: scores.
         target: whole numbers of any type.
-        label_smoothing: as torch has it.
-        ignore_index: a label that is left out of the mean; it must be given.
+        label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
+        ignore_index: a label that is left out of the mean; unset, none is.
 
     Returns:
         [B]; with ``ignore_index`` a sum and the number of samples that were not left out.

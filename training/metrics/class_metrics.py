@@ -165,7 +165,14 @@ def _refuse_average(name: str, average: str) -> None:
 
 
 def f1(*, average: Average = "macro", ignore_index: int | None = None, threshold: float = 0.0) -> Statistics:
-    """Make the F1 score: twice the true positives by all positives, true and predicted."""
+    """Make the F1 score: twice the true positives by all positives, true and predicted.
+
+    Args:
+        average: over classes: ``macro`` weighs each alike, ``weighted`` by its samples, ``micro`` counts all together,
+            ``binary`` is class 1's alone.
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+        threshold: above it a single score says yes.
+    """
     _refuse_average("f1", average)
 
     def finish(matrix: torch.Tensor) -> float:
@@ -178,7 +185,14 @@ def f1(*, average: Average = "macro", ignore_index: int | None = None, threshold
 def precision(
     *, average: Average = "macro", ignore_index: int | None = None, threshold: float = 0.0
 ) -> Statistics:
-    """Make the precision: true positives by predicted positives."""
+    """Make the precision: true positives by predicted positives.
+
+    Args:
+        average: over classes: ``macro`` weighs each alike, ``weighted`` by its samples, ``micro`` counts all together,
+            ``binary`` is class 1's alone.
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+        threshold: above it a single score says yes.
+    """
     _refuse_average("precision", average)
     return _from_confusions(
         lambda matrix: _averaged(average, matrix, matrix.diagonal(), matrix.sum(0)), ignore_index, threshold
@@ -188,7 +202,14 @@ def precision(
 def recall(
     *, average: Average = "macro", ignore_index: int | None = None, threshold: float = 0.0
 ) -> Statistics:
-    """Make the recall: true positives by positives."""
+    """Make the recall: true positives by positives.
+
+    Args:
+        average: over classes: ``macro`` weighs each alike, ``weighted`` by its samples, ``micro`` counts all together,
+            ``binary`` is class 1's alone.
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+        threshold: above it a single score says yes.
+    """
     _refuse_average("recall", average)
     return _from_confusions(
         lambda matrix: _averaged(average, matrix, matrix.diagonal(), matrix.sum(1)), ignore_index, threshold
@@ -196,7 +217,12 @@ def recall(
 
 
 def mean_iou(*, ignore_index: int | None = None, threshold: float = 0.0) -> Statistics:
-    """Make the mean over classes of intersection by union, over those that occur."""
+    """Make the mean over classes of intersection by union, over those that occur.
+
+    Args:
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+        threshold: above it a single score says yes.
+    """
 
     def finish(matrix: torch.Tensor) -> float:
         hits = matrix.diagonal()
@@ -206,15 +232,29 @@ def mean_iou(*, ignore_index: int | None = None, threshold: float = 0.0) -> Stat
 
 
 def confusion_matrix(*, ignore_index: int | None = None, threshold: float = 0.0) -> Statistics:
-    """Make the confusion matrix, which is kept in the run folder and not logged."""
+    """Make the confusion matrix, which is kept in the run folder and not logged.
+
+    Args:
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+        threshold: above it a single score says yes.
+    """
     return Statistics(partial(count_confusions, ignored=ignore_index, threshold=threshold), kept=True)
 
 
 def accuracy(*, ignore_index: int | None = None) -> Statistics:
-    """Make the share of samples whose best score is their class's."""
+    """Make the share of samples whose best score is their class's.
+
+    Args:
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+    """
     return Statistics(partial(count_correct, ignored=ignore_index))
 
 
 def top_k(*, k: int = 5, ignore_index: int | None = None) -> Statistics:
-    """Make the share of samples whose class is among the ``k`` best scores."""
+    """Make the share of samples whose class is among the ``k`` best scores.
+
+    Args:
+        k: how many of the best scores count.
+        ignore_index: a label that is left out; unset, the one that the loss leaves out.
+    """
     return Statistics(partial(count_in_top, k=k, ignored=ignore_index))

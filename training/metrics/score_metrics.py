@@ -13,7 +13,6 @@ from ..losses import as_class_indices, refuse_no_tensors, refuse_other_shape
 from .statistics import Statistics
 
 Totals = dict[str, torch.Tensor]
-_NO_LABEL = -100  # as torch's losses have it
 _LOGITS = 16.0  # beyond, a probability is within 1e-7 of 0 or 1
 
 
@@ -68,8 +67,12 @@ def _r2_of(total: Totals) -> torch.Tensor:
     return torch.where(spread > 0, 1 - total["errors"] / spread, constant).mean()
 
 
-def perplexity(*, ignore_index: int = _NO_LABEL) -> Statistics:
-    """Make exp of the mean negative log-likelihood of scores [B, C, …] against class indices [B, …]."""
+def perplexity(*, ignore_index: int = -100) -> Statistics:
+    """Make exp of the mean negative log-likelihood of scores [B, C, …] against class indices [B, …].
+
+    Args:
+        ignore_index: a label that is left out; unset, the one that the loss leaves out, else torch's -100.
+    """
 
     def collect(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         refuse_no_tensors("perplexity", output, target)
@@ -85,6 +88,10 @@ def auroc(*, bins: int = 1000, logits: bool = True) -> Statistics:
 
     Of two classes, or one score for each target, it is that of class 1; of more, the mean of one against the rest.
     Bins are equal parts of the logits from -16 to 16, or of the probabilities where the model returns these.
+
+    Args:
+        bins: how many there are.
+        logits: whether the model returns logits; else probabilities.
     """
     return Statistics(partial(count_by_score, bins=bins, logits=logits), area_under_roc)
 

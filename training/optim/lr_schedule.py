@@ -37,18 +37,19 @@ class Plateau:
     def __init__(self, config: ScheduleConfig, peaks: list[float]) -> None:
         self._config = config
         self._first = peaks
-        self._state = _State(self._monitor)
+        self._state = _State(self.monitor)
         self.peaks = list(peaks)
         """The groups' learning rates as they are now."""
 
     @property
-    def _monitor(self) -> str:
+    def monitor(self) -> str:
+        """Return the metric that it goes by, as the record names it."""
         return self._config.monitor or "val/loss"
 
     def observe(self, metrics: dict[str, float]) -> bool:
         """Include the metrics of an evaluation; return whether the rates are lowered."""
         state, config = self._state, self._config
-        value = metrics.get(self._monitor)
+        value = metrics.get(self.monitor)
         if value is not None and self._is_better(value):
             state.best, state.stalled = value, 0
         else:
@@ -86,9 +87,7 @@ class Plateau:
     def load(self, state: dict[str, Any]) -> None:
         """Continue from ``state``; another metric begins anew, at the rates that were reached."""
         found = _State(**state)
-        self._state = (
-            found if found.monitor == self._monitor else _State(self._monitor, lowered=found.lowered)
-        )
+        self._state = found if found.monitor == self.monitor else _State(self.monitor, lowered=found.lowered)
         self.peaks = list(self._first)
         for _ in range(self._state.lowered):
             self.peaks = [self._lowered(peak) for peak in self.peaks]
@@ -121,9 +120,11 @@ class LRSchedule:
             for group, peak in zip(self._groups, peaks, strict=True):
                 group["lr"] = self._rate(step, peak)
 
-    def observe(self, metrics: dict[str, float]) -> bool:
-        """Show it the metrics of an evaluation; return whether it lowers the rate, which only a plateau does."""
-        return self._plateau is not None and self._plateau.observe(metrics)
+    def observe(self, metrics: dict[str, float]) -> list[str]:
+        """Show it the metrics of an evaluation; return why it lowers the rate, which only a plateau does."""
+        if self._plateau is None or not self._plateau.observe(metrics):
+            return []
+        return [f"the learning rate is lowered: {self._plateau.monitor} has stopped improving"]
 
     def state(self) -> dict[str, Any] | None:
         """Return what is not a function of the step, as plain values; None where there is no such thing."""

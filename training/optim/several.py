@@ -25,10 +25,10 @@ class JointSchedule:
         for schedule in self._schedules.values():
             schedule.set(step)
 
-    def observe(self, metrics: dict[str, float]) -> bool:
-        """Show them the metrics of an evaluation; return whether one lowers its rate."""
-        lowered = [schedule.observe(metrics) for schedule in self._schedules.values()]
-        return any(lowered)
+    def observe(self, metrics: dict[str, float]) -> list[str]:
+        """Show them the metrics of an evaluation; return why any of them lowers its rate."""
+        found = {name: schedule.observe(metrics) for name, schedule in self._schedules.items()}
+        return [f"optimizers.{name}: {reason}" for name, reasons in found.items() for reason in reasons]
 
     def state(self) -> dict[str, Any] | None:
         """Return what is not a function of the step; None where there is no such thing."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .evaluation_trial import try_evaluation as try_evaluation
     from .first_batch import materialise_lazy_modules as materialise_lazy_modules
     from .kept_buffers import KeptBuffers as KeptBuffers
+    from .kept_buffers import equals_to_the_bit as equals_to_the_bit
     from .kept_buffers import preserved_buffers as preserved_buffers
     from .kept_modes import training_mode as training_mode
     from .sample_audit import Account as Account

@@ -34,7 +34,7 @@ from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .logical_step import begin_alike, build_logical_step
-from .model_making import compile_steps, make_frozen, make_model
+from .model_making import compile_steps, make_frozen, make_model, refusing_uncompiled
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
 from .step_seeding import seed_initialisation
@@ -91,7 +91,8 @@ def _opener(
     config = spec.config
     known = needs_classes(config.trained_loss) and spec.facts.kind != "user"
     classes = spec.facts.classes if known else None
-    normalise = build_normalisation(spec.facts, numerics.dtype, group.device)
+    any_part = config.step is not None
+    normalise = build_normalisation(spec.facts, numerics.dtype, group.device, targets=any_part)
 
     # A small model leaves all cores of this rank but one idle.
     spare = torch.get_num_threads() > 1
@@ -225,7 +226,8 @@ def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, lis
         trial = try_training(session, inputs)
         _choose_threads(session, trial.flops / FIRST_BATCH_SAMPLES)
         _check_classes(session, trial.output)
-        outcome = try_step(session.model, session.module, session.objective, batch, FIRST_BATCH_SAMPLES)
+        with refusing_uncompiled(session):
+            outcome = try_step(session.model, session.module, session.objective, batch, FIRST_BATCH_SAMPLES)
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
     return trial, unused, tuple(outcome.terms)

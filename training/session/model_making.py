@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -81,6 +84,26 @@ def make_frozen(spec: RunSpec, numerics: MixedPrecision) -> dict[str, nn.Module]
         materialise_expanded_buffers(model)
         found[name] = model
     return found
+
+
+@contextmanager
+def refusing_uncompiled(session: Session) -> Iterator[None]:
+    """Refuse ``train.compile`` where what is trained inside does not call the model: its calls are what is compiled.
+
+    Raises:
+        UsageError: a step goes by methods or parts of the model alone.
+    """
+    calls: list[bool] = []
+    handle = session.model.register_forward_pre_hook(lambda *_: calls.append(True))
+    try:
+        yield
+    finally:
+        handle.remove()
+    if session.spec.config.train.compile and not calls:
+        raise UsageError(
+            "train.compile: the step goes by methods or parts of the model, and nothing of it would be compiled",
+            "call the model itself, model(...), from its forward; or leave train.compile out",
+        )
 
 
 def compile_steps(session: Session) -> Compilation | None:

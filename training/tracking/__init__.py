@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .event_log import EventLog as EventLog
     from .event_log import EventLogTail as EventLogTail
     from .event_log import events_backwards as events_backwards
+    from .event_log import parse_event as parse_event
     from .event_log import plain as plain
     from .event_log import read_events as read_events
     from .feeder_processes import FeederProcesses as FeederProcesses

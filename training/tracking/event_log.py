@@ -33,11 +33,15 @@ class EventLog:
         self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one whole event: a reader never sees half a line that ends in a newline."""
+        """Append one whole event: a reader never sees half a line that ends in a newline.
+
+        ``epoch`` counts from 0, and ``epoch_number``, which people and trackers are shown, from 1.
+        """
         if self._file is None:
             return
         self._fence()
-        document = {"time": round(time.time(), 3), "event": event, **values}
+        numbered = {"epoch_number": values["epoch"] + 1} if "epoch" in values else {}
+        document = {"time": round(time.time(), 3), "event": event, **numbered, **values}
         line = json.dumps({key: plain(value) for key, value in document.items()}) + "\n"
         with (
             self._lock,

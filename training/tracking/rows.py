@@ -26,14 +26,16 @@ class Row:
     time: float
     """When it was logged, in seconds since 1970."""
     values: Mapping[str, Any]
-    """``step`` and ``epoch`` among them; None stands for a number that is not finite."""
+    """``step`` and ``epoch``, counted from 1, among them; None stands for a number that is not finite."""
 
 
 def row_of(event: Mapping[str, Any]) -> Row | None:
     """Return the row of an event; None for an event that is none, such as a checkpoint, or is damaged."""
     if event["event"] not in _TRACKED_EVENTS or not is_numbered(event):
         return None
-    values = {key: value for key, value in event.items() if key not in ("time", "event")}
+    values = {key: value for key, value in event.items() if key not in ("time", "event", "epoch_number")}
+    if isinstance(values.get("epoch"), int):
+        values["epoch"] += 1  # as the console counts
     return Row(row_number(event), int(event["step"]), event["event"], event.get("time", 0.0), values)
 
 

@@ -46,6 +46,12 @@ def test_the_length_is_that_of_the_longest_of_all_ranks() -> None:
     assert y[0].tolist() == [[0, 0], [0, 0], [-100, -100], [-100, -100]]
 
 
+def test_one_value_is_put_behind_all_parts_but_those_that_have_their_own() -> None:
+    padding = _padding(value=7, values={"target": -100})
+    x, y = collate([Texts()[0]], [0], SampleSource(), pad=(padding, 3))
+    assert (x["ids"].tolist(), y[0, 2].tolist()) == ([[1, 2, 7]], [-100, -100])
+
+
 def test_a_fixed_length_needs_no_lengths() -> None:
     class Other(Texts):
         lengths = None

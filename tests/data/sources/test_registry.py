@@ -51,7 +51,9 @@ def describe_count(arguments: CountArguments, config: DataConfig, base: Path) ->
 
 
 def test_a_new_source_is_one_declaration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.SOURCES, "count", DataSource("count", CountArguments, describe_count))
+    monkeypatch.setitem(
+        registry.SOURCES, "count", DataSource("count", "Numbers.", CountArguments, describe_count)
+    )
     config = DataConfig(use="count", args={"rows": 5}, val_size=2)
     facts = prepare(config, tmp_path)
     splits = [open_split(facts, which, config, tmp_path) for which in ("train", "val")]

@@ -2,7 +2,8 @@
 
 ``python -m tests.helpers.programs.killed_ranks`` reads jobs from stdin, one JSON document a line with ``folder``
 (it has a ``spec.json``), ``world``, ``port``, ``threads``, ``kill`` (null, or ``place``, ``number`` and ``rank``) and
-perhaps ``arguments`` of the worker, forks that many ranks, and answers each job with a line of their exit statuses. The
+perhaps ``arguments`` of the worker and ``cwd``, forks that many ranks, and answers each job with a line of their exit
+statuses. The
 ``number``-th call of ``place`` in an attempt, for ``step`` the run's step of that number, kills the rank, or with a
 rank of null all of them in the same instant; what is left is killed as a supervisor would.
 """
@@ -73,6 +74,7 @@ def _fork(job: dict[str, Any], rank: int, group: int) -> int:
         log = os.open(folder / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for stream in (1, 2):
             os.dup2(log, stream)
+        os.chdir(job.get("cwd", "."))
         os.environ |= {"WORLD_SIZE": str(job["world"]), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         os.environ |= {
             "MASTER_ADDR": "127.0.0.1",

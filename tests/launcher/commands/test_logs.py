@@ -253,3 +253,36 @@ def test_a_log_whose_middle_is_left_out_while_it_is_followed_goes_on_at_its_end(
     assert list(tail.more()) == lines[10_500:10_600]
     tail.close()
     log.close()
+
+
+def test_what_a_trainings_terminal_saw_stands_before_what_the_ranks_wrote(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = _write("first", 1, r0="hello\n", r1="hello\n")
+    (folder / "attempt-1/launch.log").write_text("first: 2 CPU processes\n    1      0.5\n")
+    _show("first")
+    assert capsys.readouterr().out.splitlines() == [
+        "first: 2 CPU processes",
+        "    1      0.5",
+        "  0-1 | hello",
+    ]
+    _show("first", rank=0)
+    assert capsys.readouterr().out == "hello\n"
+    (folder / "attempt-2").mkdir()
+    (folder / "attempt-2/launch.log").write_text("reading data: 5 s\n")  # it got no further
+    _show("first")
+    assert capsys.readouterr().out == "reading data: 5 s\n"
+
+
+def test_following_a_training_shows_what_its_terminal_sees() -> None:
+    folder = _write("first", 1, r0="one\n")
+    (folder / "attempt-1/launch.log").write_text("a plan\n")
+    with locked_by_another(folder) as process:
+        following = _follow()
+        assert following.stdout
+        assert [following.stdout.readline() for _ in range(2)] == ["a plan\n", "    0 | one\n"]
+        with (folder / "attempt-1/launch.log").open("a") as file:
+            file.write("epoch 1/2\n")
+        assert following.stdout.readline() == "epoch 1/2\n"
+        process.communicate(timeout=WATCHDOG)
+        assert following.communicate(timeout=WATCHDOG)[0] == ""

@@ -10,6 +10,7 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.component_arguments import wrong_arguments
 from lockstep.launcher.config.resolution import resolve
+from lockstep.training.metrics.metrics import METRICS
 
 OWN = """
 import functools
@@ -76,6 +77,17 @@ def wrong(tmp_path: Path, section: str, use: str, **args: Any) -> list[str]:
         ),
         ("loss", "./own.py:Loss", {"gamma": 1, "scale": 2}, []),
         ("loss", "./own.py:Loss", {}, ["loss.args: ./own.py:Loss needs gamma"]),
+        ("metrics", "f1", {"average": "macro", "ignore_index": 3}, []),
+        (
+            "metrics",
+            "top_k",
+            {"n": 3},
+            ["metrics.args.n: top_k has no such argument; it takes k, ignore_index"],
+        ),
+        ("metrics", "rmse", {"k": 3}, ["metrics.args.k: rmse has no such argument; it takes no arguments"]),
+        ("metrics", "./own.py:loss", {"margin": 2}, []),
+        ("metrics", "./own.py:Loss", {}, ["metrics.args: ./own.py:Loss needs gamma"]),
+        ("metrics", "torchmetrics.classification:MulticlassAccuracy", {"x": 1}, []),
     ],
 )
 def test_what_the_signature_does_not_take_is_told(
@@ -93,3 +105,18 @@ def test_the_place_of_the_mistake_is_told_before_anything_starts() -> None:
         UsageError, match=r"override model\.args\.hiden=\[3\]: model\.args\.hiden: mlp has no"
     ):
         resolve("digits", ["model.args.hiden=[3]"])
+
+
+def test_every_built_in_metric_is_looked_up(tmp_path: Path) -> None:
+    for name in METRICS:
+        (message,) = wrong(tmp_path, "metrics", name, nonsense=1)
+        assert message.startswith(f"metrics.args.nonsense: {name} has no such argument")
+
+
+def test_the_metric_of_a_list_is_told_by_its_line(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("data: {use: digits}\nmetrics:\n  - accuracy\n  - {use: f1, args: {averge: macro}}\n")
+    with pytest.raises(
+        UsageError, match=r"own\.yaml:4.*metrics\.args\.averge: f1 has no .* did you mean average"
+    ):
+        resolve(str(config), [])

@@ -95,6 +95,27 @@ def test_a_plateau_needs_a_metric_that_has_a_better_way(config: Path) -> None:
     assert resolve(str(config), ["schedule.mode=min"]).config.with_directions().schedule.mode == "min"
 
 
+def test_the_plateau_of_each_optimizer_is_checked_and_directed(config: Path) -> None:
+    one = "\n  b:\n    lr: 0.1\n    schedule: {use: plateau, monitor: val/accuracy}"
+    a = "a: {match: x, schedule: {use: plateau, monitor: val/quality}}"
+    config.write_text(f"metrics: ['./own.py:quality', accuracy]\noptimizers:\n  {a}{one}\n")
+    [line] = _lines(config)
+    assert line.startswith(
+        "3: optimizers.a.schedule.monitor: the name val/quality does not tell whether less"
+    )
+    config.write_text("optimizers: {c: {match: x, lr: 1}}\nschedule: {use: plateau}\n")
+    assert set(resolve(str(config)).config.monitors()) == {"checkpoint", "schedule"}
+    config.write_text(f"metrics: [accuracy]\noptimizers:{one}\n")
+    resolved = resolve(str(config))
+    directed = resolved.config.with_directions().optimizers
+    assert directed is not None
+    assert directed["b"].schedule is not None
+    assert directed["b"].schedule.mode == "max"
+    assert set(resolved.config.monitors()) == {"checkpoint", "optimizers.b.schedule"}
+    assert "train.eval_every" in identity_settings(resolved.config)  # evaluations decide the rate
+    assert "train.eval_every" not in identity_settings(RunConfig())
+
+
 def test_only_what_is_set_of_a_schedule_counts_for_a_runs_identity() -> None:
     plain = RunConfig()
     assert {key for key in identity_settings(plain) if key.startswith("schedule.")} == {

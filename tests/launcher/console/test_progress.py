@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.console.progress import EpochTable
+from lockstep.launcher.console.progress_view import ProgressView
+from lockstep.launcher.console.run_progress import RunShape
 
 EPOCH = {
     "event": "epoch",
@@ -21,13 +23,15 @@ EPOCH = {
     "train_seconds": 0.25,
     "val_seconds": 0.5,
 }
-HEAD = "epoch     train loss       val loss   val accuracy    samples/s   seconds\n"
+HEAD = "epoch  train loss   val loss  val accuracy  samples/s   seconds\n"
 
 
 def _table(tmp_path: Path) -> tuple[EpochTable, Path, io.StringIO]:
     shown = io.StringIO()
     events = tmp_path / "metrics.jsonl"
-    return EpochTable(events, 66, shown), events, shown
+    view = ProgressView(2)
+    view.begin(RunShape(66, 33, 4), 0)
+    return EpochTable(events, view, shown), events, shown
 
 
 def _append(events: Path, *documents: dict[str, Any]) -> None:
@@ -37,16 +41,16 @@ def _append(events: Path, *documents: dict[str, Any]) -> None:
 
 def test_an_epoch_is_a_row_under_a_head_that_is_shown_once(tmp_path: Path) -> None:
     table, events, shown = _table(tmp_path)
-    table.update()
+    table.update(0, "starting")
     _append(
         events, {"event": "start", "unused_parameters": []}, {"event": "step", "epoch": 0, "step": 1}, EPOCH
     )
-    table.update()
+    table.update(0, "starting")
     _append(events, {**EPOCH, "epoch": 1})
-    table.update()
-    table.update()
+    table.update(0, "starting")
+    table.update(0, "starting")
     table.close()
-    row = "         0.2191        1234.57         95.73%       12,346      0.75\n"
+    row = "      0.2191    1234.57        95.73%     12,346      0.75\n"
     assert shown.getvalue() == f"{HEAD}    1{row}    2{row}"
 
 
@@ -56,11 +60,11 @@ def test_a_row_that_is_still_being_written_waits(tmp_path: Path) -> None:
     for part in (line[:20], line[20:-1]):
         with events.open("a") as file:
             file.write(part)
-        table.update()
+        table.update(0, "starting")
         assert shown.getvalue() == ""
     with events.open("a") as file:
         file.write("\n")
-    table.update()
+    table.update(0, "starting")
     table.close()
     assert shown.getvalue().count("95.73%") == 1
 
@@ -68,7 +72,7 @@ def test_a_row_that_is_still_being_written_waits(tmp_path: Path) -> None:
 def test_what_is_no_number_is_nan(tmp_path: Path) -> None:
     table, events, shown = _table(tmp_path)
     _append(events, {**EPOCH, "val/loss": None, "train/loss": -0.00001})
-    table.update()
+    table.update(0, "starting")
     table.close()
     assert shown.getvalue().splitlines()[1].split()[:3] == ["1", "-0.0000", "nan"]
 
@@ -78,7 +82,7 @@ def test_parameters_that_the_loss_does_not_reach_are_told(
 ) -> None:
     table, events, _ = _table(tmp_path)
     _append(events, {"event": "start", "unused_parameters": [f"layer{n}.weight" for n in range(9)]})
-    table.update()
+    table.update(0, "starting")
     table.close()
     err = capsys.readouterr().err
     assert "does not reach 9 parameters: layer0.weight" in err
@@ -91,7 +95,7 @@ def test_parameters_that_some_steps_leave_out_are_told(
     table, events, _ = _table(tmp_path)
     missed = {f"layer{n}.weight": n + 1 for n in range(9)}
     _append(events, {"event": "unreached", "epoch": 0, "step": 9, "steps": 9, "missed": missed})
-    table.update()
+    table.update(0, "starting")
     table.close()
     err = capsys.readouterr().err
     assert "of the 9 steps of epoch 1 the loss does not reach layer0.weight in 1, layer1.weight in 2" in err
@@ -108,7 +112,7 @@ def test_an_early_end_is_told_whatever_the_metric_was(
     table, events, _ = _table(tmp_path)
     _append(events, {"event": "early_stop", "step": 1, "monitor": "val/x", "best": best, "stalled": 2})
     _append(events, {"event": "note", "step": 1, "message": "something"})
-    table.update()
+    table.update(0, "starting")
     table.close()
     assert capsys.readouterr().err == f"note: ended early: val/x {said}\nnote: something\n"
 
@@ -118,13 +122,13 @@ def test_nothing_but_rows_is_written_where_nobody_watches(
 ) -> None:
     table, events, _ = _table(tmp_path)
     _append(events, {"event": "step", "epoch": 0, "step": 1, "train/loss": 1.0}, EPOCH)
-    table.update()
+    table.update(0, "starting")
     table.close()
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_loss_that_explodes_stays_in_its_column() -> None:
-    from lockstep.launcher.console.progress import format_metric
+    from lockstep.launcher.console.formats import format_metric
 
     assert [format_metric("train/loss", value) for value in (0.5, 1234.5, 5.49556e21, -2e9)] == [
         "0.5000",
@@ -146,29 +150,29 @@ def test_the_share_of_a_checkpoint_that_is_written(tmp_path: Path) -> None:
 
 def test_an_evaluation_within_an_epoch_is_a_row_by_its_step(tmp_path: Path) -> None:
     table, events, shown = _table(tmp_path)
-    table.update()
+    table.update(0, "starting")
     plain = {key: value for key, value in EPOCH.items() if not key.startswith("val/")}
     found = {
         key: EPOCH[key] for key in ("train/loss", "val/loss", "val/accuracy", "val/count", "val_seconds")
     }
     _append(events, plain, {"event": "evaluation", "epoch": 1, "step": 40, **found}, {**plain, "epoch": 1})
-    table.update()
+    table.update(0, "starting")
     table.close()
     assert shown.getvalue().splitlines() == [
-        "epoch     train loss    samples/s   seconds",
-        "    1         0.2191       12,346      0.75",
+        "epoch  train loss  samples/s   seconds",
+        "    1      0.2191     12,346      0.75",
         HEAD.rstrip("\n"),
-        "  @40         0.2191        1234.57         95.73%                   0.50",
-        f"    2         0.2191{'':30}       12,346      0.75",
+        "  @40      0.2191    1234.57        95.73%                 0.50",
+        f"    2      0.2191{'':25}     12,346      0.75",
     ]
 
 
 def test_an_early_end_counts_what_was_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, events, _ = _table(tmp_path)
-    table.update()
+    table.update(0, "starting")
     stop = {"event": "early_stop", "step": 40, "monitor": "val/loss", "best": 0.5, "stalled": 3}
     _append(events, stop, {**stop, "unit": "evaluation"})
-    table.update()
+    table.update(0, "starting")
     table.close()
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("val/loss has not improved for 3 epochs; best 0.5")
@@ -178,7 +182,7 @@ def test_an_early_end_counts_what_was_evaluated(tmp_path: Path, capsys: pytest.C
 def test_values_stand_under_names_that_are_longer_than_a_column(tmp_path: Path) -> None:
     table, events, shown = _table(tmp_path)
     _append(events, {**EPOCH, "train/discriminator": 1.5})
-    table.update()
+    table.update(0, "starting")
     table.close()
     head, row = shown.getvalue().splitlines()
     assert len(row) == len(head)

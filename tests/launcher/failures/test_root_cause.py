@@ -172,3 +172,31 @@ def test_an_error_that_the_disk_had_no_room_for_is_the_cause_all_the_same(tmp_pa
         f"its folder takes no more writes, and {tmp_path / 'rank-1.log'} may be cut off"
     )
     assert error.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "ended", "told"),
+    [
+        (3, 3 << 8, 3),
+        (1, 120 << 8, 120),  # the last flush failed after the script had raised
+        (7, 120 << 8, 120),  # a status of our own errors, too
+        (3, SIGKILL_STATUS, 3),  # by the launcher, while it still ended
+        (3, None, 3),
+    ],
+)
+def test_a_script_has_the_status_with_which_its_process_ended(
+    tmp_path: Path, asked_for: int, ended: int | None, told: int
+) -> None:
+    write_error(tmp_path, 0, type="SystemExit", message=f"sys.exit({asked_for})", exit_status=asked_for)
+    lost = {} if ended is None else {0: ended}
+    error = diagnose_failure(tmp_path, AttemptEnd(lost=lost), 1, script=True)
+    assert error is not None
+    assert error.message == f"rank 0 of 1: sys.exit({asked_for})\nat model.py:7\nexit status {told}"
+    assert (error.exit_status, "stdout or stderr" in error.hint) == (told, told == 120)
+
+
+def test_a_script_that_ran_out_of_memory_has_the_status_of_that(tmp_path: Path) -> None:
+    write_error(tmp_path, 0, type="OutOfMemoryError", message="CUDA out of memory. Tried to allocate 2 GiB")
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: 1 << 8}), 1, script=True)
+    assert error is not None
+    assert error.exit_status == 7

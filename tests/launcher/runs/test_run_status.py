@@ -113,6 +113,7 @@ def test_the_outcome_of_an_earlier_attempt_does_not_count_while_a_launcher_has_t
             "resumable": False,
             "epoch": 0,
             "step": 5,
+            "planned": None,
             "metrics": {"train/loss": 0.5},
             "updated": 0,
             "owner": {"pid": os.getpid(), "host": os.uname().nodename, "user": read_user()},

@@ -6,7 +6,7 @@ import pytest
 
 from lockstep.data.common.errors import UsageError
 from lockstep.launcher.config.resolution import resolve, to_yaml
-from lockstep.training.config.run_config import WandbConfig
+from lockstep.training.config.trackers import WandbConfig
 from lockstep.training.config.wandb_environment import requested_mode, requested_settings
 from lockstep.training.tracking.wandb_tracker import choose_mode
 

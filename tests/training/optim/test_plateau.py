@@ -60,7 +60,7 @@ def _compare(settings: dict[str, Any]) -> None:
     for at, value in enumerate(_values(3, settings["mode"])):
         schedule.set(at)
         assert _rates(optimizer) == _rates(theirs), (settings, at)
-        lowered += schedule.observe({"val/loss": 0.0, "val/x": value})
+        lowered += len(schedule.observe({"val/loss": 0.0, "val/x": value}))
         scheduler.step(value)
         if at == 30:  # what a checkpoint holds is enough
             state = json.loads(json.dumps(schedule.state()))

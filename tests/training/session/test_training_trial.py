@@ -96,3 +96,13 @@ def test_a_rank_without_a_sample_computes_two_that_differ(config: Path) -> None:
     work = next(session.train_work(0, 0))
     assert work.stand_in
     assert np.unique(work.indices).size == 2
+
+
+def test_a_step_that_never_calls_the_model_is_not_said_to_be_compiled(own: Path) -> None:
+    code = "\ndef by_parts(model, batch):\n    out = model[2](model[1](model[0](batch[0])))\n"
+    code += "    return nn.functional.cross_entropy(out, batch[1], reduction='none')\n"
+    (own / "own.py").write_text((own / "own.py").read_text() + code)
+    settings = ["step=./own.py:by_parts", "metrics=[]"]
+    with pytest.raises(UsageError, match="nothing of it would be compiled"):
+        build_training(open_session(own / "own.yaml", [*settings, "train.compile=true"]))
+    build_training(open_session(own / "own.yaml", settings))

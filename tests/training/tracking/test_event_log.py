@@ -25,7 +25,7 @@ def test_an_event_is_one_line_with_its_time_and_kind(tmp_path: Path) -> None:
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     event = json.loads(line)
     assert event.pop("time") > 1.6e9
-    assert event == {"event": "epoch", "epoch": 0, "train/loss": 0.5}
+    assert event == {"event": "epoch", "epoch_number": 1, "epoch": 0, "train/loss": 0.5}
     log.close()
 
 

@@ -1,0 +1,35 @@
+"""The built-in data sets with their arguments, for the reference: ``python -m lockstep.data.source_list`` prints them.
+
+A process of its own, because the launcher, which asks, imports neither numpy nor pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from typing import Any
+
+from .common import field_docstrings
+from .sources import SOURCES, DataSource
+
+
+def list_sources() -> list[dict[str, Any]]:
+    """Return each data set with its arguments, as plain values."""
+    return [
+        {"name": name, "meaning": source.meaning, "arguments": _arguments(source)}
+        for name, source in SOURCES.items()
+    ]
+
+
+def _arguments(source: DataSource) -> list[dict[str, Any]]:
+    schema: Any = source.arguments
+    meanings = field_docstrings(schema)
+    return [
+        {"name": one.name, "type": one.type, "default": one.default, "meaning": meanings.get(one.name, "")}
+        for one in fields(schema)
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps({'sources': list_sources()})}\n")

@@ -1,0 +1,62 @@
+"""``launch config``: signatures only; the bodies are in ``reference``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..console import json_errors
+from .options import ConfigArgument, JsonOption, OverridesArgument, split_config
+
+app = typer.Typer()
+config = typer.Typer(no_args_is_help=True, help="Show, explain and describe what a config can say.")
+app.add_typer(config, name="config")
+
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A key or a section, such as optimizer.lr.")]
+
+
+@config.command()
+def show(
+    source: ConfigArgument = None, overrides: OverridesArgument = None, *, json: JsonOption = False
+) -> None:
+    """Print the whole config, and where each value came from."""
+    from ..config import resolve
+    from ..reference import show_config
+
+    with json_errors(json=json):
+        raise typer.Exit(show_config(resolve(*split_config(source, overrides)), as_json=json))
+
+
+@config.command()
+def why(
+    key: KeyArgument,
+    source: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Explain a key: its value, its origin, its meaning."""
+    from ..config import resolve
+    from ..reference import explain_key
+
+    with json_errors(json=json):
+        raise typer.Exit(explain_key(resolve(*split_config(source, overrides)), key, as_json=json))
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of a config, for editors."""
+    from ..console import put_json
+    from ..reference import config_schema
+
+    put_json(config_schema())
+
+
+@config.command()
+def reference() -> None:
+    """Print every option as Markdown, as in docs/configuration.md."""
+    from ..console import put
+    from ..reference import reference as written
+
+    put(written().splitlines())
