@@ -35,14 +35,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Take three workers for two cores: tests wait a quarter of their time, for signals, ports and clocks."""
-    return len(os.sched_getaffinity(0)) * 3 // 2 or 1
+    """Take one worker more than there are cores: tests wait a quarter of their time, for signals, ports and clocks."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn digits are drawn once for the whole suite."""
-    return tmp_path_factory.mktemp("cache")
+    """The drawn digits are drawn once for the whole suite, by whichever worker comes first."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 @pytest.fixture(autouse=True)

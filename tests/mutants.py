@@ -31,7 +31,7 @@ _LINK = ("tests/launcher/nodes",)
 _RANK_END = ("tests/launcher/agent/test_rank_end.py",)
 _HOSTS = ("tests/launcher/hosts",)
 _STOPS = ("tests/launcher/control",)
-_WORLD = ("tests/worlds/test_planted_worlds.py", "tests/launcher/worlds")
+_STARTERS = ("tests/worlds/test_planted_worlds.py", "tests/launcher/worlds")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Mutant:
 MUTANTS = (
     # the order of samples
     Mutant(
-        "data/order/sample_order.py", "_ROUNDS = 8", "_ROUNDS = 4", "the order is the documented one", _ORDER
+        "data/order/sample_order.py", "ROUNDS = 8", "ROUNDS = 4", "the order is the documented one", _ORDER
     ),
     Mutant(
         "data/order/sample_order.py",
@@ -795,8 +795,8 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/failures/root_cause.py",
-        "error.exit_status = cause.status >> 8",
-        "error.exit_status = cause.status",
+        "status & 0x7F else status >> 8",
+        "status & 0x7F else status",
         "a script's status is passed on",
         (*_CAUSE, "tests/end_to_end/test_run.py"),
     ),
@@ -1147,90 +1147,90 @@ MUTANTS = (
         "or (step is None and rank == 0) or",
         "or",
         "a batch script is one process",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/readers.py",
         "step >= _SPECIAL_STEP",
         "step > _SPECIAL_STEP + 20",
         "the shell of salloc is one process",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/readers.py",
         '"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"',
         '"SLURM_NTASKS"',
         "the tasks of a step are counted, not those of its job",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/agreement.py",
         "if not (world.bootstraps_mpi or",
         "if not (",
         "mpirun in a SLURM job is the world, not its daemons",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/agreement.py",
         "world.bootstraps_mpi or (started and",
         "world.bootstraps_mpi or (False and",
         "MPICH's mpiexec in a SLURM job is the world, whatever it has passed on",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/agreement.py",
         "return (world.size or 1) > 1 and world.starter in _nearest(ancestors)",
         "return (world.size or 1) > 1",
         "variables that contradict a SLURM step of one task are refused",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/agreement.py",
         "    if chosen is None and worlds:",
         "    if chosen is None and not worlds:",
         "worlds that contradict each other are refused",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/adoption.py",
         "    if over and world.size != 1:",
         "    if False:",
         "a world that is over is refused",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/adoption.py",
         "    if world is not None and world.size != 1:",
         "    if world is not None and world.size == 0:",
         "copies of a command that is started once are refused",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/adoption.py",
         "    if asked is not None and asked != real:",
         "    if asked is not None and asked is real:",
         "what was asked has to fit the world",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/adoption.py",
         "found is not None and process_tree.RUN_MARK in environment",
         "found is None and process_tree.RUN_MARK in environment",
         "no launch joins the world of the launch it is in",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/refusal.py",
         'document["start"] == nodes.start',
         'document["start"]',
         "only a refusal of the same start is heeded",
-        _WORLD,
+        _STARTERS,
     ),
     Mutant(
         "launcher/worlds/foreign_variables.py",
         '"HYDI", "HYDRA", "MV2_COMM_WORLD",',
         '"HYDI", "HYDRA",',
         "no library of a rank takes itself for a rank of another starter",
-        _WORLD,
+        _STARTERS,
     ),
 )

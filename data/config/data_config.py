@@ -92,6 +92,9 @@ class DataConfig(ConfigSection):
     """Pads samples of different lengths, on any number of processes alike; for data that are read one by one."""
     samples: Literal["pairs", "any"] | None = None
     """What a sample is: a pair (input, target), or any tree of tensors and strings, which only a ``step`` can train on.
-    Unset: pairs; with a step, any."""
+    Unset: pairs; with a step or a ``target``, any."""
+    target: str | None = Field(default=None, min_length=1)
+    """The entry of a sample that is a dict which is its target: the model is called with the others by name,
+    ``model(**inputs)``."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""

@@ -24,6 +24,7 @@ from ..samples import (
     read_sample,
     refuse_another_structure,
     source_of,
+    split_target,
     structure,
 )
 from ..sources import MapSplit
@@ -136,6 +137,7 @@ class LoaderFeed:
         self._classes = classes
         self._ignored: int | None = None
         self._padding: Padding | None = split.padding
+        self._target_key = split.target
         self._alike = split.collate is None
         self._first: tuple[int, Any] | None = None
         source = split.source or source_of(split.dataset)
@@ -201,6 +203,8 @@ class LoaderFeed:
 
     def _to_device(self, indices: Indices, batch: Any, epoch: int) -> Any:
         self._refuse_another_structure(int(indices[0]), batch)
+        if self._target_key is not None:
+            batch = split_target(batch, self._target_key)
         if not is_pair(batch):
             return map_tensors(batch, self._any_value, self._device)
         x, y = batch

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .tree import is_pair as is_pair
     from .tree import map_tensors as map_tensors
     from .tree import named_parts as named_parts
+    from .tree import split_target as split_target
     from .tree import structure as structure
 else:
     __getattr__ = lazy_exports(__name__)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common import TrainingError
 from .arrays import is_numeric, tensor_of
 
 
@@ -19,6 +20,24 @@ def is_pair(value: Any) -> bool:
 def named_parts(batch: Any, whole: str) -> list[tuple[str, Any]]:
     """Name input and target of a pair, and what is none as ``whole``."""
     return list(zip(("input", "target"), batch, strict=True)) if is_pair(batch) else [(whole, batch)]
+
+
+def split_target(batch: Any, key: str) -> tuple[Any, Any]:
+    """Make a pair (inputs, target) of a batch that is a dict.
+
+    Raises:
+        TrainingError: there is no such entry.
+    """
+    if not isinstance(batch, Mapping) or key not in batch:
+        found = (
+            ", ".join(map(str, batch))
+            if isinstance(batch, Mapping)
+            else f"no dict but {type(batch).__name__}"
+        )
+        raise TrainingError(
+            f"data.target={key}: a batch is {found}", "name the entry of a sample's dict that is the target"
+        )
+    return {name: value for name, value in batch.items() if name != key}, batch[key]
 
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Any:

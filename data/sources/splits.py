@@ -46,6 +46,8 @@ class MapSplit:
     """A ``Padding``, where samples of different lengths are padded."""
     pairs: bool = True
     """Whether each sample is (input, target)."""
+    target: str | None = None
+    """Of samples that are dicts, the entry that is the target."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)

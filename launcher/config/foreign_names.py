@@ -48,6 +48,7 @@ _SETTINGS = {
     "step": "training_step train_step",
     "data.fold": "folds kfold k_fold n_splits cross_validation cv",
     "data.collate": "collate_fn collator data_collator",
+    "data.target": "label_names label_key target_key label_column",
     "metrics": "metric",
     "model": "network net arch architecture backbone",
     "model.args.dropout": "dropout drop_rate dropout_rate",

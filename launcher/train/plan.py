@@ -113,13 +113,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     batch = f"batch {plan.batches.size(0)} = {_shares(plan)}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
-    if config.steps:
-        lines.append(f"step: {_turns(config)}")
-    if (fold := config.data.fold) is not None:
-        lines.append(f"fold {fold.index} of {fold.k} is validated on, the others are trained on")
-    if (pad := config.data.pad) is not None:
-        to = "the longest of the global batch" if pad.to == "longest" else f"a length of {pad.to}"
-        lines.append(f"sequences are padded to {to}")
+    lines += _batch_lines(config)
     lines += data_lines(facts)
     lines += model_lines(config.model, compiled=config.train.compile, strategy=config.train.strategy)
     lines += split_lines(facts)
@@ -135,6 +129,23 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
         lines.append(
             f"note: a batch of {config.data.batch_size} leaves {idle} of {world.size} processes idle"
         )
+    return lines
+
+
+def _batch_lines(config: RunConfig) -> list[str]:
+    """Say what is done with a batch, as far as it is not the usual."""
+    lines = []
+    if config.steps:
+        lines.append(f"step: {_turns(config)}")
+    if config.data.target is not None:
+        lines.append(
+            f"a batch is a dict: {config.data.target} is the target, the model gets the others by name"
+        )
+    if (fold := config.data.fold) is not None:
+        lines.append(f"fold {fold.index} of {fold.k} is validated on, the others are trained on")
+    if (pad := config.data.pad) is not None:
+        to = "the longest of the global batch" if pad.to == "longest" else f"a length of {pad.to}"
+        lines.append(f"sequences are padded to {to}")
     return lines
 
 

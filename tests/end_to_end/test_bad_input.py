@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.dataset_files import write_mnist
 from tests.helpers.launch import (
     LAUNCH,
     Launch,
@@ -241,11 +240,10 @@ def _failing_line(folder: Path) -> int:
 
 
 def test_a_model_with_fewer_outputs_than_the_data_set_has_classes_is_refused(
-    launch: Launch, wrong: Path, tmp_path: Path
+    launch: Launch, wrong: Path
 ) -> None:
-    write_mnist(tmp_path / "data")
-    settings = ["mnist", "data.val_size=null", _use("model", "few_classes"), "--cpu", "1", "--json"]
-    _check_failed(launch("train", *settings, cwd=wrong), 1, "(2, 3)", "mnist has 10 classes")
+    settings = ["digits", "data.args={train: 30, val: 10}", _use("model", "few_classes"), "--cpu", "1"]
+    _check_failed(launch("train", *settings, "--json", cwd=wrong), 1, "(2, 3)", "digits has 10 classes")
 
 
 def test_code_that_raises_in_one_rank_is_named_with_rank_file_and_line(launch: Launch, wrong: Path) -> None:

@@ -81,17 +81,16 @@ def _resume(launch: Launch, project: Path, name: str, world: int, *settings: str
 def test_parts_train_as_whole_parameters_do_and_go_on_on_any_number_of_processes(
     launch: Launch, project: Path
 ) -> None:
-    """From a checkpoint of either strategy, whose averages, momenta and weights are whole ones."""
+    """From a checkpoint whose averages, momenta and weights are whole ones."""
     whole = _train(launch, project, 1, "ddp")
     assert (project / "0").read_text() == "Parameter"
-    check_equal_training(whole, _train(launch, project, 3, "fsdp"), EXACT)
-    assert [(project / str(rank)).read_text() for rank in range(3)] == ["DTensor"] * 3
     _train(launch, project, 2, "fsdp", "train.max_steps=5", name="begun")
+    assert [(project / str(rank)).read_text() for rank in range(2)] == ["DTensor"] * 2
     check_equal_training(whole, _resume(launch, project, "begun", 3, "train.max_steps=null"), EXACT)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, 3, 4])
 def test_parts_train_as_whole_parameters_on_as_many_processes(
     launch: Launch, project: Path, world: int
 ) -> None:

@@ -37,6 +37,9 @@ step: {use: "./exp.py:step"}
 optimizer: {use: sgd, lr: 0.1}
 train: {epochs: 2, precision: fp64}
 """
+BERT_BY_NAME = BERT_CONFIG.replace('step: {use: "./exp.py:step"}\n', "").replace(
+    "batch_size", "target: labels, batch_size"
+)
 TIMM = """
 import torch
 
@@ -59,7 +62,8 @@ train: {epochs: 2, precision: fp64}
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    ("package", "code", "config"), [("transformers", BERT, BERT_CONFIG), ("timm", TIMM, TIMM_CONFIG)]
+    ("package", "code", "config"),
+    [("transformers", BERT, BERT_CONFIG), ("transformers", BERT, BERT_BY_NAME), ("timm", TIMM, TIMM_CONFIG)],
 )
 def test_a_model_of_a_package_trains_alike_on_any_number_of_processes(
     launch: Launch, tmp_path: Path, package: str, code: str, config: str

@@ -94,7 +94,7 @@ def _check_all_gone(family: list[psutil.Process]) -> None:
     assert [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.exhaustive), 1])
 def test_a_killed_rank_ends_the_run_and_is_named(own: Path, victim: int) -> None:
     process = _start_slow(own, "--cpu", "2")
     _wait_for_training(process)
@@ -121,26 +121,19 @@ def test_a_signal_to_launch_ends_every_process(own: Path, number: signal.Signals
     assert _outcome(run_folder("slow"))["status"] == "stopped"
 
 
-def test_killing_launch_itself_leaves_no_process(own: Path) -> None:
-    process = _start_slow(own, "--cpu", "2")
-    _wait_for_training(process)
-    family = _family(process)
-    process.kill()
-    process.communicate(timeout=WATCHDOG)
-    _check_all_gone(family)
-
-
-def test_nothing_listens_outside_loopback(own: Path) -> None:
+def test_nothing_listens_outside_loopback_and_killing_launch_itself_leaves_no_process(own: Path) -> None:
     process = _start_slow(own, "--cpu", "3")
     _wait_for_training(process)
+    family = _family(process)
     listening = [
         connection.laddr.ip
-        for member in _family(process)
+        for member in family
         for connection in member.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
     process.kill()
     process.communicate(timeout=WATCHDOG)
+    _check_all_gone(family)
     assert listening
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

@@ -39,7 +39,7 @@ VARIANTS: dict[str, list[str]] = {
     "fp16 with its scaler": ["train.precision=fp16", "optimizer={use: adam, lr: 0.01}"],
     "bf16": ["train.precision=bf16", "optimizer={use: adamw, lr: 0.01}"],
 }
-USUAL = ("Adam, cosine",)  # the others: faults/test_kill_anywhere.py without the launcher, or exhaustive
+USUAL = "Adam, cosine"  # the others: faults/test_kill_anywhere.py without the launcher, or exhaustive
 STEPS = 20  # of two epochs of 307 samples in batches of 31
 CALLS = 23  # of the loss, at least: the steps, warm-up and evaluation
 
@@ -81,9 +81,8 @@ def _kill_and_resume(launch: Launch, own: Path, variant: str, world: int, at: in
     _check_same("whole", "killed")
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(v, marks=[pytest.mark.exhaustive] * (v not in USUAL)) for v in VARIANTS]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_killed_run_ends_as_if_nothing_had_happened(launch: Launch, killable: Path, variant: str) -> None:
     draw = random.Random(variant)
     world = draw.choice((1, 2, 3))
@@ -115,14 +114,15 @@ def test_resumed_on_other_numbers_of_processes_it_reads_the_same_batches(
 
 
 def test_a_run_of_that_name_goes_on_by_itself(launch: Launch, killable: Path) -> None:
-    assert _train(launch, killable, "whole", 2) == 0
-    assert _train(launch, killable, "killed", 2, KILL_AT="17") == 4
-    assert _train(launch, killable, "killed", 2) == 0
+    settings = VARIANTS[USUAL]
+    assert _train(launch, killable, "whole", 2, *settings) == 0
+    assert _train(launch, killable, "killed", 2, *settings, KILL_AT="17") == 4
+    assert _train(launch, killable, "killed", 2, *settings) == 0
     _check_same("whole", "killed")
     (run_folder("killed") / "outcome.json").unlink()  # killed after its last checkpoint
-    assert _train(launch, killable, "killed", 2) == 0
+    assert _train(launch, killable, "killed", 2, *settings) == 0
     assert outcome_of("killed")["state_sha256"] == outcome_of("whole")["state_sha256"]
-    again = launch("train", "own.yaml", *ALWAYS, "--name", "killed", "--cpu", "2", cwd=killable)
+    again = launch("train", "own.yaml", *ALWAYS, *settings, "--name", "killed", "--cpu", "2", cwd=killable)
     assert again.status == 2
     assert "killed is done: 20 of 20 steps" in again.err
 
@@ -173,30 +173,43 @@ def test_the_row_of_an_epoch_that_max_steps_cut_short_stays_until_the_epoch_goes
     assert rows() == [(0, 10), (1, 20)]
 
 
+def _check_refused(launch: Launch, own: Path, status: int, words: str, *settings: str) -> None:
+    before = (run_folder("killed") / "metrics.jsonl").read_bytes()
+    result = launch("resume", "killed", *settings, "--cpu", "1", cwd=own)
+    assert result.status == status
+    assert words in result.err
+    assert (run_folder("killed") / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_is_being_trained_another_run_and_changed_data_are_refused(
+    launch: Launch, killable: Path
+) -> None:
+    from lockstep.launcher.runs.run_lock import hold_run_lock
+
+    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
+    with hold_run_lock(run_folder("killed")):
+        _check_refused(launch, killable, 2, f"process {os.getpid()} of")
+    _check_refused(launch, killable, 2, "optimizer.lr: 0.2 in the run, 0.5 now", "optimizer.lr=0.5")
+    source = (killable / "own.py").read_text()
+    (killable / "own.py").write_text(source.replace("manual_seed(0)", "manual_seed(1)"))
+    changed = "the data set ./own.py:data has changed since the run was started"
+    _check_refused(launch, killable, 6, changed)
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    ("setting", "word"),
+    ("setting", "words"),
     [
-        ("optimizer.lr=0.5", "optimizer.lr: 0.2 in the run, 0.5 now"),
-        pytest.param(
-            "data.batch_size=30", "data.batch_size: 31 in the run, 30 now", marks=pytest.mark.exhaustive
-        ),
-        pytest.param("train.seed=1", "train.seed: 0 in the run, 1 now", marks=pytest.mark.exhaustive),
-        pytest.param(
-            "data.augment.flip=true",
-            "data.augment.flip: False in the run, True now",
-            marks=pytest.mark.exhaustive,
-        ),
+        ("data.batch_size=30", "data.batch_size: 31 in the run, 30 now"),
+        ("train.seed=1", "train.seed: 0 in the run, 1 now"),
+        ("data.augment.flip=true", "data.augment.flip: False in the run, True now"),
     ],
 )
 def test_what_makes_it_another_run_is_refused(
-    launch: Launch, killable: Path, setting: str, word: str
+    launch: Launch, killable: Path, setting: str, words: str
 ) -> None:
     assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
-    before = (run_folder("killed") / "metrics.jsonl").read_bytes()
-    result = launch("resume", "killed", setting, "--cpu", "1", cwd=killable)
-    assert result.status == 2
-    assert word in result.err
-    assert (run_folder("killed") / "metrics.jsonl").read_bytes() == before
+    _check_refused(launch, killable, 2, words, setting)
 
 
 @pytest.mark.exhaustive
@@ -204,15 +217,6 @@ def test_free_settings_may_change(launch: Launch, killable: Path) -> None:
     assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
     document = _resume(launch, killable, "killed", 1, "log.every_steps=2", "checkpoint.every_steps=null")
     assert document["steps"] == STEPS
-
-
-def test_changed_data_is_refused(launch: Launch, killable: Path) -> None:
-    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
-    source = (killable / "own.py").read_text()
-    (killable / "own.py").write_text(source.replace("manual_seed(0)", "manual_seed(1)"))
-    result = launch("resume", "killed", "--cpu", "1", cwd=killable)
-    assert result.status == 6
-    assert "the data set ./own.py:data has changed since the run was started" in result.err
 
 
 @pytest.mark.exhaustive
@@ -263,16 +267,6 @@ def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killab
         assert "move them all away, and the run begins at its first step" in refused.err
     checkpoints.rename(killable / "away")
     assert _resume(launch, killable, "run", 1)["steps"] == 12
-
-
-def test_a_run_that_is_being_trained_is_not_started_twice(launch: Launch, killable: Path) -> None:
-    from lockstep.launcher.runs.run_lock import hold_run_lock
-
-    assert _train(launch, killable, "killed", 1, KILL_AT="10") == 4
-    with hold_run_lock(run_folder("killed")):
-        result = launch("resume", "killed", "--cpu", "1", cwd=killable)
-    assert result.status == 2
-    assert f"process {os.getpid()} of" in result.err
 
 
 def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:

@@ -121,11 +121,6 @@ def test_a_run_of_three_processes_is_one_offline_run_with_each_epoch_once_and_in
     assert end.exit_code == 0
 
 
-def test_disabled_leaves_no_trace(launch: Launch, own: Path) -> None:
-    _, run = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "disabled"})
-    assert [path for path in run.rglob("*") if "wandb" in path.name] == []
-
-
 def _without_a_word(own: Path, tmp_path: Path, *arguments: str) -> Path:
     """Train with stdin closed and nobody logged in; the run folder."""
     home = tmp_path / "home"
@@ -162,13 +157,14 @@ BROKEN = {
     "how",
     [pytest.param(how, marks=[pytest.mark.exhaustive] * (how != "raises")) for how in BROKEN],
 )
-def test_a_broken_wandb_changes_nothing_but_a_warning(
+def test_disabled_leaves_no_trace_and_a_broken_wandb_changes_nothing_but_a_warning(
     launch: Launch, own: Path, tmp_path: Path, how: str
 ) -> None:
     fake = tmp_path / "fake" / "wandb"
     fake.mkdir(parents=True)
     (fake / "__init__.py").write_text(BROKEN[how] + "\n")
     _, honest = _train(launch, own, "--cpu", "1", env={"WANDB_MODE": "disabled"})
+    assert [path for path in honest.rglob("*") if "wandb" in path.name] == []
     expected = _events(honest)
     shutil.rmtree(honest)
     broken = {"WANDB_MODE": "offline", "PYTHONPATH": str(fake.parent)}

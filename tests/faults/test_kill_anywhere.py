@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,14 @@ class Killer:
     """Trains a spec, with a kill or without."""
 
     server: JobServer
-    specs: dict[str, str]
+    project: Path
+    specs: dict[str, str] = field(default_factory=dict)
+    """Those that have been asked for so far: each costs seconds."""
 
     def new(self, folder: Path, variant: str) -> Path:
         folder.mkdir(parents=True)
+        if variant not in self.specs:
+            self.specs[variant] = _spec(self.project, SPECS[variant])
         (folder / "spec.json").write_text(self.specs[variant])
         return folder
 
@@ -97,9 +101,8 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
     folder = tmp_path_factory.mktemp("killer")
     (folder / "own.py").write_text(USER_CODE + KILLABLE_CODE)
     (folder / "own.yaml").write_text(USER_CONFIG)
-    specs = {variant: _spec(folder, settings) for variant, settings in SPECS.items()}
     with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
-        yield Killer(server, specs)
+        yield Killer(server, folder)
 
 
 def _spec(folder: Path, settings: list[str]) -> str:

@@ -30,6 +30,7 @@ LATER_KEYS = (
     "data.scale_uint8",
     "data.collate",
     "data.samples",
+    "data.target",
     "data.pad",
     "data.fold",
     "model.weights_match",

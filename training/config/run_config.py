@@ -249,7 +249,11 @@ class RunConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _any_samples_for_a_step(self) -> Self:
-        if self.step is not None and self.data.samples is None:
+        if self.step is not None and self.data.target is not None:
+            raise ValueError("data.target: a step takes the batch as it is; leave one of the two out")
+        if self.data.target is not None and self.data.samples == "pairs":
+            raise ValueError("data.target: samples are dicts then; leave data.samples out")
+        if (self.step is not None or self.data.target is not None) and self.data.samples is None:
             self.__dict__["data"] = self.data.model_copy(update={"samples": "any"})
         return self
 

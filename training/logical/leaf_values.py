@@ -54,7 +54,7 @@ class LeafValues:
 
 
 class GradientLayout:
-    """Where each parameter's gradient lies in one vector for each type.
+    """The places of the parameters' gradients in one vector for each type.
 
     Args:
         parameters: that are trained.

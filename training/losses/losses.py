@@ -122,7 +122,7 @@ def build_objective(config: RunConfig, base: Path, frozen: Mapping[str, nn.Modul
         frozen: models that the step gets by name.
     """
     if config.step is None:
-        return LossObjective(build_loss(config.loss, base))
+        return LossObjective(build_loss(config.loss, base), by_name=config.data.target is not None)
     steps = [_build_step(step, base, frozen) for step in config.steps]
     names = [step.name for step in config.steps]
     return StepsInTurn(steps, names) if isinstance(config.step, tuple) else steps[0]

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from ...data.common import TrainingError
@@ -15,7 +16,7 @@ Loss = Callable[[Any, Any], Any]
 """``(output, target)`` to a tensor [samples], or to (sum, weight)."""
 Step = Callable[..., Any]
 """``(model, batch)`` to a loss by the contract, or to a dict of such terms of which ``loss`` is trained."""
-_LOSS, _OUTPUT, _TARGET, _PAIR = "loss", "output", "target", 2
+_LOSS, _OUTPUT, _TARGET, _LOGITS, _PAIR = "loss", "output", "target", "logits", 2
 
 
 @dataclass(slots=True)
@@ -57,14 +58,16 @@ class LossObjective(Objective):
 
     Args:
         loss: by the contract of ``sum_loss``.
+        by_name: inputs are a dict of the model's arguments.
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, *, by_name: bool = False) -> None:
         self.loss = loss
+        self._by_name = by_name
 
     def callable_module(self, model: nn.Module) -> nn.Module:
-        """Return the model itself."""
-        return model
+        """Return the model itself, or what calls it by name."""
+        return StepModule(model, _call_by_name) if self._by_name else model
 
     def inputs(self, batch: Any) -> Any:
         """Return the inputs of a pair (inputs, targets)."""
@@ -112,6 +115,27 @@ class StepObjective(Objective):
                 'name it: {"loss": reconstruction + kl, "kl": kl}',
             )
         return Outcome(terms.pop(_LOSS), terms.pop(_OUTPUT, None), terms.pop(_TARGET, target), terms)
+
+
+def _call_by_name(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
+    """Return what the model makes of its arguments; of an output object, as those of transformers, its logits.
+
+    Raises:
+        TrainingError: it has computed a loss, too, and nobody knows of how many labels it is the mean.
+    """
+    output = model(**inputs)
+    if isinstance(output, torch.Tensor):
+        return output
+    found = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
+    if found.get(_LOSS) is not None:
+        raise TrainingError(
+            f"{type(model).__name__} returned a loss of its own: a mean over this rank's part of the batch, which is"
+            " not that of the global batch",
+            "take the labels out of its arguments (data.target names them), or write a step that returns (sum, weight):"
+            " out = model(**batch); n = number of labels; return out.loss * n, n",
+        )
+    logits = found.get(_LOGITS)
+    return output if logits is None else logits
 
 
 class StepModule(nn.Module):

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ...data.common import LockstepError, TrainingError, user_location
+from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches
 from ...data.samples import describe
@@ -25,6 +25,7 @@ from ..components import (
     refuse_extra_state,
 )
 from ..config import RunSpec
+from ..logical import LogicalBuffers
 from ..losses import StepModule, StepsInTurn, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
@@ -33,7 +34,7 @@ from ..rank import GatherTrial, Group, gathering
 from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
-from .logical_step import begin_alike, build_logical_step
+from .logical_step import LogicalCut, LogicalStep, begin_alike
 from .model_making import compile_steps, make_frozen, make_model, refusing_uncompiled
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
@@ -99,6 +100,11 @@ def _opener(
 
     def feed(which: str) -> Feed:
         split = open_split(spec.facts, which, config.data, spec.base)
+        if config.data.target != getattr(split, "target", None):
+            raise UsageError(
+                f"data.target={config.data.target}: the samples of {spec.facts.name} are pairs already",
+                "leave it out; it is for samples that are dicts",
+            )
         opened = open_feed(
             split,
             normalise,
@@ -195,7 +201,7 @@ def _build_stepper(
 ) -> TrainStep | AlternatingStep:
     objective, group = session.objective, session.group
     if session.spec.config.train.logical_ranks:
-        return build_logical_step(session, wrapped, optimizers, scaler, terms, written)
+        return _build_logical_step(session, wrapped, optimizers, scaler, terms, written)
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
@@ -208,6 +214,32 @@ def _build_stepper(
         own = TrainStep(wrapped, objective, update, group, scaler, names, exchange=whole.exchange)
         turns.append(Turn(own, step.every, update.parameters))
     return AlternatingStep(objective, whole, turns)
+
+
+def _build_logical_step(
+    session: Session,
+    module: nn.Module,
+    optimizers: Optimizers,
+    scaler: torch.amp.GradScaler | None,
+    terms: tuple[str, ...],
+    written: frozenset[str],
+) -> LogicalStep:
+    """Build the step of a run with ``train.logical_ranks``."""
+    config = session.spec.config
+    step = LogicalStep(
+        module,
+        session.objective,
+        optimizers.update,
+        session.group,
+        scaler,
+        terms,
+        freezing=optimizers.freezing,
+        cut=LogicalCut(
+            config.train.logical_ranks or 1, config.train.seed, LogicalBuffers(session.model, written)
+        ),
+    )
+    step.max_micro_batch = config.data.max_micro_batch
+    return step
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:

@@ -18,8 +18,6 @@ from ..losses import Objective, sum_loss
 from ..optim import Freezing, JointUpdate, Update
 from ..rank import GatherTrial, Group
 from .kept_buffers import preserved_buffers
-from .optimizers import Optimizers
-from .session import Session
 from .step_seeding import StepSeeder
 from .train_step import TrainStep
 
@@ -28,7 +26,7 @@ _LOSS, _WEIGHT, _FIRST_TERM = 0, 1, 2  # places among the facts
 
 @dataclass(frozen=True)
 class LogicalCut:
-    """How a global batch is cut into logical ranks, and what each begins with."""
+    """The cut of a global batch into logical ranks, and what each begins with."""
 
     ranks: int
     """At least as many as processes."""
@@ -243,32 +241,6 @@ def begin_alike(module: nn.Module, group: Group) -> nn.Module:
         for tensor in (*module.parameters(), *module.buffers()):
             group.broadcast(tensor.data)
     return module
-
-
-def build_logical_step(
-    session: Session,
-    module: nn.Module,
-    optimizers: Optimizers,
-    scaler: torch.amp.GradScaler | None,
-    terms: tuple[str, ...],
-    written: frozenset[str],
-) -> LogicalStep:
-    """Build the step of a run with ``train.logical_ranks``."""
-    config = session.spec.config
-    step = LogicalStep(
-        module,
-        session.objective,
-        optimizers.update,
-        session.group,
-        scaler,
-        terms,
-        freezing=optimizers.freezing,
-        cut=LogicalCut(
-            config.train.logical_ranks or 1, config.train.seed, LogicalBuffers(session.model, written)
-        ),
-    )
-    step.max_micro_batch = config.data.max_micro_batch
-    return step
 
 
 def _leaf(part: tuple[int, int, int], size: int, logical_ranks: int) -> int:
