@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,26 @@ from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo, SplitInfo
 from .loading import check_augment
 from .order import ALGORITHM, permute, shard
-from .sources import find_source, held_inputs, sample_reader
+from .sources import find_source, held_inputs, sample_reader, with_decoded_images
 from .survey import introduce
 
 _SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 
 
-def prepare(config: DataConfig, base: Path) -> DatasetInfo:
+def prepare(
+    config: DataConfig,
+    base: Path,
+    say: Callable[[str, str], None] = lambda *_: None,
+    *,
+    build_cache: bool = False,
+) -> DatasetInfo:
     """Prepare all that the ranks need of a data set: downloaded, checked, cached and split.
 
     Args:
         config: the ``data`` section.
         base: the folder of the config file, absolute.
+        say: is told what takes long, and how far it is.
+        build_cache: decode images into the cache; else what is there is used.
 
     Raises:
         UsageError: the section is wrong.
@@ -36,11 +45,12 @@ def prepare(config: DataConfig, base: Path) -> DatasetInfo:
         TrainingError: the user's own callable raised, or broke its contract.
     """
     facts = _prepare_splits(find_source(config.use).prepare(config, base), config, base)
-    return introduce(
+    introduced = introduce(
         facts,
         lambda which: sample_reader(facts, which, config, base),
         lambda which: held_inputs(facts, which, config, base),
     )
+    return with_decoded_images(introduced, config, base, say, build=build_cache)
 
 
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
@@ -94,12 +104,17 @@ def main() -> int:
     """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
 
     Returns:
-        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``.
+        The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``. Lines before it are
+        ``{"progress": [what is done, how far it is]}``.
     """
     die_with_parent()
-    response = _reserve_stdout()
-    document, status = _handle_request(sys.stdin.read())
-    with os.fdopen(response, "w", encoding="utf-8") as file:
+    with os.fdopen(_reserve_stdout(), "w", encoding="utf-8") as file:
+
+        def say(what: str, far: str) -> None:
+            file.write(f"{json.dumps({'progress': [what, far]})}\n")
+            file.flush()
+
+        document, status = _handle_request(sys.stdin.read(), say)
         json.dump(document, file)
     return status
 
@@ -112,10 +127,11 @@ def _reserve_stdout() -> int:
     return response
 
 
-def _handle_request(request: str) -> tuple[dict[str, Any], int]:
+def _handle_request(request: str, say: Callable[[str, str], None]) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(request)
-        facts = prepare(DataConfig.model_validate(document["data"]), Path(document["base"]))
+        config, base = DataConfig.model_validate(document["data"]), Path(document["base"])
+        facts = prepare(config, base, say, build_cache=document.get("build_cache", False))
     except LockstepError as error:
         return {"error": error.to_json()}, error.exit_status
     except Exception as error:  # noqa: BLE001 - the parent has nothing but this document to show

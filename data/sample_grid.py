@@ -18,7 +18,7 @@ from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Normalisation, Work, open_feed
 from .order import EpochOrder
-from .sources import open_split
+from .sources import open_order, open_split
 
 _SIDE = 5
 
@@ -57,7 +57,7 @@ def _samples(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, coun
     split = open_split(facts, which, config, base)
     normalise = Normalisation(torch.float32, None, None)
     feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
-    indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
+    indices = EpochOrder(open_order(facts, config, base), seed, 0).indices(0, count)
     pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
     return pair
 

@@ -6,17 +6,20 @@ it ends, and ends at once: a process group that is broken can hang in its own cl
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.common import write_json
+from ..data.common import DamagedError, write_json
 from .checkpoint import (
+    CheckpointContents,
     ResumedState,
     checkpoint_path,
     list_checkpoints,
@@ -32,6 +35,7 @@ from .checkpoint import (
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
+from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
 from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
@@ -39,7 +43,7 @@ from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str], send: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Run ``SPEC [--eval [STEP] [--split NAME]]``; return the exit status.
+    """Run ``SPEC [--eval [STEP] [--split NAME] | --predict FILE]``; return the exit status.
 
     Args:
         argv: the arguments.
@@ -53,7 +57,7 @@ def main(argv: list[str], send: Callable[[dict[str, Any]], None] | None = None) 
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         torch.set_num_threads(int(threads))
-    task = _evaluate if "--eval" in argv else _train
+    task = _predict if "--predict" in argv else _evaluate if "--eval" in argv else _train
     return reported(lambda: _run(task, path, argv[2:]), attempt, rank, wait_for_checkpoint, send)
 
 
@@ -134,10 +138,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     session = build_session(spec, group, training=False, splits=splits)
     load_frozen_weights(session)
     started = time.monotonic()
-    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", int(steps) if steps.strip() else None)
-    materialise_lazy_modules(session, snapshot.weights)
-    load_weights(session.model, snapshot.weights, f"{spec.run} {path.name}", exact=False)
-    add_autocast(session)
+    path, snapshot, damaged = _load_checkpoint(session, folder, int(steps) if steps.strip() else None)
 
     def keep_alive() -> bool:
         control.touch()
@@ -162,6 +163,33 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
         if attempt != folder:  # that of the run is the training's
             keep_views(attempt, views, step=document["step"], epoch=document["epochs"])
         write_json(attempt / "eval.json", document, durable=True)
+    return 0
+
+
+def _load_checkpoint(
+    session: Session, folder: Path, step: int | None
+) -> tuple[Path, CheckpointContents, list[DamagedError]]:
+    """Put the weights of a step, or of the newest whole checkpoint, into the model; return what was found."""
+    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", step)
+    materialise_lazy_modules(session, snapshot.weights)
+    load_weights(session.model, snapshot.weights, f"{session.spec.run} {path.name}", exact=False)
+    add_autocast(session)
+    return path, snapshot, damaged
+
+
+def _predict(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
+    control = RankControl.from_environment(group.local_rank)
+    control.enter("evaluation")
+    question = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+    request = PredictionRequest(**{**question, "sources": tuple(question["sources"])})
+    rows = open_inputs(spec, request)
+    splits = () if request.split is None else (request.split,)
+    inputs = None if rows is None else partial(InputFeed, rows, group.device)
+    session = build_session(spec, group, training=False, splits=splits, inputs=inputs)
+    load_frozen_weights(session)
+    _load_checkpoint(session, folder, request.step)
+    predict(session, rows, request, Path(rest[0]).with_name(f"part-{group.rank}.jsonl"), control.touch)
+    control.enter("ending")
     return 0
 
 

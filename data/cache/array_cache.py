@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from ..common import DISK_FULL_ERRNOS, DamagedError, MachineError, file_sha256, sync
 from ..config import SplitInfo
+from .entry_use import FACTS, hold_entry, mark_used
 
 Array = NDArray[Any]
-
-_FACTS = "facts.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,17 @@ def entry_key(name: str, *parts: Any) -> str:
     return f"{name}-{fingerprint(*parts)[:20]}"
 
 
-def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
+def find_entry(key: str) -> CacheEntry | None:
+    """Return the entry ``key`` where it is there and whole."""
+    return _verified_entry(cache_root() / key)
+
+
+def partial_folder(key: str) -> Path:
+    """Return the folder in which an interrupted build of ``key`` goes on."""
+    return cache_root() / f".{key}.partial"
+
+
+def cached(key: str, build: Callable[[Path], dict[str, Any]], *, resumable: bool = False) -> CacheEntry:
     """Return the cache entry ``key``, built if it is missing or damaged.
 
     Processes that ask at the same time wait for the one that builds. The entry appears by one rename: it is
@@ -57,6 +66,7 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     Args:
         key: a file name, best from ``entry_key``.
         build: writes ``.npy`` files into the folder it is given and returns plain JSON values.
+        resumable: ``build`` goes on with what it finds in the folder, which an interrupted one has left.
 
     Raises:
         MachineError: the cache cannot be written, or the disk is full.
@@ -64,10 +74,11 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
     root = cache_root()
     entry = _verified_entry(root / key)
     if entry is not None:
+        mark_used(entry.folder)
         return entry
     try:
         with _entry_lock(root, key):
-            return _verified_entry(root / key) or _build_entry(root, key, build)
+            return _verified_entry(root / key) or _build_entry(root, key, build, resumable=resumable)
     except OSError as error:
         raise _cache_error(root, error) from error
 
@@ -87,11 +98,12 @@ def load_array(path: Path | str) -> Array:
     """Map an ``.npy`` file into memory.
 
     Pages are shared between processes until one writes: copy-on-write, as a read-only array makes
-    ``torch.from_numpy`` warn.
+    ``torch.from_numpy`` warn. An entry of the cache is in use from now on.
 
     Raises:
         DamagedError: the file is missing or no array file.
     """
+    hold_entry(Path(path).parent)
     try:
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
@@ -118,15 +130,19 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
-    _remove_leftovers(root, key)
-    folder = root / f".{key}.{secrets.token_hex(4)}"
-    folder.mkdir()
+def _build_entry(
+    root: Path, key: str, build: Callable[[Path], dict[str, Any]], *, resumable: bool
+) -> CacheEntry:
+    folder = partial_folder(key) if resumable else root / f".{key}.{secrets.token_hex(4)}"
+    _remove_leftovers(root, key, but=folder)
+    folder.mkdir(exist_ok=resumable)
     try:
         _write_metadata(folder, build(folder))
         _replace(folder, root / key)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        # A full disk is in the way of checkpoints, too: what was built gives its room back.
+        if not resumable or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     entry = _verified_entry(root / key)
     if entry is None:
@@ -134,17 +150,18 @@ def _build_entry(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) 
     return entry
 
 
-def _remove_leftovers(root: Path, key: str) -> None:
+def _remove_leftovers(root: Path, key: str, but: Path) -> None:
     """Remove what killed builders of this entry left; the lock guarantees that none is alive."""
     for left in root.glob(f".{key}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+        if left != but:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_metadata(folder: Path, facts: dict[str, Any]) -> None:
     files = {
         path.name: _size_and_mtime(path) | {"sha256": file_sha256(path)} for path in sorted(folder.iterdir())
     }
-    with (folder / _FACTS).open("w", encoding="utf-8") as file:
+    with (folder / FACTS).open("w", encoding="utf-8") as file:
         json.dump({"version": 1, "facts": facts, "files": files}, file)
         file.flush()
         os.fsync(file.fileno())
@@ -162,7 +179,7 @@ def _replace(folder: Path, final: Path) -> None:
 
 def _verified_entry(folder: Path) -> CacheEntry | None:
     try:
-        document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        document = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         files = document["files"]
         if not all(_is_unchanged(folder / name, known) for name, known in files.items()):
             return None

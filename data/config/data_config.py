@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _on_or_off(value: Any) -> Any:
+    """Read what YAML makes of ``on`` and ``off``."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class DataConfig(ConfigSection):
     """Loader processes per rank, for data sets that are read sample by sample."""
     max_micro_batch: Samples | None = Field(default=None, gt=0)
     """Most samples that one rank puts through the model at once; more are accumulated."""
+    cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
+    """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
+    memory hold it."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
     collate: str | None = Field(default=None, min_length=1)

@@ -15,8 +15,8 @@ class DatasetInfo:
 
     name: str
     """What ``data.use`` said."""
-    kind: Literal["arrays", "images", "user"]
-    """Held whole as arrays, read file by file, or a user's own callable."""
+    kind: Literal["arrays", "images", "user", "shards"]
+    """Held whole as arrays, read file by file, a user's own callable, or read in groups of rows."""
     train: SplitInfo
     val: SplitInfo | None
     input_shape: tuple[int, ...] | None
@@ -37,6 +37,8 @@ class DatasetInfo:
     """SHA-256 over the contents that decide what a sample is; a changed data set has another one."""
     scale_uint8: bool = True
     """Whether uint8 inputs are divided by 255, before ``mean`` and ``std``; version 0.1 did so with all of them."""
+    reading: str = ""
+    """How samples are read, where that is a choice: from decoded images in the cache, or anew in every epoch."""
     notes: tuple[str, ...] = ()
     """What was guessed about it, and what may be a mistake."""
     found: tuple[FoundSetting, ...] = ()

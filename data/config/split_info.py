@@ -18,5 +18,9 @@ class SplitInfo:
     """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
     contents: str = ""
     """For a user's own data: a hash of what the callable returned for this split; every rank must get the same."""
+    state: str = ""
+    """For image files: a hash of their names, sizes and times; what was decoded of another state is stale."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""
+    window: int | None = None
+    """Row groups that training has in flight, of a set of shards; None: the order is one permutation of all samples."""

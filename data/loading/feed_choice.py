@@ -9,6 +9,7 @@ from .augment import Augmentation
 from .feed import Feed
 from .loader_feed import LoaderFeed
 from .normalise import Normalisation
+from .pieces import ManyRowsPieces
 from .resident_feed import ResidentFeed
 
 
@@ -37,4 +38,13 @@ def open_feed(
     """
     if isinstance(split, ArraySplit):
         return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
-    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)
+    return LoaderFeed(
+        split,
+        normalise,
+        device,
+        workers=workers,
+        classes=classes,
+        seed=seed,
+        augment=augment,
+        pieces=None if split.many is None else ManyRowsPieces(split.many, max(1, workers)),
+    )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,24 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from ..common import DamagedError, UsageError, relative_path_hint
+from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
-from ..images import load_image
+from ..images import ImageSettings, ImageSplit, PathChecker, StoredImages
 from .arguments import ImageArguments, argument, text
 from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, no_inputs
-from .splits import MapSplit
+from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays
+from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
     import torch
 
 _VERSION = 2
 _SURVEY_VERSION = 3
-_UINT64 = 2**64 - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -119,8 +114,8 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
     return DatasetInfo(
         name="csv_images",
         kind="images",
-        train=_split_info(entry, "train", len(names)),
-        val=_split_info(entry, "val", len(names)) if "val" in tables else None,
+        train=_split_info(entry, "train", columns, len(names)),
+        val=_split_info(entry, "val", columns, len(names)) if "val" in tables else None,
         input_shape=shape,
         input_dtype="uint8",
         classes=len(names),
@@ -251,7 +246,7 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns
     sizes, times = np.zeros((2, len(table.paths)), np.int64)
     files = np.zeros(len(table.paths), np.uint64)
     bad: list[tuple[int, str]] = []
-    folders = _PathChecker(root)
+    folders = PathChecker(root)
     for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
         problem = _label_problem(label, index)
         if problem is None:
@@ -278,76 +273,44 @@ def _label_problem(label: str, index: dict[str, int]) -> str | None:
     return f"{label!r} is none of the classes {', '.join(list(index)[:MAX_LISTED_NAMES])}"
 
 
-class _PathChecker:
-    """A check of paths below ``root``; each folder is resolved once, so that a row costs one ``lstat``."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._inside: dict[str, bool] = {}
-
-    def check(self, path: str) -> tuple[str | None, int, int, int]:
-        """Say what is wrong with ``path``, or None; the file's size in bytes, when it was changed, and its number."""
-        problem, status = self._look_at(path)
-        if status is None:
-            return problem, 0, 0, 0
-        # A file system without such numbers has 0 for all; devices are few, and their numbers small.
-        number = (status.st_ino ^ status.st_dev << 44) & _UINT64 if status.st_ino else hash(path) & _UINT64
-        return problem, status.st_size, status.st_mtime_ns, number
-
-    def _look_at(self, path: str) -> tuple[str | None, os.stat_result | None]:
-        if not path:
-            return "the path is empty", None
-        if _CONTROL.search(path):
-            return f"the path {path!r} has control characters", None
-        if path.startswith("/"):
-            return f"{path!r} is absolute", None
-        return self._check_path(path)
-
-    def _check_path(self, path: str) -> tuple[str | None, os.stat_result | None]:
-        parent, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or not self._is_inside(parent):
-            return f"{path!r} leads outside {self._root}", None
-        full = f"{self._root}/{path}"
-        try:
-            status = os.lstat(full)
-            if stat.S_ISLNK(status.st_mode):
-                if not self._contains(os.path.realpath(full)):
-                    return f"{path!r} leads outside {self._root}", None
-                status = os.stat(full)  # noqa: PTH116 - a million rows; Path costs ten times as much
-        except OSError as error:
-            return f"{path!r}: {error.strerror}", None
-        if not stat.S_ISREG(status.st_mode):
-            return f"{path!r} is no file", None
-        return (None if status.st_size else f"{path!r} is empty"), status
-
-    def _is_inside(self, parent: str) -> bool:
-        if parent not in self._inside:
-            self._inside[parent] = self._contains(os.path.realpath(f"{self._root}/{parent}"))
-        return self._inside[parent]
-
-    def _contains(self, resolved: str) -> bool:
-        return Path(resolved).is_relative_to(self._root)
-
-
-def _split_info(entry: CacheEntry, which: str, classes: int) -> SplitInfo:
+def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], classes: int) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
-    return SplitInfo(len(targets), files, class_counts=class_counts(targets, classes))
+    arrays, times = columns[which].arrays, columns[which].times
+    state = fingerprint(
+        [_digest(array) for array in (arrays["paths"], arrays["offsets"], arrays["bytes"], times)]
+    )
+    return SplitInfo(len(targets), files, state=state, class_counts=class_counts(targets, classes))
+
+
+def _settings(split: PreparedSplit) -> ImageSettings:
+    """Collect what decides which pixels the images of a split become."""
+    files, facts, args = split.info.files, split.facts, split.config.args
+    channels, height, width = facts.input_shape or (3, 0, 0)
+    mode = "L" if channels == 1 else "RGB"
+    which = "val" if split.which == "val" and split.subset is None else "train"
+    return ImageSettings(
+        root=facts.image_root or "",
+        mode=mode,
+        size=(height, width),
+        resize=args.get("size") is not None,
+        may_be_colour=mode == "RGB" or args.get("mode") is not None,
+        paths=files["paths"],
+        offsets=files["offsets"],
+        listed_in=str(args.get(f"{which}_csv")),
+    )
+
+
+def _images(split: PreparedSplit) -> ImageSplit:
+    return ImageSplit(_settings(split), len(load_array(split.info.files["y"])), split.info.state)
 
 
 class CsvImageDataset:
     """The images of a split: a sample is uint8 [C, H, W] and an int64 class index of shape []."""
 
     def __init__(self, split: PreparedSplit) -> None:
-        files, facts, args = split.info.files, split.facts, split.config.args
-        self._paths, self._offsets, self._targets = (load_array(files[r]) for r in ("paths", "offsets", "y"))
-        channels, height, width = facts.input_shape or (3, 0, 0)
-        self._root = Path(facts.image_root or "")
-        self._mode, self._size = ("L" if channels == 1 else "RGB"), (height, width)
-        which = "val" if split.which == "val" and split.subset is None else "train"
-        self._table = str(args.get(f"{which}_csv"))
-        self._resize = args.get("size") is not None
-        self._may_be_colour = self._mode == "RGB" or args.get("mode") is not None
+        self._images = StoredImages(_settings(split))
+        self._targets = load_array(split.info.files["y"])
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -360,19 +323,12 @@ class CsvImageDataset:
 
     def read(self, row: int) -> tuple[NDArray[np.uint8], int]:
         """Read a sample without torch."""
-        start, stop = self._offsets[row : row + 2]
-        path = self._root / self._paths[start:stop].tobytes().decode()
-        try:
-            image = load_image(
-                path, self._mode, self._size, resize=self._resize, may_be_colour=self._may_be_colour
-            )
-        except DamagedError as error:
-            raise DamagedError(f"{error.message} (row {row} of {self._table})", error.hint) from error
-        return image, int(self._targets[row])
+        return self._images.load(row), int(self._targets[row])
 
 
-def _open(split: PreparedSplit) -> MapSplit:
-    return MapSplit(CsvImageDataset(split), split.subset)
+def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
+    """Open the decoded images of the cache, else the files."""
+    return open_arrays(split) if "x" in split.info.files else MapSplit(CsvImageDataset(split), split.subset)
 
 
 def _reader(split: PreparedSplit) -> Reader:
@@ -388,4 +344,5 @@ SOURCE = DataSource(
     _open,
     _reader,
     no_inputs,
+    images=_images,
 )

@@ -22,6 +22,8 @@ from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_o
 from .options import (
     AtOnceOption,
     ConfigArgument,
+    CpuOption,
+    GpusOption,
     GraceOption,
     GridArgument,
     HangMinOption,
@@ -73,16 +75,9 @@ app = typer.Typer(
     help="Distributed training in which the number of processes is a resource, never a hyper-parameter.",
 )
 
-GpusOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|all|idle|0,2|UUID", help="Start one process on each of these GPUs; `idle`: on unused ones."
-    ),
-]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or so many.")
 ]
-CpuOption = Annotated[int | None, typer.Option(metavar="N", help="Start N processes on the CPU.")]
 
 
 @app.command()

@@ -18,6 +18,14 @@ OverridesArgument = Annotated[
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")]
 
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|all|idle|0,2|UUID", help="Start one process on each of these GPUs; `idle`: on unused ones."
+    ),
+]
+CpuOption = Annotated[int | None, typer.Option(metavar="N", help="Start N processes on the CPU.")]
+
 
 def first_positional(params: Sequence[Any], args: Sequence[str]) -> int:
     """Find where the leading options end; ``-m`` counts as the beginning of a program."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..console import json_errors
-from .options import JsonOption, RunArgument, SortOption
+from .options import CpuOption, GpusOption, IgnoreWorldOption, JsonOption, RunArgument, SortOption
+from .started_world import refuse_copies
 
 app = typer.Typer()
 
@@ -49,6 +51,80 @@ def logs(
     from ..commands import show_logs
 
     raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt))
+
+
+@app.command()
+def cache(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries; all by default.")
+    ] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them unless they are in use.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the cache of decoded images and arrays, which fills itself, or make room."""
+    from ..commands import show_cache
+
+    with json_errors(json=json):
+        raise typer.Exit(show_cache(names or [], remove=remove, as_json=json))
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILES|FOLDER|CSV|-", help="Images, a folder of them, or tables; - for stdin."
+        ),
+    ] = None,
+    *,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Predict this split of the data set, such as val.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="STEP|best", help="Use this checkpoint instead of the newest.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the model's output, not class and probability.")
+    ] = False,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Resize images to the size that the model was trained on.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How rows are printed.")] = "csv",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to this file.")] = None,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    ignore_world: IgnoreWorldOption = False,
+) -> None:
+    """Print what a run's model says of each input: class and probability, or its output."""
+    from ..inference import Prediction, predict_with_run
+    from ..train import TrainRequest
+
+    refuse_copies("predict", ignore_world=ignore_world)
+    asked = Prediction(tuple(inputs or ()), split, checkpoint, resize, raw, form, out)
+    raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
+
+
+@app.command()
+def compare(run: RunArgument, other: RunArgument, *, json: JsonOption = False) -> None:
+    """Show in what two runs differ: settings, versions, data, and the first step whose loss is another."""
+    from ..commands import compare_runs
+
+    with json_errors(json=json):
+        raise typer.Exit(compare_runs(run, other, as_json=json))
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Remove runs for good; it asks first, and refuses what is running or queued."""
+    from ..commands import remove_runs
+
+    raise typer.Exit(remove_runs(runs, yes=yes))
 
 
 @app.command()

@@ -58,9 +58,9 @@ class ProgressView:
         self._standing.take(event)
         self._measured = self._measured or "samples_per_second" in event
 
-    def waiting(self, text: str) -> None:
-        """Show what is waited for before there are ranks; called again and again."""
-        self._show_start(text, self._clock())
+    def waiting(self, text: str, far: str = "") -> None:
+        """Show what is waited for before there are ranks, and how far it is; called again and again."""
+        self._show_start(text, self._clock(), far)
 
     def show(self, step: int, phase: str) -> None:
         """Show how far the ranks are; called again and again."""
@@ -94,14 +94,14 @@ class ProgressView:
         self._since = self._said = now
         self._waited = False
 
-    def _show_start(self, text: str, now: float) -> None:
+    def _show_start(self, text: str, now: float, far: str = "") -> None:
         if text != self._text:
             self._text, self._since = text, now
             self._said = now - self._every + min(_SOON_SECONDS, self._every)  # the first line comes soon
         if self._every and now - self._said >= self._every:
             self._said, self._waited = now, True
-            self._line(f"{text}: {now - self._since:.0f} s")
-        self._draw(now, lambda: f"{text} …")
+            self._line(f"{text}: {far or f'{now - self._since:.0f} s'}")
+        self._draw(now, f"{text} … {far}".rstrip)
 
     def _tell(self, now: float, shape: RunShape) -> None:
         standing = self._standing

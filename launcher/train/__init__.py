@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .data_lines import note_lines as note_lines
     from .data_preparation import DataPreparation as DataPreparation
     from .initial_weights import find_initial_weights as find_initial_weights
+    from .resume import refuse_missing_split as refuse_missing_split
+    from .resume import renew_spec as renew_spec
+    from .resume import resolve_checkpoint_step as resolve_checkpoint_step
     from .run_evaluation import evaluate_run as evaluate_run
     from .saved_config import read_run_config as read_run_config
     from .schedule_lines import schedule_document as schedule_document

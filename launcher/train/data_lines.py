@@ -22,6 +22,7 @@ def data_lines(facts: DatasetInfo) -> list[str]:
         lines.append(_class_line(facts, facts.train.class_counts))
     else:
         lines += label_lines(facts)
+    lines += [printable(facts.reading)] if facts.reading else []
     return [*lines, *note_lines(facts.all_notes)]
 
 
@@ -67,6 +68,7 @@ def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, An
         "class_counts": facts.train.class_counts,
         "val_class_counts": val.class_counts if val else None,
         "look": facts.look.to_json() if facts.look else None,
+        "reading": facts.reading or None,
         "notes": [*facts.all_notes, *notes],
     }
     plain: dict[str, Any] = json.loads(json.dumps(document))

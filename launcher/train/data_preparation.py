@@ -23,7 +23,7 @@ SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 class DataPreparation:
     """A started preparation; ``wait`` brings its result."""
 
-    def __init__(self, config: DataConfig, base: Path) -> None:
+    def __init__(self, config: DataConfig, base: Path, *, build_cache: bool = False) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "lockstep.data.prepare"],
             stdin=subprocess.PIPE,
@@ -32,13 +32,14 @@ class DataPreparation:
             start_new_session=True,  # a Ctrl-C is the launcher's: it ends this child without a traceback
             env={**os.environ, **SAME_HASHES},
         )
-        self._question = json.dumps({"data": config.model_dump(mode="json"), "base": str(base)})
+        asked = {"data": config.model_dump(mode="json"), "base": str(base), "build_cache": build_cache}
+        self._question = json.dumps(asked)
 
-    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> DatasetInfo:
+    def wait(self, meanwhile: Callable[[str, str], None] = lambda *_: None) -> DatasetInfo:
         """Return the facts, once downloads and checks are through.
 
         Args:
-            meanwhile: called several times a second.
+            meanwhile: called several times a second, with what is done and how far it is.
 
         Raises:
             LockstepError: whatever the preparation found wrong.
@@ -51,7 +52,7 @@ class DataPreparation:
             raise
         return DatasetInfo.from_json(self._answer(output)["facts"])
 
-    def _answered(self, meanwhile: Callable[[], None]) -> str:
+    def _answered(self, meanwhile: Callable[[str, str], None]) -> str:
         """Ask, and read the answer: ``communicate`` with a timeout forgets what it could not send at once."""
         question, answer = self._child.stdin, self._child.stdout
         if question is None or answer is None:
@@ -59,16 +60,20 @@ class DataPreparation:
         with suppress(BrokenPipeError):
             question.write(self._question)
             question.close()
-        chunks: list[bytes] = []
+        lines = [b""]
+        doing = ("reading data", "")
         while True:
             if not select.select([answer], [], [], _LOOK_SECONDS)[0]:
-                meanwhile()
+                meanwhile(*doing)
                 continue
             if not (chunk := os.read(answer.fileno(), 1 << 16)):
                 self._child.wait()
                 answer.close()
-                return b"".join(chunks).decode(errors="replace")
-            chunks.append(chunk)
+                return lines[-1].decode(errors="replace")
+            lines = (lines[-1] + chunk).split(b"\n")
+            for line in lines[:-1]:
+                what, far = json.loads(line)["progress"]
+                doing = (str(what), str(far))
 
     def _answer(self, output: str) -> dict[str, Any]:
         try:

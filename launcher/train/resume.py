@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from ...data.common import DamagedError, UsageError
+from ...data.common import DamagedError, UsageError, write_json
 from ...data.config import DatasetInfo
 from ...training.checkpoint import is_in_place, list_checkpoints, newest_intact, read_state, step_of
 from ...training.components import EarlyStopping
@@ -273,3 +273,26 @@ def refuse_other_data(before: DatasetInfo, now: DatasetInfo) -> None:
             f" {before.train.length:,} training samples then, {now.train.length:,} now, other contents",
             "bring the old data back, or start a new run",
         )
+
+
+def renew_spec(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
+    """Update the paths of the data's files, which may have moved, as out of a cleared cache, but not have changed."""
+    refuse_other_data(spec.facts, facts)
+    facts = scaled_as_before(spec.facts, facts)
+    if facts != spec.facts:
+        write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
+
+
+def refuse_missing_split(facts: DatasetInfo, split: str) -> None:
+    """Refuse a split that the data set does not have, or that it was trained on."""
+    there = [*facts.validation, *(name for name in facts.others if name not in facts.validation)]
+    if split in there:
+        return
+    hint = f"evaluate one of {', '.join(there)}" if there else "the data set has none to evaluate"
+    if split == "test" and facts.kind == "arrays" and facts.val is not None:
+        hint = (
+            f"{facts.name} is evaluated on its test set as val; data.val_size=N splits a validation set off"
+        )
+    elif facts.kind == "user":
+        hint += f'; {facts.name} may return more: {{"train": …, "val": …, "{split}": …}}'
+    raise UsageError(f"--split {split}: {facts.name} has no such split", hint)

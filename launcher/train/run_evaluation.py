@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
-from ...data.common import UsageError, write_json
-from ...data.config import DatasetInfo
-from ...training.config import RunSpec, read_spec
+from ...training.config import read_spec
 from ..console import put, put_json, say
 from ..control import SupervisorPage
 from ..machine import reserve_gpus
@@ -16,7 +12,7 @@ from ..options import SupervisionOptions
 from ..runs import find_run
 from ..supervisor import Launch, next_attempt_folder
 from .data_preparation import DataPreparation
-from .resume import refuse_other_data, resolve_checkpoint_step, scaled_as_before
+from .resume import refuse_missing_split, renew_spec, resolve_checkpoint_step
 from .train_request import TrainRequest
 from .worker_workload import WorkerWorkload, worker_agent
 
@@ -45,8 +41,8 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split
         with Launch(attempt, agent, world, options) as launch:
             facts = DataPreparation(spec.config.data, spec.base).wait()
             if split is not None:
-                _refuse_no_split(facts, split)
-            _renew(folder, spec, facts)
+                refuse_missing_split(facts, split)
+            renew_spec(folder, spec, facts)
             page = SupervisorPage(world.processes)  # ranks say at each batch that they live
             failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
     if failure is not None:
@@ -59,29 +55,6 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split
         put([f"{document['run']} {document['checkpoint']}"])
         put(f"{key}  {_figure(value)}" for key, value in document["metrics"].items())
     return 0
-
-
-def _renew(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
-    """Update the paths of the data's files, which may have moved, as out of a cleared cache, but not have changed."""
-    refuse_other_data(spec.facts, facts)
-    facts = scaled_as_before(spec.facts, facts)
-    if facts != spec.facts:
-        write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
-
-
-def _refuse_no_split(facts: DatasetInfo, split: str) -> None:
-    """Refuse a split that the data set does not have, or that it was trained on."""
-    there = [*facts.validation, *(name for name in facts.others if name not in facts.validation)]
-    if split in there:
-        return
-    hint = f"evaluate one of {', '.join(there)}" if there else "the data set has none to evaluate"
-    if split == "test" and facts.kind == "arrays" and facts.val is not None:
-        hint = (
-            f"{facts.name} is evaluated on its test set as val; data.val_size=N splits a validation set off"
-        )
-    elif facts.kind == "user":
-        hint += f'; {facts.name} may return more: {{"train": …, "val": …, "{split}": …}}'
-    raise UsageError(f"--split {split}: {facts.name} has no such split", hint)
 
 
 def _figure(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def _train_as_follower(resolved: ResolvedConfig, request: TrainRequest) -> int:
             request.nodes, lambda: folder if folder.is_dir() else None, "train", reservation.world
         ) as node,
     ):
-        node.prepare_data(lambda: DataPreparation(resolved.config.data, resolved.base).wait().fingerprint)
+        node.prepare_data(lambda: _prepare_data(resolved).fingerprint)
         go = await_message(node.link, "go")
         attempt = wait_until_visible(folder / go["attempt"])
         agent = worker_agent(
@@ -204,7 +205,7 @@ def _prepare(
     """Prepare data and run folder; return plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    facts = DataPreparation(resolved.config.data, resolved.base).wait(lambda: view.waiting("reading data"))
+    facts = _prepare_data(resolved, view.waiting)
     if before:
         facts = scaled_as_before(before.facts, facts)
     session.agree_on_data(facts.fingerprint)
@@ -215,6 +216,13 @@ def _prepare(
     if request.submitted is not None:
         spec = replace(spec, wandb_id=request.submitted.wandb_id)
     return plan, spec, resume_point.step if resume_point else 0
+
+
+def _prepare_data(
+    resolved: ResolvedConfig, meanwhile: Callable[[str, str], None] = lambda *_: None
+) -> DatasetInfo:
+    """Prepare all that the ranks of this node need, decoded images included."""
+    return DataPreparation(resolved.config.data, resolved.base, build_cache=True).wait(meanwhile)
 
 
 def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:

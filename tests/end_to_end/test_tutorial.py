@@ -249,7 +249,10 @@ def _csv_settings(folder: Path) -> list[str]:
 def test_csv_images_from_end_to_end(launch: Launch, tmp_path: Path) -> None:
     _draw_pngs(tmp_path / "pngs", {"train": 31, "test": 13})
     settings = [*_csv_settings(tmp_path / "pngs"), "train.epochs=1"]
-    one, two = (_train(launch, "csv_images", *settings, "--cpu", str(world)) for world in (1, 2))
+    one, two = (
+        _train(launch, "csv_images", *settings, f"data.cache={cache}", "--cpu", str(world))
+        for world, cache in ((1, "off"), (2, "auto"))
+    )
     assert two["status"] == "done"
     assert two["metrics"]["val/count"] == 13
     assert two["samples"] == sum(two["ranks"]) == 31
@@ -257,6 +260,26 @@ def test_csv_images_from_end_to_end(launch: Launch, tmp_path: Path) -> None:
         assert one[digest] == two[digest]
     for name, value in one["metrics"].items():
         assert two["metrics"][name] == pytest.approx(value, rel=TOLERANCE), name
+    files = [read_spec(Path(run["run_dir"], "spec.json")).facts.train.files for run in (one, two)]
+    assert ["x" in roles for roles in files] == [False, True]
+    images = _cached_images(launch, tmp_path)
+    assert sorted(entry["about"] for entry in images.values()) == [
+        f"{count} images of {tmp_path / 'pngs'}, 3 x 16 x 20" for count in (13, 31)
+    ]
+    assert not any(entry["in_use"] for entry in images.values())
+    name, *others = images
+    removed = launch("cache", "--remove", name)
+    assert removed.status == 0, removed.err
+    assert f"removed {name}" in removed.out
+    assert [*_cached_images(launch, tmp_path)] == others
+    refused = launch("cache", "--remove", name)
+    assert (refused.status, "has no entry" in refused.err) == (2, True)
+
+
+def _cached_images(launch: Launch, folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of the cache, which other tests use, too, of images in a folder."""
+    entries = launch("cache", "--json").document["entries"]
+    return {entry["name"]: entry for entry in entries if f" of {folder}" in entry["about"]}
 
 
 @pytest.mark.exhaustive

@@ -17,6 +17,7 @@ MUTABLE_KEYS = (
     "wandb.",
     "hooks",
     "data.workers",
+    "data.cache",
     "data.root",
     "data.max_micro_batch",
     "train.unused",

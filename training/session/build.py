@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
-from ...data.loading import Feed, augmentation, build_normalisation, open_feed
-from ...data.order import EpochBatches
+from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
+from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
-from ...data.sources import open_split
+from ...data.sources import open_order, open_split
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -47,7 +47,12 @@ _SHARED_FLOPS = 2e8
 
 
 def build_session(
-    spec: RunSpec, group: Group, *, training: bool = True, splits: tuple[str, ...] | None = None
+    spec: RunSpec,
+    group: Group,
+    *,
+    training: bool = True,
+    splits: tuple[str, ...] | None = None,
+    inputs: Callable[[Normalisation], Feed] | None = None,
 ) -> Session:
     """Build the model and open the data.
 
@@ -56,6 +61,7 @@ def build_session(
         group: whose ranks all call it.
         training: False starts no workers for a feed that is never read.
         splits: to be evaluated; None is the validation sets.
+        inputs: opens a feed of inputs in place of the training set, which need not be there then.
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
@@ -78,7 +84,10 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
-        train_feed=feed("train"),
+        order=FullOrder(batches.n) if inputs else open_order(spec.facts, config.data, spec.base),
+        train_feed=feed("train")
+        if inputs is None
+        else inputs(build_normalisation(spec.facts, numerics.dtype, group.device)),
         val_feeds={split: feed(split) for split in (spec.facts.validation if splits is None else splits)},
         non_finite=frozenset(non_finite(learned_tensors(model))),
         notes=notes,
@@ -329,10 +338,10 @@ def _check_classes(session: Session, output: Any) -> None:
             f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
             "end the model with one output for each class",
         )
-    if facts.kind == "user":
+    if facts.kind == "user" or facts.classes is None:
         for feed in (session.train_feed, *session.val_feeds.values()):
             feed.expect_classes(scores, ignored_label(loss))
-    elif facts.classes is not None and scores < facts.classes:
+    elif scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
             "end the model with one output for each class",

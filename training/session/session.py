@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, Indices, permute, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, SampleOrder, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -40,6 +40,8 @@ class Session:
     """What is called in a pass: the model, or a step around it."""
     metrics: dict[str, Metric]
     batches: EpochBatches
+    order: SampleOrder
+    """Which sample stands at each position of an epoch."""
     train_feed: Feed
     val_feeds: dict[str, Feed]
     """Of the splits that are evaluated, by name."""
@@ -84,7 +86,7 @@ class Session:
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""
-        order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
+        order = EpochOrder(self.order, self.spec.config.train.seed, epoch)
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
         cuts = {length: self._rank_share(length) for length in (size, self.batches.n - full * size) if length}

@@ -1,0 +1,54 @@
+"""A set of image files whose decoded pixels are kept in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..common import UsageError
+from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..images import decode_splits
+from .registry import image_split
+
+
+def with_decoded_images(
+    facts: DatasetInfo, config: DataConfig, base: Path, say: Callable[[str, str], None], *, build: bool
+) -> DatasetInfo:
+    """Add to each split of image files the file of its decoded pixels, and say how samples are read.
+
+    Args:
+        facts: with the splits as they will be trained on.
+        config: the ``data`` section.
+        base: the folder of the config file.
+        say: is told how far the decoding is.
+        build: decode what is missing; else decoded images are used where they are there already.
+
+    Raises:
+        UsageError: a cache is asked for, and the samples are no image files.
+        DamagedError: an image cannot be read.
+        MachineError: a cache is asked for, and cannot be had.
+    """
+    names = [name for name in ("train", "val", *facts.others) if facts.split(name) is not None]
+    splits = [found for name in names if (found := image_split(facts, name, config, base)) is not None]
+    if not splits:
+        if config.cache == "on":
+            raise UsageError(
+                f"data.cache: {config.use} is no set of image files",
+                "leave it out: there is nothing to decode",
+            )
+        return facts
+    decoded = decode_splits(splits, config.cache, say, build=build)
+    files = dict(zip(names, decoded.files, strict=False))
+    others = {name: _with_file(split, files.get(name)) for name, split in facts.others.items()}
+    return replace(
+        facts,
+        train=_with_file(facts.train, files.get("train")),
+        val=None if facts.val is None else _with_file(facts.val, files.get("val")),
+        others=others,
+        reading=decoded.told,
+    )
+
+
+def _with_file(split: SplitInfo, file: Path | None) -> SplitInfo:
+    return split if file is None else replace(split, files={**split.files, "x": str(file)})

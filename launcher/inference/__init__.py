@@ -1,0 +1,11 @@
+"""`launch predict` and `launch export`: what was trained is used."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .run_prediction import Prediction as Prediction
+    from .run_prediction import predict_with_run as predict_with_run
+else:
+    __getattr__ = lazy_exports(__name__)
