@@ -19,16 +19,16 @@ import torch
 
 from ..data.common import DamagedError, write_json
 from .checkpoint import (
-    CheckpointContents,
     ResumedState,
+    StoredCheckpoint,
     checkpoint_path,
     list_checkpoints,
-    load_checkpoint,
     load_frozen_weights,
     load_initial_weights,
     load_weights,
-    newest_checkpoint,
     newest_intact,
+    open_checkpoint,
+    open_newest,
     read_manifest,
     restore,
     step_of,
@@ -37,7 +37,7 @@ from .checkpoint import (
 from .config import RunSpec, read_spec
 from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
-from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
+from .rank import FencingToken, Group, MicroBatchSearch, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
@@ -71,9 +71,11 @@ def run_and_exit(argv: list[str]) -> None:
 
 
 def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, rest: list[str]) -> int:
-    spec = read_spec(path)
-    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", spec.device) == "gpu")
-    status = task(spec, group, path.parent, rest)
+    written = read_spec(path)
+    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", written.device) == "gpu")
+    search = MicroBatchSearch(written, path.parent, group.world_size)
+    with search.halving():
+        status = task(search.spec, group, path.parent, rest)
     group.close()
     return status
 
@@ -124,7 +126,7 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
             rewind(folder / "metrics.jsonl", -1, 0)
         return None
     path = checkpoint_path(checkpoints, chosen)
-    snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
+    snapshot = open_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
         rows, pending = rows_logged(snapshot.state, training.steps), snapshot.state["pending"]
         rewind(folder / "metrics.jsonl", chosen, rows, pending=pending)
@@ -168,9 +170,9 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
 
 def _load_checkpoint(
     session: Session, folder: Path, step: int | None
-) -> tuple[Path, CheckpointContents, list[DamagedError]]:
+) -> tuple[Path, StoredCheckpoint, list[DamagedError]]:
     """Put the weights of a step, or of the newest whole checkpoint, into the model; return what was found."""
-    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", step)
+    path, snapshot, damaged = open_newest(folder / "checkpoints", step)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{session.spec.run} {path.name}", exact=False)
     add_autocast(session)

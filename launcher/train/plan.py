@@ -87,7 +87,7 @@ class LaunchPlan:
             "last_shares": self.shares(last),
             "micro_batches": [
                 self.batches.micro_batches(
-                    self.batches.size(0), rank, self.world.size, self.config.data.max_micro_batch
+                    self.batches.size(0), rank, self.world.size, self.config.data.micro_limit
                 )
                 for rank in range(self.world.size)
             ],
@@ -137,6 +137,10 @@ def _batch_lines(config: RunConfig) -> list[str]:
     lines = []
     if config.steps:
         lines.append(f"step: {_turns(config)}")
+    if config.data.max_micro_batch == "auto":
+        lines.append(
+            "data.max_micro_batch=auto: halved where memory runs out, the ranks then start again in place"
+        )
     if config.data.target is not None:
         lines.append(
             f"a batch is a dict: {config.data.target} is the target, the model gets the others by name"

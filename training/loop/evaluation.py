@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...data.common import DamagedError
+from ...data.loading import Work
 from ...data.order import Indices
 from ..components import shared_buffers
 from ..logical import LogicalRowSums, RowSums
 from ..metrics import WorstSamples, all_numbers, confusion_view
+from ..parallel import EqualPasses, given_back
+from ..rank import IN_EVALUATION
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
 
 Views = dict[str, dict[str, Any]]
@@ -47,9 +51,23 @@ def evaluate(
     Raises:
         DamagedError: the samples that were evaluated are not as many as the split has.
     """
+    try:
+        return _evaluate_splits(session, abandon, views, batches)
+    except torch.OutOfMemoryError as error:
+        error.add_note(IN_EVALUATION)
+        raise
+
+
+def _evaluate_splits(
+    session: Session, abandon: Callable[[], bool], views: Views | None, batches: int | None
+) -> dict[str, float] | None:
     found: dict[str, float] = {}
     for split in session.val_feeds:
-        with shared_buffers(session.model, session.buffer_group), evaluation_mode(session) as (draws, kept):
+        with (
+            given_back(session.module),
+            shared_buffers(session.model, session.buffer_group),
+            evaluation_mode(session) as (draws, kept),
+        ):
             fixed = try_evaluation(session, draws, kept, split).depends_on_cut
             fixed = fixed or session.spec.config.train.logical_ranks is not None
             chosen = session.chosen_samples(split, batches)
@@ -140,9 +158,11 @@ def _rank_sums(
     sums = _row_sums(session, way, width)
     abandoned = depends = False
     cut = session.fixed_val_work if way.fixed else session.val_work
-    work = cut(way.split, way.chosen)
-    for batch in session.val_feeds[way.split].fetch(work):
-        if abandoned := abandon():
+    work = list(cut(way.split, way.chosen))
+    passes = EqualPasses(session.module, session.group, len(work))
+    for batch in session.val_feeds[way.split].fetch(iter(work)):
+        abandoned = abandon()
+        if passes.end(abandoned or depends):
             break
         _prepare(way, batch.work.start)
         sums.begin_batch()
@@ -153,9 +173,9 @@ def _rank_sums(
             if worst is not None and losses is not None:
                 worst.add(losses, batch.indices[at : at + size])
             at += size
-        if depends := not way.fixed and bool(way.draws.drawn()):
-            break
+        depends = not way.fixed and bool(way.draws.drawn())
     depends = depends or (not way.fixed and bool(way.kept.changed()))
+    passes.fill(lambda: _pass_of_nothing(session, way.split), lambda: depends or abandon())
     return sums, abandoned, depends
 
 
@@ -163,6 +183,12 @@ def _row_sums(session: Session, way: _Pass, width: int) -> RowSums:
     if session.spec.config.train.logical_ranks is None:
         return RowSums(width, session.group)
     return LogicalRowSums(width, session.group, session.logical_val_batches(way.split, way.chosen))
+
+
+def _pass_of_nothing(session: Session, split: str) -> None:
+    """Take part in a pass of other ranks, with a sample that counts for nothing."""
+    batch = next(session.val_feeds[split].fetch(iter([Work(np.zeros(1, dtype=np.int64), [1])])))
+    session.objective(session.module, batch.micro[0])
 
 
 def _prepare(way: _Pass, first: int) -> None:

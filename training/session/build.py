@@ -144,7 +144,7 @@ def build_training(session: Session) -> Training:
         session.model,
         session.batches,
         config.train.logical_ranks or group.world_size,
-        config.data.max_micro_batch,
+        config.data.micro_limit,
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
@@ -181,7 +181,7 @@ def build_training(session: Session) -> Training:
 def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
     """Refuse a step that gathers where a rank's samples do not go through the model at once."""
     share = -(-session.batches.batch_size // session.group.world_size)
-    if gather.used and share > (session.spec.config.data.max_micro_batch or share):
+    if gather.used and share > (session.spec.config.data.micro_limit or share):
         refuse_gathered_micro_batches(share)
 
 
@@ -214,7 +214,7 @@ def _build_stepper(
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
-    whole.max_micro_batch = session.spec.config.data.max_micro_batch
+    whole.max_micro_batch = session.spec.config.data.micro_limit
     if not isinstance(objective, StepsInTurn):
         return whole
     turns = []
@@ -247,7 +247,7 @@ def _build_logical_step(
             config.train.logical_ranks or 1, config.train.seed, LogicalBuffers(session.model, written)
         ),
     )
-    step.max_micro_batch = config.data.max_micro_batch
+    step.max_micro_batch = config.data.micro_limit
     return step
 
 
@@ -316,7 +316,7 @@ def _choose_threads(session: Session, flops: float) -> None:
             torch.set_num_threads(1)
         return
     share = -(-session.batches.batch_size // session.group.world_size)
-    share = min(share, session.spec.config.data.max_micro_batch or share)
+    share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:
         torch.set_num_threads(1)
 

@@ -108,7 +108,7 @@ class Session:
         parts = self.batches.parts(size, rank, world_size)
         if not parts:
             return 0, 0, []
-        limit = self.spec.config.data.max_micro_batch
+        limit = self.spec.config.data.micro_limit
         return parts[0][1], parts[-1][2], self.batches.micro_batches(size, rank, world_size, limit)
 
     def split_length(self, split: str) -> int:
@@ -134,7 +134,7 @@ class Session:
         begin, end = shard(0, length, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
         size = min(
-            _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
+            _EVAL_BATCH_FACTOR * share, self.spec.config.data.micro_limit or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
             yield _val_work(start, min(start + size, end), chosen)
@@ -162,7 +162,7 @@ class Session:
     def fixed_batch_size(self) -> int:
         """Return the most samples that a batch of ``fixed_val_work`` has."""
         data = self.spec.config.data
-        return min(self.batches.batch_size, data.max_micro_batch or _FIXED_BATCH, _FIXED_BATCH)
+        return min(self.batches.batch_size, data.micro_limit or _FIXED_BATCH, _FIXED_BATCH)
 
 
 def _val_work(start: int, stop: int, chosen: Indices | None) -> Work:
