@@ -44,7 +44,7 @@ class LaunchPlan:
         from ...data.order import EpochBatches
 
         return EpochBatches(
-            self.facts.train.length, self.config.data.batch_size, self.config.train.logical_ranks
+            self.facts.epoch_size, self.config.data.batch_size, self.config.train.logical_ranks
         )
 
     @property
