@@ -32,7 +32,7 @@ from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames, WandbConfig
-from .train_parts import CompileMode, EmaConfig, Hooks, Precision, logical_ranks_problem
+from .train_parts import CompileMode, EmaConfig, Hooks, Precision, refuse_logical_ranks
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
@@ -238,15 +238,13 @@ class RunConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _logical_ranks_have_samples(self) -> Self:
-        problem = logical_ranks_problem(
+        refuse_logical_ranks(
             self.train.logical_ranks,
             self.data.batch_size,
             sharded=self.train.strategy != "ddp",
             synchronised=self.model.sync_batch_norm,
             in_turn=isinstance(self.step, tuple),
         )
-        if problem is not None:
-            raise ValueError(f"train.logical_ranks: {problem}")
         return self
 
     @model_validator(mode="after")

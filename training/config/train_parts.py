@@ -64,10 +64,10 @@ Hooks = Annotated[HooksConfig, BeforeValidator(_from_file, json_schema_input_typ
 """The value of ``hooks:``."""
 
 
-def logical_ranks_problem(
+def refuse_logical_ranks(
     logical_ranks: int | None, batch_size: int, *, sharded: bool, synchronised: bool, in_turn: bool
-) -> str | None:
-    """Say why batches cannot be cut into logical ranks; None where they can, or are not.
+) -> None:
+    """Refuse logical ranks where batches cannot be cut into them.
 
     Args:
         logical_ranks: ``train.logical_ranks``.
@@ -75,15 +75,19 @@ def logical_ranks_problem(
         sharded: parameters are in parts.
         synchronised: batch norm is one of the whole batch.
         in_turn: several steps are taken in turn.
+
+    Raises:
+        ValueError: they cannot be.
     """
-    if logical_ranks is None:
-        return None
-    if logical_ranks > batch_size:
-        return f"{logical_ranks} parts of a batch of {batch_size}: make data.batch_size at least as large"
-    if sharded:
-        return "whole parameters are needed: leave train.strategy out"
-    if synchronised:
-        return "batch norm sees a logical rank's samples: leave model.sync_batch_norm out"
-    return (
-        "steps that are taken in turn are not supported: leave train.logical_ranks out" if in_turn else None
-    )
+    problems = {
+        f"{logical_ranks} parts of a batch of {batch_size}: make data.batch_size at least as large": (
+            logical_ranks or 0
+        )
+        > batch_size,
+        "whole parameters are needed: leave train.strategy out": sharded,
+        "batch norm sees a logical rank's samples: leave model.sync_batch_norm out": synchronised,
+        "steps that are taken in turn are not supported: leave train.logical_ranks out": in_turn,
+    }
+    found = [problem for problem, applies in problems.items() if applies]
+    if logical_ranks is not None and found:
+        raise ValueError(f"train.logical_ranks: {found[0]}")
