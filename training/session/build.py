@@ -221,6 +221,7 @@ def _build_stepper(
     for step, names in zip(session.spec.config.steps, objective.term_names, strict=True):
         update = optimizers.updates[step.optimizer] if step.optimizer else optimizers.update
         own = TrainStep(wrapped, objective, update, group, scaler, names, exchange=whole.exchange)
+        own.max_micro_batch = whole.max_micro_batch
         turns.append(Turn(own, step.every, update.parameters))
     return AlternatingStep(objective, whole, turns)
 
