@@ -58,7 +58,7 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
         raise UsageError(f"data.collate: {config.use} has a collation of its own", "leave it out")
     if config.pad is not None and facts.kind != "user":
         raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
-    check_augment(config.augment, facts)
+    check_augment(config.augment, facts, base)
     if config.fold is not None and config.val_size is not None:
         raise UsageError("data.fold: data.val_size says what is validated on, too", "leave out one of them")
     if config.val_size is None and config.fold is None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...data.config import DataLook, DatasetInfo, PartLook
+from ...data.config import AugmentConfig, DataLook, DatasetInfo, PartLook
 from ..config import printable, shortened
 
 _MAX_CLASSES = 8  # that the summary names
@@ -50,6 +50,16 @@ def look_line(look: DataLook) -> str:
     looked = f"{train.samples:,} of {train.length:,}"
     looked += f" and {val.samples:,} of {val.length:,}" if val else ""
     return f"{', '.join(parts[:_MAX_PARTS]) or 'samples'}{more} (in {looked} samples)"
+
+
+def augment_lines(config: AugmentConfig) -> list[str]:
+    """Return how training images are changed, in one line; none where they are not."""
+    parts = [f"crop {config.crop}"] if config.crop else []
+    parts += ["flip"] if config.flip else []
+    for step in config.steps:
+        given = ", ".join(f"{key} {value}" for key, value in (step.model_extra or {}).items())
+        parts.append(f"{step.use} ({given})" if given else step.use)
+    return [printable(f"augmented, each image in each epoch anew: {'; '.join(parts)}")] if parts else []
 
 
 def class_name(facts: DatasetInfo, label: int) -> str:

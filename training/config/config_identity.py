@@ -34,6 +34,7 @@ LATER_KEYS = (
     "data.target",
     "data.pad",
     "data.fold",
+    "data.augment.steps",
     "model.weights_match",
     "model.head",
     "model.sync_batch_norm",
