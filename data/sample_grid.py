@@ -18,7 +18,7 @@ from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
-from .sources import open_split
+from .sources import open_order, open_split
 
 _SIDE = 5
 
@@ -73,7 +73,7 @@ def _samples(
     normalise = Normalisation(torch.float32, None, None)
     cpu = torch.device("cpu")
     feed = open_feed(split, normalise, cpu, workers=0, classes=facts.classes, seed=seed, augment=augment)
-    indices = EpochOrder(facts.train.length, seed, 0).indices(0, count)
+    indices = EpochOrder(open_order(facts, config, base), seed, 0).indices(0, count)
     pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
     return pair
 

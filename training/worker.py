@@ -37,7 +37,7 @@ from .checkpoint import (
 from .config import RunSpec, read_spec
 from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
-from .rank import FencingToken, Group, RankControl, join, reported, tune_cpu_and_allocator
+from .rank import FencingToken, Group, MicroBatchSearch, RankControl, join, reported, tune_cpu_and_allocator
 from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
@@ -71,9 +71,11 @@ def run_and_exit(argv: list[str]) -> None:
 
 
 def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, rest: list[str]) -> int:
-    spec = read_spec(path)
-    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", spec.device) == "gpu")
-    status = task(spec, group, path.parent, rest)
+    written = read_spec(path)
+    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", written.device) == "gpu")
+    search = MicroBatchSearch(written, path.parent, group.world_size)
+    with search.halving():
+        status = task(search.spec, group, path.parent, rest)
     group.close()
     return status
 

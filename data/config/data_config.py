@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 
 def _on_or_off(value: Any) -> Any:
@@ -22,13 +31,25 @@ class MeasuredIn:
     """A plural: ``seconds``."""
 
 
+Samples = Annotated[int, MeasuredIn("samples")]
+
+
+def _number_or_auto(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == "auto" else number(value)
+
+
+if TYPE_CHECKING:
+    MicroBatch = int | Literal["auto"]
+else:  # pydantic would name both sides of a union in its messages
+    MicroBatch = Annotated[
+        Samples, Field(gt=0), WrapValidator(_number_or_auto), PlainSerializer(lambda value: value)
+    ]
+
+
 class ConfigSection(BaseModel):
     """A frozen part of a config; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Samples = Annotated[int, MeasuredIn("samples")]
 
 
 class _Number(NamedTuple):
@@ -212,8 +233,9 @@ class DataConfig(ConfigSection):
     """Samples per optimizer step over all processes: the global batch."""
     workers: Annotated[int, MeasuredIn("processes")] = Field(default=2, ge=0)
     """Loader processes per rank, for data sets that are read sample by sample."""
-    max_micro_batch: Samples | None = Field(default=None, gt=0)
-    """Most samples that one rank puts through the model at once; more are accumulated."""
+    max_micro_batch: MicroBatch | None = None
+    """Most samples that one rank puts through the model at once; more are accumulated. ``auto``: halved as often as
+    memory runs out."""
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
     memory hold it."""
@@ -232,3 +254,8 @@ class DataConfig(ConfigSection):
     ``model(**inputs)``."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""
+
+    @property
+    def micro_limit(self) -> int | None:
+        """The most samples of a pass; None where there is no limit, or none was found yet."""
+        return None if self.max_micro_batch == "auto" else self.max_micro_batch

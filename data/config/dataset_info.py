@@ -15,8 +15,8 @@ class DatasetInfo:
 
     name: str
     """What ``data.use`` said."""
-    kind: Literal["arrays", "images", "user"]
-    """Held whole as arrays, read file by file, or a user's own callable."""
+    kind: Literal["arrays", "images", "user", "shards"]
+    """Held whole as arrays, read file by file, a user's own callable, or read in groups of rows."""
     train: SplitInfo
     val: SplitInfo | None
     input_shape: tuple[int, ...] | None

@@ -8,6 +8,7 @@ from ..sources import ArraySplit, MapSplit
 from .feed import Augment, Feed
 from .loader_feed import LoaderFeed
 from .normalise import Normalisation
+from .pieces import ManyRowsPieces
 from .resident_feed import ResidentFeed
 
 
@@ -37,4 +38,13 @@ def open_feed(
     if isinstance(split, ArraySplit):
         prefetch = prefetch and not (augment is not None and augment.draws_globally)
         return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
-    return LoaderFeed(split, normalise, device, workers=workers, classes=classes, seed=seed, augment=augment)
+    return LoaderFeed(
+        split,
+        normalise,
+        device,
+        workers=workers,
+        classes=classes,
+        seed=seed,
+        augment=augment,
+        pieces=None if split.many is None else ManyRowsPieces(split.many, max(1, workers)),
+    )

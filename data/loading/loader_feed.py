@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..common import LockstepError, MachineError, error_from_json, stop_signals_blocked_if_supervised
+from ..common import LockstepError, MachineError, stop_signals_blocked_if_supervised
 from ..order import Indices, mix, seed_global_generators
 from ..samples import (
     Padding,
@@ -31,6 +30,7 @@ from ..sources import MapSplit
 from .feed import Augment, StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
+from .read_error import ReadError
 
 
 class _SeededDataset(Dataset[Any]):
@@ -48,45 +48,34 @@ class _SeededDataset(Dataset[Any]):
         try:
             return index, read_sample(self._dataset, self.row(index), self._source), pad
         except LockstepError as error:
-            return index, _SampleError(error), pad
+            return index, ReadError(error), pad
 
     def row(self, index: int) -> int:
         """Look up the data set's own number of a sample of the split."""
         return index if self._subset is None else int(self._subset[index])
 
 
-@dataclass(frozen=True)
-class _SampleError:
-    """An error on its way from a loader's process to the rank."""
-
-    error: LockstepError
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _failure_from_json, (self.error.to_json(),)
-
-
 def _begin_worker(number: int) -> None:
     init_loader_worker(number, _send_failure)
 
 
-def _send_failure(error: Exception) -> tuple[Indices, _SampleError]:
+def _send_failure(error: Exception) -> tuple[Indices, ReadError]:
     """Send the error in place of a batch that a worker could not send."""
     what = f"a loader's worker cannot send a batch: {type(error).__name__}: {error}"
     how = "use data.workers=0, or make room in what it names, such as `ulimit -n` or /dev/shm"
-    return np.empty(0, np.int64), _SampleError(MachineError(what, how))
+    return np.empty(0, np.int64), ReadError(MachineError(what, how))
 
 
-def _failure_from_json(document: dict[str, Any]) -> _SampleError:
-    return _SampleError(error_from_json(document))
+class _MicroBatchSampler(Sampler[Any]):
+    """A sampler of what is asked of a worker at a time, from the work that was set last.
 
-
-class _MicroBatchSampler(Sampler[list[tuple[int, int, int | None]]]):
-    """A sampler of micro-batches as lists of (epoch, index, length to pad to), from the work that was set last."""
+    For a micro-batch that is a list of (epoch, index, length to pad to), or its pieces.
+    """
 
     def __init__(self) -> None:
-        self.queue: Iterator[list[tuple[int, int, int | None]]] = iter(())
+        self.queue: Iterator[Any] = iter(())
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int | None]]]:
+    def __iter__(self) -> Iterator[Any]:
         return self.queue
 
 
@@ -100,7 +89,7 @@ class _Collation:
 
     def __call__(self, samples: list[tuple[int, Any, int | None]]) -> tuple[Indices, Any]:
         for index, value, _ in samples:
-            if isinstance(value, _SampleError):
+            if isinstance(value, ReadError):
                 return np.array([index], np.int64), value
         indices = np.array([index for index, *_ in samples], np.int64)
         rows = [self._dataset.row(index) for index, *_ in samples]
@@ -108,7 +97,34 @@ class _Collation:
             pad = None if self._padding is None else (self._padding, samples[0][2] or 0)
             return indices, self._collate([value for _, value, _ in samples], rows, pad=pad)
         except LockstepError as error:
-            return indices, _SampleError(error)
+            return indices, ReadError(error)
+
+
+class Pieces(Protocol):
+    """A cut of micro-batches into pieces that workers read, for a split that can read many rows at once."""
+
+    count: int
+    """Of each micro-batch."""
+
+    def reader(self, split: MapSplit, source: SampleSource, seed: int) -> Dataset[Any]:
+        """Return what a worker reads from."""
+        ...
+
+    def as_read(self, piece: Any) -> tuple[Indices, Any]:
+        """Return a piece: it is a batch already."""
+        ...
+
+    def asked(self, item: Work) -> Iterator[Any]:
+        """Yield the pieces of a step."""
+        ...
+
+    def joined(self, pieces: list[tuple[Indices, Any]], device: torch.device) -> tuple[Indices, Any]:
+        """Put the pieces of a micro-batch together, on the device."""
+        ...
+
+    def name(self, row: int) -> str:
+        """Name a row for messages."""
+        ...
 
 
 class LoaderFeed:
@@ -128,7 +144,9 @@ class LoaderFeed:
         classes: int | None,
         seed: int,
         augment: Augment | None = None,
+        pieces: Pieces | None = None,
     ) -> None:
+        self._pieces = pieces
         self._sampler = _MicroBatchSampler()
         self._normalise = normalise
         self._augment = augment
@@ -142,14 +160,16 @@ class LoaderFeed:
         source = split.source or source_of(split.dataset)
         self._source = source
         self._dataset = _SeededDataset(split, source, seed)
+        collation: Callable[[Any], tuple[Indices, Any]] = _Collation(self._dataset, source, split)
+        collation = collation if pieces is None else pieces.as_read
         with warnings.catch_warnings():
             # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
-                self._dataset,
+                self._dataset if pieces is None else pieces.reader(split, source, seed),
                 batch_sampler=self._sampler,
                 num_workers=workers,
-                collate_fn=_Collation(self._dataset, source, split),
+                collate_fn=collation,
                 pin_memory=device.type == "cuda",
                 persistent_workers=workers > 0,
                 multiprocessing_context="fork" if workers else None,
@@ -162,23 +182,40 @@ class LoaderFeed:
         """Yield the batches of ``work``, one for each item."""
         pending: deque[Work] = deque()
 
-        def queue() -> Iterator[list[tuple[int, int, int | None]]]:
+        def queue() -> Iterator[Any]:
             for item in work:
                 pending.append(item)
-                pad = self.pad_length(item.indices) if item.pad is None else item.pad
-                for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
-                    yield [(item.epoch, index, pad) for index in part.tolist()]
+                yield from self._asked(item) if self._pieces is None else self._pieces.asked(item)
 
         self._sampler.queue = queue()
+        read: list[tuple[Indices, Any]] = []
         loaded: list[tuple[Indices, Any]] = []
         for indices, sample in self._iterator():
-            if isinstance(sample, _SampleError):
+            if isinstance(sample, ReadError):
                 raise sample.error
-            loaded.append((indices, self._to_device(indices, sample, pending[0].epoch)))
+            read.append((indices, sample))
+            if self._pieces is not None and len(read) < self._pieces.count:
+                continue
+            loaded.append(self._batch(read, pending[0].epoch))
+            read = []
             if len(loaded) == len(pending[0].micro):
-                read = np.concatenate([part for part, _ in loaded])
-                yield StepBatch([pair for _, pair in loaded], read, pending.popleft())
+                rows = np.concatenate([part for part, _ in loaded])
+                yield StepBatch([pair for _, pair in loaded], rows, pending.popleft())
                 loaded = []
+
+    def _asked(self, item: Work) -> Iterator[list[tuple[int, int, int | None]]]:
+        """Yield what is asked for each micro-batch."""
+        pad = self.pad_length(item.indices) if item.pad is None else item.pad
+        for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
+            yield [(item.epoch, index, pad) for index in part.tolist()]
+
+    def _batch(self, read: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
+        """Make a micro-batch on the device of what was read for it."""
+        read = [(indices, sample) for indices, sample in read if indices.size]
+        for indices, sample in read:
+            self._refuse_another_structure(int(indices[0]), sample)
+        indices, sample = read[0] if self._pieces is None else self._pieces.joined(read, self._device)
+        return indices, self._to_device(indices, sample, epoch)
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
         """Iterate over what the sampler holds; the first iterator starts the workers."""
@@ -201,7 +238,6 @@ class LoaderFeed:
         self._classes, self._ignored = classes, ignored
 
     def _to_device(self, indices: Indices, batch: Any, epoch: int) -> Any:
-        self._refuse_another_structure(int(indices[0]), batch)
         if self._target_key is not None:
             batch = split_target(batch, self._target_key)
         if not is_pair(batch):
@@ -228,8 +264,8 @@ class LoaderFeed:
         elif found != self._first[1]:
             refuse_another_structure(self._source, (self._row(index), found), self._first)
 
-    def _row(self, index: Any) -> int:
-        return self._dataset.row(int(index))
+    def _row(self, index: Any) -> Any:
+        return self._dataset.row(int(index)) if self._pieces is None else self._pieces.name(int(index))
 
     def _target(self, value: torch.Tensor) -> torch.Tensor:
         return self._normalise.target(self._tensor_to_device(value))

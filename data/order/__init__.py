@@ -7,6 +7,7 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import counter_rng as counter_rng
     from .counter_rng import bits as bits
+    from .row_groups import RowGroups as RowGroups
     from .sample_digest import chain_order_hash as chain_order_hash
     from .sample_digest import consumed as consumed
     from .sample_digest import from_limbs as from_limbs
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from .sample_order import ALGORITHM as ALGORITHM
     from .sample_order import EpochBatches as EpochBatches
     from .sample_order import EpochOrder as EpochOrder
+    from .sample_order import FullOrder as FullOrder
     from .sample_order import Indices as Indices
+    from .sample_order import SampleOrder as SampleOrder
     from .sample_order import micro_batch_sizes as micro_batch_sizes
     from .sample_order import permute as permute
     from .sample_order import shard as shard
@@ -23,5 +26,8 @@ if TYPE_CHECKING:
     from .seeding import extend_key as extend_key
     from .seeding import mix as mix
     from .seeding import seed_global_generators as seed_global_generators
+    from .shuffle_quality import measure_shuffle as measure_shuffle
+    from .window_order import WINDOW_ALGORITHM as WINDOW_ALGORITHM
+    from .window_order import WindowOrder as WindowOrder
 else:
     __getattr__ = lazy_exports(__name__)

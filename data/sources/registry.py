@@ -8,7 +8,8 @@ from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import DataConfig, DatasetInfo
 from ..images import ImageSplit
-from . import csv_images, digits, linear_regression, torchvision_sets, user_dataset
+from ..order import FullOrder, SampleOrder
+from . import csv_images, digits, linear_regression, shards, torchvision_sets, user_dataset
 from .source import DataSource, PreparedSplit, Reader, Which
 from .splits import ArraySplit, MapSplit
 
@@ -18,6 +19,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+        shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,
     )
 }
@@ -65,6 +67,12 @@ def sample_reader(facts: DatasetInfo, which: Which, config: DataConfig, base: Pa
 def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Array | None:
     """Return all inputs of a split where they are at hand as an array; arguments as of ``open_split``."""
     return find_source(config.use).inputs(_prepared(facts, which, config, base))
+
+
+def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
+    """Return the order of the training samples; arguments as of ``open_split``."""
+    own = find_source(config.use).order(_prepared(facts, "train", config, base))
+    return FullOrder(facts.train.length) if own is None else own
 
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:

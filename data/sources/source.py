@@ -10,7 +10,7 @@ from typing import Any
 from ..cache import Array, load_array
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..images import ImageSplit
-from ..order import Indices
+from ..order import Indices, SampleOrder
 from .arguments import read_arguments
 from .splits import ArraySplit, MapSplit
 
@@ -72,6 +72,11 @@ def stored_targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:
     return load_array(facts.train.files["y"])
 
 
+def no_order(split: PreparedSplit) -> SampleOrder | None:  # noqa: ARG001 - as others need it
+    """Return nothing: the order is one permutation of all samples."""
+    return None
+
+
 @dataclass(frozen=True)
 class DataSource:
     """A source that ``data.use`` can name."""
@@ -92,6 +97,8 @@ class DataSource:
     """Returns all inputs of a split where they are at hand as an array."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
+    order: Callable[[PreparedSplit], SampleOrder | None] = no_order
+    """Returns the order of the training samples; None is one permutation of all of them."""
     images: Callable[[PreparedSplit], ImageSplit] | None = None
     """Describes a split of image files whose decoded pixels may be kept in the cache, as ``x`` of its files."""
 

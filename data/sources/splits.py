@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..order import Indices
 from ..samples import SampleSource
 
 if TYPE_CHECKING:
@@ -30,6 +31,29 @@ class ArraySplit:
         return len(self.x) if self.subset is None else len(self.subset)
 
 
+class ManyRows(Protocol):
+    """A data set that reads many rows at once, from files whose rows lie together."""
+
+    def read(self, rows: Indices, epoch: int, position: int) -> Any:
+        """Read rows of one step: a tree of arrays [k, ...] and lists of k values, or a list of k samples.
+
+        Args:
+            rows: int64 [k].
+            epoch: counted from 0.
+            position: in the epoch, of the first sample of the rank's part.
+        """
+        ...
+
+    @property
+    def samples(self) -> bool:
+        """Tell whether it reads samples, which are to be made a batch."""
+        ...
+
+    def describe(self, row: int) -> str:
+        """Name a row for messages."""
+        ...
+
+
 @dataclass(frozen=True)
 class MapSplit:
     """A split that is read sample by sample."""
@@ -46,6 +70,8 @@ class MapSplit:
     """A ``Padding``, where samples of different lengths are padded."""
     pairs: bool = True
     """Whether each sample is (input, target)."""
+    many: ManyRows | None = None
+    """Reads many rows at once, where the data set can."""
     target: str | None = None
     """Of samples that are dicts, the entry that is the target."""
 

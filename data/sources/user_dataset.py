@@ -101,7 +101,7 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
         from ..samples import build_padding  # it needs torch
 
         padding = build_padding(config.pad, data, partial(_sample_as_always, data, source))
-    return MapSplit(data, split.subset, source, own, padding, config.samples != "any", config.target)
+    return MapSplit(data, split.subset, source, own, padding, config.samples != "any", target=config.target)
 
 
 def _sample_as_always(data: Any, source: SampleSource, row: int) -> Any:

@@ -159,6 +159,7 @@ class ForkingElasticAgent(SimpleElasticAgent):
         if self._again is None:
             return RunResult(WorkerState.HEALTHY)
         self._attempt, self._again = Path(self._again), None
+        self._remaining_restarts = max(1, self._remaining_restarts)  # the supervisor counts: not all cost one
         return RunResult(WorkerState.FAILED)
 
     def _listen(self) -> None:

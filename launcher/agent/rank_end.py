@@ -32,6 +32,8 @@ from typing import Any
 
 _FLUSH_FAILED = 120
 """The status with which Python ends where stdout or stderr cannot be flushed."""
+_STDOUT_FAILED = "Exception ignored on flushing sys.stdout"
+"""What Python says of that from 3.13 on, without the stream itself."""
 _TRACKER_SECONDS = 2.0
 _BETWEEN_SECONDS = 0.002
 _OF_THE_IMPORT_SYSTEM = (
@@ -39,6 +41,7 @@ _OF_THE_IMPORT_SYSTEM = (
     "path_importer_cache", "meta_path", "__interactivehook__",
 )  # fmt: skip
 """Of ``sys``: what Python forgets before it takes modules apart, so that a ``__del__`` cannot import."""
+_STREAMS = ("stdin", "stdout", "stderr")
 _MAY_OBSERVE_C = ("LD_PRELOAD", "CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH")
 """Profilers come by these; they write their findings when C's ``exit`` calls them."""
 
@@ -53,10 +56,12 @@ class SharedModules:
         self._status: int | None = None
         self._has_threads = False
         self._left: list[weakref.ref[ModuleType]] = []
+        self._finders: list[Any] = []
 
     def freeze(self) -> None:
         """Note what is shared, and keep collections from writing to it; called before each fork."""
         gc.freeze()
+        self._finders = list(sys.path_importer_cache.values())  # freeing them would write to 8 MB
         if not self._names:
             _keep_torch_libraries()
             self._names = frozenset(sys.modules) - {"__main__", "__mp_main__"}
@@ -96,7 +101,8 @@ class SharedModules:
         stdout, show = id(sys.stdout), sys.unraisablehook
 
         def hook(unraisable: Any) -> None:
-            if id(unraisable.object) == stdout and sys.is_finalizing():
+            of_stdout = id(unraisable.object) == stdout or unraisable.err_msg == _STDOUT_FAILED
+            if of_stdout and sys.is_finalizing():
                 self._status = _FLUSH_FAILED
             show(unraisable)
 
@@ -114,13 +120,14 @@ class SharedModules:
             self._finish(self._status)
 
     def _given_up(self) -> list[Any]:
-        """Take the program's modules out of ``sys``; a list is freed from its end."""
+        """Take out of ``sys`` what Python does, and the program's modules; a list is freed from its end."""
+        held = [getattr(sys, name, None) for name in (*_OF_THE_IMPORT_SYSTEM, *_STREAMS)]
         for name in _OF_THE_IMPORT_SYSTEM:
             setattr(sys, name, None)
         sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
         modules = [sys.modules.pop(name) for name in self._names_of_program()]
         self._left = [weakref.ref(module) for module in modules if isinstance(module, ModuleType)]
-        return modules[::-1]
+        return [*held, *modules][::-1]
 
     def _names_of_program(self) -> list[str]:
         """List the modules that were imported since the fork, in order, without a look at the others."""

@@ -107,6 +107,27 @@ def predict(
 
 
 @app.command()
+def compare(run: RunArgument, other: RunArgument, *, json: JsonOption = False) -> None:
+    """Show in what two runs differ: settings, versions, data, and the first step whose loss is another."""
+    from ..commands import compare_runs
+
+    with json_errors(json=json):
+        raise typer.Exit(compare_runs(run, other, as_json=json))
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Remove runs for good; it asks first, and refuses what is running or queued."""
+    from ..commands import remove_runs
+
+    raise typer.Exit(remove_runs(runs, yes=yes))
+
+
+@app.command()
 def stop(run: RunArgument, *, wait: WaitOption = 60.0) -> None:
     """Stop a run with a checkpoint; `launch resume` continues it."""
     from ..commands import stop_run

@@ -21,7 +21,7 @@ _SETTINGS = {
     "data": "dataset datasets dataloader",
     "data.batch_size": "bs batch batchsize train_batch_size global_batch_size per_device_train_batch_size micro_batch",
     "data.max_micro_batch": "accumulate_grad_batches gradient_accumulation_steps grad_accum accumulation_steps "
-    "grad_accumulation accum_steps gradient_accumulation micro_batch_size",
+    "grad_accumulation accum_steps gradient_accumulation micro_batch_size auto_find_batch_size auto_scale_batch_size",
     "data.workers": "num_workers n_workers dataloader_num_workers",
     "data.val_size": "val_split validation_split val_fraction valid_size validation_size val_ratio",
     "data.augment": "transform transforms augmentation augmentations augs",

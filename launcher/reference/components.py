@@ -26,6 +26,8 @@ _TYPES = {
     "str | None": "text",
     "float | Sequence[float] | None": "number, list of numbers",
     "tuple[str, ...] | None": "list of texts",
+    "str | tuple[str, ...] | None": "text, list of texts",
+    "Mapping[str, str] | None": "mapping of texts",
     "tuple[int, int] | None": "2 whole numbers",
     "Average": "`macro`, `micro`, `weighted`, `binary`",
 }

@@ -142,8 +142,8 @@ class _Leading(_Watching):
 
     @property
     def may_restart(self) -> bool:
-        """Whether some are left of ``--max-restarts``."""
-        return self._restarts < self._launch.options.max_restarts
+        """Whether some are left of ``--max-restarts``, or another attempt has a better chance."""
+        return self._restarts < self._launch.options.max_restarts or bool(self._workload.better_chance)
 
     def _watch_for_hangs(self) -> HangCoordinator:
         options = self._launch.options
@@ -185,7 +185,8 @@ class _Leading(_Watching):
         workload = self._workload
         self._launch.take_outputs()
         failure = workload.failure(self.attempt, end, self._launch.world)
-        if failure is None or workload.is_stopping or not workload.may_pass(failure):
+        better = workload.better_chance
+        if failure is None or workload.is_stopping or not (better or workload.may_pass(failure)):
             return None
         attempt = next_attempt_folder(self.attempt.parent, "attempt")
         try:
@@ -197,11 +198,12 @@ class _Leading(_Watching):
         except OSError as error:  # a full disk, most often
             say([f"no restart: {error.filename or attempt}: {error.strerror}"])
             return None
-        self._restarts += 1
+        self._restarts += not better
         workload.on_end(self.attempt, end, self._launch.world)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
-        say([f"{cause}: restart {self._restarts} of {self._launch.options.max_restarts}{where}"])
+        how = better or f"restart {self._restarts} of {self._launch.options.max_restarts}"
+        say([f"{cause}: {how}{where}"])
         order = self._turn(attempt)
         self._hangs = self._watch_for_hangs()
         return order

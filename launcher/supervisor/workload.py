@@ -91,6 +91,11 @@ class Workload(ABC):
         """Tell whether the same ranks, started again, may succeed."""
         return failure.exit_status not in _LASTING
 
+    @property
+    def better_chance(self) -> str:
+        """Return what is different in another attempt, which then does not count as a restart; empty for nothing."""
+        return ""
+
     def prepare_restart(self, attempt: Path) -> str:  # noqa: ARG002 - of those who prepare something
         """Prepare another attempt, whose folder this will be; return words that say from where it resumes."""
         return ""

@@ -72,7 +72,7 @@ class LaunchPlan:
             "last_batch": self.batches.size(last),
             "last_shares": self.shares(last),
             "micro_batches": [
-                micro_batch_sizes(share, self.config.data.max_micro_batch) for share in self.shares(0)
+                micro_batch_sizes(share, self.config.data.micro_limit) for share in self.shares(0)
             ],
             "samples_per_epoch": [
                 self.batches.samples_of_rank(rank, self.world.size) for rank in range(self.world.size)
@@ -120,6 +120,10 @@ def _batch_lines(config: RunConfig) -> list[str]:
     lines = []
     if config.steps:
         lines.append(f"step: {_turns(config)}")
+    if config.data.max_micro_batch == "auto":
+        lines.append(
+            "data.max_micro_batch=auto: halved where memory runs out, the ranks then start again in place"
+        )
     if config.data.target is not None:
         lines.append(
             f"a batch is a dict: {config.data.target} is the target, the model gets the others by name"

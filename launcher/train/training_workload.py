@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.config import Duration
-from ...training.rank import HorizonWords, take_ownership
+from ...training.rank import HorizonWords, found_micro_batch, take_ownership
 from ..console import EpochTable, transcribe_to
 from ..control import FollowerPage, HorizonControl
 from ..failures import InterruptedRunError
@@ -64,6 +64,7 @@ class TrainingWorkload(WorkerWorkload):
         self._rows = rows
         self._feeders = feeders
         self._submitted = request.submitted
+        self._micro_batch = found_micro_batch(folder)
 
     @property
     def horizon(self) -> HorizonWords:
@@ -106,6 +107,12 @@ class TrainingWorkload(WorkerWorkload):
         """Count another node's ranks in before the horizon is moved."""
         self._control.record_remote_progress(first, rows)
 
+    @property
+    def better_chance(self) -> str:
+        """Return the smaller micro-batch that ranks have found when they ran out of memory in this attempt."""
+        found = found_micro_batch(self._folder)
+        return f"again with data.max_micro_batch={found}" if found != self._micro_batch else ""
+
     def prepare_restart(self, attempt: Path) -> str:
         """Rewind the run to its newest whole checkpoint; return from where it resumes."""
         self._run_lock.check()
@@ -124,6 +131,7 @@ class TrainingWorkload(WorkerWorkload):
 
     def begin_attempt(self, attempt: Path) -> None:
         """Keep what is printed in the attempt's folder, and feed the trackers with what it logs."""
+        self._micro_batch = found_micro_batch(self._folder)
         transcribe_to(attempt / TRANSCRIPT)
         self._feeders.start(attempt)
 

@@ -111,7 +111,7 @@ def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -
         undone = check_kept_modes(model, built)
         # Draws are what `randomness` tells of.
         depends = [what for what in world_size_dependence(model, trial) if what != "random draws"]
-        limit = config.data.max_micro_batch
+        limit = config.data.micro_limit
         batch_norm.refuse_single_sample_batches(model, session.batches, world_size, limit)
     with EvaluationDraws(model, config.train.seed, session.group.device) as draws:
         evaluation, drawing = check_evaluation_mode(session.module, x, draws)

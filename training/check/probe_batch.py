@@ -60,7 +60,7 @@ def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeB
 
 
 def _look(session: Session) -> ProbeBatch:
-    order = EpochOrder(session.batches.n, session.spec.config.train.seed, 0)
+    order = EpochOrder(session.order, session.spec.config.train.seed, 0)
     indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
     sizes = split_sizes(indices.size)
     (whole,) = _fetch(session, indices, [indices.size])

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from ...data.common import LockstepError, MachineError, TrainingError, os_error_hint
 from ..tracking import EventLog
+from .best_link import link_best
 from .layout import aside_path, checkpoint_path, list_checkpoints, step_of, temporary_path
 from .manifest import is_in_place
 from .retention import superseded
@@ -130,6 +131,7 @@ class CheckpointWriter:
             self._fence()
             self._damaged.discard(step)
             self._prune(step, best)
+            link_best(self._folder, snapshot.state)
         except (OSError, SafetensorError) as error:
             self._failed(step, error)
         except LockstepError as error:

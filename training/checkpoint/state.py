@@ -123,7 +123,7 @@ def _numerical_environment(training: Training) -> dict[str, Any]:
     session = training.session
     return {
         "world_size": session.group.world_size,
-        "max_micro_batch": session.spec.config.data.max_micro_batch,
+        "max_micro_batch": session.spec.config.data.micro_limit,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "instruction_set": torch.backends.cpu.get_cpu_capability(),

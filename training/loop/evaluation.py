@@ -16,6 +16,7 @@ from ...data.common import DamagedError
 from ...data.order import Indices
 from ..components import shared_buffers
 from ..metrics import WorstSamples, all_numbers, confusion_view
+from ..rank import IN_EVALUATION
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
 
 Views = dict[str, dict[str, Any]]
@@ -46,6 +47,16 @@ def evaluate(
     Raises:
         DamagedError: the samples that were evaluated are not as many as the split has.
     """
+    try:
+        return _evaluate_splits(session, abandon, views, batches)
+    except torch.OutOfMemoryError as error:
+        error.add_note(IN_EVALUATION)
+        raise
+
+
+def _evaluate_splits(
+    session: Session, abandon: Callable[[], bool], views: Views | None, batches: int | None
+) -> dict[str, float] | None:
     found: dict[str, float] = {}
     for split in session.val_feeds:
         with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):

@@ -63,16 +63,17 @@ class TrainLoop:
         fence: FencingToken | None = None,
         control: RankControl | None = None,
     ) -> None:
-        session = training.session
+        session = self._session = training.session
         self._training = training
-        self._session = session
         self._config = session.spec.config.with_directions()
         self._events = events
         self._resumed = resumed
         self._control = control or RankControl(None, 0)
         self._step_seeder = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
         account = resumed.account if resumed else Account()
-        self._sample_audit = SampleAudit(account, session.batches, self._config.train.seed, session.group)
+        self._sample_audit = SampleAudit(
+            account, session.order, session.batches, self._config.train.seed, session.group
+        )
         self.progress = resumed.progress if resumed else Progress()
         self._audited_step = self.progress.epoch_step
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
@@ -142,6 +143,7 @@ class TrainLoop:
             threads=torch.get_num_threads(),
             unused_parameters=self._training.unused if self._config.train.unused == "auto" else [],
             depends_on_world=self._training.depends_on_world,
+            max_micro_batch=self._config.data.micro_limit,
             step=self.progress.step,
             notes=notes,
         )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .fencing_token import take_ownership as take_ownership
     from .fencing_token import unreadable as unreadable
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
+    from .micro_batch_search import IN_EVALUATION as IN_EVALUATION
+    from .micro_batch_search import MicroBatchSearch as MicroBatchSearch
+    from .micro_batch_search import found_micro_batch as found_micro_batch
     from .process_group import Group as Group
     from .process_group import join as join
 else:

@@ -83,7 +83,9 @@ def known(error: BaseException) -> LockstepError:
             f"the training code called sys.exit({error.code!r}) before the work was done", ""
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        hint = "set data.max_micro_batch: the global batch and the result stay the same"
+        hint = (
+            "set data.max_micro_batch, to a number or to auto: the global batch and the result stay the same"
+        )
         return MemoryLimitError(f"out of memory: {error}", hint)
     full = disk_full_error(error) if isinstance(error, OSError) else None
     return full or TrainingError(f"{type(error).__name__}: {error}", "")

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
-from ...data.order import EpochBatches
+from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
-from ...data.sources import open_split
+from ...data.sources import open_order, open_split
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -82,6 +82,7 @@ def build_session(
         metrics=metrics,
         confusions=build_confusion_matrix(config, metrics),
         batches=batches,
+        order=FullOrder(batches.n) if inputs else open_order(spec.facts, config.data, spec.base),
         train_feed=feed("train")
         if inputs is None
         else inputs(build_normalisation(spec.facts, numerics.dtype, group.device)),
@@ -140,7 +141,7 @@ def build_training(session: Session) -> Training:
         trial, unused, terms = _check_first_batch(session, batch)
     _refuse_micro_batches(session, gather)
     batch_norm.refuse_single_sample_batches(
-        session.model, session.batches, group.world_size, config.data.max_micro_batch
+        session.model, session.batches, group.world_size, config.data.micro_limit
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
@@ -174,7 +175,7 @@ def build_training(session: Session) -> Training:
 def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
     """Refuse a step that gathers where a rank's samples do not go through the model at once."""
     share = -(-session.batches.batch_size // session.group.world_size)
-    if gather.used and share > (session.spec.config.data.max_micro_batch or share):
+    if gather.used and share > (session.spec.config.data.micro_limit or share):
         refuse_gathered_micro_batches(share)
 
 
@@ -204,7 +205,7 @@ def _build_stepper(
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
-    whole.max_micro_batch = session.spec.config.data.max_micro_batch
+    whole.max_micro_batch = session.spec.config.data.micro_limit
     if not isinstance(objective, StepsInTurn):
         return whole
     turns = []
@@ -276,7 +277,7 @@ def _choose_threads(session: Session, flops: float) -> None:
         flops: of one sample's forward pass; backward costs twice as many.
     """
     share = -(-session.batches.batch_size // session.group.world_size)
-    share = min(share, session.spec.config.data.max_micro_batch or share)
+    share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:
         torch.set_num_threads(1)
 
@@ -298,10 +299,10 @@ def _check_classes(session: Session, output: Any) -> None:
             f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
             "end the model with one output for each class",
         )
-    if facts.kind == "user":
+    if facts.kind == "user" or facts.classes is None:
         for feed in (session.train_feed, *session.val_feeds.values()):
             feed.expect_classes(scores, ignored_label(loss))
-    elif facts.classes is not None and scores < facts.classes:
+    elif scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
             "end the model with one output for each class",

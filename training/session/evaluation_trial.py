@@ -152,7 +152,7 @@ def try_evaluation(
 def _trial_samples(session: Session, split: str) -> Indices:
     """Choose samples from all over the validation set: neighbours may be alike."""
     length = session.split_length(split)
-    count = min(_SAMPLES, length, session.spec.config.data.max_micro_batch or _SAMPLES)
+    count = min(_SAMPLES, length, session.spec.config.data.micro_limit or _SAMPLES)
     return np.unique(np.linspace(0, length - 1, count).astype(np.int64))
 
 

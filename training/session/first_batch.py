@@ -26,7 +26,7 @@ def first_batch(session: Session, number: int = 0) -> Any:
         number: 0 for the first two, 1 for the next, as far as there are others.
     """
     n, stop = session.batches.n, FIRST_BATCH_SAMPLES * (number + 1)
-    whole = EpochOrder(n, session.spec.config.train.seed, 0).indices(0, min(n, stop))
+    whole = EpochOrder(session.order, session.spec.config.train.seed, 0).indices(0, min(n, stop))
     indices = np.resize(whole, stop)[-FIRST_BATCH_SAMPLES:]
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 

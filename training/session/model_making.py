@@ -52,7 +52,7 @@ def _refuse_small_passes(spec: RunSpec, group: Group) -> None:
     """Refuse what would not be the global batch's statistics, or have ranks wait for a pass that others do not make."""
     data = spec.config.data
     share = -(-min(data.batch_size, spec.facts.train.length) // group.world_size)
-    if share > (data.max_micro_batch or share):
+    if share > (data.micro_limit or share):
         raise UsageError(
             f"model.sync_batch_norm goes by the whole batch, but data.max_micro_batch={data.max_micro_batch} cuts"
             f" a rank's {share} samples",

@@ -9,7 +9,15 @@ import torch
 
 from ...data.common import DamagedError
 from ...data.loading import StepBatch
-from ...data.order import EpochBatches, chain_order_hash, consumed, from_limbs, planned_digest_share, to_limbs
+from ...data.order import (
+    EpochBatches,
+    SampleOrder,
+    chain_order_hash,
+    consumed,
+    from_limbs,
+    planned_digest_share,
+    to_limbs,
+)
 from ..rank import Group
 
 _HASH_EVERY_STEPS = 256
@@ -32,13 +40,17 @@ class SampleAudit:
 
     Args:
         account: so far, updated when the ranks settle.
+        order: which sample stands where in an epoch.
         batches: how an epoch is cut.
         seed: of the order.
         group: the ranks; all of them settle at the same steps.
     """
 
-    def __init__(self, account: Account, batches: EpochBatches, seed: int, group: Group) -> None:
+    def __init__(
+        self, account: Account, order: SampleOrder, batches: EpochBatches, seed: int, group: Group
+    ) -> None:
         self.account = account
+        self._order = order
         self._batches = batches
         self._seed = seed
         self._group = group
@@ -79,7 +91,7 @@ class SampleAudit:
         batches, group = self._batches, self._group
         span = batches.span(first)[0], batches.span(last - 1)[1]
         return planned_digest_share(
-            batches.n, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
+            self._order, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
         )
 
     def _together(self, plan: int) -> list[int]:

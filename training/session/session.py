@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, Indices, micro_batch_sizes, permute, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, SampleOrder, micro_batch_sizes, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -40,6 +40,8 @@ class Session:
     """What is called in a pass: the model, or a step around it."""
     metrics: dict[str, Metric]
     batches: EpochBatches
+    order: SampleOrder
+    """Which sample stands at each position of an epoch."""
     train_feed: Feed
     val_feeds: dict[str, Feed]
     """Of the splits that are evaluated, by name."""
@@ -78,7 +80,7 @@ class Session:
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""
-        order = EpochOrder(self.batches.n, self.spec.config.train.seed, epoch)
+        order = EpochOrder(self.order, self.spec.config.train.seed, epoch)
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
         cuts = {length: self._rank_share(length) for length in (size, self.batches.n - full * size) if length}
@@ -97,7 +99,7 @@ class Session:
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
         begin, end = shard(0, size, self.group.rank, self.group.world_size)
-        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.max_micro_batch)
+        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.micro_limit)
 
     def split_length(self, split: str) -> int:
         """Return the samples of a split; 0 where there is none."""
@@ -122,7 +124,7 @@ class Session:
         begin, end = shard(0, length, self.group.rank, self.group.world_size)
         share = -(-self.batches.batch_size // self.group.world_size)
         size = min(
-            _EVAL_BATCH_FACTOR * share, self.spec.config.data.max_micro_batch or _EVAL_BATCH_FACTOR * share
+            _EVAL_BATCH_FACTOR * share, self.spec.config.data.micro_limit or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
             yield _val_work(start, min(start + size, end), chosen)
@@ -138,7 +140,7 @@ class Session:
     def fixed_batch_size(self) -> int:
         """Return the most samples that a batch of ``fixed_val_work`` has."""
         data = self.spec.config.data
-        return min(self.batches.batch_size, data.max_micro_batch or _FIXED_BATCH, _FIXED_BATCH)
+        return min(self.batches.batch_size, data.micro_limit or _FIXED_BATCH, _FIXED_BATCH)
 
 
 def _val_work(start: int, stop: int, chosen: Indices | None) -> Work:

@@ -1,0 +1,112 @@
+"""JSON lines: one row a line, read in parts of about a megabyte that end where a line ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .shard_format import (
+    MISSING,
+    BadRowError,
+    OpenShard,
+    Place,
+    RowGroup,
+    ShardChangedError,
+    ShardScan,
+    Values,
+)
+
+PART_BYTES = 2**20
+_LONGEST_LINE = 2**28
+_IN_MEMORY = 2
+"""Bytes for one of the file: its lines, and what is parsed of them."""
+
+
+class JsonLines:
+    """The format of ``.jsonl`` files."""
+
+    def scan(self, path: str) -> ShardScan:
+        """Cut the file into parts and count their lines."""
+        places: list[Place] = []
+        digest = hashlib.blake2b(digest_size=16)
+        begin = 0
+        with Path(path).open("rb") as file:
+            while part := file.read(PART_BYTES):
+                if not part.endswith(b"\n"):
+                    part += file.readline(_LONGEST_LINE)
+                check, rows = zlib.crc32(part), count_lines(part)
+                digest.update(check.to_bytes(4, "little") + len(part).to_bytes(8, "little"))
+                if rows:
+                    places.append(Place(begin, begin + len(part), check, rows))
+                begin += len(part)
+        return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=begin * _IN_MEMORY)
+
+    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+        """Open nothing yet: each part has a checksum."""
+        return _OpenLines(path, columns)
+
+
+@dataclass(frozen=True)
+class _OpenLines:
+    path: str
+    columns: tuple[str, ...] | None
+
+    def read(self, place: Place) -> RowGroup:
+        with Path(self.path).open("rb") as file:
+            file.seek(place.begin)
+            part = file.read(place.end - place.begin)
+        if zlib.crc32(part) != place.check:
+            raise ShardChangedError("its bytes are not those that were indexed")
+        return LineGroup(part, self.columns)
+
+
+class LineGroup:
+    """Lines in memory; each is parsed when it is taken."""
+
+    def __init__(self, part: bytes, columns: tuple[str, ...] | None) -> None:
+        self._lines = [line for line in part.split(b"\n") if line not in (b"", b"\r")]
+        self._columns = columns
+
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
+        """Parse some lines; with all columns wanted, what a line does not have is ``MISSING``."""
+        parsed = [self._parse(row) for row in rows.tolist()]
+        if self._columns is None:
+            names = dict.fromkeys(name for row in parsed for name in row)
+            return {name: [row.get(name, MISSING) for row in parsed] for name in names}
+        every = list(zip(parsed, rows.tolist(), strict=True))
+        return {name: [_value(row, at, name) for row, at in every] for name in self._columns}
+
+    def _parse(self, row: int) -> dict[str, Any]:
+        try:
+            found = json.loads(self._lines[row])
+        except (ValueError, RecursionError) as error:
+            raise BadRowError(row, f"is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise BadRowError(row, f"is a {type(found).__name__}, not an object with columns")
+        return found
+
+
+def _value(parsed: dict[str, Any], row: int, name: str) -> Any:
+    try:
+        return parsed[name]
+    except KeyError:
+        there = ", ".join(list(parsed)[:8])
+        raise BadRowError(row, f"has no {name!r}; it has {there or 'nothing'}") from None
+
+
+def count_lines(part: bytes) -> int:
+    """Count the lines that are not empty."""
+    if not part:
+        return 0
+    text = np.frombuffer(part, np.uint8)
+    ends = np.append(np.flatnonzero(text == ord("\n")), text.size)
+    lengths = np.diff(ends, prepend=-1) - 1
+    only_return = (lengths == 1) & (text[ends - 1] == ord("\r"))
+    return int(((lengths > 0) & ~only_return).sum())

@@ -1,0 +1,105 @@
+"""Parquet: columns in row groups, each of which is decompressed as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrow_values import arrow_kind, column_of
+from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+_TAIL = 8
+"""Bytes behind the footer: its length, and the format's name."""
+_MAGIC = b"PAR1"
+
+
+class ParquetFiles:
+    """The format of ``.parquet`` files."""
+
+    def scan(self, path: str) -> ShardScan:
+        """Read the footer."""
+        import pyarrow as pa
+
+        with pa.OSFile(path) as file:
+            footer = _read_footer(file)
+        metadata = _parse(footer)
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        places = [
+            Place(number, 0, 0, group.num_rows) for number, group in enumerate(groups) if group.num_rows
+        ]
+        kinds = {field.name: arrow_kind(field.type) for field in metadata.schema.to_arrow_schema()}
+        return ShardScan(tuple(places), _hash(footer), kinds, sum(group.total_byte_size for group in groups))
+
+    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
+        """Read the footer again, which has to be the same."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        file = pa.OSFile(path)
+        footer = _read_footer(file)
+        if _hash(footer) != digest:
+            raise ShardChangedError("its footer is not the one that was indexed")
+        names = None if columns is None else list(columns)
+        opened = parquet.ParquetFile(file, metadata=_parse(footer), page_checksum_verification=True)
+        return _OpenParquet(opened, names)
+
+
+@dataclass(frozen=True)
+class _OpenParquet:
+    file: parquet.ParquetFile
+    columns: list[str] | None
+
+    def read(self, place: Place) -> RowGroup:
+        table = self.file.read_row_group(place.begin, columns=self.columns, use_threads=False)
+        if table.num_rows != place.rows:
+            raise ShardChangedError(f"it has {table.num_rows} rows, not {place.rows}")
+        return ColumnGroup({name: column_of(table.column(name)) for name in table.column_names})
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Decoded columns: NumPy arrays of numbers, and Arrow's of all else."""
+
+    columns: Mapping[str, Any]
+
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
+        """Choose some rows."""
+        return {
+            name: column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()
+            for name, column in self.columns.items()
+        }
+
+
+def _read_footer(file: pa.OSFile) -> bytes:
+    """Read the footer with its length and the format's name."""
+    size = file.size()
+    if size < _TAIL + len(_MAGIC):
+        raise ValueError(f"it has {size} bytes, too few for a Parquet file")
+    file.seek(size - _TAIL)
+    tail = file.read(_TAIL)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != _MAGIC or length + _TAIL + len(_MAGIC) > size:
+        raise ValueError("it does not end as a Parquet file does: it may be cut off")
+    file.seek(size - _TAIL - length)
+    return bytes(file.read(length) + tail)
+
+
+def _parse(footer: bytes) -> parquet.FileMetaData:
+    import io
+
+    from pyarrow import parquet
+
+    return parquet.read_metadata(io.BytesIO(footer))
+
+
+def _hash(footer: bytes) -> str:
+    return hashlib.blake2b(footer, digest_size=16).hexdigest()

@@ -1,0 +1,104 @@
+"""What a file format declares: how a file is looked at once, and how a group of its rows is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[Any] | list[Any]
+"""One column of some rows: numbers of one shape, or Python values."""
+
+
+class _Missing:
+    """The value of a column that a row does not have."""
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a group in its file."""
+
+    begin: int
+    """Its number in the file, or its first byte."""
+    end: int
+    """The byte behind its last; 0 where groups have numbers."""
+    check: int
+    """Its checksum; 0 where the format has others."""
+    rows: int
+
+
+@dataclass(frozen=True)
+class ShardScan:
+    """The findings of a look at a file."""
+
+    places: tuple[Place, ...]
+    """Of groups with at least one row."""
+    digest: str
+    """A hash that differs for another content: of the footer, or of all bytes."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Column to kind; empty where only reading shows them."""
+    decoded_bytes: int = 0
+    """An estimate of what all rows take in memory."""
+
+
+class RowGroup(Protocol):
+    """A group of rows in memory."""
+
+    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
+        """Return the columns of some of its rows, in that order.
+
+        Raises:
+            BadRowError: one of them is no row.
+        """
+        ...
+
+
+class OpenShard(Protocol):
+    """A file whose groups can be read."""
+
+    def read(self, place: Place) -> RowGroup:
+        """Read and decode a group; what it raises is not fit for users."""
+        ...
+
+
+class ShardFormat(Protocol):
+    """A file format."""
+
+    def scan(self, path: str) -> ShardScan:
+        """Look at a file as a whole; what it raises is not fit for users."""
+        ...
+
+    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
+        """Open a file; None reads all columns.
+
+        Raises:
+            ShardChangedError: it is another one than that of ``digest``, as far as opening shows it.
+        """
+        ...
+
+
+class ShardChangedError(Exception):
+    """A file that is not what was indexed."""
+
+
+class BadRowError(Exception):
+    """A row that cannot be read.
+
+    Args:
+        row: within its group.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row = row
+        self.reason = reason

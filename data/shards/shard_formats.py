@@ -1,0 +1,21 @@
+"""Which format a file has, by the end of its name."""
+
+from __future__ import annotations
+
+from .json_lines import JsonLines
+from .parquet_files import ParquetFiles
+from .shard_format import ShardFormat
+
+FORMATS: dict[str, ShardFormat] = {"parquet": ParquetFiles(), "json lines": JsonLines()}
+NEEDS_PYARROW = ("parquet",)
+ENDINGS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "json lines",
+    ".ndjson": "json lines",
+}
+
+
+def format_of(name: str) -> str | None:
+    """Name the format of a file; None where its name has none of the known endings."""
+    return next((found for ending, found in ENDINGS.items() if name.lower().endswith(ending)), None)

@@ -1,0 +1,51 @@
+"""Sets of shards whose rows tell their number."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+GROUP = 50
+
+
+def rows(begin: int, end: int, classes: int = 10) -> list[dict[str, Any]]:
+    """Rows as a list: a vector that begins with the row's number, a label and a text."""
+    return [
+        {"x": [float(n), n % 7 / 7, 1.0], "label": n % classes, "name": f"r{n}"} for n in range(begin, end)
+    ]
+
+
+def cuts(n: int, shards: int) -> list[int]:
+    """Cut rows into files of unequal sizes."""
+    inner = np.random.default_rng(n).choice(np.arange(1, n), shards - 1, replace=False)
+    return [0, *sorted(inner.tolist()), n]
+
+
+def write_parquet(folder: Path, n: int, shards: int, group: int = GROUP) -> list[Path]:
+    """Write rows 0 to n - 1 as Parquet files with row groups of at most ``group``; skip without pyarrow."""
+    pa = pytest.importorskip("pyarrow", reason="Parquet files need pyarrow")
+    from pyarrow import parquet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (begin, end) in enumerate(pairwise(cuts(n, shards))):
+        paths.append(folder / f"{number:03}.parquet")
+        parquet.write_table(
+            pa.Table.from_pylist(rows(begin, end)), paths[-1], row_group_size=group, write_page_checksum=True
+        )
+    return paths
+
+
+def write_json_lines(folder: Path, n: int, shards: int) -> list[Path]:
+    """Write rows 0 to n - 1 as JSON lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (begin, end) in enumerate(pairwise(cuts(n, shards))):
+        paths.append(folder / f"{number:03}.jsonl")
+        paths[-1].write_text("".join(json.dumps(row) + "\n" for row in rows(begin, end)))
+    return paths
