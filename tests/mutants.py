@@ -394,8 +394,8 @@ MUTANTS = (
     ),
     Mutant(
         "training/loop/train_loop.py",
-        "with self._training.ema.applied(), whole_parameters",
-        "with batch_norm.averaged(self._session.model, self._session.group), whole_parameters",
+        "with self._training.ema.applied():",
+        "with batch_norm.averaged(self._session.model, self._session.group):",
         "evaluation uses the average of the weights",
         _EMA,
     ),

@@ -19,16 +19,16 @@ import torch
 
 from ..data.common import DamagedError, write_json
 from .checkpoint import (
-    CheckpointContents,
     ResumedState,
+    StoredCheckpoint,
     checkpoint_path,
     list_checkpoints,
-    load_checkpoint,
     load_frozen_weights,
     load_initial_weights,
     load_weights,
-    newest_checkpoint,
     newest_intact,
+    open_checkpoint,
+    open_newest,
     read_manifest,
     restore,
     step_of,
@@ -126,7 +126,7 @@ def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | 
             rewind(folder / "metrics.jsonl", -1, 0)
         return None
     path = checkpoint_path(checkpoints, chosen)
-    snapshot = load_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
+    snapshot = open_checkpoint(path, set(read_manifest(path)["files"]))  # rank 0 has verified it
     if group.rank == 0:
         rows, pending = rows_logged(snapshot.state, training.steps), snapshot.state["pending"]
         rewind(folder / "metrics.jsonl", chosen, rows, pending=pending)
@@ -170,9 +170,9 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
 
 def _load_checkpoint(
     session: Session, folder: Path, step: int | None
-) -> tuple[Path, CheckpointContents, list[DamagedError]]:
+) -> tuple[Path, StoredCheckpoint, list[DamagedError]]:
     """Put the weights of a step, or of the newest whole checkpoint, into the model; return what was found."""
-    path, snapshot, damaged = newest_checkpoint(folder / "checkpoints", step)
+    path, snapshot, damaged = open_newest(folder / "checkpoints", step)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{session.spec.run} {path.name}", exact=False)
     add_autocast(session)

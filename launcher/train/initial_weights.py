@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import DamagedError, UsageError, closest_name, file_sha256
-from ...training.checkpoint import MANIFEST_FILE, WEIGHT_FILES, newest_intact, verify
+from ...training.checkpoint import MANIFEST_FILE, newest_intact, verify, weight_files
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root
@@ -53,8 +53,7 @@ def _of_run(run: Path) -> list[Path]:
 
 
 def _of_checkpoint(path: Path) -> list[Path]:
-    files = verify(path)
-    found = [path / name for name in WEIGHT_FILES if name in files]
+    found = [path / name for name in weight_files(verify(path))]
     if not found:
         raise DamagedError(f"{path} holds no weights", "name another checkpoint")
     return found

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.launch import Launch
-from tests.helpers.run_records import check_equal_training, final_weights
+from lockstep.training.checkpoint.layout import list_checkpoints, shard_files
+from lockstep.training.checkpoint.manifest import verify
+from tests.helpers.launch import JobServer, Launch, free_port, job_server
+from tests.helpers.run_records import REPRODUCED, check_equal_training, final_weights
 
 CODE = """
 import os
@@ -42,7 +48,7 @@ def model():
 
 def data():
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(103, 7, generator=draw)
+    x = torch.randn(99, 7, generator=draw)
     return {"train": (x[:71], x[:71].argmax(1) % 3), "val": (x[71:], x[71:].argmax(1) % 3)}
 """
 CONFIG = """
@@ -81,12 +87,26 @@ def _resume(launch: Launch, project: Path, name: str, world: int, *settings: str
 def test_parts_train_as_whole_parameters_do_and_go_on_on_any_number_of_processes(
     launch: Launch, project: Path
 ) -> None:
-    """From a checkpoint whose averages, momenta and weights are whole ones."""
+    """From a checkpoint of parts of weights, momenta and averages."""
     whole = _train(launch, project, 1, "ddp")
     assert (project / "0").read_text() == "Parameter"
     _train(launch, project, 2, "fsdp", "train.max_steps=5", name="begun")
     assert [(project / str(rank)).read_text() for rank in range(2)] == ["DTensor"] * 2
-    check_equal_training(whole, _resume(launch, project, "begun", 3, "train.max_steps=null"), EXACT)
+    cut = _resume(launch, project, "begun", 3, "train.max_steps=null")
+    check_equal_training(whole, cut, EXACT)
+    newest = max(Path(cut["run_dir"], "checkpoints").iterdir())
+    assert sorted(path.name for path in newest.iterdir()) == sorted(
+        ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json", *shard_files(3)]
+    ), "the averages are in the shards, too"
+    _check_evaluation(launch, cut)
+
+
+def _check_evaluation(launch: Launch, trained: dict[str, Any]) -> None:
+    """Of the parts, on another number of processes than those that wrote them."""
+    run = launch("eval", trained["run"], "--cpu", "2", "--json")
+    assert run.status == 0, run.err
+    for key, value in run.document["metrics"].items():
+        assert value == pytest.approx(trained["metrics"][key], rel=EXACT, abs=EXACT), key
 
 
 @pytest.mark.exhaustive
@@ -114,3 +134,64 @@ def test_a_run_goes_on_with_the_other_strategy(launch: Launch, project: Path) ->
         )
         check_equal_training(whole, resumed, EXACT)
         assert final_weights(resumed).keys() == final_weights(whole).keys()
+
+
+class Killed:
+    """Runs of two ranks with parts, killed in the middle of a checkpoint."""
+
+    def __init__(self, server: JobServer, spec: str, folder: Path) -> None:
+        self._server, self._spec, self._folder = server, spec, folder
+        self.whole = self.run(folder / "whole", None)
+
+    def run(self, folder: Path, kill: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What the outcome says; None where it was killed. At any time the newest checkpoint that counts is whole."""
+        folder.mkdir(exist_ok=True)
+        (folder / "spec.json").write_text(self._spec)
+        job = {"folder": str(folder), "world": 2, "threads": 1, "port": free_port(), "kill": kill}
+        statuses = self._server.ask(job)
+        if kill is not None and any(statuses):
+            assert statuses[kill["rank"]] == -signal.SIGKILL, (folder / "rank-0.log").read_text()
+            for path in list_checkpoints(folder / "checkpoints"):
+                verify(path)
+            return None
+        assert statuses == [0, 0], (folder / "rank-0.log").read_text()
+        assert not list((folder / "checkpoints").glob(".*")), "what was left over is swept"
+        outcome = json.loads((folder / "outcome.json").read_text())
+        return {key: outcome[key] for key in REPRODUCED}
+
+    def check(self, place: str, rank: int, number: int) -> bool:
+        """Whether it was killed there, and went on to the same end."""
+        folder = self._folder / f"{place}-{rank}-{number}"
+        if self.run(folder, {"place": place, "rank": rank, "number": number}) is not None:
+            return False
+        assert self.run(folder, None) == self.whole, (place, rank, number)
+        return True
+
+
+@pytest.fixture
+def killed(launch: Launch, project: Path) -> Iterator[Killed]:
+    settings = ("train.strategy=fsdp", "train.epochs=1", "checkpoint.every_steps=2", "checkpoint.keep_last=2")
+    planned = launch("train", "exp.yaml", *settings, "--cpu", "2", "--dry-run", "--json", cwd=project)
+    with job_server("killed_ranks", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="disabled") as server:
+        yield Killed(server, json.dumps(planned.document["spec"]), project)
+
+
+TABLE = [
+    *(("exchange", rank, number) for rank in (0, 1) for number in range(1, 8)),
+    *(("file", rank, number) for rank, most in ((0, 7), (1, 3)) for number in range(1, most)),
+    *(("checkpoint", rank, number) for rank, most in ((0, 16), (1, 3)) for number in range(1, most)),
+    *(("rename", 0, number) for number in range(1, 4)),
+]
+
+
+def test_killed_somewhere_in_a_checkpoint_it_goes_on_from_the_one_before(killed: Killed) -> None:
+    draw = random.Random(15)
+    others = draw.choice([point for point in TABLE if point[1] == 1])
+    assert killed.check(*draw.choice([point for point in TABLE if point[1] == 0]))
+    assert killed.check(*others)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+def test_killed_anywhere_in_a_checkpoint_it_goes_on_from_the_one_before(killed: Killed) -> None:
+    assert [point for point in TABLE if not killed.check(*point)] == []

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+
+from lockstep.training.checkpoint.storage import read_checkpoint
 
 DIGESTS = ("weights_sha256", "state_sha256", "order_sha256", "consumed_digest")
 """Equal only where the weights, the optimizer, the order and what was read are equal to the bit."""
@@ -28,7 +29,7 @@ VARYING_VALUES = ("time", "samples_per_second", "train_seconds", "val_seconds", 
 def final_weights(document: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The model of the newest checkpoint of a run, which is given as ``--json`` prints it."""
     newest = max(Path(document["run_dir"], "checkpoints").iterdir())
-    return load_file(newest / "model.safetensors")
+    return read_checkpoint(newest).model
 
 
 def check_equal_training(one: dict[str, Any], many: dict[str, Any], tolerance: float) -> None:

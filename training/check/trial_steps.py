@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 
 from ...data.loading import StepBatch
 from ...data.samples import named_parts
-from ..checkpoint import list_checkpoints, newest_checkpoint, restore
+from ..checkpoint import list_checkpoints, open_newest, restore
 from ..loop import evaluate
 from ..session import StepSeeder, Training
 from .model_checks import stilled
@@ -59,7 +59,7 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
         ``difference`` of a recording, else ``gradient`` and ``weight`` with the worst parameter of each.
     """
     if task.checkpoints is not None:
-        restore(training, newest_checkpoint(task.checkpoints, task.first)[1])
+        restore(training, open_newest(task.checkpoints, task.first)[1])
     task.out.mkdir(exist_ok=True)
     model = training.session.model
     model.train()

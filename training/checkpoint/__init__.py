@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .initial_weights import load_frozen_weights as load_frozen_weights
     from .initial_weights import load_initial_weights as load_initial_weights
     from .layout import MANIFEST_FILE as MANIFEST_FILE
-    from .layout import WEIGHT_FILES as WEIGHT_FILES
     from .layout import checkpoint_path as checkpoint_path
     from .layout import list_checkpoints as list_checkpoints
     from .layout import step_of as step_of
+    from .layout import weight_files as weight_files
     from .manifest import is_in_place as is_in_place
     from .manifest import newest_checkpoint_step as newest_checkpoint_step
     from .manifest import newest_intact as newest_intact
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state
+    from .state import checkpoint_tensors as checkpoint_tensors
     from .state import restore as restore
     from .state import training_hashes as training_hashes
-    from .state import whole_training_tensors as whole_training_tensors
-    from .storage import CheckpointContents as CheckpointContents
-    from .storage import load_checkpoint as load_checkpoint
-    from .storage import newest_checkpoint as newest_checkpoint
+    from .state import writing_ranks as writing_ranks
+    from .storage import StoredCheckpoint as StoredCheckpoint
+    from .storage import open_checkpoint as open_checkpoint
+    from .storage import open_newest as open_newest
 else:
     __getattr__ = lazy_exports(__name__)

@@ -1,9 +1,10 @@
-"""Writes rank 0's checkpoints in the background, from a copy on the host: training waits for the copy alone."""
+"""Writes checkpoints in the background, from a copy on the host: training waits for the copy alone."""
 
 from __future__ import annotations
 
 import copy
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,13 @@ import torch
 from safetensors import SafetensorError
 
 from ...data.common import LockstepError, MachineError, TrainingError, os_error_hint
+from ..rank import Group
 from ..tracking import EventLog
 from .best_link import link_best
 from .layout import aside_path, checkpoint_path, list_checkpoints, step_of, temporary_path
 from .manifest import is_in_place
 from .retention import superseded
+from .sharded_writing import total_bytes, write_sharded
 from .storage import CheckpointContents, Tensors, remove_checkpoint, remove_leftovers, write_checkpoint
 
 _THREAD = "checkpoint"
@@ -40,11 +43,20 @@ class CheckpointWriter:
         events: rank 0's record.
         fence: raises where another attempt has taken the run over.
         keep_last: checkpoints that stay, beside the best; None is all.
+        ranks: that write together, with a channel for this alone; None where rank 0 writes all of it. Collective then.
     """
 
     def __init__(
-        self, folder: Path, events: EventLog, fence: Callable[[], None], keep_last: int | None
+        self,
+        folder: Path,
+        events: EventLog,
+        fence: Callable[[], None],
+        keep_last: int | None,
+        ranks: Group | None = None,
     ) -> None:
+        self._ranks = ranks
+        # The folder that ranks of several machines write into; of another attempt it is another one.
+        self._name = "" if ranks is None else ranks.gather_bytes(secrets.token_hex(8).encode())[0].decode()
         self._folder = folder
         self._events = events
         self._fence = fence
@@ -54,9 +66,14 @@ class CheckpointWriter:
         self._failure: str | None = None
         """Why the last one could not be written; None where it could."""
         self._remedy = ""
-        self._lost: LockstepError | None = None
+        self._lost: Exception | None = None
         self._warned = False
         self._damaged: set[int] = set()
+
+    @property
+    def is_shared(self) -> bool:
+        """Say whether every rank writes."""
+        return self._ranks is not None
 
     def open(self, step: int | None = None) -> list[str]:
         """Remove what a killed attempt left half written, and set aside what is not of this run and its step.
@@ -81,7 +98,7 @@ class CheckpointWriter:
         """Start writing; returns as soon as the tensors may change again.
 
         Args:
-            snapshot: its tensors are copied here.
+            snapshot: its tensors are copied here; where ranks write together, this rank's part of it.
             best: steps whose checkpoints stay when older ones go.
 
         Raises:
@@ -128,29 +145,33 @@ class CheckpointWriter:
             if ready is not None:
                 ready.synchronize()
             self._commit(step, snapshot)
-            self._fence()
-            self._damaged.discard(step)
-            self._prune(step, best)
-            link_best(self._folder, snapshot.state)
+            if self._ranks is None or self._ranks.rank == 0:
+                self._fence()
+                self._damaged.discard(step)
+                self._prune(step, best)
+                link_best(self._folder, snapshot.state)
         except (OSError, SafetensorError) as error:
             self._failed(step, error)
         except LockstepError as error:
             self._lost = error
         except Exception as error:  # noqa: BLE001 - on a thread it would be lost, and the checkpoint with it
-            self._lost = TrainingError(
-                f"the checkpoint of step {step} cannot be written: {type(error).__name__}: {error}",
-                "it is none of the disk's errors: please report it",
-            )
+            left_alone = self._ranks is not None and isinstance(error, RuntimeError)  # another rank has ended
+            self._lost = error if left_alone else _unforeseen(step, error)
 
     def _commit(self, step: int, snapshot: CheckpointContents) -> None:
         started = time.monotonic()
-        path = temporary_path(checkpoint_path(self._folder, step))
-        self._events.write("checkpoint_started", step=step, bytes=snapshot.nbytes, path=str(path))
+        final = checkpoint_path(self._folder, step)
+        path = temporary_path(final, self._name)
+        nbytes = snapshot.nbytes if self._ranks is None else total_bytes(snapshot, self._ranks)
+        self._events.write("checkpoint_started", step=step, bytes=nbytes, path=str(path))
         self._events.sync()
-        final = write_checkpoint(self._folder, snapshot, self._fence)
+        if self._ranks is None:
+            write_checkpoint(self._folder, snapshot, self._fence)
+        else:
+            write_sharded(path, final, snapshot, nbytes, self._ranks, self._fence)
         self._failure = None
         seconds = round(time.monotonic() - started, 3)
-        self._events.write("checkpoint", step=step, path=final.name, bytes=snapshot.nbytes, seconds=seconds)
+        self._events.write("checkpoint", step=step, path=final.name, bytes=nbytes, seconds=seconds)
 
     def _prune(self, newest: int, best: set[int]) -> None:
         """Remove old checkpoints once the new one is committed, and damaged ones that it has passed."""
@@ -171,6 +192,13 @@ class CheckpointWriter:
         self._warned = True
 
 
+def _unforeseen(step: int, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"the checkpoint of step {step} cannot be written: {type(error).__name__}: {error}",
+        "it is none of the disk's errors: please report it",
+    )
+
+
 def _set_aside(path: Path) -> str:
     aside = aside_path(path)
     path.rename(aside)
@@ -185,8 +213,9 @@ class _HostStaging:
 
     def copy(self, snapshot: CheckpointContents) -> tuple[CheckpointContents, torch.cuda.Event | None]:
         """Return the snapshot on the host and, where it comes from a GPU, what to wait for before it is read."""
-        parts = {stem: self._part(stem, tensors) for stem, tensors in snapshot.parts.items()}
-        on_gpu = any(tensor.is_cuda for part in snapshot.parts.values() for tensor in part.values())
+        own = snapshot.parts if snapshot.shard is None else {**snapshot.parts, "shard": snapshot.shard}
+        parts = {stem: self._part(stem, tensors) for stem, tensors in own.items()}
+        on_gpu = any(tensor.is_cuda for part in own.values() for tensor in part.values())
         ready = None
         if on_gpu:  # behind the copies on the stream; what the next step changes comes after them there, too
             ready = torch.cuda.Event()

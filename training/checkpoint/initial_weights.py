@@ -23,8 +23,10 @@ from ..tensors import (
     plain_state,
     renamed,
 )
+from .layout import is_shard_file
 from .model_weights import LISTED, shape_and_type
-from .storage import Tensors, load_safetensors, refuse_changed, tensors_sha256
+from .storage import Tensors, load_safetensors, read_all, refuse_changed, tensors_sha256
+from .stored_files import open_files
 
 PICKLED = frozenset((".pt", ".pth", ".ckpt", ".bin"))
 """Suffixes of what ``torch.save`` writes."""
@@ -127,9 +129,15 @@ def load_frozen_weights(session: Session) -> None:
 
 
 def _read_all(files: tuple[WeightsFile, ...]) -> Tensors:
+    paths = [Path(file.path) for file in files]
+    for path, file in zip(paths, files, strict=True):
+        refuse_changed(path, file.sha256)
+    if any(is_shard_file(path.name) for path in paths):  # a checkpoint's files
+        parts = open_files(paths)
+        return read_all({**parts.get("model", {}), **parts.get("ema", {})})
     weights: Tensors = {}
-    for file in files:
-        weights |= _read(Path(file.path), file.sha256)
+    for path in paths:
+        weights |= _load_saved(path) if path.suffix in PICKLED else load_safetensors(path)
     return weights
 
 
@@ -197,11 +205,6 @@ def _other_model(report: WeightsReport, way_out: str) -> UsageError:
         f"{report.source} is of another model:\n" + "\n".join([*rows[:LISTED], *more]),
         f"use the model that it was written with; {way_out}",
     )
-
-
-def _read(path: Path, sha256: str) -> Tensors:
-    refuse_changed(path, sha256)
-    return _load_saved(path) if path.suffix in PICKLED else load_safetensors(path)
 
 
 def _load_saved(path: Path) -> Tensors:

@@ -2,6 +2,9 @@
 
 One folder, ``step_00001234``: a safetensors file for each part, ``state.json``, and ``manifest.json`` with the SHA-256
 of every other file, written last. While it is written its name begins with a dot and ends with ``.tmp``.
+
+Of tensors that are cut over the ranks, each rank writes its rows into ``shard-00000-of-00004.safetensors``, as
+``model/NAME``, ``optimizer/NAME`` and ``ema/NAME``; one below the other they are the whole tensor.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 REQUIRED_PARTS = ("model", "optimizer")
@@ -18,12 +21,39 @@ OPTIONAL_PARTS = ("rank_buffers", "ema", "hooks")
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
 _PREFIX = "step_"
+_SHARD = re.compile("shard-[0-9]{5,}-of-[0-9]{5,}[.]safetensors")
 _NAME = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
 
 
 def tensor_file(part: str) -> str:
     """Return the name of the file that holds a part's tensors."""
     return f"{part}.safetensors"
+
+
+def shard_file(rank: int, count: int) -> str:
+    """Return the name of the file that holds a rank's rows of what is cut over the ranks."""
+    return f"shard-{rank:05d}-of-{count:05d}.safetensors"
+
+
+def shard_files(count: int) -> list[str]:
+    """List the names of the files of all ranks, in their order."""
+    return [shard_file(rank, count) for rank in range(count)]
+
+
+def is_tensor_file(name: str) -> bool:
+    """Say whether a file of a checkpoint holds tensors."""
+    return name.endswith(".safetensors")
+
+
+def is_shard_file(name: str) -> bool:
+    """Say whether a file holds a rank's rows."""
+    return bool(_SHARD.fullmatch(name))
+
+
+def weight_files(files: Iterable[str]) -> list[str]:
+    """Select, of a checkpoint's files, those that evaluation reads."""
+    there = set(files)
+    return [name for name in (*WEIGHT_FILES, *sorted(filter(is_shard_file, there))) if name in there]
 
 
 REQUIRED_FILES = frozenset({*map(tensor_file, REQUIRED_PARTS), STATE_FILE})
@@ -51,9 +81,9 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(filter(has_checkpoint_name, folder.glob(f"{_PREFIX}*")), key=step_of, reverse=True)
 
 
-def temporary_path(path: Path) -> Path:
-    """Return the name under which this process writes or removes the checkpoint ``path``."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def temporary_path(path: Path, writer: str = "") -> Path:
+    """Return the name under which a process, this one unless another is named, writes or removes ``path``."""
+    return path.with_name(f".{path.name}.{writer or os.getpid()}.tmp")
 
 
 def aside_path(path: Path) -> Path:

@@ -9,32 +9,52 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, UsageError, file_sha256
-from .layout import MANIFEST_FILE, REQUIRED_FILES, STATE_FILE, checkpoint_path, list_checkpoints, step_of
+from .layout import (
+    MANIFEST_FILE,
+    REQUIRED_FILES,
+    STATE_FILE,
+    checkpoint_path,
+    list_checkpoints,
+    shard_files,
+    step_of,
+)
 from .placement import STATE_KEYS, refuse_other_state, refuse_other_step
 
 SCHEMA_VERSION = 2
+SHARDED_VERSION = 3
+"""Of a checkpoint with shards, which a reader of version 2 would take for one with tensors missing."""
 _MAX_NAMED = 8  # damaged checkpoints; of more their number
 
 
-def write_manifest(folder: Path, state: dict[str, Any], layout: dict[str, dict[str, str]]) -> None:
+def write_manifest(
+    folder: Path,
+    state: dict[str, Any],
+    layout: dict[str, dict[str, str]],
+    shards: dict[str, dict[str, Any]] | None = None,
+) -> None:
     """Write ``manifest.json`` over the files that ``folder`` has.
 
     Args:
         folder: of the checkpoint.
         state: what ``state.json`` holds.
         layout: for each safetensors file, tensor name to its type and shape.
+        shards: the entries of what other ranks have written there, by file name.
     """
+    shards = shards or {}
+    own = [path for path in sorted(folder.iterdir()) if path.name not in shards]
     manifest = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SHARDED_VERSION if shards else SCHEMA_VERSION,
         **{key: state.get(key) for key in STATE_KEYS},
-        "files": {path.name: _entry(path, layout) for path in sorted(folder.iterdir())},
+        **({"shards": len(shards)} if shards else {}),
+        "files": {**{path.name: file_entry(path, layout.get(path.name)) for path in own}, **shards},
     }
     (folder / MANIFEST_FILE).write_text(_with_checksum(manifest), encoding="utf-8")
 
 
-def _entry(path: Path, layout: dict[str, dict[str, str]]) -> dict[str, Any]:
+def file_entry(path: Path, tensors: dict[str, str] | None) -> dict[str, Any]:
+    """Return what a manifest says of a file: its hash, its size and, where it holds tensors, which."""
     entry: dict[str, Any] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-    return {**entry, "tensors": layout[path.name]} if path.name in layout else entry
+    return entry if tensors is None else {**entry, "tensors": tensors}
 
 
 def _with_checksum(manifest: dict[str, Any]) -> str:
@@ -58,8 +78,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise _damaged(path / MANIFEST_FILE, f"cannot be read ({error})") from error
     if not whole:
         raise _damaged(path / MANIFEST_FILE, "is not what was written: its SHA-256 differs from its own")
-    if version != SCHEMA_VERSION:
-        raise _damaged(path / MANIFEST_FILE, f"has version {version}, this Lockstep reads {SCHEMA_VERSION}")
+    if version not in (SCHEMA_VERSION, SHARDED_VERSION):
+        raise _damaged(path / MANIFEST_FILE, f"has version {version}, this Lockstep reads {SHARDED_VERSION}")
     return manifest
 
 
@@ -72,7 +92,7 @@ def verify(path: Path) -> set[str]:
     manifest = read_manifest(path)
     refuse_other_step(path, manifest)
     files: dict[str, dict[str, Any]] = manifest["files"]
-    if missing := REQUIRED_FILES - set(files):
+    if missing := {*REQUIRED_FILES, *shard_files(manifest.get("shards", 0))} - set(files):
         raise _damaged(path / MANIFEST_FILE, f"does not list {', '.join(sorted(missing))}")
     for name, entry in files.items():
         _verify_file(path / name, entry)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+
 from torch import nn
 
 from ...data.common import UsageError
-from ..tensors import find_renaming, load_plain_state, materialise_expanded_buffers, plain_state, renamed
-from .storage import Tensors
+from ..tensors import (
+    AnyTensor,
+    find_renaming,
+    load_plain_state,
+    materialise_expanded_buffers,
+    plain_state,
+    renamed,
+)
 
 LISTED = 8
 """Tensors of a kind in a message."""
 
 
-def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool = True) -> None:
+def load_weights(
+    model: nn.Module, saved: Mapping[str, AnyTensor], source: str, *, exact: bool = True
+) -> None:
     """Put ``saved`` into the model, all of which must fit.
 
     Args:
@@ -41,7 +50,7 @@ def load_weights(model: nn.Module, saved: Tensors, source: str, *, exact: bool =
     load_plain_state(model, saved)
 
 
-def shape_and_type(tensor: torch.Tensor, *, exact: bool = False) -> str:
+def shape_and_type(tensor: AnyTensor, *, exact: bool = False) -> str:
     """Describe a tensor as one that fits another must be.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,13 +14,14 @@ from ...data.common import UsageError
 from ...data.order import ALGORITHM
 from ..components import EarlyStopping
 from ..config import describe_differences, identity_settings, identity_sha256
+from ..rank import Group
 from ..session import Account, Training
-from ..tensors import find_renaming, is_fsdp, plain_state, renamed, whole_tensors
+from ..tensors import each_whole, find_renaming, is_fsdp, plain_state, renamed, split_rows, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights
 from .retention import BestCheckpoints
-from .storage import CheckpointContents, Tensors, tensors_sha256
+from .storage import CheckpointContents, StoredCheckpoint, Tensors, hashed_bytes, read_all
 
 STATE_VERSION = 2
 
@@ -134,7 +136,7 @@ def _numerical_environment(training: Training) -> dict[str, Any]:
     }
 
 
-def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
+def restore(training: Training, snapshot: StoredCheckpoint) -> ResumedState:
     """Put a checkpoint's tensors into the model and the optimizer; return the rest.
 
     Raises:
@@ -145,7 +147,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
     model = training.session.model
     renaming = find_renaming(snapshot.model, plain_state(model))
     load_weights(model, snapshot.model, "the checkpoint")
-    buffers = renamed(snapshot.rank_buffers, renaming)
+    buffers = renamed(read_all(snapshot.rank_buffers), renaming)
     lost = rank_buffers.restore(model, buffers, training.session.group)
     training.optimizer_state.load(renamed(snapshot.optimizer, renaming), state.get("optimizer", {}), renaming)
     training.ema.load(renamed(snapshot.ema, renaming))
@@ -172,7 +174,7 @@ def restore(training: Training, snapshot: CheckpointContents) -> ResumedState:
         state["meter"],
         [*_notes(training, state), *map(_lost, lost)],
         state.get("hooks"),
-        snapshot.hooks,
+        read_all(snapshot.hooks),
     )
 
 
@@ -230,27 +232,62 @@ def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     return notes
 
 
-def whole_training_tensors(training: Training) -> tuple[Tensors, Tensors, Tensors]:
-    """Return the model's tensors, the optimizer's and the averages, whole, on rank 0; other ranks take part in it.
+def writing_ranks(training: Training) -> Group | None:
+    """Return the ranks that write a checkpoint together, with a channel for that; None where rank 0 writes it.
+
+    Collective.
+    """
+    session = training.session
+    is_cut = is_fsdp(training.stepper.model) and not session.spec.config.checkpoint.whole
+    return session.group.beside() if is_cut else None
+
+
+def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> CheckpointContents:
+    """Return what this rank writes of the model, the optimizer and the averages; the state is still to come.
 
     Collective under FSDP.
+
+    Args:
+        training: to be saved.
+        step: of the run, after so many.
+        sharded: each rank writes its own rows of what is cut; else rank 0 writes all of it, gathered.
     """
     keep = training.session.group.rank == 0
     if not keep and not is_fsdp(training.stepper.model):
-        return {}, {}, {}
-    parts = (model_tensors(training), optimizer_tensors(training), training.ema.tensors())
-    model, optimizer, ema = (whole_tensors(part, keep=keep) for part in parts)
-    return model, optimizer, ema
+        return CheckpointContents({}, {}, {"step": step})
+    parts = _tensors(training)
+    if not sharded:
+        whole = {stem: whole_tensors(part, keep=keep) for stem, part in parts.items()}
+        return CheckpointContents(**whole, state={"step": step})
+    alike: dict[str, Tensors] = {}
+    shard: Tensors = {}
+    for stem, part in parts.items():
+        same, cut = split_rows(part)
+        alike[stem] = same if keep else {}
+        shard |= {f"{stem}/{name}": rows for name, rows in cut.items()}
+    return CheckpointContents(**alike, state={"step": step}, shard=shard)
+
+
+def _tensors(training: Training) -> dict[str, Tensors]:
+    return {
+        "model": model_tensors(training),
+        "optimizer": optimizer_tensors(training),
+        "ema": training.ema.tensors(),
+    }
 
 
 def training_hashes(training: Training) -> dict[str, str]:
-    """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP."""
-    model, optimizer, ema = whole_training_tensors(training)
-    averages = {f"{name}/ema": tensor for name, tensor in ema.items()}
-    return {
-        "weights_sha256": tensors_sha256(model),
-        "state_sha256": tensors_sha256({**model, **optimizer, **averages}),
-    }
+    """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP; one tensor at a time is whole."""
+    weights, state = hashlib.sha256(), hashlib.sha256()
+    if training.session.group.rank == 0 or is_fsdp(training.stepper.model):
+        parts = _tensors(training)
+        averages = {f"{name}/ema": tensor for name, tensor in parts["ema"].items()}
+        for name, tensor in each_whole({**parts["model"], **parts["optimizer"], **averages}):
+            if training.session.group.rank == 0:
+                for content in hashed_bytes(name, tensor):
+                    state.update(content)
+                    weights.update(content if name in parts["model"] else b"")
+    return {"weights_sha256": weights.hexdigest(), "state_sha256": state.hexdigest()}
 
 
 def model_tensors(training: Training) -> Tensors:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ...data.common import DamagedError, file_sha256, sync
 from ...data.samples import as_bytes
@@ -26,11 +25,13 @@ from .layout import (
     STATE_FILE,
     aside_path,
     checkpoint_path,
+    is_tensor_file,
     leftovers,
     temporary_path,
     tensor_file,
 )
-from .manifest import is_intact, newest_intact, read_state, verify, write_manifest
+from .manifest import file_entry, is_intact, newest_intact, read_state, verify, write_manifest
+from .stored_files import StoredTensors, open_file, open_files
 
 Tensors = dict[str, torch.Tensor]
 _OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers
@@ -38,7 +39,7 @@ _OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers
 
 @dataclass(frozen=True)
 class CheckpointContents:
-    """Everything that a checkpoint holds."""
+    """Everything that a checkpoint holds, or what a rank writes of it."""
 
     model: Tensors
     """Parameters and buffers by name; batch norm's statistics averaged over ranks."""
@@ -53,6 +54,8 @@ class CheckpointContents:
 
     hooks: Tensors = field(default_factory=dict)
     """The tensors among what hooks have returned, by ``rank.number``."""
+    shard: Tensors | None = None
+    """This rank's rows of what is cut over the ranks, by ``part/name``; None where every tensor is whole."""
 
     @property
     def parts(self) -> dict[str, Tensors]:
@@ -74,7 +77,7 @@ class CheckpointContents:
 def write_checkpoint(
     folder: Path, snapshot: CheckpointContents, fence: Callable[[], None] | None = None
 ) -> Path:
-    """Write ``step_XXXXXXXX`` into ``folder``: temporary folder, fsync of all, rename, fsync of the parent.
+    """Write ``step_XXXXXXXX`` into ``folder``, all of it from this process.
 
     Args:
         folder: the run's ``checkpoints``.
@@ -88,19 +91,52 @@ def write_checkpoint(
     Raises:
         OSError: it cannot be written; nothing of it is left, and what was there before is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = checkpoint_path(folder, snapshot.state["step"])
-    there = final.exists() and is_intact(final)
-    if there and read_state(final).get("pending") == snapshot.state.get("pending"):
-        return final
-    _require_free_space(folder, snapshot.nbytes + _OVERHEAD_BYTES)
-    temporary = temporary_path(checkpoint_path(folder, snapshot.state["step"]))
+    temporary = temporary_path(final)
+    if prepare(temporary, final, snapshot, snapshot.nbytes):
+        commit(temporary, final, snapshot, fence)
+    return final
+
+
+def prepare(temporary: Path, final: Path, snapshot: CheckpointContents, nbytes: int) -> bool:
+    """Make the folder that a checkpoint is written in; say False where the same one is there already.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if _is_there(final) and read_state(final).get("pending") == snapshot.state.get("pending"):
+        return False
+    _require_free_space(final.parent, nbytes + _OVERHEAD_BYTES)
     shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return True
+
+
+def commit(
+    temporary: Path,
+    final: Path,
+    snapshot: CheckpointContents,
+    fence: Callable[[], None] | None,
+    shards: dict[str, dict[str, Any]] | None = None,
+) -> None:
+    """Write the whole files and the manifest, sync all, ask the fence, rename, sync the parent.
+
+    Args:
+        temporary: as ``prepare`` has made it; it is gone afterwards, whatever happens.
+        final: where the checkpoint is to be.
+        snapshot: what to write.
+        fence: as of ``write_checkpoint``.
+        shards: what the ranks have written there and synced, as ``write_shard`` has told it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     try:
-        _write_files(temporary, snapshot)
+        _write_files(temporary, snapshot, shards or {})
         if fence is not None:
             fence()
-        if there:
+        if _is_there(final):
             _exchange(temporary, final)
             _remove(temporary)
         else:
@@ -110,8 +146,18 @@ def write_checkpoint(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync(folder)
-    return final
+    sync(final.parent)
+
+
+def write_shard(file: Path, tensors: Tensors) -> dict[str, Any]:
+    """Write a rank's rows and sync them; return what the manifest says of the file."""
+    layout = _save(file, tensors)
+    sync(file)
+    return file_entry(file, layout)
+
+
+def _is_there(final: Path) -> bool:
+    return final.exists() and is_intact(final)
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -153,20 +199,25 @@ def _require_free_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, message)
 
 
-def _write_files(folder: Path, snapshot: CheckpointContents) -> None:
-    folder.mkdir()
-    layout: dict[str, dict[str, str]] = {}
-    for stem, tensors in snapshot.parts.items():
-        on_host = _unshared_on_host(tensors)
-        save_file(on_host, folder / tensor_file(stem))
-        layout[tensor_file(stem)] = {
-            name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-            for name, tensor in sorted(on_host.items())
-        }
+def _write_files(folder: Path, snapshot: CheckpointContents, shards: dict[str, dict[str, Any]]) -> None:
+    layout = {
+        tensor_file(stem): _save(folder / tensor_file(stem), tensors)
+        for stem, tensors in snapshot.parts.items()
+    }
     (folder / STATE_FILE).write_text(json.dumps(snapshot.state, indent=1) + "\n", encoding="utf-8")
-    write_manifest(folder, snapshot.state, layout)
-    for path in [*folder.iterdir(), folder]:
+    write_manifest(folder, snapshot.state, layout, shards)
+    for path in [*(file for file in folder.iterdir() if file.name not in shards), folder]:
         sync(path)
+
+
+def _save(file: Path, tensors: Tensors) -> dict[str, str]:
+    """Write a file of tensors; return the type and shape of each by its name."""
+    on_host = _unshared_on_host(tensors)
+    save_file(on_host, file)
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in sorted(on_host.items())
+    }
 
 
 def _unshared_on_host(tensors: Tensors) -> Tensors:
@@ -190,16 +241,45 @@ def read_checkpoint(path: Path) -> CheckpointContents:
     return load_checkpoint(path, verify(path))
 
 
-def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
-    """Load a checkpoint that ``verify`` has just found to consist of ``files``."""
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint whose tensors are read when they are asked for."""
 
-    def part(stem: str) -> Tensors:
-        name = tensor_file(stem)
-        return load_safetensors(path / name) if name in files else {}
+    model: StoredTensors
+    optimizer: StoredTensors
+    rank_buffers: StoredTensors
+    ema: StoredTensors
+    hooks: StoredTensors
+    state: dict[str, Any]
 
-    return CheckpointContents(
-        **{stem: part(stem) for stem in (*REQUIRED_PARTS, *OPTIONAL_PARTS)}, state=read_state(path)
+    @property
+    def weights(self) -> StoredTensors:
+        """Return what evaluation uses, as that of ``CheckpointContents``."""
+        return {**self.model, **self.ema}
+
+
+def open_checkpoint(path: Path, files: set[str]) -> StoredCheckpoint:
+    """Open a checkpoint that ``verify`` has just found to consist of ``files``.
+
+    Raises:
+        DamagedError: they do not fit each other.
+    """
+    parts = open_files([path / name for name in sorted(files) if is_tensor_file(name)])
+    return StoredCheckpoint(
+        **{stem: parts.get(stem, {}) for stem in (*REQUIRED_PARTS, *OPTIONAL_PARTS)}, state=read_state(path)
     )
+
+
+def load_checkpoint(path: Path, files: set[str]) -> CheckpointContents:
+    """Load all of a checkpoint that ``verify`` has just found to consist of ``files``."""
+    stored = open_checkpoint(path, files)
+    parts = {stem: read_all(getattr(stored, stem)) for stem in (*REQUIRED_PARTS, *OPTIONAL_PARTS)}
+    return CheckpointContents(**parts, state=stored.state)
+
+
+def read_all(tensors: StoredTensors) -> Tensors:
+    """Read tensors from their files."""
+    return {name: tensor.whole() for name, tensor in tensors.items()}
 
 
 def load_safetensors(file: Path) -> Tensors:
@@ -208,12 +288,7 @@ def load_safetensors(file: Path) -> Tensors:
     Raises:
         DamagedError: it is no such file.
     """
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise DamagedError(
-            f"{file} is no safetensors file: {error}", "use another checkpoint or file"
-        ) from error
+    return read_all(open_file(file))
 
 
 def refuse_changed(file: Path, sha256: str) -> None:
@@ -230,6 +305,17 @@ def refuse_changed(file: Path, sha256: str) -> None:
         raise DamagedError(
             f"{file} has changed since this run was started from it", "start a new run from it"
         )
+
+
+def open_newest(folder: Path, step: int | None = None) -> tuple[Path, StoredCheckpoint, list[DamagedError]]:
+    """Open the newest whole checkpoint, or the one of ``step``; return the damaged ones passed over, too.
+
+    Raises:
+        UsageError: there is none.
+        DamagedError: the only ones are damaged, or the one that was asked for is.
+    """
+    path, damaged = newest_intact(folder, step)
+    return path, open_checkpoint(path, verify(path)), damaged
 
 
 def newest_checkpoint(
@@ -249,7 +335,12 @@ def tensors_sha256(tensors: Tensors) -> str:
     """Hash names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(as_bytes(tensor.cpu()).numpy().tobytes())
+        for content in hashed_bytes(name, tensors[name]):
+            digest.update(content)
     return digest.hexdigest()
+
+
+def hashed_bytes(name: str, tensor: torch.Tensor) -> tuple[bytes, bytes]:
+    """Return what of a tensor is hashed."""
+    head = f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode()
+    return head, as_bytes(tensor.cpu()).numpy().tobytes()

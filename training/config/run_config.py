@@ -122,6 +122,8 @@ class CheckpointConfig(MonitorConfig):
     """How many of the newest checkpoints to keep; null keeps all."""
     keep_best: int = Field(default=1, ge=0)
     """How many of the best checkpoints by ``monitor`` to keep besides; each is written at the end of its epoch."""
+    whole: bool = False
+    """With ``train.strategy=fsdp``: gather the parts onto rank 0, which writes whole files, as with ``ddp``."""
 
 
 _DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}

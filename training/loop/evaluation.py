@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...data.common import DamagedError
+from ...data.loading import Work
 from ...data.order import Indices
 from ..components import shared_buffers
 from ..metrics import WorstSamples, all_numbers, confusion_view
+from ..parallel import EqualPasses, given_back
 from ..rank import IN_EVALUATION
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
 
@@ -59,7 +62,11 @@ def _evaluate_splits(
 ) -> dict[str, float] | None:
     found: dict[str, float] = {}
     for split in session.val_feeds:
-        with shared_buffers(session.model, session.group), evaluation_mode(session) as (draws, kept):
+        with (
+            given_back(session.module),
+            shared_buffers(session.model, session.group),
+            evaluation_mode(session) as (draws, kept),
+        ):
             fixed = try_evaluation(session, draws, kept, split).depends_on_cut
             chosen = session.chosen_samples(split, batches)
             values = _sums(session, abandon, _Pass(draws, kept, fixed, split, chosen))
@@ -151,9 +158,11 @@ def _rank_sums(
     samples = 0
     abandoned = depends = False
     cut = session.fixed_val_work if way.fixed else session.val_work
-    work = cut(way.split, way.chosen)
-    for batch in session.val_feeds[way.split].fetch(work):
-        if abandoned := abandon():
+    work = list(cut(way.split, way.chosen))
+    passes = EqualPasses(session.module, session.group, len(work))
+    for batch in session.val_feeds[way.split].fetch(iter(work)):
+        abandoned = abandon()
+        if passes.end(abandoned or depends):
             break
         _prepare(way, batch.work.start)
         at = 0
@@ -164,10 +173,16 @@ def _rank_sums(
                 worst.add(losses, batch.indices[at : at + size])
             at += size
         samples += batch.indices.size
-        if depends := not way.fixed and bool(way.draws.drawn()):
-            break
+        depends = not way.fixed and bool(way.draws.drawn())
     depends = depends or (not way.fixed and bool(way.kept.changed()))
+    passes.fill(lambda: _pass_of_nothing(session, way.split), lambda: depends or abandon())
     return torch.cat([sums.new_tensor([samples]), sums]), abandoned, depends
+
+
+def _pass_of_nothing(session: Session, split: str) -> None:
+    """Take part in a pass of other ranks, with a sample that counts for nothing."""
+    batch = next(session.val_feeds[split].fetch(iter([Work(np.zeros(1, dtype=np.int64), [1])])))
+    session.objective(session.module, batch.micro[0])
 
 
 def _prepare(way: _Pass, first: int) -> None:

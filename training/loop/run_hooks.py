@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..hooks import HookLog, Hooks, RunProgress, load_hooks
+from ..parallel import whole_parameters
 from ..session import EvaluationDraws, Session, evaluation_mode
 from ..tracking import EventLog
 
@@ -26,3 +28,10 @@ def build_hooks(session: Session, events: EventLog, folder: Path, progress: RunP
     log = HookLog(group, events, folder, session.logged_names)
     draws = EvaluationDraws(session.model, config.train.seed, group.device)
     return Hooks(functions, session.model, log, draws, lambda: evaluation_mode(session), progress)
+
+
+def tell_of_evaluation(hooks: Hooks, session: Session, measured: dict[str, float]) -> dict[str, float]:
+    """Call the hook of an evaluation, in which a rank may call the model by itself; return what it logs. Collective."""
+    hooked = hooks.use_of("on_evaluate") is not None
+    with whole_parameters(session.module) if hooked else nullcontext():
+        return hooks.evaluated(measured)

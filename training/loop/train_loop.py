@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,16 @@ import torch
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
-    CheckpointContents,
     CheckpointWriter,
     Progress,
     ResumedState,
     build_state,
+    checkpoint_tensors,
     rank_buffers,
     training_hashes,
-    whole_training_tensors,
+    writing_ranks,
 )
 from ..components import batch_norm
-from ..parallel import whole_parameters
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog
@@ -36,7 +36,7 @@ from .non_finite import refuse_non_finite
 from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
-from .run_hooks import build_hooks
+from .run_hooks import build_hooks, tell_of_evaluation
 from .run_result import run_result
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
@@ -101,9 +101,9 @@ class TrainLoop:
             self._norms.restore(resumed.meter, session.group.device)
         self._folder = folder
         self._fence = fence or FencingToken(folder, None)
-        self._writer = CheckpointWriter(
-            folder / "checkpoints", events, self._fence.check, self._config.checkpoint.keep_last
-        )
+        keep = self._config.checkpoint.keep_last
+        ranks = writing_ranks(training)
+        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
@@ -241,11 +241,11 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
-        with self._training.ema.applied(), whole_parameters(self._training.stepper.model):
+        with self._training.ema.applied():
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
             if measured is not None:
-                measured |= self._hooks.evaluated(measured)
+                measured |= tell_of_evaluation(self._hooks, self._session, measured)
         if measured and self._session.group.rank == 0:
             self._fence.check()
             keep_views(self._folder, views, step=self.progress.step, epoch=self.progress.epoch)
@@ -371,7 +371,7 @@ class TrainLoop:
             self._audited_step = self.progress.epoch_step
 
     def _save_checkpoint(self) -> None:
-        """Gather each rank's account and batch norm statistics, a collective, and have rank 0 write them."""
+        """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written."""
         progress, session = self.progress, self._session
         if self._last_checkpoint_step == progress.step:
             return
@@ -386,10 +386,10 @@ class TrainLoop:
         refuse_non_finite(session, progress.step)
         gathered_buffers = rank_buffers.gathered(session.model, session.group)
         with batch_norm.averaged(session.model, session.group):
-            model, optimizer, ema = whole_training_tensors(self._training)
+            snapshot = checkpoint_tensors(self._training, progress.step, sharded=self._writer.is_shared)
             if session.group.rank == 0:
-                state = build_state(self._training, progress, self._sample_audit.account, meter)
-                state |= hooks
-                snapshot = CheckpointContents(model, optimizer, state, gathered_buffers, ema, hook_tensors)
+                state = build_state(self._training, progress, self._sample_audit.account, meter) | hooks
+                snapshot = replace(snapshot, state=state, rank_buffers=gathered_buffers, hooks=hook_tensors)
+            if session.group.rank == 0 or self._writer.is_shared:
                 self._writer.write(snapshot, progress.ranking.steps)
         self._control.enter(before)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from ..config import EmaConfig
-from ..tensors import cut_like, is_sharded, own_parts
+from ..tensors import AnyTensor, cut_like, is_sharded, own_parts
 
 
 class Ema:
@@ -43,7 +43,7 @@ class Ema:
         """Return the average by each name that a parameter has; empty without one."""
         return {name: self._average[at] for name, at in self._names.items()}
 
-    def load(self, saved: dict[str, torch.Tensor]) -> None:
+    def load(self, saved: Mapping[str, AnyTensor]) -> None:
         """Continue from ``tensors``."""
         for name, average in self.tensors().items():
             average.copy_(cut_like(average, saved[name]))

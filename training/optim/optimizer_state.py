@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from ...data.common import UsageError
-from ..tensors import cut_like
+from ..tensors import AnyTensor, cut_like, read_whole
 from .plain_tree import Tensors, decoded, encoded, tensor_keys
 
 _UNCHANGED = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize")
@@ -93,7 +93,9 @@ class OptimizerState:
             for at, group in enumerate([] if self._is_torchs else self._optimizer.param_groups)
         ]
 
-    def load(self, tensors: Tensors, plain: dict[str, Any], name_now: Callable[[str], str] = str) -> None:
+    def load(
+        self, tensors: Mapping[str, AnyTensor], plain: dict[str, Any], name_now: Callable[[str], str] = str
+    ) -> None:
         """Continue from ``save``.
 
         Args:
@@ -110,7 +112,7 @@ class OptimizerState:
             name, _, entry = key.rpartition("/")
             if key not in in_trees:
                 parameter = self._parameter(name)
-                placed = value.clone() if key in on_host else _beside(parameter, value)
+                placed = read_whole(value).clone() if key in on_host else _beside(parameter, value)
                 self._optimizer.state[parameter][entry] = placed
         for name, entries in plain.get("parameters", {}).items():
             parameter = self._parameter(name_now(name))
@@ -135,7 +137,7 @@ class OptimizerState:
         parts = key.split("/")
         return any("/".join(parts[:end]) in self._parameters for end in range(1, len(parts)))
 
-    def _counts_on_host(self, tensors: Tensors) -> set[str]:
+    def _counts_on_host(self, tensors: Mapping[str, AnyTensor]) -> set[str]:
         """List the counts of steps that torch expects on the host, where a step reads them."""
         groups = self._optimizer.param_groups
         fused = [
@@ -156,12 +158,12 @@ class OptimizerState:
 
 
 def _placed(
-    tensors: Tensors, name_now: Callable[[str], str], like: torch.Tensor
+    tensors: Mapping[str, AnyTensor], name_now: Callable[[str], str], like: torch.Tensor
 ) -> Callable[[str], torch.Tensor]:
     return lambda key: _beside(like, tensors[name_now(key)])
 
 
-def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _beside(parameter: torch.Tensor, value: AnyTensor) -> torch.Tensor:
     """Move a tensor to the parameter's device and layout; a fused optimizer keeps its step count there, too.
 
     A fused kernel walks through memory: momenta of a channels_last weight in another layout belong to other elements.
@@ -169,4 +171,4 @@ def _beside(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     if value.shape == parameter.shape:
         placed = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
         return placed.copy_(cut_like(parameter, value))
-    return value.to(parameter.device, copy=True)
+    return read_whole(value).to(parameter.device, copy=True)

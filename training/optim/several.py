@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..tensors import AnyTensor
 from .lr_schedule import LRSchedule
 from .optimizer_state import OptimizerState
 from .plain_tree import Tensors
@@ -64,7 +65,9 @@ class JointState:
                 plain[name] = rest
         return tensors, plain
 
-    def load(self, tensors: Tensors, plain: dict[str, Any], name_now: Callable[[str], str] = str) -> None:
+    def load(
+        self, tensors: Mapping[str, AnyTensor], plain: dict[str, Any], name_now: Callable[[str], str] = str
+    ) -> None:
         """Continue from ``save``; see ``OptimizerState.load``."""
         left = dict(tensors)
         for name, state in self._states.items():

@@ -7,6 +7,8 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .gradient_exchange import GradientExchange as GradientExchange
     from .gradient_exchange import Replica as Replica
+    from .sharding import EqualPasses as EqualPasses
+    from .sharding import given_back as given_back
     from .sharding import whole_parameters as whole_parameters
     from .wrapping import wrap as wrap
 else:

@@ -6,10 +6,11 @@ needs memory for its share and for one or two whole units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from ...data.common import TrainingError
@@ -86,7 +87,7 @@ def refuse_unsharded(config: RunConfig, unused: list[str]) -> None:
 
 @contextmanager
 def whole_parameters(module: nn.Module) -> Iterator[None]:
-    """Keep all parameters whole on every rank inside: ranks may make different numbers of passes. Collective."""
+    """Keep all parameters whole on every rank inside: a rank may call the module by itself. Collective."""
     units: list[Any] = [part for part in module.modules() if is_fsdp(part)]
     for unit in units:
         _give_back(unit, module, after_forward=False)
@@ -103,3 +104,51 @@ def _give_back(unit: Any, root: nn.Module, *, after_forward: bool) -> None:
     """Say whether a unit gives its parameters back after its forward pass; the outermost never does."""
     if unit is not root:
         unit.set_reshard_after_forward(after_forward, recurse=False)
+
+
+@contextmanager
+def given_back(module: nn.Module) -> Iterator[None]:
+    """Give back afterwards what passes without a backward pass have gathered: the outermost unit's parameters."""
+    try:
+        yield
+    finally:
+        units: list[Any] = [part for part in module.modules() if is_fsdp(part)]
+        for unit in units:
+            unit.reshard()
+
+
+class EqualPasses:
+    """As many forward passes on every rank: under FSDP, each gathers parameters from all of them.
+
+    Args:
+        module: what is called; nothing is asked or sent where it is not cut.
+        group: the ranks.
+        own: passes of this rank.
+    """
+
+    def __init__(self, module: nn.Module, group: Group, own: int) -> None:
+        self._group = group
+        self._cut = is_fsdp(module)
+        self._ended = False
+        most = -int(group.minimum(torch.tensor(-own, device=group.device))) if self._cut else own
+        self.missing = most - own
+        """Passes that other ranks make more."""
+
+    def end(self, asked: bool) -> bool:  # noqa: FBT001 - a question with one answer
+        """Say before a pass, on all ranks alike, whether any of them has asked to make no more."""
+        if self._cut:
+            asked = bool(self._group.sum(torch.tensor(float(asked), device=self._group.device)))
+        self._ended = asked
+        return asked
+
+    def fill(self, stand_in: Callable[[], object], asked: Callable[[], bool]) -> None:
+        """Make the missing passes.
+
+        Args:
+            stand_in: makes one, of which nothing counts.
+            asked: says whether this rank asks to make no more.
+        """
+        for _ in range(0 if self._ended else self.missing):
+            if self.end(asked()):
+                return
+            stand_in()

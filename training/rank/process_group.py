@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch.distributed as dist
 from ...data.common import MachineError
 
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+
+_UNHURRIED = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -22,27 +25,29 @@ class Group:
     local_rank: int
     world_size: int
     device: torch.device
+    channel: Any = field(default=None, kw_only=True)
+    """The process group that carries what is sent; None is the one that gradients go through."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum ``values`` over the ranks, in place."""
         if self.world_size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self.channel)
         return values
 
     def all_reduce_sum_async(self, values: torch.Tensor) -> Any:
         """Start summing ``values`` in place; ``wait()`` on what is returned before they are read."""
-        return dist.all_reduce(values, async_op=True) if self.world_size > 1 else None
+        return dist.all_reduce(values, group=self.channel, async_op=True) if self.world_size > 1 else None
 
     def minimum(self, values: torch.Tensor) -> torch.Tensor:
         """Take the minimum of ``values`` over the ranks, in place."""
         if self.world_size > 1:
-            dist.all_reduce(values, op=dist.ReduceOp.MIN)
+            dist.all_reduce(values, op=dist.ReduceOp.MIN, group=self.channel)
         return values
 
     def broadcast(self, values: torch.Tensor) -> torch.Tensor:
         """Copy rank 0's ``values`` into those of every rank, in place."""
         if self.world_size > 1:
-            dist.broadcast(values, 0)
+            dist.broadcast(values, 0, group=self.channel)
         return values
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
@@ -50,7 +55,7 @@ class Group:
         if self.world_size == 1:
             return values.unsqueeze(0)
         parts = [torch.empty_like(values) for _ in range(self.world_size)]
-        dist.all_gather(parts, values)
+        dist.all_gather(parts, values, group=self.channel)
         return torch.stack(parts)
 
     def gather_bytes(self, payload: bytes) -> list[bytes]:
@@ -61,6 +66,15 @@ class Group:
         padded[: len(own)] = own
         rows = self.gather(padded.to(self.device)).cpu().numpy()
         return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+
+    def beside(self) -> Group:
+        """Return the same ranks with a channel of their own on the host, for a thread beside the steps. Collective.
+
+        It waits for as long as a disk may take: a rank that has died is noticed at once, and one that hangs by its
+        other collectives.
+        """
+        channel = None if self.world_size == 1 else dist.new_group(backend="gloo", timeout=_UNHURRIED)
+        return Group(self.rank, self.local_rank, self.world_size, torch.device("cpu"), channel=channel)
 
     def close(self) -> None:
         """Leave the process group."""

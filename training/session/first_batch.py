@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def first_batch(session: Session, number: int = 0) -> Any:
     return next(session.train_feed.fetch(iter([Work(indices, [indices.size])]))).micro[0]
 
 
-def materialise_lazy_modules(session: Session, saved: dict[str, torch.Tensor]) -> None:
+def materialise_lazy_modules(session: Session, saved: Mapping[str, Any]) -> None:
     """Have a model create what it creates in its first forward pass, as lazy layers do, so that it can take ``saved``.
 
     A pass is made only where the model's tensors are not those of ``saved``: others have nothing to learn from it.

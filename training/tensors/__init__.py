@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from .plain_names import renamed as renamed
     from .plain_names import without_parallel_wrappers as without_parallel_wrappers
     from .sharded_tensors import cut_like as cut_like
+    from .sharded_tensors import each_whole as each_whole
     from .sharded_tensors import is_fsdp as is_fsdp
     from .sharded_tensors import is_sharded as is_sharded
     from .sharded_tensors import own_parts as own_parts
+    from .sharded_tensors import split_rows as split_rows
     from .sharded_tensors import whole as whole
     from .sharded_tensors import whole_tensors as whole_tensors
     from .state_loading import load_plain_state as load_plain_state
     from .storable_types import is_storable_dtype as is_storable_dtype
+    from .stored_tensor import AnyTensor as AnyTensor
+    from .stored_tensor import StoredRows as StoredRows
+    from .stored_tensor import StoredTensor as StoredTensor
+    from .stored_tensor import read_whole as read_whole
     from .trainable_parameters import trainable as trainable
 else:
     __getattr__ = lazy_exports(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ _COMPILED = "_orig_mod"
 _PARALLEL = "module"
 """Where ``DataParallel`` does; in a model, it is also a usual name."""
 Renaming = Callable[[str], str]
+Value = TypeVar("Value")
 
 
 def plain_name(name: str) -> str:
@@ -50,7 +52,7 @@ def find_renaming(saved: Iterable[str], own: Iterable[str]) -> Renaming:
     return next((way for way in ways if {way(name) for name in there} == known), plain_name)
 
 
-def renamed(tensors: Mapping[str, torch.Tensor], renaming: Renaming) -> dict[str, torch.Tensor]:
+def renamed(tensors: Mapping[str, Value], renaming: Renaming) -> dict[str, Value]:
     """Give tensors other names."""
     return {renaming(name): tensor for name, tensor in tensors.items()}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import nn
 
 from .plain_names import plain_name
 from .sharded_tensors import cut_like
+from .stored_tensor import AnyTensor
 
 
-def load_plain_state(model: nn.Module, saved: Mapping[str, torch.Tensor]) -> None:
+def load_plain_state(model: nn.Module, saved: Mapping[str, AnyTensor]) -> None:
     """Put tensors into the model that have the names of its ``plain_state``."""
     own = model.state_dict()
     model.load_state_dict({name: cut_like(tensor, saved[plain_name(name)]) for name, tensor in own.items()})

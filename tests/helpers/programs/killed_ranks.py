@@ -23,6 +23,7 @@ from typing import Any
 import torch._dynamo  # noqa: F401 - DDP imports it in every rank otherwise
 
 from lockstep.training import worker
+from lockstep.training.checkpoint import sharded_writing
 from lockstep.training.checkpoint import storage as checkpoint
 from lockstep.training.loop import evaluation as evaluate
 from lockstep.training.session import build
@@ -35,6 +36,13 @@ KILL_POINTS: dict[str, tuple[Any, str]] = {
     "pruning": (checkpoint, "remove_checkpoint"),
 }
 """What is counted; the call that is one too many is never made."""
+SHARD_POINTS: dict[str, tuple[Any, str]] = {
+    "checkpoint": (checkpoint, "sync"),
+    "file": (checkpoint, "save_file"),
+    "exchange": (sharded_writing, "_gathered"),
+    "rename": (checkpoint.Path, "rename"),
+}
+"""Where ranks that write together may be killed."""
 GRACE_SECONDS = 0.2  # for ranks that notice by themselves
 
 
@@ -42,7 +50,7 @@ def arm_kill(kill: dict[str, Any] | None, rank: int) -> None:
     """Make this rank die at its call."""
     if kill is None or (kill["rank"] is not None and kill["rank"] != rank):
         return
-    owner, name = KILL_POINTS[kill["place"]]
+    owner, name = {**KILL_POINTS, **SHARD_POINTS}[kill["place"]]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
