@@ -178,7 +178,13 @@ class AugmentConfig(ConfigSection):
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, value: Any) -> Any:
-        return {"steps": value} if isinstance(value, list | tuple) else value
+        section = {"steps": value} if isinstance(value, list | tuple) else value
+        if isinstance(section, dict) and isinstance(section.get("steps"), list):
+            return {
+                **section,
+                "steps": tuple(section["steps"]),
+            }  # of JSON a strict tuple takes a list, but not here
+        return section
 
     @property
     def is_off(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -242,5 +243,7 @@ def test_wrong_settings_are_named(given: list[dict[str, Any]], words: str) -> No
 def test_a_list_stands_in_the_place_of_the_section() -> None:
     config = DataConfig.model_validate({"augment": STEPS})
     assert [step.use for step in config.augment.steps] == [step["use"] for step in STEPS]
+    for given in (STEPS, {"crop": 0, "steps": STEPS}):  # as the launcher reads a file, and what it prints
+        assert DataConfig.model_validate_json(json.dumps({"augment": given}), strict=True) == config
     assert DataConfig.model_validate(config.model_dump(mode="json")) == config
     assert config.augment.steps[3].settings == {"scale": [0.2, 0.9], "ratio": (3 / 4, 4 / 3)}
