@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from .arrow_values import arrow_kind, column_of
-from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, Values
+from .column_group import ColumnGroup
+from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,20 +60,6 @@ class _OpenParquet:
         if table.num_rows != place.rows:
             raise ShardChangedError(f"it has {table.num_rows} rows, not {place.rows}")
         return ColumnGroup({name: column_of(table.column(name)) for name in table.column_names})
-
-
-@dataclass(frozen=True)
-class ColumnGroup:
-    """Decoded columns: NumPy arrays of numbers, and Arrow's of all else."""
-
-    columns: Mapping[str, Any]
-
-    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
-        """Choose some rows."""
-        return {
-            name: column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()
-            for name, column in self.columns.items()
-        }
 
 
 def _read_footer(file: pa.OSFile) -> bytes:

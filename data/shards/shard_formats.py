@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from .arrow_files import ArrowFiles
 from .json_lines import JsonLines
 from .parquet_files import ParquetFiles
 from .shard_format import ShardFormat
 
-FORMATS: dict[str, ShardFormat] = {"parquet": ParquetFiles(), "json lines": JsonLines()}
-NEEDS_PYARROW = ("parquet",)
+FORMATS: dict[str, ShardFormat] = {
+    "parquet": ParquetFiles(),
+    "json lines": JsonLines(),
+    "arrow": ArrowFiles(),
+}
+NEEDS_PYARROW = ("parquet", "arrow")
 ENDINGS = {
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
     ".jsonl": "json lines",
     ".ndjson": "json lines",
 }

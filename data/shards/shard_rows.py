@@ -91,13 +91,20 @@ class ShardRows:
     def _columns(self, rows: Indices, turn: tuple[int, int] | None) -> dict[str, Values]:
         """Read the columns of some rows, each group once."""
         groups = self.index.groups.group_of(rows)
+        if groups.size == 1:
+            by_group = np.zeros(1, np.int64)
+        else:
+            by_group = np.argsort(groups, kind="stable")
+            groups, rows = groups[by_group], rows[by_group]
         within = rows - self.index.groups.starts(groups)
+        ends = [*(np.flatnonzero(groups[1:] != groups[:-1]) + 1).tolist(), groups.size]
         parts = []
-        for group in np.unique(groups).tolist():
-            chosen = np.flatnonzero(groups == group)
-            held = self._cache.take(group, chosen.size, turn)
-            parts.append((chosen, self._taken(held, group, within[chosen])))
-        return _joined(parts, rows.size)
+        begin = 0
+        for group, end in zip(groups[[0, *ends[:-1]]].tolist(), ends, strict=True):
+            held = self._cache.take(group, end - begin, turn)
+            parts.append(self._taken(held, group, within[begin:end]))
+            begin = end
+        return _joined(parts, by_group)
 
     def _taken(self, held: RowGroup, group: int, within: Indices) -> dict[str, Values]:
         try:
@@ -171,32 +178,36 @@ def _first(batch: Any) -> Any:
     return batch[0]
 
 
-def _joined(parts: list[tuple[Indices, dict[str, Values]]], count: int) -> dict[str, Values]:
-    """Put the rows of several groups together, each at its place."""
+def _joined(parts: list[dict[str, Values]], places: Indices) -> dict[str, Values]:
+    """Put the rows of several groups together.
+
+    Args:
+        parts: of each group.
+        places: of the parts' rows, one after the other, among all.
+    """
     if len(parts) == 1:
-        return parts[0][1]
-    names = dict.fromkeys(name for _, columns in parts for name in columns)
+        return parts[0]
+    names = dict.fromkeys(name for columns in parts for name in columns)
+    sizes = [len(next(iter(columns.values()))) for columns in parts]
     return {
-        name: _joined_column([(at, columns.get(name, [MISSING] * at.size)) for at, columns in parts], count)
+        name: _joined_column(
+            [columns.get(name, [MISSING] * size) for columns, size in zip(parts, sizes, strict=True)], places
+        )
         for name in names
     }
 
 
-def _joined_column(parts: list[tuple[Indices, Values]], count: int) -> Values:
-    first = parts[0][1]
-    if isinstance(first, np.ndarray) and all(_alike(values, first) for _, values in parts):
-        whole = np.empty((count, *first.shape[1:]), first.dtype)
-        for at, values in parts:
-            whole[at] = values
+def _joined_column(parts: list[Values], places: Indices) -> Values:
+    first = parts[0]
+    if isinstance(first, np.ndarray) and len({_kind(values) for values in parts}) == 1:
+        whole = np.empty((places.size, *first.shape[1:]), first.dtype)
+        whole[places] = np.concatenate(parts)
         return whole
-    listed: list[Any] = [None] * count
-    for at, values in parts:
-        for place, value in zip(at.tolist(), values, strict=True):
-            listed[place] = value
+    listed: list[Any] = [None] * places.size
+    for place, value in zip(places.tolist(), (value for values in parts for value in values), strict=True):
+        listed[place] = value
     return listed
 
 
-def _alike(values: Values, first: Any) -> bool:
-    return (
-        isinstance(values, np.ndarray) and values.shape[1:] == first.shape[1:] and values.dtype == first.dtype
-    )
+def _kind(values: Values) -> Any:
+    return (values.dtype, values.shape[1:]) if isinstance(values, np.ndarray) else None

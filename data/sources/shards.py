@@ -346,7 +346,7 @@ def _order(split: PreparedSplit) -> SampleOrder | None:
 
 SOURCE = DataSource(
     "shards",
-    "Parquet files or JSON lines, streamed.",
+    "Parquet files, Arrow files or JSON lines, streamed.",
     ShardArguments,
     describe,
     _open,
