@@ -6,21 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .cache import Array, CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from .common import LockstepError, UsageError, die_with_parent, raised
-from .config import DataConfig, DatasetInfo, SplitInfo
+from .config import DataConfig, DatasetInfo
 from .loading import check_augment
-from .order import ALGORITHM, permute, shard
-from .sources import find_source, held_inputs, sample_reader, with_decoded_images
+from .sets import add_sampling, find_source, held_inputs, hold_out, sample_reader, with_decoded_images
 from .survey import introduce
-
-_SPLIT_KEY = (0x73706C6974, 0)  # "split" in ASCII: one fixed permutation for every split of n samples
 
 
 def prepare(
@@ -59,45 +52,8 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
     if config.pad is not None and facts.kind != "user":
         raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
     check_augment(config.augment, facts, base)
-    if config.fold is not None and config.val_size is not None:
-        raise UsageError("data.fold: data.val_size says what is validated on, too", "leave out one of them")
-    if config.val_size is None and config.fold is None:
-        return facts
-    if config.val_size == 0:
-        return _without_validation(facts)
-    if facts.val is not None and facts.kind != "arrays":
-        asked = "data.fold: a part" if config.fold else f"data.val_size: {config.val_size}"
-        raise UsageError(
-            f"{asked} to be split off, but {config.use} has validation data of its own",
-            "leave out one of them",
-        )
-    return _split(_without_validation(facts), *_held_out(facts.train.length, config), config, base)
-
-
-def _held_out(n: int, config: DataConfig) -> tuple[int, int]:
-    """Return which places of the fixed permutation are validated on, as [begin, end).
-
-    Raises:
-        UsageError: nothing would be left to train on, or to validate on.
-    """
-    fold, size = config.fold, config.val_size or 0
-    if fold is None:
-        if size >= n:
-            raise UsageError(
-                f"data.val_size: {size} of {n} training samples leaves none to train on",
-                f"choose less than {n}",
-            )
-        return 0, size
-    if fold.k > n:
-        raise UsageError(f"data.fold.k: {fold.k} parts of {n} samples", f"choose at most {n}")
-    return shard(0, n, fold.index, fold.k)
-
-
-def _without_validation(facts: DatasetInfo) -> DatasetInfo:
-    """Make the validation set of a built-in data set its test set: training is not to see it."""
-    if facts.val is None or facts.kind != "arrays":
-        return replace(facts, val=None)
-    return replace(facts, val=None, others={"test": facts.val, **facts.others})
+    source = find_source(config.use)
+    return add_sampling(hold_out(facts, config, base, source), config, base, source, facts.train.length)
 
 
 def main() -> int:
@@ -138,34 +94,6 @@ def _handle_request(request: str, say: Callable[[str, str], None]) -> tuple[dict
         unexpected = raised("preparing the data raised", error)
         return {"error": unexpected.to_json()}, unexpected.exit_status
     return {"facts": facts.to_json()}, 0
-
-
-def _split(facts: DatasetInfo, begin: int, end: int, config: DataConfig, base: Path) -> DatasetInfo:
-    n = facts.train.length
-    key = ("split", ALGORITHM, n, end) if not begin else ("fold", ALGORITHM, n, begin, end)
-    entry = cached(entry_key(*key), lambda folder: _build_split(folder, n, begin, end))
-    counted = facts.train.class_counts is not None
-    targets = find_source(config.use).targets(facts, config, base) if counted else None
-    return replace(
-        facts,
-        train=_subset_info(facts, entry, "train", targets),
-        val=_subset_info(facts, entry, "val", targets),
-        fingerprint=fingerprint(facts.fingerprint, entry.hashes),
-    )
-
-
-def _build_split(folder: Path, n: int, begin: int, end: int) -> dict[str, Any]:
-    order = permute(np.arange(n, dtype=np.int64), n, _SPLIT_KEY)
-    save_array(folder / "val.npy", np.sort(order[begin:end]))
-    save_array(folder / "train.npy", np.sort(np.delete(order, slice(begin, end))))
-    return {}
-
-
-def _subset_info(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | None) -> SplitInfo:
-    path = entry.folder / f"{which}.npy"
-    rows = load_array(path)
-    counts = None if targets is None else class_counts(targets[rows], facts.classes)
-    return replace(facts.train, length=len(rows), subset=str(path), class_counts=counts)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
-from .sources import open_order, open_split
+from .sets import open_order, open_split
 
 _SIDE = 5
 
@@ -31,7 +31,7 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
     """
     if facts.input_shape is not None and len(facts.input_shape) != 3:  # noqa: PLR2004 - channels, height, width
         return None
-    count = min(_SIDE * _SIDE, facts.train.length)
+    count = min(_SIDE * _SIDE, facts.epoch_size)
     images, labels = _samples(config, base, facts, seed, count)
     changed = augmentation(config.augment, seed, base)
     pictures = [images]

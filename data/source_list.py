@@ -11,7 +11,8 @@ from dataclasses import fields
 from typing import Any
 
 from .common import field_docstrings
-from .sources import SOURCES, DataSource
+from .sets import SOURCES
+from .sources import DataSource
 
 
 def list_sources() -> list[dict[str, Any]]:

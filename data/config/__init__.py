@@ -6,6 +6,7 @@ from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .data_config import COLOURED as COLOURED
+    from .data_config import MIX as MIX
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import AugmentStep as AugmentStep
     from .data_config import ConfigSection as ConfigSection
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .data_look import SplitLook as SplitLook
     from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
+    from .sampling import Sampling as Sampling
     from .split_info import SplitInfo as SplitInfo
 else:
     __getattr__ = lazy_exports(__name__)

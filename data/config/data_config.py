@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
@@ -222,6 +223,22 @@ class PadConfig(ConfigSection):
     """A key of samples that are dicts, to be added: true where a sequence is, false where it is padded."""
 
 
+class SetConfig(ConfigSection):
+    """One of several data sets, in ``data.sets:``."""
+
+    use: str = Field(min_length=1)
+    """As ``data.use``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the data set."""
+    weight: float | None = Field(default=None, ge=0)
+    """Its share of an epoch's samples, in proportion to the weights of the others; 0: it is only evaluated on. Unset in
+    all of them: each sample of each comes once."""
+
+
+MIX = "mix"
+"""What ``data.use`` is where there are ``data.sets``."""
+
+
 class DataConfig(ConfigSection):
     """The ``data:`` section."""
 
@@ -235,6 +252,20 @@ class DataConfig(ConfigSection):
     """Samples split off the training set for validation; unset: the data set's own validation set; 0: none."""
     fold: FoldConfig | None = None
     """Cross-validation, in the place of ``val_size``."""
+    group: Annotated[str, Field(min_length=1)] | Literal[False] | None = None
+    """A column whose values ``fold`` and ``val_size`` keep together. Unset: ``groups``, where ``data()`` returns them;
+    false: nothing."""
+    stratify: bool = False
+    """Whether ``fold`` and ``val_size`` leave each part the same share of every class."""
+    sets: dict[str, SetConfig] | None = Field(default=None, min_length=1)
+    """Several data sets by name, in the place of ``use``."""
+    weights: Annotated[str, Field(min_length=1)] | Literal[False] | None = None
+    """A column of sampling weights: a sample is drawn in proportion to it, with replacement. Unset: ``weights``, where
+    ``data()`` returns them; false: none."""
+    balance: Literal["classes"] | None = None
+    """Draws the same number of samples of each class."""
+    epoch_size: Samples | None = Field(default=None, gt=0)
+    """Samples of an epoch; unset is as many as there are."""
     batch_size: Samples = Field(default=64, gt=0)
     """Samples per optimizer step over all processes: the global batch."""
     workers: Annotated[int, MeasuredIn("processes")] = Field(default=2, ge=0)
@@ -260,6 +291,46 @@ class DataConfig(ConfigSection):
     ``model(**inputs)``."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of training images; unset is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sets_take_the_place_of_use(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("sets"):
+            return values
+        if values.get("use", MIX) != MIX:
+            raise ValueError(
+                f"sets: use: {values['use']} says what is trained on, too: leave one of them out"
+            )
+        if values.get("args"):
+            raise ValueError("sets: the arguments of a set are its own: sets: {NAME: {use: …, args: …}}")
+        return {**values, "use": MIX}
+
+    @model_validator(mode="after")
+    def _is_sampled_in_one_way(self) -> Self:
+        if self.use == MIX and not self.sets:
+            raise ValueError("use: mix needs the sets: sets: {NAME: {use: …, weight: …}}")
+        sets = self.sets or {}
+        odd = [name for name in sets if not re.fullmatch(r"\w+", name, re.ASCII)]
+        if odd:
+            raise ValueError(f"sets: {odd[0]!r} is no name of letters and digits, as val_NAME needs")
+        missing = [name for name, one in sets.items() if one.weight is None]
+        if missing and len(missing) < len(sets):
+            raise ValueError(
+                f"sets: {missing[0]} has no weight, and others have: give all of them one, or none"
+            )
+        if sets and not missing and not any(one.weight for one in sets.values()):
+            raise ValueError("sets: all weights are 0, so that there is nothing to train on")
+        ways = {
+            "sets with a weight": bool(sets) and not missing,
+            "balance": self.balance,
+            "weights": self.weights,
+        }
+        asked = [way for way, wanted in ways.items() if wanted]
+        if len(asked) > 1:
+            raise ValueError(
+                f"{asked[0]} and {asked[1]} each say how often a sample comes: leave one of them out"
+            )
+        return self
 
     @property
     def micro_limit(self) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .data_look import DataLook, FoundSetting
+from .sampling import Sampling
 from .split_info import SplitInfo
 
 
@@ -47,6 +48,15 @@ class DatasetInfo:
     """Further splits by name: more validation sets, ``val_…``, and what is only evaluated when asked for, ``test…``."""
     look: DataLook | None = None
     """What samples were found to be; None in the spec of an earlier version."""
+    sampling: Sampling | None = None
+    """How often training samples come; None: each once in an epoch."""
+    parts: dict[str, DatasetInfo] = field(default_factory=dict)
+    """Of several data sets, each by its name."""
+
+    @property
+    def epoch_size(self) -> int:
+        """Return the samples that an epoch has."""
+        return self.sampling.epoch_size if self.sampling else self.train.length
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -71,8 +81,9 @@ class DatasetInfo:
     def from_json(cls, document: dict[str, Any]) -> DatasetInfo:
         """Rebuild what ``to_json`` gave, also after a round trip through JSON text."""
         val, look = document["val"], document.get("look")
-        parts = ("train", "val", "others", "look", "found")
-        known = {key: _as_tuple(value) for key, value in document.items() if key not in parts}
+        rebuilt = ("train", "val", "others", "look", "found", "sampling", "parts")
+        known = {key: _as_tuple(value) for key, value in document.items() if key not in rebuilt}
+        sampling = document.get("sampling")
         return cls(
             **known,
             train=_split_from_json(document["train"]),
@@ -80,6 +91,8 @@ class DatasetInfo:
             others={name: _split_from_json(one) for name, one in document.get("others", {}).items()},
             found=tuple(map(FoundSetting.from_json, document.get("found", ()))),
             look=None if look is None else DataLook.from_json(look),
+            sampling=None if sampling is None else Sampling.from_json(sampling),
+            parts={name: cls.from_json(part) for name, part in document.get("parts", {}).items()},
         )
 
 

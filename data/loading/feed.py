@@ -30,6 +30,13 @@ class Work:
     """What sequences are padded to; None: to the longest of ``indices``, where the split pads at all."""
     stand_in: bool = False
     """This rank has no sample in the step: what is fetched has weight 0."""
+    keys: Indices | None = None
+    """int64 [k], what the random numbers of each sample are drawn by, with the epoch; None: by its index."""
+
+    @property
+    def draws(self) -> Indices:
+        """Return what the random numbers of each sample are drawn by: one that comes twice in an epoch differs."""
+        return self.indices if self.keys is None else self.keys
 
 
 @dataclass(slots=True)

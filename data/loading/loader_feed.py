@@ -32,9 +32,12 @@ from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
 from .read_error import ReadError
 
+_Asked = tuple[int, int, int, int | None]
+"""Of a sample: the epoch, its index, the key of its random numbers, and the length to pad to."""
+
 
 class _SeededDataset(Dataset[Any]):
-    """A data set whose randomness is keyed by (seed, epoch, index), and that reports which index it really fetched."""
+    """A data set whose randomness is keyed by seed, epoch and sample, and that reports what it really fetched."""
 
     def __init__(self, split: MapSplit, source: SampleSource, seed: int) -> None:
         self._dataset = split.dataset
@@ -42,9 +45,9 @@ class _SeededDataset(Dataset[Any]):
         self._source = source
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, int, int | None]) -> tuple[int, Any, int | None]:
-        epoch, index, pad = key
-        seed_global_generators(mix(self._seed, epoch, index))
+    def __getitem__(self, asked: _Asked) -> tuple[int, Any, int | None]:
+        epoch, index, key, pad = asked
+        seed_global_generators(mix(self._seed, epoch, key))
         try:
             return index, read_sample(self._dataset, self.row(index), self._source), pad
         except LockstepError as error:
@@ -69,7 +72,7 @@ def _send_failure(error: Exception) -> tuple[Indices, ReadError]:
 class _MicroBatchSampler(Sampler[Any]):
     """A sampler of what is asked of a worker at a time, from the work that was set last.
 
-    For a micro-batch that is a list of (epoch, index, length to pad to), or its pieces.
+    For a micro-batch that is a list of what each sample is asked by, or its pieces.
     """
 
     def __init__(self) -> None:
@@ -203,11 +206,13 @@ class LoaderFeed:
                 yield StepBatch([pair for _, pair in loaded], rows, pending.popleft())
                 loaded = []
 
-    def _asked(self, item: Work) -> Iterator[list[tuple[int, int, int | None]]]:
+    def _asked(self, item: Work) -> Iterator[list[_Asked]]:
         """Yield what is asked for each micro-batch."""
         pad = self.pad_length(item.indices) if item.pad is None else item.pad
-        for part in np.split(item.indices, np.cumsum(item.micro)[:-1]):
-            yield [(item.epoch, index, pad) for index in part.tolist()]
+        ends = np.cumsum(item.micro)[:-1]
+        for part, keys in zip(np.split(item.indices, ends), np.split(item.draws, ends), strict=True):
+            pairs = zip(part.tolist(), keys.tolist(), strict=True)
+            yield [(item.epoch, index, key, pad) for index, key in pairs]
 
     def _batch(self, read: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
         """Make a micro-batch on the device of what was read for it."""

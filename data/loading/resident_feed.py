@@ -132,7 +132,7 @@ def _augmentation_draws(augment: Augment, block: list[Work]) -> NDArray[np.uint6
     epochs = groupby(block, lambda item: item.epoch)
     return np.concatenate(
         [
-            augment.random_numbers(epoch, np.concatenate([item.indices for item in items]))
+            augment.random_numbers(epoch, np.concatenate([item.draws for item in items]))
             for epoch, items in epochs
         ]
     )

@@ -7,6 +7,11 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from . import counter_rng as counter_rng
     from .counter_rng import bits as bits
+    from .folds import class_folds as class_folds
+    from .folds import class_group_folds as class_group_folds
+    from .folds import group_folds as group_folds
+    from .folds import take_classes as take_classes
+    from .folds import take_groups as take_groups
     from .row_groups import RowGroups as RowGroups
     from .sample_digest import chain_order_hash as chain_order_hash
     from .sample_digest import consumed as consumed
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
     from .sample_order import micro_batch_sizes as micro_batch_sizes
     from .sample_order import permute as permute
     from .sample_order import shard as shard
+    from .sampling import MixedOrder as MixedOrder
+    from .sampling import WeightedOrder as WeightedOrder
+    from .sampling import cumulate as cumulate
+    from .sampling import share_out as share_out
     from .seeding import INITIAL_STATE as INITIAL_STATE
     from .seeding import extend_key as extend_key
     from .seeding import mix as mix

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .decoded_set import with_decoded_images as with_decoded_images
-    from .registry import SOURCES as SOURCES
-    from .registry import find_source as find_source
-    from .registry import held_inputs as held_inputs
-    from .registry import open_order as open_order
-    from .registry import open_split as open_split
-    from .registry import sample_reader as sample_reader
+    from . import csv_images as csv_images
+    from . import digits as digits
+    from . import linear_regression as linear_regression
+    from . import shards as shards
+    from . import torchvision_sets as torchvision_sets
+    from . import user_dataset as user_dataset
     from .source import DataSource as DataSource
+    from .source import PreparedSplit as PreparedSplit
     from .source import Reader as Reader
     from .source import Which as Which
+    from .source import open_arrays as open_arrays
+    from .source import read_arrays as read_arrays
     from .splits import ArraySplit as ArraySplit
     from .splits import ManyRows as ManyRows
     from .splits import MapSplit as MapSplit

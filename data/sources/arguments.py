@@ -48,6 +48,42 @@ def text(default: str | None = None) -> Any:
     return argument(check, default)
 
 
+def distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
+    """Check a list of names, each of them once."""
+    if value is None:
+        return None
+    names = tuple(str(name).strip() for name in value) if isinstance(value, list | tuple) else ()
+    if not names or len(set(names)) != len(names) or "" in names:
+        raise UsageError(f"data.args.{key}: {value!r} is no list of distinct names", "list every class once")
+    return names
+
+
+def height_and_width(key: str, value: Any) -> tuple[int, int] | None:
+    """Check a size in pixels."""
+    if value is None:
+        return None
+    pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - height and width
+    if not pair or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value):
+        raise UsageError(
+            f"data.args.{key}: {value!r} is not [height, width] in pixels", "for example [224, 224]"
+        )
+    return (value[0], value[1])
+
+
+def one_character(key: str, value: Any) -> str | None:
+    """Check one character."""
+    if value is not None and (not isinstance(value, str) or len(value) != 1):
+        raise UsageError(f"data.args.{key}: {value!r} is not one character", 'for example ";" or "\\t"')
+    return value
+
+
+def colour_mode(key: str, value: Any) -> str | None:
+    """Check a colour mode of Pillow's."""
+    if value not in (None, "L", "RGB"):
+        raise UsageError(f"data.args.{key}: {value!r} is neither L nor RGB", "L is grey, RGB is colour")
+    return str(value) if value is not None else None
+
+
 @dataclass(frozen=True)
 class ImageArguments:
     """The arguments that every source of images takes: ``mean`` and ``std``, one number, or one for each channel."""

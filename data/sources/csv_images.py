@@ -14,9 +14,18 @@ from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, lo
 from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..images import ImageSettings, ImageSplit, PathChecker, StoredImages
-from .arguments import ImageArguments, argument, text
+from .arguments import (
+    ImageArguments,
+    argument,
+    colour_mode,
+    distinct_names,
+    height_and_width,
+    one_character,
+    read_arguments,
+    text,
+)
 from .class_labels import class_names, label_notes
-from .csv_table import MAX_LISTED_NAMES, Table, read_table
+from .csv_table import MAX_LISTED_NAMES, Table, read_column, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
 from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays
@@ -27,38 +36,6 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _SURVEY_VERSION = 3
-
-
-def _distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    names = tuple(str(name).strip() for name in value) if isinstance(value, list | tuple) else ()
-    if not names or len(set(names)) != len(names) or "" in names:
-        raise UsageError(f"data.args.{key}: {value!r} is no list of distinct names", "list every class once")
-    return names
-
-
-def _height_and_width(key: str, value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - height and width
-    if not pair or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value):
-        raise UsageError(
-            f"data.args.{key}: {value!r} is not [height, width] in pixels", "for example [224, 224]"
-        )
-    return (value[0], value[1])
-
-
-def _separator(key: str, value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or len(value) != 1):
-        raise UsageError(f"data.args.{key}: {value!r} is not one character", 'for example ";" or "\\t"')
-    return value
-
-
-def _colour_mode(key: str, value: Any) -> str | None:
-    if value not in (None, "L", "RGB"):
-        raise UsageError(f"data.args.{key}: {value!r} is neither L nor RGB", "L is grey, RGB is colour")
-    return str(value) if value is not None else None
 
 
 @dataclass(frozen=True)
@@ -75,13 +52,13 @@ class CsvImagesArguments(ImageArguments):
     """The column with the paths of the images."""
     label_column: str | None = text("label")
     """The column with the labels."""
-    separator: str | None = argument(_separator)
+    separator: str | None = argument(one_character)
     """The character between the fields of a CSV file; unset: the one with which the header names both columns."""
-    classes: tuple[str, ...] | None = argument(_distinct_names)
+    classes: tuple[str, ...] | None = argument(distinct_names)
     """The classes in the order of their indices; unset: the labels of the training file, numbers in their order."""
-    size: tuple[int, int] | None = argument(_height_and_width)
+    size: tuple[int, int] | None = argument(height_and_width)
     """Height and width in pixels that every image is resized to; unset: all have one size, and another is an error."""
-    mode: str | None = argument(_colour_mode)
+    mode: str | None = argument(colour_mode)
     """``L`` or ``RGB``; unset: grey where every image is, else colour."""
 
 
@@ -336,6 +313,15 @@ def _reader(split: PreparedSplit) -> Reader:
     return len(dataset), dataset.read
 
 
+def _column(config: DataConfig, base: Path, key: str, name: str | None) -> NDArray[Any] | None:
+    if name is None:
+        return None
+    arguments = read_arguments("csv_images", CsvImagesArguments, config.args)
+    file = (base / Path(arguments.train_csv or "").expanduser()).absolute()
+    columns = [arguments.path_column or "path", arguments.label_column or "label"]
+    return np.array(read_column(file, columns, arguments.separator, name, f"data.{key}"))
+
+
 SOURCE = DataSource(
     "csv_images",
     "Image files, with paths and labels from a CSV file.",
@@ -344,5 +330,6 @@ SOURCE = DataSource(
     _open,
     _reader,
     no_inputs,
+    column=_column,
     images=_images,
 )

@@ -96,6 +96,34 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
     return Table(file, paths, [label.strip() for label in labels], found, blanks_follow)
 
 
+def read_column(file: Path, columns: Sequence[str], separator: str | None, name: str, key: str) -> list[str]:
+    """Read one more column, as text without blanks around it.
+
+    Args:
+        file: as of ``read_table``.
+        columns: the two that ``read_table`` is asked for.
+        separator: as of ``read_table``.
+        name: of the column.
+        key: that names it, for messages.
+
+    Raises:
+        UsageError: it is not there, or there twice.
+    """
+    head = _head(file)
+    found = separator or _separator(head, columns)
+    header, blanks_follow = _first_row(head, found)
+    names = [one.strip() for one in header]
+    if names.count(name) != 1:
+        what = (
+            f"several columns {name!r}" if name in names else f"no column {name!r}{suggestion(name, names)}"
+        )
+        raise UsageError(
+            f"{key}: {file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
+        )
+    values: list[str] = _parse(file, found, blanks_follow=blanks_follow).iloc[:, names.index(name)].tolist()
+    return [value.strip() for value in values]
+
+
 def _encoding(file: Path) -> str:
     with file.open("rb") as stream:
         start = stream.read(4)

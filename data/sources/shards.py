@@ -236,6 +236,12 @@ def _refuse_other_settings(arguments: ShardArguments, config: DataConfig) -> Non
             raise UsageError(
                 f"data.{key}: shards are validated on files of their own", "name them in data.args.val_files"
             )
+    for key in ("weights", "balance", "epoch_size", "group", "stratify"):
+        if getattr(config, key):
+            raise UsageError(
+                f"data.{key}: shards are read in an order of their own, in which each sample comes once",
+                "leave it out",
+            )
     if arguments.decode is not None:
         given = [
             key for key in ("input", "target", "classes", "columns") if getattr(arguments, key) is not None

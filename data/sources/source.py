@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import Array, load_array
+from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..images import ImageSplit
 from ..order import Indices, SampleOrder
@@ -72,6 +73,17 @@ def stored_targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:
     return load_array(facts.train.files["y"])
 
 
+def no_column(config: DataConfig, base: Path, key: str, name: str | None) -> Array | None:  # noqa: ARG001
+    """Return nothing, where nothing is asked for by name.
+
+    Raises:
+        UsageError: there are no columns.
+    """
+    if name is not None:
+        raise UsageError(f"data.{key}: {config.use} has no column {name!r}, nor any other", "leave it out")
+    return None
+
+
 def no_order(split: PreparedSplit) -> SampleOrder | None:  # noqa: ARG001 - as others need it
     """Return nothing: the order is one permutation of all samples."""
     return None
@@ -97,6 +109,9 @@ class DataSource:
     """Returns all inputs of a split where they are at hand as an array."""
     targets: Callable[[DatasetInfo, DataConfig, Path], Array] = stored_targets
     """Reads all targets of the training set; called only where they are classes that can be counted."""
+    column: Callable[[DataConfig, Path, str, str | None], Array | None] = no_column
+    """Reads a column of the training set: by its name, or what the data say by themselves for a key, which is
+    ``weights``, ``group`` or ``targets``; None where they say nothing."""
     order: Callable[[PreparedSplit], SampleOrder | None] = no_order
     """Returns the order of the training samples; None is one permutation of all of them."""
     images: Callable[[PreparedSplit], ImageSplit] | None = None

@@ -34,16 +34,24 @@ from ..samples import (
 )
 from .source import DataSource, PreparedSplit, Reader, of_subset
 from .splits import ArraySplit, MapSplit
+from .user_settings import SETTINGS, UserSettings, read_settings
 
 Splits = Mapping[str, Any]
 """``train``, and perhaps ``val``, ``val_…`` and ``test…``: ``TensorSplit`` or a map-style data set."""
+_RETURNED = {"weights": "weights", "group": "groups", "targets": "targets"}
+"""What a column is in the dict that a user's callable returns."""
 _EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits beside ``train``."""
 
-_called: dict[str, Splits] = {}
+_called: dict[str, tuple[Splits, UserSettings]] = {}
 
 
 def load_user_dataset(config: DataConfig, base: Path) -> Splits:
+    """Return the splits of ``load_user_data``."""
+    return load_user_data(config, base)[0]
+
+
+def load_user_data(config: DataConfig, base: Path) -> tuple[Splits, UserSettings]:
     """Call the user's callable and check what it returns; a process calls it once.
 
     Raises:
@@ -57,19 +65,21 @@ def load_user_dataset(config: DataConfig, base: Path) -> Splits:
             result = run_user_code(config.use, partial(function, **config.args))
         except TrainingError as error:
             raise with_path_hint(error, base) from error.__cause__
-        _called[key] = {
-            name: _checked_split(config, name, split) for name, split in _checked_items(config.use, result)
-        }
+        items = _checked_items(config.use, result)
+        settings = read_settings(config.use, result)
+        splits = {name: _checked_split(config, settings, name, split) for name, split in items}
+        _called[key] = splits, settings
     return _called[key]
 
 
 def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
     """Describe a user's data; shapes and classes as far as the first sample shows them."""
-    splits = load_user_dataset(config, base)
+    splits, settings = load_user_data(config, base)
     train = splits["train"]
     x, y = run_user_code(config.use, partial(_first_sample, train))
     classes = _classes(splits)
     digests = {name: split_digest(config.use, split) for name, split in splits.items()}
+    found = settings.found(config.use, collate=config.collate is None, pad=config.pad is None)
     infos = {name: _split_info(split, digests[name], classes) for name, split in splits.items()}
     return DatasetInfo(
         name=config.use,
@@ -85,7 +95,8 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         mean=None,
         std=None,
         scale_uint8=bool(config.scale_uint8),
-        fingerprint=fingerprint(config.use, digests),
+        fingerprint=fingerprint(config.use, digests, *[[one.key, one.value] for one in found]),
+        found=found,
     )
 
 
@@ -94,13 +105,14 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     own_rows = split.which != "train" and split.subset is None
     called = f"{split.which} data sample" if own_rows else "data sample"
     made_by = definition_location(load_callable(config.use, base))
-    own = None if config.collate is None else load_callable(config.collate, base)
+    settings = load_user_data(config, base)[1]
+    own = settings.collate if config.collate is None else load_callable(config.collate, base)
     source = source_of(data, called, made_by)
-    padding = None
-    if config.pad is not None:
+    padding, pad = None, config.pad or settings.pad
+    if pad is not None:
         from ..samples import build_padding  # it needs torch
 
-        padding = build_padding(config.pad, data, partial(_sample_as_always, data, source))
+        padding = build_padding(pad, data, partial(_sample_as_always, data, source))
     return MapSplit(data, split.subset, source, own, padding, config.samples != "any", target=config.target)
 
 
@@ -191,6 +203,16 @@ def _inputs(split: PreparedSplit) -> Array | None:
         return None
 
 
+def _column(config: DataConfig, base: Path, key: str, name: str | None) -> Array | None:
+    """Return what the user's callable has returned of its training samples beside them."""
+    if name is not None:
+        raise UsageError(
+            f"data.{key}: {config.use} is a function, which has no column {name!r}",
+            f'have it return them, {{"train": …, "{_RETURNED[key]}": one for each sample}}, and leave this out',
+        )
+    return load_user_data(config, base)[1].columns.get(_RETURNED[key])
+
+
 SOURCE = DataSource(
     "package.module:callable",
     "What your own callable returns.",
@@ -200,32 +222,36 @@ SOURCE = DataSource(
     _read,
     _inputs,
     _targets,
+    _column,
 )
 
 
 def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
         raise contract_error(use, f"returned {type(result).__name__}, not a dict")
-    unknown = [key for key in result if key != "train" and not _EVALUATED.fullmatch(str(key))]
+    known = ("train", *SETTINGS)
+    unknown = [key for key in result if key not in known and not _EVALUATED.fullmatch(str(key))]
     if unknown:
         raise contract_error(
-            use, f"returned the unknown key {unknown[0]!r}: splits are train, val, val_… and test…"
+            use,
+            f"returned the unknown key {unknown[0]!r}: splits are train, val, val_… and test…,"
+            f" settings are {', '.join(SETTINGS)}",
         )
     if result.get("train") is None:
         raise contract_error(use, 'returned nothing for "train"')
-    return [(name, split) for name, split in result.items() if split is not None]
+    return [(name, split) for name, split in result.items() if split is not None and name not in SETTINGS]
 
 
-def _checked_split(config: DataConfig, name: str, split: Any) -> Any:
+def _checked_split(config: DataConfig, settings: UserSettings, name: str, split: Any) -> Any:
     import torch
 
     use = config.use
     split = as_tensors(use, name, split)
-    if isinstance(split, TensorSplit) and config.pad is not None:
+    if isinstance(split, TensorSplit) and (config.pad or settings.pad):
         raise UsageError(
             f"data.pad: {use} returned tensors for {name!r}: they are of one length", "leave it out"
         )
-    if isinstance(split, TensorSplit) and config.collate is not None:
+    if isinstance(split, TensorSplit) and (config.collate or settings.collate):
         raise UsageError(
             f"data.collate: {use} returned tensors for {name!r}, whose rows are taken as they are",
             "leave data.collate out, or return a data set that is read sample by sample",

@@ -53,7 +53,7 @@ class ComparisonConditions:
 
 def shorten_config(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
     """Shorten a run to a few small steps with one checkpoint between them."""
-    n = facts.train.length
+    n = facts.epoch_size
     size = batch_size(n, config.data.batch_size, config.data.micro_limit, processes)
     data = config.data.model_copy(update={"batch_size": size, "workers": min(2, config.data.workers)})
     train = config.train.model_copy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...data.config import DatasetInfo
+from ...data.config import DatasetInfo, Sampling
 from ..config import ResolvedConfig, printable
 from ..console import put, put_json
 from ..process import ask_child
@@ -17,6 +17,7 @@ from ..train import (
     look_line,
     loss_notes,
     note_lines,
+    sampling_line,
     schedule_document,
 )
 
@@ -55,7 +56,7 @@ def _schedule(resolved: ResolvedConfig, facts: DatasetInfo, beside: Path) -> dic
     config = resolved.config
     if config.schedule.use in ("constant", "plateau") and config.schedule.warmup is None:
         return {}
-    steps_per_epoch = EpochBatches(facts.train.length, config.data.batch_size).steps
+    steps_per_epoch = EpochBatches(facts.epoch_size, config.data.batch_size).steps
     picture = beside.with_name(f"{beside.stem.removesuffix('-samples')}-schedule.png")
     length = config.train.run_length(steps_per_epoch)
     return {"schedule": schedule_document(config, length, resolved.base, picture)}
@@ -66,6 +67,7 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     val = f"{document['val_samples']:,} for validation"
     lines = [f"{facts.name}: {facts.train.length:,} training samples, {val}, input {shape}"]
     lines += [*([look_line(facts.look)] if facts.look else []), *(_class_table(facts) or label_lines(facts))]
+    lines += [] if facts.sampling is None else [sampling_line(facts.sampling), *_share_table(facts.sampling)]
     lines += note_lines(document["notes"])
     if document.get("problem"):
         lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
@@ -88,3 +90,17 @@ def _class_table(facts: DatasetInfo) -> list[str]:
         bar = "#" * round(_BAR * count / max(1, *counts))
         rows.append(f"  {name:<{width}}  {count:>8,}{val:<9}  {bar}".rstrip())
     return rows
+
+
+def _share_table(sampling: Sampling) -> list[str]:
+    """Return one line for each part of an epoch: its name, its samples in an epoch, and a bar."""
+    if len(sampling.names) < 2:  # noqa: PLR2004 - parts that differ
+        return []
+    names = [printable(name) for name in sampling.names]
+    width = max(map(len, names))
+    rows = zip(names, sampling.shares, sampling.sizes, strict=True)
+    return [
+        f"  {name:<{width}}  {share:>8,} an epoch, each {share / size if size else 0:.3g} times"
+        f"  {'#' * round(_BAR * share / max(1, *sampling.shares))}".rstrip()
+        for name, share, size in rows
+    ]

@@ -15,8 +15,13 @@ def _only_arguments(use: str) -> tuple[str, ...]:
     return ("args",)
 
 
+def _arguments_and_sets(use: str) -> tuple[str, ...]:
+    del use
+    return ("args", "sets")
+
+
 _ORPHANS: dict[str, Callable[[str], tuple[str, ...]]] = {
-    "data": _only_arguments,
+    "data": _arguments_and_sets,
     "model": _only_arguments,
     "loss": _only_arguments,
     "optimizer": unsupported_keys,
@@ -41,6 +46,18 @@ def drop_orphans(draft: PartialConfig, overrides: Sequence[Override], defaults: 
         if use != given.get("use", defaults[section]["use"]):
             for key in _ORPHANS[section](use):
                 _drop(draft, (section, key), f"{section}.use is now {printable(use)}")
+
+
+def drop_other_data(draft: PartialConfig, overrides: Sequence[Override]) -> None:
+    """Drop the file's data set where the command line says that there are several."""
+    chosen = {override.path for override in overrides if override.value is not None}
+    if (
+        ("data", "sets") in chosen
+        and ("data", "use") not in chosen
+        and isinstance(draft.values.get("data"), dict)
+    ):
+        for key in ("use", "args"):
+            _drop(draft, ("data", key), "data.sets is set")
 
 
 def drop_other_length(draft: PartialConfig, overrides: Sequence[Override]) -> None:

@@ -19,7 +19,7 @@ from ...data.common import UsageError, closest_name
 from ...training.config import IN_TURN, ONE_STEP, RunConfig, requested_mode, requested_settings, undirected
 from ..slurm import time_limit_note
 from .component_arguments import wrong_components
-from .dropped_settings import drop_orphans, drop_other_length
+from .dropped_settings import drop_orphans, drop_other_data, drop_other_length
 from .error_messages import wrong_value
 from .launch_config import LaunchConfig, ResolvedConfig
 from .partial_config import Origin, Override, PartialConfig, complain, forget, place_of, short_origin
@@ -164,6 +164,7 @@ def _override(draft: PartialConfig, arguments: Sequence[str]) -> None:
     overrides = [found for index, text in enumerate(arguments) if (found := _parse(draft, index, text))]
     drop_orphans(draft, overrides, LaunchConfig().model_dump())
     drop_other_length(draft, overrides)
+    drop_other_data(draft, overrides)
     for override in overrides:
         _apply(draft, override)
 

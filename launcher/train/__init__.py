@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .data_lines import label_lines as label_lines
     from .data_lines import look_line as look_line
     from .data_lines import note_lines as note_lines
+    from .data_lines import sampling_line as sampling_line
     from .data_preparation import DataPreparation as DataPreparation
     from .initial_weights import find_initial_weights as find_initial_weights
     from .resume import refuse_missing_split as refuse_missing_split

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from ...data.config import AugmentConfig, DataLook, DatasetInfo, PartLook
+from ...data.config import AugmentConfig, DataLook, DatasetInfo, PartLook, Sampling
 from ..config import printable, shortened
 
 _MAX_CLASSES = 8  # that the summary names
@@ -23,7 +24,38 @@ def data_lines(facts: DatasetInfo) -> list[str]:
     else:
         lines += label_lines(facts)
     lines += [printable(facts.reading)] if facts.reading else []
+    lines += returned_lines(facts)
+    lines += [] if facts.sampling is None else [sampling_line(facts.sampling)]
     return [*lines, *note_lines(facts.all_notes)]
+
+
+def returned_lines(facts: DatasetInfo) -> list[str]:
+    """Return which settings the user's function has made, one a line; none where the config makes them."""
+    made = [found for found in facts.found if found.key.endswith((".collate", ".pad"))]
+    return [
+        printable(f"{found.key}: {json.dumps(found.value) if isinstance(found.value, dict) else found.value}")
+        + f", as {printable(found.why.removesuffix(' returns it'))} returns it"
+        for found in made
+    ]
+
+
+def sampling_line(sampling: Sampling) -> str:
+    """Return what an epoch is, where it is not every sample once."""
+    samples = f"an epoch is {sampling.epoch_size:,}"
+    often = " to ".join(dict.fromkeys(f"{times:.3g}" for times in sampling.often))
+    never = f", {sampling.never:,} never" if sampling.never else ""
+    by = printable(sampling.by)
+    if sampling.kind == "weights":
+        return f"{samples} draws with replacement by {by}: a sample comes {often} times on average{never}"
+    if len(sampling.names) == 1:
+        return f"{samples} of {sampling.sizes[0]:,} samples by {by}: each comes once before any comes again"
+    shares = [
+        f"{printable(name)}: {share:,} of {size:,}"
+        for name, share, size in zip(sampling.names, sampling.shares, sampling.sizes, strict=True)
+    ]
+    more = f", and {len(shares) - _MAX_CLASSES:,} more" if len(shares) > _MAX_CLASSES else ""
+    shown = ", ".join(shares[:_MAX_CLASSES])
+    return f"{samples} samples by {by}: {shown}{more}; a sample comes {often} times{never}"
 
 
 def split_lines(facts: DatasetInfo) -> list[str]:
@@ -76,6 +108,8 @@ def data_document(facts: DatasetInfo, notes: Sequence[str] = ()) -> dict[str, An
         "val_samples": val.length if val else 0,
         **{key: getattr(facts, key) for key in _FACTS},
         "class_counts": facts.train.class_counts,
+        "epoch_samples": facts.epoch_size,
+        "sampling": None if facts.sampling is None else {**asdict(facts.sampling), "files": None},
         "val_class_counts": val.class_counts if val else None,
         "look": facts.look.to_json() if facts.look else None,
         "reading": facts.reading or None,

@@ -29,7 +29,7 @@ class LaunchPlan:
         """How an epoch is cut."""
         from ...data.order import EpochBatches
 
-        return EpochBatches(self.facts.train.length, self.config.data.batch_size)
+        return EpochBatches(self.facts.epoch_size, self.config.data.batch_size)
 
     @property
     def length(self) -> RunLength:

@@ -13,7 +13,8 @@ from ...data.common import LockstepError, definition_location
 from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
 from ...data.samples import as_bytes, is_pair, named_parts
-from ...data.sources import ArraySplit, MapSplit, open_split
+from ...data.sets import open_split
+from ...data.sources import ArraySplit, MapSplit
 from ..config import RunSpec
 from .finding import Finding
 

@@ -33,7 +33,7 @@ def check_learning_rates(spec: RunSpec, model: nn.Module) -> Finding:
         spec: of the run, with its own batch size and length.
         model: whose parameters are grouped.
     """
-    steps_per_epoch = EpochBatches(spec.facts.train.length, spec.config.data.batch_size).steps
+    steps_per_epoch = EpochBatches(spec.facts.epoch_size, spec.config.data.batch_size).steps
     length = spec.config.train.run_length(steps_per_epoch)
     owned = assign_parameters(spec.config.optimizers, model)
     what, rows = [], list[dict[str, object]]()

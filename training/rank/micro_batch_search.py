@@ -47,7 +47,7 @@ class MicroBatchSearch:
     def __init__(self, spec: RunSpec, folder: Path, world_size: int) -> None:
         data = spec.config.data
         self._folder = folder
-        self._share = -(-min(data.batch_size, spec.facts.train.length) // world_size)
+        self._share = -(-min(data.batch_size, spec.facts.epoch_size) // world_size)
         self._searches = data.max_micro_batch == "auto"
         self._limit = found_micro_batch(folder) if self._searches else None
         self.spec = spec if self._limit is None else _with_limit(spec, self._limit)

@@ -15,7 +15,7 @@ from ...data.common import LockstepError, TrainingError, UsageError, user_locati
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
-from ...data.sources import open_order, open_split
+from ...data.sets import open_order, open_split
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -66,7 +66,7 @@ def build_session(
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
-    batches = EpochBatches(spec.facts.train.length, config.data.batch_size)
+    batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)

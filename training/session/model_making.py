@@ -51,14 +51,14 @@ def _lay_channels_last(model: nn.Module) -> None:
 def _refuse_small_passes(spec: RunSpec, group: Group) -> None:
     """Refuse what would not be the global batch's statistics, or have ranks wait for a pass that others do not make."""
     data = spec.config.data
-    share = -(-min(data.batch_size, spec.facts.train.length) // group.world_size)
+    share = -(-min(data.batch_size, spec.facts.epoch_size) // group.world_size)
     if share > (data.micro_limit or share):
         raise UsageError(
             f"model.sync_batch_norm goes by the whole batch, but data.max_micro_batch={data.max_micro_batch} cuts"
             f" a rank's {share} samples",
             "raise data.max_micro_batch, use more processes, or leave model.sync_batch_norm out",
         )
-    if spec.facts.train.length % data.batch_size == 1 or data.batch_size == 1:
+    if spec.facts.epoch_size % data.batch_size == 1 or data.batch_size == 1:
         raise UsageError(
             "model.sync_batch_norm: some batch is a single sample, which has no variance",
             "change data.batch_size or data.val_size, or use group norm",

@@ -91,7 +91,8 @@ class Session:
             pad = self.train_feed.pad_length(whole)
             record = whole if rank == 0 else None
             if micro:
-                yield Work(whole[begin:end], micro, epoch, start + begin, record, pad)
+                places = np.arange(start + begin, start + end) if self.spec.facts.sampling else None
+                yield Work(whole[begin:end], micro, epoch, start + begin, record, pad, keys=places)
             else:
                 stand_in = np.resize(whole[:_STAND_IN], _STAND_IN)
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, pad, stand_in=True)

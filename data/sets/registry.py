@@ -1,4 +1,4 @@
-"""The data sources that a config can name: a new one is a file beside this one, and its line in ``SOURCES``."""
+"""The data sources that a config can name: a new one is a file in ``sources/``, and its line in ``SOURCES``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ from pathlib import Path
 
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
-from ..config import DataConfig, DatasetInfo
+from ..config import MIX, DataConfig, DatasetInfo
 from ..images import ImageSplit
-from ..order import FullOrder, SampleOrder
-from . import csv_images, digits, linear_regression, shards, torchvision_sets, user_dataset
-from .source import DataSource, PreparedSplit, Reader, Which
-from .splits import ArraySplit, MapSplit
+from ..order import SampleOrder
+from ..sources import (
+    ArraySplit,
+    DataSource,
+    MapSplit,
+    PreparedSplit,
+    Reader,
+    Which,
+    csv_images,
+    digits,
+    linear_regression,
+    shards,
+    torchvision_sets,
+    user_dataset,
+)
+from .epoch_sampling import sampled_order
+from .mixture import mixture
 
 SOURCES: dict[str, DataSource] = {
     source.name: source
@@ -33,6 +46,8 @@ def find_source(use: str) -> DataSource:
     """
     if use in SOURCES:
         return SOURCES[use]
+    if use == MIX:
+        return mixture(find_source)
     if ":" in use:
         return user_dataset.SOURCE
     raise UsageError(
@@ -70,9 +85,9 @@ def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path
 
 
 def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
-    """Return the order of the training samples; arguments as of ``open_split``."""
+    """Return the rule by which training samples come in an epoch; arguments as of ``open_split``."""
     own = find_source(config.use).order(_prepared(facts, "train", config, base))
-    return FullOrder(facts.train.length) if own is None else own
+    return sampled_order(facts) if own is None else own
 
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:

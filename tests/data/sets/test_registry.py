@@ -13,14 +13,22 @@ from lockstep.data.cache.array_cache import array_split_info, cached, entry_key,
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
-from lockstep.data.sources import registry
+from lockstep.data.sets import registry
+from lockstep.data.sets.registry import SOURCES, open_split
 from lockstep.data.sources.arguments import whole_number
-from lockstep.data.sources.registry import SOURCES, open_split
 from lockstep.data.sources.source import DataSource
 
 
 def test_the_sources_are_those_of_the_documentation() -> None:
-    assert sorted(SOURCES) == ["cifar10", "csv_images", "digits", "fashion_mnist", "mnist", "tensors"]
+    assert sorted(SOURCES) == [
+        "cifar10",
+        "csv_images",
+        "digits",
+        "fashion_mnist",
+        "mnist",
+        "shards",
+        "tensors",
+    ]
 
 
 @dataclass(frozen=True)
@@ -62,5 +70,5 @@ def test_a_new_source_is_one_declaration(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_the_sources_declare_needs_no_torch() -> None:
-    code = "import sys, lockstep.data.sources.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys, lockstep.data.sets.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], timeout=60, check=False).returncode == 0

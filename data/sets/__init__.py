@@ -1,0 +1,18 @@
+"""Data sets as a config names them: sources by name, several as one, what is held out, how often a sample comes."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .decoded_set import with_decoded_images as with_decoded_images
+    from .epoch_sampling import add_sampling as add_sampling
+    from .held_out import hold_out as hold_out
+    from .registry import SOURCES as SOURCES
+    from .registry import find_source as find_source
+    from .registry import held_inputs as held_inputs
+    from .registry import open_order as open_order
+    from .registry import open_split as open_split
+    from .registry import sample_reader as sample_reader
+else:
+    __getattr__ = lazy_exports(__name__)
