@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .sample_order import FullOrder as FullOrder
     from .sample_order import Indices as Indices
     from .sample_order import SampleOrder as SampleOrder
+    from .sample_order import logical_shards as logical_shards
     from .sample_order import micro_batch_sizes as micro_batch_sizes
     from .sample_order import permute as permute
     from .sample_order import shard as shard

@@ -150,6 +150,16 @@ def shard(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
     return start + size * rank // world_size, start + size * (rank + 1) // world_size
 
 
+def logical_shards(size: int, rank: int, world_size: int, logical_ranks: int) -> list[tuple[int, int, int]]:
+    """Return (logical rank, begin, end) of each logical rank of ``rank`` that has samples of a batch of ``size``.
+
+    The batch is cut into ``logical_ranks`` parts, whatever the number of processes; a process has some in a row.
+    """
+    own = range(*shard(0, logical_ranks, rank, world_size))
+    parts = [(number, *shard(0, size, number, logical_ranks)) for number in own]
+    return [(number, begin, end) for number, begin, end in parts if begin < end]
+
+
 @dataclass(frozen=True)
 class EpochBatches:
     """The cut of one epoch of ``n`` samples into global batches of ``batch_size``, the last one short.
@@ -159,6 +169,8 @@ class EpochBatches:
 
     n: int
     batch_size: int
+    logical_ranks: int | None = None
+    """Parts that each batch is cut into, of which a process has some in a row; None is a part for each process."""
 
     @property
     def steps(self) -> int:
@@ -177,13 +189,28 @@ class EpochBatches:
 
     def shard(self, step: int, rank: int, world_size: int) -> tuple[int, int]:
         """Positions of step ``step`` that belong to ``rank``."""
-        return shard(*self.span(step), rank, world_size)
+        start, stop = self.span(step)
+        begin, end = self._rank_span(stop - start, rank, world_size)
+        return start + begin, start + end
+
+    def parts(self, size: int, rank: int, world_size: int) -> list[tuple[int, int, int]]:
+        """Return (number, begin, end) of each part of a batch of ``size`` that belongs to ``rank`` and has samples."""
+        return logical_shards(size, rank, world_size, self.logical_ranks or world_size)
+
+    def micro_batches(self, size: int, rank: int, world_size: int, limit: int | None) -> list[int]:
+        """Return the sizes of the micro-batches of ``rank`` in a batch of ``size``, none larger than ``limit``."""
+        parts = self.parts(size, rank, world_size)
+        return [samples for _, begin, end in parts for samples in micro_batch_sizes(end - begin, limit)]
+
+    def _rank_span(self, size: int, rank: int, world_size: int) -> tuple[int, int]:
+        parts = self.parts(size, rank, world_size)
+        return (parts[0][1], parts[-1][2]) if parts else (0, 0)
 
     def samples_of_rank(self, rank: int, world_size: int) -> int:
         """Samples that ``rank`` trains on in one epoch."""
         full, rest = divmod(self.n, self.batch_size)
-        a, b = shard(0, self.batch_size, rank, world_size)
-        c, d = shard(0, rest, rank, world_size)
+        a, b = self._rank_span(self.batch_size, rank, world_size)
+        c, d = self._rank_span(rest, rank, world_size)
         return full * (b - a) + (d - c)
 
 

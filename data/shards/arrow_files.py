@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arrow_values import arrow_kind, column_of
-from .column_group import ColumnGroup
+from .arrow_values import ColumnGroup, arrow_kind, column_of
 from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan
 
 if TYPE_CHECKING:

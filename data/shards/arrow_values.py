@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,3 +56,17 @@ def _chunked(array: pa.Array) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return pa.chunked_array([array])
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Decoded columns: NumPy arrays of numbers, and Arrow's of all else."""
+
+    columns: Mapping[str, Any]
+
+    def take(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any] | list[Any]]:
+        """Choose some rows."""
+        return {
+            name: column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()
+            for name, column in self.columns.items()
+        }

@@ -6,8 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .arrow_values import arrow_kind, column_of
-from .column_group import ColumnGroup
+from .arrow_values import ColumnGroup, arrow_kind, column_of
 from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan
 
 if TYPE_CHECKING:

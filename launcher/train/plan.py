@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...data.common import UsageError
 from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
 from .data_lines import augment_lines, data_document, data_lines, note_lines, split_lines
@@ -24,12 +25,27 @@ class LaunchPlan:
     facts: DatasetInfo
     world: World
 
+    def __post_init__(self) -> None:
+        """Refuse more processes than there is work for.
+
+        Raises:
+            UsageError: ``train.logical_ranks`` are fewer.
+        """
+        logical = self.config.train.logical_ranks
+        if logical and self.world.size > logical:
+            raise UsageError(
+                f"train.logical_ranks={logical}: {self.world.size} processes cannot share so few",
+                f"use {logical} processes at most, or begin a run with more logical ranks",
+            )
+
     @property
     def batches(self) -> EpochBatches:
         """How an epoch is cut."""
         from ...data.order import EpochBatches
 
-        return EpochBatches(self.facts.epoch_size, self.config.data.batch_size)
+        return EpochBatches(
+            self.facts.epoch_size, self.config.data.batch_size, self.config.train.logical_ranks
+        )
 
     @property
     def length(self) -> RunLength:
@@ -48,8 +64,6 @@ class LaunchPlan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as ``--dry-run --json`` prints it."""
-        from ...data.order import micro_batch_sizes
-
         last = self.batches.steps - 1
         return {
             "run": self.run,
@@ -72,7 +86,10 @@ class LaunchPlan:
             "last_batch": self.batches.size(last),
             "last_shares": self.shares(last),
             "micro_batches": [
-                micro_batch_sizes(share, self.config.data.micro_limit) for share in self.shares(0)
+                self.batches.micro_batches(
+                    self.batches.size(0), rank, self.world.size, self.config.data.micro_limit
+                )
+                for rank in range(self.world.size)
             ],
             "samples_per_epoch": [
                 self.batches.samples_of_rank(rank, self.world.size) for rank in range(self.world.size)
@@ -93,7 +110,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     elif not world.gpus:
         where += f" on {world.cores} {_plural('core', 's', world.cores)}"
     val = f" + {facts.val.length:,}" if facts.val else ""
-    batch = f"batch {plan.batches.size(0)} = {_join(plan.shares(0))}"
+    batch = f"batch {plan.batches.size(0)} = {_shares(plan)}"
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += _batch_lines(config)
@@ -166,6 +183,16 @@ def _plural(word: str, ending: str, count: int) -> str:
     return word + ending * (count != 1)
 
 
+def _shares(plan: LaunchPlan) -> str:
+    """Say how the first batch is cut."""
+    logical = plan.config.train.logical_ranks
+    if logical is None:
+        return _join(plan.shares(0))
+    parts = [end - begin for _, begin, end in plan.batches.parts(plan.batches.size(0), 0, 1)]
+    even = f"{logical} logical x {parts[0]}" if len({*parts}) == 1 else f"{logical} logical: {_join(parts)}"
+    return f"{even}, on {plan.world.size} {_plural('process', 'es', plan.world.size)}"
+
+
 def _join(shares: list[int]) -> str:
     """Format shares as ``16 + 16``, or as ``64 x 16 + 3 x 15`` where they are many."""
     if len(shares) <= 4:  # noqa: PLR2004 - as many as are read at a glance
@@ -195,11 +222,13 @@ def plan_table(plan: LaunchPlan) -> list[str]:
         f"{_length(plan.config, plan.length)};"
         f" the last batch of an epoch has {document['last_batch']} samples"
     )
-    return [*rows, *_evaluation(plan), _threads(plan.world)]
+    return [*rows, *_evaluation(plan), _threads(plan)]
 
 
-def _threads(world: World) -> str:
-    each = f"{world.threads} {_plural('thread', 's', world.threads)} per process"
+def _threads(plan: LaunchPlan) -> str:
+    world = plan.world
+    threads = 1 if plan.config.train.logical_ranks and not world.gpus else world.threads
+    each = f"{threads} {_plural('thread', 's', threads)} per process"
     near = "; CPUs " + " | ".join(format_cpus(cpus) for cpus in world.cpus) if world.cpus else ""
     return f"{each}, of {world.cores} {_plural('core', 's', world.cores)}{near}"
 

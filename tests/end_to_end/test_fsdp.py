@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lockstep.training.checkpoint.layout import list_checkpoints, shard_files
-from lockstep.training.checkpoint.manifest import verify
+from lockstep.training.checkpoint.manifest import read_state, verify
 from tests.helpers.launch import JobServer, Launch, free_port, job_server
 from tests.helpers.run_records import REPRODUCED, check_equal_training, final_weights
 
@@ -45,6 +45,13 @@ class Net(nn.Module):
 
 def model():
     return Net()
+
+def loud(output, target):
+    return 40 * nn.functional.cross_entropy(output, target, reduction="none")
+
+def step(model, batch):
+    x, y = batch
+    return nn.functional.cross_entropy(model(x), y, reduction="none")
 
 def data():
     draw = torch.Generator().manual_seed(0)
@@ -134,6 +141,42 @@ def test_a_run_goes_on_with_the_other_strategy(launch: Launch, project: Path) ->
         )
         check_equal_training(whole, resumed, EXACT)
         assert final_weights(resumed).keys() == final_weights(whole).keys()
+
+
+SGD = "optimizer={use: sgd, lr: 0.1, momentum: 0.9}"
+HALVES = """optimizers={a: {match: '^(blocks|scale)', use: adam, lr: 0.01}, b: {match: '^head', use: sgd, lr: 0.1}}"""
+TURNS = "step=[{use: './exp.py:step', optimizer: a}, {use: './exp.py:step', optimizer: b, every: 2}]"
+THAWED = "optimizer.groups=[{match: '^blocks.1', until: 3}, {match: '^head', after: 4}]"
+KINDS: dict[str, tuple[list[str], float]] = {
+    "a scaler that skips steps": (["train.precision=fp16", "loss.use=./exp.py:loud"], 1e-6),
+    "bf16": (["train.precision=bf16"], 1e-6),
+    "momentum": ([SGD], EXACT),
+    "thawed and frozen at a step": ([THAWED], EXACT),
+    "clipped": (["optimizer.clip_norm=0.1", "optimizer.clip_value=0.05"], EXACT),
+    "two optimizers": ([HALVES], EXACT),
+    "two optimizers in turn": ([HALVES, "metrics=[]", TURNS], EXACT),
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_train_as_whole_parameters_whatever_the_training(
+    launch: Launch, project: Path, kind: str
+) -> None:
+    settings, tolerance = KINDS[kind]
+    if HALVES in settings:
+        config = CONFIG.replace("optimizer: {use: adam, lr: 0.01}\n", "")
+        (project / "exp.yaml").write_text(config)
+    runs = [_train(launch, project, 2, strategy, *settings) for strategy in STRATEGIES]
+    check_equal_training(*runs, tolerance)
+    scalers = [_newest_state(run)["scaler"] for run in runs]
+    assert scalers[0] == scalers[1]
+    if kind == "a scaler that skips steps":
+        assert scalers[0]["scale"] < 65536, "no step was skipped: the test shows nothing"
+
+
+def _newest_state(document: dict[str, Any]) -> dict[str, Any]:
+    return read_state(list_checkpoints(Path(document["run_dir"], "checkpoints"))[0])
 
 
 class Killed:

@@ -246,7 +246,7 @@ def test_a_signal_to_the_command_stops_all_with_a_checkpoint(
     command_of(node).send_signal(number)
     status, _, err = node.end()
     assert status == 75, err
-    assert f"stopping ({number.name}): at step " in err
+    assert f"stopping ({number.name}): a checkpoint is written at step " in err
     assert "resume it with `launch resume long`" in err
     assert outcome_of("long")["status"] == "stopped"
     node.check_nothing_is_left()

@@ -198,11 +198,16 @@ def lstm(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
     return model
 
 
+def mixture(model: nn.Module, epochs: Epochs, more: dict[str, Any]) -> nn.Module:
+    _train(epochs, _adam(model, 0.01), lambda b: functional.cross_entropy(model(b[0]), b[1]))
+    return model
+
+
 LOOPS: dict[str, Loop] = {
     loop.__name__: loop
     for loop in (
         mnist_cnn, char_transformer, segmentation, vae, dcgan, siamese, bert, csv_regression, distillation, finetune,
-        contrastive, detection, kfold, lstm,
+        contrastive, detection, kfold, lstm, mixture,
     )
 }  # fmt: skip
 

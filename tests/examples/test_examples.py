@@ -80,6 +80,7 @@ EXAMPLES = (
     Example("contrastive", ("data.args.samples=130",)),
     Example("detection", ("data.args.train=35", "data.args.val=8")),
     Example("kfold", ()),
+    Example("mixture", ()),
     Example("lstm", ("data.args.samples=90", "schedule={use: constant}")),
 )
 

@@ -92,10 +92,11 @@ def refuse_single_sample_batches(
         for size in micro_batch_sizes(_rank_batch_size(batches, step, rank, world_size), limit)
     }
     if 1 in sizes:
+        cut = f"in {world_size} logical ranks" if batches.logical_ranks else f"on {world_size} processes"
         raise UsageError(
-            f"the model has batch norm, but with data.batch_size={batches.batch_size} on {world_size} processes"
+            f"the model has batch norm, but with data.batch_size={batches.batch_size} {cut}"
             f" some micro-batch of an epoch of {batches.n:,} samples is a single one, which has no variance",
-            "change data.batch_size, data.val_size or data.max_micro_batch, use fewer processes, or use group norm",
+            "change data.batch_size, data.val_size or data.max_micro_batch, use fewer of them, or use group norm",
         )
 
 

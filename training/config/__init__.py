@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .metric_direction import direction_of as direction_of
     from .model_config import ModelConfig as ModelConfig
     from .model_config import model_lines as model_lines
+    from .monitor import EarlyStopConfig as EarlyStopConfig
     from .monitor import MonitorConfig as MonitorConfig
     from .monitor import undirected as undirected
     from .objective_config import IN_TURN as IN_TURN
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .optimizers import unsupported_keys as unsupported_keys
     from .profile_range import profiled_steps as profiled_steps
     from .run_config import CheckpointConfig as CheckpointConfig
-    from .run_config import EarlyStopConfig as EarlyStopConfig
     from .run_config import MetricConfig as MetricConfig
     from .run_config import RunConfig as RunConfig
     from .run_config import RunSpec as RunSpec

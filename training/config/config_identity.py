@@ -47,6 +47,7 @@ LATER_KEYS = (
     "model.frozen",
     "step",
     "train.metrics",
+    "train.logical_ranks",
     "optimizers",
     *LATER_SCHEDULE_KEYS,
     *(f"optimizer.{key}" for key in OptimizerConfig.model_fields if key not in _FIRST_OPTIMIZER_KEYS),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...data.config import ConfigSection
+from ...data.config import ConfigSection, MeasuredIn
 from .metric_direction import Direction, direction_of
 
 Mode = Literal["auto", "min", "max"]
@@ -37,3 +37,12 @@ def undirected(config: MonitorConfig, key: str) -> tuple[str, str]:
     name = config.monitor.rpartition("/")[2]
     said = f"say it in metrics: {{use: …:{name}, better: lower}}, or higher"
     return what, f"set {key}.mode=min or {key}.mode=max, or {said}"
+
+
+class EarlyStopConfig(MonitorConfig):
+    """``train.early_stop``: end when the monitored metric has not improved for ``patience`` evaluations."""
+
+    patience: Annotated[int, MeasuredIn("evaluations")] = Field(default=3, gt=0)
+    """The run ends after so many evaluations in a row without an improvement."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """A smaller improvement does not count."""

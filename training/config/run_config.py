@@ -26,13 +26,13 @@ from .duration import Interval, RunLength
 from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
-from .monitor import MonitorConfig
+from .monitor import EarlyStopConfig, MonitorConfig
 from .objective_config import IN_TURN, ONE_STEP, LossConfig, StepConfig, turn_problem
 from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import ProfiledSteps
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames, WandbConfig
-from .train_parts import CompileMode, EmaConfig, Hooks, Precision
+from .train_parts import CompileMode, EmaConfig, Hooks, Precision, refuse_logical_ranks
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
@@ -41,15 +41,6 @@ SCHEMA_VERSION = 1
 Monitor = TypeVar("Monitor", bound=MonitorConfig)
 Epochs = Annotated[int, MeasuredIn("epochs")]
 Steps = Annotated[int, MeasuredIn("steps")]
-
-
-class EarlyStopConfig(MonitorConfig):
-    """``train.early_stop``: end when the monitored metric has not improved for ``patience`` evaluations."""
-
-    patience: Annotated[int, MeasuredIn("evaluations")] = Field(default=3, gt=0)
-    """The run ends after so many evaluations in a row without an improvement."""
-    min_delta: float = Field(default=0.0, ge=0)
-    """A smaller improvement does not count."""
 
 
 class TrainConfig(ConfigSection):
@@ -70,6 +61,9 @@ class TrainConfig(ConfigSection):
     """End after this many optimizer steps, even in the middle of an epoch."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Whole parameters on every process, or ``fsdp``: a part of each, gathered block by block, for less memory."""
+    logical_ranks: int | None = Field(default=None, gt=0)
+    """Cut each global batch into so many parts whatever the number of processes, and add what they give in one order:
+    the run is the same to the bit on 1 to so many processes."""
     unused: Literal["auto", "error", "allow"] = "auto"
     """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
     compile: bool | CompileMode = False
@@ -241,6 +235,17 @@ class RunConfig(ConfigSection):
     """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
     """What W&B is told, where ``tracking`` names it."""
+
+    @model_validator(mode="after")
+    def _logical_ranks_have_samples(self) -> Self:
+        refuse_logical_ranks(
+            self.train.logical_ranks,
+            self.data.batch_size,
+            sharded=self.train.strategy != "ddp",
+            synchronised=self.model.sync_batch_norm,
+            in_turn=isinstance(self.step, tuple),
+        )
+        return self
 
     @model_validator(mode="after")
     def _any_samples_for_a_step(self) -> Self:

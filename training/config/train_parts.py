@@ -62,3 +62,32 @@ def _from_file(value: Any) -> Any:
 
 Hooks = Annotated[HooksConfig, BeforeValidator(_from_file, json_schema_input_type=str | HooksConfig)]
 """The value of ``hooks:``."""
+
+
+def refuse_logical_ranks(
+    logical_ranks: int | None, batch_size: int, *, sharded: bool, synchronised: bool, in_turn: bool
+) -> None:
+    """Refuse logical ranks where batches cannot be cut into them.
+
+    Args:
+        logical_ranks: ``train.logical_ranks``.
+        batch_size: samples of a global batch.
+        sharded: parameters are in parts.
+        synchronised: batch norm is one of the whole batch.
+        in_turn: several steps are taken in turn.
+
+    Raises:
+        ValueError: they cannot be.
+    """
+    problems = {
+        f"{logical_ranks} parts of a batch of {batch_size}: make data.batch_size at least as large": (
+            logical_ranks or 0
+        )
+        > batch_size,
+        "whole parameters are needed: leave train.strategy out": sharded,
+        "batch norm sees a logical rank's samples: leave model.sync_batch_norm out": synchronised,
+        "steps that are taken in turn are not supported: leave train.logical_ranks out": in_turn,
+    }
+    found = [problem for problem, applies in problems.items() if applies]
+    if logical_ranks is not None and found:
+        raise ValueError(f"train.logical_ranks: {found[0]}")

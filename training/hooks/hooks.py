@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -20,6 +22,7 @@ from .run_state import RunState
 from .saved_values import Tensors, gather_saved, own_saved
 
 Metrics = Mapping[str, float | None]
+_MODE, _VERSION = itemgetter("training"), attrgetter("_version")
 _KEY = 0x686F6F6B  # "hook" in ASCII: their draws are no others' again
 
 
@@ -67,6 +70,34 @@ class RunProgress(Protocol):
     metrics: dict[str, float]
 
 
+class _Watched:
+    """The parts of a model that a hook may not change: listed once, because to find them takes 50 times as long.
+
+    Args:
+        model: as it is built.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = list(model.modules())
+        self._holders = [vars(module) for module in modules]
+        self._slots = [getattr(module, kind) for module in modules for kind in ("_parameters", "_modules")]
+        self._buffer_slots = [module._buffers for module in modules if module._buffers]  # noqa: SLF001
+        self._parameters = list(model.parameters())
+
+    def marks(self) -> list[Any]:
+        """Return what changes when the model does; a write to ``.data`` leaves no trace."""
+        return [
+            list(map(_MODE, self._holders)),
+            list(map(_VERSION, self._parameters)),
+            list(map(id, chain.from_iterable(slot.values() for slot in self._slots))),
+        ]
+
+    def buffer_marks(self) -> list[Any]:
+        """Return what changes when a buffer does."""
+        buffers = [one for slot in self._buffer_slots for one in slot.values() if one is not None]
+        return [(id(one), _VERSION(one)) for one in buffers]
+
+
 class Hooks:
     """The hooks of a run on this rank; where none is set, nothing is called, and this object is false.
 
@@ -74,7 +105,8 @@ class Hooks:
         functions: by point.
         model: what hooks may read.
         log: takes what is logged, on each of the ranks, all of which call all hooks.
-        draws: the frame for random draws, made for the model: generators are as before after it.
+        draws: the frame for random draws, made for the model: generators are as before after it; and that of
+            ``on_step``, which costs little.
         evaluating: the frame in which the model may be called.
         progress: of the run, as it goes on.
     """
@@ -84,7 +116,7 @@ class Hooks:
         functions: Mapping[HookPoint, HookFunction],
         model: nn.Module,
         log: HookLog,
-        draws: Any,
+        draws: tuple[Any, Any],
         evaluating: Callable[[], AbstractContextManager[Any]],
         progress: RunProgress,
     ) -> None:
@@ -93,9 +125,11 @@ class Hooks:
         self._group = log.group
         self._log = log
         self._progress = progress
-        self._draws = draws
+        self._draws, self._step_draws = draws
         self._evaluating = evaluating
         self._saved: dict[str, Any] = {}
+        self._watched = _Watched(model)
+        self._in_steps: _Watched | None = None
         self._buffers: list[Any] = []
         self.on_step = "on_step" in functions
 
@@ -147,8 +181,12 @@ class Hooks:
             self._log.log,
             self._evaluation,
         )
-        before, self._buffers = self._marks(), self._buffer_marks()
-        with self._draws as draws, torch.no_grad():
+        often = point == "on_step"
+        if often and self._in_steps is None:
+            self._in_steps = _Watched(self._model)
+        self._watched = self._in_steps if often and self._in_steps else _Watched(self._model)
+        before, self._buffers = self._watched.marks(), self._watched.buffer_marks()
+        with self._step_draws if often else self._draws as draws, torch.no_grad():
             draws.key(mix(_KEY, HOOK_POINTS.index(point), step, self._group.rank))
             try:
                 returned = function.call(state)
@@ -156,7 +194,7 @@ class Hooks:
                 raise TrainingError(f"hooks.{point} = {function.use}: {error.message}", error.hint) from error
             except Exception as error:
                 raise raised(f"hooks.{point} = {function.use} raised", error) from error
-        if self._marks() != before or self._buffer_marks() != self._buffers:
+        if self._watched.marks() != before or self._watched.buffer_marks() != self._buffers:
             raise TrainingError(
                 f"hooks.{point} = {function.use} changed the model: its mode, a parameter or a buffer",
                 "only read it, and call it inside `with state.evaluating():`",
@@ -164,19 +202,11 @@ class Hooks:
         if returned is not None:
             self._saved[function.file] = returned
 
-    def _marks(self) -> list[Any]:
-        """Return what changes when the model does; a write to ``.data`` leaves no trace."""
-        modes = [module.training for module in self._model.modules()]
-        return [modes, [(id(one), one._version) for one in self._model.parameters()]]  # noqa: SLF001 - it has no other name
-
-    def _buffer_marks(self) -> list[Any]:
-        return [(id(one), one._version) for one in self._model.buffers()]  # noqa: SLF001 - torch has no other name
-
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
         with self._evaluating():
             yield
-        self._buffers = self._buffer_marks()  # they were put back
+        self._buffers = self._watched.buffer_marks()  # they were put back
 
     def at(self, point: HookPoint) -> None:
         """Write what ``on_step`` has logged, call the hook of another point, and write what that logs. Collective."""

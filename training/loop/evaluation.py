@@ -17,6 +17,7 @@ from ...data.common import DamagedError
 from ...data.loading import Work
 from ...data.order import Indices
 from ..components import shared_buffers
+from ..logical import LogicalRowSums, RowSums
 from ..metrics import WorstSamples, all_numbers, confusion_view
 from ..parallel import EqualPasses, given_back
 from ..rank import IN_EVALUATION
@@ -64,10 +65,11 @@ def _evaluate_splits(
     for split in session.val_feeds:
         with (
             given_back(session.module),
-            shared_buffers(session.model, session.group),
+            shared_buffers(session.model, session.buffer_group),
             evaluation_mode(session) as (draws, kept),
         ):
             fixed = try_evaluation(session, draws, kept, split).depends_on_cut
+            fixed = fixed or session.spec.config.train.logical_ranks is not None
             chosen = session.chosen_samples(split, batches)
             values = _sums(session, abandon, _Pass(draws, kept, fixed, split, chosen))
             if values is None:
@@ -139,14 +141,13 @@ def _sums_of(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple
     """Make one pass on every rank; return its sums, whether any abandoned it, and whether the cut matters to any."""
     worst = WorstSamples(session.group.device)
     sums, *ended = _rank_sums(session, abandon, way, worst)
-    everyone = session.group.sum(torch.cat([sums, sums.new_tensor(ended)]))
-    gone, depends = everyone[-2:].tolist()
-    return _Sums(everyone[:-2], worst), bool(gone), bool(depends)
+    everyone, (gone, depends) = sums.everyones(ended)
+    return _Sums(everyone, worst), gone, depends
 
 
 def _rank_sums(
     session: Session, abandon: Callable[[], bool], way: _Pass, worst: WorstSamples | None = None
-) -> tuple[torch.Tensor, bool, bool]:
+) -> tuple[RowSums, bool, bool]:
     """Return [samples, sum and weight of the loss and of each term, the row of each metric] of this rank, in float64.
 
     And whether it was abandoned before the end, and whether it ended because the cut matters.
@@ -154,8 +155,7 @@ def _rank_sums(
     for metric in session.measured:
         metric.reset()
     width = 2 + 2 * len(session.val_terms or ()) + sum(metric.width for metric in session.measured)
-    sums = torch.zeros(width, dtype=torch.float64, device=session.group.device)
-    samples = 0
+    sums = _row_sums(session, way, width)
     abandoned = depends = False
     cut = session.fixed_val_work if way.fixed else session.val_work
     work = list(cut(way.split, way.chosen))
@@ -165,18 +165,24 @@ def _rank_sums(
         if passes.end(abandoned or depends):
             break
         _prepare(way, batch.work.start)
+        sums.begin_batch()
         at = 0
         for micro, size in zip(batch.micro, batch.work.micro, strict=True):
             row, losses = evaluate_batch(session, micro, size)
-            sums += row
+            sums.add(row, size)
             if worst is not None and losses is not None:
                 worst.add(losses, batch.indices[at : at + size])
             at += size
-        samples += batch.indices.size
         depends = not way.fixed and bool(way.draws.drawn())
     depends = depends or (not way.fixed and bool(way.kept.changed()))
     passes.fill(lambda: _pass_of_nothing(session, way.split), lambda: depends or abandon())
-    return torch.cat([sums.new_tensor([samples]), sums]), abandoned, depends
+    return sums, abandoned, depends
+
+
+def _row_sums(session: Session, way: _Pass, width: int) -> RowSums:
+    if session.spec.config.train.logical_ranks is None:
+        return RowSums(width, session.group)
+    return LogicalRowSums(width, session.group, session.logical_val_batches(way.split, way.chosen))
 
 
 def _pass_of_nothing(session: Session, split: str) -> None:

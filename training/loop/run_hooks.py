@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..hooks import HookLog, Hooks, RunProgress, load_hooks
 from ..parallel import whole_parameters
-from ..session import EvaluationDraws, Session, evaluation_mode
+from ..session import EvaluationDraws, HookDraws, Session, evaluation_mode
 from ..tracking import EventLog
 
 
@@ -27,7 +27,8 @@ def build_hooks(session: Session, events: EventLog, folder: Path, progress: RunP
     functions = load_hooks(config.hooks, session.spec.base)
     log = HookLog(group, events, folder, session.logged_names)
     draws = EvaluationDraws(session.model, config.train.seed, group.device)
-    return Hooks(functions, session.model, log, draws, lambda: evaluation_mode(session), progress)
+    often = HookDraws(group.device)
+    return Hooks(functions, session.model, log, (draws, often), lambda: evaluation_mode(session), progress)
 
 
 def tell_of_evaluation(hooks: Hooks, session: Session, measured: dict[str, float]) -> dict[str, float]:

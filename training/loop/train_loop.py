@@ -122,7 +122,7 @@ class TrainLoop:
         if not self._stopped:
             self._hooks.at("on_end")
         training, account = self._training, self._sample_audit.account
-        with batch_norm.averaged(self._session.model, self._session.group):
+        with batch_norm.averaged(self._session.model, self._session.buffer_group):
             hashes = training_hashes(training)
         result = run_result(hashes, self.progress, account, time.monotonic() - started)
         stopped = {"status": "stopped", "exit_code": STOPPED} if self._stopped else {}
@@ -384,8 +384,8 @@ class TrainLoop:
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
         refuse_non_finite(session, progress.step)
-        gathered_buffers = rank_buffers.gathered(session.model, session.group)
-        with batch_norm.averaged(session.model, session.group):
+        gathered_buffers = rank_buffers.gathered(session.model, session.buffer_group)
+        with batch_norm.averaged(session.model, session.buffer_group):
             snapshot = checkpoint_tensors(self._training, progress.step, sharded=self._writer.is_shared)
             if session.group.rank == 0:
                 state = build_state(self._training, progress, self._sample_audit.account, meter) | hooks

@@ -12,8 +12,12 @@ from torch import nn
 
 from ...data.common import UsageError
 from ..config import OPTIMIZERS, OptimizerConfig, is_own
+from ..tensors import is_sharded
 from .own_optimizer import build_own
 from .parameter_groups import Named, ParameterGroup, divide_parameters, scale_rates, shortened
+
+_FUSED_IN_PARTS = ("adam", "adamw")
+"""Those whose fused kernel torch 2.14 can run on parts of parameters; it raises NotImplementedError at the others'."""
 
 
 def build_optimizer(
@@ -37,7 +41,7 @@ def build_optimizer(
 def _build_torchs(config: OptimizerConfig, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
     declared = OPTIMIZERS[config.use]
     arguments = {"lr": config.lr, "weight_decay": config.weight_decay, **config.own_arguments()}
-    if declared.fused:
+    if declared.fused and (config.use in _FUSED_IN_PARTS or not _is_cut(groups)):
         arguments["fused"] = True
     if config.use == "muon":
         _refuse_other_than_matrices([named for group in groups for named in group.named])
@@ -48,6 +52,10 @@ def _build_torchs(config: OptimizerConfig, groups: list[ParameterGroup]) -> torc
     if config.use == "sgd" and any(group["momentum"] for group in built.param_groups):
         built.register_step_pre_hook(_begin_late_momenta)
     return built
+
+
+def _is_cut(groups: list[ParameterGroup]) -> bool:
+    return any(is_sharded(parameter) for group in groups for _, parameter in group.named)
 
 
 def _begin_late_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:

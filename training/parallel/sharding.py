@@ -74,13 +74,6 @@ def refuse_unsharded(config: RunConfig, unused: list[str]) -> None:
             f"train.strategy=fsdp: the loss does not reach {', '.join(unused[:_NAMED])}",
             f"freeze them with requires_grad_(False), or {way_out}",
         )
-    if config.train.precision == "fp16":
-        raise TrainingError("train.strategy=fsdp takes no fp16", f"use train.precision=bf16, or {way_out}")
-    if config.optimizers is not None:
-        raise TrainingError("train.strategy=fsdp takes one optimizer", way_out)
-    if any(group.until or group.after for group in config.optimizer.groups):
-        what = "train.strategy=fsdp freezes no parameters for a part of the run"
-        raise TrainingError(what, f"leave until and after out, or {way_out}")
     if config.train.compile:
         raise TrainingError("train.strategy=fsdp takes no train.compile", f"leave it out, or {way_out}")
 

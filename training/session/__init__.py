@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session
+    from .step_seeding import HookDraws as HookDraws
     from .step_seeding import StepSeeder as StepSeeder
     from .train_step import AlternatingStep as AlternatingStep
     from .train_step import TrainStep as TrainStep

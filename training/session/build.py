@@ -25,6 +25,7 @@ from ..components import (
     refuse_extra_state,
 )
 from ..config import RunSpec
+from ..logical import LogicalBuffers
 from ..losses import StepModule, StepsInTurn, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
@@ -33,6 +34,7 @@ from ..rank import GatherTrial, Group, gathering
 from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
+from .logical_step import LogicalCut, LogicalStep, begin_alike
 from .model_making import compile_steps, make_frozen, make_model, refusing_uncompiled
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
@@ -66,7 +68,7 @@ def build_session(
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
-    batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size)
+    batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size, config.train.logical_ranks)
     feed = _opener(spec, group, numerics, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
@@ -141,15 +143,21 @@ def build_training(session: Session) -> Training:
         trial, unused, terms = _check_first_batch(session, batch)
     _refuse_micro_batches(session, gather)
     batch_norm.refuse_single_sample_batches(
-        session.model, session.batches, group.world_size, config.data.micro_limit
+        session.model,
+        session.batches,
+        config.train.logical_ranks or group.world_size,
+        config.data.micro_limit,
     )
     evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     add_autocast(session)
-    wrapped = wrap(session.module, session.model, config, group, unused)
+    if config.train.logical_ranks:
+        wrapped = begin_alike(session.module, group)
+    else:
+        wrapped = wrap(session.module, session.model, config, group, unused)
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
-    stepper = _build_stepper(session, wrapped, optimizers, scaler, terms)
+    stepper = _build_stepper(session, wrapped, optimizers, scaler, terms, trial.written)
     stepper.open_gather(gather)
     if group.world_size > 1:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
@@ -165,7 +173,7 @@ def build_training(session: Session) -> Training:
         steps=length.steps,
         unused=unused,
         terms=measure_steps(stepper, session, terms),
-        depends_on_world=world_size_dependence(session.model, trial),
+        depends_on_world=[] if config.train.logical_ranks else world_size_dependence(session.model, trial),
         notes=_notes(session, optimizers, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
@@ -200,8 +208,11 @@ def _build_stepper(
     optimizers: Optimizers,
     scaler: torch.amp.GradScaler | None,
     terms: tuple[str, ...],
+    written: frozenset[str],
 ) -> TrainStep | AlternatingStep:
     objective, group = session.objective, session.group
+    if session.spec.config.train.logical_ranks:
+        return _build_logical_step(session, wrapped, optimizers, scaler, terms, written)
     whole = TrainStep(
         wrapped, objective, optimizers.update, group, scaler, terms, freezing=optimizers.freezing
     )
@@ -212,8 +223,35 @@ def _build_stepper(
     for step, names in zip(session.spec.config.steps, objective.term_names, strict=True):
         update = optimizers.updates[step.optimizer] if step.optimizer else optimizers.update
         own = TrainStep(wrapped, objective, update, group, scaler, names, exchange=whole.exchange)
+        own.max_micro_batch = whole.max_micro_batch
         turns.append(Turn(own, step.every, update.parameters))
     return AlternatingStep(objective, whole, turns)
+
+
+def _build_logical_step(
+    session: Session,
+    module: nn.Module,
+    optimizers: Optimizers,
+    scaler: torch.amp.GradScaler | None,
+    terms: tuple[str, ...],
+    written: frozenset[str],
+) -> LogicalStep:
+    """Build the step of a run with ``train.logical_ranks``."""
+    config = session.spec.config
+    step = LogicalStep(
+        module,
+        session.objective,
+        optimizers.update,
+        session.group,
+        scaler,
+        terms,
+        freezing=optimizers.freezing,
+        cut=LogicalCut(
+            config.train.logical_ranks or 1, config.train.seed, LogicalBuffers(session.model, written)
+        ),
+    )
+    step.max_micro_batch = config.data.micro_limit
+    return step
 
 
 def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, list[str], tuple[str, ...]]:
@@ -276,6 +314,10 @@ def _choose_threads(session: Session, flops: float) -> None:
         session: on the CPU.
         flops: of one sample's forward pass; backward costs twice as many.
     """
+    if session.spec.config.train.logical_ranks:  # sums on several threads depend on their number
+        if session.group.device.type == "cpu":
+            torch.set_num_threads(1)
+        return
     share = -(-session.batches.batch_size // session.group.world_size)
     share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...data.loading import Feed, Work
-from ...data.order import EpochBatches, EpochOrder, Indices, SampleOrder, micro_batch_sizes, permute, shard
+from ...data.order import EpochBatches, EpochOrder, Indices, SampleOrder, permute, shard
 from ..components import MixedPrecision
 from ..config import RunSpec
 from ..losses import Objective
@@ -63,6 +63,12 @@ class Session:
         return self.module(self.objective.inputs(batch))
 
     @property
+    def buffer_group(self) -> Group:
+        """Return the ranks whose buffers differ: this one alone where logical ranks give all of them the same."""
+        alike = self.spec.config.train.logical_ranks is not None
+        return Group(0, 0, 1, self.group.device) if alike else self.group
+
+    @property
     def measured(self) -> list[Metric]:
         """Return what evaluation sums up beside the loss."""
         return [*self.metrics.values(), *([] if self.confusions is None else [self.confusions])]
@@ -99,8 +105,12 @@ class Session:
 
     def _rank_share(self, size: int) -> tuple[int, int, list[int]]:
         """Return this rank's part [begin, end) of a batch of ``size``, and its micro-batches."""
-        begin, end = shard(0, size, self.group.rank, self.group.world_size)
-        return begin, end, micro_batch_sizes(end - begin, self.spec.config.data.micro_limit)
+        rank, world_size = self.group.rank, self.group.world_size
+        parts = self.batches.parts(size, rank, world_size)
+        if not parts:
+            return 0, 0, []
+        limit = self.spec.config.data.micro_limit
+        return parts[0][1], parts[-1][2], self.batches.micro_batches(size, rank, world_size, limit)
 
     def split_length(self, split: str) -> int:
         """Return the samples of a split; 0 where there is none."""
@@ -134,8 +144,20 @@ class Session:
         """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
         length = self.split_length(split) if chosen is None else chosen.size
         count = -(-length // self.fixed_batch_size)
-        for batch in range(*shard(0, count, self.group.rank, self.group.world_size)):
-            yield _val_work(*shard(0, length, batch, count), chosen)
+        for _, begin, end in self._batch_runs(count, self.group.rank):
+            for batch in range(begin, end):
+                yield _val_work(*shard(0, length, batch, count), chosen)
+
+    def logical_val_batches(self, split: str, chosen: Indices | None) -> list[list[int]]:
+        """Return how many batches of ``fixed_val_work`` each logical rank has that has any, by rank."""
+        length = self.split_length(split) if chosen is None else chosen.size
+        count = -(-length // self.fixed_batch_size)
+        ranks = range(self.group.world_size)
+        return [[end - begin for _, begin, end in self._batch_runs(count, rank)] for rank in ranks]
+
+    def _batch_runs(self, count: int, rank: int) -> list[tuple[int, int, int]]:
+        """Return (logical rank, begin, end) of a rank's batches; one run where there are no logical ranks."""
+        return self.batches.parts(count, rank, self.group.world_size)
 
     @property
     def fixed_batch_size(self) -> int:

@@ -61,6 +61,7 @@ class TrainStep:
         self.max_micro_batch: int | None = None
         """Samples of a pass at most; under FSDP, ranks make equally many passes."""
         self._group = group
+        self._replicas = group.world_size
         self._parameters = update.parameters
         self._seeds: dict[float, torch.Tensor] = {}
         replica = model.module if isinstance(model, DistributedDataParallel) else None
@@ -146,7 +147,7 @@ class TrainStep:
         summed, weight = sum_loss(outcome.loss, batch.work.micro[number])
         if outcome.terms or self._term_names or self.measured:
             self._add_terms(outcome, batch.work.micro[number], zero=zero)
-        scale = 0.0 if zero else self._group.world_size / (size if weight is None else 1)
+        scale = 0.0 if zero else self._replicas / (size if weight is None else 1)
         root = summed if self.scaler is None else self.scaler.scale(summed)
         if self.exchange is not None:
             self.exchange.begin()

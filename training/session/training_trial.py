@@ -30,6 +30,8 @@ class TrainingTrial:
     """Generators that the model draws from."""
     learning: tuple[str, ...]
     """Buffers that are other ones after other samples."""
+    written: frozenset[str] = frozenset()
+    """Buffers that a pass writes to."""
 
 
 def try_training(session: Session, inputs: Any) -> TrainingTrial:
@@ -41,7 +43,8 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
             output = session.module(inputs)
         drawn, changed = draws.drawn(), kept.changed()
         learning = _learning(session, draws, kept, changed) if changed else ()
-        return TrainingTrial(output, counter.get_total_flops(), tuple(drawn), learning)
+        written = frozenset({*changed, *learning})
+        return TrainingTrial(output, counter.get_total_flops(), tuple(drawn), learning, written)
 
 
 def _learning(

@@ -26,6 +26,7 @@ import torch._dynamo  # DDP imports it in every rank otherwise
 from lockstep.data.loading.feed import StepBatch, Work
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder, micro_batch_sizes, shard
 from lockstep.training import worker
+from lockstep.training.logical import RowSums
 from lockstep.training.loop import evaluation as evaluate
 from lockstep.training.session import session
 from lockstep.training.session.sample_audit import SampleAudit
@@ -69,10 +70,10 @@ def padded_shards_uncounted() -> None:
     padded_shards()
     original = evaluate._rank_sums
 
-    def sums(of: Session, abandon: Callable[[], bool], *way: Any) -> tuple[torch.Tensor, bool, bool]:
+    def sums(of: Session, abandon: Callable[[], bool], *way: Any) -> tuple[RowSums, bool, bool]:
         values, abandoned, depends = original(of, abandon, *way)
         start, stop = shard(0, of.spec.facts.val.length, of.group.rank, of.group.world_size)
-        values[0] = stop - start
+        values.samples = stop - start
         return values, abandoned, depends
 
     evaluate._rank_sums = sums

@@ -8,7 +8,8 @@ import pytest
 from lockstep.data.common.errors import UsageError
 from lockstep.training.checkpoint.retention import BestCheckpoints
 from lockstep.training.components.early_stopping import EarlyStopping, oriented, refuse_unmeasured
-from lockstep.training.config.run_config import CheckpointConfig, EarlyStopConfig
+from lockstep.training.config.monitor import EarlyStopConfig
+from lockstep.training.config.run_config import CheckpointConfig
 
 LOSS = EarlyStopConfig(patience=2)
 

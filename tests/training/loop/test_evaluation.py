@@ -62,7 +62,9 @@ def _sums(config: Path, name: str, world: int, *, fixed: bool) -> tuple[torch.Te
         session = open_session(config, EVALUATION_CASES[name], Group(rank, rank, world, torch.device("cpu")))
         with evaluation_mode(session) as (draws, kept):
             found.append(_rank_sums(session, lambda: False, _Pass(draws, kept, fixed)))
-    return torch.stack([sums for sums, _, _ in found]).sum(0), any(depends for _, _, depends in found)
+    return torch.stack([sums.counted() for sums, _, _ in found]).sum(0), any(
+        depends for _, _, depends in found
+    )
 
 
 @pytest.mark.parametrize("name", ["numpy global", "own torch", "mixing", "writing", "a vae", "a table"])

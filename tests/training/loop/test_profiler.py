@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lockstep.launcher.console.progress import profile_rows
+from lockstep.launcher.console.event_notes import profile_rows
 from lockstep.training.loop.profiler import PHASES, Profiler, profile_table
 from lockstep.training.session.build import build_training
 from tests.helpers.sessions import open_session

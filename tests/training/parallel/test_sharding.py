@@ -26,7 +26,6 @@ def test_blocks_are_the_outermost_items_of_lists_that_share_no_parameter() -> No
     ("train", "unused", "words"),
     [
         ({}, ["head.bias"], "does not reach head.bias"),
-        ({"precision": "fp16"}, [], "no fp16"),
         ({"compile": True}, [], "no train.compile"),
     ],
 )

@@ -1,0 +1,18 @@
+"""Logical ranks: a global batch cut into parts that are added along one tree, on however many processes."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .leaf_values import GradientLayout as GradientLayout
+    from .leaf_values import LeafValues as LeafValues
+    from .logical_buffers import LogicalBuffers as LogicalBuffers
+    from .row_sums import LogicalRowSums as LogicalRowSums
+    from .row_sums import RowSums as RowSums
+    from .sum_tree import Node as Node
+    from .sum_tree import PartialSums as PartialSums
+    from .sum_tree import owned_nodes as owned_nodes
+    from .tree_exchange import tree_sum as tree_sum
+else:
+    __getattr__ = lazy_exports(__name__)

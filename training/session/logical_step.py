@@ -1,0 +1,251 @@
+"""A step that gives the same bits on any number of processes: see ``training/logical``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...data.common import UsageError
+from ...data.loading import StepBatch
+from ...data.order import logical_shards, micro_batch_sizes
+from ..logical import GradientLayout, LeafValues, LogicalBuffers, Node, PartialSums, owned_nodes, tree_sum
+from ..losses import Objective, sum_loss
+from ..optim import Freezing, JointUpdate, Update
+from ..rank import GatherTrial, Group
+from .kept_buffers import preserved_buffers
+from .step_seeding import StepSeeder
+from .train_step import TrainStep
+
+_LOSS, _WEIGHT, _FIRST_TERM = 0, 1, 2  # places among the facts
+
+
+@dataclass(frozen=True)
+class LogicalCut:
+    """The cut of a global batch into logical ranks, and what each begins with."""
+
+    ranks: int
+    """At least as many as processes."""
+    seed: int
+    """Of the run."""
+    buffers: LogicalBuffers
+
+
+class LogicalStep(TrainStep):
+    """Runs each logical rank's share as a pass of its own and adds what they give along one tree.
+
+    Args:
+        model: not wrapped.
+        objective: what is trained.
+        update: of the model's parameters.
+        group: the ranks.
+        scaler: for fp16 only.
+        terms: names of what the objective returns beside the loss.
+        freezing: says which parameters have no part in a step.
+        cut: into logical ranks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        update: Update | JointUpdate,
+        group: Group,
+        scaler: torch.amp.GradScaler | None,
+        terms: tuple[str, ...],
+        *,
+        freezing: Freezing | None = None,
+        cut: LogicalCut,
+    ) -> None:
+        super().__init__(model, objective, update, group, scaler, terms, freezing=freezing)
+        self._replicas = 1
+        self._logical_ranks = cut.ranks
+        self._seeders = [StepSeeder(cut.seed, number, group.device) for number in range(cut.ranks)]
+        self._buffers = cut.buffers
+        self._layout = GradientLayout(self._parameters)
+        self._all = torch.ones(len(self._parameters), dtype=torch.float64, device=group.device)
+        self._spare: list[LeafValues] = []
+        self._nodes_of: dict[int, list[tuple[Node, ...]]] = {}
+        self._weighted = False
+        self._waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds that this rank has been in the exchange of sums."""
+        return self._waited
+
+    def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Take one step; see ``TrainStep.run``.
+
+        Returns:
+            Loss sum and weight of all ranks on rank 0, and zeros on the others.
+        """
+        for parameter in self._parameters:
+            parameter.grad = None
+        self.terms = None
+        own = logical_shards(size, self._group.rank, self._group.world_size, self._logical_ranks)
+        sums, complete = self._own_sums(batch, size, own if samples else [])
+        begun = time.perf_counter()
+        total = self._everyones(sums, size)
+        self._waited += time.perf_counter() - begun
+        self._buffers.take(total.facts[self._buffer_place :], size)
+        self._set_gradients(total, complete=complete)
+        weight = total.facts[_WEIGHT] if self._weighted else None
+        if weight is not None:
+            self._divide(weight)
+        self._optimizer_step()
+        return self._told(total.facts, weight)
+
+    def warm_up(self, batch: Any, samples: int) -> None:
+        """Find out whether the loss has weights of its own: a rank may have no sample to see it by."""
+        with preserved_buffers(self.model):
+            outcome = self._objective(self.model, batch)
+            self._weighted = sum_loss(outcome.loss, samples)[1] is not None
+
+    def open_gather(self, trial: GatherTrial) -> None:
+        """Refuse ``lockstep.gather``: a logical rank sees nothing of the others."""
+        if trial.used:
+            raise UsageError(
+                "train.logical_ranks: the step calls lockstep.gather, but a logical rank sees its own samples only",
+                "leave train.logical_ranks out: a step that gathers sees the global batch on any number of processes",
+            )
+
+    @property
+    def _term_count(self) -> int:
+        return len(self._term_names) + len(self.measured)
+
+    @property
+    def _reached_place(self) -> int:
+        return _FIRST_TERM + 2 * self._term_count
+
+    @property
+    def _buffer_place(self) -> int:
+        return self._reached_place + len(self._parameters)
+
+    def _own_sums(
+        self, batch: StepBatch, size: int, own: Sequence[tuple[int, int, int]]
+    ) -> tuple[list[LeafValues], bool]:
+        """Pass each logical rank's samples through the model; return sums, and whether each reached all parameters."""
+        leaves = min(size, self._logical_ranks)
+        first = _leaf(own[0], size, self._logical_ranks) if own else 0
+        partial = PartialSums(leaves, owned_nodes(leaves, first, first + len(own)), self._add)
+        complete, at = bool(own), 0
+        self._buffers.begin()
+        for leaf, (number, begin, end) in enumerate(own, first):
+            self._seeders[number].reseed(self.step)
+            self._buffers.restore()
+            passes = len(micro_batch_sizes(end - begin, self.max_micro_batch))
+            values, reached = self._leaf(batch, range(at, at + passes), size)
+            self._buffers.give(values.facts[self._buffer_place :], end - begin, first=leaf == 0)
+            partial.push(leaf, values)
+            complete &= reached
+            at += passes
+        return partial.parts, complete
+
+    def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:
+        weight: torch.Tensor | None = None
+        losses = []
+        for number in numbers:
+            summed, weight = self._backward(batch, number, size, weight)
+            losses.append(summed.double())
+        values = self._new_values()
+        self._weighted = weight is not None
+        had = values.take(self._parameters)
+        values.facts[_LOSS] = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        values.facts[_WEIGHT] = 0 if weight is None else weight
+        if self.terms is not None:
+            values.facts[_FIRST_TERM : self._reached_place] = self.terms.flatten()
+            self.terms = None
+        marks = self._all if all(had) else self._all.new_tensor(had)
+        values.facts[self._reached_place : self._buffer_place] = marks
+        expected = [parameter.requires_grad for parameter in self._parameters]
+        return values, all(one or not other for one, other in zip(had, expected, strict=True))
+
+    def _everyones(self, own: list[LeafValues], size: int) -> LeafValues:
+        """Sum over the ranks."""
+        leaves = min(size, self._logical_ranks)
+        if size not in self._nodes_of:
+            self._nodes_of[size] = self._nodes(size, leaves)
+        nodes = self._nodes_of[size]
+        if self._group.world_size == 1:
+            self._spare += own[1:]
+            return own[0]
+        kept = own or [self._new_values()]
+        total = kept[0]
+        for dtype in total.flat:
+            summed = tree_sum([values.flat[dtype] for values in kept], nodes, leaves, self._group)
+            total.flat[dtype].copy_(summed)
+        total.facts.copy_(tree_sum([values.facts for values in kept], nodes, leaves, self._group))
+        self._spare += kept[1:]
+        return total
+
+    def _nodes(self, size: int, leaves: int) -> list[tuple[Node, ...]]:
+        """Return the nodes of the tree that each rank has."""
+        found, first = [], 0
+        for rank in range(self._group.world_size):
+            own = len(logical_shards(size, rank, self._group.world_size, self._logical_ranks))
+            found.append(owned_nodes(leaves, first, first + own))
+            first += own
+        return found
+
+    def _set_gradients(self, total: LeafValues, *, complete: bool) -> None:
+        """Give parameters the summed gradients, but for those that no logical rank has reached."""
+        reached = [True] * len(self._parameters)
+        if not complete:  # only then is there something to ask the device for
+            shares = total.facts[self._reached_place : self._buffer_place].tolist()
+            reached = [share > 0 for share in shares]
+        self.unreached = []
+        for parameter, gradient, is_reached in zip(self._parameters, total.gradients, reached, strict=True):
+            if is_reached and parameter.requires_grad:
+                parameter.grad = gradient
+            elif parameter.requires_grad:
+                self.unreached.append(parameter)
+        self._spare.append(total)  # its gradients are read until the next step's first pass is over
+
+    def _told(
+        self, facts: torch.Tensor, weight: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what the meters get: once, on rank 0, so that their sums over ranks add nothing but zeros."""
+        share = facts[: self._reached_place].clone()
+        if self._group.rank:
+            share.zero_()
+        self.terms = share[_FIRST_TERM:].view(-1, 2) if self._term_count else None
+        return share[_LOSS], None if weight is None else share[_WEIGHT]
+
+    def _divide(self, weight: torch.Tensor) -> None:
+        """Divide the gradients by the weight of all ranks."""
+        divisor = torch.where(weight == 0, 1, weight)
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(divisor.to(parameter.grad.dtype))
+
+    def _new_values(self) -> LeafValues:
+        return (
+            self._spare.pop()
+            if self._spare
+            else LeafValues(self._layout, self._buffer_place + self._buffers.width)
+        )
+
+    def _add(self, one: LeafValues, other: LeafValues) -> LeafValues:
+        self._spare.append(other)
+        return one.add(other)
+
+
+def begin_alike(module: nn.Module, group: Group) -> nn.Module:
+    """Give every rank rank 0's parameters and buffers, as DDP does. Collective."""
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            group.broadcast(tensor.data)
+    return module
+
+
+def _leaf(part: tuple[int, int, int], size: int, logical_ranks: int) -> int:
+    """Return how many logical ranks before this one have samples."""
+    number = part[0]
+    if size >= logical_ranks:
+        return number
+    return part[1]  # each part has one sample at most
