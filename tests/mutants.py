@@ -1037,7 +1037,7 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/agent/rank_end.py",
-        "        return modules[::-1]\n",
+        "        return [*held, *modules][::-1]\n",
         "        modules.clear()\n        return modules\n",
         "a ResourceWarning names no frame of ours",
         _RANK_END,

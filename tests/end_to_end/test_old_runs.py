@@ -90,7 +90,7 @@ def test_it_is_evaluated(old: OldRuns, launch: Launch, which: tuple[str, ...], n
 def test_it_is_shown(old: OldRuns, launch: Launch) -> None:
     shown = launch("status", "stopped")
     assert shown.status == 0, shown.err
-    assert shown.out.startswith("stopped: stopped\n1 epochs, 383 steps")
+    assert shown.out.startswith("stopped: stopped\n1 of 7 epochs, 383 of 1,500 steps")
     listed = launch("status", "--json").document
     assert {run["run"] for run in listed["runs"]} == {"queued", "script", "stopped"}
 

@@ -41,6 +41,19 @@ def write_parquet(folder: Path, n: int, shards: int, group: int = GROUP) -> list
     return paths
 
 
+def write_arrow(folder: Path, n: int, shards: int, group: int = GROUP) -> list[Path]:
+    """Write rows 0 to n - 1 as Arrow files in the stream format; skip without pyarrow."""
+    pa = pytest.importorskip("pyarrow", reason="Arrow files need pyarrow")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (begin, end) in enumerate(pairwise(cuts(n, shards))):
+        paths.append(folder / f"{number:03}.arrow")
+        table = pa.Table.from_pylist(rows(begin, end))
+        with pa.ipc.new_stream(str(paths[-1]), table.schema) as writer:
+            writer.write_table(table, max_chunksize=group)
+    return paths
+
+
 def write_json_lines(folder: Path, n: int, shards: int) -> list[Path]:
     """Write rows 0 to n - 1 as JSON lines."""
     folder.mkdir(parents=True, exist_ok=True)

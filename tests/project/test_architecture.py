@@ -32,6 +32,8 @@ HEAVY = {
     "matplotlib",
     "torchvision",
 }
+IN_USERS_PROCESSES = {"launcher.api.run_objects"}  # it names types of what a user asks it for
+PICKLING = {"launcher.api.pickled"}  # what a user's process sends to its own ranks
 LAUNCHER_WITH_TORCH = {"launcher.agent.elastic_engine"}  # the process that ranks are forked from
 RUNS_SCRIPTS = {"launcher.agent.script_rank": "exec"}  # it runs the user's script as ``__main__``
 PRINTING = {"launcher.console.console", "launcher.cli.app"}  # main prints the version only
@@ -238,7 +240,7 @@ def test_the_launcher_imports_no_torch() -> None:
         return others(module) & {"torch", "torchvision", "accelerate", "numpy", "pandas"}
 
     launcher = {module for module in modules() if module.startswith("launcher.")}
-    assert each(launcher - LAUNCHER_WITH_TORCH, heavy) == {}
+    assert each(launcher - LAUNCHER_WITH_TORCH - IN_USERS_PROCESSES, heavy) == {}
 
 
 def calls(module: str) -> list[ast.Call]:
@@ -266,7 +268,7 @@ def test_no_pickle_no_shell_no_unsafe_yaml_no_print() -> None:
     def prints(module: str) -> set[str]:
         return called(module) & {"print", "typer.echo"}
 
-    assert each(modules(), unsafe) == {}
+    assert each(modules().keys() - PICKLING, unsafe) == {}
     assert each(modules(), shells) == {}
     assert each(modules().keys() - PRINTING, prints) == {}
 

@@ -17,7 +17,7 @@ from lockstep.data.prepare import prepare
 from lockstep.data.sets.registry import open_order, open_split
 from lockstep.data.shards import shard_rows
 from lockstep.data.sources import shards
-from tests.helpers.shard_files import rows, write_json_lines, write_parquet
+from tests.helpers.shard_files import rows, write_arrow, write_json_lines, write_parquet
 
 N = 1003
 WRITERS = {"parquet": write_parquet, "jsonl": write_json_lines}
@@ -78,6 +78,18 @@ def test_rows_of_an_epoch_are_those_of_the_order_for_any_ranks_workers_and_micro
             assert labels == [number % 10 for number in numbers(batch)]
             seen += batch.indices.tolist()
     assert sorted(seen) == list(range(N))
+
+
+def test_arrow_files_are_read_as_others_are(tmp_path):
+    write_arrow(tmp_path / "train", N, 9)
+    config = config_of("arrow", val_files=None)
+    facts = prepare(config, tmp_path)
+    works = list(works_of(facts, config, tmp_path))
+    read = [numbers(batch) for batch in fetch(facts, config, tmp_path, works)]
+    assert read == [work.indices.tolist() for work in works]
+    cut_off(tmp_path / "train" / "003.arrow")
+    with pytest.raises(DamagedError, match=r"train/003\.arrow, row group \d+: .*changed"):
+        fetch(facts, config, tmp_path, works)
 
 
 def test_facts_say_what_the_set_is(tmp_path, ending):
