@@ -51,7 +51,7 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
         raise UsageError(f"data.collate: {config.use} has a collation of its own", "leave it out")
     if config.pad is not None and facts.kind != "user":
         raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
-    check_augment(config.augment, facts)
+    check_augment(config.augment, facts, base)
     source = find_source(config.use)
     return add_sampling(hold_out(facts, config, base, source), config, base, source, facts.train.length)
 

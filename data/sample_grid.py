@@ -1,4 +1,4 @@
-"""Draws the first training samples of epoch 0 as a 5 x 5 grid, in a short-lived child process.
+"""Draws the first training samples as a 5 x 5 grid, beside it augmented, in a short-lived child process.
 
 Reads one JSON document on stdin and answers with one on stdout, like ``prepare``.
 """
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
-from .loading import Normalisation, Work, open_feed
+from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
 from .sets import open_order, open_split
 
@@ -33,14 +33,22 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
         return None
     count = min(_SIDE * _SIDE, facts.epoch_size)
     images, labels = _samples(config, base, facts, seed, count)
+    changed = augmentation(config.augment, seed, base)
+    pictures = [images]
+    if changed is not None:
+        pictures.append(_samples(config, base, facts, seed, count, changed)[0])
     if not isinstance(images, torch.Tensor) or images.ndim != 4:  # noqa: PLR2004 - samples, channels, height, width
         return None
-    figure = Figure(figsize=(7, 7.6), layout="constrained")
-    for place in range(count):
-        axes = figure.add_subplot(_SIDE, _SIDE, place + 1)
-        axes.imshow(**_pixels(images[place]))
-        axes.set_title(_label(facts, labels[place]), fontsize=10)
-        axes.set_axis_off()
+    figure = Figure(figsize=(7 * len(pictures), 7.6), layout="constrained")
+    halves = figure.subfigures(1, len(pictures), squeeze=False)[0]
+    for half, shown, title in zip(halves, pictures, ("as stored", "augmented, in epoch 1"), strict=False):
+        if len(pictures) > 1:
+            half.suptitle(title)
+        for place in range(count):
+            axes = half.add_subplot(_SIDE, _SIDE, place + 1)
+            axes.imshow(**_pixels(shown[place]))
+            axes.set_title(_label(facts, labels[place]), fontsize=10)
+            axes.set_axis_off()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
@@ -51,12 +59,20 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
     return out
 
 
-def _samples(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, count: int) -> tuple[Any, Any]:
+def _samples(
+    config: DataConfig,
+    base: Path,
+    facts: DatasetInfo,
+    seed: int,
+    count: int,
+    augment: Augmentation | None = None,
+) -> tuple[Any, Any]:
     """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
     split = open_split(facts, which, config, base)
     normalise = Normalisation(torch.float32, None, None)
-    feed = open_feed(split, normalise, torch.device("cpu"), workers=0, classes=facts.classes, seed=seed)
+    cpu = torch.device("cpu")
+    feed = open_feed(split, normalise, cpu, workers=0, classes=facts.classes, seed=seed, augment=augment)
     indices = EpochOrder(open_order(facts, config, base), seed, 0).indices(0, count)
     pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
     return pair

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .data_config import COLOURED as COLOURED
     from .data_config import MIX as MIX
     from .data_config import AugmentConfig as AugmentConfig
+    from .data_config import AugmentStep as AugmentStep
     from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
     from .data_config import MeasuredIn as MeasuredIn

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from math import isfinite
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -52,13 +53,144 @@ class ConfigSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Number(NamedTuple):
+    default: float
+    low: float
+    high: float
+    whole: bool = False
+
+    def read(self, value: Any) -> float | None:
+        """Return the number, or None where it is none that is allowed."""
+        good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        good = good and self.low <= value <= self.high and (not self.whole or value == int(value))
+        return value if good else None
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        return f"{kind} from {self.low:g}" + (f" to {self.high:g}" if isfinite(self.high) else " on")
+
+
+class _Range(NamedTuple):
+    default: tuple[float, float]
+    low: float
+    high: float
+
+    def read(self, value: Any) -> tuple[float, ...] | None:
+        """Return the two numbers, or None where they are none that are allowed."""
+        if not isinstance(value, list | tuple) or len(value) != 2:  # noqa: PLR2004 - a pair
+            return None
+        ends = [_Number(0, self.low, self.high).read(end) for end in value]
+        return None if None in ends or value[0] > value[1] else (value[0], value[1])
+
+    def __str__(self) -> str:
+        return f"[least, most], each {_Number(0, self.low, self.high)}"
+
+
+_ANY = float("inf")
+_SHARE = _Number(0.5, 0, 1)
+OPERATIONS: dict[str, dict[str, _Number | _Range]] = {
+    "crop": {"padding": _Number(4, 0, _ANY, whole=True)},
+    "flip": {"p": _SHARE},
+    "flip_vertical": {"p": _SHARE},
+    "random_resized_crop": {
+        "scale": _Range((0.08, 1.0), 1e-4, 1),
+        "ratio": _Range((3 / 4, 4 / 3), 0.01, 100),
+    },
+    "rotate": {"degrees": _Number(15, 0, 180)},
+    "affine": {
+        "degrees": _Number(0, 0, 180),
+        "translate": _Number(0, 0, 1),
+        "scale": _Range((1.0, 1.0), 0.01, 100),
+        "shear": _Number(0, 0, 80),
+    },
+    "colour": {
+        "brightness": _Number(0, 0, 10),
+        "contrast": _Number(0, 0, 10),
+        "saturation": _Number(0, 0, 10),
+        "hue": _Number(0, 0, 0.5),
+    },
+    "grey": {"p": _Number(0.1, 0, 1)},
+    "blur": {"p": _SHARE, "sigma": _Range((0.1, 2.0), 0.01, 50)},
+    "erase": {"p": _SHARE, "scale": _Range((0.02, 0.33), 1e-4, 1), "ratio": _Range((0.3, 3.3), 0.01, 100)},
+    "rand_augment": {"n": _Number(2, 1, 20, whole=True), "magnitude": _Number(9, 0, 30, whole=True)},
+    "trivial_augment": {},
+}
+"""Every built-in operation with its settings."""
+COLOURED = ("colour", "grey", "rand_augment", "trivial_augment")
+"""Operations that know what a colour is: uint8 of one channel or three."""
+
+
+class AugmentStep(ConfigSection):
+    """One operation of ``data.augment``; its settings stand beside ``use``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    use: str = Field(min_length=1)
+    """A built-in operation, or ``package:Class``, a transform that is called with one image, as torchvision's are."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is not built in."""
+        return ":" in self.use
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings, those that were left out with their defaults."""
+        given = dict(self.model_extra or {})
+        if self.is_own:
+            return dict(given.get("args") or {})
+        return {**{key: kind.default for key, kind in OPERATIONS[self.use].items()}, **given}
+
+    @model_validator(mode="after")
+    def _knows_its_settings(self) -> AugmentStep:
+        given = self.model_extra or {}
+        if self.is_own:
+            if set(given) - {"args"} or not isinstance(given.get("args", {}), dict):
+                raise ValueError(
+                    f"{self.use}: its arguments stand in args, as {{use: …, args: {{size: 32}}}}"
+                )
+            return self
+        if self.use not in OPERATIONS:
+            names = f"{', '.join(OPERATIONS)}, package:Class"
+            raise ValueError(f"there is no operation {self.use!r}; there are {names}")
+        known = OPERATIONS[self.use]
+        for key, value in given.items():
+            if key not in known:
+                there = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"{self.use} has no setting {key!r}; {there}")
+            if known[key].read(value) is None:
+                raise ValueError(f"{self.use}: {key} = {value!r} is not {known[key]}")
+        return self
+
+
 class AugmentConfig(ConfigSection):
-    """The ``data.augment:`` section: what is drawn anew for every training image in every epoch."""
+    """The ``data.augment:`` section: what is drawn anew for every training image in every epoch.
+
+    ``{crop: 4, flip: true}``, or a list of steps, ``[{use: random_resized_crop, scale: [0.3, 1]}, {use: flip}]``.
+    """
 
     crop: Annotated[int, MeasuredIn("pixels")] = Field(default=0, ge=0)
     """A random crop of the original size, after this many pixels of padding on each side; 0 is none."""
     flip: bool = False
     """Mirror every other image, left to right."""
+    steps: tuple[AugmentStep, ...] = ()
+    """Further operations, in their order; a list in the place of the section is this list."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        section = {"steps": value} if isinstance(value, list | tuple) else value
+        if isinstance(section, dict) and isinstance(section.get("steps"), list):
+            return {
+                **section,
+                "steps": tuple(section["steps"]),
+            }  # of JSON a strict tuple takes a list, but not here
+        return section
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is changed."""
+        return not (self.crop or self.flip or self.steps)
 
 
 class FoldConfig(ConfigSection):

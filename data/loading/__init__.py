@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .augment import Augmentation as Augmentation
     from .augment import augmentation as augmentation
     from .augment import check_augment as check_augment
     from .feed import Feed as Feed

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..order import Indices
 
 
@@ -44,6 +47,27 @@ class StepBatch:
     """Each a pair (inputs, targets), or whatever tree a user's data for a ``step`` has."""
     indices: Indices
     work: Work
+
+
+class Augment(Protocol):
+    """A random change of training images, each by the number that its epoch and its index give it."""
+
+    @property
+    def draws_globally(self) -> bool:
+        """Whether it draws from the global generators, which no other thread may use meanwhile."""
+        ...
+
+    def __call__(self, x: Any, epoch: int, indices: Indices) -> Any:
+        """Change ``x`` [B, C, H, W], the samples ``indices`` [B] of an epoch."""
+        ...
+
+    def random_numbers(self, epoch: int, indices: Indices) -> NDArray[np.uint64]:
+        """Draw the number that decides about each sample, uint64 [B]."""
+        ...
+
+    def apply(self, x: Any, draws: NDArray[np.uint64]) -> Any:
+        """Change images by their ``draws``."""
+        ...
 
 
 class Feed(Protocol):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..sources import ArraySplit, MapSplit
-from .augment import Augmentation
-from .feed import Feed
+from .feed import Augment, Feed
 from .loader_feed import LoaderFeed
 from .normalise import Normalisation
 from .pieces import ManyRowsPieces
@@ -22,7 +21,7 @@ def open_feed(
     classes: int | None,
     seed: int,
     prefetch: bool = False,
-    augment: Augmentation | None = None,
+    augment: Augment | None = None,
 ) -> Feed:
     """Open the feed for a split: resident for arrays, a DataLoader for what is read sample by sample.
 
@@ -37,6 +36,7 @@ def open_feed(
         augment: applied on the device, before ``normalise``.
     """
     if isinstance(split, ArraySplit):
+        prefetch = prefetch and not (augment is not None and augment.draws_globally)
         return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
     return LoaderFeed(
         split,

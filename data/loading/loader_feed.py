@@ -27,8 +27,7 @@ from ..samples import (
     structure,
 )
 from ..sources import MapSplit
-from .augment import Augmentation
-from .feed import StepBatch, Work
+from .feed import Augment, StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
 from .read_error import ReadError
@@ -147,7 +146,7 @@ class LoaderFeed:
         workers: int,
         classes: int | None,
         seed: int,
-        augment: Augmentation | None = None,
+        augment: Augment | None = None,
         pieces: Pieces | None = None,
     ) -> None:
         self._pieces = pieces

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from ..order import Indices
 from ..sources import ArraySplit
-from .augment import Augmentation
-from .feed import StepBatch, Work
+from .feed import Augment, StepBatch, Work
 from .normalise import Normalisation, check_targets
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
@@ -44,7 +43,7 @@ class ResidentFeed:
         *,
         classes: int | None,
         prefetch: bool = False,
-        augment: Augmentation | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self._targets = split.y
         targets = normalise.target(split.y)
@@ -128,7 +127,7 @@ def _rows_per_cache_line(row: torch.Tensor, dtype: torch.dtype) -> int:
     return _CACHE_LINE_BYTES // gcd(_CACHE_LINE_BYTES, max(1, row.numel()) * dtype.itemsize)
 
 
-def _augmentation_draws(augment: Augmentation, block: list[Work]) -> NDArray[np.uint64]:
+def _augmentation_draws(augment: Augment, block: list[Work]) -> NDArray[np.uint64]:
     """Draw once for all steps of an epoch in a block, which costs a tenth of drawing for each step."""
     epochs = groupby(block, lambda item: item.epoch)
     return np.concatenate(

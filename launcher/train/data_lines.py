@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...data.config import DataLook, DatasetInfo, PartLook, Sampling
+from ...data.config import AugmentConfig, DataLook, DatasetInfo, PartLook, Sampling
 from ..config import printable, shortened
 
 _MAX_CLASSES = 8  # that the summary names
@@ -82,6 +82,16 @@ def look_line(look: DataLook) -> str:
     looked = f"{train.samples:,} of {train.length:,}"
     looked += f" and {val.samples:,} of {val.length:,}" if val else ""
     return f"{', '.join(parts[:_MAX_PARTS]) or 'samples'}{more} (in {looked} samples)"
+
+
+def augment_lines(config: AugmentConfig) -> list[str]:
+    """Return how training images are changed, in one line; none where they are not."""
+    parts = [f"crop {config.crop}"] if config.crop else []
+    parts += ["flip"] if config.flip else []
+    for step in config.steps:
+        given = ", ".join(f"{key} {value}" for key, value in (step.model_extra or {}).items())
+        parts.append(f"{step.use} ({given})" if given else step.use)
+    return [printable(f"augmented, each image in each epoch anew: {'; '.join(parts)}")] if parts else []
 
 
 def class_name(facts: DatasetInfo, label: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...data.common import UsageError
 from ...data.config import DatasetInfo
 from ..machine import World, format_cpus
-from .data_lines import data_document, data_lines, note_lines, split_lines
+from .data_lines import augment_lines, data_document, data_lines, note_lines, split_lines
 from .target_notes import loss_notes
 
 if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither a config nor data
@@ -114,7 +114,7 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     data = f"{facts.name} {facts.train.length:,}{val}"
     lines = [f"{plan.run}: {where}, {data}, {batch}, {plan.batches.steps:,} steps/epoch"]
     lines += _batch_lines(config)
-    lines += data_lines(facts)
+    lines += [*data_lines(facts), *augment_lines(config.data.augment)]
     lines += model_lines(config.model, compiled=config.train.compile, strategy=config.train.strategy)
     lines += split_lines(facts)
     lines += hook_lines(config)

@@ -34,6 +34,7 @@ LATER_KEYS = (
     "data.target",
     "data.pad",
     "data.fold",
+    "data.augment.steps",
     "data.group",
     "data.stratify",
     "data.sets",

@@ -122,7 +122,9 @@ def _opener(
             classes=None,
             seed=config.train.seed,
             prefetch=spare,
-            augment=augmentation(config.data.augment, config.train.seed) if which == "train" else None,
+            augment=augmentation(config.data.augment, config.train.seed, spec.base)
+            if which == "train"
+            else None,
         )
         if classes is not None:
             opened.expect_classes(classes, ignored_label(config.trained_loss))

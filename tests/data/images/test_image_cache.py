@@ -23,7 +23,7 @@ from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.images import decode_processes, decoded_file, image_cache
 from lockstep.data.images.decode_chunk import decode_chunk
 from lockstep.data.images.decoded_file import DecodedFile
-from lockstep.data.loading.augment import Augmentation
+from lockstep.data.loading.augment import augmentation
 from lockstep.data.loading.feed import Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import build_normalisation
@@ -92,18 +92,21 @@ def test_decoded_images_are_those_of_the_files_to_the_bit(base: Path, more: dict
             assert torch.equal(y, cached.y[row])
 
 
-def test_batches_are_those_of_the_files_to_the_bit(base: Path) -> None:
-    settings = config(val_size=7)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_those_of_the_files_to_the_bit(base: Path, workers: int) -> None:
+    """Whether one gather serves several steps, or workers read sample by sample: augmentation included."""
+    steps = [{"use": "random_resized_crop"}, {"use": "rand_augment"}, {"use": "torchvision.transforms.v2:RandomCrop",
+             "args": {"size": 5}}]  # fmt: skip
+    settings = config(val_size=7, augment={"crop": 2, "flip": True, "steps": steps})
     facts = prepare(settings, base, build_cache=True)
     device = torch.device("cpu")
     normalise = build_normalisation(facts, torch.float32, device)
     work = [Work(np.array([5, 0, 21, 3]), [3, 1], epoch=e) for e in (0, 0, 1)]
     feeds = [
-        open_feed(
-            s, normalise, device, workers=0, classes=2, seed=5, augment=Augmentation(2, flip=True, seed=5)
-        )
+        open_feed(s, normalise, device, workers=workers, classes=2, seed=5, prefetch=True,
+                  augment=augmentation(settings.augment, 5, base))
         for s in (open_split(facts, "train", settings, base), split_of(facts, "train", settings, base))
-    ]
+    ]  # fmt: skip
     for one, other in zip(*(feed.fetch(iter(work)) for feed in feeds), strict=True):
         assert one.indices.tolist() == other.indices.tolist()
         for (x, y), (x_read, y_read) in zip(one.micro, other.micro, strict=True):

@@ -247,9 +247,9 @@ def test_the_type_stays_and_batches_are_contiguous(dtype: torch.dtype) -> None:
 
 
 def test_nothing_asked_is_nothing_done() -> None:
-    assert augmentation(AugmentConfig(), 0) is None
-    assert augmentation(DataConfig().augment, 0) is None
-    assert augmentation(AugmentConfig(crop=1), 3) == Augmentation(1, flip=False, seed=3)
+    assert augmentation(AugmentConfig(), 0, Path()) is None
+    assert augmentation(DataConfig().augment, 0, Path()) is None
+    assert augmentation(AugmentConfig(crop=1), 3, Path()) == Augmentation(1, flip=False, seed=3)
 
 
 def facts(shape: tuple[int, ...] | None) -> DatasetInfo:
@@ -269,9 +269,9 @@ def facts(shape: tuple[int, ...] | None) -> DatasetInfo:
 def test_what_is_no_image_is_refused(
     shape: tuple[int, ...] | None, config: dict[str, Any], message: str
 ) -> None:
-    check_augment(AugmentConfig(), facts(shape))
+    check_augment(AugmentConfig(), facts(shape), Path())
     with pytest.raises(UsageError, match=message):
-        check_augment(AugmentConfig(**config), facts(shape))
+        check_augment(AugmentConfig(**config), facts(shape), Path())
 
 
 def test_it_is_refused_before_anything_starts(tmp_path: Path) -> None:
