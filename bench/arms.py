@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
+import os
+import socket
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,12 +25,15 @@ from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.config.run_spec import RunSpec
 from lockstep.training.loop.train_loop import TrainLoop
+from lockstep.training.rank.host_tuning import tune_cpu_and_allocator
 from lockstep.training.rank.process_group import Group
 from lockstep.training.session.build import build_session, build_training
 from lockstep.training.tracking.event_log import EventLog
 
 Steps = Callable[[int], None]
 """Takes so many steps."""
+Measure = Callable[[Group, argparse.Namespace], dict[str, Any]]
+"""What a rank measures, beside the others of its group."""
 LEARNING_RATE = 1e-3
 _CONFIG = """
 data: {{use: ./exp.py:data, batch_size: {batch}}}
@@ -123,6 +132,32 @@ class Lockstep:
             self.training.steps = progress.step + part
             self.loop._train_epoch()
             count -= part
+
+
+def on_two_processes(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure on two processes over gloo; return what rank 0 has found."""
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+        free.close()
+        out = Path(folder) / "result.json"
+        torch.multiprocessing.spawn(_rank, (measure, args, port, str(out)), nprocs=2)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+
+def _rank(rank: int, measure: Measure, args: argparse.Namespace, port: int, out: str) -> None:
+    """Run one rank of a measurement on several processes."""
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2"
+    )
+    warnings.simplefilter("ignore")
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    tune_cpu_and_allocator()
+    result = measure(Group(rank, rank, 2, torch.device("cpu")), args)
+    if rank == 0:
+        Path(out).write_text(json.dumps(result), encoding="utf-8")
+    torch.distributed.destroy_process_group()
 
 
 def endless(items: list[Any]) -> Iterator[Any]:

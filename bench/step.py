@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import socket
 import sys
 import tempfile
 import warnings
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from arms import ALONE, PEERS, Lockstep, Workload, raw
+from arms import ALONE, PEERS, Lockstep, Workload, on_two_processes, raw
 from timing import Arm, Estimate, Times, interleave, machine, median_ratio, synchroniser
 
 from lockstep.training.rank.host_tuning import tune_cpu_and_allocator
@@ -84,32 +82,6 @@ def _result(processes: int, steps: int, times: dict[str, Times]) -> dict[str, An
     }  # fmt: skip
 
 
-def _rank(rank: int, args: argparse.Namespace, port: int, out: str) -> None:
-    """Run one rank of a measurement on several processes."""
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2"
-    )
-    warnings.simplefilter("ignore")
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    tune_cpu_and_allocator()
-    result = measure(Group(rank, rank, 2, torch.device("cpu")), args)
-    if rank == 0:
-        Path(out).write_text(json.dumps(result), encoding="utf-8")
-    torch.distributed.destroy_process_group()
-
-
-def measure_together(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure on two processes over gloo."""
-    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-        free.close()
-        out = Path(folder) / "result.json"
-        torch.multiprocessing.spawn(_rank, (args, port, str(out)), nprocs=2)
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return found
-
-
 def _report(document: dict[str, Any]) -> None:
     print(", ".join(f"{key} {value}" for key, value in document["machine"].items() if value is not None))
     print(f"{MLP.name}, batch {BATCH}, fused Adam, fp32, one thread for each process")
@@ -152,7 +124,7 @@ def main() -> int:
         tune_cpu_and_allocator()
         results.append(measure(Group(0, 0, 1, device), args))
     if 2 in args.processes:
-        results.append(measure_together(args))
+        results.append(on_two_processes(measure, args))
     document = {"machine": machine(device), "results": results}
     print(json.dumps(document, indent=1)) if args.json else _report(document)
     return 1 if any(result["void"] for result in results) else 0

@@ -6,6 +6,7 @@ from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .arrays import as_bytes as as_bytes
+    from .arrays import shape_of as shape_of
     from .collation import collate as collate
     from .digest import fixed_randomness as fixed_randomness
     from .digest import run_user_code as run_user_code

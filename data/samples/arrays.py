@@ -32,6 +32,14 @@ def tensor_of(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(plain if plain.flags.writeable and plain.flags.aligned else plain.copy())
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of a number, an array or a tensor; None of anything else."""
+    if isinstance(value, int | float):
+        return ()
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
 def as_bytes(values: torch.Tensor) -> torch.Tensor:
     """View a dense tensor's values as bytes [n]: as such NaN equals itself, and every backend takes them."""
     import torch

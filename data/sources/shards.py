@@ -15,7 +15,7 @@ from ..cache import CacheEntry, cached, entry_key, fingerprint
 from ..common import UsageError, definition_location, load_callable, relative_path_hint, suggestion
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..order import WINDOW_ALGORITHM, SampleOrder, WindowOrder, measure_shuffle
-from ..samples import SampleSource
+from ..samples import SampleSource, shape_of
 from ..shards import ENDINGS, KINDS, SampleLayout, ShardIndex, ShardRows, format_of, scan_shards
 from .arguments import argument, read_arguments, text
 from .source import DataSource, PreparedSplit, Reader, no_inputs
@@ -117,13 +117,13 @@ def describe(arguments: ShardArguments, config: DataConfig, base: Path) -> Datas
         kind="shards",
         train=replace(splits["train"], window=window),
         val=splits.get("val"),
-        input_shape=_shape(x),
+        input_shape=shape_of(x),
         input_dtype=None
-        if _shape(x) is None
+        if shape_of(x) is None
         else str(getattr(x, "dtype", type(x).__name__)).removeprefix("torch."),
         classes=None if arguments.classes is None else len(arguments.classes),
         class_names=arguments.classes,
-        target_shape=_shape(y),
+        target_shape=shape_of(y),
         mean=None,
         std=None,
         scale_uint8=arguments.decode is None or bool(config.scale_uint8),
@@ -283,13 +283,6 @@ def _rows(
 ) -> ShardRows:
     layout = _layout(dict(index.kinds), arguments, base)
     return ShardRows(index, layout, partial(_locate, base), order)
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    if isinstance(value, int | float):
-        return ()
-    shape = getattr(value, "shape", None)
-    return None if shape is None else tuple(int(size) for size in shape)
 
 
 def _found(train: _Prepared, arguments: ShardArguments, window: int | None) -> tuple[FoundSetting, ...]:

@@ -29,6 +29,7 @@ from ..samples import (
     fixed_randomness,
     read_sample,
     run_user_code,
+    shape_of,
     source_of,
     split_digest,
 )
@@ -87,11 +88,11 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         train=infos["train"],
         val=infos.get("val"),
         others={name: info for name, info in infos.items() if name not in ("train", "val")},
-        input_shape=_shape(x),
+        input_shape=shape_of(x),
         input_dtype=_dtype(x),
         classes=classes,
         class_names=None,
-        target_shape=_shape(y),
+        target_shape=shape_of(y),
         mean=None,
         std=None,
         scale_uint8=bool(config.scale_uint8),
@@ -282,13 +283,6 @@ def _first_sample(split: Any) -> tuple[Any, Any]:
     from ..samples import is_pair  # it needs torch
 
     return (sample[0], sample[1]) if is_pair(sample) else (None, None)
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    if isinstance(value, int | float):
-        return ()
-    shape = getattr(value, "shape", None)
-    return None if shape is None else tuple(int(size) for size in shape)
 
 
 def _dtype(value: Any) -> str | None:

@@ -48,6 +48,11 @@ class LaunchPlan:
         )
 
     @property
+    def threads(self) -> int:
+        """Return how many threads a process computes on; sums on several depend on their number."""
+        return 1 if self.config.train.logical_ranks and not self.world.gpus else self.world.threads
+
+    @property
     def length(self) -> RunLength:
         """How long the whole run is."""
         return self.config.train.run_length(self.batches.steps)
@@ -72,7 +77,7 @@ class LaunchPlan:
             "processes": self.world.size,
             "data": data_document(self.facts, loss_notes(self.config.trained_loss, self.facts)),
             "nodes": list(self.world.nodes) or [self.world.processes],
-            "threads": self.world.threads,
+            "threads": self.threads,
             "cores": self.world.cores,
             "cpus": [format_cpus(cpus) for cpus in self.world.cpus],
             "gpus": list(self.world.gpus),
@@ -226,8 +231,7 @@ def plan_table(plan: LaunchPlan) -> list[str]:
 
 
 def _threads(plan: LaunchPlan) -> str:
-    world = plan.world
-    threads = 1 if plan.config.train.logical_ranks and not world.gpus else world.threads
+    world, threads = plan.world, plan.threads
     each = f"{threads} {_plural('thread', 's', threads)} per process"
     near = "; CPUs " + " | ".join(format_cpus(cpus) for cpus in world.cpus) if world.cpus else ""
     return f"{each}, of {world.cores} {_plural('core', 's', world.cores)}{near}"

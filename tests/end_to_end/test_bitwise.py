@@ -41,11 +41,12 @@ class Transformer(nn.Module):
         return self.head(hidden.mean(1) + nn.functional.linear(self.back(hidden).mean(1), self.embed.weight))
 
 class Centred(nn.Module):
-    """A buffer that learns and is no statistic of a norm, and a branch that only some batches reach."""
+    """A buffer that learns and is no statistic of a norm, a branch that few batches reach, a transposed weight."""
     def __init__(self):
         super().__init__()
         self.register_buffer("centre", torch.zeros(64))
         self.usual, self.rare = nn.Linear(64, 2), nn.Linear(64, 2)
+        self.usual.weight = nn.Parameter(torch.randn(64, 2).t() / 8)
     def forward(self, x):
         x = x.flatten(1)
         if self.training:
@@ -156,3 +157,8 @@ def test_the_plan_says_how_the_batch_is_cut(launch: Launch, own: Path) -> None:
     _write(own)
     found = launch("train", "exp.yaml", "--cpu", "3", "--dry-run", cwd=own)
     assert "batch 26 = 8 logical: 2 x 4 + 6 x 3, on 3 processes" in found.out + found.err
+    assert "1 thread per process" in found.out + found.err
+    assert (
+        launch("train", "exp.yaml", "--cpu", "1", "--dry-run", "--json", cwd=own).document["plan"]["threads"]
+        == 1
+    )

@@ -15,10 +15,11 @@ from lockstep.data.order.window_order import WindowOrder
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training, final_weights
 from tests.helpers.shard_files import write_json_lines, write_parquet
+from tests.helpers.user_project import KILLED_LOSS
 
 N, BATCH = 503, 31
 CODE = """
-import os, random, signal, torch
+import random, torch
 from torch import nn
 
 def model():
@@ -29,14 +30,6 @@ def model():
 def scaled(row): return torch.tensor([row['x'][0] / 1000, row['x'][1], row['x'][2]]), row["label"]
 
 def decode(row): return torch.tensor([row['x'][1], row['x'][2], random.random()]), row["label"]
-
-calls = 0
-def loss(output, target):
-    global calls
-    calls += 1
-    if calls == int(os.environ.get("KILL_AT", "0")):
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    return nn.functional.cross_entropy(output, target, reduction="none")
 """
 CONFIG = """
 data:
@@ -45,7 +38,7 @@ data:
   batch_size: 31
   workers: 2
 model: {use: "./own.py:model"}
-loss: {use: "./own.py:loss"}
+loss: {use: "./own.py:killed"}
 optimizer: {use: sgd, lr: 0.01, momentum: 0.9}
 train: {epochs: 2, precision: fp64}
 checkpoint: {every_steps: 5}
@@ -55,7 +48,7 @@ wandb: {mode: disabled}
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "own.py").write_text(CODE)
+    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
     (tmp_path / "own.yaml").write_text(CONFIG)
     write_json_lines(tmp_path / "val", 101, 2)
     return tmp_path

@@ -25,7 +25,7 @@ from lockstep.launcher.failures.attempt_end import AttemptEnd
 from lockstep.launcher.failures.root_cause import diagnose_failure
 from lockstep.training.checkpoint.layout import list_checkpoints
 from lockstep.training.checkpoint.manifest import _with_checksum
-from lockstep.training.checkpoint.storage import newest_checkpoint, read_checkpoint, write_checkpoint
+from lockstep.training.checkpoint.storage import open_newest, read_checkpoint, write_checkpoint
 from lockstep.training.rank.error_report import known
 from lockstep.training.rank.fencing_token import take_ownership
 from lockstep.training.tracking.event_log import read_events
@@ -46,7 +46,7 @@ def ask() -> Iterator[Ask]:
 
 def _loads(folder: Path) -> int:
     """The step of the newest checkpoint that loads, all of whose values are of that step."""
-    _, found, _ = newest_checkpoint(folder / "checkpoints")
+    _, found, _ = open_newest(folder / "checkpoints")
     step = found.state["step"]
     for name, part in snapshot(step).parts.items():
         for key, tensor in part.items():

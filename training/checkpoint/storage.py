@@ -318,19 +318,6 @@ def open_newest(folder: Path, step: int | None = None) -> tuple[Path, StoredChec
     return path, open_checkpoint(path, verify(path)), damaged
 
 
-def newest_checkpoint(
-    folder: Path, step: int | None = None
-) -> tuple[Path, CheckpointContents, list[DamagedError]]:
-    """Load the newest whole checkpoint, or the one of ``step``; return the damaged ones passed over, too.
-
-    Raises:
-        UsageError: there is none.
-        DamagedError: the only ones are damaged, or the one that was asked for is.
-    """
-    path, damaged = newest_intact(folder, step)
-    return path, read_checkpoint(path), damaged
-
-
 def tensors_sha256(tensors: Tensors) -> str:
     """Hash names, types, shapes and bytes, by sorted name: the same for every way of storing them."""
     digest = hashlib.sha256()

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import batch_norm as batch_norm
     from .common_buffers import alike_buffers as alike_buffers
     from .common_buffers import shared_buffers as shared_buffers
+    from .common_buffers import take_rank_0s as take_rank_0s
     from .compilation import Compilation as Compilation
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented

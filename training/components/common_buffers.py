@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,7 @@ def shared_buffers(model: nn.Module, group: Group) -> Iterator[None]:
     alike = alike_buffers(model, group) if group.world_size > 1 else {}
     buffers = [alike[name] for name in sorted(alike.keys() - averaged.keys())]
     with batch_norm.averaged(model, group), batch_norm.restored(buffers):
-        _take_rank_0s(buffers, group)
+        take_rank_0s(buffers, group)
         yield
 
 
@@ -52,9 +52,9 @@ def _common(marks: torch.Tensor, group: Group) -> set[int]:
     return set.intersection(*(set(row) for row in group.gather(padded).tolist()))
 
 
-def _take_rank_0s(buffers: list[torch.Tensor], group: Group) -> None:
-    """Copy rank 0's buffers to all ranks."""
+def take_rank_0s(tensors: Iterable[torch.Tensor], group: Group) -> None:
+    """Copy rank 0's tensors, laid out in whatever way, to all ranks. Collective."""
     with torch.no_grad():
-        for buffer in buffers:
-            value = as_bytes(buffer).to(group.device)
-            buffer.copy_(group.broadcast(value).view(buffer.dtype).reshape(buffer.shape))
+        for tensor in tensors:
+            value = as_bytes(tensor).to(group.device)
+            tensor.copy_(group.broadcast(value).view(tensor.dtype).reshape(tensor.shape))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .row_sums import RowSums as RowSums
     from .sum_tree import Node as Node
     from .sum_tree import PartialSums as PartialSums
-    from .sum_tree import owned_nodes as owned_nodes
+    from .sum_tree import nodes_of_owners as nodes_of_owners
     from .tree_exchange import tree_sum as tree_sum
 else:
     __getattr__ = lazy_exports(__name__)

@@ -25,7 +25,7 @@ class LogicalBuffers:
         averaged = {id(buffer) for buffer in batch_norm.running_statistics(model).values()}
         self._averaged = [id(getattr(*place)) in averaged for place in self._places]
         self._shapes = [getattr(*place).shape for place in self._places]
-        self._others = [buffer for name, buffer in _named(model) if name not in written]
+        self._others = [buffer for name, buffer in model.named_buffers() if plain_name(name) not in written]
         self._versions = self._versions_now()
         self._kept: list[torch.Tensor] = []
 
@@ -35,7 +35,7 @@ class LogicalBuffers:
         return sum(shape.numel() for shape in self._shapes)
 
     def begin(self) -> None:
-        """Keep the values that each logical rank of a step begins with."""
+        """Keep the values, which each logical rank of a step begins with."""
         self._kept = [buffer.clone() for buffer in self._now()]
 
     def restore(self) -> None:
@@ -60,9 +60,10 @@ class LogicalBuffers:
             share = to[at : at + buffer.numel()]
             if is_averaged or first:
                 share.copy_(buffer.detach().flatten())
-                share.mul_(samples if is_averaged else 1)
             else:
                 share.zero_()
+            if is_averaged:
+                share.mul_(samples)
             at += buffer.numel()
 
     def take(self, total: torch.Tensor, samples: int) -> None:
@@ -86,10 +87,6 @@ class LogicalBuffers:
 
     def _versions_now(self) -> int:
         return sum(buffer._version for buffer in self._others)  # noqa: SLF001 - the only trace of a write
-
-
-def _named(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    return ((plain_name(name), buffer) for name, buffer in model.named_buffers())
 
 
 def _places(model: nn.Module, written: frozenset[str]) -> Iterator[tuple[nn.Module, str]]:

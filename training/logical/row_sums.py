@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ..rank import Group
-from .sum_tree import Node, PartialSums, owned_nodes
+from .sum_tree import PartialSums, nodes_of_owners
 from .tree_exchange import tree_sum
 
 
@@ -55,9 +55,9 @@ class LogicalRowSums(RowSums):
 
     def __init__(self, width: int, group: Group, batches: Sequence[Sequence[int]]) -> None:
         super().__init__(width, group)
-        self._leaves = sum(len(own) for own in batches)
-        self._nodes = list(_nodes(batches, self._leaves))
-        first = sum(len(own) for own in batches[: group.rank])
+        counts = [len(own) for own in batches]
+        self._leaves, first = sum(counts), sum(counts[: group.rank])
+        self._nodes = nodes_of_owners(counts)
         self._partial = PartialSums(self._leaves, self._nodes[group.rank], torch.Tensor.add_)
         self._ends = [first + leaf for leaf, count in enumerate(batches[group.rank]) for _ in range(count)]
         self._at: int | None = None
@@ -86,11 +86,3 @@ class LogicalRowSums(RowSums):
         if self._at is not None:
             self._partial.push(self._at, self.counted())
             self._sum, self.samples = torch.zeros_like(self._sum), 0
-
-
-def _nodes(batches: Sequence[Sequence[int]], leaves: int) -> Sequence[tuple[Node, ...]]:
-    found, first = [], 0
-    for own in batches:
-        found.append(owned_nodes(leaves, first, first + len(own)))
-        first += len(own)
-    return found

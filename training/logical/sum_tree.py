@@ -6,8 +6,9 @@ two numbers, the sum is the same to the bit, however many processes share the no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Generic, TypeVar
 
 Node = tuple[int, int]
@@ -37,6 +38,12 @@ def owned_nodes(leaves: int, first: int, stop: int) -> tuple[Node, ...]:
         return within((begin, between)) + within((between, end))
 
     return within((0, leaves))
+
+
+def nodes_of_owners(counts: Sequence[int]) -> list[tuple[Node, ...]]:
+    """Return the nodes of each owner, where each has so many leaves in a row."""
+    ends = list(accumulate(counts, initial=0))
+    return [owned_nodes(ends[-1], first, stop) for first, stop in pairwise(ends)]
 
 
 def sum_of(leaves: int, parts: Mapping[Node, T], add: Callable[[T, T], T]) -> T:

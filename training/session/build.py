@@ -23,6 +23,7 @@ from ..components import (
     learned_tensors,
     non_finite,
     refuse_extra_state,
+    take_rank_0s,
 )
 from ..config import RunSpec
 from ..logical import LogicalBuffers
@@ -34,7 +35,7 @@ from ..rank import GatherTrial, Group, gathering
 from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
-from .logical_step import LogicalCut, LogicalStep, begin_alike
+from .logical_step import LogicalCut, LogicalStep
 from .model_making import compile_steps, make_frozen, make_model, refusing_uncompiled
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
@@ -73,6 +74,8 @@ def build_session(
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
     objective = build_objective(config, spec.base, frozen)
+    if config.train.logical_ranks and group.device.type == "cpu":
+        torch.set_num_threads(1)  # sums on several threads depend on their number
     return Session(
         spec=spec,
         group=group,
@@ -153,7 +156,8 @@ def build_training(session: Session) -> Training:
     scaler = session.numerics.scaler()
     add_autocast(session)
     if config.train.logical_ranks:
-        wrapped = begin_alike(session.module, group)
+        wrapped = session.module
+        take_rank_0s((*wrapped.parameters(), *wrapped.buffers()), group)  # as DDP does
     else:
         wrapped = wrap(session.module, session.model, config, group, unused)
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
@@ -314,10 +318,6 @@ def _choose_threads(session: Session, flops: float) -> None:
         session: on the CPU.
         flops: of one sample's forward pass; backward costs twice as many.
     """
-    if session.spec.config.train.logical_ranks:  # sums on several threads depend on their number
-        if session.group.device.type == "cpu":
-            torch.set_num_threads(1)
-        return
     share = -(-session.batches.batch_size // session.group.world_size)
     share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 from ...data.common import UsageError
 from ...data.loading import StepBatch
 from ...data.order import logical_shards, micro_batch_sizes
-from ..logical import GradientLayout, LeafValues, LogicalBuffers, Node, PartialSums, owned_nodes, tree_sum
+from ..logical import GradientLayout, LeafValues, LogicalBuffers, Node, PartialSums, nodes_of_owners, tree_sum
 from ..losses import Objective, sum_loss
 from ..optim import Freezing, JointUpdate, Update
 from ..rank import GatherTrial, Group
@@ -69,7 +68,8 @@ class LogicalStep(TrainStep):
         self._layout = GradientLayout(self._parameters)
         self._all = torch.ones(len(self._parameters), dtype=torch.float64, device=group.device)
         self._spare: list[LeafValues] = []
-        self._nodes_of: dict[int, list[tuple[Node, ...]]] = {}
+        self._nodes: dict[int, list[tuple[Node, ...]]] = {}
+        """Of each rank, by the size of the global batch."""
         self._weighted = False
         self._waited = 0.0
 
@@ -78,7 +78,12 @@ class LogicalStep(TrainStep):
         """Seconds that this rank has been in the exchange of sums."""
         return self._waited
 
-    def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def run(
+        self,
+        batch: StepBatch,
+        size: int,
+        samples: int,  # noqa: ARG002 - TrainStep's
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step; see ``TrainStep.run``.
 
         Returns:
@@ -87,8 +92,7 @@ class LogicalStep(TrainStep):
         for parameter in self._parameters:
             parameter.grad = None
         self.terms = None
-        own = logical_shards(size, self._group.rank, self._group.world_size, self._logical_ranks)
-        sums, complete = self._own_sums(batch, size, own if samples else [])
+        sums, complete = self._own_sums(batch, size)
         begun = time.perf_counter()
         total = self._everyones(sums, size)
         self._waited += time.perf_counter() - begun
@@ -126,18 +130,18 @@ class LogicalStep(TrainStep):
     def _buffer_place(self) -> int:
         return self._reached_place + len(self._parameters)
 
-    def _own_sums(
-        self, batch: StepBatch, size: int, own: Sequence[tuple[int, int, int]]
-    ) -> tuple[list[LeafValues], bool]:
+    def _own_sums(self, batch: StepBatch, size: int) -> tuple[list[LeafValues], bool]:
         """Pass each logical rank's samples through the model; return sums, and whether each reached all parameters."""
+        own = self._parts(size, self._group.rank)
         leaves = min(size, self._logical_ranks)
-        first = _leaf(own[0], size, self._logical_ranks) if own else 0
-        partial = PartialSums(leaves, owned_nodes(leaves, first, first + len(own)), self._add)
+        first = _leaves_before(own[0], size, self._logical_ranks) if own else 0
+        partial = PartialSums(leaves, self._nodes_of(size)[self._group.rank], self._add)
         complete, at = bool(own), 0
         self._buffers.begin()
         for leaf, (number, begin, end) in enumerate(own, first):
             self._seeders[number].reseed(self.step)
-            self._buffers.restore()
+            if leaf > first:
+                self._buffers.restore()
             passes = len(micro_batch_sizes(end - begin, self.max_micro_batch))
             values, reached = self._leaf(batch, range(at, at + passes), size)
             self._buffers.give(values.facts[self._buffer_place :], end - begin, first=leaf == 0)
@@ -168,13 +172,10 @@ class LogicalStep(TrainStep):
     def _everyones(self, own: list[LeafValues], size: int) -> LeafValues:
         """Sum over the ranks."""
         leaves = min(size, self._logical_ranks)
-        if size not in self._nodes_of:
-            self._nodes_of[size] = self._nodes(size, leaves)
-        nodes = self._nodes_of[size]
         if self._group.world_size == 1:
             self._spare += own[1:]
             return own[0]
-        kept = own or [self._new_values()]
+        nodes, kept = self._nodes_of(size), own or [self._new_values()]
         total = kept[0]
         for dtype in total.flat:
             summed = tree_sum([values.flat[dtype] for values in kept], nodes, leaves, self._group)
@@ -183,14 +184,15 @@ class LogicalStep(TrainStep):
         self._spare += kept[1:]
         return total
 
-    def _nodes(self, size: int, leaves: int) -> list[tuple[Node, ...]]:
+    def _parts(self, size: int, rank: int) -> list[tuple[int, int, int]]:
+        return logical_shards(size, rank, self._group.world_size, self._logical_ranks)
+
+    def _nodes_of(self, size: int) -> list[tuple[Node, ...]]:
         """Return the nodes of the tree that each rank has."""
-        found, first = [], 0
-        for rank in range(self._group.world_size):
-            own = len(logical_shards(size, rank, self._group.world_size, self._logical_ranks))
-            found.append(owned_nodes(leaves, first, first + own))
-            first += own
-        return found
+        if size not in self._nodes:
+            ranks = range(self._group.world_size)
+            self._nodes[size] = nodes_of_owners([len(self._parts(size, rank)) for rank in ranks])
+        return self._nodes[size]
 
     def _set_gradients(self, total: LeafValues, *, complete: bool) -> None:
         """Give parameters the summed gradients, but for those that no logical rank has reached."""
@@ -235,15 +237,7 @@ class LogicalStep(TrainStep):
         return one.add(other)
 
 
-def begin_alike(module: nn.Module, group: Group) -> nn.Module:
-    """Give every rank rank 0's parameters and buffers, as DDP does. Collective."""
-    with torch.no_grad():
-        for tensor in (*module.parameters(), *module.buffers()):
-            group.broadcast(tensor.data)
-    return module
-
-
-def _leaf(part: tuple[int, int, int], size: int, logical_ranks: int) -> int:
+def _leaves_before(part: tuple[int, int, int], size: int, logical_ranks: int) -> int:
     """Return how many logical ranks before this one have samples."""
     number = part[0]
     if size >= logical_ranks:

@@ -13,7 +13,7 @@ import torch
 from lockstep.data.common.errors import DamagedError
 from lockstep.training.checkpoint.background_writer import CheckpointWriter
 from lockstep.training.checkpoint.manifest import is_intact, newest_checkpoint_step, verify, write_manifest
-from lockstep.training.checkpoint.storage import CheckpointContents, newest_checkpoint, write_checkpoint
+from lockstep.training.checkpoint.storage import CheckpointContents, open_newest, write_checkpoint
 from lockstep.training.tracking.event_log import EventLog
 
 RUN = {"run": "mine", "run_id": "1234abcd"}
@@ -45,14 +45,14 @@ def test_a_copy_under_the_name_of_another_step_is_refused_by_name(run: Path) -> 
     for step in (36, 72):
         write_checkpoint(run, _contents(step))
     shutil.copytree(run / "step_00000036", run / "step_00000108")
-    path, found, damaged = newest_checkpoint(run)
-    assert (path.name, found.model["w"][0].item()) == ("step_00000072", 72)
+    path, found, damaged = open_newest(run)
+    assert (path.name, found.model["w"].whole()[0].item()) == ("step_00000072", 72)
     (error,) = damaged
     assert error.message.endswith(
         "step_00000108 is the checkpoint of step 36: its folder's name says step 108"
     )
     with pytest.raises(DamagedError, match="step_00000108 is the checkpoint of step 36"):
-        newest_checkpoint(run, 108)
+        open_newest(run, 108)
     assert newest_checkpoint_step(run, -1) == 72
     assert newest_checkpoint_step(run.parent, -1) == -1
 
@@ -70,7 +70,7 @@ def test_a_file_of_another_checkpoint_is_refused_by_both_names(run: Path, name: 
         write_checkpoint(run, contents)
     shutil.copy(run / "step_00000036" / name, run / "step_00000072")
     with pytest.raises(DamagedError, match=f"step_00000072/{name} is that of step_00000036"):
-        newest_checkpoint(run, 72)
+        open_newest(run, 72)
 
 
 @pytest.mark.parametrize("key", ["step", "world_size", "config_sha256", "data_fingerprint", "run", "run_id"])
@@ -92,11 +92,11 @@ def test_a_checkpoint_of_another_run_is_refused_by_that_runs_name(
     theirs = write_checkpoint(tmp_path / "theirs" / "checkpoints", _contents(72, OTHERS[other]))
     write_checkpoint(run, _contents(36))
     shutil.copytree(theirs, run / theirs.name)
-    path, _, damaged = newest_checkpoint(run)
+    path, _, damaged = open_newest(run)
     assert path.name == "step_00000036"
     assert f"was not written by this run, but by another one, named {OTHERS[other]['run']}" in str(damaged[0])
     write_checkpoint(run, _contents(72))
-    assert newest_checkpoint(run)[1].state["run_id"] == RUN["run_id"], "an impostor is no reason not to write"
+    assert open_newest(run)[1].state["run_id"] == RUN["run_id"], "an impostor is no reason not to write"
 
 
 @pytest.mark.parametrize("spec", ["{", "[]", "{}", None])

@@ -21,7 +21,6 @@ from lockstep.training.checkpoint.manifest import verify
 from lockstep.training.checkpoint.sharded_writing import total_bytes, write_sharded
 from lockstep.training.checkpoint.storage import (
     CheckpointContents,
-    newest_checkpoint,
     open_newest,
     read_checkpoint,
     remove_leftovers,
@@ -124,7 +123,7 @@ def test_a_damaged_shard_is_named_and_the_one_before_is_used(
         shard.unlink()
     else:
         shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    path, _, damaged = newest_checkpoint(tmp_path)
+    path, _, damaged = open_newest(tmp_path)
     assert path.name == "step_00000003"
     assert [str(shard) in error.message for error in damaged] == [True]
 
@@ -227,7 +226,7 @@ def test_writers_of_all_ranks_write_in_the_background_and_rank_0_prunes(tmp_path
         events.close()
 
     assert _on_both(task) == [None, None]
-    assert torch.equal(newest_checkpoint(tmp_path / "checkpoints")[1].model["weight"], WHOLE["weight"])
+    assert torch.equal(open_newest(tmp_path / "checkpoints")[1].model["weight"].whole(), WHOLE["weight"])
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == [
         "step_00000003",
         "step_00000002",
@@ -242,6 +241,6 @@ def test_left_over_shards_are_swept(tmp_path: Path) -> None:
     left = temporary_path(checkpoint_path(tmp_path, 5), "0123456789abcdef")
     left.mkdir()
     (left / FILES[3]).write_bytes(b"half of it")
-    assert newest_checkpoint(tmp_path)[0].name == "step_00000003"
+    assert open_newest(tmp_path)[0].name == "step_00000003"
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000003"]

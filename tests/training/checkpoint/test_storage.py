@@ -15,7 +15,7 @@ from lockstep.training.checkpoint import storage as checkpoint
 from lockstep.training.checkpoint.layout import list_checkpoints
 from lockstep.training.checkpoint.storage import (
     CheckpointContents,
-    newest_checkpoint,
+    open_newest,
     read_checkpoint,
     remove_checkpoint,
     remove_leftovers,
@@ -150,7 +150,7 @@ def test_of_a_checkpoint_that_is_a_link_the_link_goes_and_what_it_points_to_stay
     assert [path.name for path in list_checkpoints(folder)] == ["step_00000006", "step_00000004"]
     assert not list(folder.glob(".*"))
     assert not (folder / "step_00000004").is_symlink()
-    assert [newest_checkpoint(elsewhere, step)[1].state["step"] for step in (3, 4, 5)] == [3, 4, 5]
+    assert [open_newest(elsewhere, step)[1].state["step"] for step in (3, 4, 5)] == [3, 4, 5]
 
 
 def test_what_only_resembles_a_checkpoint_s_name_is_none(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_what_only_resembles_a_checkpoint_s_name_is_none(tmp_path: Path) -> None
     for name in digits:
         (tmp_path / f"step_{name}").mkdir()
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000003"]
-    assert newest_checkpoint(tmp_path)[1].state["step"] == 3
+    assert open_newest(tmp_path)[1].state["step"] == 3
 
 
 def _truncate(file: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_newest_whole_checkpoint_is_used_and_the_damaged_one_told(tmp_path: 
     for step in (3, 99_999_999, 100_000_000):
         write_checkpoint(tmp_path, _snapshot(step))
     _flip(tmp_path / "step_100000000" / "model.safetensors")
-    path, snapshot, damaged = newest_checkpoint(tmp_path)
+    path, snapshot, damaged = open_newest(tmp_path)
     assert (path.name, snapshot.state["step"]) == ("step_99999999", 99_999_999)
     assert ["step_100000000" in error.message for error in damaged] == [True]
 
@@ -216,7 +216,7 @@ def test_where_none_is_whole_each_is_named_with_what_is_wrong(tmp_path: Path) ->
     (tmp_path / "step_00000011" / "manifest.json").unlink()
     (tmp_path / "step_00000010" / "model.safetensors").unlink()
     with pytest.raises(DamagedError, match="no checkpoint is whole") as caught:
-        newest_checkpoint(tmp_path)
+        open_newest(tmp_path)
     rows = caught.value.message.splitlines()[1:]
     assert "step_00000011/manifest.json cannot be read" in rows[0]
     assert "step_00000010/model.safetensors is missing" in rows[1]
@@ -228,17 +228,17 @@ def test_where_none_is_whole_each_is_named_with_what_is_wrong(tmp_path: Path) ->
 def test_the_checkpoint_of_a_step_is_that_one_or_an_error(tmp_path: Path) -> None:
     for step in (3, 20):
         write_checkpoint(tmp_path, _snapshot(step))
-    assert newest_checkpoint(tmp_path, 3)[0].name == "step_00000003"
+    assert open_newest(tmp_path, 3)[0].name == "step_00000003"
     with pytest.raises(UsageError, match="step 4"):
-        newest_checkpoint(tmp_path, 4)
+        open_newest(tmp_path, 4)
     _flip(tmp_path / "step_00000003" / "state.json")
     with pytest.raises(DamagedError):
-        newest_checkpoint(tmp_path, 3)
+        open_newest(tmp_path, 3)
 
 
 def test_without_any_checkpoint_it_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no checkpoint"):
-        newest_checkpoint(tmp_path / "nothing")
+        open_newest(tmp_path / "nothing")
 
 
 def test_a_hash_depends_on_names_types_shapes_and_values_alone() -> None:
