@@ -27,6 +27,13 @@ def model():
     nn.init.zeros_(made[0].weight), nn.init.zeros_(made[0].bias)
     return made
 
+class Scaling(nn.Linear):
+    # Row numbers are up to a thousand: sums of such inputs round in the twelfth place.
+    def __init__(self):
+        super().__init__(3, 10)
+    def forward(self, x):
+        return super().forward(x * x.new_tensor([1 / 1024, 1, 1]))
+
 def scaled(row): return torch.tensor([row['x'][0] / 1000, row['x'][1], row['x'][2]]), row["label"]
 
 def decode(row): return torch.tensor([row['x'][1], row['x'][2], random.random()]), row["label"]
@@ -118,11 +125,12 @@ def test_any_number_of_processes_and_any_kill_train_the_same(
     }
     args |= {"decode": "./own.py:decode"} if data == "decode" else {"input": "x", "target": "label"}
     given = f"data.args={json.dumps(args)}"
-    whole = {world: _train(launch, project, world, f"w{world}", given).document for world in (1, 2, 3, 7)}
+    asked = (given, "model.use=./own.py:Scaling")
+    whole = {world: _train(launch, project, world, f"w{world}", *asked).document for world in (1, 2, 3, 7)}
     for world in (2, 3, 7):
         check_equal_training(whole[1], whole[world], 1e-12)
     for kill_at in ("2", "8", "29"):
-        assert _train(launch, project, 3, f"killed{kill_at}", given, KILL_AT=kill_at).status != 0
+        assert _train(launch, project, 3, f"killed{kill_at}", *asked, KILL_AT=kill_at).status != 0
         resumed = _resume(launch, project, 3, f"killed{kill_at}")
         assert [resumed[key] for key in DIGESTS] == [whole[3][key] for key in DIGESTS]
 
@@ -131,7 +139,7 @@ def test_any_number_of_processes_and_any_kill_train_the_same(
 def test_a_shard_that_is_cut_off_under_way_ends_the_run_by_name(launch: Launch, project: Path) -> None:
     paths = write_json_lines(project / "train", N, 12)
     code = f"\nfrom pathlib import Path\nPath({str(paths[6])!r}).write_text('{{')\n"
-    (project / "own.py").write_text(CODE + code)  # when the ranks build the model
+    (project / "own.py").write_text(CODE + KILLED_LOSS + code)  # when the ranks build the model
     result = _train(launch, project, 2, "cut", "train.epochs=1")
     assert result.status == 6
     assert "train/006.jsonl, row group 0: the file was changed" in result.err + result.out
