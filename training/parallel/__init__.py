@@ -6,11 +6,11 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .block_order import BlockOrder as BlockOrder
+    from .complete_gradients import refuse_left_out as refuse_left_out
     from .gradient_exchange import GradientExchange as GradientExchange
     from .gradient_exchange import Replica as Replica
     from .sharding import EqualPasses as EqualPasses
     from .sharding import given_back as given_back
-    from .sharding import refuse_left_out as refuse_left_out
     from .sharding import whole_parameters as whole_parameters
     from .wrapping import wrap as wrap
 else:

@@ -13,7 +13,8 @@ from torch import nn
 from ...data.common import TrainingError
 from ..rank import Group
 from ..tensors import plain_name
-from .sharding import BLOCK_ORDER, expect_gradients, find_blocks
+from .complete_gradients import expect_gradients
+from .sharding import BLOCK_ORDER, find_blocks
 
 _HINT = (
     "run every block in every pass, with its output times 0 where it is not wanted; or use train.strategy=ddp"
@@ -24,7 +25,7 @@ _RULE = (
 
 
 class BlockOrder:
-    """What passes run of a model: learned before the parameters are cut, and demanded of every pass afterwards.
+    """The blocks that passes run: learned before the parameters are cut, and demanded of every pass afterwards.
 
     A rank that deviates raises before it sends anything. Else, on two gloo ranks (torch 2.14), a block that one of
     them left out made both wait for ever or abort, and one that left out another parameter than its neighbour trained
