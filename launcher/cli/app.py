@@ -6,6 +6,7 @@ nothing heavy.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
 from . import config_commands, help_commands, run_commands, sandbox_commands, submit_command
 from .command_group import CommandGroup, run_command_line
+from .help_commands import VARIABLE
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
     AtOnceOption,
@@ -44,6 +46,7 @@ from .options import (
     StopTimeoutOption,
     SubmitOption,
     SweepArgument,
+    completers,
     first_positional,
     options_given,
     split_config,
@@ -383,4 +386,8 @@ app.add_typer(help_commands.app)
 
 def main() -> None:
     """Run the console command; an error for the user becomes a failure card and an exit status."""
+    if VARIABLE in os.environ:
+        from ..manual import start_completion
+
+        completers.update(start_completion())
     run_with_error_card(lambda: run_command_line(app))

@@ -5,7 +5,6 @@ Help is shown before Typer converts what was given: for that it would import pyd
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -15,7 +14,6 @@ import typer.core
 
 from ...data.common import UsageError, suggestion
 from ..console import can_colour, json_errors, put_page, terminal_width
-from ..manual import VARIABLE
 from .foreign_options import options_of, refuse_foreign_options
 
 _HELP = ("-h", "--help")
@@ -115,10 +113,6 @@ def run_command_line(app: typer.Typer) -> None:
     Raises:
         LockstepError: the command failed, or is wrong.
     """
-    if VARIABLE in os.environ:
-        from typer.completion import completion_init
-
-        completion_init()
     try:
         status = app(standalone_mode=False, prog_name="launch")
     except _ClickError as error:

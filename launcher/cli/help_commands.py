@@ -10,6 +10,8 @@ import typer
 
 from .command_group import show_help
 
+VARIABLE = "_LAUNCH_COMPLETE"
+"""Set by a shell's script: ``launch`` then prints what fits, and does nothing else."""
 app = typer.Typer()
 
 
@@ -40,6 +42,6 @@ def completion(
 
     chosen = shell or Path(os.environ.get("SHELL", "")).name
     if not install:
-        put(completion_script(chosen).splitlines())
+        put(completion_script(chosen, VARIABLE).splitlines())
         return
-    say([f"{install_completion(chosen)}: written; the next shell completes `launch`"])
+    say([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])

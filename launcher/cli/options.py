@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,22 +12,20 @@ _MACHINES = "Several machines"
 _HANGS = "Hangs, restarts and stops"
 
 
-def _complete_run(incomplete: str) -> list[str]:
-    from ..manual import run_names
+completers: dict[str, Callable[[str], list[str]]] = {}
+"""What completes a ``run``, a ``config`` and a ``key``; filled while a shell asks."""
 
-    return run_names(incomplete)
+
+def _complete_run(incomplete: str) -> list[str]:
+    return completers["run"](incomplete)
 
 
 def _complete_config(incomplete: str) -> list[str]:
-    from ..manual import config_names, setting_keys
-
-    return [*config_names(incomplete), *setting_keys(incomplete)]
+    return [*completers["config"](incomplete), *completers["key"](incomplete)]
 
 
 def _complete_key(incomplete: str) -> list[str]:
-    from ..manual import setting_keys
-
-    return setting_keys(incomplete)
+    return completers["key"](incomplete)
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

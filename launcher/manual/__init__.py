@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .completion import VARIABLE as VARIABLE
     from .completion import completion_script as completion_script
-    from .completion import config_names as config_names
     from .completion import install_completion as install_completion
-    from .completion import run_names as run_names
-    from .completion import setting_keys as setting_keys
+    from .completion import start_completion as start_completion
     from .pages import command_page as command_page
     from .pages import group_page as group_page
 else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...data.common import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_LAUNCH_COMPLETE"
-"""Set by the script: ``launch`` then prints what fits, and does nothing else."""
 _FILES = ("*.yaml", "*.yml")
 _NO_SPACE = """
 _launch_words() {
@@ -50,8 +49,12 @@ def setting_keys(beginning: str) -> list[str]:
     )
 
 
-def completion_script(shell: str) -> str:
+def completion_script(shell: str, variable: str) -> str:
     """Return the script that makes a shell complete ``launch``.
+
+    Args:
+        shell: its name.
+        variable: which the script sets for ``launch`` to answer.
 
     Raises:
         UsageError: it is for none of the shells that can.
@@ -60,20 +63,36 @@ def completion_script(shell: str) -> str:
 
     if shell not in SHELLS:
         raise UsageError(f"{shell or 'this shell'}: no script for it", f"name one of {', '.join(SHELLS)}")
-    script = get_completion_script(prog_name="launch", complete_var=VARIABLE, shell=shell)
+    script = get_completion_script(**_options(shell, variable))
     return script + (_NO_SPACE if shell == "bash" else "")
 
 
-def install_completion(shell: str) -> Path:
+def install_completion(shell: str, variable: str) -> Path:
     """Make every new shell of this user complete ``launch``; return the file that was written.
+
+    Args:
+        shell: its name.
+        variable: which the script sets for ``launch`` to answer.
 
     Raises:
         UsageError: there is no script for this shell.
     """
     from typer.completion import install
 
-    script = completion_script(shell)
-    path = Path(install(shell=shell, prog_name="launch", complete_var=VARIABLE)[1])
+    script = completion_script(shell, variable)
+    path = Path(install(**_options(shell, variable))[1])
     if shell == "bash":
         path.write_text(script, encoding="utf-8")
     return path
+
+
+def _options(shell: str, variable: str) -> dict[str, str]:
+    return {"prog_name": "launch", "complete_var": variable, "shell": shell}
+
+
+def start_completion() -> dict[str, Callable[[str], list[str]]]:
+    """Let Typer answer shells; return what completes a run, a config and a key."""
+    from typer.completion import completion_init
+
+    completion_init()
+    return {"run": run_names, "config": config_names, "key": setting_keys}

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from lockstep.data.common.errors import UsageError
+from lockstep.launcher.cli.help_commands import VARIABLE
 from lockstep.launcher.manual.completion import completion_script, config_names, run_names, setting_keys
 from tests.helpers.launch import Launch, run_command
 from tests.helpers.run_folders import make_run
-
-VARIABLE = "_LAUNCH_COMPLETE"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_bash_itself_completes_with_the_script(tmp_path: Path) -> None:
     _launch_words {launcher}
     echo "${{COMPREPLY[*]}}"
     """
-    script = completion_script("bash")
+    script = completion_script("bash", VARIABLE)
     done = run_command([bash, "--norc", "-c", script + asked])
     assert done.stdout == "first\n", done.stderr
 
@@ -75,10 +74,10 @@ def test_keys_configs_and_runs_are_those_that_there_are(
 
 def test_other_shells_have_a_script_or_an_error(launch: Launch) -> None:
     for shell in ("zsh", "fish"):
-        assert VARIABLE in completion_script(shell)
+        assert VARIABLE in completion_script(shell, VARIABLE)
     with pytest.raises(UsageError, match="tcsh: no script"):
-        completion_script("tcsh")
-    assert launch("completion", "bash").out.strip() == completion_script("bash").strip()
+        completion_script("tcsh", VARIABLE)
+    assert launch("completion", "bash").out.strip() == completion_script("bash", VARIABLE).strip()
 
 
 def test_it_is_set_up_in_a_home(tmp_path: Path, launch: Launch) -> None:
@@ -86,6 +85,6 @@ def test_it_is_set_up_in_a_home(tmp_path: Path, launch: Launch) -> None:
     said = launch("completion", "bash", "--install", env=home)
     written = tmp_path / ".bash_completions" / "launch.sh"
     assert (said.status, said.err) == (0, f"{written}: written; the next shell completes `launch`\n")
-    assert written.read_text() == completion_script("bash")
+    assert written.read_text() == completion_script("bash", VARIABLE)
     assert str(written) in (tmp_path / ".bashrc").read_text()
     subprocess.run(["bash", "--norc", "-n", str(written)], check=True)
