@@ -96,7 +96,9 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         mean=None,
         std=None,
         scale_uint8=bool(config.scale_uint8),
-        fingerprint=fingerprint(config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]),
+        fingerprint=fingerprint(
+            config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
+        ),
         found=found,
     )
 
