@@ -72,6 +72,8 @@ class LogicalStep(TrainStep):
         """Of each rank, by the size of the global batch."""
         self._weighted = False
         self._waited = 0.0
+        self.logical_rank: int | None = None
+        """The one whose samples are passed through the model now."""
 
     @property
     def waited(self) -> float:
@@ -139,6 +141,7 @@ class LogicalStep(TrainStep):
         complete, at = bool(own), 0
         self._buffers.begin()
         for leaf, (number, begin, end) in enumerate(own, first):
+            self.logical_rank = number
             self._seeders[number].reseed(self.step)
             if leaf > first:
                 self._buffers.restore()
@@ -148,6 +151,7 @@ class LogicalStep(TrainStep):
             partial.push(leaf, values)
             complete &= reached
             at += passes
+        self.logical_rank = None
         return partial.parts, complete
 
     def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:
