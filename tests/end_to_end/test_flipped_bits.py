@@ -65,7 +65,7 @@ CONFIG = """
 data: {use: "./exp.py:data", batch_size: 31}
 model: {use: "./exp.py:model"}
 optimizer: {use: "./exp.py:adam", lr: 0.01}
-checkpoint: {every_epochs: null, every_steps: 6}
+checkpoint: {every_epochs: null, every_steps: 6, keep_best: 0}
 train: {max_steps: 13, epochs: 4, verify_every: 3, precision: fp32}
 tracking: []
 """
