@@ -138,7 +138,7 @@ class LogicalStep(TrainStep):
         leaves = min(size, self._logical_ranks)
         first = _leaves_before(own[0], size, self._logical_ranks) if own else 0
         partial = PartialSums(leaves, self._nodes_of(size)[self._group.rank], self._add)
-        complete, at = bool(own), 0
+        complete, at, losses = bool(own), 0, list[torch.Tensor]()
         self._buffers.begin()
         for leaf, (number, begin, end) in enumerate(own, first):
             self.logical_rank = number
@@ -148,10 +148,12 @@ class LogicalStep(TrainStep):
             passes = len(micro_batch_sizes(end - begin, self.max_micro_batch))
             values, reached = self._leaf(batch, range(at, at + passes), size)
             self._buffers.give(values.facts[self._buffer_place :], end - begin, first=leaf == 0)
+            losses.append(values.facts[_LOSS].clone())
             partial.push(leaf, values)
             complete &= reached
             at += passes
         self.logical_rank = None
+        self.own_loss = torch.stack(losses) if losses else self._all[:1]
         return partial.parts, complete
 
     def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:

@@ -23,6 +23,19 @@ def not_repeated(first: Rows, second: Rows) -> list[int]:
     ]
 
 
+def first_to_differ(firsts: Sequence[int]) -> list[int]:
+    """Return the rank that came to something else before any other did; none where several did in the same step.
+
+    What is wrong on one rank goes over to the others with its next gradients.
+
+    Args:
+        firsts: of each rank the first step in which it did not repeat its own loss; a large number for none.
+    """
+    earliest = min(firsts)
+    found = [rank for rank, first in enumerate(firsts) if first == earliest]
+    return found if len(found) == 1 else []
+
+
 def differing_tensors(names: Sequence[str], rows: Rows) -> list[str]:
     """Name the tensors that are not equal on all ranks."""
     return [name for name, values in zip(names, zip(*rows, strict=True), strict=True) if len({*values}) > 1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lockstep.training.verification.digests import StateDigest
-from lockstep.training.verification.verdict import differing_tensors, not_repeated, outvoted
+from lockstep.training.verification.verdict import differing_tensors, first_to_differ, not_repeated, outvoted
 
 SEED = 18
 CPU = torch.device("cpu")
@@ -87,6 +87,13 @@ def test_values_that_change_places_are_seen() -> None:
     for name in ("weight", "bias", "long"):
         names, other = digest(state | {name: state[name].flip(0)})
         assert differing_tensors(names, [usual.tolist(), other.tolist()]) == [name]
+
+
+@pytest.mark.parametrize(
+    ("firsts", "wrong"), [([9, 3], [1]), ([3, 3], []), ([2**62, 2**62], []), ([0, 2**62], [0])]
+)
+def test_the_first_to_differ_is_named_where_there_is_one(firsts: list[int], wrong: list[int]) -> None:
+    assert first_to_differ(firsts) == wrong
 
 
 @pytest.mark.parametrize(
