@@ -58,7 +58,7 @@ def read_in_order(paths: list[Path], batch_size: int) -> int:
         with parquet.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, use_threads=False)
-                y = torch.from_numpy(table.column("y").to_numpy())
+                y = torch.tensor(table.column("y").to_numpy())
                 flat = table.column("x").combine_chunks().flatten().to_numpy(zero_copy_only=False)
                 x = torch.tensor(flat).view(len(y), -1)  # a copy: what Arrow holds cannot be written to
                 for inputs, targets in zip(x.split(batch_size), y.split(batch_size), strict=True):

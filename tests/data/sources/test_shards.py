@@ -137,6 +137,23 @@ def test_each_group_is_read_once_in_an_epoch_and_few_are_held(tmp_path, ending, 
     assert len(loads) <= order.groups.count / 4 + 8
 
 
+@pytest.mark.parametrize("window", [8, None])
+def test_batches_of_a_block_begin_on_cache_lines_and_nothing_read_ahead_is_left(
+    tmp_path, ending, monkeypatch, window
+):
+    rows = []
+    made = shard_rows.ShardRows.__post_init__
+    monkeypatch.setattr(shard_rows.ShardRows, "__post_init__", lambda self: rows.append(self) or made(self))
+    config = config_of(ending, batch_size=11, columns={"label": "float"}, window=window)
+    facts = prepare(config, tmp_path)
+    works = list(works_of(facts, config, tmp_path, micro=2))
+    for batch in fetch(facts, config, tmp_path, works):
+        assert all(value.data_ptr() % 64 == 0 for pair in batch.micro for value in pair)
+    assert rows[-1].block_rows > 2 * 11  # several batches are read at once
+    assert not rows[-1]._ahead
+    assert window is None or len(rows[-1]._cache) <= 8
+
+
 def test_resuming_reads_no_group_that_is_done_with(tmp_path, ending, monkeypatch):
     config = config_of(ending)
     facts = prepare(config, tmp_path)
