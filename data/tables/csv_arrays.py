@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..cache import save_array
 from ..common import DamagedError, UsageError
-from ..sources import CsvFile, class_names, label_notes
+from ..sources import CsvFile, Table, class_names, label_notes
 from .csv_numbers import ColumnSums, Floats, RawColumns, extract_columns, missing_error, write_array
 from .target_column import TargetColumn
 
@@ -21,7 +21,7 @@ _MAX_NOTED = 5
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the arrays, beside the files."""
+    """The settings that decide the arrays, beside the files."""
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
@@ -79,7 +79,8 @@ class ArraysBuilder:
         settings = self._settings
         names = (*settings.inputs, *(settings.targets if len(settings.targets) > 1 else ()))
         target = None if len(settings.targets) > 1 else TargetColumn(settings.targets[0], settings.decimal)
-        raw = extract_columns(csv, names, settings.decimal, self._folder / f"{which}.raw", target)
+        taker = None if target is None else (target.name, target.add)
+        raw = extract_columns(csv, names, settings.decimal, self._folder / f"{which}.raw", taker)
         return raw, target
 
     def _decide(self, csv: CsvFile, target: TargetColumn) -> None:
@@ -93,7 +94,7 @@ class ArraysBuilder:
                 f"{csv.file}: column {target.name!r} holds too many different values for classes",
                 "is it a quantity? then data.args.target_type=number",
             )
-        table = target.table(csv)
+        table = Table(csv.file, csv.separator, csv.blanks_follow, csv.names, [], target.texts())
         given = self._settings.classes
         self._names = given or class_names(table)
         self._notes += label_notes(table, self._names, given=given is not None)
@@ -150,7 +151,7 @@ class ArraysBuilder:
         indices: NDArray[np.int64] = numbers[np.concatenate(target.codes)]
         unknown = np.flatnonzero(indices < 0).tolist()
         if unknown:
-            labels = target.table(csv).labels
+            labels = target.texts()
             raise csv.bad_rows_error([(row, _no_class(labels[row], index)) for row in unknown])
         return indices
 

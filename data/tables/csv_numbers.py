@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 
 from ..common import UsageError
 from ..sources import CsvFile, read_chunks
-from .number_columns import MISSING, bad_fields_error, read_numbers
-from .target_column import TargetColumn
+from .number_columns import MISSING, BadField, read_numbers
 
 ROWS = 2**17
 """Rows that are in memory at once."""
 _EXACT_PANDAS = (3, 1)
+_COMMA_HINT = (
+    "remove the commas between thousands, or, where they stand before the fraction, set data.args.decimal"
+)
 Floats = NDArray[np.float64]
+TargetTaker = tuple[str, Callable[[Any], None]]
+"""A column's name, and what is called with each part of it."""
 
 
 @dataclass
 class ColumnSums:
-    """What is known of each column's values, missing ones left out."""
+    """Sums over each column's values, missing ones left out."""
 
     count: NDArray[np.int64]
     mean: Floats
@@ -81,7 +85,7 @@ class RawColumns:
 
 
 def extract_columns(
-    csv: CsvFile, names: Sequence[str], decimal: str, file: Path, target: TargetColumn | None
+    csv: CsvFile, names: Sequence[str], decimal: str, file: Path, target: TargetTaker | None
 ) -> RawColumns:
     """Read columns of numbers into a file.
 
@@ -90,27 +94,55 @@ def extract_columns(
         names: of the columns.
         decimal: what stands before the fraction.
         file: to write.
-        target: gets one more column on the way, as texts.
+        target: one more column, and what takes its parts as texts.
 
     Raises:
         UsageError: a column holds texts.
         DamagedError: a field is no number, or a line has too many fields.
     """
     found = RawColumns(file, len(names))
-    label = None if target is None else csv.names.index(target.name)
+    places = {name: csv.names.index(name) for name in names}
+    label = None if target is None else csv.names.index(target[0])
     with file.open("wb") as stream:
         for frame in read_chunks(csv, ROWS, **_parser_options(csv, decimal, label)):
             if target is not None:
-                target.add(frame.iloc[:, label])
-            values, bad = read_numbers(frame, csv, names, found.rows)
+                target[1](frame.iloc[:, label])
+            values, bad = read_numbers(frame, places, found.rows)
             if bad:
-                raise bad_fields_error(csv, bad, len(frame))
+                raise _bad_fields_error(csv, names, bad, len(frame))
             _note_missing(found, values, names)
             stream.write(values.data)
             sums = ColumnSums.of(values)
             found.sums = sums if found.sums is None else found.sums + sums
             found.rows += len(values)
     return found
+
+
+def _bad_fields_error(csv: CsvFile, names: Sequence[str], bad: Sequence[BadField], rows: int) -> Exception:
+    """Say which fields are no numbers: by their columns where these hold texts, else by their lines.
+
+    Args:
+        csv: the file.
+        names: of the columns that were read.
+        bad: those of the rows that have been read.
+        rows: how many have been.
+    """
+    counts = {name: sum(field.column == name for field in bad) for name in {field.column for field in bad}}
+    texts = [name for name in csv.names if counts.get(name, 0) > rows // 2]
+    commas = any("," in field.text for field in bad)
+    if texts and not commas:
+        example = next(field for field in bad if field.column == texts[0])
+        more = f", and so do {', '.join(map(repr, texts[1:]))}" if texts[1:] else ""
+        numbers = ",".join(name for name in names if name not in texts)
+        return UsageError(
+            f"{csv.file}: column {texts[0]!r} holds texts such as {example.text!r}{more}",
+            f"name columns of numbers: 'data.args.input=[{numbers}]'" if numbers else "name another column",
+        )
+    found = [
+        (field.row, f"column {field.column!r} holds {field.text!r}, which is no finite number")
+        for field in bad
+    ]
+    return csv.bad_rows_error(found, _COMMA_HINT if commas else "correct these rows, or remove them")
 
 
 def _parser_options(csv: CsvFile, decimal: str, label: int | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sources import CsvFile, Table
 from .number_columns import MISSING
 
 TargetType = Literal["class", "number"]
@@ -19,7 +18,7 @@ _ROWS_OF_A_CLASS = 10
 
 @dataclass
 class TargetColumn:
-    """What the column holds, as far as it has been read."""
+    """The column's values, as far as they have been read."""
 
     name: str
     decimal: str
@@ -70,11 +69,10 @@ class TargetColumn:
             return "class", f"column {self.name!r} holds the whole numbers {found[0]:.0f} to {found[-1]:.0f}"
         return "number", f"column {self.name!r} holds whole numbers from {found[0]:.0f} to {found[-1]:.0f}"
 
-    def table(self, csv: CsvFile) -> Table:
+    def texts(self) -> list[str]:
         """Return the labels of all rows."""
         names = list(self.labels)
-        labels = [names[code] for part in self.codes for code in part.tolist()]
-        return Table(csv.file, csv.separator, csv.blanks_follow, csv.names, [], labels)
+        return [names[code] for part in self.codes for code in part.tolist()]
 
     @property
     def too_many_labels(self) -> bool:

@@ -144,7 +144,11 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ("x,y\n1,2\n", {"target": None}, ["data.args.target is missing"]),
         ("x,x,y\n1,1,2\n", {"input": "x"}, ["several columns 'x'"]),
         ("y\n2\n", {}, ["no column beside the target"]),
-        ("city,x,y\nRome,1,2\nOslo,2,3\n", {}, ["column 'city' holds texts such as 'Rome'"]),
+        (
+            "city,x,y\nRome,1,2\nOslo,2,3\n",
+            {},
+            ["column 'city' holds texts such as 'Rome'", "'data.args.input=[x]'"],
+        ),
         ("x,y\n1,0.5\n2,1\nten,2\n4,3\n", {}, ["train.csv:4: column 'x' holds 'ten'"]),
         ("x,y\n1,0.5\n2,1\ninf,2\n4,3\n", {}, ["train.csv:4: column 'x' holds 'inf'"]),
         ('x,y\n1,0.5\n"1,200",1\n', {}, ["train.csv:3: column 'x' holds '1,200'", "data.args.decimal"]),
