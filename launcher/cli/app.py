@@ -16,7 +16,7 @@ from ...data.common import UsageError
 from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
-from . import config_commands, run_commands, sandbox_commands, submit_command
+from . import config_commands, result_commands, run_commands, sandbox_commands, submit_command
 from .foreign_options import refuse_foreign_options
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
@@ -360,6 +360,7 @@ def sweep(
 
 
 app.add_typer(run_commands.app)
+app.add_typer(result_commands.app)
 app.add_typer(config_commands.app)
 app.add_typer(submit_command.app)
 app.add_typer(sandbox_commands.app)
