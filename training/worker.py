@@ -17,25 +17,28 @@ from typing import Any
 
 import torch
 
-from ..data.common import write_json
+from ..data.common import DamagedError, write_json
 from .checkpoint import (
     ResumedState,
+    StoredCheckpoint,
     checkpoint_path,
     list_checkpoints,
     load_frozen_weights,
     load_initial_weights,
+    load_weights,
     newest_intact,
     open_checkpoint,
+    open_newest,
     read_manifest,
     restore,
     step_of,
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
-from .inference import InputFeed, PredictionRequest, load_session_weights, open_inputs, predict
+from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
 from .rank import FencingToken, Group, MicroBatchSearch, RankControl, join, reported, tune_cpu_and_allocator
-from .session import Session, Training, build_session, build_training
+from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
@@ -137,7 +140,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     session = build_session(spec, group, training=False, splits=splits)
     load_frozen_weights(session)
     started = time.monotonic()
-    path, snapshot, damaged = load_session_weights(session, folder, int(steps) if steps.strip() else None)
+    path, snapshot, damaged = _load_checkpoint(session, folder, int(steps) if steps.strip() else None)
 
     def keep_alive() -> bool:
         control.touch()
@@ -165,6 +168,17 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
     return 0
 
 
+def _load_checkpoint(
+    session: Session, folder: Path, step: int | None
+) -> tuple[Path, StoredCheckpoint, list[DamagedError]]:
+    """Put the weights of a step, or of the newest whole checkpoint, into the model; return what was found."""
+    path, snapshot, damaged = open_newest(folder / "checkpoints", step)
+    materialise_lazy_modules(session, snapshot.weights)
+    load_weights(session.model, snapshot.weights, f"{session.spec.run} {path.name}", exact=False)
+    add_autocast(session)
+    return path, snapshot, damaged
+
+
 def _predict(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
     control.enter("evaluation")
@@ -175,7 +189,7 @@ def _predict(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int:
     inputs = None if rows is None else partial(InputFeed, rows, group.device)
     session = build_session(spec, group, training=False, splits=splits, inputs=inputs)
     load_frozen_weights(session)
-    load_session_weights(session, folder, request.step)
+    _load_checkpoint(session, folder, request.step)
     predict(session, rows, request, Path(rest[0]).with_name(f"part-{group.rank}.jsonl"), control.touch)
     control.enter("ending")
     return 0

@@ -53,3 +53,29 @@ def export(
         refuse_copies("export", ignore_world=ignore_world)
         asked = Export(form, out, checkpoint, average, force)
         raise typer.Exit(export_run(run, asked, as_json=json))
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    *,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw this one, as val/loss or loss; several times for several."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="The picture; RUN-curves.png by default.")
+    ] = None,
+    smooth: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ROWS", min=0, help="Draw means over so many rows of the record; 0: the rows alone."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw the curves of runs, as a picture and here: metrics, learning rate, where they were resumed."""
+    from ..report import plot_runs
+
+    with json_errors(json=json):
+        raise typer.Exit(plot_runs(runs, metric or [], out, smooth, as_json=json))

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from .prediction import PredictionRequest as PredictionRequest
     from .prediction import open_inputs as open_inputs
     from .prediction import predict as predict
-    from .trained_model import load_session_weights as load_session_weights
     from .trained_model import load_trained_model as load_trained_model
 else:
     __getattr__ = lazy_exports(__name__)

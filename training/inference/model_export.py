@@ -17,12 +17,18 @@ import torch
 from safetensors.torch import save_file
 
 from ...data.common import DamagedError, LockstepError, TrainingError, UsageError
-from ..checkpoint import StoredCheckpoint, load_frozen_weights, load_safetensors, open_newest, tensors_sha256
+from ..checkpoint import (
+    StoredCheckpoint,
+    load_frozen_weights,
+    load_safetensors,
+    load_weights,
+    open_newest,
+    tensors_sha256,
+)
 from ..config import RunSpec, read_spec
 from ..rank import Group
-from ..session import Session, build_session
+from ..session import Session, build_session, materialise_lazy_modules
 from .model_calls import ModelCall, record_calls, tensors_of
-from .trained_model import put_weights
 
 _CHECK_MODULE = "lockstep.training.inference.exported_model"
 TOLERANCE = 1e-6
@@ -86,7 +92,10 @@ def _write_program(
     split = next(iter(spec.facts.validation), "train")
     session = build_session(spec, Group(0, 0, 1, torch.device("cpu")), training=False, splits=(split,))
     load_frozen_weights(session)
-    put_weights(session, snapshot, path, average=average)
+    weights = snapshot.weights if average else snapshot.model
+    materialise_lazy_modules(session, weights)
+    load_weights(session.model, weights, f"{spec.run} {path.name}", exact=False)
+    session.model.eval()
     calls = record_calls(session, split)
     program = _exported(session, calls)
     if request.format == "onnx":

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .event_log import events_backwards as events_backwards
     from .event_log import parse_event as parse_event
     from .event_log import plain as plain
+    from .event_log import read_event_blocks as read_event_blocks
     from .event_log import read_events as read_events
     from .feeder_processes import FeederProcesses as FeederProcesses
     from .rewinding import rewind as rewind
