@@ -39,7 +39,8 @@ def export_run(name: str, asked: Export, *, as_json: bool) -> int:
     _refuse_format(asked.format)
     folder = find_run(name)
     step = _checkpoint_step(folder, asked.checkpoint)
-    out = (asked.out or _default_path(folder, step, asked.format)).absolute()
+    named = asked.out or _default_path(folder, step, asked.format)
+    out = named.absolute()
     _refuse_existing(out, force=asked.force)
     if asked.format != "safetensors":
         spec = read_spec(folder / "spec.json")
@@ -58,7 +59,7 @@ def export_run(name: str, asked: Export, *, as_json: bool) -> int:
     if as_json:
         put_json(document | {"bytes": out.stat().st_size})
     else:
-        put(_lines(document, out))
+        put(_lines(document, named))
     return 0
 
 

@@ -41,10 +41,16 @@ def plot_runs(
     _refuse_empty(records)
     chosen = panels(records, metrics)
     _refuse_unknown(records, metrics, chosen)
-    path = (out or Path(f"{_stem(names)}-curves.png")).absolute()
+    path = out or Path(f"{_stem(names)}-curves.png")
     draw_curves(records, chosen, smooth, path)
     if as_json:
-        put_json({"schema_version": 1, "picture": str(path), "runs": [_document(r, chosen) for r in records]})
+        put_json(
+            {
+                "schema_version": 1,
+                "picture": str(path.absolute()),
+                "runs": [_document(r, chosen) for r in records],
+            }
+        )
     else:
         put(_lines(records, chosen, smooth, path))
     return 0
