@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
-from .options import IgnoreWorldOption, JsonOption, RunArgument
+from .options import DrawnArgument, IgnoreWorldOption, JsonOption, RunArgument
 from .started_world import refuse_copies
 
 app = typer.Typer()
@@ -22,7 +22,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if 
 
 @app.command()
 def export(
-    run: RunArgument,
+    run: RunArgument = None,
     *,
     form: Annotated[
         str,
@@ -48,16 +48,17 @@ def export(
 ) -> None:
     """Write a run's model to a file for other programs, and check that it answers the same."""
     from ..inference import Export, export_run
+    from ..runs import current_run, has_checkpoint
 
     with json_errors(json=json):
         refuse_copies("export", ignore_world=ignore_world)
         asked = Export(form, out, checkpoint, average, force)
-        raise typer.Exit(export_run(run, asked, as_json=json))
+        raise typer.Exit(export_run(run or current_run(has_checkpoint), asked, as_json=json))
 
 
 @app.command()
 def plot(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    runs: DrawnArgument = None,
     *,
     metric: Annotated[
         list[str] | None,
@@ -76,6 +77,7 @@ def plot(
 ) -> None:
     """Draw the curves of runs, as a picture and here: metrics, learning rate, where they were resumed."""
     from ..report import plot_runs
+    from ..runs import current_run
 
     with json_errors(json=json):
-        raise typer.Exit(plot_runs(runs, metric or [], out, smooth, as_json=json))
+        raise typer.Exit(plot_runs(runs or [current_run()], metric or [], out, smooth, as_json=json))
