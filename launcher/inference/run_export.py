@@ -24,7 +24,7 @@ _ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported, and where to."""
+    """Choices of an export: what, and where to."""
 
     format: str = "safetensors"
     out: Path | None = None

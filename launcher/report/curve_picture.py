@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError, atomic_replacement
-from .run_record import RunRecord
+from ...training.tracking import RunRecord
 
 _COLOURS = 10  # of matplotlib's cycle
 _DASHES = ("-", "--", ":", "-.")

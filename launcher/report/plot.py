@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...data.common import UsageError
+from ...training.tracking import Curve, RunRecord, panels, read_record
 from ..console import put, put_json
 from ..runs import ANY_RUN, find_run, is_sweep
 from ..sweep import read_sweep
 from .curve_picture import draw_curves
-from .curves import Curve
-from .run_record import RunRecord, panels, read_record
-from .text_chart import Line, text_chart
+from .text_chart import Drawn, text_chart
 
 _POINTS = 1000  # of a curve: as many as a picture has pixels
 _LISTED = 12  # names in a message
@@ -113,17 +110,18 @@ def _lines(
     yield f"picture: {path}"
 
 
-def _line(record: RunRecord, key: str, smooth: int | None) -> Line:
+def _line(record: RunRecord, key: str, smooth: int | None) -> Drawn:
     if (curve := record.curves.get(key)) is None:
-        return record.name, np.empty(0), np.empty(0)
-    return record.name, curve.steps, curve.mean if key.startswith("lr") else curve.smoothed(smooth)
+        return record.name, [], []
+    return record.name, *curve.line(smooth, smooth=not key.startswith("lr"))
 
 
 def _about(curve: Curve) -> str:
     """Say what the drawn means hide: the extremes of the rows, and the newest of them."""
-    if not np.isfinite(curve.low).any():
+    if curve.extremes is None:
         return ""
-    return f"  {np.nanmin(curve.low):.6g} to {np.nanmax(curve.high):.6g}, now {curve.last:.6g}"
+    low, high = curve.extremes
+    return f"  {low:.6g} to {high:.6g}, now {curve.last:.6g}"
 
 
 def _document(record: RunRecord, chosen: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -131,21 +129,5 @@ def _document(record: RunRecord, chosen: Mapping[str, Sequence[str]]) -> dict[st
     return {
         "run": record.name,
         "resumed_from": record.resumes,
-        "metrics": {key: curve_document(record.curves[key]) for key in keys},
-    }
-
-
-def curve_document(curve: Curve) -> dict[str, Any]:
-    """Return a curve as plain values; a number that is none is None."""
-
-    def plain(values: Any) -> list[float | None]:
-        return [None if value != value else float(f"{value:.7g}") for value in values.tolist()]  # noqa: PLR0124 - NaN
-
-    bounds = {"low": plain(curve.low), "high": plain(curve.high)} if curve.is_thinned else {}
-    return {
-        "rows": curve.rows,
-        "missing": curve.missing,
-        "steps": [int(step) for step in curve.steps],
-        "mean": plain(curve.mean),
-        **bounds,
+        "metrics": {key: record.curves[key].to_json() for key in keys},
     }

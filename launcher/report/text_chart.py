@@ -5,35 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from .curves import Numbers
-
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille character: row, column
 _EMPTY = 0x2800
 _LABEL = 9  # characters of a value beside the frame
-Line = tuple[str, Numbers, Numbers]
-"""A name, steps and values."""
+Drawn = tuple[str, list[float], list[float]]
+"""A name, ascending steps and a number for each."""
 
 
 def text_chart(
-    title: str, lines: Sequence[Line], marks: Sequence[float] = (), width: int = 78
+    title: str, lines: Sequence[Drawn], marks: Sequence[float] = (), width: int = 78
 ) -> Iterator[str]:
     """Lay out a chart: one line of dots, or several of letters.
 
     Args:
         title: of the chart.
-        lines: what is drawn; values that are no number are left out.
+        lines: what is drawn.
         marks: steps that are marked at the lower edge.
         width: characters in all.
     """
-    lines = [(name, steps[np.isfinite(y)], y[np.isfinite(y)]) for name, steps, y in lines]
     if not any(len(steps) for _, steps, _ in lines):
         yield f"{title}: no number so far"
         return
     columns, rows = width - _LABEL - 2, 10
-    span = _span(np.concatenate([steps for _, steps, _ in lines]))
-    low, high = _span(np.concatenate([y for *_, y in lines]))
+    span = _span([step for _, steps, _ in lines for step in steps])
+    low, high = _span([value for *_, values in lines for value in values])
     body = _dotted(lines[0], span, (low, high), columns, rows) if len(lines) == 1 else None
     body = body or _lettered(lines, span, (low, high), columns, rows)
     known = [(_letter(place), name) for place, (name, steps, _) in enumerate(lines) if len(steps)]
@@ -51,8 +46,8 @@ def text_chart(
     yield f"{'':>{_LABEL}}  {first}{last:>{max(0, columns - len(first))}}"
 
 
-def _span(values: Numbers) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
+def _span(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
     return (low, high) if high > low else (low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2)
 
 
@@ -62,11 +57,11 @@ def _place(value: float, span: tuple[float, float], count: int) -> int:
 
 
 def _dotted(
-    line: Line, span: tuple[float, float], bounds: tuple[float, float], columns: int, rows: int
+    line: Drawn, span: tuple[float, float], bounds: tuple[float, float], columns: int, rows: int
 ) -> list[str]:
     cells = [[_EMPTY] * columns for _ in range(rows)]
     before: int | None = None
-    for step, value in zip(*_joined(line[1], line[2], 4 * columns), strict=True):
+    for step, value in _joined(line[1], line[2], 4 * columns):
         x, at = _place(step, span, 2 * columns), 4 * rows - 1 - _place(value, bounds, 4 * rows)
         start = at if before is None else before + (at > before) - (at < before)
         for y in range(min(start, at), max(start, at) + 1):
@@ -76,22 +71,25 @@ def _dotted(
 
 
 def _lettered(
-    lines: Sequence[Line], span: tuple[float, float], bounds: tuple[float, float], columns: int, rows: int
+    lines: Sequence[Drawn], span: tuple[float, float], bounds: tuple[float, float], columns: int, rows: int
 ) -> list[str]:
     cells = [[" "] * columns for _ in range(rows)]
     for place, (_, steps, values) in enumerate(lines):
-        for step, value in zip(*_joined(steps, values, 2 * columns), strict=True):
+        for step, value in _joined(steps, values, 2 * columns):
             y = rows - 1 - _place(value, bounds, rows)
             cells[y][_place(step, span, columns)] = _letter(place)
     return ["".join(row) for row in cells]
 
 
-def _joined(steps: Numbers, values: Numbers, count: int) -> tuple[Numbers, Numbers]:
-    """Add points between those that are far apart."""
-    if not len(steps) or len(steps) >= count:
-        return steps, values
-    between = np.union1d(steps, np.linspace(steps[0], steps[-1], count))
-    return between, np.interp(between, steps, values)
+def _joined(steps: list[float], values: list[float], count: int) -> Iterator[tuple[float, float]]:
+    """Yield points, with others on the lines between those that are far apart: about ``count`` of them."""
+    for place, (step, value) in enumerate(zip(steps, values, strict=True)):
+        if place:
+            before, was = steps[place - 1], values[place - 1]
+            parts = math.ceil((step - before) / (steps[-1] - steps[0]) * count) if step > before else 1
+            for part in range(1, parts):
+                yield before + (step - before) * part / parts, was + (value - was) * part / parts
+        yield step, value
 
 
 def _letter(place: int) -> str:

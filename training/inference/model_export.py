@@ -37,7 +37,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be exported, as the launcher asks for it."""
+    """A request for an export, as the launcher makes it."""
 
     folder: Path
     """Of the run."""

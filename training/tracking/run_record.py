@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...training.tracking import read_event_blocks
 from .curves import Curve, CurveBuilder
+from .event_log import read_event_blocks
 
 _COUNTERS = {"time", "event", "epoch", "epoch_number", "step"}
 _PACE = {"samples_per_second", "train_seconds", "val_seconds", "memory_peak_mb"}

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lockstep.launcher.report.curves import CurveBuilder
-from lockstep.launcher.report.run_record import panels, read_record
-from lockstep.launcher.report.text_chart import text_chart
+from lockstep.training.tracking.curves import CurveBuilder
+from lockstep.training.tracking.run_record import panels, read_record
 
 
 def build(values: list[float | None], points: int, block: int = 1000):
@@ -97,18 +96,3 @@ def test_a_record_with_damaged_lines_is_read_for_what_is_whole(tmp_path: Path) -
     assert panels([record], ["val/loss"]) == {"loss": ["val/loss"]}
     assert panels([record], ["count"]) == {"count": ["val/count"]}
     assert panels([record], ["other"]) == {}
-
-
-def test_a_chart_fits_80_columns_and_marks_where_a_run_was_resumed() -> None:
-    steps = np.arange(1.0, 2001)
-    lines = list(text_chart("loss", [("one", steps, 1 / steps)], [1000]))
-    assert max(map(len, lines)) <= 80
-    assert lines[1].startswith("        1 │⡇")
-    assert lines[11].index("▲") == 11 + 67 // 2
-    two = list(
-        text_chart("loss", [("x", steps, steps), ("y", np.empty(0), np.empty(0)), ("z", steps, -steps)])
-    )
-    assert two[0] == "loss  a x  c z"
-    assert two[1].endswith("a")
-    assert two[10].endswith("c")
-    assert list(text_chart("loss", [("x", steps, steps * np.nan)])) == ["loss: no number so far"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 _PENDING = 1 << 14  # rows that are put together at once
 Numbers = NDArray[np.float64]
+Line = tuple[list[float], list[float]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,34 @@ class Curve:
     def is_thinned(self) -> bool:
         """Tell whether a point stands for several rows."""
         return self.rows > len(self.steps)
+
+    @property
+    def extremes(self) -> tuple[float, float] | None:
+        """Return the least and the largest row; None where none was a number."""
+        known = self.counts > 0
+        return (float(self.low[known].min()), float(self.high[known].max())) if known.any() else None
+
+    def line(self, rows: int | None = None, *, smooth: bool = True) -> Line:
+        """Return the points that are numbers, as lists of steps and of values; ``rows`` as in ``smoothed``."""
+        values = self.smoothed(rows) if smooth else self.mean
+        known = np.isfinite(values)
+        return self.steps[known].tolist(), values[known].tolist()
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values of seven digits; what is no number is None."""
+
+        def plain(values: Numbers) -> list[float | None]:
+            return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]
+
+        bounds = {"low": plain(self.low), "high": plain(self.high)} if self.is_thinned else {}
+        steps = self.steps.astype(np.int64).tolist()
+        return {
+            "rows": self.rows,
+            "missing": self.missing,
+            "steps": steps,
+            "mean": plain(self.mean),
+            **bounds,
+        }
 
     def smoothed(self, rows: int | None = None) -> Numbers:
         """Return the mean over about so many rows around each point.
