@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .leaf_values import GradientLayout as GradientLayout
-    from .leaf_values import LeafValues as LeafValues
+    from .gradient_tree import GradientTree as GradientTree
+    from .gradients import Gradients as Gradients
     from .logical_buffers import LogicalBuffers as LogicalBuffers
     from .row_sums import LogicalRowSums as LogicalRowSums
     from .row_sums import RowSums as RowSums

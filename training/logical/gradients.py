@@ -40,13 +40,15 @@ def alone(gradient: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def give(parameters: Sequence[nn.Parameter], gradients: Gradients) -> list[int]:
-    """Give parameters gradients that a backward pass adds to; return the versions, by which ``take`` sees the reached."""
+    """Give parameters gradients that a backward pass adds to; return versions, which tell ``take`` what it reached."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     return [-1 if gradient is None else gradient._version for gradient in gradients]  # noqa: SLF001 - the only trace
 
 
-def take(parameters: Sequence[nn.Parameter], before: Sequence[int] | None = None) -> tuple[Gradients, list[bool]]:
+def take(
+    parameters: Sequence[nn.Parameter], before: Sequence[int] | None = None
+) -> tuple[Gradients, list[bool]]:
     """Take the gradients away; return them, and which parameters the pass has reached.
 
     Args:
@@ -124,7 +126,11 @@ def make_buckets(parameters: Sequence[nn.Parameter], world_size: int) -> list[Bu
     for number in reversed(range(len(parameters))):
         parameter = parameters[number]
         limit = _FIRST_BUCKET_BYTES if len(buckets) == 1 else _BUCKET_BYTES
-        fits = buckets and size + parameter.nbytes <= limit and parameter.dtype == parameters[buckets[-1][0]].dtype
+        fits = (
+            buckets
+            and size + parameter.nbytes <= limit
+            and parameter.dtype == parameters[buckets[-1][0]].dtype
+        )
         if fits:
             buckets[-1].append(number)
         else:
