@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from .sum_tree import Node as Node
     from .sum_tree import PartialSums as PartialSums
     from .sum_tree import nodes_of_owners as nodes_of_owners
-    from .tree_exchange import tree_sum as tree_sum
+    from .tree_exchange import begin_tree_sum as begin_tree_sum
 else:
     __getattr__ = lazy_exports(__name__)

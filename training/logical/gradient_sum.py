@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ..rank import Group
-from .gradients import Bucket, Gradients, add_gradients, alone, make_buckets
+from .gradients import Bucket, Gradients, add_gradients, alone, fill, make_buckets
 from .sum_tree import Node, sum_of
 
 _PAIR = 2
@@ -29,7 +29,7 @@ class GradientSum:
         self._parameters = list(parameters)
         self._group = group
         buckets = make_buckets(self._parameters, group.world_size)
-        self._exchanges = [_Exchange(bucket, group) for bucket in buckets]
+        self._exchanges = [_Exchange(bucket, group, tag) for tag, bucket in enumerate(buckets)]
         self._bucket_of = {number: at for at, bucket in enumerate(buckets) for number in bucket.numbers}
         self._hooked: set[int] = set()
         self._is_open = False
@@ -59,8 +59,8 @@ class GradientSum:
                 self._hooked.add(number)
                 parameter.register_post_accumulate_grad_hook(self._reached(number))
 
-    def finish(self, last: Gradients | None) -> list[torch.Tensor]:
-        """Send what is left and wait for all; return the sums.
+    def send_rest(self, last: Gradients | None) -> None:
+        """Send what the last pass has not reached: before any other collective, so that all ranks keep one order.
 
         Args:
             last: of the last leaf, as ``take`` has returned them; None where this rank has no leaf.
@@ -69,11 +69,14 @@ class GradientSum:
         while self._next < len(self._exchanges):
             numbers = self._exchanges[self._next].bucket.numbers
             self._send(None if last is None else [last[number] for number in numbers])
+
+    def total(self) -> list[torch.Tensor]:
+        """Wait for all that was sent; return the sums."""
         for exchange in self._exchanges:
             exchange.add()
         found: dict[int, torch.Tensor] = {}
         for exchange in self._exchanges:
-            found |= zip(exchange.bucket.numbers, exchange.bucket.views(exchange.total()), strict=True)
+            found |= zip(exchange.bucket.numbers, exchange.totals(), strict=True)
         return [found[number] for number in range(len(self._parameters))]
 
     def _reached(self, number: int) -> Callable[[torch.Tensor], None]:
@@ -115,13 +118,15 @@ class _Exchange:
     Args:
         bucket: to be exchanged.
         group: the ranks.
+        tag: tells it from other exchanges.
     """
 
-    def __init__(self, bucket: Bucket, group: Group) -> None:
+    def __init__(self, bucket: Bucket, group: Group, tag: int) -> None:
         self.bucket = bucket
-        self._group = group
+        self._group, self._tag = group, tag
         self._total = bucket.new(1)[0]
-        self._handle: Any = None
+        self._views = bucket.views(self._total)
+        self._handles: list[Any] = []
 
     def begin(self, sums: Sequence[Gradients], nodes: Nodes, leaves: int) -> None:
         """Send the sums of this rank's nodes."""
@@ -129,11 +134,14 @@ class _Exchange:
         world_size, length = self._group.world_size, self.bucket.length
         sent = self._total[None] if len(sums) == 1 else self.bucket.new(len(sums))
         for row, gradients in zip(sent, sums, strict=True):
-            self.bucket.fill(row, gradients)
+            fill(row, self._views if len(sums) == 1 else self.bucket.views(row), gradients)
         self._is_pair = world_size == _PAIR and [len(own) for own in nodes] == [1, 1]
         if self._is_pair:
-            self._received = sent.new_empty(_PAIR * length)
-            self._handle = dist.all_gather_into_tensor(self._received, sent[0], async_op=True)
+            self._received, other = sent.new_empty(length), 1 - self._group.rank
+            ways = (dist.isend, self._total), (dist.irecv, self._received)
+            self._handles = dist.batch_isend_irecv(
+                [dist.P2POp(way, vector, other, tag=self._tag) for way, vector in ways]
+            )
             return
         share = length // world_size
         cut = sent if len(sums) == 1 else sent.view(-1, world_size, share).transpose(0, 1).contiguous()
@@ -141,23 +149,30 @@ class _Exchange:
         self._received = sent.new_empty(sum(counts))
         self._sent = cut.view(-1)  # kept until it is sent
         own_counts = [len(sums) * share] * world_size
-        self._handle = dist.all_to_all_single(self._received, self._sent, counts, own_counts, async_op=True)
+        self._handles = [
+            dist.all_to_all_single(self._received, self._sent, counts, own_counts, async_op=True)
+        ]
 
     def add(self) -> None:
         """Add what has come, and send the share that is this rank's to all."""
-        self._handle.wait()
+        self._wait()
+        if self._is_pair:
+            ordered = (self._total, self._received)[:: -1 if self._group.rank else 1]
+            torch.add(*ordered, out=self._total)
+            return
         names = [node for own in self._nodes for node in own]
         rows = self._received.view(len(names), -1).unbind()
-        if self._is_pair:
-            torch.add(*rows, out=self._total)
-            return
         mine = sum_of(self._leaves, dict(zip(names, rows, strict=True)), torch.add).contiguous()
         self._received = mine  # kept until it is sent
-        self._handle = dist.all_gather_into_tensor(self._total, mine, async_op=True)
+        self._handles = [dist.all_gather_into_tensor(self._total, mine, async_op=True)]
 
-    def total(self) -> torch.Tensor:
-        """Wait for the sums of all shares; return them."""
-        if not self._is_pair:
-            self._handle.wait()
+    def totals(self) -> list[torch.Tensor]:
+        """Wait for the sums of all shares; return those of the parameters."""
+        self._wait()
         del self._received
-        return self._total
+        return self._views
+
+    def _wait(self) -> None:
+        for handle in self._handles:
+            handle.wait()
+        self._handles = []

@@ -62,8 +62,11 @@ class GradientTree:
             self._sums.push(self._leaf, gradients)
         return reached
 
+    def close(self) -> None:
+        """Send what is not sent yet, after the last leaf of this rank. Collective."""
+        if self._over_ranks is not None:
+            self._over_ranks.send_rest(self._last)
+
     def total(self) -> Gradients:
-        """Return the sums over all ranks. Collective."""
-        if self._over_ranks is None:
-            return self._sums.parts[0]
-        return list(self._over_ranks.finish(self._last))
+        """Return the sums over all ranks, after ``close``. Collective."""
+        return self._sums.parts[0] if self._over_ranks is None else list(self._over_ranks.total())

@@ -106,17 +106,18 @@ class Bucket:
             for parameter, start in zip(self._parameters, self._starts, strict=True)
         ]
 
-    def fill(self, vector: torch.Tensor, gradients: Gradients) -> None:
-        """Write the gradients of this bucket's parameters; zeros for those that were not reached."""
-        views, found = [], []
-        for view, gradient in zip(self.views(vector), gradients, strict=True):
-            if gradient is not None:
-                views.append(view)
-                found.append(gradient)
-        if len(found) < len(gradients):
-            vector.zero_()
-        if found:
-            torch._foreach_copy_(views, found)
+
+def fill(vector: torch.Tensor, views: Sequence[torch.Tensor], gradients: Gradients) -> None:
+    """Write a bucket's gradients into a vector, by its parameters' views; zeros for those that were not reached."""
+    to, what = [], []
+    for view, gradient in zip(views, gradients, strict=True):
+        if gradient is not None:
+            to.append(view)
+            what.append(gradient)
+    if len(what) < len(gradients):
+        vector.zero_()
+    if what:
+        torch._foreach_copy_(to, what)
 
 
 def make_buckets(parameters: Sequence[nn.Parameter], world_size: int) -> list[Bucket]:

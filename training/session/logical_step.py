@@ -12,7 +12,15 @@ from torch import nn
 from ...data.common import UsageError
 from ...data.loading import StepBatch
 from ...data.order import logical_shards, micro_batch_sizes
-from ..logical import Gradients, GradientTree, LogicalBuffers, Node, PartialSums, nodes_of_owners, tree_sum
+from ..logical import (
+    Gradients,
+    GradientTree,
+    LogicalBuffers,
+    Node,
+    PartialSums,
+    begin_tree_sum,
+    nodes_of_owners,
+)
 from ..losses import Objective, sum_loss
 from ..optim import Freezing, JointUpdate, Update
 from ..rank import GatherTrial, Group
@@ -95,8 +103,10 @@ class LogicalStep(TrainStep):
         self.terms = None
         parts, complete = self._own_passes(batch, size)
         begun = time.perf_counter()
+        self._tree.close()
+        facts_sum = begin_tree_sum(parts, self._nodes_of(size), self._leaves(size), self._group)
         gradients = self._tree.total()
-        facts = tree_sum(parts, self._nodes_of(size), self._leaves(size), self._group)
+        facts = facts_sum()
         self._waited += time.perf_counter() - begun
         self._buffers.take(facts[self._buffer_place :], size)
         self._set_gradients(gradients, facts, complete=complete)
