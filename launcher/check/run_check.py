@@ -152,7 +152,9 @@ class Check:
         attempt = folder / "attempt-1"
         with Launch(attempt, worker_agent(attempt, self._one), self._one, options) as launch:
             try:
-                facts = DataPreparation(config.data, base).wait()
+                given = DataPreparation(config.data, base).wait()
+                self._resolved, facts = self._resolved.with_found(given)
+                config = self._resolved.config
             except TrainingError as error:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))

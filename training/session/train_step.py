@@ -18,7 +18,7 @@ from ...data.order import micro_batch_sizes, shard
 from ..components import standing_in
 from ..losses import Objective, Outcome, StepsInTurn, sum_loss, term_sums
 from ..optim import Freezing, JointUpdate, Update
-from ..parallel import GradientExchange, Replica
+from ..parallel import GradientExchange, Replica, refuse_left_out
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
 from ..tensors import is_fsdp, own_parts
 from .kept_buffers import preserved_buffers
@@ -156,6 +156,8 @@ class TrainStep:
             self.exchange.begin()
         if root.requires_grad:  # else no parameter was reached
             root.backward(self._gradient_seed(scale, root))
+        elif self._sharded and any(parameter.requires_grad for parameter in self._parameters):
+            refuse_left_out(["any parameter"])
         if zero:
             return summed.detach() * 0, None if weight is None else weight * 0
         return summed.detach(), weight if weight is None or before is None else before + weight
