@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from ...data.common import TrainingError
 from ..rank import Group
 from .gradients import Bucket, Gradients, add_gradients, alone, fill, make_buckets
 from .sum_tree import Node, sum_of
@@ -69,6 +70,7 @@ class GradientSum:
         while self._next < len(self._exchanges):
             numbers = self._exchanges[self._next].bucket.numbers
             self._send(None if last is None else [last[number] for number in numbers])
+        self._earlier, self._merging = [], []
 
     def total(self) -> list[torch.Tensor]:
         """Wait for all that was sent; return the sums."""
@@ -84,6 +86,8 @@ class GradientSum:
 
         def hook(_: torch.Tensor) -> None:
             if self._is_open:
+                if at < self._next:
+                    raise _reached_again()
                 self._missing[at].discard(number)
                 while self._next < len(self._missing) and not self._missing[self._next]:
                     self._send([self._grown(one) for one in self._exchanges[self._next].bucket.numbers])
@@ -108,6 +112,14 @@ class GradientSum:
             rows.append(last)
         with torch.no_grad():
             exchange.begin(rows, self._nodes, self._leaves)
+
+
+def _reached_again() -> TrainingError:
+    return TrainingError(
+        "train.logical_ranks: a backward pass has added to a parameter's gradient again after it was complete, as"
+        " reentrant checkpointing does where modules share a parameter",
+        "checkpoint with use_reentrant=False, or leave train.logical_ranks out",
+    )
 
 
 class _Exchange:

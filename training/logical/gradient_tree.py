@@ -66,7 +66,11 @@ class GradientTree:
         """Send what is not sent yet, after the last leaf of this rank. Collective."""
         if self._over_ranks is not None:
             self._over_ranks.send_rest(self._last)
+            self._last = None  # copied into what is sent
 
     def total(self) -> Gradients:
         """Return the sums over all ranks, after ``close``. Collective."""
-        return self._sums.parts[0] if self._over_ranks is None else list(self._over_ranks.total())
+        over_ranks = self._over_ranks
+        total: Gradients = self._sums.parts[0] if over_ranks is None else [*over_ranks.total()]
+        self._sums = PartialSums[Gradients](0, (), add_gradients)
+        return total
