@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
     """
     folder = find_run(name, ANY_RUN)
     path = out or Path(f"{folder.name}-report.html")
-    make = _sweep_page if is_sweep(folder) else _run_page
+    make = (_sweep_page if is_sweep(folder) else _run_page)(folder)
     points = _POINTS
-    page = make(folder, points)
+    page = make(points)
     while len(page.encode()) > LARGEST and points > _FEWEST:
         points //= 2
-        page = make(folder, points)
+        page = make(points)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, page)
@@ -49,52 +49,57 @@ def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
     return 0
 
 
-def _run_page(folder: Path, points: int) -> str:
-    record, status = read_record(folder, points), read_status(folder)
-    spec = run.read_json(folder / "spec.json")
-    sections = [
-        run.head(status, record),
-        _curves([record]),
-        run.epochs(record),
-        run.evaluation(folder, spec) if spec.get("config") else "",
-        run.timeline(folder, record, status),
-        run.settings(folder),
-        run.environment(folder),
-    ]
-    return html.page(record.name, sections, {"panels": _panels([record])})
+def _run_page(folder: Path) -> Callable[[int], str]:
+    """Return what makes the page with at most twice so many points in a curve."""
+    status, spec = read_status(folder), run.read_json(folder / "spec.json")
+    views = run.evaluation(folder, spec) if spec.get("config") else ""
+
+    def make(points: int) -> str:
+        record = read_record(folder, points)
+        sections = [
+            run.head(status, record),
+            _curves([record]),
+            run.epochs(record),
+            views,
+            run.timeline(folder, record, status),
+            run.settings(folder),
+            run.environment(folder),
+        ]
+        return html.page(record.name, sections, {"panels": _panels([record])})
+
+    return make
 
 
-def _sweep_page(folder: Path, points: int) -> str:
+def _sweep_page(folder: Path) -> Callable[[int], str]:
     document = to_json(results_of(read_sweep(folder)))
     folders = run_folders([str(folder)])
-    records = [read_record(each, points) for each in folders]
-    rows = document["points"]
+    rows, keys = document["points"], document["keys"]
     metrics = list(dict.fromkeys(key for row in rows for key in row["metrics"] if not key.endswith("/count")))
-    keys = document["keys"]
-    title = f'<h1>{html.text(folder.name)}</h1><p class="soft">sweep, {html.text(document["status"])}'
-    title += f", {len(rows)} points{_best(document)}</p>"
     shown = [
         (
             row["run"],
             row["status"],
-            *(row["values"].get(key) for key in keys),
-            *(row["metrics"].get(key) for key in metrics),
+            *(row["values"].get(k) for k in keys),
+            *(row["metrics"].get(k) for k in metrics),
         )
         for row in rows
     ]
-    parallel = {
-        "axes": [*keys, *metrics],
-        "points": [{"run": row[0], "values": [_plain(value) for value in row[2:]]} for row in shown],
-    }
-    sections = [
-        title,
+    lines = [{"run": row[0], "values": [_plain(value) for value in row[2:]]} for row in shown]
+    title = f'<h1>{html.text(folder.name)}</h1><p class="soft">sweep, {html.text(document["status"])}'
+    first = [
+        f"{title}, {len(rows)} points{_best(document)}</p>",
         html.section("Points", html.table(("run", "status", *keys, *metrics), shown)),
         html.section("Settings and metrics", '<div id="parallel"></div>'),
-        _curves(records),
-        html.section("Failures", html.table(("run", "error"), _failures(rows))),
-        run.environment(folders[0]) if folders else "",
     ]
-    return html.page(folder.name, sections, {"panels": _panels(records), "parallel": parallel})
+    last = [html.section("Failures", html.table(("run", "error"), _failures(rows)))]
+    last += [run.environment(folders[0])] if folders else []
+
+    def make(points: int) -> str:
+        records = [read_record(each, points) for each in folders]
+        data = {"panels": _panels(records), "parallel": {"axes": [*keys, *metrics], "points": lines}}
+        return html.page(folder.name, [*first, _curves(records), *last], data)
+
+    return make
 
 
 def _best(document: Mapping[str, Any]) -> str:
