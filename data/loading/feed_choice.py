@@ -46,5 +46,7 @@ def open_feed(
         classes=classes,
         seed=seed,
         augment=augment,
-        pieces=None if split.many is None else ManyRowsPieces(split.many, max(1, workers)),
+        pieces=None
+        if split.many is None
+        else ManyRowsPieces(split.many, max(1, workers), pin=device.type == "cuda"),
     )

@@ -21,6 +21,7 @@ MUTABLE_KEYS = (
     "data.root",
     "data.max_micro_batch",
     "train.unused",
+    "train.verify_every",
     "train.strategy",
     "train.compile",
     "model.checkpointing",
