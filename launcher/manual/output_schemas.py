@@ -127,7 +127,7 @@ _UNSENT = _object(
         "sbatch": _list(_TEXT, "the command that would be run"),
         "files": _of("object", "by name, with what would be in them"),
         "job": _of("object"),
-        "environment": _of("object"),
+        "environment": _list(_TEXT, "names of the variables that the job gets"),
         "origins": _of("object"),
     }
 )
@@ -213,6 +213,12 @@ _DOCUMENTS: dict[str, list[Schema]] = {
             }
         )
     ],
+    "export": [
+        _object({"run": _TEXT, "format": _TEXT, "path": _TEXT, "damaged": _list(_TEXT), "bytes": _COUNT})
+    ],
+    "plot": [_object({"picture": _TEXT, "runs": _list(_of("object"))})],
+    "report": [_object({"report": _TEXT, "bytes": _COUNT})],
+    "replay": [_object({})],
     "cache": [
         _object(
             {
