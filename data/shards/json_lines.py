@@ -25,7 +25,7 @@ from .shard_format import (
 
 PART_BYTES = 2**20
 _LONGEST_LINE = 2**28
-_IN_MEMORY = 2
+IN_MEMORY = 2
 """Bytes for one of the file: its lines, and what is parsed of them."""
 
 
@@ -46,7 +46,7 @@ class JsonLines:
                 if rows:
                     places.append(Place(begin, begin + len(part), check, rows))
                 begin += len(part)
-        return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=begin * _IN_MEMORY)
+        return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=begin * IN_MEMORY)
 
     def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
         """Open nothing yet: each part has a checksum."""
