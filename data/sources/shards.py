@@ -385,7 +385,7 @@ def _order(split: PreparedSplit) -> SampleOrder | None:
 
 SOURCE = DataSource(
     "shards",
-    "Parquet files, Arrow files or JSON lines, streamed.",
+    "Parquet, Arrow or tar files or JSON lines, streamed.",
     ShardArguments,
     describe,
     _open,
