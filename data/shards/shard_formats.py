@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .arrow_files import ArrowFiles
-from .compressed_lines import CompressedLines, gzip_frames, zstd_frames
-from .json_lines import JsonLines
+from .frames import gzip_frames, zstd_frames
+from .json_lines import CompressedLines, JsonLines
 from .parquet_files import ParquetFiles
 from .shard_format import ShardFormat
 from .tar_files import TarFiles

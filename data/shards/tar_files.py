@@ -37,7 +37,7 @@ KEY = "__key__"
 
 @dataclass
 class _Sample:
-    """Where a sample lies: the headers and contents of its members."""
+    """The place of a sample: of the headers and contents of its members."""
 
     stem: str
     begin: int

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lockstep.data.shards import compressed_lines
+from lockstep.data.shards import json_lines
 from lockstep.data.shards.shard_format import ShardChangedError
 from lockstep.data.shards.shard_formats import FORMATS
 from tests.helpers.shard_files import rows
@@ -32,7 +32,7 @@ def read_all(name, path):
 @pytest.mark.parametrize("name", COMPRESS)
 @pytest.mark.parametrize("lines_per_frame", [300, 7])
 def test_frames_that_end_where_a_line_does_are_read_alone(tmp_path, monkeypatch, name, lines_per_frame):
-    monkeypatch.setattr(compressed_lines, "PART_BYTES", 2000)
+    monkeypatch.setattr(json_lines, "PART_BYTES", 2000)
     parts = [LINES[at : at + lines_per_frame] for at in range(0, 300, lines_per_frame)]
     path = tmp_path / "a"
     path.write_bytes(b"".join(COMPRESS[name](b"".join(part)) for part in parts))
@@ -44,7 +44,7 @@ def test_frames_that_end_where_a_line_does_are_read_alone(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", COMPRESS)
 def test_a_line_that_goes_on_in_the_next_frame_joins_them(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(compressed_lines, "PART_BYTES", 1)
+    monkeypatch.setattr(json_lines, "PART_BYTES", 1)
     text = b"".join(LINES).rstrip()
     cuts = [0, 50, len(b"".join(LINES[:9])), 2000, len(text)]
     frames = [COMPRESS[name](text[begin:end]) for begin, end in pairwise(cuts)]
