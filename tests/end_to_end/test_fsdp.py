@@ -289,7 +289,8 @@ REFUSED = {
 def _check_refused(launch: Launch, project: Path, branch: str) -> None:
     (project / "branches.py").write_text(BRANCHES)
     model = f"model={{use: './branches.py:model', args: {{branch: {branch}}}}}"
-    run = launch("train", "exp.yaml", "train.strategy=fsdp", model, "--cpu", "2", cwd=project)
+    settings = ("train.strategy=fsdp", "data.max_micro_batch=null", model)
+    run = launch("train", "exp.yaml", *settings, "--cpu", "2", cwd=project)
     assert run.status == 1, run.err
     assert f"train.strategy=fsdp: {REFUSED[branch]}" in run.err
 
