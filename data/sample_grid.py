@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from .bad_samples import Skipping
 from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
 from .sets import open_order, open_split
+from .sources import skipping
 
 _SIDE = 5
 
@@ -69,10 +71,19 @@ def _samples(
 ) -> tuple[Any, Any]:
     """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
-    split = open_split(facts, which, config, base)
+    rule = Skipping(config.max_bad, seed) if config.on_bad == "skip" else None
+    split = skipping(open_split(facts, which, config, base), which, rule)
     normalise = Normalisation(torch.float32, None, None)
     cpu = torch.device("cpu")
-    feed = open_feed(split, normalise, cpu, workers=0, classes=facts.classes, seed=seed, augment=augment)
+    feed = open_feed(
+        split,
+        normalise,
+        cpu,
+        workers=0,
+        classes=facts.classes,
+        seed=seed,
+        augment=augment,
+    )
     indices = EpochOrder(open_order(facts, config, base), seed, 0).indices(0, count)
     pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
     return pair

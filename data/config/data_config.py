@@ -276,6 +276,11 @@ class DataConfig(ConfigSection):
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
     memory hold it."""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """What a sample that cannot be read does: ``stop`` ends the run and names it; ``skip`` trains on another one in its
+    place, leaves it out of evaluations, and lists it in the run folder's ``bad_samples.jsonl``. Not for shards."""
+    max_bad: float = Field(default=0.01, gt=0)
+    """Most samples of a split that may be skipped: a share below 1, or a number of samples from 1 on."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
     collate: str | None = Field(default=None, min_length=1)
@@ -329,6 +334,16 @@ class DataConfig(ConfigSection):
         if len(asked) > 1:
             raise ValueError(
                 f"{asked[0]} and {asked[1]} each say how often a sample comes: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _skips_whole_samples(self) -> Self:
+        if self.max_bad > 1 and self.max_bad != int(self.max_bad):
+            raise ValueError(f"max_bad: {self.max_bad:g} is neither a share below 1 nor a whole number")
+        if self.on_bad == "skip" and self.pad is not None and self.pad.to == "longest":
+            raise ValueError(
+                "on_bad: skip: what takes a sample's place may be longer than its batch: pad to a fixed length, pad.to"
             )
         return self
 

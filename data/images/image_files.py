@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
-
+_MOST_PIXELS = f"at most {MAX_PIXELS // 10**6} million are allowed"
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -115,7 +115,10 @@ def _open(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of many pixels, where the limit here is stricter, and of damaged EXIF data.
         warnings.simplefilter("ignore")
-        image = Image.open(path, formats=FORMATS)
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise DamagedError(f"{path} claims far too many pixels", _MOST_PIXELS) from error
     try:
         _check_header(path, image)
     except DamagedError:
@@ -167,9 +170,7 @@ def _turned_upright(image: Image.Image) -> Image.Image:
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise DamagedError(
-            f"{path} claims {width} x {height} pixels", f"at most {MAX_PIXELS // 10**6} million are allowed"
-        )
+        raise DamagedError(f"{path} claims {width} x {height} pixels", _MOST_PIXELS)
     if image.mode.startswith(("I", "F")):
         raise DamagedError(f"{path} has more than 8 bits per channel", "convert it to 8 bits")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bad_samples import known_notes, most_bad, too_many_error, write_rows
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
@@ -28,7 +29,7 @@ from .class_labels import class_names, label_notes
 from .csv_table import MAX_LISTED_NAMES, Table, read_column, read_table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, no_inputs, open_arrays
+from .source import DataSource, PreparedSplit, Reader, known_bad, no_inputs, open_arrays
 from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         if which == "train" or name is not None
     }
     names = arguments.classes or class_names(tables["train"])
-    columns = {which: _build_columns(table, root, names) for which, table in tables.items()}
-    survey = _survey(tables, root, columns, one_size=arguments.size is None)
+    skip = config.max_bad if config.on_bad == "skip" else None
+    columns = {which: _build_columns(which, table, root, names, skip) for which, table in tables.items()}
+    survey = _survey(tables, root, columns, one_size=arguments.size is None, skip=skip is not None)
     entry = _cache_columns(columns)
     mode, size = arguments.mode or survey.mode, arguments.size or survey.size
     mean, std = arguments.normalisation(len(mode))
@@ -117,9 +119,15 @@ def _notes(
     split_off: bool,
 ) -> tuple[str, ...]:
     rows = {which: _file_rows(table, columns[which]) for which, table in tables.items()}
+    bad = [
+        note
+        for which, table in tables.items()
+        for note in known_notes(which, len(table.paths), columns[which].bad)
+    ]
     return (
         *label_notes(tables["train"], names, given=arguments.classes is not None),
         *duplicate_notes(rows["train"], rows.get("val"), names, split_off=split_off),
+        *bad,
     )
 
 
@@ -144,7 +152,11 @@ def _found(
 
 
 def _file_rows(table: Table, columns: _Columns) -> FileRows:
-    return FileRows(columns.files, columns.arrays["y"], table.paths)
+    if not columns.bad:
+        return FileRows(columns.files, columns.arrays["y"], table.paths)
+    good = np.delete(np.arange(len(table.paths)), list(columns.bad))
+    paths = [table.paths[row] for row in good.tolist()]
+    return FileRows(columns.files[good], columns.arrays["y"][good], paths)
 
 
 def _image_root(arguments: CsvImagesArguments, base: Path) -> Path:
@@ -174,18 +186,19 @@ def _missing_file_hint(arguments: CsvImagesArguments, base: Path, key: str, name
 
 
 def _survey(
-    tables: dict[str, Table], root: Path, columns: dict[str, _Columns], *, one_size: bool
+    tables: dict[str, Table], root: Path, columns: dict[str, _Columns], *, one_size: bool, skip: bool
 ) -> ImageSurvey:
     """Look at the images, once for each state that they are in: a file that was changed in place has another time."""
     parts = [[_digest(column.arrays[role]) for role in ("paths", "bytes")] for column in columns.values()]
     times = [_digest(column.times) for column in columns.values()]
 
-    def build(_: Path) -> dict[str, Any]:
-        return survey_images(tables, root, one_size=one_size).to_json()
+    leave_out = {which: frozenset(column.bad) for which, column in columns.items()} if skip else None
 
-    return ImageSurvey.from_json(
-        cached(entry_key("image_survey", _SURVEY_VERSION, parts, times, one_size), build).facts
-    )
+    def build(_: Path) -> dict[str, Any]:
+        return survey_images(tables, root, one_size=one_size, leave_out=leave_out).to_json()
+
+    known = [_SURVEY_VERSION, parts, times, one_size, *(["skip"] if skip else [])]
+    return ImageSurvey.from_json(cached(entry_key("image_survey", *known), build).facts)
 
 
 def _cache_columns(columns: dict[str, _Columns]) -> CacheEntry:
@@ -194,13 +207,17 @@ def _cache_columns(columns: dict[str, _Columns]) -> CacheEntry:
         f"{which}_{role}": array for which, column in columns.items() for role, array in column.arrays.items()
     }
 
+    bad = {which: column.bad for which, column in columns.items() if column.bad}
+
     def build(folder: Path) -> dict[str, Any]:
         for name, array in arrays.items():
             save_array(folder / f"{name}.npy", array)
+        for which, rows in bad.items():
+            write_rows(folder / f"{which}_bad.json", rows)
         return {}
 
     digest = {name: _digest(array) for name, array in arrays.items()}
-    return cached(entry_key("csv_images", _VERSION, digest), build)
+    return cached(entry_key("csv_images", _VERSION, digest, *([bad] if bad else [])), build)
 
 
 def _digest(array: NDArray[Any]) -> str:
@@ -216,9 +233,18 @@ class _Columns:
     """When each file was changed, in nanoseconds since 1970; no part of the fingerprint, for a copy has others."""
     files: NDArray[np.uint64]
     """A number for each row's file."""
+    bad: dict[int, str]
+    """Rows that are skipped, and why: they have no path, and label 0 where theirs is none."""
 
 
-def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns:
+def _build_columns(
+    which: str, table: Table, root: Path, names: tuple[str, ...], skip: float | None
+) -> _Columns:
+    """Check the rows of a split; ``skip`` is how many may be bad, None: none.
+
+    Raises:
+        DamagedError: more are.
+    """
     index = {name: number for number, name in enumerate(names)}
     sizes, times = np.zeros((2, len(table.paths)), np.int64)
     files = np.zeros(len(table.paths), np.uint64)
@@ -230,16 +256,25 @@ def _build_columns(table: Table, root: Path, names: tuple[str, ...]) -> _Columns
             problem, sizes[row], times[row], files[row] = folders.check(path)
         if problem is not None:
             bad.append((row, problem))
-    if bad:
-        raise table.bad_rows_error(bad)
-    blobs = [path.encode() for path in table.paths]
+    named = _skipped(which, table, bad, skip) if bad else {}
+    blobs = [b"" if row in named else path.encode() for row, path in enumerate(table.paths)]
     arrays: dict[str, NDArray[Any]] = {
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
         "offsets": np.cumsum([0, *map(len, blobs)], dtype=np.int64),
         "bytes": sizes,  # not read again: a replaced image should change the fingerprint
-        "y": np.array([index[label] for label in table.labels], np.int64),
+        "y": np.array([index.get(label, 0) for label in table.labels], np.int64),
     }
-    return _Columns(arrays, times, files)
+    return _Columns(arrays, times, files, named)
+
+
+def _skipped(which: str, table: Table, bad: list[tuple[int, str]], skip: float | None) -> dict[int, str]:
+    """Return the bad rows with their lines, where there may be so many."""
+    if skip is None:
+        raise table.bad_rows_error(bad)
+    named = table.named_rows(bad)
+    if len(bad) > (most := most_bad(skip, len(table.paths))):
+        raise too_many_error(which, len(table.paths), most, named)
+    return named
 
 
 def _label_problem(label: str, index: dict[str, int]) -> str | None:
@@ -257,7 +292,10 @@ def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], cla
     state = fingerprint(
         [_digest(array) for array in (arrays["paths"], arrays["offsets"], arrays["bytes"], times)]
     )
-    return SplitInfo(len(targets), files, state=state, class_counts=class_counts(targets, classes))
+    if bad := columns[which].bad:
+        files["bad"] = str(entry.folder / f"{which}_bad.json")
+    good = np.delete(targets, list(bad))
+    return SplitInfo(len(targets), files, state=state, class_counts=class_counts(good, classes))
 
 
 def _settings(split: PreparedSplit) -> ImageSettings:
@@ -275,11 +313,14 @@ def _settings(split: PreparedSplit) -> ImageSettings:
         paths=files["paths"],
         offsets=files["offsets"],
         listed_in=str(args.get(f"{which}_csv")),
+        bad=split.info.files.get("bad"),
     )
 
 
 def _images(split: PreparedSplit) -> ImageSplit:
-    return ImageSplit(_settings(split), len(load_array(split.info.files["y"])), split.info.state)
+    skip = split.config.max_bad if split.config.on_bad == "skip" else None
+    rows = len(load_array(split.info.files["y"]))
+    return ImageSplit(_settings(split), rows, split.info.state, skip, split.which)
 
 
 class CsvImageDataset:
@@ -305,7 +346,9 @@ class CsvImageDataset:
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
     """Open the decoded images of the cache, else the files."""
-    return open_arrays(split) if "x" in split.info.files else MapSplit(CsvImageDataset(split), split.subset)
+    if "x" in split.info.files:
+        return open_arrays(split)
+    return MapSplit(CsvImageDataset(split), split.subset, bad=known_bad(split))
 
 
 def _reader(split: PreparedSplit) -> Reader:

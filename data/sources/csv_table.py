@@ -43,15 +43,17 @@ class Table:
         self, bad: Sequence[tuple[int, str]], hint: str = "correct these rows, or remove them"
     ) -> DamagedError:
         """Name the lines of the first bad rows, and count the rest; each is (row, what is wrong)."""
-        last = bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0]
-        lines = dict(enumerate(islice(self._line_numbers(), last + 1)))
-        shown = [
-            f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]
-        ]
+        shown = list(self.named_rows(bad[:_MAX_SHOWN_ROWS]).values())
         if len(bad) > _MAX_SHOWN_ROWS:
             more = len(bad) - _MAX_SHOWN_ROWS
             shown.append(f"and {more:,} more bad {'row' if more == 1 else 'rows'}")
         return DamagedError("\n".join(shown), hint)
+
+    def named_rows(self, bad: Sequence[tuple[int, str]]) -> dict[int, str]:
+        """Say of each bad row its line, and what is wrong."""
+        last = max((row for row, _ in bad), default=-1)
+        lines = dict(enumerate(islice(self._line_numbers(), last + 1)))
+        return {row: f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad}
 
     def line_of(self, row: int) -> int:
         """Return the line on which a row starts."""

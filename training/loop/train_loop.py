@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...data.bad_samples import BadSamplesNews
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
@@ -100,6 +101,7 @@ class TrainLoop:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
         self._folder = folder
+        self._bad = BadSamplesNews(folder)
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)
@@ -186,6 +188,8 @@ class TrainLoop:
             self._tell_evaluation()  # a run that is extended keeps it
         pace = self._pace.epoch(self._samples_done - before, started + self._evaluation_seconds, trained)
         self._events.write("epoch", epoch=progress.epoch, step=progress.step, **progress.metrics, **pace)
+        if message := self._bad.message():
+            self._events.write("note", step=progress.step, message=message)
         self._finish_epoch(evaluated=evaluated, counts=due)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,13 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from ...data.bad_samples import Skipping
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
 from ...data.sets import open_order, open_split
+from ...data.sources import skipping
 from ..components import (
     MixedPrecision,
     batch_norm,
@@ -54,6 +57,7 @@ def build_session(
     training: bool = True,
     splits: tuple[str, ...] | None = None,
     inputs: Callable[[Normalisation], Feed] | None = None,
+    folder: Path | None = None,
 ) -> Session:
     """Build the model and open the data.
 
@@ -63,6 +67,7 @@ def build_session(
         training: False starts no workers for a feed that is never read.
         splits: to be evaluated; None is the validation sets.
         inputs: opens a feed of inputs in place of the training set, which need not be there then.
+        folder: of the run, where it keeps a record of bad samples.
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
@@ -70,7 +75,8 @@ def build_session(
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
     batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size, config.train.logical_ranks)
-    feed = _opener(spec, group, numerics, training=training)
+    skips = Skipping(config.data.max_bad, config.train.seed, folder) if config.data.on_bad == "skip" else None
+    feed = _opener(spec, group, numerics, skips, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
     objective = build_objective(config, spec.base, frozen)
@@ -98,7 +104,7 @@ def build_session(
 
 
 def _opener(
-    spec: RunSpec, group: Group, numerics: MixedPrecision, *, training: bool
+    spec: RunSpec, group: Group, numerics: MixedPrecision, skips: Skipping | None, *, training: bool
 ) -> Callable[[str], Feed]:
     """Return what opens the feed of a split."""
     config = spec.config
@@ -111,7 +117,7 @@ def _opener(
     spare = torch.get_num_threads() > 1
 
     def feed(which: str) -> Feed:
-        split = open_split(spec.facts, which, config.data, spec.base)
+        split = skipping(open_split(spec.facts, which, config.data, spec.base), which, skips)
         if config.data.target != getattr(split, "target", None):
             raise UsageError(
                 f"data.target={config.data.target}: the samples of {spec.facts.name} are pairs already",
