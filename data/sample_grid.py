@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .bad_samples import Skipping
+from .bad_samples import Skipping, skipping
 from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
 from .sets import open_order, open_split
-from .sources import skipping
 
 _SIDE = 5
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .bad_samples import known_notes as known_notes
     from .bad_samples import known_rows as known_rows
     from .bad_samples import most_bad as most_bad
+    from .bad_samples import skipping as skipping
     from .bad_samples import too_many_error as too_many_error
     from .bad_samples import write_rows as write_rows
 else:

@@ -7,14 +7,16 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..common import DamagedError, LockstepError, MemoryLimitError, TrainingError
 from ..order import bits
 
+_Split = TypeVar("_Split")
 LEDGER = "bad_samples.jsonl"
 """In the run folder: a line for each sample that was skipped, whichever process, worker or attempt met it first."""
 ATTEMPTS = 100
@@ -59,6 +61,26 @@ class Skipping:
         """Begin a record of a split's bad samples."""
         file = None if self.folder is None else self.folder / LEDGER
         return BadSamples(split, samples, most_bad(self.limit, samples), self.seed, file)
+
+
+def skipping(split: _Split, name: str, rule: Skipping | None) -> _Split:
+    """Have the bad samples of a split skipped.
+
+    Args:
+        split: ``ArraySplit`` or ``MapSplit``.
+        name: of it.
+        rule: None leaves it as it is.
+
+    Raises:
+        DamagedError: more samples are known to be bad than may be.
+    """
+    if rule is None:
+        return split
+    opened: Any = split
+    bad = rule.of(name, len(opened))
+    bad.note_all(opened.bad)
+    skipped: _Split = replace(opened, skips=bad)
+    return skipped
 
 
 class BadSamples:

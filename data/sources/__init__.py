@@ -20,6 +20,5 @@ if TYPE_CHECKING:
     from .splits import ArraySplit as ArraySplit
     from .splits import ManyRows as ManyRows
     from .splits import MapSplit as MapSplit
-    from .splits import skipping as skipping
 else:
     __getattr__ = lazy_exports(__name__)

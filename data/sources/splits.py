@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bad_samples import BadSamples, Skipping
 from ..order import Indices
 from ..samples import SampleSource
 
@@ -29,8 +28,8 @@ class ArraySplit:
     """The rows that belong to the split, ascending; None is all."""
     bad: Mapping[int, str] = field(default_factory=dict)
     """Rows that nothing is known of but why they cannot be read."""
-    skips: BadSamples | None = None
-    """The record of bad samples, where they are skipped."""
+    skips: Any = None
+    """A ``BadSamples``, where bad ones are skipped."""
 
     def __len__(self) -> int:
         return len(self.x) if self.subset is None else len(self.subset)
@@ -81,26 +80,8 @@ class MapSplit:
     """Of samples that are dicts, the entry that is the target."""
     bad: Mapping[int, str] = field(default_factory=dict)
     """Rows that are known to be unreadable, and why."""
-    skips: BadSamples | None = None
-    """The record of bad samples, where they are skipped; else one is an error."""
+    skips: Any = None
+    """A ``BadSamples``, where bad ones are skipped; else one is an error."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)
-
-
-def skipping(split: ArraySplit | MapSplit, name: str, rule: Skipping | None) -> ArraySplit | MapSplit:
-    """Have the bad samples of a split skipped.
-
-    Args:
-        split: that was opened.
-        name: of it.
-        rule: None leaves it as it is.
-
-    Raises:
-        DamagedError: more samples are known to be bad than may be.
-    """
-    if rule is None:
-        return split
-    bad = rule.of(name, len(split))
-    bad.note_all(split.bad)
-    return replace(split, skips=bad)

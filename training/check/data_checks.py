@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from ...data.bad_samples import Skipping
+from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, definition_location
 from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
 from ...data.samples import as_bytes, is_pair, named_parts
 from ...data.sets import open_split
-from ...data.sources import ArraySplit, MapSplit, skipping
+from ...data.sources import ArraySplit, MapSplit
 from ..config import RunSpec
 from .finding import Finding
 

@@ -12,13 +12,12 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ...data.bad_samples import Skipping
+from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
 from ...data.samples import describe
 from ...data.sets import open_order, open_split
-from ...data.sources import skipping
 from ..components import (
     MixedPrecision,
     batch_norm,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lockstep.data.bad_samples.bad_samples import LEDGER, BadSamples, Skipping, most_bad
+from lockstep.data.bad_samples.bad_samples import LEDGER, BadSamples, Skipping, most_bad, skipping
 from lockstep.data.common.errors import DamagedError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.loading.augment import augmentation
@@ -24,7 +24,7 @@ from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.prepare import prepare
 from lockstep.data.sets.registry import open_split
-from lockstep.data.sources.splits import ArraySplit, MapSplit, skipping
+from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 N, BAD = 40, 5
 CPU = torch.device("cpu")
