@@ -34,7 +34,7 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
         return None
     count = min(_SIDE * _SIDE, facts.epoch_size)
     images, labels = _samples(config, base, facts, seed, count)
-    changed = augmentation(config.augment, seed, base)
+    changed = augmentation(config.augment, seed, base, facts.classes)
     pictures = [images]
     if changed is not None:
         pictures.append(_samples(config, base, facts, seed, count, changed)[0])

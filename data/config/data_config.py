@@ -114,9 +114,21 @@ OPERATIONS: dict[str, dict[str, _Number | _Range]] = {
     "erase": {"p": _SHARE, "scale": _Range((0.02, 0.33), 1e-4, 1), "ratio": _Range((0.3, 3.3), 0.01, 100)},
     "rand_augment": {"n": _Number(2, 1, 20, whole=True), "magnitude": _Number(9, 0, 30, whole=True)},
     "trivial_augment": {},
+    "mixup": {
+        "alpha": _Number(0.2, 1e-3, 100),
+        "p": _Number(1, 0, 1),
+        "classes": _Number(0, 0, _ANY, whole=True),
+    },
+    "cutmix": {
+        "alpha": _Number(1, 1e-3, 100),
+        "p": _Number(1, 0, 1),
+        "classes": _Number(0, 0, _ANY, whole=True),
+    },
 }
 """Every built-in operation with its settings."""
 COLOURED = ("colour", "grey", "rand_augment", "trivial_augment")
+MIXING = ("mixup", "cutmix")
+"""Operations that need another sample of the batch, and mix the targets, too."""
 """Operations that know what a colour is: uint8 of one channel or three."""
 
 
@@ -186,6 +198,16 @@ class AugmentConfig(ConfigSection):
                 "steps": tuple(section["steps"]),
             }  # of JSON a strict tuple takes a list, but not here
         return section
+
+    @model_validator(mode="after")
+    def _mixes_last(self) -> Self:
+        mixes = [step.use in MIXING for step in self.steps]
+        if mixes != sorted(mixes):
+            name = self.steps[mixes.index(True)].use
+            raise ValueError(
+                f"{name} mixes samples that are augmented already: put it behind the other steps"
+            )
+        return self
 
     @property
     def is_off(self) -> bool:

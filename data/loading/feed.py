@@ -30,6 +30,9 @@ class Work:
     """What sequences are padded to; None: to the longest of ``indices``, where the split pads at all."""
     stand_in: bool = False
     """This rank has no sample in the step: what is fetched has weight 0."""
+    before: tuple[int, int] | None = None
+    """The index, and the key of the random numbers, of the sample before the first one in the global batch, whose first
+    one follows on its last. None: the last of ``indices``."""
     leave_out: bool = False
     """A sample that is bad is left out, and not replaced by another one, where bad samples are skipped."""
     keys: Indices | None = None
@@ -62,6 +65,11 @@ class StepBatch:
 
 class Augment(Protocol):
     """A random change of training images, each by the number that its epoch and its index give it."""
+
+    @property
+    def mixing(self) -> Any:
+        """A ``Mixing`` of whole batches, or None."""
+        ...
 
     @property
     def draws_globally(self) -> bool:

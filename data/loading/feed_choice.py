@@ -7,6 +7,7 @@ import torch
 from ..sources import ArraySplit, MapSplit
 from .feed import Augment, Feed
 from .loader_feed import LoaderFeed
+from .mixing import MixedFeed
 from .normalise import Normalisation
 from .pieces import ManyRowsPieces
 from .resident_feed import ResidentFeed
@@ -35,16 +36,21 @@ def open_feed(
         prefetch: gather arrays on a thread while the model trains; worth it where a core is free.
         augment: applied on the device, before ``normalise``.
     """
+    feed: Feed
     if isinstance(split, ArraySplit):
         prefetch = prefetch and not (augment is not None and augment.draws_globally)
-        return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
-    return LoaderFeed(
-        split,
-        normalise,
-        device,
-        workers=workers,
-        classes=classes,
-        seed=seed,
-        augment=augment,
-        pieces=None if split.many is None else ManyRowsPieces(split.many, max(1, workers)),
-    )
+        feed = ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
+    else:
+        feed = LoaderFeed(
+            split,
+            normalise,
+            device,
+            workers=workers,
+            classes=classes,
+            seed=seed,
+            augment=augment,
+            pieces=None if split.many is None else ManyRowsPieces(split.many, max(1, workers)),
+        )
+    if augment is None or augment.mixing is None:
+        return feed
+    return MixedFeed(feed, augment, augment.mixing)

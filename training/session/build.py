@@ -130,7 +130,7 @@ def _opener(
             classes=None,
             seed=config.train.seed,
             prefetch=spare,
-            augment=augmentation(config.data.augment, config.train.seed, spec.base)
+            augment=augmentation(config.data.augment, config.train.seed, spec.base, spec.facts.classes)
             if which == "train"
             else None,
         )

@@ -103,7 +103,18 @@ class Session:
             record = whole if rank == 0 else None
             if micro:
                 places = np.arange(start + begin, start + end) if self.spec.facts.sampling else None
-                yield Work(whole[begin:end], micro, epoch, start + begin, record, pad, keys=places)
+                before = int(whole[begin - 1])
+                key = before if places is None else start + (begin - 1) % whole.size
+                yield Work(
+                    whole[begin:end],
+                    micro,
+                    epoch,
+                    start + begin,
+                    record,
+                    pad,
+                    before=(before, key),
+                    keys=places,
+                )
             else:
                 stand_in = np.resize(whole[:_STAND_IN], _STAND_IN)
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, pad, stand_in=True)
