@@ -6,6 +6,7 @@ nothing heavy.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,9 @@ from ...data.common import UsageError
 from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
-from . import config_commands, run_commands, sandbox_commands, submit_command
-from .foreign_options import refuse_foreign_options
+from . import config_commands, help_commands, run_commands, sandbox_commands, submit_command
+from .command_group import CommandGroup, run_command_line
+from .help_commands import VARIABLE
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
 from .options import (
     AtOnceOption,
@@ -39,38 +41,26 @@ from .options import (
     OverridesArgument,
     RendezvousOption,
     RestartsOption,
+    RunArgument,
     SortOption,
     StopTimeoutOption,
     SubmitOption,
     SweepArgument,
+    completers,
     first_positional,
     options_given,
     split_config,
+    split_run,
 )
 from .slurm_options import JobCommand, JobOptions
 from .started_world import refuse_copies, take_place
 
-
-class _Commands(typer.core.TyperGroup):
-    """The commands; an error names the missing one where a script or a config stands in its place."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        for ending, command in ((".py", "run"), (".yaml", "train"), (".yml", "train")):
-            if args and args[0].endswith(ending):
-                raise UsageError(f"{args[0]}: not a command", f"launch {command} [OPTIONS] {args[0]}")
-        name, found, rest = super().resolve_command(ctx, args)
-        if found is not None and not hasattr(found, "commands"):
-            own = {o: not getattr(p, "is_flag", True) for p in found.get_params(ctx) for o in p.opts}
-            refuse_foreign_options(rest, own, program_last=name in ("run", "submit"))
-        return name, found, rest
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=CommandGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     add_completion=False,
+    add_help_option=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Distributed training in which the number of processes is a resource, never a hyper-parameter.",
 )
@@ -135,6 +125,10 @@ def train(
 
 class _ProgramLast(typer.core.TyperCommand):
     """A command whose options end at SCRIPT or ``-m MODULE``: all that follows is the program's, ``--cpu`` included."""
+
+    def is_program(self, word: str) -> bool:
+        """Tell whether the first word starts a program: any does."""
+        return bool(word)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = first_positional(self.params, args)
@@ -210,7 +204,7 @@ _OF_A_LOCAL_RUN = (
 @app.command()
 def resume(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")],
+    run: RunArgument = None,
     overrides: OverridesArgument = None,
     *,
     gpus: GpusOption = None,
@@ -232,21 +226,20 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Resume a training on any number of processes; `train.epochs=N` extends it."""
-    from ..runs import ANY_RUN, find_run
     from ..slurm import read_job
     from ..submit import refuse_never_started, resubmit_run
-    from ..sweep import refuse_sweep
     from ..train import TrainRequest, read_run_config, training_run
     from ..worlds import Placement, refusals_told
 
     with json_errors(json=json):
-        folder = find_run(run, ANY_RUN)
-        refuse_sweep(folder)
-        job = read_job(folder)
+        run, settings = split_run(run, overrides)
         several = HostsOptions(hosts, hostfile, nodes, node_rank, rendezvous, gpus, cpu, ignore_world)
+        run = run or _run_to_resume(several)
+        folder = _resumed_folder(run)
+        job = read_job(folder)
         if job is not None and not (here or gpus or cpu or several):
             refuse_copies("resume", ignore_world=ignore_world)
-            said = [*(overrides or []), *options_given(ctx, _OF_A_LOCAL_RUN)]
+            said = [*settings, *options_given(ctx, _OF_A_LOCAL_RUN)]
             raise typer.Exit(resubmit_run(folder, job, said, as_json=json))
         if job is not None:
             refuse_never_started(folder, job)
@@ -257,12 +250,35 @@ def resume(
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, None, run, place.options(), patience)
         with refusals_told(request.nodes):
-            raise typer.Exit(training_run.train(read_run_config(run, overrides or []), request))
+            raise typer.Exit(training_run.train(read_run_config(run, settings), request))
+
+
+def _resumed_folder(run: str) -> Path:
+    from ..runs import ANY_RUN, find_run
+    from ..sweep import refuse_sweep
+
+    folder = find_run(run, ANY_RUN)
+    refuse_sweep(folder)
+    return folder
+
+
+def _run_to_resume(several: HostsOptions) -> str:
+    """Choose the newest training; where several nodes would each choose one, it has to be named.
+
+    Raises:
+        UsageError: there is none, or several nodes are to resume it.
+    """
+    from ..runs import can_resume, current_run
+
+    if several or several.nodes is not None or several.node_rank is not None:
+        raise UsageError("resume which run? Several nodes cannot each choose one", "name the RUN")
+    refuse_copies("resume without a RUN", ignore_world=several.ignore_world)
+    return current_run(can_resume)
 
 
 @app.command("eval")
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or the path of its folder.")],
+    run: RunArgument = None,
     *,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
@@ -277,10 +293,12 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Evaluate a trained run on its validation data, or on its test data."""
+    from ..runs import current_run, has_checkpoint
     from ..train import TrainRequest, evaluate_run
 
     with json_errors(json=json):
         refuse_copies("eval", ignore_world=ignore_world)
+        run = run or current_run(has_checkpoint)
         request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(evaluate_run(run, request, checkpoint, split))
 
@@ -363,20 +381,13 @@ app.add_typer(run_commands.app)
 app.add_typer(config_commands.app)
 app.add_typer(submit_command.app)
 app.add_typer(sandbox_commands.app)
-
-
-@app.callback(invoke_without_command=True)
-def version(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False
-) -> None:
-    """Handle options that stand before a command."""
-    if version:
-        from ... import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
+app.add_typer(help_commands.app)
 
 
 def main() -> None:
     """Run the console command; an error for the user becomes a failure card and an exit status."""
-    run_with_error_card(app)
+    if VARIABLE in os.environ:
+        from ..manual import start_completion
+
+        completers.update(start_completion())
+    run_with_error_card(lambda: run_command_line(app))

@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
+from .command_group import CommandGroup
 from .options import ConfigArgument, JsonOption, OverridesArgument, split_config
 
 app = typer.Typer()
-config = typer.Typer(no_args_is_help=True, help="Show, explain and describe what a config can say.")
+config = typer.Typer(
+    cls=CommandGroup, add_help_option=False, help="Show, explain and describe what a config can say."
+)
 app.add_typer(config, name="config")
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A key or a section, such as optimizer.lr.")]

@@ -66,19 +66,21 @@ _FLAGS = {
 }
 
 
-def refuse_foreign_options(args: Sequence[str], own: Mapping[str, bool], *, program_last: bool) -> None:
+def refuse_foreign_options(
+    args: Sequence[str], own: Mapping[str, bool], is_program: Callable[[str], bool]
+) -> None:
     """Refuse options that another launcher would take; say what stands for them here.
 
     Args:
         args: of the command.
         own: the command's own options, as ``--cpu``, each with whether it takes a value.
-        program_last: whether all from the first word on that is no option belongs to a program.
+        is_program: tells whether the first word that is no option starts a program, whose all that follows is.
 
     Raises:
         UsageError: there is such an option.
     """
     given, instead = [], []
-    for option, value in _options(args, own, program_last=program_last):
+    for option, value in options_of(args, own, is_program):
         if option not in own and (words := _instead_of(option, value, own)):
             given.append(f"{option} {value}".rstrip())
             instead.append(f"{words} in place of {option}")
@@ -100,16 +102,18 @@ def _name(option: str) -> str:
     return option.lstrip("-").replace("_", "-")
 
 
-def _options(
-    args: Sequence[str], own: Mapping[str, bool], *, program_last: bool
+def options_of(
+    args: Sequence[str], own: Mapping[str, bool], is_program: Callable[[str], bool]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the options with their values, as far as it is known whether they have one."""
+    """Yield a command's options with their values, as far as it is known whether they have one."""
     rest = list(args)
+    first = True
     while rest and rest[0] != "--":
         word = rest.pop(0)
         if not word.startswith("-") or word.startswith("-m"):
-            if program_last:
+            if first and is_program(word):
                 return
+            first = False
             continue
         option, equals, value = word.partition("=")
         takes_value = own.get(option, _name(option) in _VALUED)

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
-from .options import CpuOption, GpusOption, IgnoreWorldOption, JsonOption, RunArgument, SortOption
+from .options import (
+    ComparedArgument,
+    CpuOption,
+    GpusOption,
+    IgnoreWorldOption,
+    JsonOption,
+    RemovedArgument,
+    RunArgument,
+    RunningArgument,
+    SortOption,
+    StatusArgument,
+    split_run,
+)
 from .started_world import refuse_copies
 
 app = typer.Typer()
@@ -20,9 +32,7 @@ WaitOption = Annotated[
 
 @app.command()
 def status(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's name or folder; all runs by default.")
-    ] = None,
+    run: StatusArgument = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Update the output as the run changes.")] = False,
     sort: SortOption = None,
@@ -37,7 +47,7 @@ def status(
 
 @app.command()
 def logs(
-    run: RunArgument,
+    run: RunArgument = None,
     *,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Follow the logs until the run is over.")
@@ -49,8 +59,9 @@ def logs(
 ) -> None:
     """Show what a training printed, then what the ranks wrote; a line of several ranks is shown once, with them."""
     from ..commands import show_logs
+    from ..runs import current_run
 
-    raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt))
+    raise typer.Exit(show_logs(run or current_run(), follow=follow, rank=rank, attempt=attempt))
 
 
 @app.command()
@@ -71,7 +82,7 @@ def cache(
 
 @app.command()
 def predict(
-    run: RunArgument,
+    run: RunArgument = None,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -99,25 +110,32 @@ def predict(
 ) -> None:
     """Print what a run's model says of each input: class and probability, or its output."""
     from ..inference import Prediction, predict_with_run
+    from ..runs import current_run, has_checkpoint
     from ..train import TrainRequest
 
     refuse_copies("predict", ignore_world=ignore_world)
-    asked = Prediction(tuple(inputs or ()), split, checkpoint, resize, raw, form, out)
+    run, sources = split_run(run, inputs)
+    run = run or current_run(has_checkpoint)
+    asked = Prediction(tuple(sources), split, checkpoint, resize, raw, form, out)
     raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
 
 
 @app.command()
-def compare(run: RunArgument, other: RunArgument, *, json: JsonOption = False) -> None:
+def compare(
+    run: ComparedArgument = None, other: ComparedArgument = None, *, json: JsonOption = False
+) -> None:
     """Show in what two runs differ: settings, versions, data, and the first step whose loss is another."""
     from ..commands import compare_runs
+    from ..runs import compared_runs
 
     with json_errors(json=json):
-        raise typer.Exit(compare_runs(run, other, as_json=json))
+        pair = compared_runs([name for name in (run, other) if name is not None])
+        raise typer.Exit(compare_runs(*pair, as_json=json))
 
 
 @app.command()
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs or sweeps.")],
+    runs: RemovedArgument,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
@@ -128,24 +146,26 @@ def rm(
 
 
 @app.command()
-def stop(run: RunArgument, *, wait: WaitOption = 60.0) -> None:
+def stop(run: RunningArgument = None, *, wait: WaitOption = 60.0) -> None:
     """Stop a run with a checkpoint; `launch resume` continues it."""
     from ..commands import stop_run
+    from ..runs import running_run
 
-    raise typer.Exit(stop_run(run, wait))
+    raise typer.Exit(stop_run(run or running_run("stop"), wait))
 
 
 @app.command()
-def checkpoint(run: RunArgument, *, wait: WaitOption = 60.0) -> None:
+def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0) -> None:
     """Make a run write a checkpoint now and continue."""
     from ..commands import checkpoint_run
+    from ..runs import running_run
 
-    raise typer.Exit(checkpoint_run(run, wait))
+    raise typer.Exit(checkpoint_run(run or running_run("checkpoint"), wait))
 
 
 @app.command()
 def cancel(
-    run: RunArgument,
+    run: RunningArgument = None,
     *,
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL.")
@@ -153,5 +173,6 @@ def cancel(
 ) -> None:
     """End a run at once."""
     from ..commands import cancel_run
+    from ..runs import running_run
 
-    raise typer.Exit(cancel_run(run, grace))
+    raise typer.Exit(cancel_run(run or running_run("cancel"), grace))

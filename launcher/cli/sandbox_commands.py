@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from .command_group import CommandGroup
+
 app = typer.Typer()
 sandbox = typer.Typer(
-    no_args_is_help=True, help="A real SLURM of two nodes on this machine alone, to try things on."
+    cls=CommandGroup,
+    add_help_option=False,
+    help="A real SLURM of two nodes on this machine alone, to try things on.",
 )
 app.add_typer(sandbox, name="slurm-sandbox")
 

@@ -62,7 +62,9 @@ def _signature() -> list[inspect.Parameter]:
 
 
 def _parameter(key: str, kind: Any, flag: str, metavar: str, words: str) -> inspect.Parameter:
-    annotation = Annotated[kind | None, typer.Option(f"--{flag}", metavar=metavar, help=words)]
+    annotation = Annotated[
+        kind | None, typer.Option(f"--{flag}", metavar=metavar, help=words, rich_help_panel="SLURM")
+    ]
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -25,6 +25,8 @@ def _is_program(argument: str) -> bool:
 class _ProgramLast(JobCommand):
     """A command in which all from SCRIPT or ``-m MODULE`` on belongs to the script; options may follow a CONFIG."""
 
+    is_program = staticmethod(_is_program)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = first_positional(self.get_params(ctx), args)
         own = args[:first]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .found_settings import found_yaml as found_yaml
     from .launch_config import LaunchConfig as LaunchConfig
     from .launch_config import ResolvedConfig as ResolvedConfig
+    from .resolution import recipes as recipes
     from .resolution import resolve as resolve
     from .resolution import to_yaml as to_yaml
     from .unknown_keys import unknown_key as unknown_key

@@ -6,12 +6,15 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .console import bounded as bounded
+    from .console import can_colour as can_colour
     from .console import last_state as last_state
     from .console import put as put
     from .console import put_json as put_json
+    from .console import put_page as put_page
     from .console import redraw as redraw
     from .console import say as say
     from .console import strip_control_characters as strip_control_characters
+    from .console import terminal_width as terminal_width
     from .console import transcribe_to as transcribe_to
     from .error_boundary import json_errors as json_errors
     from .error_boundary import run_with_error_card as run_with_error_card

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -68,6 +69,21 @@ def say(lines: Iterable[str]) -> None:
     write(sys.stderr, "".join(strip_control_characters(line) + "\n" for line in lines))
 
 
+def say_card(lines: Iterable[str]) -> None:
+    """Print an error on stderr; on a terminal with colours its first words stand out."""
+    plain = [strip_control_characters(line) + "\n" for line in lines]
+    transcribe("".join(plain))
+    shown = map(_highlighted, plain) if can_colour(sys.stderr) else plain
+    _write(sys.stderr, "".join(shown))
+
+
+def _highlighted(line: str) -> str:
+    for word, style in (("error:", "1;31"), ("hint:", "1")):
+        if line.startswith(word):
+            return f"\x1b[{style}m{word}\x1b[0m{line.removeprefix(word)}"
+    return line
+
+
 def put(lines: Iterable[str]) -> bool:
     """Print results on stdout; False where nobody can read them."""
     return write(sys.stdout, "".join(strip_control_characters(line) + "\n" for line in lines))
@@ -76,6 +92,24 @@ def put(lines: Iterable[str]) -> bool:
 def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
     """Print one JSON document on stdout; False where nobody can read it."""
     return _write(sys.stdout, json.dumps(document, indent=None if on_one_line else 1) + "\n")
+
+
+def put_page(lines: Iterable[str]) -> bool:
+    """Print lines of our own on stdout as they are, with their colours; False where nobody can read them."""
+    return _write(sys.stdout, "".join(line + "\n" for line in lines))
+
+
+def can_colour(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal that shows colours, and the user has not said NO_COLOR (no-color.org)."""
+    with suppress(OSError, ValueError):
+        is_terminal = stream is not None and stream.isatty()
+        return is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+    return False
+
+
+def terminal_width() -> int:
+    """Return how many characters a line may have: ``COLUMNS``, else what the terminal says, else 80."""
+    return shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns
 
 
 def redraw(lines: Iterable[str]) -> bool:

@@ -9,5 +9,6 @@ if TYPE_CHECKING:
     from .explained_key import show_config as show_config
     from .json_schema import config_schema as config_schema
     from .markdown import reference as reference
+    from .option_list import config_options as config_options
 else:
     __getattr__ = lazy_exports(__name__)

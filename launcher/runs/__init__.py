@@ -5,6 +5,12 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .default_run import can_resume as can_resume
+    from .default_run import compared_runs as compared_runs
+    from .default_run import current_run as current_run
+    from .default_run import has_checkpoint as has_checkpoint
+    from .default_run import names_run as names_run
+    from .default_run import running_run as running_run
     from .node_logs import error_in as error_in
     from .node_logs import failing_node_log as failing_node_log
     from .node_logs import logs_without_attempt as logs_without_attempt
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from .run_folder import find_run as find_run
     from .run_folder import is_run as is_run
     from .run_folder import is_sweep as is_sweep
+    from .run_folder import names_by_age as names_by_age
     from .run_folder import read_outcome as read_outcome
     from .run_folder import runs_root as runs_root
     from .run_lock import RunLock as RunLock

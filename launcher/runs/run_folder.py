@@ -107,7 +107,7 @@ def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
     for folder in (runs_root() / name, Path(name).resolve()):
         if is_run(folder, marks):
             return folder
-    known = _names_by_age(marks)
+    known = names_by_age(marks)
     guess = closest_name(name, known)
     raise UsageError(
         f"{name}: there is no such run in {runs_root()}" + (f"; did you mean {guess}?" if guess else ""),
@@ -115,7 +115,7 @@ def find_run(name: str, marks: tuple[str, ...] = ("spec.json",)) -> Path:
     )
 
 
-def _names_by_age(marks: tuple[str, ...]) -> list[str]:
+def names_by_age(marks: tuple[str, ...]) -> list[str]:
     """Return the names of all runs, the newest last: a run's first file is written when it begins."""
     began: dict[str, int] = {}
     for path in (path for mark in marks for path in runs_root().glob(f"*/{mark}")):

@@ -39,14 +39,14 @@ OWN = {
 )
 def test_an_option_of_another_launcher_names_ours(line: str, what: str, instead: str) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_foreign_options(line.split(), OWN, program_last=True)
+        refuse_foreign_options(line.split(), OWN, is_program=bool)
     assert caught.value.message.startswith(what), caught.value.message
     assert instead in caught.value.hint
 
 
 def test_all_of_them_are_told_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_foreign_options(["--standalone", "--nproc_per_node", "2", "x.py"], OWN, program_last=True)
+        refuse_foreign_options(["--standalone", "--nproc_per_node", "2", "x.py"], OWN, is_program=bool)
     assert caught.value.message == "--standalone --nproc_per_node 2: not options of launch"
     assert caught.value.hint == (
         "nothing: one machine is the default in place of --standalone; "
@@ -66,10 +66,10 @@ def test_all_of_them_are_told_at_once() -> None:
     ],
 )
 def test_what_belongs_to_the_program_or_is_unknown_is_left_alone(line: str) -> None:
-    assert refuse_foreign_options(line.split(), OWN, program_last=True) is None  # type: ignore[func-returns-value]
+    assert refuse_foreign_options(line.split(), OWN, is_program=bool) is None  # type: ignore[func-returns-value]
 
 
 def test_where_no_program_follows_an_option_may_stand_anywhere() -> None:
     with pytest.raises(UsageError, match="--nproc_per_node 2: "):
-        refuse_foreign_options(["digits", "a=1", "--nproc_per_node", "2"], OWN, program_last=False)
-    refuse_foreign_options(["digits", "--cpu", "2", "a=1"], OWN, program_last=False)
+        refuse_foreign_options(["digits", "a=1", "--nproc_per_node", "2"], OWN, is_program=lambda _: False)
+    refuse_foreign_options(["digits", "--cpu", "2", "a=1"], OWN, is_program=lambda _: False)

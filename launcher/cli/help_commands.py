@@ -1,0 +1,47 @@
+"""Commands about ``launch`` itself: signatures only; the bodies are in ``manual``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .command_group import show_help
+
+VARIABLE = "_LAUNCH_COMPLETE"
+"""Set by a shell's script: ``launch`` then prints what fits, and does nothing else."""
+app = typer.Typer()
+
+
+@app.command("help")
+def help_(
+    ctx: typer.Context,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="All commands by default.")
+    ] = None,
+) -> None:
+    """Show what a command does, its options and examples, as `launch COMMAND --help` does."""
+    show_help(ctx, command or [])
+
+
+@app.command()
+def completion(
+    shell: Annotated[
+        str | None, typer.Argument(metavar="[bash|zsh|fish]", help="The shell; by default yours.")
+    ] = None,
+    *,
+    install: Annotated[
+        bool, typer.Option("--install", help="Set it up for every shell from now on instead of printing it.")
+    ] = False,
+) -> None:
+    """Print the script that makes a shell complete commands, options, recipes, runs and config keys."""
+    from ..console import put, say
+    from ..manual import completion_script, install_completion
+
+    chosen = shell or Path(os.environ.get("SHELL", "")).name
+    if not install:
+        put(completion_script(chosen, VARIABLE).splitlines())
+        return
+    say([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])

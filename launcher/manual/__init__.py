@@ -1,0 +1,14 @@
+"""The help: its pages, its examples, what a shell completes, and the schemas of what `--json` prints."""
+
+from typing import TYPE_CHECKING
+
+from ...data.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .completion import completion_script as completion_script
+    from .completion import install_completion as install_completion
+    from .completion import start_completion as start_completion
+    from .pages import command_page as command_page
+    from .pages import group_page as group_page
+else:
+    __getattr__ = lazy_exports(__name__)
