@@ -387,8 +387,8 @@ def test_an_image_that_is_corrupt_is_named_before_anything_starts(base: Path, na
     (base / "images" / name).write_bytes(b"nonsense")
     with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*{name} is no readable image"):
         prepare(config(), base)
-    (base / "images" / name).write_bytes(b"II*\0 and so on")
-    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a TIFF file"):
+    (base / "images" / name).write_bytes(b"%PDF and so on")
+    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a PDF file"):
         prepare(config(), base)
 
 
