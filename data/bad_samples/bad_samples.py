@@ -49,7 +49,7 @@ def is_bad_input(error: LockstepError) -> bool:
 
 @dataclass(frozen=True)
 class Skipping:
-    """What is done about bad samples: ``data.on_bad`` is ``skip``."""
+    """A rule for bad samples, where ``data.on_bad`` is ``skip``."""
 
     limit: float
     """``data.max_bad``."""
@@ -191,7 +191,7 @@ def known_notes(split: str, samples: int, known: Mapping[int, str]) -> list[str]
 
 
 class BadSamplesNews:
-    """What has become known of bad samples since it was asked last.
+    """News of bad samples since it was asked last.
 
     Args:
         folder: of the run.

@@ -100,8 +100,7 @@ class TrainLoop:
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
-        self._folder = folder
-        self._bad = BadSamplesNews(folder)
+        self._folder, self._bad = folder, BadSamplesNews(folder)
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)

@@ -74,8 +74,7 @@ def build_session(
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
     batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size, config.train.logical_ranks)
-    skips = Skipping(config.data.max_bad, config.train.seed, folder) if config.data.on_bad == "skip" else None
-    feed = _opener(spec, group, numerics, skips, training=training)
+    feed = _opener(spec, group, numerics, folder, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
     objective = build_objective(config, spec.base, frozen)
@@ -103,7 +102,7 @@ def build_session(
 
 
 def _opener(
-    spec: RunSpec, group: Group, numerics: MixedPrecision, skips: Skipping | None, *, training: bool
+    spec: RunSpec, group: Group, numerics: MixedPrecision, folder: Path | None, *, training: bool
 ) -> Callable[[str], Feed]:
     """Return what opens the feed of a split."""
     config = spec.config
@@ -111,6 +110,7 @@ def _opener(
     classes = spec.facts.classes if known else None
     any_part = config.step is not None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device, targets=any_part)
+    skips = Skipping(config.data.max_bad, config.train.seed, folder) if config.data.on_bad == "skip" else None
 
     # A small model leaves all cores of this rank but one idle.
     spare = torch.get_num_threads() > 1

@@ -25,7 +25,7 @@ _LONGEST_FIELD = 2**30  # the module's own limit is 128 KiB, and pandas knows no
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _header_advice(header: list[str]) -> str:
     """Say what stands in the place of a header."""
     if header[0].startswith("#") or header[0].lower().startswith("sep="):
         return "; or remove that line, and the header is first"
-    if any(name.lower().endswith(_IMAGE_SUFFIXES) for name in header):
+    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in header):
         return "; or write a header above the first row, such as path,label"
     return ""
 

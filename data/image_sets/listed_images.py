@@ -1,4 +1,4 @@
-"""``csv_images``: image files and labels from a CSV that pandas reads; every row is checked beforehand."""
+"""Images that a list names, each with its label: every row is checked beforehand, and kept as arrays."""
 
 from __future__ import annotations
 
@@ -12,77 +12,68 @@ from numpy.typing import NDArray
 
 from ..bad_samples import known_notes, most_bad, too_many_error, write_rows
 from ..cache import CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
-from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..images import ImageSettings, ImageSplit, PathChecker, StoredImages
-from .arguments import (
+from ..sources import (
+    ArraySplit,
     ImageArguments,
+    MapSplit,
+    PreparedSplit,
+    Reader,
     argument,
     colour_mode,
     distinct_names,
     height_and_width,
-    one_character,
-    read_arguments,
-    text,
+    known_bad,
+    open_arrays,
 )
-from .class_labels import class_names, label_notes
-from .csv_table import MAX_LISTED_NAMES, Table, read_column, read_table
+from .csv_table import MAX_LISTED_NAMES, Table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
-from .source import DataSource, PreparedSplit, Reader, known_bad, no_inputs, open_arrays
-from .splits import ArraySplit, MapSplit
 
 if TYPE_CHECKING:
     import torch
 
+
 _VERSION = 2
+
+
 _SURVEY_VERSION = 3
 
 
 @dataclass(frozen=True)
-class CsvImagesArguments(ImageArguments):
-    """``data.args`` of ``csv_images``; relative paths start from the config's folder."""
+class ListedImages(ImageArguments):
+    """What every list of images takes."""
 
-    root: str | None = text(".")
-    """The folder that the paths in the CSV files start from."""
-    train_csv: str | None = text()
-    """The CSV file of the training samples, one row for each; it must be given."""
-    val_csv: str | None = text()
-    """The CSV file of the validation samples; unset: there are none."""
-    path_column: str | None = text("path")
-    """The column with the paths of the images."""
-    label_column: str | None = text("label")
-    """The column with the labels."""
-    separator: str | None = argument(one_character)
-    """The character between the fields of a CSV file; unset: the one with which the header names both columns."""
     classes: tuple[str, ...] | None = argument(distinct_names)
-    """The classes in the order of their indices; unset: the labels of the training file, numbers in their order."""
+    """The classes in the order of their indices; unset: those of the training samples."""
     size: tuple[int, int] | None = argument(height_and_width)
     """Height and width in pixels that every image is resized to; unset: all have one size, and another is an error."""
     mode: str | None = argument(colour_mode)
     """``L`` or ``RGB``; unset: grey where every image is, else colour."""
 
 
-def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:
-    """Check every row of the CSV files, look at the images, and keep paths and labels as arrays in the cache.
+def describe_tables(
+    name: str,
+    tables: dict[str, Table],
+    root: Path,
+    names: tuple[str, ...],
+    arguments: ListedImages,
+    config: DataConfig,
+) -> tuple[DatasetInfo, ImageSurvey]:
+    """Check every row of lists of images, look at the images, and keep paths and labels as arrays in the cache.
 
     Args:
-        arguments: name the files.
+        name: of the source.
+        tables: split to its rows.
+        root: the folder that their paths start from.
+        names: of the classes.
+        arguments: of the images.
         config: the ``data`` section.
-        base: the folder that relative paths start from.
 
     Raises:
-        UsageError: an argument is wrong, or a file it names is not there.
-        DamagedError: a row of a CSV is wrong, or an image that was looked at cannot be read.
+        DamagedError: a row is wrong, or an image that was looked at cannot be read.
     """
-    root = _image_root(arguments, base)
-    files = {"train": arguments.train_csv, "val": arguments.val_csv}
-    tables = {
-        which: _read_table(arguments, base, f"{which}_csv", name)
-        for which, name in files.items()
-        if which == "train" or name is not None
-    }
-    names = arguments.classes or class_names(tables["train"])
     skip = config.max_bad if config.on_bad == "skip" else None
     columns = {which: _build_columns(which, table, root, names, skip) for which, table in tables.items()}
     survey = _survey(tables, root, columns, one_size=arguments.size is None, skip=skip is not None)
@@ -90,8 +81,8 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
     mode, size = arguments.mode or survey.mode, arguments.size or survey.size
     mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
-    return DatasetInfo(
-        name="csv_images",
+    facts = DatasetInfo(
+        name=name,
         kind="images",
         train=_split_info(entry, "train", columns, len(names)),
         val=_split_info(entry, "val", columns, len(names)) if "val" in tables else None,
@@ -103,18 +94,17 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         mean=mean,
         std=std,
         image_root=str(root),
-        fingerprint=fingerprint("csv_images", entry.hashes, names, shape, mean, std, *survey.identity),
-        notes=_notes(tables, columns, names, arguments, split_off=bool(config.val_size))
+        fingerprint=fingerprint(name, entry.hashes, names, shape, mean, std, *survey.identity),
+        notes=_notes(tables, columns, names, split_off=bool(config.val_size))
         + survey.notes(mode_given=arguments.mode is not None, size=size),
-        found=_found(tables["train"], names, survey, arguments),
     )
+    return facts, survey
 
 
 def _notes(
     tables: dict[str, Table],
     columns: dict[str, _Columns],
     names: tuple[str, ...],
-    arguments: CsvImagesArguments,
     *,
     split_off: bool,
 ) -> tuple[str, ...]:
@@ -125,19 +115,17 @@ def _notes(
         for note in known_notes(which, len(table.paths), columns[which].bad)
     ]
     return (
-        *label_notes(tables["train"], names, given=arguments.classes is not None),
         *duplicate_notes(rows["train"], rows.get("val"), names, split_off=split_off),
         *bad,
     )
 
 
-def _found(
-    table: Table, names: tuple[str, ...], survey: ImageSurvey, arguments: CsvImagesArguments
+def found_settings(
+    more: dict[str, tuple[Any, str]], survey: ImageSurvey, arguments: ListedImages
 ) -> tuple[FoundSetting, ...]:
-    """Return the settings that the files have decided."""
+    """Return the settings that were left out, and that ``more`` and the images have decided."""
     found = {
-        "separator": (table.separator, f"in the header of {table.file.name}"),
-        "classes": (names, f"the labels of {table.file.name}"),
+        **more,
         "mode": (
             survey.mode,
             f"{survey.looked_at - survey.grey:,} of {survey.looked_at:,} images are in colour",
@@ -157,32 +145,6 @@ def _file_rows(table: Table, columns: _Columns) -> FileRows:
     good = np.delete(np.arange(len(table.paths)), list(columns.bad))
     paths = [table.paths[row] for row in good.tolist()]
     return FileRows(columns.files[good], columns.arrays["y"][good], paths)
-
-
-def _image_root(arguments: CsvImagesArguments, base: Path) -> Path:
-    root = (base / Path(arguments.root or ".").expanduser()).resolve()
-    if not root.is_dir():
-        raise UsageError(f"data.args.root: there is no folder {root}", relative_path_hint(base))
-    return root
-
-
-def _read_table(arguments: CsvImagesArguments, base: Path, key: str, name: str | None) -> Table:
-    if name is None:
-        raise UsageError(f"data.args.{key} is missing", "name the CSV file that lists images and labels")
-    file = (base / Path(name).expanduser()).absolute()
-    if not file.is_file():
-        raise UsageError(
-            f"data.args.{key}: there is no file {file}", _missing_file_hint(arguments, base, key, name)
-        )
-    columns = [arguments.path_column or "path", arguments.label_column or "label"]
-    return read_table(file, columns, arguments.separator)
-
-
-def _missing_file_hint(arguments: CsvImagesArguments, base: Path, key: str, name: str) -> str:
-    """Name the file below the images' root, where many keep it; else say where paths start."""
-    if arguments.root and (_image_root(arguments, base) / name).is_file():
-        return f"there is one in data.args.root: data.args.{key}={Path(arguments.root) / name}"
-    return relative_path_hint(base)
 
 
 def _survey(
@@ -312,12 +274,13 @@ def _settings(split: PreparedSplit) -> ImageSettings:
         may_be_colour=mode == "RGB" or args.get("mode") is not None,
         paths=files["paths"],
         offsets=files["offsets"],
-        listed_in=str(args.get(f"{which}_csv")),
+        listed_in=str(args.get(f"{which}_csv") or args.get(which)),
         bad=split.info.files.get("bad"),
     )
 
 
-def _images(split: PreparedSplit) -> ImageSplit:
+def image_files(split: PreparedSplit) -> ImageSplit:
+    """Describe the image files of a split."""
     skip = split.config.max_bad if split.config.on_bad == "skip" else None
     rows = len(load_array(split.info.files["y"]))
     return ImageSplit(_settings(split), rows, split.info.state, skip, split.which)
@@ -344,35 +307,14 @@ class CsvImageDataset:
         return self._images.load(row), int(self._targets[row])
 
 
-def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
+def open_images(split: PreparedSplit) -> ArraySplit | MapSplit:
     """Open the decoded images of the cache, else the files."""
     if "x" in split.info.files:
         return open_arrays(split)
     return MapSplit(CsvImageDataset(split), split.subset, bad=known_bad(split))
 
 
-def _reader(split: PreparedSplit) -> Reader:
+def read_images(split: PreparedSplit) -> Reader:
+    """Return what reads single samples, without torch."""
     dataset = CsvImageDataset(split)
     return len(dataset), dataset.read
-
-
-def _column(config: DataConfig, base: Path, key: str, name: str | None) -> NDArray[Any] | None:
-    if name is None:
-        return None
-    arguments = read_arguments("csv_images", CsvImagesArguments, config.args)
-    file = (base / Path(arguments.train_csv or "").expanduser()).absolute()
-    columns = [arguments.path_column or "path", arguments.label_column or "label"]
-    return np.array(read_column(file, columns, arguments.separator, name, f"data.{key}"))
-
-
-SOURCE = DataSource(
-    "csv_images",
-    "Image files, with paths and labels from a CSV file.",
-    CsvImagesArguments,
-    describe,
-    _open,
-    _reader,
-    no_inputs,
-    column=_column,
-    images=_images,
-)
