@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .early_signals import take_signals as take_signals
     from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError
+    from .errors import DivergedError as DivergedError
     from .errors import HangError as HangError
     from .errors import LockstepError as LockstepError
     from .errors import MachineError as MachineError

@@ -7,7 +7,8 @@ LockstepError
 ├── RankLostError     4   a rank was lost
 ├── HangError         5   ranks wait for one that does not come
 ├── DamagedError      6   a checkpoint or the data is damaged
-└── MemoryLimitError  7   out of memory
+├── MemoryLimitError  7   out of memory
+└── DivergedError     8   ranks that must hold the same numbers do not
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ class MemoryLimitError(LockstepError):
     exit_status = 7
 
 
+class DivergedError(LockstepError):
+    """Ranks that must hold the same numbers and do not: memory or a processor is faulty, or code looks at the rank."""
+
+    exit_status = 8
+
+
 _KINDS = {
     kind.__name__: kind
     for kind in (
@@ -89,6 +96,7 @@ _KINDS = {
         HangError,
         DamagedError,
         MemoryLimitError,
+        DivergedError,
     )
 }
 

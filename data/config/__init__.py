@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .data_config import DataConfig as DataConfig
     from .data_config import MeasuredIn as MeasuredIn
     from .data_config import PadConfig as PadConfig
+    from .data_look import BATCH_SIZE as BATCH_SIZE
     from .data_look import DataLook as DataLook
     from .data_look import FoundSetting as FoundSetting
     from .data_look import PartLook as PartLook

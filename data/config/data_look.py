@@ -93,6 +93,10 @@ def _kind(document: Mapping[str, Any]) -> ValueKind:
     return ValueKind(**{**document, "shape": tuple((low, high) for low, high in document["shape"])})
 
 
+BATCH_SIZE = "data.batch_size"
+"""Key of the found setting that takes the place of the config's default."""
+
+
 @dataclass(frozen=True)
 class FoundSetting:
     """A setting that was left out and that the data has decided."""

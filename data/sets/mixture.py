@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cache import Array, cached, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError
-from ..config import MIX, DataConfig, DatasetInfo, PadConfig, SplitInfo
+from ..config import BATCH_SIZE, MIX, DataConfig, DatasetInfo, PadConfig, SplitInfo
 from ..samples import SampleSource, read_sample
 from ..sources import ArraySplit, DataSource, MapSplit, PreparedSplit, Reader, open_arrays, read_arrays
 
@@ -91,6 +91,7 @@ def _describe(find: Find, arguments: dict[str, Any], config: DataConfig, base: P
             replace(found, key=found.key.replace("data.", f"data.sets.{name}.", 1))
             for name, part in parts.items()
             for found in part.found
+            if found.key != BATCH_SIZE  # a batch has samples of all sets
         ),
         parts=parts,
     )

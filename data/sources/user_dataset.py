@@ -21,7 +21,7 @@ from ..common import (
     load_callable,
     with_path_hint,
 )
-from ..config import DataConfig, DatasetInfo, SplitInfo
+from ..config import BATCH_SIZE, DataConfig, DatasetInfo, SplitInfo
 from ..samples import (
     SampleSource,
     TensorSplit,
@@ -97,7 +97,9 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         mean=None,
         std=None,
         scale_uint8=bool(config.scale_uint8),
-        fingerprint=fingerprint(config.use, digests, *[[one.key, one.value] for one in found]),
+        fingerprint=fingerprint(
+            config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
+        ),
         found=found,
     )
 

@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..cache import Array
-from ..config import FoundSetting, PadConfig
+from ..config import BATCH_SIZE, FoundSetting, PadConfig
 from ..samples import contract_error
 
 _COLUMNS = ("weights", "groups", "targets")
-SETTINGS = ("collate", "pad", *_COLUMNS)
+SETTINGS = ("collate", "pad", "batch_size", *_COLUMNS)
 """Keys of the dict that ``data()`` returns that name no split."""
 
 
@@ -26,9 +26,10 @@ class UserSettings:
     pad: PadConfig | None = None
     columns: dict[str, Array] = field(default_factory=dict)
     """``weights``, ``groups`` and ``targets``: one value for each training sample."""
+    batch_size: int | None = None
 
     def found(self, use: str, *, collate: bool, pad: bool) -> tuple[FoundSetting, ...]:
-        """Return the settings that are in force.
+        """Return the settings that are in force; of the batch size, the launcher knows whether the config has it.
 
         Args:
             use: what returned them.
@@ -41,6 +42,8 @@ class UserSettings:
             found.append(FoundSetting("data.collate", _name(self.collate), why))
         if self.pad is not None and pad:
             found.append(FoundSetting("data.pad", self.pad.model_dump(mode="json"), why))
+        if self.batch_size is not None:
+            found.append(FoundSetting(BATCH_SIZE, self.batch_size, why))
         return tuple(found)
 
 
@@ -54,7 +57,15 @@ def read_settings(use: str, result: Mapping[str, Any]) -> UserSettings:
     if collate is not None and not callable(collate):
         raise contract_error(use, f"returned {type(collate).__name__} for 'collate', not a function")
     columns = {key: _column(use, key, result[key]) for key in _COLUMNS if result.get(key) is not None}
-    return UserSettings(collate, None if pad is None else _pad(use, pad), columns)
+    size = result.get("batch_size")
+    batch_size = None if size is None else _batch_size(use, size)
+    return UserSettings(collate, None if pad is None else _pad(use, pad), columns, batch_size)
+
+
+def _batch_size(use: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise contract_error(use, f"returned {value!r} for 'batch_size', not a number of samples")
+    return int(value)
 
 
 def _pad(use: str, value: Any) -> PadConfig:

@@ -20,7 +20,8 @@ from ..console import print_failure_card, say
 from ..machine import World, reserve_gpus
 from ..options import SupervisionOptions
 from ..supervisor import Launch
-from ..train import DataPreparation, TrainRequest, find_initial_weights, worker_agent
+from ..train import DataPreparation, TrainRequest, find_initial_weights, refuse_more_processes, worker_agent
+from .bit_comparison import compare_bits, read_recording
 from .report import CheckReport
 from .trial_runs import TrialRuns, run_task
 from .verdicts import (
@@ -29,6 +30,7 @@ from .verdicts import (
     NOTHING,
     STEPS,
     ComparisonConditions,
+    judge_bits,
     judge_evaluation,
     judge_resume,
     judge_steps,
@@ -52,6 +54,7 @@ def check(resolved: ResolvedConfig, request: TrainRequest) -> int:
         _scratch() as (folder, keep),
     ):
         try:
+            refuse_more_processes(resolved.config, reservation.world)
             hang_timeout = request.supervision.hang_timeout
             Check(folder, resolved, reservation.world, table, hang_timeout).run()
         except LockstepError as error:
@@ -129,9 +132,12 @@ class Check:
             what = "nothing was trained, killed and resumed: correct what failed first"
             self._table.add(Finding("steps", "NOTE", what))
             return
-        self._under = ComparisonConditions(count, look["precision"], look["stilled"], self._cause())
+        logical = self._small.train.logical_ranks is not None
+        self._under = ComparisonConditions(
+            count, look["precision"], look["stilled"], self._cause(), bits=logical
+        )
         if count > 1:
-            self._compare(look)
+            self._compare_bits(look) if logical else self._compare(look)
         else:
             what = "one process has nothing to be compared with; --cpu 2 and more have"
             self._table.add(Finding("processes", "NOTE", what))
@@ -146,7 +152,9 @@ class Check:
         attempt = folder / "attempt-1"
         with Launch(attempt, worker_agent(attempt, self._one), self._one, options) as launch:
             try:
-                facts = DataPreparation(config.data, base).wait()
+                given = DataPreparation(config.data, base).wait()
+                self._resolved, facts = self._resolved.with_found(given)
+                config = self._resolved.config
             except TrainingError as error:
                 what, _, where = error.message.partition("\nat ")
                 self._table.add(Finding("data set", "FAIL", what, where, error.hint))
@@ -174,6 +182,20 @@ class Check:
             if drawing
             else judge_steps(many["gradient"], many["weight"], self._under)
         )
+        self._table.add(self._evaluation(one["metrics"], many["metrics"]))
+
+    def _compare_bits(self, look: dict[str, Any]) -> None:
+        """Compare all that happens in the same steps of the run as it is, in which nothing is switched off."""
+        spec = self._runs.spec("steps", self._small)
+        task = {"task": "steps", "last": STEPS, "bits": True, "evaluate": look["evaluate"]}
+        one = self._runs.task(spec, self._one, **task)[0]
+        many = self._runs.task(spec, self._world, **task)[0]
+        (alone,), modules = read_recording(Path(_out(spec, 1)))
+        ranks, _ = read_recording(Path(_out(spec, 2)))
+        steps = judge_bits(compare_bits(alone, ranks), modules, self._under)
+        self._table.add(steps)
+        if steps.verdict == "FAIL":  # what is evaluated differs already
+            self._under = replace(self._under, cause=f"correct `{steps.check}`, which failed above, first")
         self._table.add(self._evaluation(one["metrics"], many["metrics"]))
 
     def _evaluation(self, one: dict[str, float], many: dict[str, float]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from ...data.config import DatasetInfo
 from ...data.order import EpochBatches, micro_batch_sizes
 from ...training.check import Finding
 from ...training.config import CheckpointConfig, RunConfig
+from .bit_comparison import BitDifference
 
 STEPS = 6
 NOTHING = "nothing"  # what is stilled of a model that draws in evaluation mode, too
@@ -21,6 +23,10 @@ _COARSE = 0.1  # of the half types
 _SINGLE = 1e-6  # some roundings of float32, in a loss or a metric that computes in it whatever it is given
 _IN_SINGLE = "a loss or metric that keeps the type it is given can be compared more closely"
 _APART = "look for what depends on the other samples of a batch, on the rank, or on how many there are"
+_UNKEYED = (
+    "draw from torch's generators only, which are seeded by (seed, step, logical rank); let nothing depend on the rank,"
+    " on how many there are, or on what was computed before; on a GPU, set train.deterministic=true"
+)
 _REPRODUCIBLE = (
     "keep nothing outside of parameters, buffers and torch's global generators;"
     " ask for deterministic kernels with train.deterministic=true"
@@ -38,6 +44,8 @@ class ComparisonConditions:
     """What was switched off, such as ``without dropout``; empty for nothing."""
     cause: str
     """What an earlier check says about it, as advice."""
+    bits: bool = False
+    """Whether every bit has to be equal: with logical ranks."""
 
     @property
     def limit(self) -> float:
@@ -54,7 +62,8 @@ class ComparisonConditions:
 def shorten_config(config: RunConfig, facts: DatasetInfo, processes: int) -> RunConfig:
     """Shorten a run to a few small steps with one checkpoint between them."""
     n = facts.epoch_size
-    size = batch_size(n, config.data.batch_size, config.data.micro_limit, processes)
+    parts = config.train.logical_ranks or processes
+    size = batch_size(n, config.data.batch_size, config.data.micro_limit, parts)
     data = config.data.model_copy(update={"batch_size": size, "workers": min(2, config.data.workers)})
     train = config.train.model_copy(
         update={
@@ -113,6 +122,42 @@ def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Compari
     return Finding(check, "PASS", f"{compared} agree {under.told}: {most}")
 
 
+def judge_bits(
+    difference: BitDifference | None, modules: Mapping[str, Sequence[str]], under: ComparisonConditions
+) -> Finding:
+    """Judge N processes against one where logical ranks make every bit equal.
+
+    Args:
+        difference: the first one, if there is any.
+        modules: of each, its words and its place in the user's code.
+        under: what is known besides.
+    """
+    check = f"{under.processes} against 1"
+    if difference is None:
+        what = (
+            f"samples, passes, gradients and weights of {STEPS} steps: equal to the bit, nothing switched off"
+        )
+        return Finding(check, "PASS", what)
+    if difference.before:
+        what = f"{difference.weight} differs before the first step"
+        return Finding(check, "FAIL", what, "", under.cause or _UNKEYED)
+    who, where = modules[difference.module] if difference.logical_rank >= 0 else ("", "")
+    first, *others = filter(None, _differences(difference, who))
+    more = "".join(f"; {other} differs, too" for other in others)
+    what = f"in step {difference.step + 1} {first} is the first to differ{more}"
+    return Finding(check, "FAIL", what, "" if difference.sample else where, under.cause or _UNKEYED)
+
+
+def _differences(difference: BitDifference, who: str) -> list[str]:
+    """Name what differs in the order in which a step makes it; empty for what does not."""
+    return [
+        difference.sample,
+        f"the forward of {who} in logical rank {difference.logical_rank}" if who else "",
+        difference.gradient,
+        f"{difference.weight} after the step" if difference.weight and not difference.gradient else "",
+    ]
+
+
 def note_drawing(under: ComparisonConditions) -> Finding:
     """Say why the steps of a model that draws in both of its modes are not compared."""
     what = "the steps were not compared: the model draws in evaluation mode, too, and each process draws by itself"
@@ -129,17 +174,17 @@ def judge_evaluation(
     one: dict[str, float], many: dict[str, float], length: int, under: ComparisonConditions
 ) -> Finding:
     """Judge the evaluation: every validation sample once, and the same metrics."""
+    limit = 0.0 if under.bits else under.limit
     for name, value in one.items():
-        if not _agree(value, many[name], under.limit):
+        if not _agree(value, many[name], limit):
             what = f"{name} is {value:.10g} with 1 process and {many[name]:.10g} with {under.processes}"
             if _agree(value, many[name], _SINGLE):
                 return Finding(
                     "evaluation", "NOTE", f"{what}: no more apart than float32 rounds", "", _IN_SINGLE
                 )
             return Finding("evaluation", "FAIL", what, "", under.cause or _APART)
-    return Finding(
-        "evaluation", "PASS", f"{many['val/count']:,} of {length:,} samples, each once; the same metrics"
-    )
+    same = "the same metrics" + (" to the bit" if under.bits else "")
+    return Finding("evaluation", "PASS", f"{many['val/count']:,} of {length:,} samples, each once; {same}")
 
 
 def _agree(one: float, other: float, limit: float) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
@@ -55,6 +55,9 @@ from .options import (
 from .slurm_options import JobCommand, JobOptions
 from .started_world import refuse_copies, take_place
 
+if TYPE_CHECKING:
+    from ..config import ResolvedConfig
+
 app = typer.Typer(
     cls=CommandGroup,
     rich_markup_mode=None,
@@ -67,6 +70,9 @@ app = typer.Typer(
 
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or so many.")
+]
+PreflightOption = Annotated[
+    bool, typer.Option("--preflight", help="First do what `launch doctor --quick` does; end if that fails.")
 ]
 
 
@@ -93,13 +99,13 @@ def train(
     max_restarts: RestartsOption = SupervisionOptions.max_restarts,
     stop_timeout: StopTimeoutOption = SupervisionOptions.stop_timeout,
     profile: ProfileOption = None,
+    preflight: PreflightOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train on every visible GPU, else on one CPU process."""
-    from ..config import resolve
     from ..console import say
-    from ..train import TrainRequest, read_run_config, training_run
+    from ..train import TrainRequest, training_run
     from ..worlds import Placement, refusals_told
 
     overrides = [*(overrides or []), *([f"log.profile={profile}"] if profile else [])]
@@ -111,16 +117,32 @@ def train(
         named = resume not in ("auto", "never")
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name, needs_name=not named)
         place = take_place(asked, ignore_world=ignore_world, run=resume if named else "")
-        source, settings = split_config(config, overrides)
-        own = source is None and named
-        resolved = read_run_config(resume, settings) if own else resolve(source, settings)
+        resolved = _resolved(config, overrides, resume if named else None)
         say(f"note: {note}" for note in resolved.notes)
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
+        _look_first(preflight)
         with refusals_told(request.nodes):
             raise typer.Exit(training_run.train(resolved, request))
+
+
+def _resolved(config: str | None, overrides: list[str], resumed: str | None) -> ResolvedConfig:
+    """Read CONFIG, or where there is none what the run that is resumed was started with."""
+    from ..config import resolve
+    from ..train import read_run_config
+
+    source, settings = split_config(config, overrides)
+    return resolve(source, settings) if source or resumed is None else read_run_config(resumed, settings)
+
+
+def _look_first(asked: bool) -> None:  # noqa: FBT001 - it is an option's value
+    """Examine this machine, if that was asked for."""
+    if asked:
+        from ..doctor import preflight
+
+        preflight()
 
 
 class _ProgramLast(typer.core.TyperCommand):
@@ -324,22 +346,6 @@ def check(
         resolved = resolve(*split_config(config, overrides))
         request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
         raise typer.Exit(checked(resolved, request))
-
-
-@app.command()
-def show(
-    config: ConfigArgument = None,
-    overrides: OverridesArgument = None,
-    *,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the picture to.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Draw the first training samples and count the samples of each class."""
-    from ..commands import show_samples
-    from ..config import resolve
-
-    with json_errors(json=json):
-        raise typer.Exit(show_samples(resolve(*split_config(config, overrides)), out, as_json=json))
 
 
 @app.command(cls=JobCommand)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..console import json_errors
 from .command_group import show_help
+from .options import JsonOption
 
 VARIABLE = "_LAUNCH_COMPLETE"
 """Set by a shell's script: ``launch`` then prints what fits, and does nothing else."""
@@ -45,3 +47,18 @@ def completion(
         put(completion_script(chosen, VARIABLE).splitlines())
         return
     say([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])
+
+
+@app.command()
+def doctor(
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what takes seconds: torch, an all-reduce, SLURM, W&B.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Look at this machine: software, GPUs, limits, disk, network, SLURM, W&B; say what to fix (status 3 on FAIL)."""
+    from ..doctor import examine
+
+    with json_errors(json=json):
+        raise typer.Exit(examine(quick=quick, as_json=json))

@@ -10,15 +10,18 @@ import typer
 from ..console import json_errors
 from .options import (
     ComparedArgument,
+    ConfigArgument,
     CpuOption,
     GpusOption,
     IgnoreWorldOption,
     JsonOption,
+    OverridesArgument,
     RemovedArgument,
     RunArgument,
     RunningArgument,
     SortOption,
     StatusArgument,
+    split_config,
     split_run,
 )
 from .started_world import refuse_copies
@@ -176,3 +179,19 @@ def cancel(
     from ..runs import running_run
 
     raise typer.Exit(cancel_run(run or running_run("cancel"), grace))
+
+
+@app.command()
+def show(
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the picture to.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw the first training samples and count the samples of each class."""
+    from ..commands import show_samples
+    from ..config import resolve
+
+    with json_errors(json=json):
+        raise typer.Exit(show_samples(resolve(*split_config(config, overrides)), out, as_json=json))

@@ -26,7 +26,7 @@ _BAR = 40  # characters of the longest bar
 
 def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
     """Draw the samples and print the counts; the exit status."""
-    facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    resolved, facts = resolved.with_found(DataPreparation(resolved.config.data, resolved.base).wait())
     path = (out or Path(f"{resolved.name}-samples.png")).resolve()
     question = {
         "data": resolved.config.data.model_dump(mode="json"),

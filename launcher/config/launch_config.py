@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from ...data.common import UsageError
+from ...data.config import BATCH_SIZE, DatasetInfo
 from ...training.config import RunConfig, missing_package
 from ..slurm import SlurmConfig
+from .partial_config import DEFAULT
 
 
 class LaunchConfig(RunConfig):
@@ -45,3 +48,27 @@ class ResolvedConfig:
     """The absolute path of the file that was read."""
     notes: tuple[str, ...] = ()
     """Messages about settings in the file that the command line has made meaningless."""
+
+    def with_found(self, facts: DatasetInfo) -> tuple[ResolvedConfig, DatasetInfo]:
+        """Return the config with the batch size that a user's function returns, and the facts with what is in force.
+
+        Raises:
+            UsageError: other settings do not go with it.
+        """
+        found = next((one for one in facts.found if one.key == BATCH_SIZE), None)
+        if found is None:
+            return self, facts
+        if self.origins.get(BATCH_SIZE) != DEFAULT:  # the config's own counts
+            return self, replace(facts, found=tuple(one for one in facts.found if one is not found))
+        document = self.config.model_dump(mode="json")
+        document["data"]["batch_size"] = found.value
+        try:
+            config = RunConfig.model_validate(document)
+        except ValidationError as error:
+            what = error.errors(include_url=False)[0]["msg"]
+            message = f"{BATCH_SIZE}={found.value}: {found.why}, but: {what}"
+            raise UsageError(
+                message, f"set {BATCH_SIZE} in the config, or change what is returned"
+            ) from error
+        origin = {BATCH_SIZE: f"returned by {facts.name}"}
+        return replace(self, config=config, origins={**self.origins, **origin}), facts

@@ -7,6 +7,9 @@ from typing import Any
 
 from .yaml_text import KeyPath
 
+DEFAULT = "default"
+"""Origin of what nobody has set."""
+
 
 @dataclass(frozen=True, order=True)
 class Origin:
@@ -60,7 +63,7 @@ def place_of(draft: PartialConfig, path: KeyPath) -> Origin:
 def short_origin(draft: PartialConfig, path: KeyPath) -> str:
     """Return the origin of a value as the resolved config shows it."""
     origin = draft.origins.get(path)
-    return origin.short if origin else "default"
+    return origin.short if origin else DEFAULT
 
 
 def forget(draft: PartialConfig, path: KeyPath) -> None:

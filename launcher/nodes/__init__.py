@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .follower import wait_until_visible as wait_until_visible
     from .leader import LeaderSession as LeaderSession
     from .leader import lead_nodes as lead_nodes
+    from .network_interfaces import interface_addresses as interface_addresses
     from .network_interfaces import interface_of as interface_of
     from .network_interfaces import reachable_addresses as reachable_addresses
     from .peer_link import PeerLink as PeerLink

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .data_lines import sampling_line as sampling_line
     from .data_preparation import DataPreparation as DataPreparation
     from .initial_weights import find_initial_weights as find_initial_weights
+    from .plan import refuse_more_processes as refuse_more_processes
     from .resume import refuse_missing_split as refuse_missing_split
     from .resume import renew_spec as renew_spec
     from .resume import resolve_checkpoint_step as resolve_checkpoint_step

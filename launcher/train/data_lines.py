@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...data.config import AugmentConfig, DataLook, DatasetInfo, PartLook, Sampling
+from ...data.config import BATCH_SIZE, AugmentConfig, DataLook, DatasetInfo, PartLook, Sampling
 from ..config import printable, shortened
 
 _MAX_CLASSES = 8  # that the summary names
@@ -31,7 +31,7 @@ def data_lines(facts: DatasetInfo) -> list[str]:
 
 def returned_lines(facts: DatasetInfo) -> list[str]:
     """Return which settings the user's function has made, one a line; none where the config makes them."""
-    made = [found for found in facts.found if found.key.endswith((".collate", ".pad"))]
+    made = [found for found in facts.found if found.key.endswith((".collate", ".pad", BATCH_SIZE))]
     return [
         printable(f"{found.key}: {json.dumps(found.value) if isinstance(found.value, dict) else found.value}")
         + f", as {printable(found.why.removesuffix(' returns it'))} returns it"

@@ -16,6 +16,20 @@ if TYPE_CHECKING:  # pydantic and NumPy take 0.2 s, and `launch run` has neither
     from ...training.config import RunConfig, RunLength, ScheduleConfig
 
 
+def refuse_more_processes(config: RunConfig, world: World) -> None:
+    """Refuse more processes than logical ranks.
+
+    Raises:
+        UsageError: they are more.
+    """
+    logical = config.train.logical_ranks
+    if logical and world.size > logical:
+        raise UsageError(
+            f"train.logical_ranks={logical}: {world.size} processes cannot share so few",
+            f"use {logical} processes at most, or begin a run with more logical ranks",
+        )
+
+
 @dataclass(frozen=True)
 class LaunchPlan:
     """Everything that is decided before a process starts."""
@@ -31,12 +45,7 @@ class LaunchPlan:
         Raises:
             UsageError: ``train.logical_ranks`` are fewer.
         """
-        logical = self.config.train.logical_ranks
-        if logical and self.world.size > logical:
-            raise UsageError(
-                f"train.logical_ranks={logical}: {self.world.size} processes cannot share so few",
-                f"use {logical} processes at most, or begin a run with more logical ranks",
-            )
+        refuse_more_processes(self.config, self.world)
 
     @property
     def batches(self) -> EpochBatches:
@@ -78,6 +87,7 @@ class LaunchPlan:
             "data": data_document(self.facts, loss_notes(self.config.trained_loss, self.facts)),
             "nodes": list(self.world.nodes) or [self.world.processes],
             "threads": self.threads,
+            "verify_every": self.config.train.verify_every if self.world.size > 1 else None,
             "cores": self.world.cores,
             "cpus": [format_cpus(cpus) for cpus in self.world.cpus],
             "gpus": list(self.world.gpus),
@@ -227,7 +237,19 @@ def plan_table(plan: LaunchPlan) -> list[str]:
         f"{_length(plan.config, plan.length)};"
         f" the last batch of an epoch has {document['last_batch']} samples"
     )
-    return [*rows, *_evaluation(plan), _threads(plan)]
+    return [*rows, *_evaluation(plan), *_comparison(plan), _threads(plan)]
+
+
+def _comparison(plan: LaunchPlan) -> list[str]:
+    """Say how often ranks are compared, where that is asked for."""
+    train = plan.config.train
+    if train.verify_every is None:
+        return []
+    if plan.world.size == 1:
+        return ["note: train.verify_every: one process has no other to be compared with"]
+    what = "weights, buffers and optimizer" if train.logical_ranks else "weights and optimizer"
+    when = f"every {train.verify_every:,} steps and before each checkpoint"
+    return [f"{what} are compared over {plan.world.size} ranks {when}"]
 
 
 def _threads(plan: LaunchPlan) -> str:

@@ -69,14 +69,15 @@ def find_run_target(resolved: ResolvedConfig, name: str | None, resume: str) -> 
     else:
         return RunTarget(create_run(name, resolved.name), None)
     before = read_spec(folder / "spec.json")
+    config = resolved.with_found(before.facts)[0].config
     if (
         name is not None
         and _is_unused(folder)
-        and describe_differences(identity_settings(before.config), identity_settings(resolved.config))
+        and describe_differences(identity_settings(before.config), identity_settings(config))
     ):
         _clear_unused_run(folder)
         return RunTarget(create_run(name, resolved.name), None)
-    _refuse_identity(folder.name, before.config, resolved.config)
+    _refuse_identity(folder.name, before.config, config)
     return RunTarget(folder, before)
 
 
@@ -85,8 +86,15 @@ def submitted_run_target(folder: Path, resolved: ResolvedConfig) -> RunTarget:
     if not (folder / "spec.json").is_file():
         return RunTarget(folder, None)
     before = read_spec(folder / "spec.json")
-    _refuse_identity(folder.name, before.config, resolved.config)
+    _refuse_identity(folder.name, before.config, resolved.with_found(before.facts)[0].config)
     return RunTarget(folder, before)
+
+
+def refuse_other_batches(place: RunTarget, resolved: ResolvedConfig) -> None:
+    """Refuse a batch size that the user's function returns now, and did not when the run was started."""
+    before = place.previous_spec
+    if before is not None and before.config.data.batch_size != resolved.config.data.batch_size:
+        _refuse_identity(place.folder.name, before.config, resolved.config)
 
 
 def _is_unused(folder: Path) -> bool:

@@ -49,6 +49,7 @@ from .resume import (
     find_run_target,
     prepare_resume,
     refuse_finished,
+    refuse_other_batches,
     scaled_as_before,
     submitted_run_target,
 )
@@ -64,7 +65,7 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
     """Print the plan and start nothing."""
     with reserve_gpus(request.gpus, request.cpu, hold_locks=False) as reservation:
         world = reservation.world
-    facts = DataPreparation(resolved.config.data, resolved.base).wait()
+    resolved, facts = resolved.with_found(DataPreparation(resolved.config.data, resolved.base).wait())
     plan = LaunchPlan(request.name or resolved.name, resolved.config, facts, world)
     schedules = {
         name: schedule_document(part, plan.length, resolved.base)
@@ -133,7 +134,8 @@ def _train_as_leader(resolved: ResolvedConfig, request: TrainRequest) -> int:
             target = submitted_run_target(expected, resolved)
         if target.previous_spec is not None:
             name, facts = target.folder.name, target.previous_spec.facts
-            refuse_finished(target, LaunchPlan(name, resolved.config, facts, reservation.world))
+            config = resolved.with_found(facts)[0].config
+            refuse_finished(target, LaunchPlan(name, config, facts, reservation.world))
         reservation.name(target.folder.name)
         try:
             return _train_target(target, resolved, request, reservation)
@@ -174,7 +176,7 @@ def _supervise(
         run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         try:
-            plan, spec, first_step = _prepare(target, resolved, request, session, view)
+            resolved, plan, spec, first_step = _prepare(target, resolved, request, session, view)
             run_lock.check()
             launch.listen()
         except EndedBySignal as ended:
@@ -201,12 +203,13 @@ def _prepare(
     request: TrainRequest,
     session: LeaderSession,
     view: ProgressView,
-) -> tuple[LaunchPlan, RunSpec, int]:
-    """Prepare data and run folder; return plan and spec, and the step that the ranks begin at."""
+) -> tuple[ResolvedConfig, LaunchPlan, RunSpec, int]:
+    """Prepare data and run folder; return config, plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    facts = _prepare_data(resolved, view.waiting)
+    resolved, facts = resolved.with_found(_prepare_data(resolved, view.waiting))
     if before:
+        refuse_other_batches(target, resolved)
         facts = scaled_as_before(before.facts, facts)
     session.agree_on_data(facts.fingerprint)
     plan = LaunchPlan(folder.name, resolved.config, facts, session.world)
@@ -215,7 +218,7 @@ def _prepare(
     spec = build_run_spec(plan, resolved.base, before, weights)
     if request.submitted is not None:
         spec = replace(spec, wandb_id=request.submitted.wandb_id)
-    return plan, spec, resume_point.step if resume_point else 0
+    return resolved, plan, spec, resume_point.step if resume_point else 0
 
 
 def _prepare_data(

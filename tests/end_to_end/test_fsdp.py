@@ -238,3 +238,68 @@ def test_killed_somewhere_in_a_checkpoint_it_goes_on_from_the_one_before(killed:
 @pytest.mark.timeout(1800)
 def test_killed_anywhere_in_a_checkpoint_it_goes_on_from_the_one_before(killed: Killed) -> None:
     assert [point for point in TABLE if not killed.check(*point)] == []
+
+
+BRANCHES = """
+import os
+import torch
+from torch import nn
+
+RANK = int(os.environ.get("RANK", "0"))
+
+class Block(nn.Module):
+    def __init__(self, branch):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(7, 7) for _ in range(3))
+        self.branch, self.passes = branch, 0
+    def forward(self, x):
+        self.passes += self.training and torch.is_grad_enabled()
+        left = self.branch if self.passes > 3 and self.training else ""
+        x = torch.tanh(self.a(x))
+        b = 0 if left == "inner" and RANK or left == "swap" and RANK else self.b(x)
+        return x + b + (0 if left == "swap" and not RANK else self.c(x))
+
+class Net(nn.Module):
+    def __init__(self, branch):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(branch) for _ in range(3))
+        self.head = nn.Linear(7, 3)
+        self.branch, self.passes = branch, 0
+    def forward(self, x):
+        self.passes += self.training and torch.is_grad_enabled()
+        evaluated = not self.training and len(x) > 4  # more than a trial has
+        for at, block in enumerate(self.blocks):
+            late = self.branch == "skip" and self.passes > 3 and self.training
+            if at == 1 and RANK == 1 and (late or self.branch == "evaluation" and evaluated):
+                continue
+            x = block(x)
+        return self.head(x)
+
+def model(branch):
+    return Net(branch)
+"""
+REFUSED = {
+    "skip": "in this pass the model runs blocks.2 where it ran blocks.1 in the first pass",
+    "evaluation": "in this pass the model runs blocks.2 where it ran blocks.1 in the first pass",
+    "inner": "the loss of this process did not reach blocks.2.b.weight, blocks.2.b.bias",
+    "swap": "the loss of this process did not reach blocks.2.",
+}
+
+
+def _check_refused(launch: Launch, project: Path, branch: str) -> None:
+    (project / "branches.py").write_text(BRANCHES)
+    model = f"model={{use: './branches.py:model', args: {{branch: {branch}}}}}"
+    run = launch("train", "exp.yaml", "train.strategy=fsdp", model, "--cpu", "2", cwd=project)
+    assert run.status == 1, run.err
+    assert f"train.strategy=fsdp: {REFUSED[branch]}" in run.err
+
+
+def test_ranks_that_would_send_each_other_other_gradients_are_refused(launch: Launch, project: Path) -> None:
+    """Without a refusal, this run ends well, with weights that belong to nothing."""
+    _check_refused(launch, project, "swap")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("branch", REFUSED)
+def test_ranks_that_run_other_blocks_are_refused(launch: Launch, project: Path, branch: str) -> None:
+    _check_refused(launch, project, branch)

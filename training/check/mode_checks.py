@@ -100,7 +100,7 @@ def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -
         session: with the model.
         x: a batch.
         built: ``modules_in_evaluation_mode`` when it was built.
-        world_size: processes that will train it.
+        world_size: processes that will train it, or logical ranks.
 
     Raises:
         UsageError: some rank's micro-batch would be one sample, under batch norm.
@@ -111,6 +111,7 @@ def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -
         undone = check_kept_modes(model, built)
         # Draws are what `randomness` tells of.
         depends = [what for what in world_size_dependence(model, trial) if what != "random draws"]
+        depends = [] if config.train.logical_ranks else depends
         limit = config.data.micro_limit
         batch_norm.refuse_single_sample_batches(model, session.batches, world_size, limit)
     with EvaluationDraws(model, config.train.seed, session.group.device) as draws:

@@ -131,13 +131,16 @@ def stilled(model: nn.Module, how: str) -> Iterator[None]:
         yield
 
 
-def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Finding, str]:
+def check_randomness(
+    model: nn.Module, x: Any, draws: StepSeeder, *, keyed: bool = False
+) -> tuple[Finding, str]:
     """Check that the same input, weights and seed give the same output, whatever else was drawn.
 
     Args:
         model: any; its mode, buffers and gradients are left as they were.
         x: a batch.
         draws: seeds torch's generators, as before a step.
+        keyed: by logical rank, so that draws do not depend on the number of processes.
 
     Returns:
         The finding, and what has to be stilled before numbers of processes can be compared: ``modules``, or
@@ -148,7 +151,7 @@ def check_randomness(model: nn.Module, x: Any, draws: StepSeeder) -> tuple[Findi
             return found, "all"
     with stilled(model, "modules"):
         one, other = (_recorded(model, x, draws, step).marks for step in (0, 1))
-    if first_difference(one, other):
+    if not keyed and first_difference(one, other):
         what = (
             "the model draws random numbers outside of dropout: training depends on the number of processes"
         )

@@ -79,7 +79,7 @@ def _uncompiled(spec: RunSpec) -> RunSpec:
 def _steps_task(task: dict[str, Any]) -> StepsTask:
     paths: dict[str, Any] = {key: task.get(key) and Path(task[key]) for key in ("against", "checkpoints")}
     known: dict[str, Any] = {
-        key: task[key] for key in ("last", "first", "still", "record", "evaluate") if key in task
+        key: task[key] for key in ("last", "first", "still", "record", "bits", "evaluate") if key in task
     }
     return StepsTask(out=Path(task["out"]), **known, **paths)
 
@@ -159,14 +159,15 @@ def _look(
         findings += check_metrics(session.metrics, batch.cut)
     findings.append(check_directions(spec.config, session.metrics))
     few = batch.parts[min(1, len(batch.parts) - 1)]  # every module's output is hashed
-    modes = _modes(session, few, built, world_size)
+    logical = spec.config.train.logical_ranks
+    modes = _modes(session, few, built, logical or world_size)
     findings.append(modes.evaluation or check_independence(session, batch, modes.depends))
     findings += [modes.undone] if modes.undone else []
     draws = StepSeeder(spec.config.train.seed, 0, group.device)
-    randomness, still = check_randomness(session.module, few, draws)
+    randomness, still = check_randomness(session.module, few, draws, keyed=logical is not None)
     findings.append(randomness)
     still = modes.still or still
-    words = _in_words(session.model, still)
+    words = "" if logical else _in_words(session.model, still)
     look = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not look.blocked:
         findings.append(check_unused(build_training(session).unused))

@@ -34,6 +34,8 @@ class TensorHash:
     name: str
     """The sample, the parameter, or the module that is to blame if this mark is the first that differs."""
     digest: str
+    part: int = -1
+    """The logical rank that it happened in, or the position of a sample; -1 for what is of the whole step."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``json.dumps``."""
@@ -46,11 +48,15 @@ class Recorder(AbstractContextManager["Recorder"]):
     Args:
         model: its modules are hooked.
         keep: remember the values themselves, too.
+        part: says which logical rank runs.
     """
 
-    def __init__(self, model: nn.Module, *, keep: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, keep: bool = False, part: Callable[[], int | None] = lambda: None
+    ) -> None:
         self._model = model
         self._keep = keep
+        self._part = part
         self._handles: list[Any] = []
         self._open: list[str] = []
         self._states: dict[str, str] = {}
@@ -74,10 +80,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         for handle in self._handles:
             handle.remove()
 
-    def note(self, kind: str, name: str, values: Any) -> None:
+    def note(self, kind: str, name: str, values: Any, part: int | None = None) -> None:
         """Add a mark."""
         leaves = tree_leaves(values)
-        self.marks.append(TensorHash(self.step, kind, name, _hash(leaves)))
+        part = self._part() if part is None else part
+        self.marks.append(TensorHash(self.step, kind, name, _hash(leaves), -1 if part is None else part))
         if self._keep:
             self.values.append([x.clone() if isinstance(x, torch.Tensor) else x for x in leaves])
 

@@ -49,6 +49,8 @@ class StepsTask:
     """Where the checkpoint of step ``first`` lies."""
     record: bool = False
     """Record every sample, module and gradient, instead of comparing numbers."""
+    bits: bool = False
+    """Record them by logical rank, and each weight by itself: to be compared over numbers of processes."""
     evaluate: bool = False
 
 
@@ -63,6 +65,8 @@ def run_steps(training: Training, task: StepsTask) -> dict[str, Any]:
     task.out.mkdir(exist_ok=True)
     model = training.session.model
     model.train()
+    if task.bits:
+        return _bits(training, task)
     if task.record:
         return _recorded(training, task)
     with stilled(model, task.still):
@@ -94,7 +98,7 @@ def _run_recorded_steps(training: Training, task: StepsTask, recorder: Recorder 
         for fetched in session.train_feed.fetch(session.train_work(epoch, at)):
             if recorder is not None:
                 recorder.step = step
-                recorder.note("weights", "the weights", list(session.model.state_dict().values()))
+                _note_weights(recorder, session.model, each=task.bits)
                 _note_samples(recorder, fetched)
             draws.reseed(step)
             training.begin_step(step)
@@ -161,6 +165,28 @@ def _recorded(training: Training, task: StepsTask) -> dict[str, Any]:
     return {"difference": {"step": differs.step, "kind": differs.kind, "who": who, "where": where}}
 
 
+def _bits(training: Training, task: StepsTask) -> dict[str, Any]:
+    """Record on every rank by logical rank; the launcher compares what two numbers of processes recorded."""
+    session, stepper = training.session, training.stepper
+    with Recorder(session.model, part=lambda: getattr(stepper, "logical_rank", None)) as recorder:
+        _run_recorded_steps(training, task, recorder)
+    recorder.step = task.last
+    _note_weights(recorder, session.model, each=True)
+    modules = {name: module_location(session.model, name) for name, _ in session.model.named_modules()}
+    document = {"marks": [mark.to_json() for mark in recorder.marks], "modules": modules}
+    (task.out / f"marks-{session.group.rank}.json").write_text(json.dumps(document), encoding="utf-8")
+    with training.ema.applied():
+        return {"metrics": evaluate(session) if task.evaluate else {}}
+
+
+def _note_weights(recorder: Recorder, model: nn.Module, *, each: bool) -> None:
+    if not each:
+        recorder.note("weights", "the weights", list(model.state_dict().values()))
+        return
+    for name, tensor in model.state_dict().items():
+        recorder.note("weights", name, tensor)
+
+
 def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
     """Describe what a mark stands for, and where in the user's code that is."""
     if mark.kind in ("enter", "leave"):
@@ -170,12 +196,14 @@ def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
 
 def _note_samples(recorder: Recorder, fetched: StepBatch) -> None:
     """Record one mark for each input and target, or for each sample that is no pair."""
-    at = 0
+    if fetched.work.stand_in:
+        return
+    at, first = 0, fetched.work.start
     for size, micro in zip(fetched.work.micro, fetched.micro, strict=True):
         for row in range(size):
             index = int(fetched.indices[at + row])
             for name, part in named_parts(micro, whole="values"):
-                recorder.note("sample", f"the {name} of sample {index}", _row(part, row))
+                recorder.note("sample", f"the {name} of sample {index}", _row(part, row), first + at + row)
         at += size
 
 

@@ -23,6 +23,7 @@ MUTABLE_KEYS = (
     "data.max_bad",
     "data.max_micro_batch",
     "train.unused",
+    "train.verify_every",
     "train.strategy",
     "train.compile",
     "model.checkpointing",

@@ -1,11 +1,14 @@
-"""``log.profile``: which steps of a run are profiled, as users write them. No torch here."""
+"""The ``log:`` section, with the steps of a run that are profiled as users write them. No torch here."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
+
+from ...data.config import ConfigSection, MeasuredIn
+from .log_size import DEFAULT_LOG_MB
 
 _WRITTEN = re.compile(r"(?:(\d+)\s*\.\.\s*)?(\d+)")
 WARM_UP = 5
@@ -41,3 +44,14 @@ def _checked(value: Any) -> Any:
 
 ProfiledSteps = Annotated[str | None, BeforeValidator(_checked, json_schema_input_type=str | int | None)]
 """The value of ``log.profile``."""
+
+
+class LogConfig(ConfigSection):
+    """The ``log:`` section."""
+
+    every_steps: Annotated[int, MeasuredIn("steps")] = Field(default=50, gt=0)
+    """Optimizer steps between two rows of the training loss in the record."""
+    max_mb: Annotated[int, MeasuredIn("MB")] = Field(default=DEFAULT_LOG_MB, gt=0)
+    """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
+    profile: Annotated[ProfiledSteps, MeasuredIn("steps")] = None
+    """Steps that are profiled: ``10..20``, or how many after the first ones; ``--profile`` sets it."""

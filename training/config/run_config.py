@@ -23,16 +23,15 @@ from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, DataConfig, DatasetInfo, MeasuredIn
 from .duration import Interval, RunLength
-from .log_size import DEFAULT_LOG_MB
 from .metric_direction import BUILT_IN, Direction, direction_of
 from .model_config import ModelConfig
 from .monitor import EarlyStopConfig, MonitorConfig
 from .objective_config import IN_TURN, ONE_STEP, LossConfig, StepConfig, turn_problem
 from .optimizers import OptimizerConfig, ParameterSelection
-from .profile_range import ProfiledSteps
+from .profile_range import LogConfig
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames, WandbConfig
-from .train_parts import CompileMode, EmaConfig, Hooks, Precision, refuse_logical_ranks
+from .train_parts import CompileMode, EmaConfig, Hooks, Precision, VerifyEvery, refuse_logical_ranks
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
@@ -64,6 +63,8 @@ class TrainConfig(ConfigSection):
     logical_ranks: int | None = Field(default=None, gt=0)
     """Cut each global batch into so many parts whatever the number of processes, and add what they give in one order:
     the run is the same to the bit on 1 to so many processes."""
+    verify_every: VerifyEvery = None
+    """Steps between two comparisons of weights and optimizer over ranks; ``auto`` is 100, unset or ``off`` is never."""
     unused: Literal["auto", "error", "allow"] = "auto"
     """Parameters that the loss does not reach in a step stay as they are: noted, refused, or not mentioned."""
     compile: bool | CompileMode = False
@@ -80,6 +81,14 @@ class TrainConfig(ConfigSection):
     early_stop: EarlyStopConfig | None = None
     """End before the last epoch when a metric stops improving; unset is never."""
 
+    @model_validator(mode="after")
+    def _compares_whole_parameters(self) -> Self:
+        if self.verify_every is not None and self.strategy != "ddp":
+            raise ValueError(
+                "train.verify_every: with train.strategy=fsdp no two ranks hold the same: leave it out"
+            )
+        return self
+
     def run_length(self, steps_per_epoch: int) -> RunLength:
         """Return how long a run with so many steps in an epoch is."""
         steps = self.steps or self.epochs * steps_per_epoch
@@ -90,17 +99,6 @@ class TrainConfig(ConfigSection):
         document: dict[str, Any] = write(self)
         document.pop("epochs" if self.steps else "steps", None)  # the one that counts
         return document
-
-
-class LogConfig(ConfigSection):
-    """The ``log:`` section."""
-
-    every_steps: Steps = Field(default=50, gt=0)
-    """Optimizer steps between two rows of the training loss in the record."""
-    max_mb: Annotated[int, MeasuredIn("MB")] = Field(default=DEFAULT_LOG_MB, gt=0)
-    """Megabytes of what a rank prints in one attempt; a larger log keeps its first and its last part."""
-    profile: Annotated[ProfiledSteps, MeasuredIn("steps")] = None
-    """Steps that are profiled: ``10..20``, or how many after the first ones; ``--profile`` sets it."""
 
 
 class CheckpointConfig(MonitorConfig):

@@ -64,6 +64,26 @@ Hooks = Annotated[HooksConfig, BeforeValidator(_from_file, json_schema_input_typ
 """The value of ``hooks:``."""
 
 
+VERIFY_STEPS = 100
+"""Between two comparisons of ranks where ``train.verify_every`` is ``auto``."""
+
+
+def _verify_steps(value: Any) -> Any:
+    """Read ``auto`` as its number of steps and ``off``, which YAML makes False of, as None."""
+    return (
+        {"auto": VERIFY_STEPS, "off": None, False: None}.get(value, value)
+        if isinstance(value, str | bool)
+        else value
+    )
+
+
+VerifyEvery = Annotated[
+    Annotated[int, Field(gt=0, strict=True), MeasuredIn("steps")] | None,
+    BeforeValidator(_verify_steps, json_schema_input_type=int | str | None),
+]
+"""The value of ``train.verify_every``."""
+
+
 def refuse_logical_ranks(
     logical_ranks: int | None, batch_size: int, *, sharded: bool, synchronised: bool, in_turn: bool
 ) -> None:

@@ -1,10 +1,12 @@
-"""What a training has come to, as ``launch train --json`` prints it."""
+"""What a training begins with, and what it has come to, as ``launch train --json`` prints it."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..session import Account
+import torch
+
+from ..session import Account, Training
 from ..tracking import plain
 
 
@@ -14,6 +16,21 @@ class Reached(Protocol):
     epoch: int
     step: int
     metrics: dict[str, float]
+
+
+def start_facts(training: Training) -> dict[str, Any]:
+    """Return what the record says of an attempt when it begins."""
+    session = training.session
+    config = session.spec.config
+    return {
+        "run": session.spec.run,
+        "world_size": session.group.world_size,
+        "precision": session.numerics.name,
+        "threads": torch.get_num_threads(),
+        "unused_parameters": training.unused if config.train.unused == "auto" else [],
+        "depends_on_world": training.depends_on_world,
+        "max_micro_batch": config.data.micro_limit,
+    }
 
 
 def run_result(hashes: dict[str, str], progress: Reached, account: Account, seconds: float) -> dict[str, Any]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 import torch
 
 from ...data.bad_samples import BadSamplesNews
+=======
+>>>>>>> main
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
@@ -28,6 +32,7 @@ from ..components import batch_norm
 from ..rank import FencingToken, RankControl
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog
+from ..verification import Verifier
 from .decisions import Decisions
 from .evaluation import Views, evaluate
 from .evaluation_times import EvaluationTimes
@@ -38,7 +43,7 @@ from .norm_meter import NormMeter
 from .pace import Pace
 from .profiler import Profiler
 from .run_hooks import build_hooks, tell_of_evaluation
-from .run_result import run_result
+from .run_result import run_result, start_facts
 from .stragglers import Stragglers
 from .unreached import UnreachedParameters
 
@@ -90,13 +95,12 @@ class TrainLoop:
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
-        self._watches = (
-            self._hooks.on_step or self._stragglers is not None or training.compilation is not None
-        )
+        step = self.progress.step
+        self._verifier = Verifier.of_run(training, events, step, verified=resumed is not None)
+        watching = (self._stragglers, training.compilation, self._verifier)
+        self._watches = self._hooks.on_step or any(one is not None for one in watching)
         asked = self._config.log.profile
-        self._profiler = (
-            Profiler(asked, self.progress.step, session.group, stepper, folder) if asked else None
-        )
+        self._profiler = Profiler(asked, step, session.group, stepper, folder) if asked else None
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
@@ -108,6 +112,10 @@ class TrainLoop:
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
+        with nullcontext() if self._verifier is None else self._verifier.explaining():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         started = time.monotonic()
         self._begin_run()
         self._hooks.at("on_start")
@@ -136,18 +144,7 @@ class TrainLoop:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
         self._control.enter("training")
-        self._events.write(
-            "start",
-            run=self._session.spec.run,
-            world_size=self._session.group.world_size,
-            precision=self._session.numerics.name,
-            threads=torch.get_num_threads(),
-            unused_parameters=self._training.unused if self._config.train.unused == "auto" else [],
-            depends_on_world=self._training.depends_on_world,
-            max_micro_batch=self._config.data.micro_limit,
-            step=self.progress.step,
-            notes=notes,
-        )
+        self._events.write("start", **start_facts(self._training), step=self.progress.step, notes=notes)
 
     def _is_over(self) -> bool:
         progress = self.progress
@@ -285,6 +282,8 @@ class TrainLoop:
     def _watch_step(self) -> None:
         """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
         self._hooks.call("on_step")
+        if self._verifier is not None:
+            self._verifier.add(self.progress.step)
         if self._stragglers is not None and (late := self._stragglers.add()):
             self._events.write("straggler", step=self.progress.step, **late)
         if self._training.compilation is not None and (message := self._training.compilation.news()):
@@ -380,6 +379,8 @@ class TrainLoop:
             return
         before = self._control.enter("checkpoint")
         self._last_checkpoint_step = progress.step
+        if self._verifier is not None:
+            self._verifier.verify(progress.step)
         if reading := self._meter.read_pending():
             self._log_reading(reading)
         self._hooks.at("on_checkpoint")

@@ -25,6 +25,8 @@ class StepsInTurn(Objective):
         self._names = list(names)
         self.turn: int | None = None
         """The step that is taken; None takes them all, one after the other, as evaluation does."""
+        self.running = 0
+        """The step that is in its pass."""
         self.term_names: list[tuple[str, ...]] = []
         """Of each step, known after a pass of all."""
 
@@ -34,8 +36,17 @@ class StepsInTurn(Objective):
 
     def _run(self, model: nn.Module, batch: Any) -> Any:
         if self.turn is None:
-            return [step.step(model, batch) for step in self.steps]
-        return self.steps[self.turn].step(model, batch)
+            return [self._take(at, model, batch) for at in range(len(self.steps))]
+        return self._take(self.turn, model, batch)
+
+    def _take(self, at: int, model: nn.Module, batch: Any) -> Any:
+        self.running = at
+        return self.steps[at].step(model, batch)
+
+    @property
+    def parts(self) -> Sequence[int]:
+        """Return the steps of a pass."""
+        return range(len(self.steps)) if self.turn is None else (self.turn,)
 
     def inputs(self, batch: Any) -> Any:
         """Return the whole batch."""

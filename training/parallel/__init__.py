@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .block_order import BlockOrder as BlockOrder
+    from .complete_gradients import refuse_left_out as refuse_left_out
     from .gradient_exchange import GradientExchange as GradientExchange
     from .gradient_exchange import Replica as Replica
     from .sharding import EqualPasses as EqualPasses

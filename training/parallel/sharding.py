@@ -18,6 +18,8 @@ from ..config import RunConfig
 from ..rank import Group
 from ..tensors import is_fsdp
 
+BLOCK_ORDER = "lockstep_block_order"
+"""Attribute of what a step calls: the order that its passes are to keep."""
 _NAMED = 5  # parameters in a message
 
 
@@ -86,11 +88,26 @@ def whole_parameters(module: nn.Module) -> Iterator[None]:
         _give_back(unit, module, after_forward=False)
         unit.unshard()
     try:
-        yield
+        with _any_order(module):
+            yield
     finally:
         for unit in units:
             _give_back(unit, module, after_forward=True)
             unit.reshard()
+
+
+@contextmanager
+def _any_order(module: nn.Module) -> Iterator[None]:
+    """Let passes run which blocks they like."""
+    order: Any = getattr(module, BLOCK_ORDER, None)
+    if order is None:
+        yield
+        return
+    order.paused = True
+    try:
+        yield
+    finally:
+        order.paused = False
 
 
 def _give_back(unit: Any, root: nn.Module, *, after_forward: bool) -> None:

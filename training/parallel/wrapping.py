@@ -9,12 +9,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..config import RunConfig
 from ..rank import Group
+from .block_order import BlockOrder
 from .gradient_exchange import Replica
 from .sharding import refuse_unsharded, shard
 
 
 def wrap(
-    module: nn.Module, model: nn.Module, config: RunConfig, group: Group, unused: list[str]
+    module: nn.Module,
+    model: nn.Module,
+    config: RunConfig,
+    group: Group,
+    unused: list[str],
+    order: BlockOrder | None = None,
 ) -> nn.Module:
     """Wrap what a step calls as ``train.strategy`` says; on one process it stays as it is.
 
@@ -24,6 +30,7 @@ def wrap(
         config: of the run.
         group: the ranks.
         unused: parameters that the loss does not reach.
+        order: of the model's blocks, which FSDP goes by.
 
     Raises:
         TrainingError: FSDP cannot do what is asked for.
@@ -33,7 +40,10 @@ def wrap(
     if config.train.strategy == "ddp":
         return _wrap_with_ddp(module, group)
     refuse_unsharded(config, unused)
-    return shard(module, model, group)
+    wrapped = shard(module, model, group)
+    if order is not None:
+        order.demand()
+    return wrapped
 
 
 def _wrap_with_ddp(model: nn.Module, group: Group) -> nn.Module:

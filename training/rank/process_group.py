@@ -44,6 +44,10 @@ class Group:
             dist.all_reduce(values, op=dist.ReduceOp.MIN, group=self.channel)
         return values
 
+    def maximum_async(self, values: torch.Tensor) -> Any:
+        """Start taking the maximum of ``values`` over several ranks, in place; ``wait()`` on what is returned."""
+        return dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self.channel, async_op=True)
+
     def broadcast(self, values: torch.Tensor) -> torch.Tensor:
         """Copy rank 0's ``values`` into those of every rank, in place."""
         if self.world_size > 1:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+<<<<<<< HEAD
 from contextlib import contextmanager
 from pathlib import Path
+=======
+from contextlib import contextmanager, nullcontext
+>>>>>>> main
 from typing import Any
 
 import torch
@@ -32,7 +36,7 @@ from ..logical import LogicalBuffers
 from ..losses import StepModule, StepsInTurn, build_objective, ignored_label, needs_classes
 from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
-from ..parallel import wrap
+from ..parallel import BlockOrder, wrap
 from ..rank import GatherTrial, Group, gathering
 from ..tensors import trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
@@ -147,16 +151,18 @@ def build_training(session: Session) -> Training:
     freeze_all(session, config)
     session.model.train()
     batch = first_batch(session)
-    with gathering(gather := GatherTrial()):
-        trial, unused, terms = _check_first_batch(session, batch)
-    _refuse_micro_batches(session, gather)
-    batch_norm.refuse_single_sample_batches(
-        session.model,
-        session.batches,
-        config.train.logical_ranks or group.world_size,
-        config.data.micro_limit,
-    )
-    evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
+    order = _block_order(session)
+    with order.learning(group) if order is not None else nullcontext():
+        with gathering(gather := GatherTrial()):
+            trial, unused, terms = _check_first_batch(session, batch)
+        _refuse_micro_batches(session, gather)
+        batch_norm.refuse_single_sample_batches(
+            session.model,
+            session.batches,
+            config.train.logical_ranks or group.world_size,
+            config.data.micro_limit,
+        )
+        evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     add_autocast(session)
@@ -164,7 +170,7 @@ def build_training(session: Session) -> Training:
         wrapped = session.module
         take_rank_0s((*wrapped.parameters(), *wrapped.buffers()), group)  # as DDP does
     else:
-        wrapped = wrap(session.module, session.model, config, group, unused)
+        wrapped = wrap(session.module, session.model, config, group, unused, order)
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
     stepper = _build_stepper(session, wrapped, optimizers, scaler, terms, trial.written)
     stepper.open_gather(gather)
@@ -187,6 +193,16 @@ def build_training(session: Session) -> Training:
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
     )
+
+
+def _block_order(session: Session) -> BlockOrder | None:
+    """Return the order of blocks that every pass is to keep, where FSDP gathers them."""
+    if session.spec.config.train.strategy == "ddp" or session.group.world_size == 1:
+        return None
+    steps = session.objective
+    if not isinstance(steps, StepsInTurn):
+        return BlockOrder(session.module, session.model)
+    return BlockOrder(session.module, session.model, lambda: steps.parts, lambda: steps.running)
 
 
 def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:

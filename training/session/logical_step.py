@@ -72,6 +72,8 @@ class LogicalStep(TrainStep):
         """Of each rank, by the size of the global batch."""
         self._weighted = False
         self._waited = 0.0
+        self.logical_rank: int | None = None
+        """The one whose samples are passed through the model now."""
 
     @property
     def waited(self) -> float:
@@ -136,18 +138,22 @@ class LogicalStep(TrainStep):
         leaves = min(size, self._logical_ranks)
         first = _leaves_before(own[0], size, self._logical_ranks) if own else 0
         partial = PartialSums(leaves, self._nodes_of(size)[self._group.rank], self._add)
-        complete, at = bool(own), 0
+        complete, at, losses = bool(own), 0, list[torch.Tensor]()
         self._buffers.begin()
         for leaf, (number, begin, end) in enumerate(own, first):
+            self.logical_rank = number
             self._seeders[number].reseed(self.step)
             if leaf > first:
                 self._buffers.restore()
             passes = len(micro_batch_sizes(end - begin, self.max_micro_batch))
             values, reached = self._leaf(batch, range(at, at + passes), size)
             self._buffers.give(values.facts[self._buffer_place :], end - begin, first=leaf == 0)
+            losses.append(values.facts[_LOSS].clone())
             partial.push(leaf, values)
             complete &= reached
             at += passes
+        self.logical_rank = None
+        self.own_loss = torch.stack(losses) if losses else self._all[:1]
         return partial.parts, complete
 
     def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:

@@ -18,7 +18,7 @@ from ...data.order import micro_batch_sizes, shard
 from ..components import standing_in
 from ..losses import Objective, Outcome, StepsInTurn, sum_loss, term_sums
 from ..optim import Freezing, JointUpdate, Update
-from ..parallel import GradientExchange, Replica
+from ..parallel import GradientExchange, Replica, refuse_left_out
 from ..rank import BatchShares, GatherTrial, Group, gathering, open_gather_group
 from ..tensors import is_fsdp, own_parts
 from .kept_buffers import preserved_buffers
@@ -77,6 +77,8 @@ class TrainStep:
         self.terms: torch.Tensor | None = None
         """Of the last step, on this rank: [terms, 2], sums with their weights, in float64; None for none."""
         self.norm_names = update.norm_names
+        self.own_loss = torch.zeros(())
+        """Sum of the last step over this rank's samples: what this rank alone has computed."""
 
     def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
@@ -97,6 +99,7 @@ class TrainStep:
                 summed, weight = self._passes(batch, size, samples)
         else:
             summed, weight = self._passes(batch, size, samples)
+        self.own_loss = summed
         self._exchange_gradients(stand_in=samples == 0)
         if weight is not None:
             self._divide(weight)
@@ -153,6 +156,8 @@ class TrainStep:
             self.exchange.begin()
         if root.requires_grad:  # else no parameter was reached
             root.backward(self._gradient_seed(scale, root))
+        elif self._sharded and any(parameter.requires_grad for parameter in self._parameters):
+            refuse_left_out(["any parameter"])
         if zero:
             return summed.detach() * 0, None if weight is None else weight * 0
         return summed.detach(), weight if weight is None or before is None else before + weight
@@ -326,6 +331,11 @@ class AlternatingStep:
         """Prepare each step for ``lockstep.gather``. Collective."""
         for turn in self._turns:
             turn.stepper.open_gather(trial)
+
+    @property
+    def own_loss(self) -> torch.Tensor:
+        """Return what this rank has computed in the first step of the list, when its turn was last."""
+        return self._turns[0].stepper.own_loss
 
     @property
     def waited(self) -> float:
