@@ -10,12 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-import torch
-
 from ...data.bad_samples import BadSamplesNews
-=======
->>>>>>> main
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-<<<<<<< HEAD
-from contextlib import contextmanager
-from pathlib import Path
-=======
 from contextlib import contextmanager, nullcontext
->>>>>>> main
+from pathlib import Path
 from typing import Any
 
 import torch
