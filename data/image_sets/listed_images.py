@@ -43,7 +43,7 @@ _SURVEY_VERSION = 3
 
 @dataclass(frozen=True)
 class ListedImages(ImageArguments):
-    """What every list of images takes."""
+    """The arguments that every list of images takes."""
 
     classes: tuple[str, ...] | None = argument(distinct_names)
     """The classes in the order of their indices; unset: those of the training samples."""
