@@ -11,9 +11,19 @@ from numpy.typing import NDArray
 
 from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting
-from ..sources import DataSource, argument, distinct_names, no_inputs, one_character, read_arguments, text
+from ..sources import (
+    DataSource,
+    argument,
+    distinct_names,
+    kind_of_label,
+    no_inputs,
+    one_character,
+    one_or_several_names,
+    read_arguments,
+    text,
+)
 from .class_labels import class_names, label_notes
-from .csv_table import Table, read_column, read_table
+from .csv_table import Table, read_columns, read_table
 from .image_survey import ImageSurvey
 from .listed_images import (
     ListedImages,
@@ -23,6 +33,7 @@ from .listed_images import (
     open_images,
     read_images,
 )
+from .row_labels import RowLabels, class_labels, multi_labels, names_within, number_labels
 
 
 @dataclass(frozen=True)
@@ -37,12 +48,33 @@ class CsvImagesArguments(ListedImages):
     """The CSV file of the validation samples; unset: there are none."""
     path_column: str | None = text("path")
     """The column with the paths of the images."""
-    label_column: str | None = text("label")
-    """The column with the labels."""
+    label_column: str | tuple[str, ...] | None = argument(one_or_several_names, "label")
+    """The column with the labels; a list of columns holds numbers, 0 and 1 among them: the target is a float32 vector."""
+    label_separator: str | None = argument(one_character)
+    """The character between the labels of a sample that has several: the target has 1 for each class that is named,
+    and else 0, float32; unset: each sample has one label."""
+    label_kind: str | None = argument(kind_of_label)
+    """``numbers``: the column holds numbers, not classes, and the target is float32 of shape [1]; unset: classes."""
     separator: str | None = argument(one_character)
     """The character between the fields of a CSV file; unset: the one with which the header names both columns."""
     classes: tuple[str, ...] | None = argument(distinct_names)
     """The classes in the order of their indices; unset: the labels of the training file, numbers in their order."""
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Return the columns of the labels."""
+        column = self.label_column or "label"
+        return (column,) if isinstance(column, str) else column
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether labels are numbers."""
+        return not isinstance(self.label_column or "", str) or self.label_kind == "numbers"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each sample has one class."""
+        return not self.has_numbers and self.label_separator is None
 
 
 def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:
@@ -64,13 +96,42 @@ def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> D
         for which, name in files.items()
         if which == "train" or name is not None
     }
-    names = arguments.classes or class_names(tables["train"])
-    facts, survey = describe_tables("csv_images", tables, root, names, arguments, config)
+    names = _names(arguments, tables["train"])
+    labels = {which: _labels(arguments, table, names) for which, table in tables.items()}
+    facts, survey = describe_tables("csv_images", tables, root, labels, names, arguments, config)
+    notes = label_notes(
+        tables["train"], names, given=arguments.classes is not None or not arguments.has_classes
+    )
     return replace(
         facts,
-        notes=(*label_notes(tables["train"], names, given=arguments.classes is not None), *facts.notes),
+        notes=(*notes, *facts.notes),
         found=_found(tables["train"], names, survey, arguments),
     )
+
+
+def _names(arguments: CsvImagesArguments, table: Table) -> tuple[str, ...]:
+    """Return the classes, in the order of their indices; none where labels are numbers."""
+    if arguments.has_numbers:
+        if arguments.classes or arguments.label_separator:
+            raise UsageError(
+                "data.args: columns of numbers have neither classes nor a label_separator", "leave these out"
+            )
+        return ()
+    if arguments.classes:
+        return arguments.classes
+    if arguments.label_separator:
+        return names_within(table.labels, arguments.label_separator)
+    return class_names(table)
+
+
+def _labels(arguments: CsvImagesArguments, table: Table, names: tuple[str, ...]) -> RowLabels:
+    if arguments.has_numbers:
+        columns = [arguments.path_column or "path", arguments.label_columns[0]]
+        key = "data.args.label_column"
+        return number_labels(read_columns(table.file, columns, table.separator, arguments.label_columns, key))
+    if arguments.label_separator:
+        return multi_labels(table.labels, names, arguments.label_separator)
+    return class_labels(table.labels, names)
 
 
 def _found(
@@ -81,6 +142,8 @@ def _found(
         "separator": (table.separator, f"in the header of {table.file.name}"),
         "classes": (names, f"the labels of {table.file.name}"),
     }
+    if not names:
+        del found["classes"]
     return found_settings(found, survey, arguments)
 
 
@@ -99,7 +162,7 @@ def _read_table(arguments: CsvImagesArguments, base: Path, key: str, name: str |
         raise UsageError(
             f"data.args.{key}: there is no file {file}", _missing_file_hint(arguments, base, key, name)
         )
-    columns = [arguments.path_column or "path", arguments.label_column or "label"]
+    columns = [arguments.path_column or "path", arguments.label_columns[0]]
     return read_table(file, columns, arguments.separator)
 
 
@@ -115,8 +178,8 @@ def _column(config: DataConfig, base: Path, key: str, name: str | None) -> NDArr
         return None
     arguments = read_arguments("csv_images", CsvImagesArguments, config.args)
     file = (base / Path(arguments.train_csv or "").expanduser()).absolute()
-    columns = [arguments.path_column or "path", arguments.label_column or "label"]
-    return np.array(read_column(file, columns, arguments.separator, name, f"data.{key}"))
+    columns = [arguments.path_column or "path", arguments.label_columns[0]]
+    return np.array(read_columns(file, columns, arguments.separator, [name], f"data.{key}")[0])
 
 
 SOURCE = DataSource(

@@ -98,32 +98,36 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
     return Table(file, paths, [label.strip() for label in labels], found, blanks_follow)
 
 
-def read_column(file: Path, columns: Sequence[str], separator: str | None, name: str, key: str) -> list[str]:
-    """Read one more column, as text without blanks around it.
+def read_columns(
+    file: Path, columns: Sequence[str], separator: str | None, wanted: Sequence[str], key: str
+) -> list[list[str]]:
+    """Read more columns, as text without blanks around it.
 
     Args:
         file: as of ``read_table``.
         columns: the two that ``read_table`` is asked for.
         separator: as of ``read_table``.
-        name: of the column.
-        key: that names it, for messages.
+        wanted: their names.
+        key: that names them, for messages.
 
     Raises:
-        UsageError: it is not there, or there twice.
+        UsageError: one is not there, or there twice.
     """
     head = _head(file)
     found = separator or _separator(head, columns)
     header, blanks_follow = _first_row(head, found)
     names = [one.strip() for one in header]
-    if names.count(name) != 1:
+    for name in wanted:
+        if names.count(name) == 1:
+            continue
         what = (
             f"several columns {name!r}" if name in names else f"no column {name!r}{suggestion(name, names)}"
         )
         raise UsageError(
             f"{key}: {file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
         )
-    values: list[str] = _parse(file, found, blanks_follow=blanks_follow).iloc[:, names.index(name)].tolist()
-    return [value.strip() for value in values]
+    frame = _parse(file, found, blanks_follow=blanks_follow)
+    return [[value.strip() for value in frame.iloc[:, names.index(name)].tolist()] for name in wanted]
 
 
 def _encoding(file: Path) -> str:

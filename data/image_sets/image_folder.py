@@ -19,6 +19,7 @@ from .listed_images import (
     open_images,
     read_images,
 )
+from .row_labels import class_labels
 
 _SPLITS = ("train", "val")
 
@@ -60,7 +61,8 @@ def describe(arguments: ImageFolderArguments, config: DataConfig, base: Path) ->
     root = Path(os.path.commonpath(list(folders.values())))
     tables: dict[str, Table] = {which: _listing(folder, root) for which, folder in folders.items()}
     names = arguments.classes or tuple(sorted(set(tables["train"].labels)))
-    facts, survey = describe_tables("image_folder", tables, root, names, arguments, config)
+    labels = {which: class_labels(table.labels, names) for which, table in tables.items()}
+    facts, survey = describe_tables("image_folder", tables, root, labels, names, arguments, config)
     found = {"classes": (names, f"the folders in {folders['train'].name}")}
     notes = [
         f"{table.left_out:,} {'file' if table.left_out == 1 else 'files'} in {table.file}"

@@ -27,9 +27,10 @@ from ..sources import (
     known_bad,
     open_arrays,
 )
-from .csv_table import MAX_LISTED_NAMES, Table
+from .csv_table import Table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
+from .row_labels import RowLabels
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,7 @@ def describe_tables(
     name: str,
     tables: dict[str, Table],
     root: Path,
+    labels: dict[str, RowLabels],
     names: tuple[str, ...],
     arguments: ListedImages,
     config: DataConfig,
@@ -67,7 +69,8 @@ def describe_tables(
         name: of the source.
         tables: split to its rows.
         root: the folder that their paths start from.
-        names: of the classes.
+        labels: of each split.
+        names: of the classes; none where labels are numbers.
         arguments: of the images.
         config: the ``data`` section.
 
@@ -75,7 +78,10 @@ def describe_tables(
         DamagedError: a row is wrong, or an image that was looked at cannot be read.
     """
     skip = config.max_bad if config.on_bad == "skip" else None
-    columns = {which: _build_columns(which, table, root, names, skip) for which, table in tables.items()}
+    columns = {
+        which: _build_columns(which, table, root, labels[which], skip) for which, table in tables.items()
+    }
+    classes = len(names) if labels["train"].are_classes else None
     survey = _survey(tables, root, columns, one_size=arguments.size is None, skip=skip is not None)
     entry = _cache_columns(columns)
     mode, size = arguments.mode or survey.mode, arguments.size or survey.size
@@ -84,13 +90,13 @@ def describe_tables(
     facts = DatasetInfo(
         name=name,
         kind="images",
-        train=_split_info(entry, "train", columns, len(names)),
-        val=_split_info(entry, "val", columns, len(names)) if "val" in tables else None,
+        train=_split_info(entry, "train", columns, classes),
+        val=_split_info(entry, "val", columns, classes) if "val" in tables else None,
         input_shape=shape,
         input_dtype="uint8",
-        classes=len(names),
-        class_names=names,
-        target_shape=(),
+        classes=classes,
+        class_names=None if classes is None else names,
+        target_shape=labels["train"].values.shape[1:],
         mean=mean,
         std=std,
         image_root=str(root),
@@ -140,11 +146,12 @@ def found_settings(
 
 
 def _file_rows(table: Table, columns: _Columns) -> FileRows:
+    y = columns.arrays["y"]
+    classes = y if y.ndim == 1 else np.zeros(len(y), np.int64)  # others are not compared
     if not columns.bad:
-        return FileRows(columns.files, columns.arrays["y"], table.paths)
+        return FileRows(columns.files, classes, table.paths)
     good = np.delete(np.arange(len(table.paths)), list(columns.bad))
-    paths = [table.paths[row] for row in good.tolist()]
-    return FileRows(columns.files[good], columns.arrays["y"][good], paths)
+    return FileRows(columns.files[good], classes[good], [table.paths[row] for row in good.tolist()])
 
 
 def _survey(
@@ -199,21 +206,18 @@ class _Columns:
     """Rows that are skipped, and why: they have no path, and label 0 where theirs is none."""
 
 
-def _build_columns(
-    which: str, table: Table, root: Path, names: tuple[str, ...], skip: float | None
-) -> _Columns:
+def _build_columns(which: str, table: Table, root: Path, labels: RowLabels, skip: float | None) -> _Columns:
     """Check the rows of a split; ``skip`` is how many may be bad, None: none.
 
     Raises:
         DamagedError: more are.
     """
-    index = {name: number for number, name in enumerate(names)}
     sizes, times = np.zeros((2, len(table.paths)), np.int64)
     files = np.zeros(len(table.paths), np.uint64)
     bad: list[tuple[int, str]] = []
     folders = PathChecker(root)
-    for row, (path, label) in enumerate(zip(table.paths, table.labels, strict=True)):
-        problem = _label_problem(label, index)
+    for row, path in enumerate(table.paths):
+        problem = labels.problems.get(row)
         if problem is None:
             problem, sizes[row], times[row], files[row] = folders.check(path)
         if problem is not None:
@@ -224,7 +228,7 @@ def _build_columns(
         "paths": np.frombuffer(b"".join(blobs), np.uint8),
         "offsets": np.cumsum([0, *map(len, blobs)], dtype=np.int64),
         "bytes": sizes,  # not read again: a replaced image should change the fingerprint
-        "y": np.array([index.get(label, 0) for label in table.labels], np.int64),
+        "y": labels.values,
     }
     return _Columns(arrays, times, files, named)
 
@@ -239,15 +243,9 @@ def _skipped(which: str, table: Table, bad: list[tuple[int, str]], skip: float |
     return named
 
 
-def _label_problem(label: str, index: dict[str, int]) -> str | None:
-    if not label:
-        return "the label is empty"
-    if label in index:
-        return None
-    return f"{label!r} is none of the classes {', '.join(list(index)[:MAX_LISTED_NAMES])}"
-
-
-def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], classes: int) -> SplitInfo:
+def _split_info(
+    entry: CacheEntry, which: str, columns: dict[str, _Columns], classes: int | None
+) -> SplitInfo:
     files = {role: str(entry.folder / f"{which}_{role}.npy") for role in ("paths", "offsets", "y")}
     targets = load_array(files["y"])
     arrays, times = columns[which].arrays, columns[which].times
@@ -256,7 +254,7 @@ def _split_info(entry: CacheEntry, which: str, columns: dict[str, _Columns], cla
     )
     if bad := columns[which].bad:
         files["bad"] = str(entry.folder / f"{which}_bad.json")
-    good = np.delete(targets, list(bad))
+    good = np.delete(targets, list(bad), axis=0)
     return SplitInfo(len(targets), files, state=state, class_counts=class_counts(good, classes))
 
 
@@ -287,7 +285,7 @@ def image_files(split: PreparedSplit) -> ImageSplit:
 
 
 class CsvImageDataset:
-    """The images of a split: a sample is uint8 [C, H, W] and an int64 class index of shape []."""
+    """The images of a split: a sample is uint8 [C, H, W], and a class index, int64 [], or numbers, float32 [k]."""
 
     def __init__(self, split: PreparedSplit) -> None:
         self._images = StoredImages(_settings(split))
@@ -302,9 +300,10 @@ class CsvImageDataset:
         image, label = self.read(row)
         return torch.from_numpy(image), torch.tensor(label)
 
-    def read(self, row: int) -> tuple[NDArray[np.uint8], int]:
+    def read(self, row: int) -> tuple[NDArray[np.uint8], Any]:
         """Read a sample without torch."""
-        return self._images.load(row), int(self._targets[row])
+        label = self._targets[row]
+        return self._images.load(row), label.copy() if label.ndim else int(label)
 
 
 def open_images(split: PreparedSplit) -> ArraySplit | MapSplit:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .arguments import colour_mode as colour_mode
     from .arguments import distinct_names as distinct_names
     from .arguments import height_and_width as height_and_width
+    from .arguments import kind_of_label as kind_of_label
     from .arguments import one_character as one_character
+    from .arguments import one_or_several_names as one_or_several_names
     from .arguments import read_arguments as read_arguments
     from .arguments import text as text
     from .source import DataSource as DataSource
