@@ -49,7 +49,7 @@ class CsvImagesArguments(ListedImages):
     path_column: str | None = text("path")
     """The column with the paths of the images."""
     label_column: str | tuple[str, ...] | None = argument(one_or_several_names, "label")
-    """The column with the labels; a list of columns holds numbers, 0 and 1 among them: the target is a float32 vector."""
+    """The column with the labels; a list of columns holds numbers, such as 0 and 1: the target is a float32 vector."""
     label_separator: str | None = argument(one_character)
     """The character between the labels of a sample that has several: the target has 1 for each class that is named,
     and else 0, float32; unset: each sample has one label."""

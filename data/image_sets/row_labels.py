@@ -63,7 +63,8 @@ def multi_labels(labels: Sequence[str], names: Sequence[str], separator: str) ->
 
 def number_labels(columns: Sequence[Sequence[str]]) -> RowLabels:
     """Read numbers, one from each column."""
-    values, problems = np.zeros((len(columns[0]), len(columns)), np.float32), {}
+    values = np.zeros((len(columns[0]), len(columns)), np.float32)
+    problems: dict[int, str] = {}
     for place, column in enumerate(columns):
         for row, text in enumerate(column):
             number = _number(text)
