@@ -1,4 +1,4 @@
-"""The CSV files of ``csv_images``: their encoding, their separator and their two columns."""
+"""CSV files: their encoding, their separator and their columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ _MAX_SHOWN_ROWS = 3  # bad rows that a message quotes
 MAX_LISTED_NAMES = 20  # names that a message lists
 SEPARATORS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 2**20  # characters
+_ROWS = 2**18  # that are parsed at once
 _LONGEST_FIELD = 2**30  # the module's own limit is 128 KiB, and pandas knows none
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
@@ -29,15 +31,15 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 
 @dataclass(frozen=True)
-class Table:
-    """The two columns of a CSV."""
+class CsvFile:
+    """A CSV whose header has been read."""
 
     file: Path
-    paths: list[str]
-    labels: list[str]
     separator: str
     blanks_follow: bool
     """Whether blanks after a separator are no part of the field."""
+    names: tuple[str, ...]
+    """Of the columns, without blanks around them."""
 
     def bad_rows_error(
         self, bad: Sequence[tuple[int, str]], hint: str = "correct these rows, or remove them"
@@ -73,6 +75,31 @@ class Table:
                 start = reader.line_num + 1
 
 
+@dataclass(frozen=True)
+class Table(CsvFile):
+    """The columns of labels and, of images, of their paths."""
+
+    paths: list[str]
+    labels: list[str]
+
+
+def open_csv(file: Path, columns: Sequence[str], separator: str | None) -> CsvFile:
+    """Read the header.
+
+    Args:
+        file: in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, with a header.
+        columns: that it must have; by them the separator is found.
+        separator: between fields; None finds it in the header.
+
+    Raises:
+        DamagedError: it is no such file.
+    """
+    head = _head(file)
+    found = separator or _separator(head, columns)
+    header, blanks_follow = _first_row(head, found)
+    return CsvFile(file, found, blanks_follow, tuple(name.strip() for name in header))
+
+
 def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Table:
     """Read the columns of paths and labels; blanks around a label or a column's name are no part of it.
 
@@ -85,17 +112,15 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
         UsageError: a column is not there, or there twice.
         DamagedError: it is no such file, or has no rows.
     """
-    head = _head(file)
-    found = separator or _separator(head, columns)
-    header, blanks_follow = _first_row(head, found)
-    names = [name.strip() for name in header]
+    csv = open_csv(file, columns, separator)
     for role, column in zip(("path", "label"), columns, strict=True):
-        _check_column(file, role, column, names)
-    frame = _parse(file, found, blanks_follow=blanks_follow)
-    paths, labels = (frame.iloc[:, names.index(column)].tolist() for column in columns) if names else ([], [])
+        _check_column(file, role, column, csv.names)
+    paths, labels = _read_texts(csv, columns)
     if not paths:
         raise DamagedError(f"{file} has no rows", "each line names an image and its label")
-    return Table(file, paths, [label.strip() for label in labels], found, blanks_follow)
+    return Table(
+        file, csv.separator, csv.blanks_follow, csv.names, paths, [label.strip() for label in labels]
+    )
 
 
 def read_columns(
@@ -113,6 +138,7 @@ def read_columns(
     Raises:
         UsageError: one is not there, or there twice.
     """
+<<<<<<< HEAD:data/image_sets/csv_table.py
     head = _head(file)
     found = separator or _separator(head, columns)
     header, blanks_follow = _first_row(head, found)
@@ -120,14 +146,67 @@ def read_columns(
     for name in wanted:
         if names.count(name) == 1:
             continue
+=======
+    csv = open_csv(file, columns, separator)
+    check_column(csv, name, key)
+    (values,) = _read_texts(csv, [name])
+    return [value.strip() for value in values]
+
+
+def check_column(csv: CsvFile, name: str, key: str) -> None:
+    """Check that there is one column of a name.
+
+    Raises:
+        UsageError: it is not there, or there twice; the message names ``key``.
+    """
+    if csv.names.count(name) != 1:
+        names = csv.names
+>>>>>>> main:data/sources/csv_table.py
         what = (
             f"several columns {name!r}" if name in names else f"no column {name!r}{suggestion(name, names)}"
         )
         raise UsageError(
-            f"{key}: {file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
+            f"{key}: {csv.file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
         )
+<<<<<<< HEAD:data/image_sets/csv_table.py
     frame = _parse(file, found, blanks_follow=blanks_follow)
     return [[value.strip() for value in frame.iloc[:, names.index(name)].tolist()] for name in wanted]
+=======
+
+
+def read_chunks(csv: CsvFile, rows: int, **options: Any) -> Iterator[Any]:
+    """Read it in parts, as pandas' frames, whose columns are in the order of ``csv.names``.
+
+    Args:
+        csv: whose header has been read.
+        rows: of a part.
+        options: of ``pandas.read_csv``.
+
+    Raises:
+        DamagedError: a line has more fields than the header, or it is not in UTF-8.
+    """
+    import pandas as pd
+
+    with _parser_errors(csv.file), _open(csv.file) as stream:
+        yield from pd.read_csv(
+            stream,
+            sep=csv.separator,
+            index_col=False,
+            skipinitialspace=csv.blanks_follow,
+            chunksize=rows,
+            **options,
+        )
+
+
+def _read_texts(csv: CsvFile, columns: Sequence[str]) -> list[list[str]]:
+    """Read columns as they are written."""
+    texts: list[list[str]] = [[] for _ in columns]
+    # Not usecols, with which pandas drops surplus fields without a word.
+    for frame in read_chunks(csv, _ROWS, dtype=str, na_filter=False):
+        for column, name in zip(texts, columns, strict=True):
+            column.extend(frame.iloc[:, csv.names.index(name)].tolist())
+    return texts
+>>>>>>> main:data/sources/csv_table.py
 
 
 def _encoding(file: Path) -> str:
@@ -191,7 +270,7 @@ def _separator(head: str, columns: Sequence[str]) -> str:
     return SEPARATORS[0]
 
 
-def _check_column(file: Path, role: str, column: str, header: list[str]) -> None:
+def _check_column(file: Path, role: str, column: str, header: Sequence[str]) -> None:
     if header.count(column) == 1:
         return
     if column in header:
@@ -207,7 +286,7 @@ def _check_column(file: Path, role: str, column: str, header: list[str]) -> None
         )
 
 
-def _header_advice(header: list[str]) -> str:
+def _header_advice(header: Sequence[str]) -> str:
     """Say what stands in the place of a header."""
     if header[0].startswith("#") or header[0].lower().startswith("sep="):
         return "; or remove that line, and the header is first"
@@ -216,21 +295,15 @@ def _header_advice(header: list[str]) -> str:
     return ""
 
 
-def _parse(file: Path, separator: str, *, blanks_follow: bool) -> Any:
+@contextmanager
+def _parser_errors(file: Path) -> Iterator[None]:
+    """Say in words of ours what pandas finds wrong."""
     import pandas as pd
 
     try:
-        with warnings.catch_warnings(), _open(file) as stream:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Not usecols, with which pandas drops surplus fields without a word.
-            return pd.read_csv(
-                stream,
-                sep=separator,
-                dtype=str,
-                na_filter=False,
-                index_col=False,
-                skipinitialspace=blanks_follow,
-            )
+            yield
     except pd.errors.ParserWarning as error:
         raise _csv_error(file, "line 2 has more fields than line 1") from error
     except UnicodeError as error:

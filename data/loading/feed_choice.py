@@ -39,6 +39,7 @@ def open_feed(
     feed: Feed
     if isinstance(split, ArraySplit):
         prefetch = prefetch and not (augment is not None and augment.draws_globally)
+<<<<<<< HEAD
         feed = ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
     else:
         feed = LoaderFeed(
@@ -54,3 +55,18 @@ def open_feed(
     if augment is None or augment.mixing is None:
         return feed
     return MixedFeed(feed, augment, augment.mixing)
+=======
+        return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
+    return LoaderFeed(
+        split,
+        normalise,
+        device,
+        workers=workers,
+        classes=classes,
+        seed=seed,
+        augment=augment,
+        pieces=None
+        if split.many is None
+        else ManyRowsPieces(split.many, max(1, workers), pin=device.type == "cuda"),
+    )
+>>>>>>> main

@@ -31,6 +31,7 @@ from ..sources import MapSplit
 from .feed import Augment, StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
+from .read_ahead import ReadAhead
 from .read_error import ReadError
 
 _Asked = tuple[int, int, int, int | None, bool]
@@ -143,25 +144,39 @@ class _Collation:
 
 
 class Pieces(Protocol):
-    """A cut of micro-batches into pieces that workers read, for a split that can read many rows at once."""
+    """A cut of blocks of steps into pieces that workers read, for a split that can read many rows at once."""
 
     count: int
-    """Of each micro-batch."""
+    """Of each block."""
 
     def reader(self, split: MapSplit, source: SampleSource, seed: int) -> Dataset[Any]:
         """Return what a worker reads from."""
+        ...
+
+    def ahead(self, reader: Any) -> ReadAhead:
+        """Return what reads where there are no workers."""
         ...
 
     def as_read(self, piece: Any) -> tuple[Indices, Any]:
         """Return a piece: it is a batch already."""
         ...
 
-    def asked(self, item: Work) -> Iterator[Any]:
-        """Yield the pieces of a step."""
+    def blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
+        """Yield steps that are read together."""
         ...
 
-    def joined(self, pieces: list[tuple[Indices, Any]], device: torch.device) -> tuple[Indices, Any]:
-        """Put the pieces of a micro-batch together, on the device."""
+    def asked(self, block: list[Work]) -> Iterator[Any]:
+        """Yield the pieces of a block."""
+        ...
+
+    def micro_batches(
+        self, block: list[Work], pieces: list[tuple[Indices, Any]], device: torch.device
+    ) -> Iterator[list[tuple[Indices, Any]]]:
+        """Yield the parts of each micro-batch of a block, on the device."""
+        ...
+
+    def joined(self, parts: list[tuple[Indices, Any]]) -> tuple[Indices, Any]:
+        """Put the parts of a micro-batch together."""
         ...
 
     def name(self, row: int) -> str:
@@ -204,11 +219,13 @@ class LoaderFeed:
         self._dataset = _SeededDataset(split, source, seed)
         collation: Callable[[Any], tuple[Indices, Any]] = _Collation(self._dataset, source, split)
         collation = collation if pieces is None else pieces.as_read
+        dataset = self._dataset if pieces is None else pieces.reader(split, source, seed)
+        self._ahead = None if pieces is None or workers else pieces.ahead(dataset)
         with warnings.catch_warnings():
             # The number of workers is a setting; that it exceeds the cores is reported by the plan, not by torch.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
-                self._dataset if pieces is None else pieces.reader(split, source, seed),
+                dataset,
                 batch_sampler=self._sampler,
                 num_workers=workers,
                 collate_fn=collation,
@@ -222,19 +239,54 @@ class LoaderFeed:
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
+        return self._fetch_samples(work) if self._pieces is None else self._fetch_blocks(work, self._pieces)
+
+    def _fetch_samples(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         pending: deque[Work] = deque()
 
         def queue() -> Iterator[Any]:
             for item in work:
                 pending.append(item)
-                yield from self._asked(item) if self._pieces is None else self._pieces.asked(item)
+                yield from self._asked(item)
 
-        self._sampler.queue = queue()
-        read: list[tuple[Indices, Any]] = []
         loaded: list[tuple[Indices, Any]] = []
-        for indices, sample in self._iterator():
+        for indices, sample in self._results(queue()):
+            loaded.append(self._batch(indices, sample, pending[0].epoch))
+            if len(loaded) == len(pending[0].micro):
+                yield _step_batch(loaded, pending.popleft())
+                loaded = []
+
+    def _fetch_blocks(self, work: Iterator[Work], pieces: Pieces) -> Iterator[StepBatch]:
+        pending: deque[list[Work]] = deque()
+
+        def queue() -> Iterator[Any]:
+            for block in pieces.blocks(work):
+                pending.append(block)
+                yield from pieces.asked(block)
+
+        read: list[tuple[Indices, Any]] = []
+        for piece in self._results(queue()):
+            read.append(piece)
+            if len(read) == pieces.count:
+                block = pending.popleft()
+                micro = pieces.micro_batches(block, read, self._device)
+                for item in block:
+                    yield _step_batch(
+                        [self._joined(pieces, next(micro), item.epoch) for _ in item.micro], item
+                    )
+                read = []
+
+    def _results(self, asked: Iterator[Any]) -> Iterator[tuple[Indices, Any]]:
+        """Yield what was read for what is asked, in its order."""
+        if self._ahead is None:
+            self._sampler.queue = asked
+            found = self._iterator()
+        else:
+            found = self._ahead.results(asked)
+        for indices, sample in found:
             if isinstance(sample, ReadError):
                 raise sample.error
+<<<<<<< HEAD
             read.append((indices, sample))
             if self._pieces is not None and len(read) < self._pieces.count:
                 continue
@@ -243,6 +295,9 @@ class LoaderFeed:
             if len(loaded) == len(pending[0].micro):
                 yield self._step_batch(loaded, pending.popleft())
                 loaded = []
+=======
+            yield indices, sample
+>>>>>>> main
 
     def _step_batch(self, loaded: list[tuple[Indices, Any]], item: Work) -> StepBatch:
         parts = [part for part, _ in loaded]
@@ -258,6 +313,7 @@ class LoaderFeed:
             pairs = zip(part.tolist(), keys.tolist(), strict=True)
             yield [(item.epoch, index, key, pad, item.leave_out) for index, key in pairs]
 
+<<<<<<< HEAD
     def _batch(self, read: list[tuple[Indices, Any]], item: Work, number: int) -> tuple[Indices, Any]:
         """Make the micro-batch of this number on the device, of what was read for it."""
         whole = [(indices, sample) for indices, sample in read if indices.size]
@@ -267,6 +323,18 @@ class LoaderFeed:
         start = sum(item.micro[:number])
         draws = item.draws[start : start + item.micro[number]]
         return indices, self._to_device(indices, sample, item.epoch, draws)
+=======
+    def _batch(self, indices: Indices, batch: Any, epoch: int) -> tuple[Indices, Any]:
+        """Make a micro-batch on the device of what was read for it."""
+        self._refuse_another_structure(int(indices[0]), batch)
+        return indices, self._to_device(indices, batch, epoch)
+
+    def _joined(self, pieces: Pieces, parts: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
+        """Make a micro-batch of what several workers have read of it."""
+        for indices, part in parts if len(parts) > 1 else ():
+            self._refuse_another_structure(int(indices[0]), part)
+        return self._batch(*pieces.joined(parts), epoch)
+>>>>>>> main
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
         """Iterate over what the sampler holds; the first iterator starts the workers."""
@@ -323,3 +391,7 @@ class LoaderFeed:
 
     def _tensor_to_device(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self._device, non_blocking=True)
+
+
+def _step_batch(loaded: list[tuple[Indices, Any]], item: Work) -> StepBatch:
+    return StepBatch([batch for _, batch in loaded], np.concatenate([rows for rows, _ in loaded]), item)

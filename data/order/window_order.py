@@ -22,6 +22,7 @@ WINDOW_ALGORITHM = 1
 """Version of everything in this file; part of the fingerprint of what is read in this order."""
 
 _ROUNDS = 8
+_LONGEST_TABLE = 2**16
 _GROUPS, _ROWS, _SHORT = 0x67726F757073, 0x726F7773, 0x73686F7274  # "groups", "rows" and "short" in ASCII
 
 
@@ -74,19 +75,40 @@ class WindowOrder:
 
     def _columns(self, positions: Indices) -> tuple[Indices, Indices]:
         """Return the turn of each position, and its column: the places of a batch, each with the turn's batches."""
-        turn, within = np.divmod(positions, self.turn_size)
-        batch, place = np.divmod(within, self.batch_size)
+        turn = positions // self.turn_size  # with the product, a third of what divmod takes
+        within = positions - turn * self.turn_size
+        batch = within // self.batch_size
+        place = within - batch * self.batch_size
         return turn, place * self.batches_per_turn + batch
 
     def _places(self, positions: Indices) -> Indices:
         """Return the place of each position in the sequence of groups: lane by lane, each turn by turn."""
         turns, columns = self._columns(positions)
+        full = self.n // self.turn_size
+        if self._by_column is not None and (turns < full).all():
+            begins, widths = self._by_column
+            return begins[columns] + turns * widths[columns]
+        return self._place(turns, columns)
+
+    def _place(self, turns: Indices, columns: Indices) -> Indices:
         lanes = ((columns + 1) * self.lanes - 1) // self.turn_size
         first, following = lanes * self.turn_size // self.lanes, (lanes + 1) * self.turn_size // self.lanes
         full = self.n // self.turn_size
         before = self._in_last_turn(first)
         within = np.where(turns < full, columns - first, self._in_last_turn(columns) - before)
         return first * full + before + turns * (following - first) + within
+
+    @cached_property
+    def _by_column(self) -> tuple[Indices, Indices] | None:
+        """Return the place of each column in the first turn, and how far on that of the next one is.
+
+        None where turns are so long that what they save in each batch is not worth the memory.
+        """
+        if self.turn_size > _LONGEST_TABLE or self.n < 2 * self.turn_size:
+            return None
+        columns = np.arange(self.turn_size, dtype=np.int64)
+        begins = self._place(np.zeros_like(columns), columns)
+        return begins, self._place(np.ones_like(columns), columns) - begins
 
     def _in_last_turn(self, columns: Indices) -> Indices:
         """Count the columns before each of ``columns`` that the last, short turn has."""
@@ -111,8 +133,8 @@ class _Regular:
         """Return the number of the group at each place, and how far behind its first place that is."""
         missing = self._size - self._rest
         places = places + np.where(places >= self._short * self._size + self._rest, missing, 0)
-        numbers, offsets = np.divmod(places, self._size)
-        return numbers, offsets
+        numbers = places // self._size
+        return numbers, places - numbers * self._size
 
     def groups(self, numbers: Indices) -> Indices:
         """Return which group stands at each number of the sequence."""
@@ -165,12 +187,13 @@ def _permute_within(
     )
     keys = (bits(key, counters) >> np.uint64(32)).astype(np.uint32)
     rows, columns = _radices(sizes)
-    values = offsets.astype(np.uint64)
-    pending = np.arange(offsets.size)
+    values = feistel(offsets.astype(np.uint64), rows[which], columns[which], keys[:, which])
+    limits = sizes.astype(np.uint64)[which]
+    pending = np.flatnonzero(values >= limits)
     while pending.size:
         of = which[pending]
         values[pending] = feistel(values[pending], rows[of], columns[of], keys[:, of])
-        pending = pending[values[pending] >= sizes[of].astype(np.uint64)]
+        pending = pending[values[pending] >= limits[pending]]
     return values.astype(np.int64)
 
 

@@ -23,6 +23,7 @@ from ..sources import (
     torchvision_sets,
     user_dataset,
 )
+from ..tables import csv_source
 from .epoch_sampling import sampled_order
 from .mixture import mixture
 
@@ -32,7 +33,11 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+<<<<<<< HEAD
         image_folder.SOURCE,
+=======
+        csv_source.SOURCE,
+>>>>>>> main
         shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,
     )

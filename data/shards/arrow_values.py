@@ -64,6 +64,12 @@ class ColumnGroup:
 
     columns: Mapping[str, Any]
 
+    def parts(self) -> tuple[Mapping[str, NDArray[Any]], ColumnGroup | None]:
+        """Return the columns of numbers, and a group of the others."""
+        arrays = {name: column for name, column in self.columns.items() if isinstance(column, np.ndarray)}
+        others = {name: column for name, column in self.columns.items() if name not in arrays}
+        return arrays, ColumnGroup(others) if others else None
+
     def take(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any] | list[Any]]:
         """Choose some rows."""
         return {

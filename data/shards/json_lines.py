@@ -74,6 +74,10 @@ class LineGroup:
         self._lines = [line for line in part.split(b"\n") if line not in (b"", b"\r")]
         self._columns = columns
 
+    def parts(self) -> tuple[dict[str, NDArray[Any]], LineGroup]:
+        """Return itself: nothing is parsed yet."""
+        return {}, self
+
     def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """Parse some lines; with all columns wanted, what a line does not have is ``MISSING``."""
         parsed = [self._parse(row) for row in rows.tolist()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from .arrow_values import ColumnGroup, arrow_kind, column_of
@@ -53,9 +54,12 @@ class ParquetFiles:
 class _OpenParquet:
     file: parquet.ParquetFile
     columns: list[str] | None
+    lock: Lock = field(default_factory=Lock)
+    """Nothing says that a ``ParquetFile`` may be read from by two threads."""
 
     def read(self, place: Place) -> RowGroup:
-        table = self.file.read_row_group(place.begin, columns=self.columns, use_threads=False)
+        with self.lock:
+            table = self.file.read_row_group(place.begin, columns=self.columns, use_threads=False)
         if table.num_rows != place.rows:
             raise ShardChangedError(f"it has {table.num_rows} rows, not {place.rows}")
         return ColumnGroup({name: column_of(table.column(name)) for name in table.column_names})

@@ -21,16 +21,13 @@ _LOOKED_AT = 1000
 """Rows that show the kinds of columns where the format does not say them."""
 
 
-def scan_shards(format_name: str, names: list[str], locate: Callable[[str], str]) -> tuple[ShardIndex, int]:
+def scan_shards(format_name: str, names: list[str], locate: Callable[[str], str]) -> ShardIndex:
     """Look at files.
 
     Args:
         format_name: of all of them.
         names: of the files, in their order.
         locate: returns where the file of a name lies.
-
-    Returns:
-        The index, and an estimate of what all rows take in memory.
 
     Raises:
         DamagedError: some cannot be read, or have other columns than the first; or there is no row at all.
@@ -49,7 +46,7 @@ def scan_shards(format_name: str, names: list[str], locate: Callable[[str], str]
             f"the {len(names):,} files of data.args.files have no rows", "name files with rows"
         )
     kinds = _kinds_of_most(scans) or _kinds_by_looks(format_name, names, scans, locate)
-    return build_index(format_name, kinds, names, scans), sum(scan.decoded_bytes for scan in scans)
+    return build_index(format_name, kinds, names, scans)
 
 
 def require_packages(format_name: str) -> None:

@@ -53,6 +53,10 @@ class ShardScan:
 class RowGroup(Protocol):
     """A group of rows in memory."""
 
+    def parts(self) -> tuple[Mapping[str, NDArray[Any]], RowGroup | None]:
+        """Return its columns of numbers [rows, ...], and a group of its other columns where there are any."""
+        ...
+
     def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """Return the columns of some of its rows, in that order.
 

@@ -43,6 +43,13 @@ class ShardIndex:
     begins: Indices
     ends: Indices
     checks: NDArray[np.uint32]
+    decoded_bytes: int = 0
+    """An estimate of what all rows take in memory."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Return what a row takes in memory, estimated."""
+        return self.decoded_bytes // self.groups.n
 
     @cached_property
     def groups(self) -> RowGroups:
@@ -73,6 +80,7 @@ class ShardIndex:
         about = {
             "format": self.format,
             "kinds": dict(self.kinds),
+            "decoded_bytes": self.decoded_bytes,
             "shards": [[shard.name, shard.digest] for shard in self.shards],
         }
         save_array(folder / _ABOUT, np.frombuffer(json.dumps(about).encode(), np.uint8))
@@ -85,7 +93,7 @@ class ShardIndex:
         about: dict[str, Any] = json.loads(load_array(folder / _ABOUT).tobytes())
         arrays: dict[str, Array] = {name: load_array(folder / f"{name}.npy") for name in _ARRAYS}
         shards = tuple(Shard(*shard) for shard in about["shards"])
-        return cls(about["format"], about["kinds"], shards, **arrays)
+        return cls(about["format"], about["kinds"], shards, **arrays, decoded_bytes=about["decoded_bytes"])
 
 
 _ARRAYS = ("first_rows", "first_groups", "begins", "ends", "checks")
@@ -105,4 +113,5 @@ def build_index(
         np.array([place.begin for place in places], np.int64),
         np.array([place.end for place in places], np.int64),
         np.array([place.check for place in places], np.uint32),
+        sum(scan.decoded_bytes for scan in scans),
     )

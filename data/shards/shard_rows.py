@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..common import DamagedError, LockstepError, TrainingError, user_location
 from ..order import Indices, WindowOrder
@@ -18,8 +22,13 @@ from .shard_formats import FORMATS
 from .shard_index import ShardIndex
 
 _OPEN_FILES = 16
+_BLOCK_BYTES = 2**21
+_READERS = 2
+"""Threads that read ahead: one decodes while the other waits for its file, or decodes as well."""
 _RECENT = 2
 """Groups that are held where rows are read in the order of the files, or at random."""
+_TURNS = 2**40
+"""Apart from each other, so that no epoch's last turns are the first ones of the next."""
 _CHANGED_HINT = "leave the files as they are while a run reads them; the next start makes the index anew"
 
 
@@ -39,10 +48,14 @@ class ShardRows:
     keep: bool = False
     """Hold all groups: the set is small."""
     _open: OrderedDict[int, OpenShard] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+    _ahead: dict[int, Future[tuple[RowGroup, int]]] = field(default_factory=dict)
+    """Groups that are being read for rows that come soon."""
     _cache: GroupCache = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_cache", GroupCache(self._load, _RECENT, keep=self.keep))
+        count = self.index.groups.count
+        object.__setattr__(self, "_cache", GroupCache(count, self._load, _RECENT, keep=self.keep))
 
     def __len__(self) -> int:
         return self.index.groups.n
@@ -61,22 +74,49 @@ class ShardRows:
             return self._decode(row, columns, 0)
         return _first(self._made(np.array([row], np.int64), columns))
 
-    def read(self, rows: Indices, epoch: int, position: int) -> Any:
-        """Read many rows that belong to one step.
+    def read(
+        self, rows: Indices, epoch: int, positions: Indices, seed: Callable[[int], None] | None = None
+    ) -> Any:
+        """Read many rows, of one step or of several in a row.
 
         Args:
             rows: int64 [k].
             epoch: counted from 0.
-            position: of the first row of the rank's part in the epoch.
+            positions: of the first row of the rank's part of the row's step in the epoch, int64 [k].
+            seed: called with each row before ``decode`` is.
 
         Returns:
             A tree of arrays [k, ...] and of lists of k values; with a ``decode``, its samples as a list.
         """
-        turn = None if self.order is None else (epoch, position // self.order.turn_size)
-        columns = self._columns(rows, turn)
+        turns = None if self.order is None else positions // self.order.turn_size + epoch * _TURNS
+        columns = self._columns(rows, turns)
         if self.layout.decode is None:
             return self._made(rows, columns)
-        return [self._decode(row, columns, at) for at, row in enumerate(rows.tolist())]
+        samples = []
+        for at, row in enumerate(rows.tolist()):
+            if seed is not None:
+                seed(row)
+            samples.append(self._decode(row, columns, at))
+        return samples
+
+    def read_ahead(self, rows: Indices) -> None:
+        """Begin to read the groups of rows that ``read`` will be asked for; another thread may be in ``read``."""
+        for group in np.unique(self.index.groups.group_of(rows)).tolist():
+            if group not in self._ahead and not self._cache.holds(group):
+                self._ahead[group] = self._pool.submit(self._read_group, group)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_READERS, thread_name_prefix="row groups")
+
+    @property
+    def block_rows(self) -> int:
+        """Return how many rows are best read at once: of all readers, no more than half of the window holds."""
+        rows = max(1, _BLOCK_BYTES // max(1, self.index.row_bytes))
+        if self.keep:
+            return rows
+        lanes = _RECENT if self.order is None else self.order.lanes
+        return min(rows, lanes * len(self) // self.index.groups.count // 2)
 
     @property
     def samples(self) -> bool:
@@ -88,29 +128,42 @@ class ShardRows:
         group = int(self.index.groups.group_of(np.array([row]))[0])
         return f"row {row} ({self.index.describe(group, row - int(self.index.first_rows[group]))})"
 
-    def _columns(self, rows: Indices, turn: tuple[int, int] | None) -> dict[str, Values]:
+    def _columns(self, rows: Indices, turns: Indices | None) -> dict[str, Values]:
         """Read the columns of some rows, each group once."""
         groups = self.index.groups.group_of(rows)
-        if groups.size == 1:
-            by_group = np.zeros(1, np.int64)
-        else:
-            by_group = np.argsort(groups, kind="stable")
-            groups, rows = groups[by_group], rows[by_group]
         within = rows - self.index.groups.starts(groups)
-        ends = [*(np.flatnonzero(groups[1:] != groups[:-1]) + 1).tolist(), groups.size]
-        parts = []
-        begin = 0
-        for group, end in zip(groups[[0, *ends[:-1]]].tolist(), ends, strict=True):
-            held = self._cache.take(group, end - begin, turn)
-            parts.append(self._taken(held, group, within[begin:end]))
-            begin = end
-        return _joined(parts, by_group)
+        slots = self._cache.hold(groups, turns)
+        for group in list(self._ahead):
+            if self._cache.holds(group):
+                self._ahead.pop(group)
+        store, places = self._cache.store, self._cache.places(slots, within)
+        columns: dict[str, Values] = {}
+        if not self._cache.all_stored:
+            columns = self._listed(slots, within)
+        columns.update((name, store.take(name, places)) for name in store.names if name not in columns)
+        self._cache.let_go(in_turn=turns is not None)
+        return columns
 
-    def _taken(self, held: RowGroup, group: int, within: Indices) -> dict[str, Values]:
+    def _listed(self, slots: NDArray[np.int32], within: Indices) -> dict[str, Values]:
+        """Read the columns that are not in the store for each of the rows, group by group."""
+        by_group = np.argsort(slots, kind="stable")
+        slots, within = slots[by_group], within[by_group]
+        ends = [*(np.flatnonzero(slots[1:] != slots[:-1]) + 1).tolist(), slots.size]
+        spans = list(zip([0, *ends[:-1]], ends, strict=True))
+        parts = [self._taken(int(slots[begin]), within[begin:end]) for begin, end in spans]
+        names = dict.fromkeys(name for part in parts for name in part)
+        for part, (begin, end) in zip(parts, spans, strict=True):
+            places = self._cache.places(slots[begin:end], within[begin:end])
+            stored = [name for name in names if name not in part and name in self._cache.store.names]
+            part.update((name, self._cache.store.take(name, places)) for name in stored)
+        return _joined(parts, [end - begin for begin, end in spans], by_group)
+
+    def _taken(self, slot: int, within: Indices) -> dict[str, Values]:
+        rest = self._cache.rest(slot)
         try:
-            return held.take(within)
+            return {} if rest is None else rest.take(within)
         except BadRowError as error:
-            raise self._bad_row(group, error.row, error.reason) from error
+            raise self._bad_row(self._cache.group_of(slot), error.row, error.reason) from error
 
     def _made(self, rows: Indices, columns: dict[str, Values]) -> Any:
         try:
@@ -125,6 +178,10 @@ class ShardRows:
         return DamagedError(what, "correct the file, or give the column another kind in data.args.columns")
 
     def _load(self, group: int) -> tuple[RowGroup, int]:
+        begun = self._ahead.get(group)
+        return self._read_group(group) if begun is None else begun.result()
+
+    def _read_group(self, group: int) -> tuple[RowGroup, int]:
         place = self.index.place(group)
         try:
             return self._shard(self.index.shard_of(group)).read(place), place.rows
@@ -135,15 +192,18 @@ class ShardRows:
 
     def _shard(self, number: int) -> OpenShard:
         """Open a file, or return it where it is among those that were opened last."""
-        if number in self._open:
+        opened = self._open.get(number) or self._opened(number)
+        with self._lock:
+            self._open[number] = opened
             self._open.move_to_end(number)
-            return self._open[number]
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+        return opened
+
+    def _opened(self, number: int) -> OpenShard:
         shard = self.index.shards[number]
         format_ = FORMATS[self.index.format]
-        self._open[number] = format_.open(self.locate(shard.name), shard.digest, self.layout.columns)
-        if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)
-        return self._open[number]
+        return format_.open(self.locate(shard.name), shard.digest, self.layout.columns)
 
     def _unreadable(self, group: int, error: Exception) -> DamagedError:
         where = self.index.describe(group)
@@ -178,17 +238,15 @@ def _first(batch: Any) -> Any:
     return batch[0]
 
 
-def _joined(parts: list[dict[str, Values]], places: Indices) -> dict[str, Values]:
+def _joined(parts: list[dict[str, Values]], sizes: list[int], places: Indices) -> dict[str, Values]:
     """Put the rows of several groups together.
 
     Args:
         parts: of each group.
+        sizes: rows of each part.
         places: of the parts' rows, one after the other, among all.
     """
-    if len(parts) == 1:
-        return parts[0]
     names = dict.fromkeys(name for columns in parts for name in columns)
-    sizes = [len(next(iter(columns.values()))) for columns in parts]
     return {
         name: _joined_column(
             [columns.get(name, [MISSING] * size) for columns, size in zip(parts, sizes, strict=True)], places

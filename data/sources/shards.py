@@ -22,6 +22,7 @@ from .source import DataSource, PreparedSplit, Reader, no_inputs
 from .splits import MapSplit
 
 _VERSION = 1
+_INDEX_VERSION = 2
 _WINDOW_BYTES = 2**29
 _WINDOWS = (8, 12, 24, 48, 60, 120, 240, 360, 720, 1024)
 """Numbers with many divisors: a process reads whole lanes."""
@@ -139,7 +140,6 @@ class _Prepared:
 
     entry: CacheEntry
     index: ShardIndex
-    decoded_bytes: int
 
     @classmethod
     def of(cls, key: str, patterns: Sequence[str] | None, base: Path) -> _Prepared:
@@ -152,13 +152,13 @@ class _Prepared:
             for status in [Path(locate(name)).stat()]
         ]
         scanned = cached(
-            entry_key("shard_scan", _VERSION, format_name, str(base), stamps),
+            entry_key("shard_scan", _INDEX_VERSION, format_name, str(base), stamps),
             lambda folder: _scan(folder, format_name, names, locate),
         )
         # Of what is in the files, not of their times: every node has it at the same place.
         known = [scanned.hashes, scanned.facts]
-        entry = cached(entry_key("shard_index", _VERSION, known), partial(_copy, scanned))
-        return cls(entry, ShardIndex.load(entry.folder), entry.facts["decoded_bytes"])
+        entry = cached(entry_key("shard_index", _INDEX_VERSION, known), partial(_copy, scanned))
+        return cls(entry, ShardIndex.load(entry.folder))
 
     @property
     def contents(self) -> list[Any]:
@@ -167,9 +167,8 @@ class _Prepared:
 
 
 def _scan(folder: Path, format_name: str, names: list[str], locate: Callable[[str], str]) -> dict[str, Any]:
-    index, decoded_bytes = scan_shards(format_name, names, locate)
-    index.save(folder)
-    return {"decoded_bytes": decoded_bytes}
+    scan_shards(format_name, names, locate).save(folder)
+    return {}
 
 
 def _copy(scanned: CacheEntry, folder: Path) -> dict[str, Any]:
@@ -224,9 +223,9 @@ def _window_of(train: _Prepared, asked: int | None) -> int | None:
     count = train.index.groups.count
     if asked is not None:
         return min(asked, count)
-    if train.decoded_bytes <= _SMALL_BYTES or count == 1:
+    if train.index.decoded_bytes <= _SMALL_BYTES or count == 1:
         return None
-    fitting = _WINDOW_BYTES * count // train.decoded_bytes
+    fitting = _WINDOW_BYTES * count // train.index.decoded_bytes
     return min(count, max(window for window in _WINDOWS if window <= max(fitting, _WINDOWS[0])))
 
 
@@ -288,7 +287,7 @@ def _rows(
 def _found(train: _Prepared, arguments: ShardArguments, window: int | None) -> tuple[FoundSetting, ...]:
     if window is None or arguments.window is not None:
         return ()
-    each = train.decoded_bytes / train.index.groups.count / 2**20
+    each = train.index.decoded_bytes / train.index.groups.count / 2**20
     return (
         FoundSetting(
             "data.args.window", window, f"row groups of {each:,.1f} MB, over all processes together"

@@ -38,14 +38,26 @@ class ArraySplit:
 class ManyRows(Protocol):
     """A data set that reads many rows at once, from files whose rows lie together."""
 
-    def read(self, rows: Indices, epoch: int, position: int) -> Any:
-        """Read rows of one step: a tree of arrays [k, ...] and lists of k values, or a list of k samples.
+    def read(
+        self, rows: Indices, epoch: int, positions: Indices, seed: Callable[[int], None] | None = None
+    ) -> Any:
+        """Read rows of a step or of several: a tree of arrays [k, ...] and lists of k values, or a list of k samples.
 
         Args:
             rows: int64 [k].
             epoch: counted from 0.
-            position: in the epoch, of the first sample of the rank's part.
+            positions: in the epoch, of the first sample of the rank's part of the row's step, int64 [k], ascending.
+            seed: called with each row before a user's code makes its sample.
         """
+        ...
+
+    def read_ahead(self, rows: Indices) -> None:
+        """Begin to read what ``read`` will be asked for; called from another thread than it."""
+        ...
+
+    @property
+    def block_rows(self) -> int:
+        """Return how many rows are best read at once."""
         ...
 
     @property

@@ -17,7 +17,7 @@ from ...data.common import UsageError
 from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
-from . import config_commands, help_commands, run_commands, sandbox_commands, submit_command
+from . import config_commands, help_commands, result_commands, run_commands, sandbox_commands, submit_command
 from .command_group import CommandGroup, run_command_line
 from .help_commands import VARIABLE
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
@@ -384,6 +384,7 @@ def sweep(
 
 
 app.add_typer(run_commands.app)
+app.add_typer(result_commands.app)
 app.add_typer(config_commands.app)
 app.add_typer(submit_command.app)
 app.add_typer(sandbox_commands.app)

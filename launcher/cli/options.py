@@ -51,6 +51,14 @@ RunArgument = Annotated[
         autocompletion=_complete_run,
     ),
 ]
+DrawnArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Names or folders of runs or sweeps; by default the run that is running, else the newest.",
+        autocompletion=_complete_run,
+    ),
+]
 RunningArgument = Annotated[
     str | None,
     typer.Argument(

@@ -23,6 +23,7 @@ _TYPES = {
     "bool": "`true`, `false`",
     "Sequence[int]": "list of whole numbers",
     "int | None": "whole number",
+    "str | float | None": "text, number",
     "str | None": "text",
     "float | Sequence[float] | None": "number, list of numbers",
     "tuple[str, ...] | None": "list of texts",

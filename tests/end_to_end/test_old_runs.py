@@ -73,7 +73,11 @@ def test_it_is_resumed_by_the_command_that_began_it(old: OldRuns, launch: Launch
 
 
 @pytest.mark.parametrize(
-    ("which", "name"), [((), "step_00000383"), (("--checkpoint", "best"), "step_00000240")]
+    ("which", "name"),
+    [
+        pytest.param((), "step_00000383", marks=pytest.mark.exhaustive),
+        (("--checkpoint", "best"), "step_00000240"),
+    ],
 )
 def test_it_is_evaluated(old: OldRuns, launch: Launch, which: tuple[str, ...], name: str) -> None:
     checkpoints = old.run("stopped") / "checkpoints"

@@ -26,7 +26,7 @@ from tests.helpers.run_records import final_weights
 from tests.helpers.sessions import open_session
 
 EXACT = 1e-12
-SAMPLE = 2  # examples in the default run
+SAMPLE = 1  # examples in the default run
 FP64 = ("train.precision=fp64", "train.seed=5", "wandb.mode=disabled", "data.workers=0")
 DIGITS = ("data.args.train=130", "data.args.val=20")
 

@@ -65,7 +65,7 @@ PLAIN = "momentum in float64"
 SPECS = {**VARIANTS, PLAIN: [OWN_PAIR]}
 STEPS = 14
 SEED = 5
-SAMPLE = random.Random(SEED).sample(list(VARIANTS), 2)
+SAMPLE = random.Random(SEED).sample(list(VARIANTS), 1)
 POINTS = [
     *(("step", number) for number in range(1, STEPS + 1)),
     *(("evaluation", number) for number in (1, 2)),

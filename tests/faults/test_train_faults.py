@@ -44,7 +44,7 @@ TABLE = [
     for moment in MOMENTS
     if (fault, moment) != ("loader", "start")  # it has no worker yet
 ]
-SAMPLE = {("stop", 1, "evaluation"), *random.Random(SEED).sample(TABLE, 1)}
+SAMPLE = random.Random(SEED).sample(TABLE, 1)
 SAME = (*DIGESTS, "ranks")
 Start = Callable[..., FaultyLaunch]
 _whole: dict[str, dict[str, Any]] = {}

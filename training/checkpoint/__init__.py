@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .state import training_hashes as training_hashes
     from .state import writing_ranks as writing_ranks
     from .storage import StoredCheckpoint as StoredCheckpoint
+    from .storage import load_safetensors as load_safetensors
     from .storage import open_checkpoint as open_checkpoint
     from .storage import open_newest as open_newest
+    from .storage import tensors_sha256 as tensors_sha256
 else:
     __getattr__ = lazy_exports(__name__)

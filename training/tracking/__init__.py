@@ -6,6 +6,7 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from . import feeder as feeder
+    from .curves import Curve as Curve
     from .event_log import EventLog as EventLog
     from .event_log import EventLogTail as EventLogTail
     from .event_log import events_backwards as events_backwards
@@ -15,5 +16,8 @@ if TYPE_CHECKING:
     from .feeder_processes import FeederProcesses as FeederProcesses
     from .rewinding import rewind as rewind
     from .rewinding import rows_logged as rows_logged
+    from .run_record import RunRecord as RunRecord
+    from .run_record import panels as panels
+    from .run_record import read_record as read_record
 else:
     __getattr__ = lazy_exports(__name__)

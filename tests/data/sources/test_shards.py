@@ -115,19 +115,19 @@ def test_each_group_is_read_once_in_an_epoch_and_few_are_held(tmp_path, ending, 
     config = config_of(ending)
     facts = prepare(config, tmp_path)
     loads, held = [], []
-    load, take = shard_rows.ShardRows._load, shard_rows.GroupCache.take
+    load, hold = shard_rows.ShardRows._read_group, shard_rows.GroupCache.hold
 
     def counted(self, group):
         loads.append(group)
         return load(self, group)
 
     def watched(self, *args):
-        found = take(self, *args)
+        found = hold(self, *args)
         held.append(len(self))
         return found
 
-    monkeypatch.setattr(shard_rows.ShardRows, "_load", counted)
-    monkeypatch.setattr(shard_rows.GroupCache, "take", watched)
+    monkeypatch.setattr(shard_rows.ShardRows, "_read_group", counted)
+    monkeypatch.setattr(shard_rows.GroupCache, "hold", watched)
     order = open_order(facts, config, tmp_path)
     fetch(facts, config, tmp_path, works_of(facts, config, tmp_path))
     assert len(loads) <= order.groups.count + 8  # those where a lane ends are read by two
@@ -137,11 +137,30 @@ def test_each_group_is_read_once_in_an_epoch_and_few_are_held(tmp_path, ending, 
     assert len(loads) <= order.groups.count / 4 + 8
 
 
+@pytest.mark.parametrize("window", [8, None])
+def test_batches_of_a_block_begin_on_cache_lines_and_nothing_read_ahead_is_left(
+    tmp_path, ending, monkeypatch, window
+):
+    rows = []
+    made = shard_rows.ShardRows.__post_init__
+    monkeypatch.setattr(shard_rows.ShardRows, "__post_init__", lambda self: rows.append(self) or made(self))
+    config = config_of(ending, batch_size=11, columns={"label": "float"}, window=window)
+    facts = prepare(config, tmp_path)
+    works = list(works_of(facts, config, tmp_path, micro=2))
+    for batch in fetch(facts, config, tmp_path, works):
+        assert all(value.data_ptr() % 64 == 0 for pair in batch.micro for value in pair)
+    assert rows[-1].block_rows > 2 * 11  # several batches are read at once
+    assert not rows[-1]._ahead
+    assert window is None or len(rows[-1]._cache) <= 8
+
+
 def test_resuming_reads_no_group_that_is_done_with(tmp_path, ending, monkeypatch):
     config = config_of(ending)
     facts = prepare(config, tmp_path)
     last = list(works_of(facts, config, tmp_path, first=28))
-    monkeypatch.setattr(shard_rows.ShardRows, "_load", counted := Counted(shard_rows.ShardRows._load))
+    monkeypatch.setattr(
+        shard_rows.ShardRows, "_read_group", counted := Counted(shard_rows.ShardRows._read_group)
+    )
     resumed = fetch(facts, config, tmp_path, last)
     assert [numbers(batch) for batch in resumed] == [work.indices.tolist() for work in last]
     assert counted.calls <= 2 * 8 + 8
@@ -164,7 +183,9 @@ def test_a_small_set_is_permuted_as_a_whole_and_read_once(tmp_path, ending, monk
     facts = prepare(config, tmp_path)
     assert facts.train.window is None
     assert not isinstance(open_order(facts, config, tmp_path), WindowOrder)
-    monkeypatch.setattr(shard_rows.ShardRows, "_load", counted := Counted(shard_rows.ShardRows._load))
+    monkeypatch.setattr(
+        shard_rows.ShardRows, "_read_group", counted := Counted(shard_rows.ShardRows._read_group)
+    )
     works = [work for epoch in (0, 1, 2) for work in works_of(facts, config, tmp_path, epoch=epoch)]
     read = [n for batch in fetch(facts, config, tmp_path, works) for n in numbers(batch)]
     assert sorted(read) == sorted([*range(N)] * 3)

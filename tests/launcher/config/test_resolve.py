@@ -49,7 +49,15 @@ def test_without_a_name_it_is_digits():
 
 
 def test_there_are_the_recipes_that_the_documentation_names():
-    assert set(recipes()) == {"cifar10", "csv_images", "digits", "fashion_mnist", "mnist", "regression"}
+    assert set(recipes()) == {
+        "cifar10",
+        "csv",
+        "csv_images",
+        "digits",
+        "fashion_mnist",
+        "mnist",
+        "regression",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))

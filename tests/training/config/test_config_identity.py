@@ -7,6 +7,7 @@ from lockstep.training.config.config_identity import identity_sha256
 
 IDENTITIES = {
     "cifar10": "2c1e6d9924228215e289a07f9583bf39caa4c49fddf43f50de3db98de3ccea96",
+    "csv": "9402863da36f8f6f3542dd39b44470fe66a95380880ccd476bd274abba677e34",
     "csv_images": "bb04d6162191d0f6cf638af73ae5d12235fc74b18132682a2aea64b9b47d83a2",
     "digits": "e9e09c96e64fff0c14e7da2cf41886c1ce9d0a2c1a232c596d10843f2972205f",
     "fashion_mnist": "a834459ded2c44ac1653ee36abb242d6dd80e872a35e0a0ad6e2c3cd92232269",

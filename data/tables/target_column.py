@@ -1,0 +1,88 @@
+"""The column of targets of a CSV file: classes or numbers, whichever its values are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .number_columns import MISSING
+
+TargetType = Literal["class", "number"]
+_MOST_LABELS = 100_000
+_ROWS_OF_A_CLASS = 10
+"""Whole numbers that come less often than this on average are taken for quantities."""
+
+
+@dataclass
+class TargetColumn:
+    """The column's values, as far as they have been read."""
+
+    name: str
+    decimal: str
+    codes: list[NDArray[np.int64]] = field(default_factory=list)
+    """Of each part, the number of each row's label."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Each label that came, and its number; None of them when there are too many."""
+    numbers: list[NDArray[np.float64]] = field(default_factory=list)
+    """Of each part, its values; NaN where one is missing."""
+    no_number: tuple[int, str] | None = None
+    """The first field that is none: its row and its text."""
+    rows: int = 0
+
+    def add(self, column: Any) -> None:
+        """Take the column of one more part, read as texts."""
+        texts = column.str.strip()
+        if len(self.labels) <= _MOST_LABELS:
+            self._add_labels(texts)
+        if self.no_number is None:
+            self._add_numbers(texts)
+        self.rows += len(texts)
+
+    def _add_labels(self, texts: Any) -> None:
+        codes, uniques = texts.factorize()
+        numbers = [self.labels.setdefault(text, len(self.labels)) for text in uniques.tolist()]
+        self.codes.append(np.array(numbers, np.int64)[codes] if numbers else np.empty(0, np.int64))
+
+    def _add_numbers(self, texts: Any) -> None:
+        values = texts.where(~texts.isin(MISSING), "nan").to_list()
+        plain = [text.replace(",", ".") for text in values] if self.decimal == "," else values
+        try:
+            self.numbers.append(np.array(list(map(float, plain))))
+        except ValueError:
+            row = next(row for row, text in enumerate(plain) if not _is_number(text))
+            self.no_number = (self.rows + row, values[row])
+
+    def guess(self) -> tuple[TargetType, str]:
+        """Say what the values are, and why."""
+        if self.no_number is not None:
+            return "class", f"column {self.name!r} holds texts"
+        values = np.concatenate(self.numbers)
+        found = np.unique(values[np.isfinite(values)])
+        whole = bool(found.size) and bool((found == np.floor(found)).all())
+        if not whole:
+            return "number", f"column {self.name!r} holds fractions"
+        start = found[0] in (0, 1) and found[-1] - found[0] == found.size - 1
+        if start and values.size >= _ROWS_OF_A_CLASS * found.size:
+            return "class", f"column {self.name!r} holds the whole numbers {found[0]:.0f} to {found[-1]:.0f}"
+        return "number", f"column {self.name!r} holds whole numbers from {found[0]:.0f} to {found[-1]:.0f}"
+
+    def texts(self) -> list[str]:
+        """Return the labels of all rows."""
+        names = list(self.labels)
+        return [names[code] for part in self.codes for code in part.tolist()]
+
+    @property
+    def too_many_labels(self) -> bool:
+        """Tell whether there are more labels than classes can be."""
+        return len(self.labels) > _MOST_LABELS
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

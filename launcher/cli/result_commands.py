@@ -1,0 +1,83 @@
+"""Commands that look at what was trained and take it out: signatures only, as in ``app.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import json_errors
+from .options import DrawnArgument, IgnoreWorldOption, JsonOption, RunArgument
+from .started_world import refuse_copies
+
+app = typer.Typer()
+
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(metavar="best|last|STEP", help="Use this checkpoint; `last`, the newest, by default."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+
+
+@app.command()
+def export(
+    run: RunArgument = None,
+    *,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="safetensors|torch-export|onnx",
+            help="The weights alone, or the model as a program.",
+        ),
+    ] = "safetensors",
+    out: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="File to write; RUN-stepN by default.")
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    average: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema", help="Export the averaged weights, as evaluation uses them, or those trained."
+        ),
+    ] = None,
+    force: ForceOption = False,
+    ignore_world: IgnoreWorldOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a run's model to a file for other programs, and check that it answers the same."""
+    from ..inference import Export, export_run
+    from ..runs import current_run, has_checkpoint
+
+    with json_errors(json=json):
+        refuse_copies("export", ignore_world=ignore_world)
+        asked = Export(form, out, checkpoint, average, force)
+        raise typer.Exit(export_run(run or current_run(has_checkpoint), asked, as_json=json))
+
+
+@app.command()
+def plot(
+    runs: DrawnArgument = None,
+    *,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw this one, as val/loss or loss; several times for several."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="The picture; RUN-curves.png by default.")
+    ] = None,
+    smooth: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ROWS", min=0, help="Draw means over so many rows of the record; 0: the rows alone."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw the curves of runs, as a picture and here: metrics, learning rate, where they were resumed."""
+    from ..report import plot_runs
+    from ..runs import current_run
+
+    with json_errors(json=json):
+        raise typer.Exit(plot_runs(runs or [current_run()], metric or [], out, smooth, as_json=json))

@@ -1,0 +1,143 @@
+"""``launch export``: a run's model as a file that other programs load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ...data.common import MachineError, UsageError
+from ...training.checkpoint import newest_intact, read_state
+from ...training.config import read_spec
+from ..console import put, put_json, say
+from ..process import ask_child
+from ..runs import find_run
+from ..train import DataPreparation, renew_spec, resolve_checkpoint_step
+
+FORMATS = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Choices of an export: what, and where to."""
+
+    format: str = "safetensors"
+    out: Path | None = None
+    checkpoint: str | None = None
+    average: bool | None = None
+    """None: what evaluation uses."""
+    force: bool = False
+
+
+def export_run(name: str, asked: Export, *, as_json: bool) -> int:
+    """Export a run's model and say what was checked; return the exit status."""
+    _refuse_format(asked.format)
+    folder = find_run(name)
+    step = _checkpoint_step(folder, asked.checkpoint)
+    named = asked.out or _default_path(folder, step, asked.format)
+    out = named.absolute()
+    _refuse_existing(out, force=asked.force)
+    if asked.format != "safetensors":
+        spec = read_spec(folder / "spec.json")
+        renew_spec(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
+    with _new_file(out, force=asked.force) as temporary:
+        question = {
+            "folder": str(folder),
+            "step": step,
+            "format": asked.format,
+            "out": str(temporary),
+            "average": asked.average,
+        }
+        answer = ask_child("lockstep.training.inference.model_export", question, "export")
+    document = {"schema_version": 1, "run": folder.name, "format": asked.format, "path": str(out), **answer}
+    say(f"warning: passed over: {damaged}" for damaged in document["damaged"])
+    if as_json:
+        put_json(document | {"bytes": out.stat().st_size})
+    else:
+        put(_lines(document, named))
+    return 0
+
+
+def _refuse_format(kind: str) -> None:
+    if kind not in FORMATS:
+        raise UsageError(f"--format {kind}: not a format", f"use {', '.join(FORMATS)}")
+    missing = [package for package in _ONNX if kind == "onnx" and find_spec(package) is None]
+    if missing:
+        raise MachineError(f"--format onnx needs {', '.join(missing)}", "pip install 'lockstep-train[onnx]'")
+
+
+def _checkpoint_step(folder: Path, checkpoint: str | None) -> int | None:
+    return None if checkpoint in (None, "last") else resolve_checkpoint_step(folder, str(checkpoint))
+
+
+def _default_path(folder: Path, step: int | None, kind: str) -> Path:
+    if step is None:
+        step = int(read_state(newest_intact(folder / "checkpoints")[0])["step"])
+    return Path(f"{folder.name}-step{step}{FORMATS[kind]}")
+
+
+def _refuse_existing(out: Path, *, force: bool) -> None:
+    if out.is_dir():
+        raise UsageError(f"--out {out}: a folder", f"name a file in it, as {out / 'model'}{out.suffix}")
+    if os.path.lexists(out) and not force:
+        raise UsageError(
+            f"{out} is there already", "name another file with --out, or replace it with --force"
+        )
+
+
+@contextmanager
+def _new_file(out: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a file to write that becomes ``out`` in the end, whole or not at all.
+
+    Raises:
+        UsageError: another process has written that file meanwhile, or the folder takes none.
+    """
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if not force:
+            _refuse_existing(out, force=False)
+        temporary.replace(out)
+    except OSError as error:
+        raise UsageError(f"{out}: {error.strerror}", "name a file in a folder of yours with --out") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _lines(document: dict[str, Any], out: Path) -> Iterator[str]:
+    which = "averaged weights" if document["weights"] == "average" else "weights"
+    yield f"{out}: {which} of {document['run']} {document['checkpoint']}, {out.stat().st_size:,} bytes"
+    if document["format"] == "safetensors":
+        yield f"checked: {document['tensors']} tensors, SHA-256 {document['weights_sha256']}, as the checkpoint's"
+        return
+    sizes = ", ".join(map(str, document["batch_sizes"]))
+    yield (
+        f"checked in a fresh process: batches of {sizes} from {document['split']} are answered alike,"
+        f" within {document['largest_difference']:.1e}"
+    )
+    for given in document["inputs"]:
+        yield f"input{given['name']}: {given['dtype']} [{', '.join(map(str, given['shape']))}]"
+    if steps := _normalisation(document["normalise"]):
+        yield f"feed it what training did: {steps}"
+
+
+def _normalisation(how: dict[str, Any]) -> str:
+    """Say what is done to stored values before the model gets them; nothing where that is nothing."""
+    parts = [f"bytes divided by {how['divide_by']}"] if how["divide_by"] else []
+    parts += [f"minus {_numbers(how['mean'])}"] if how["mean"] else []
+    parts += [f"divided by {_numbers(how['std'])}"] if how["std"] else []
+    return ", then ".join(parts)
+
+
+def _numbers(values: list[float]) -> str:
+    return (
+        f"[{', '.join(f'{value:.6g}' for value in values)}] by channel"
+        if len(values) > 1
+        else f"{values[0]:.6g}"
+    )
