@@ -13,17 +13,20 @@ from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting
 from ..sources import (
     DataSource,
+    Table,
     argument,
+    class_names,
     distinct_names,
     kind_of_label,
+    label_notes,
     no_inputs,
     one_character,
     one_or_several_names,
     read_arguments,
+    read_columns,
+    read_table,
     text,
 )
-from .class_labels import class_names, label_notes
-from .csv_table import Table, read_columns, read_table
 from .image_survey import ImageSurvey
 from .listed_images import (
     ListedImages,

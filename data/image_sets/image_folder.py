@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..common import UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo
-from ..sources import DataSource, no_inputs, text
-from .csv_table import IMAGE_SUFFIXES, Table
+from ..sources import IMAGE_SUFFIXES, DataSource, Table, no_inputs, text
 from .listed_images import (
     ListedImages,
     describe_tables,
@@ -103,7 +102,7 @@ def _listing(folder: Path, root: Path) -> _Listing:
             f"{folder} has no folders with images: {', '.join(IMAGE_SUFFIXES)}",
             "make one folder for each class",
         )
-    return _Listing(folder, paths, labels, ",", blanks_follow=False, left_out=left_out)
+    return _Listing(folder, ",", False, (), paths, labels, left_out)  # noqa: FBT003 - no table of text
 
 
 SOURCE = DataSource(

@@ -13,7 +13,7 @@ import numpy as np
 from ..common import DamagedError
 from ..images import LOST, ImageHeader, read_image_header
 from ..order import permute
-from .csv_table import Table
+from ..sources import Table
 
 MOST = 10_000
 """Images of a split whose headers are read, at 0.1 ms each; of more, a fixed sample."""

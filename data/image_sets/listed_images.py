@@ -20,6 +20,7 @@ from ..sources import (
     MapSplit,
     PreparedSplit,
     Reader,
+    Table,
     argument,
     colour_mode,
     distinct_names,
@@ -27,7 +28,6 @@ from ..sources import (
     known_bad,
     open_arrays,
 )
-from .csv_table import Table
 from .duplicate_rows import FileRows, duplicate_notes
 from .image_survey import ImageSurvey, survey_images
 from .row_labels import RowLabels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import UsageError
-from .csv_table import MAX_LISTED_NAMES
+from ..sources import MAX_LISTED_NAMES
 
 
 @dataclass(frozen=True)

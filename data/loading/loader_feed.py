@@ -251,7 +251,7 @@ class LoaderFeed:
 
         loaded: list[tuple[Indices, Any]] = []
         for indices, sample in self._results(queue()):
-            loaded.append(self._batch(indices, sample, pending[0].epoch))
+            loaded.append(self._batch(indices, sample, pending[0], len(loaded)))
             if len(loaded) == len(pending[0].micro):
                 yield _step_batch(loaded, pending.popleft())
                 loaded = []
@@ -271,9 +271,8 @@ class LoaderFeed:
                 block = pending.popleft()
                 micro = pieces.micro_batches(block, read, self._device)
                 for item in block:
-                    yield _step_batch(
-                        [self._joined(pieces, next(micro), item.epoch) for _ in item.micro], item
-                    )
+                    joined = [self._joined(pieces, next(micro), item, at) for at in range(len(item.micro))]
+                    yield _step_batch(joined, item)
                 read = []
 
     def _results(self, asked: Iterator[Any]) -> Iterator[tuple[Indices, Any]]:
@@ -286,24 +285,7 @@ class LoaderFeed:
         for indices, sample in found:
             if isinstance(sample, ReadError):
                 raise sample.error
-<<<<<<< HEAD
-            read.append((indices, sample))
-            if self._pieces is not None and len(read) < self._pieces.count:
-                continue
-            loaded.append(self._batch(read, pending[0], len(loaded)))
-            read = []
-            if len(loaded) == len(pending[0].micro):
-                yield self._step_batch(loaded, pending.popleft())
-                loaded = []
-=======
             yield indices, sample
->>>>>>> main
-
-    def _step_batch(self, loaded: list[tuple[Indices, Any]], item: Work) -> StepBatch:
-        parts = [part for part, _ in loaded]
-        missing = [asked - part.size for asked, part in zip(item.micro, parts, strict=True)]
-        left_out = missing if any(missing) else ()
-        return StepBatch([pair for _, pair in loaded], np.concatenate(parts), item, left_out)
 
     def _asked(self, item: Work) -> Iterator[list[_Asked]]:
         """Yield what is asked for each micro-batch."""
@@ -313,28 +295,21 @@ class LoaderFeed:
             pairs = zip(part.tolist(), keys.tolist(), strict=True)
             yield [(item.epoch, index, key, pad, item.leave_out) for index, key in pairs]
 
-<<<<<<< HEAD
-    def _batch(self, read: list[tuple[Indices, Any]], item: Work, number: int) -> tuple[Indices, Any]:
+    def _batch(self, indices: Indices, batch: Any, item: Work, number: int) -> tuple[Indices, Any]:
         """Make the micro-batch of this number on the device, of what was read for it."""
-        whole = [(indices, sample) for indices, sample in read if indices.size]
-        for indices, sample in whole:
-            self._refuse_another_structure(int(indices[0]), sample)
-        indices, sample = read[0] if self._pieces is None else self._pieces.joined(whole, self._device)
+        if indices.size:
+            self._refuse_another_structure(int(indices[0]), batch)
         start = sum(item.micro[:number])
         draws = item.draws[start : start + item.micro[number]]
-        return indices, self._to_device(indices, sample, item.epoch, draws)
-=======
-    def _batch(self, indices: Indices, batch: Any, epoch: int) -> tuple[Indices, Any]:
-        """Make a micro-batch on the device of what was read for it."""
-        self._refuse_another_structure(int(indices[0]), batch)
-        return indices, self._to_device(indices, batch, epoch)
+        return indices, self._to_device(indices, batch, item.epoch, draws)
 
-    def _joined(self, pieces: Pieces, parts: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
+    def _joined(
+        self, pieces: Pieces, parts: list[tuple[Indices, Any]], item: Work, number: int
+    ) -> tuple[Indices, Any]:
         """Make a micro-batch of what several workers have read of it."""
         for indices, part in parts if len(parts) > 1 else ():
             self._refuse_another_structure(int(indices[0]), part)
-        return self._batch(*pieces.joined(parts), epoch)
->>>>>>> main
+        return self._batch(*pieces.joined(parts), item, number)
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
         """Iterate over what the sampler holds; the first iterator starts the workers."""
@@ -394,4 +369,7 @@ class LoaderFeed:
 
 
 def _step_batch(loaded: list[tuple[Indices, Any]], item: Work) -> StepBatch:
-    return StepBatch([batch for _, batch in loaded], np.concatenate([rows for rows, _ in loaded]), item)
+    parts = [part for part, _ in loaded]
+    missing = [asked - part.size for asked, part in zip(item.micro, parts, strict=True)]
+    left_out = missing if any(missing) else ()
+    return StepBatch([batch for _, batch in loaded], np.concatenate(parts), item, left_out)

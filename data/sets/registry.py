@@ -33,11 +33,8 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
-<<<<<<< HEAD
         image_folder.SOURCE,
-=======
         csv_source.SOURCE,
->>>>>>> main
         shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,
     )

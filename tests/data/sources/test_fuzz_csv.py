@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 
 from lockstep.data.common.errors import LockstepError
-from lockstep.data.image_sets.class_labels import class_names, label_notes
-from lockstep.data.image_sets.csv_table import SEPARATORS, Table, read_table
+from lockstep.data.sources.class_labels import class_names, label_notes
+from lockstep.data.sources.csv_table import SEPARATORS, Table, read_table
 from tests.helpers.fuzz import ALL, SAMPLE, fuzz
 from tests.helpers.memory_limit import memory_limit
 

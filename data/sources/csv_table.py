@@ -123,34 +123,30 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
     )
 
 
-def read_columns(
-    file: Path, columns: Sequence[str], separator: str | None, wanted: Sequence[str], key: str
-) -> list[list[str]]:
-    """Read more columns, as text without blanks around it.
+def read_column(file: Path, columns: Sequence[str], separator: str | None, name: str, key: str) -> list[str]:
+    """Read one more column, as text without blanks around it.
 
     Args:
         file: as of ``read_table``.
         columns: the two that ``read_table`` is asked for.
         separator: as of ``read_table``.
-        wanted: their names.
-        key: that names them, for messages.
+        name: of the column.
+        key: that names it, for messages.
 
     Raises:
-        UsageError: one is not there, or there twice.
+        UsageError: it is not there, or there twice.
     """
-<<<<<<< HEAD:data/image_sets/csv_table.py
-    head = _head(file)
-    found = separator or _separator(head, columns)
-    header, blanks_follow = _first_row(head, found)
-    names = [one.strip() for one in header]
-    for name in wanted:
-        if names.count(name) == 1:
-            continue
-=======
+    return read_columns(file, columns, separator, [name], key)[0]
+
+
+def read_columns(
+    file: Path, columns: Sequence[str], separator: str | None, wanted: Sequence[str], key: str
+) -> list[list[str]]:
+    """Read several more columns; arguments as of ``read_column``."""
     csv = open_csv(file, columns, separator)
-    check_column(csv, name, key)
-    (values,) = _read_texts(csv, [name])
-    return [value.strip() for value in values]
+    for name in wanted:
+        check_column(csv, name, key)
+    return [[value.strip() for value in values] for values in _read_texts(csv, wanted)]
 
 
 def check_column(csv: CsvFile, name: str, key: str) -> None:
@@ -161,17 +157,12 @@ def check_column(csv: CsvFile, name: str, key: str) -> None:
     """
     if csv.names.count(name) != 1:
         names = csv.names
->>>>>>> main:data/sources/csv_table.py
         what = (
             f"several columns {name!r}" if name in names else f"no column {name!r}{suggestion(name, names)}"
         )
         raise UsageError(
             f"{key}: {csv.file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
         )
-<<<<<<< HEAD:data/image_sets/csv_table.py
-    frame = _parse(file, found, blanks_follow=blanks_follow)
-    return [[value.strip() for value in frame.iloc[:, names.index(name)].tolist()] for name in wanted]
-=======
 
 
 def read_chunks(csv: CsvFile, rows: int, **options: Any) -> Iterator[Any]:
@@ -206,7 +197,6 @@ def _read_texts(csv: CsvFile, columns: Sequence[str]) -> list[list[str]]:
         for column, name in zip(texts, columns, strict=True):
             column.extend(frame.iloc[:, csv.names.index(name)].tolist())
     return texts
->>>>>>> main:data/sources/csv_table.py
 
 
 def _encoding(file: Path) -> str:
