@@ -77,21 +77,21 @@ def describe_tables(
     Raises:
         DamagedError: a row is wrong, or an image that was looked at cannot be read.
     """
-    skip = config.max_bad if config.on_bad == "skip" else None
-    columns = {
-        which: _build_columns(which, table, root, labels[which], skip) for which, table in tables.items()
-    }
-    classes = len(names) if labels["train"].are_classes else None
-    survey = _survey(tables, root, columns, one_size=arguments.size is None, skip=skip is not None)
+    columns = _check_rows(tables, root, labels, config)
+    one_size, skip = arguments.size is None, config.on_bad == "skip"
+    survey = _survey(tables, root, columns, one_size=one_size, skip=skip)
     entry = _cache_columns(columns)
     mode, size = arguments.mode or survey.mode, arguments.size or survey.size
     mean, std = arguments.normalisation(len(mode))
     shape = (len(mode), *size)
-    facts = DatasetInfo(
+    classes = len(names) if labels["train"].are_classes else None
+    infos = {which: _split_info(entry, which, columns, classes) for which in tables}
+    notes = _notes(tables, columns, names, split_off=bool(config.val_size))
+    return DatasetInfo(
         name=name,
         kind="images",
-        train=_split_info(entry, "train", columns, classes),
-        val=_split_info(entry, "val", columns, classes) if "val" in tables else None,
+        train=infos["train"],
+        val=infos.get("val"),
         input_shape=shape,
         input_dtype="uint8",
         classes=classes,
@@ -101,10 +101,15 @@ def describe_tables(
         std=std,
         image_root=str(root),
         fingerprint=fingerprint(name, entry.hashes, names, shape, mean, std, *survey.identity),
-        notes=_notes(tables, columns, names, split_off=bool(config.val_size))
-        + survey.notes(mode_given=arguments.mode is not None, size=size),
-    )
-    return facts, survey
+        notes=notes + survey.notes(mode_given=arguments.mode is not None, size=size),
+    ), survey
+
+
+def _check_rows(
+    tables: dict[str, Table], root: Path, labels: dict[str, RowLabels], config: DataConfig
+) -> dict[str, _Columns]:
+    skip = config.max_bad if config.on_bad == "skip" else None
+    return {which: _build_columns(which, table, root, labels[which], skip) for which, table in tables.items()}
 
 
 def _notes(
