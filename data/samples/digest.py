@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -58,6 +58,41 @@ def split_digest(use: str, split: Any, *, skip: bool = False) -> list[Any]:
         for _ in range(2)
     ]
     return [len(split), looks[0] if looks[0] == looks[1] else None]
+
+
+def refuse_changing_samples(use: str, split: Any, where: str) -> None:
+    """Read the first sample, then others, and see whether it is still the same.
+
+    A batch of samples that share one tensor has only the last of them, and a sample that is changed in place is another
+    one in the next epoch: both train without an error.
+
+    Args:
+        use: names the data set.
+        split: of samples that are read one by one.
+        where: samples are made, for the message.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    changed_by = _changed_by(split)
+    if changed_by is not None:
+        again = "it was read again" if changed_by == 0 else f"sample {changed_by:,} was read"
+        raise TrainingError(
+            f"{use}: sample 0 became another one when {again}{f' ({where})' if where else ''}",
+            "return a tensor of its own for each sample, for example a clone(), and change none in place",
+        )
+
+
+def _changed_by(split: Any) -> int | None:
+    """Return the row whose reading changes the sample that was read first; what cannot be read is named elsewhere."""
+    with fixed_randomness(), suppress(Exception, SystemExit):
+        first = split[0]
+        before = list(_sample_bytes(first))
+        for row in (len(split) - 1, 0):
+            split[row]
+            if list(_sample_bytes(first)) != before:
+                return row
+    return None
 
 
 def _rows_between(length: int) -> list[int]:

@@ -29,6 +29,7 @@ from ..samples import (
     contract_error,
     fixed_randomness,
     read_sample,
+    refuse_changing_samples,
     run_user_code,
     shape_of,
     source_of,
@@ -81,6 +82,10 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
     x, y = run_user_code(config.use, partial(_first_sample, train, skip=config.on_bad == "skip"))
     classes = _classes(splits)
     digests = {name: _digest(config, split) for name, split in splits.items()}
+    made_by = definition_location(load_callable(config.use, base))
+    for split in splits.values():
+        if not isinstance(split, TensorSplit):
+            refuse_changing_samples(config.use, split, source_of(split, otherwise=made_by).where)
     found = settings.found(config.use, collate=config.collate is None, pad=config.pad is None)
     infos = {name: _split_info(split, digests[name], classes) for name, split in splits.items()}
     return DatasetInfo(

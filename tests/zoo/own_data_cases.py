@@ -252,4 +252,32 @@ def data(): return {"train": Stream()}
         "def data(): return {'train': (np.array([[1], [2, 3]], dtype=object), np.zeros(2))}",
         "returned an array of object for 'train'",
     ),
+    _refused(
+        "samples that share one tensor",
+        """
+buffer = torch.zeros(3, dtype=torch.float64)
+def data(): return rows(lambda at: (buffer.copy_(X[at]), int(Y[at])))
+""",
+        "sample 0 became another one when sample 23 was read",
+        "exp.py:",
+        "return a tensor of its own for each sample",
+    ),
+    _refused(
+        "samples that share one array",
+        """
+buffer = np.zeros(3)
+def sample(at):
+    buffer[:] = X[at].numpy()
+    return {"x": buffer, "y": [int(Y[at])]}, int(Y[at])
+def data(): return rows(sample)
+""",
+        "sample 0 became another one when sample 23 was read",
+    ),
+    _refused(
+        "a sample that is scaled in place",
+        """
+def data(): return rows(lambda at: (X[at].div_(2), int(Y[at])))
+""",
+        "sample 0 became another one when it was read again",
+    ),
 ]

@@ -53,7 +53,7 @@ class TrainConfig(ConfigSection):
     """Decides all that is random: initial weights, order of samples, augmentation, dropout."""
     precision: Precision = "auto"
     """The type that the model computes in: ``bf16`` and ``fp16`` are mixed precision with fp32 weights, ``fp64`` is
-    double precision throughout. ``auto`` is bf16 on a GPU that computes in it, else fp32."""
+    double precision throughout. ``auto`` is bf16 on a GPU that computes in it, else fp32. ``fp8`` is refused."""
     deterministic: bool = False
     """Use deterministic kernels only, and fail where torch has none."""
     max_steps: Steps | None = Field(default=None, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, model_serializer
@@ -9,7 +10,24 @@ from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, MeasuredIn
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+
+def _refuse_fp8(value: Any) -> Any:
+    """Refuse fp8 with its reasons.
+
+    Raises:
+        ValueError: it is asked for.
+    """
+    if isinstance(value, str) and re.fullmatch("(te|ao|msamp)?_?(fp|float)_?8.*", value.lower()):
+        raise ValueError(
+            "fp8 is not built in: its scales are usually those of a process's own samples, so that the numbers would"
+            " depend on how many processes there are, and it has not been tried on a GPU that computes in it"
+            " (compute capability 8.9 or newer). Use bf16; or have your model's function convert its linear layers"
+            " itself, as torchao.float8.convert_to_float8_training does, and train that in bf16"
+        )
+    return value
+
+
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16", "fp64"], BeforeValidator(_refuse_fp8)]
 CompileMode = Literal["default", "dynamic", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 HookPoint = Literal["on_start", "on_step", "on_evaluate", "on_checkpoint", "on_end"]
 HOOK_POINTS: tuple[HookPoint, ...] = get_args(HookPoint)

@@ -77,5 +77,5 @@ def _large_digest(flat: torch.Tensor) -> torch.Tensor:
 
 def _weighted(numbers: torch.Tensor) -> torch.Tensor:
     """Multiply numbers by odd ones that differ from place to place."""
-    factors = torch.arange(1, 2 * len(numbers), 2, device=numbers.device).mul_(_FACTOR)
-    return factors.mul_(numbers)
+    odd = torch.arange(len(numbers), device=numbers.device).mul_(2).add_(1)
+    return odd.mul_(_FACTOR).mul_(numbers)

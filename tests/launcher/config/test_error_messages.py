@@ -108,6 +108,11 @@ TYPES = [
     ),
     ("train: {deterministic: yes}", 'train.deterministic = "yes": must be true or false'),
     ("train: {deterministic: 1}", "train.deterministic = 1: must be true or false"),
+    (
+        "train: {precision: fp8}",
+        'train.precision = "fp8": fp8 is not built in: its scales are usually those of',
+    ),
+    ("train: {precision: float8_e4m3fn}", 'train.precision = "float8_e4m3fn": fp8 is not built in'),
     ("train: {precision: 16}", "train.precision = 16: must be one of auto, fp32, bf16, fp16, fp64"),
     ("train: {precision: {}}", "train.precision: must be one of auto, fp32, bf16, fp16, fp64, not a mapping"),
     ("train: 5", "train = 5: must be a mapping, such as {key: value}"),

@@ -20,6 +20,7 @@ def _state() -> dict[str, torch.Tensor]:
     flat = torch.randn(5000, generator=draw)
     return {
         "weight": torch.randn(70, 33, generator=draw),
+        "whole rows": torch.randn(32, 64, generator=draw),
         "bias": torch.randn(33, generator=draw),
         "transposed": torch.randn(40, 60, generator=draw).t(),
         "at an odd place": flat[1:4000],
