@@ -17,6 +17,7 @@ from ..common import LockstepError, MachineError, stop_signals_blocked_if_superv
 from ..order import Indices, mix, seed_global_generators
 from ..samples import (
     Padding,
+    ReadError,
     SampleSource,
     collate,
     is_pair,
@@ -32,7 +33,6 @@ from .feed import Augment, StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
 from .read_ahead import ReadAhead
-from .read_error import ReadError
 
 _Asked = tuple[int, int, int, int | None, bool]
 """Of a sample: the epoch, its index, the key of its random numbers, the length to pad to, and whether it is left out
