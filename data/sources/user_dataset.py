@@ -43,6 +43,10 @@ Splits = Mapping[str, Any]
 """``train``, and perhaps ``val``, ``val_…`` and ``test…``: ``TensorSplit`` or a map-style data set."""
 _RETURNED = {"weights": "weights", "group": "groups", "targets": "targets"}
 """What a column is in the dict that a user's callable returns."""
+_NO_NUMBERS = (
+    ": its samples have no numbers, so that they can be neither shuffled, shared out nor resumed; write them as"
+    " Parquet, JSON lines or tar files for data.use=shards, which streams them exactly"
+)
 _EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits beside ``train``."""
 
@@ -268,14 +272,14 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     if isinstance(split, torch.utils.data.IterableDataset):
         raise contract_error(
             use,
-            f"returned an IterableDataset for {name!r}: its samples have no numbers,"
-            " so that they can be neither shuffled, shared out nor resumed",
+            f"returned an IterableDataset for {name!r}{_NO_NUMBERS}",
         )
     if not isinstance(split, TensorSplit) and not (
         hasattr(split, "__len__") and hasattr(split, "__getitem__")
     ):
+        why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
         raise contract_error(
-            use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__"
+            use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__{why}"
         )
     if run_user_code(use, partial(len, split)) == 0:
         raise contract_error(use, f"returned no samples for {name!r}")
