@@ -46,8 +46,8 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
             half.suptitle(title)
         for place in range(count):
             axes = half.add_subplot(_SIDE, _SIDE, place + 1)
-            axes.imshow(**_pixels(shown[place]))
-            axes.set_title(_label(facts, labels[place]), fontsize=10)
+            axes.imshow(**pixels(shown[place]))
+            axes.set_title(label_of(facts, labels[place]), fontsize=10)
             axes.set_axis_off()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def _samples(
     return pair
 
 
-def _pixels(image: torch.Tensor) -> dict[str, Any]:
+def pixels(image: torch.Tensor) -> dict[str, Any]:
     """Make the arguments of ``imshow``: grey for one channel, colour for three.
 
     Values from 0 to 1, as those of image files, are drawn as they are, and others over the range that they have.
@@ -92,7 +92,8 @@ def _pixels(image: torch.Tensor) -> dict[str, Any]:
     return {"X": np.moveaxis((values[:3] - low) / max(high - low, 1e-12), 0, -1)}
 
 
-def _label(facts: DatasetInfo, target: Any) -> str:
+def label_of(facts: DatasetInfo, target: Any) -> str:
+    """Return the name of a target that is a class; nothing for others."""
     if not isinstance(target, torch.Tensor) or target.ndim or target.is_floating_point():
         return ""
     return facts.class_names[int(target)] if facts.class_names else str(int(target))

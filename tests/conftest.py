@@ -69,7 +69,7 @@ def launch(tmp_path: Path) -> Launch:
 
     def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = work) -> Result:
         done = run_command([*LAUNCH, *arguments], cwd=cwd, env={**os.environ, **(env or {})})
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr, arguments)
 
     return run
 

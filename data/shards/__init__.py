@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .column_values import KINDS as KINDS
     from .sample_layout import SampleLayout as SampleLayout
     from .scanning import scan_shards as scan_shards
+    from .shard_formats import COMPRESSED as COMPRESSED
     from .shard_formats import ENDINGS as ENDINGS
     from .shard_formats import format_of as format_of
     from .shard_index import ShardIndex as ShardIndex

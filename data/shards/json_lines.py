@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .frames import Frame
 from .shard_format import (
     MISSING,
     BadRowError,
@@ -65,6 +67,63 @@ class _OpenLines:
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(part, self.columns)
+
+
+@dataclass(frozen=True)
+class CompressedLines:
+    """The format of compressed JSON lines.
+
+    A part is one or more frames that hold whole lines. A file that was compressed in one piece, as ``gzip`` and
+    ``zstd`` do, is one part: nobody can begin to read in its middle.
+    """
+
+    frames: Callable[[bytes], Iterator[Frame]]
+    """Decompresses all frames of a file's bytes."""
+
+    def scan(self, path: str) -> ShardScan:
+        """Decompress the file and count the lines of its frames."""
+        content = Path(path).read_bytes()
+        digest = hashlib.blake2b(content, digest_size=16)
+        places = []
+        decoded = 0
+        for begin, end, text in _of_whole_lines(self.frames(content)):
+            decoded += len(text)
+            if rows := count_lines(text):
+                places.append(Place(begin, end, zlib.crc32(content[begin:end]), rows))
+        return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=decoded * _IN_MEMORY)
+
+    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+        """Open nothing yet: each part has a checksum."""
+        return _OpenFrames(path, columns, self.frames)
+
+
+@dataclass(frozen=True)
+class _OpenFrames:
+    path: str
+    columns: tuple[str, ...] | None
+    frames: Callable[[bytes], Iterator[Frame]]
+
+    def read(self, place: Place) -> RowGroup:
+        with Path(self.path).open("rb") as file:
+            file.seek(place.begin)
+            part = file.read(place.end - place.begin)
+        if zlib.crc32(part) != place.check:
+            raise ShardChangedError("its bytes are not those that were indexed")
+        return LineGroup(b"".join(text for _, _, text in self.frames(part)), self.columns)
+
+
+def _of_whole_lines(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Join frames until they end where a line does, and are worth reading."""
+    texts: list[bytes] = []
+    begin = end = 0
+    for start, end, text in frames:
+        begin = begin if texts else start
+        texts.append(text)
+        if text.endswith(b"\n") and sum(map(len, texts)) >= PART_BYTES:
+            yield begin, end, b"".join(texts)
+            texts = []
+    if texts:
+        yield begin, end, b"".join(texts)
 
 
 class LineGroup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..common import UsageError, definition_location, load_callable, relative_pa
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..order import WINDOW_ALGORITHM, SampleOrder, WindowOrder, measure_shuffle
 from ..samples import SampleSource, shape_of
-from ..shards import ENDINGS, KINDS, SampleLayout, ShardIndex, ShardRows, format_of, scan_shards
+from ..shards import COMPRESSED, ENDINGS, KINDS, SampleLayout, ShardIndex, ShardRows, format_of, scan_shards
 from .arguments import argument, read_arguments, text
 from .source import DataSource, PreparedSplit, Reader, no_inputs
 from .splits import MapSplit
@@ -24,6 +25,7 @@ from .splits import MapSplit
 _VERSION = 1
 _INDEX_VERSION = 2
 _WINDOW_BYTES = 2**29
+_LARGE_PIECE = 2**25
 _WINDOWS = (8, 12, 24, 48, 60, 120, 240, 360, 720, 1024)
 """Numbers with many divisors: a process reads whole lanes."""
 _SMALL_BYTES = 2**26
@@ -73,7 +75,8 @@ class ShardArguments:
     """``data.args`` of ``shards``; relative paths start from the config's folder."""
 
     files: str | tuple[str, ...] | None = argument(_names)
-    """The training files: a pattern such as `train/*.parquet`, or several; they must be given."""
+    """The training files: a pattern such as `train/*.parquet`, or several, or a folder of `save_to_disk`; they must be
+    given."""
     val_files: str | tuple[str, ...] | None = argument(_names)
     """The validation files; unset: there are none."""
     input: str | tuple[str, ...] | None = argument(_side)
@@ -184,7 +187,7 @@ def _find(key: str, patterns: Sequence[str] | None, base: Path) -> list[str]:
     names: list[str] = []
     for pattern in patterns:
         full = str(base / Path(pattern).expanduser())
-        found = sorted(path for path in glob.glob(full, recursive=True) if Path(path).is_file())  # noqa: PTH207
+        found = _saved_files(key, Path(full)) if Path(full).is_dir() else _matching(full)
         if not found:
             raise UsageError(f"data.args.{key}: there is no file {full}", relative_path_hint(base))
         names += [os.path.relpath(path, base) if Path(path).is_relative_to(base) else path for path in found]
@@ -196,6 +199,29 @@ def _find(key: str, patterns: Sequence[str] | None, base: Path) -> list[str]:
     if twice is not None:
         raise UsageError(f"data.args.{key}: two patterns name {twice}", "name every file once")
     return names
+
+
+def _matching(full: str) -> list[str]:
+    return sorted(path for path in glob.glob(full, recursive=True) if Path(path).is_file())  # noqa: PTH207
+
+
+def _saved_files(key: str, folder: Path) -> list[str]:
+    """Return the files of a data set that Hugging Face's ``save_to_disk`` wrote, in its order."""
+    state = folder / "state.json"
+    if not state.is_file():
+        inside = sorted(one.parent.name for one in folder.glob("*/state.json"))
+        how = (
+            f"name one of {', '.join(inside)} in it"
+            if inside
+            else f'name its files: "{folder.name}/*.parquet"'
+        )
+        raise UsageError(f"data.args.{key}: {folder} is a folder without a state.json", how)
+    try:
+        return [str(folder / file["filename"]) for file in json.loads(state.read_text())["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"data.args.{key}: {state} names no files: {error!r}", "save the data set again"
+        ) from error
 
 
 def _locate(base: Path, name: str) -> str:
@@ -301,6 +327,7 @@ def _notes(sets: dict[str, _Prepared], window: int | None, batch_size: int) -> l
         empty = int((one.index.first_groups[1:] == one.index.first_groups[:-1]).sum())
         if empty:
             notes.append(f"{empty:,} of {len(one.index.shards):,} {which} files have no rows")
+        notes += _whole_files(which, one)
     if window is not None:
         groups = sets["train"].index.groups
         quality = measure_shuffle(WindowOrder(groups, batch_size, window), batch_size)
@@ -309,6 +336,20 @@ def _notes(sets: dict[str, _Prepared], window: int | None, batch_size: int) -> l
             f" classes would vary {quality} as much as under a full permutation"
         )
     return notes
+
+
+def _whole_files(which: str, one: _Prepared) -> list[str]:
+    """Say what it costs that large files are compressed in one piece."""
+    index = one.index
+    whole = int((index.first_groups[1:] - index.first_groups[:-1] == 1).sum())
+    each = index.decoded_bytes / index.groups.count
+    if index.format not in COMPRESSED or each < _LARGE_PIECE or whole * 2 < len(index.shards):
+        return []
+    what = (
+        f"{whole:,} of {len(index.shards):,} {which} files are compressed in one piece: each is decompressed and held"
+        f" as a whole, {each / 2**20:,.0f} MB; compressed in frames of some MB, they could be read in parts"
+    )
+    return [what]
 
 
 def _prepared_rows(split: PreparedSplit) -> ShardRows:
@@ -344,7 +385,7 @@ def _order(split: PreparedSplit) -> SampleOrder | None:
 
 SOURCE = DataSource(
     "shards",
-    "Parquet files, Arrow files or JSON lines, streamed.",
+    "Parquet, Arrow or tar files or JSON lines, streamed.",
     ShardArguments,
     describe,
     _open,

@@ -42,6 +42,10 @@ Splits = Mapping[str, Any]
 """``train``, and perhaps ``val``, ``val_…`` and ``test…``: ``TensorSplit`` or a map-style data set."""
 _RETURNED = {"weights": "weights", "group": "groups", "targets": "targets"}
 """What a column is in the dict that a user's callable returns."""
+_NO_NUMBERS = (
+    ": its samples have no numbers, so that they can be neither shuffled, shared out nor resumed; write them as"
+    " Parquet, JSON lines or tar files for data.use=shards, which streams them exactly"
+)
 _EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits beside ``train``."""
 
@@ -267,8 +271,7 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     if isinstance(split, torch.utils.data.IterableDataset):
         raise contract_error(
             use,
-            f"returned an IterableDataset for {name!r}: its samples have no numbers,"
-            " so that they can be neither shuffled, shared out nor resumed",
+            f"returned an IterableDataset for {name!r}{_NO_NUMBERS}",
         )
     if not isinstance(split, TensorSplit) and (lacks := _lacks_of_map_style(split)):
         raise contract_error(use, f"returned {type(split).__name__} for {name!r}, which {lacks}")
@@ -283,11 +286,10 @@ def _lacks_of_map_style(split: Any) -> str:
         return "is read by the names of its columns: make tensors of them, or name the file with data.use=csv"
     if isinstance(split, Mapping | str | bytes):
         return "is not read by the numbers of samples"
-    return (
-        ""
-        if hasattr(split, "__len__") and hasattr(split, "__getitem__")
-        else "has no __len__ or no __getitem__"
-    )
+    if hasattr(split, "__len__") and hasattr(split, "__getitem__"):
+        return ""
+    why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
+    return f"has no __len__ or no __getitem__{why}"
 
 
 def _first_sample(split: Any) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from ...data.common import UsageError, suggestion
 from ..console import can_colour, json_errors, put_page, terminal_width
 from .foreign_options import options_of, refuse_foreign_options
 
+_PLAIN = (str, int, float, bool)
 _HELP = ("-h", "--help")
 _VERSION = ("-V", "--version")
 _WORDS = {
@@ -58,7 +59,27 @@ class CommandGroup(typer.core.TyperGroup):
         refuse_foreign_options(rest, own, is_program)
         if any(option in _HELP for option, _ in options_of(rest, own, is_program)):
             _show(found, found.context_class(found, info_name=name, parent=ctx))
+        for param in found.get_params(ctx):
+            _spare_conversion(param)
         return name, found, rest
+
+
+def _spare_conversion(param: Any) -> None:
+    """Let what needs no conversion pass: Typer imports pydantic for it, half of what ``launch status`` takes."""
+    descriptor = getattr(param, "type_descriptor", None)  # Typer 0.29 and later
+    if descriptor is None or param.required or descriptor.parameter_info.parser is not None:
+        return
+    convert, kind = param.process_value, descriptor.annotation
+
+    def process(ctx: Any, value: Any) -> Any:
+        if value is None:
+            nothing = () if param.multiple or param.nargs == -1 else None
+            return param.callback(ctx, param, nothing) if param.callback else nothing
+        if kind in _PLAIN and type(value) is kind and param.callback is None:
+            return value
+        return convert(ctx, value)
+
+    param.process_value = process
 
 
 def show_help(ctx: Any, path: Sequence[str]) -> NoReturn:

@@ -62,3 +62,25 @@ def doctor(
 
     with json_errors(json=json):
         raise typer.Exit(examine(quick=quick, as_json=json))
+
+
+@app.command()
+def schema(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as status, or config why.")
+    ] = None,
+    *,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="Print what an agent or a script should know instead.")
+    ] = False,
+) -> None:
+    """Print the JSON schema of what a command prints with `--json`, or list the commands that have one."""
+    from ..console import put, put_json
+    from ..manual import commands_with_schemas, for_agents, output_schema
+
+    if agents:
+        put(for_agents().splitlines())
+    elif command:
+        put_json(output_schema(" ".join(command)))
+    else:
+        put(commands_with_schemas())

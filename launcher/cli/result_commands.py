@@ -81,3 +81,20 @@ def plot(
 
     with json_errors(json=json):
         raise typer.Exit(plot_runs(runs or [current_run()], metric or [], out, smooth, as_json=json))
+
+
+@app.command()
+def report(
+    run: RunArgument = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The page; RUN-report.html by default.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a run or a sweep as one HTML page: curves, settings, epochs, worst samples, attempts, environment."""
+    from ..report import report_run
+    from ..runs import current_run
+
+    with json_errors(json=json):
+        raise typer.Exit(report_run(run or current_run(), out, as_json=json))

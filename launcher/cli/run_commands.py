@@ -141,29 +141,42 @@ def rm(
     runs: RemovedArgument,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Remove runs for good; it asks first, and refuses what is running or queued."""
     from ..commands import remove_runs
 
-    raise typer.Exit(remove_runs(runs, yes=yes))
+    with json_errors(json=json):
+        raise typer.Exit(remove_runs(runs, yes=yes, as_json=json))
+
+
+def _show_status(name: str) -> int:
+    """Print how a run is now, as ``launch status NAME --json`` does."""
+    from ..commands import show_status
+
+    return show_status(name, watch=False, as_json=True)
 
 
 @app.command()
-def stop(run: RunningArgument = None, *, wait: WaitOption = 60.0) -> None:
+def stop(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
     """Stop a run with a checkpoint; `launch resume` continues it."""
     from ..commands import stop_run
     from ..runs import running_run
 
-    raise typer.Exit(stop_run(run or running_run("stop"), wait))
+    with json_errors(json=json):
+        name = run or running_run("stop")
+        raise typer.Exit(stop_run(name, wait) or (_show_status(name) if json else 0))
 
 
 @app.command()
-def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0) -> None:
+def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
     """Make a run write a checkpoint now and continue."""
     from ..commands import checkpoint_run
     from ..runs import running_run
 
-    raise typer.Exit(checkpoint_run(run or running_run("checkpoint"), wait))
+    with json_errors(json=json):
+        name = run or running_run("checkpoint")
+        raise typer.Exit(checkpoint_run(name, wait) or (_show_status(name) if json else 0))
 
 
 @app.command()
@@ -173,12 +186,15 @@ def cancel(
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL.")
     ] = 5.0,
+    json: JsonOption = False,
 ) -> None:
     """End a run at once."""
     from ..commands import cancel_run
     from ..runs import running_run
 
-    raise typer.Exit(cancel_run(run or running_run("cancel"), grace))
+    with json_errors(json=json):
+        name = run or running_run("cancel")
+        raise typer.Exit(cancel_run(name, grace) or (_show_status(name) if json else 0))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import put, say
+from ..console import put, put_json, say
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -29,12 +29,13 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
 
 
-def remove_runs(names: Sequence[str], *, yes: bool) -> int:
+def remove_runs(names: Sequence[str], *, yes: bool, as_json: bool = False) -> int:
     """Remove runs for good, once that was confirmed; return the exit status.
 
     Args:
         names: of runs or sweeps.
         yes: nothing is asked.
+        as_json: print what was removed as a document, and the rest on stderr.
 
     Raises:
         UsageError: one does not exist or is not over, or nobody can be asked. Then none is removed.
@@ -43,13 +44,16 @@ def remove_runs(names: Sequence[str], *, yes: bool) -> int:
         dict.fromkeys(folder for name in names for folder in _with_points(find_run(name, ANY_RUN)))
     )
     known = {folder: _refuse_unfinished(folder) for folder in folders}
-    put(_described(folder, status) for folder, status in known.items())
+    (say if as_json else put)(_described(folder, status) for folder, status in known.items())
     if not yes and not _agreed(len(folders)):
         say(["nothing was removed"])
         return 1
     for folder in folders:
         _remove(folder)
     say([f"removed {len(folders)} folder{'s' * (len(folders) != 1)}"])
+    if as_json:
+        removed = [{"name": folder.name, "run_dir": str(folder)} for folder in folders]
+        put_json({"schema_version": 1, "removed": removed})
     return 0
 
 

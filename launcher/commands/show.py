@@ -59,6 +59,7 @@ def _schedule(resolved: ResolvedConfig, facts: DatasetInfo, beside: Path) -> dic
     steps_per_epoch = EpochBatches(facts.epoch_size, config.data.batch_size).steps
     picture = beside.with_name(f"{beside.stem.removesuffix('-samples')}-schedule.png")
     length = config.train.run_length(steps_per_epoch)
+    picture.parent.mkdir(parents=True, exist_ok=True)
     return {"schedule": schedule_document(config, length, resolved.base, picture)}
 
 

@@ -150,6 +150,8 @@ def _say_stopped(folder: Path) -> int:
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
     say([f"{words}; resume it with `launch resume {folder.name}`" if status.is_resumable else words])
+    if is_submitted(folder) and (code := status.outcome.get("exit_code")):
+        say([f"SLURM will call its job FAILED, as it does with every exit status but 0; this is {code}"])
     return 0
 
 

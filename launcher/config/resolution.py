@@ -157,7 +157,11 @@ def _from_file(source: Path, shown: str) -> PartialConfig:
 
     origins: dict[KeyPath, Origin] = {(): origin(1)}
     origins |= {path: origin(line) for path, line in file.lines.items()}
-    return PartialConfig(file.values, origins, [(origin(line), message) for line, message in file.problems])
+    problems = [(origin(line), message) for line, message in file.problems]
+    draft = PartialConfig(file.values, origins, problems)
+    if not file.values and not problems:
+        draft.notes.append(f"{printable(shown)} says nothing: every setting has its default")
+    return draft
 
 
 def _override(draft: PartialConfig, arguments: Sequence[str]) -> None:

@@ -29,7 +29,9 @@ def event_lines(event: dict[str, Any]) -> list[str]:
     if kind == "profile":
         return profile_rows(event)
     if kind == "checkpoint_failed":
-        return [f"warning: {event['message']}; training continues"]
+        return [
+            f"warning: {event['message']}; the run fails only if its last checkpoint cannot be written, either"
+        ]
     return [f"note: {_NOTES[kind](event)}"] if kind in _NOTES else []
 
 

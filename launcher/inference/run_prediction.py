@@ -57,6 +57,8 @@ def predict_with_run(name: str, request: TrainRequest, asked: Prediction) -> int
         raise UsageError(
             "predict what?", "name files, folders or - for stdin; or a split of the data set: --split val"
         )
+    if asked.out is not None:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
     folder = find_run(name)
     step = None if asked.checkpoint is None else resolve_checkpoint_step(folder, asked.checkpoint)
     spec = read_spec(folder / "spec.json")

@@ -58,7 +58,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "config why": (("launch config why optimizer.lr exp.yaml", ""),),
     "config schema": (("launch config schema > lockstep.schema.json", ""),),
     "config reference": (("launch config reference > configuration.md", ""),),
-    "schema": (("launch schema status", "of `launch status --json`"), ("launch schema", "which there are")),
+    "schema": (
+        ("launch schema status", "of `launch status --json`"),
+        ("launch schema", "which there are"),
+        ("launch schema --agents", "what a script should know"),
+    ),
     "help": (("launch help train", ""), ("launch help config why", "")),
     "completion": (
         ('eval "$(launch completion bash)"', "in this shell"),

@@ -6,5 +6,6 @@ from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .plot import plot_runs as plot_runs
+    from .report import report_run as report_run
 else:
     __getattr__ = lazy_exports(__name__)

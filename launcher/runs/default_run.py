@@ -69,7 +69,9 @@ def compared_runs(names: Sequence[str]) -> tuple[str, str]:
     named = {find_run(name) for name in names}
     others = [folder for folder in _newest_first() if is_training(folder) and folder not in named]
     if len(others) < 2 - len(names):
-        raise _nothing("no two trainings to compare" if not names else "no other training to compare it with")
+        raise _nothing(
+            "no pair of trainings to compare" if not names else "no other training to compare it with"
+        )
     if names:
         return names[0], _said(others[0], "the newest other one")
     _said(others[1], "the newest but one")

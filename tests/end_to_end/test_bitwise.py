@@ -78,6 +78,11 @@ VARIANTS: dict[str, list[str]] = {
     "averaged and clipped": ["train.ema={decay: 0.9}", "optimizer.clip_norm=0.5"],
     "bf16": ["train.precision=bf16"],
     "fp64": ["train.precision=fp64"],
+    "fp16 with a scaler": ["train.precision=fp16"],
+    "two optimizers": [
+        "optimizer={}",
+        "optimizers={biases: {match: bias$, use: sgd, lr: 0.1, clip_norm: 1.0}, others: {use: adam, lr: 0.01}}",
+    ],
     "5 logical ranks, read one by one": ["train.logical_ranks=5", "data.batch_size=23", "data.workers=0"],
 }
 

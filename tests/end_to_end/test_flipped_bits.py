@@ -75,7 +75,7 @@ TENSORS = {
     "moment": "optimizer's 0.weight/exp_avg",
     "buffer": "buffer 1.running_mean",
 }
-SAMPLE = [("weight", 2, "4"), ("moment", 3, "null")]
+SAMPLE = [("weight", 2, "4")]  # neither is outvoted; a majority is found by pure functions
 ALL = [
     (kind, world, logical)
     for kind in TENSORS
@@ -163,9 +163,5 @@ def test_the_plan_says_what_is_compared(launch: Launch, exp: Path) -> None:
     )
     alone = launch("train", "exp.yaml", "--cpu", "1", "--dry-run", cwd=exp)
     assert "one process has no other to be compared with" in alone.out
-    off = launch("train", "exp.yaml", "train.verify_every=off", "--cpu", "2", "--dry-run", "--json", cwd=exp)
-    assert off.document["plan"]["verify_every"] is None
-    wrong = launch("train", "exp.yaml", "train.verify_every=0", "train.strategy=fsdp", "--dry-run", cwd=exp)
-    assert wrong.status == 2
     fsdp = launch("train", "exp.yaml", "train.strategy=fsdp", "--dry-run", cwd=exp)
     assert "train.verify_every: with train.strategy=fsdp no two ranks hold the same" in fsdp.err

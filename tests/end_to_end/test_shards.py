@@ -14,7 +14,7 @@ from lockstep.data.order.row_groups import RowGroups
 from lockstep.data.order.window_order import WindowOrder
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training, final_weights
-from tests.helpers.shard_files import write_json_lines, write_parquet
+from tests.helpers.shard_files import write_json_lines, write_parquet, write_tar
 from tests.helpers.user_project import KILLED_LOSS
 
 N, BATCH = 503, 31
@@ -110,20 +110,25 @@ def test_a_killed_run_that_goes_on_with_fewer_processes_is_that_of_a_hand_writte
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("data", ["parquet", "jsonl", "decode"])
+@pytest.mark.parametrize("data", ["parquet", "jsonl", "decode", "tar"])
 def test_any_number_of_processes_and_any_kill_train_the_same(
     launch: Launch, project: Path, data: str
 ) -> None:
     if data == "parquet":
         write_parquet(project / "train", N, 5, group=20)
+    elif data == "tar":
+        write_tar(project / "train", N, 12)
+        write_tar(project / "val", 101, 2)
     else:
         write_json_lines(project / "train", N, 12)
+    ending = "jsonl" if data == "decode" else data
     args = {
-        "files": f"train/*.{'parquet' if data == 'parquet' else 'jsonl'}",
-        "val_files": "val/*.jsonl",
+        "files": f"train/*.{ending}",
+        "val_files": f"val/*.{'tar' if data == 'tar' else 'jsonl'}",
         "window": 6,
     }
-    args |= {"decode": "./own.py:decode"} if data == "decode" else {"input": "x", "target": "label"}
+    columns = {"input": "npy", "target": "cls"} if data == "tar" else {"input": "x", "target": "label"}
+    args |= {"decode": "./own.py:decode"} if data == "decode" else columns
     given = f"data.args={json.dumps(args)}"
     asked = (given, "model.use=./own.py:Scaling")
     whole = {world: _train(launch, project, world, f"w{world}", *asked).document for world in (1, 2, 3, 7)}

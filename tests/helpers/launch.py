@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lockstep.launcher.manual.output_schemas import commands_with_schemas, output_schema
 from tests.helpers.paths import ROOT
 
 LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
@@ -27,11 +28,24 @@ class Result:
     status: int
     out: str
     err: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
-        """What ``--json`` printed."""
-        return json.loads(self.out)
+        """What ``--json`` printed; it is as the published schema says."""
+        found = json.loads(self.out)
+        validate_document(found, self.arguments)
+        return found
+
+
+def validate_document(found: dict[str, Any], arguments: Sequence[str]) -> None:
+    """See that a document is as the schema of its command says."""
+    import jsonschema
+
+    for words in (2, 1):
+        if "--json" in arguments and (command := " ".join(arguments[:words])) in commands_with_schemas():
+            jsonschema.validate(found, output_schema(command))
+            return
 
 
 Launch = Callable[..., Result]

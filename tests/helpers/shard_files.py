@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import tarfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,4 +64,31 @@ def write_json_lines(folder: Path, n: int, shards: int) -> list[Path]:
     for number, (begin, end) in enumerate(pairwise(cuts(n, shards))):
         paths.append(folder / f"{number:03}.jsonl")
         paths[-1].write_text("".join(json.dumps(row) + "\n" for row in rows(begin, end)))
+    return paths
+
+
+def write_tar(folder: Path, n: int, shards: int) -> list[Path]:
+    """Write rows 0 to n - 1 as tar files in WebDataset's layout: the vector as `npy`, the label as `cls`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (begin, end) in enumerate(pairwise(cuts(n, shards))):
+        paths.append(folder / f"{number:03}.tar")
+        with tarfile.open(paths[-1], "w") as tar:
+            for at, row in enumerate(rows(begin, end), begin):
+                vector = io.BytesIO()
+                np.save(vector, np.array(row["x"]))
+                for ending, content in (("npy", vector.getvalue()), ("cls", str(row["label"]).encode())):
+                    member = tarfile.TarInfo(f"{at:06}.{ending}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    return paths
+
+
+def write_gzipped(folder: Path, n: int, shards: int) -> list[Path]:
+    """Write rows 0 to n - 1 as gzipped JSON lines."""
+    paths = []
+    for path in write_json_lines(folder, n, shards):
+        paths.append(path.with_name(f"{path.name}.gz"))
+        paths[-1].write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
     return paths

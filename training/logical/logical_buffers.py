@@ -27,6 +27,14 @@ class LogicalBuffers:
         self._shapes = [getattr(*place).shape for place in self._places]
         self._others = [buffer for name, buffer in model.named_buffers() if plain_name(name) not in written]
         self._versions = self._versions_now()
+        self._saved = [
+            (module, name, buffer.shape)
+            for path, module in model.named_modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set  # noqa: SLF001 - a table that grows to fit is none
+            and plain_name(f"{path}.{name}".lstrip(".")) not in written
+        ]
+        """Module, attribute and shape of the others that a checkpoint has."""
         self._kept: list[torch.Tensor] = []
 
     @property
@@ -55,6 +63,8 @@ class LogicalBuffers:
                 "train.logical_ranks: the model writes to a buffer that it left alone in its first passes",
                 "write to it in every pass, or leave train.logical_ranks out",
             )
+        for module, name, shape in self._saved:
+            _refuse_grown(getattr(module, name), shape)
         at = 0
         for buffer, is_averaged in zip(self._now(), self._averaged, strict=True):
             share = to[at : at + buffer.numel()]
@@ -78,15 +88,19 @@ class LogicalBuffers:
     def _now(self) -> list[torch.Tensor]:
         found = [getattr(*place) for place in self._places]
         for buffer, shape in zip(found, self._shapes, strict=True):
-            if buffer.shape != shape:
-                raise TrainingError(
-                    f"train.logical_ranks: a buffer has grown from {tuple(shape)} to {tuple(buffer.shape)}",
-                    "keep its size, or leave train.logical_ranks out",
-                )
+            _refuse_grown(buffer, shape)
         return found
 
     def _versions_now(self) -> int:
         return sum(buffer._version for buffer in self._others)  # noqa: SLF001 - the only trace of a write
+
+
+def _refuse_grown(buffer: torch.Tensor, shape: torch.Size) -> None:
+    if buffer.shape != shape:
+        raise TrainingError(
+            f"train.logical_ranks: a buffer has grown from {tuple(shape)} to {tuple(buffer.shape)}",
+            "keep its size, make it persistent=False where it is no state, or leave train.logical_ranks out",
+        )
 
 
 def _places(model: nn.Module, written: frozenset[str]) -> Iterator[tuple[nn.Module, str]]:

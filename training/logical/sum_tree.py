@@ -72,13 +72,33 @@ class PartialSums(Generic[T]):
         self._open = list(nodes)
         self._add = add
         self._stack: list[tuple[Node, T]] = []
+        self._begun: int | None = None
+        """The first leaf below the node that was taken off for the next leaf to be added to it."""
+
+    def take_sibling(self, leaf: int) -> T | None:
+        """Take off the sum that the next leaf is a sibling of; what is pushed then is that leaf added to it."""
+        if not self._stack or not self._are_siblings(self._stack[-1][0], (leaf, leaf + 1)):
+            return None
+        node, value = self._stack.pop()
+        self._begun = node[0]
+        return value
 
     def push(self, leaf: int, value: T) -> None:
         """Take the next leaf's value, and add what has become complete."""
-        self._stack.append(((leaf, leaf + 1), value))
-        while len(self._stack) > 1 and self._are_siblings():
+        self._stack.append((self._node(leaf), value))
+        self._begun = None
+        while len(self._stack) > 1 and self._are_siblings(self._stack[-2][0], self._stack[-1][0]):
             (left, one), (right, other) = self._stack[-2:]
             self._stack[-2:] = [((left[0], right[1]), self._add(one, other))]
+
+    def before_last(self, leaf: int) -> tuple[list[T], list[T]]:
+        """Return the owner's other sums, and those that its last leaf is to be added to, one after the other."""
+        node, at = self._node(leaf), len(self._stack)
+        while at and self._are_siblings(self._stack[at - 1][0], node):
+            at -= 1
+            node = (self._stack[at][0][0], node[1])
+        values = [value for _, value in self._stack]
+        return values[:at], values[at:][::-1]
 
     @property
     def parts(self) -> list[T]:
@@ -87,8 +107,10 @@ class PartialSums(Generic[T]):
             raise RuntimeError(f"sums of {[node for node, _ in self._stack]} where {self._open} are owned")
         return [value for _, value in self._stack]
 
-    def _are_siblings(self) -> bool:
-        (left, _), (right, _) = self._stack[-2:]
+    def _node(self, leaf: int) -> Node:
+        return (leaf if self._begun is None else self._begun, leaf + 1)
+
+    def _are_siblings(self, left: Node, right: Node) -> bool:
         together = (left[0], right[1])
         return together in _nodes(self._leaves) and middle(together) == right[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -32,12 +32,25 @@ def tree_sum(
         leaves: of the tree.
         group: the ranks.
     """
+    return begin_tree_sum(parts, nodes, leaves, group)()
+
+
+def begin_tree_sum(
+    parts: Sequence[torch.Tensor], nodes: Sequence[tuple[Node, ...]], leaves: int, group: Group
+) -> Callable[[], torch.Tensor]:
+    """Begin ``tree_sum``; return what waits for it."""
     if group.world_size == 1:
-        return sum_of(leaves, dict(zip(nodes[0], parts, strict=False)), torch.Tensor.add_)
-    length = len(parts[0])
+        return lambda: sum_of(leaves, dict(zip(nodes[0], parts, strict=False)), torch.Tensor.add_)
     most = max(len(own) for own in nodes)
-    if length * most * group.world_size <= _SMALL:
-        return _gathered_sum(parts, nodes, leaves, most, group)
+    if len(parts[0]) * most * group.world_size <= _SMALL:
+        return _begin_gathered_sum(parts, nodes, leaves, most, group)
+    return lambda: _segmented_sum(parts, nodes, leaves, group)
+
+
+def _segmented_sum(
+    parts: Sequence[torch.Tensor], nodes: Sequence[tuple[Node, ...]], leaves: int, group: Group
+) -> torch.Tensor:
+    length = len(parts[0])
     total = torch.empty_like(parts[0])
     for start in range(0, length, _SEGMENT):
         stop = min(start + _SEGMENT, length)
@@ -45,14 +58,21 @@ def tree_sum(
     return total
 
 
-def _gathered_sum(
+def _begin_gathered_sum(
     parts: Sequence[torch.Tensor], nodes: Sequence[tuple[Node, ...]], leaves: int, most: int, group: Group
-) -> torch.Tensor:
+) -> Callable[[], torch.Tensor]:
     """Gather every part on every rank."""
     own = torch.stack([*parts, *[parts[0]] * (most - len(parts))])
-    rows = group.gather(own)
-    found = {node: rows[rank, place] for rank, names in enumerate(nodes) for place, node in enumerate(names)}
-    return sum_of(leaves, found, torch.add)
+    rows = own.new_empty(group.world_size, *own.shape)
+    handle = dist.all_gather_into_tensor(rows.view(-1), own.view(-1), async_op=True)
+
+    def finish() -> torch.Tensor:
+        if handle is not None:
+            handle.wait()
+        places = ((rank, place, node) for rank, names in enumerate(nodes) for place, node in enumerate(names))
+        return sum_of(leaves, {node: rows[rank, place] for rank, place, node in places}, torch.add)
+
+    return finish
 
 
 def _shared_sum(

@@ -12,7 +12,15 @@ from torch import nn
 from ...data.common import UsageError
 from ...data.loading import StepBatch
 from ...data.order import logical_shards, micro_batch_sizes
-from ..logical import GradientLayout, LeafValues, LogicalBuffers, Node, PartialSums, nodes_of_owners, tree_sum
+from ..logical import (
+    Gradients,
+    GradientTree,
+    LogicalBuffers,
+    Node,
+    PartialSums,
+    begin_tree_sum,
+    nodes_of_owners,
+)
 from ..losses import Objective, sum_loss
 from ..optim import Freezing, JointUpdate, Update
 from ..rank import GatherTrial, Group
@@ -65,9 +73,8 @@ class LogicalStep(TrainStep):
         self._logical_ranks = cut.ranks
         self._seeders = [StepSeeder(cut.seed, number, group.device) for number in range(cut.ranks)]
         self._buffers = cut.buffers
-        self._layout = GradientLayout(self._parameters)
+        self._tree = GradientTree(self._parameters, group)
         self._all = torch.ones(len(self._parameters), dtype=torch.float64, device=group.device)
-        self._spare: list[LeafValues] = []
         self._nodes: dict[int, list[tuple[Node, ...]]] = {}
         """Of each rank, by the size of the global batch."""
         self._weighted = False
@@ -94,17 +101,20 @@ class LogicalStep(TrainStep):
         for parameter in self._parameters:
             parameter.grad = None
         self.terms = None
-        sums, complete = self._own_sums(batch, size)
+        parts, complete = self._own_passes(batch, size)
         begun = time.perf_counter()
-        total = self._everyones(sums, size)
+        self._tree.close()
+        facts_sum = begin_tree_sum(parts, self._nodes_of(size), self._leaves(size), self._group)
+        gradients = self._tree.total()
+        facts = facts_sum()
         self._waited += time.perf_counter() - begun
-        self._buffers.take(total.facts[self._buffer_place :], size)
-        self._set_gradients(total, complete=complete)
-        weight = total.facts[_WEIGHT] if self._weighted else None
+        self._buffers.take(facts[self._buffer_place :], size)
+        self._set_gradients(gradients, facts, complete=complete)
+        weight = facts[_WEIGHT] if self._weighted else None
         if weight is not None:
             self._divide(weight)
         self._optimizer_step()
-        return self._told(total.facts, weight)
+        return self._told(facts, weight)
 
     def warm_up(self, batch: Any, samples: int) -> None:
         """Find out whether the loss has weights of its own: a rank may have no sample to see it by."""
@@ -132,12 +142,16 @@ class LogicalStep(TrainStep):
     def _buffer_place(self) -> int:
         return self._reached_place + len(self._parameters)
 
-    def _own_sums(self, batch: StepBatch, size: int) -> tuple[list[LeafValues], bool]:
-        """Pass each logical rank's samples through the model; return sums, and whether each reached all parameters."""
-        own = self._parts(size, self._group.rank)
-        leaves = min(size, self._logical_ranks)
+    def _own_passes(self, batch: StepBatch, size: int) -> tuple[list[torch.Tensor], bool]:
+        """Pass each logical rank's samples through the model.
+
+        Returns:
+            The facts of this rank's nodes, and whether each pass has reached all parameters.
+        """
+        own, nodes = self._parts(size, self._group.rank), self._nodes_of(size)
         first = _leaves_before(own[0], size, self._logical_ranks) if own else 0
-        partial = PartialSums(leaves, self._nodes_of(size)[self._group.rank], self._add)
+        facts = PartialSums[torch.Tensor](self._leaves(size), nodes[self._group.rank], torch.Tensor.add_)
+        self._tree.open(self._leaves(size), nodes, first + len(own) - 1 if own else None)
         complete, at, losses = bool(own), 0, list[torch.Tensor]()
         self._buffers.begin()
         for leaf, (number, begin, end) in enumerate(own, first):
@@ -146,49 +160,62 @@ class LogicalStep(TrainStep):
             if leaf > first:
                 self._buffers.restore()
             passes = len(micro_batch_sizes(end - begin, self.max_micro_batch))
-            values, reached = self._leaf(batch, range(at, at + passes), size)
-            self._buffers.give(values.facts[self._buffer_place :], end - begin, first=leaf == 0)
-            losses.append(values.facts[_LOSS].clone())
-            partial.push(leaf, values)
-            complete &= reached
+            loss, weight = self._leaf(batch, leaf, range(at, at + passes), size)
+            reached = self._tree.end_leaf()
+            facts.push(leaf, self._facts(loss, weight, reached, end - begin, first=leaf == 0))
+            losses.append(loss)
+            complete &= self._are_all(reached)
             at += passes
         self.logical_rank = None
         self.own_loss = torch.stack(losses) if losses else self._all[:1]
-        return partial.parts, complete
+        return facts.parts or [self._all.new_zeros(self._buffer_place + self._buffers.width)], complete
 
-    def _leaf(self, batch: StepBatch, numbers: range, size: int) -> tuple[LeafValues, bool]:
+    def _leaf(
+        self, batch: StepBatch, leaf: int, numbers: range, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the passes of a leaf; return the loss and its weight."""
         weight: torch.Tensor | None = None
         losses = []
+        self._tree.begin_leaf(leaf, passes=len(numbers))
         for number in numbers:
+            if number == numbers[-1]:
+                self._tree.begin_last_pass()
             summed, weight = self._backward(batch, number, size, weight)
             losses.append(summed.double())
-        values = self._new_values()
         self._weighted = weight is not None
-        had = values.take(self._parameters)
-        values.facts[_LOSS] = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        values.facts[_WEIGHT] = 0 if weight is None else weight
-        if self.terms is not None:
-            values.facts[_FIRST_TERM : self._reached_place] = self.terms.flatten()
-            self.terms = None
-        marks = self._all if all(had) else self._all.new_tensor(had)
-        values.facts[self._reached_place : self._buffer_place] = marks
-        expected = [parameter.requires_grad for parameter in self._parameters]
-        return values, all(one or not other for one, other in zip(had, expected, strict=True))
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum(), weight
 
-    def _everyones(self, own: list[LeafValues], size: int) -> LeafValues:
-        """Sum over the ranks."""
-        leaves = min(size, self._logical_ranks)
-        if self._group.world_size == 1:
-            self._spare += own[1:]
-            return own[0]
-        nodes, kept = self._nodes_of(size), own or [self._new_values()]
-        total = kept[0]
-        for dtype in total.flat:
-            summed = tree_sum([values.flat[dtype] for values in kept], nodes, leaves, self._group)
-            total.flat[dtype].copy_(summed)
-        total.facts.copy_(tree_sum([values.facts for values in kept], nodes, leaves, self._group))
-        self._spare += kept[1:]
-        return total
+    def _facts(
+        self,
+        loss: torch.Tensor,
+        weight: torch.Tensor | None,
+        reached: list[bool],
+        samples: int,
+        *,
+        first: bool,
+    ) -> torch.Tensor:
+        """Lay out what a leaf gives beside its gradients as one vector."""
+        facts = [loss.view(1), self._all.new_zeros(1) if weight is None else weight.double().view(1)]
+        if self.terms is not None:
+            facts.append(self.terms.flatten())
+            self.terms = None
+        elif self._term_count:
+            facts.append(self._all.new_zeros(2 * self._term_count))
+        facts.append(self._all if all(reached) else self._all.new_tensor(reached))
+        if self._buffers.width:
+            facts.append(self._all.new_empty(self._buffers.width))
+            self._buffers.give(facts[-1], samples, first=first)
+        else:
+            self._buffers.give(self._all[:0], samples, first=first)
+        return torch.cat(facts)
+
+    def _are_all(self, reached: list[bool]) -> bool:
+        """Say whether all parameters that are trained were reached."""
+        expected = (parameter.requires_grad for parameter in self._parameters)
+        return all(one or not other for one, other in zip(reached, expected, strict=True))
+
+    def _leaves(self, size: int) -> int:
+        return min(size, self._logical_ranks)
 
     def _parts(self, size: int, rank: int) -> list[tuple[int, int, int]]:
         return logical_shards(size, rank, self._group.world_size, self._logical_ranks)
@@ -200,19 +227,17 @@ class LogicalStep(TrainStep):
             self._nodes[size] = nodes_of_owners([len(self._parts(size, rank)) for rank in ranks])
         return self._nodes[size]
 
-    def _set_gradients(self, total: LeafValues, *, complete: bool) -> None:
+    def _set_gradients(self, total: Gradients, facts: torch.Tensor, *, complete: bool) -> None:
         """Give parameters the summed gradients, but for those that no logical rank has reached."""
         reached = [True] * len(self._parameters)
         if not complete:  # only then is there something to ask the device for
-            shares = total.facts[self._reached_place : self._buffer_place].tolist()
-            reached = [share > 0 for share in shares]
+            reached = [share > 0 for share in facts[self._reached_place : self._buffer_place].tolist()]
         self.unreached = []
-        for parameter, gradient, is_reached in zip(self._parameters, total.gradients, reached, strict=True):
+        for parameter, gradient, is_reached in zip(self._parameters, total, reached, strict=True):
             if is_reached and parameter.requires_grad:
                 parameter.grad = gradient
             elif parameter.requires_grad:
                 self.unreached.append(parameter)
-        self._spare.append(total)  # its gradients are read until the next step's first pass is over
 
     def _told(
         self, facts: torch.Tensor, weight: torch.Tensor | None
@@ -230,17 +255,6 @@ class LogicalStep(TrainStep):
         for parameter in self._parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(divisor.to(parameter.grad.dtype))
-
-    def _new_values(self) -> LeafValues:
-        return (
-            self._spare.pop()
-            if self._spare
-            else LeafValues(self._layout, self._buffer_place + self._buffers.width)
-        )
-
-    def _add(self, one: LeafValues, other: LeafValues) -> LeafValues:
-        self._spare.append(other)
-        return one.add(other)
 
 
 def _leaves_before(part: tuple[int, int, int], size: int, logical_ranks: int) -> int:

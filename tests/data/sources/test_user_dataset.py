@@ -386,8 +386,14 @@ def test_augmentation_does_not_change_it_and_no_generator_moves(base: Path) -> N
         ("objects", "returned an array of object for 'train'"),
         ("masked", "returned an array that is masked for 'train'"),
         ("lists", "returned (list, list) for 'train', not a pair of tensors"),
-        ("stream", "returned an IterableDataset for 'train'"),
-        ("iterable", "returned generator for 'train', which has no __len__ or no __getitem__"),
+        (
+            "stream",
+            "returned an IterableDataset for 'train': its samples have no numbers",
+        ),
+        (
+            "iterable",
+            "returned generator for 'train', which has no __len__ or no __getitem__: its samples have no numbers",
+        ),
         ("number", "returned int for 'train'"),
     ],
 )

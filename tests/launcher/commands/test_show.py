@@ -29,7 +29,10 @@ def test_show_draws_and_lists_every_class(launch: Launch, tmp_path: Path) -> Non
     assert [line.split()[:4] for line in lines[2:12]] == [[str(n), "1", "+", "1"] for n in range(10)]
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
-    document = launch("show", str(config), "--out", str(tmp_path / "p.png"), "--json").document
+    document = launch(
+        "show", str(config), "--out", str(tmp_path / "not" / "yet" / "p.png"), "--json"
+    ).document
+    assert (tmp_path / "not" / "yet" / "p.png").is_file()
     assert (document["class_counts"], document["val_class_counts"]) == ([1] * 10, [1] * 10)
     assert document["look"]["train"]["parts"][0]["kinds"] == [
         {"type": "uint8", "shape": [[1, 1], [28, 28], [28, 28]], "samples": 10}

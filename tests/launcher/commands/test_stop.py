@@ -223,3 +223,13 @@ def test_a_training_is_seen_followed_and_cancelled(launch: Launch, own: Path) ->
     assert after["status"] == "cancelled"
     assert (after["resumable"], after["step"] >= document["step"]) == (True, True)
     training.stderr.close()
+
+
+def test_a_submitted_run_that_has_stopped_says_what_slurm_will_call_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcome = {"status": "stopped", "exit_code": 75, "steps": 12}
+    for kind, said in (("job", True), ("spec", False)):
+        ask._say_stopped(make_run(kind, outcome=outcome, kind=kind))
+        words = "SLURM will call its job FAILED, as it does with every exit status but 0; this is 75"
+        assert (words in capsys.readouterr().err.splitlines()) is said

@@ -398,3 +398,9 @@ def test_reading_a_config_needs_no_torch():
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert not {"torch", "numpy", "pandas", "rich", "wandb", "typer"} & set(names.split())
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}\n"])
+def test_a_file_that_says_nothing_is_noted(write, text):
+    assert resolve(write(text)).notes == ("a.yaml says nothing: every setting has its default",)
+    assert resolve(write("train: {epochs: 2}\n")).notes == ()

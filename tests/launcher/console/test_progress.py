@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lockstep.launcher.console.event_notes import event_lines
 from lockstep.launcher.console.progress import EpochTable
 from lockstep.launcher.console.progress_view import ProgressView
 from lockstep.launcher.console.run_progress import RunShape
@@ -187,3 +188,10 @@ def test_values_stand_under_names_that_are_longer_than_a_column(tmp_path: Path) 
     head, row = shown.getvalue().splitlines()
     assert len(row) == len(head)
     assert row[: head.index("discriminator") + len("discriminator")].endswith(" 1.5000")
+
+
+def test_a_checkpoint_that_fails_says_what_holds_at_the_last_step_as_well() -> None:
+    (line,) = event_lines({"event": "checkpoint_failed", "step": 4, "message": "the disk is full"})
+    assert line == (
+        "warning: the disk is full; the run fails only if its last checkpoint cannot be written, either"
+    )
