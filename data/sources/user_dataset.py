@@ -274,16 +274,23 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
             use,
             f"returned an IterableDataset for {name!r}{_NO_NUMBERS}",
         )
-    if not isinstance(split, TensorSplit) and not (
-        hasattr(split, "__len__") and hasattr(split, "__getitem__")
-    ):
-        why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
-        raise contract_error(
-            use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__{why}"
-        )
+    if not isinstance(split, TensorSplit) and (lacks := _lacks_of_map_style(split)):
+        raise contract_error(use, f"returned {type(split).__name__} for {name!r}, which {lacks}")
     if run_user_code(use, partial(len, split)) == 0:
         raise contract_error(use, f"returned no samples for {name!r}")
     return split
+
+
+def _lacks_of_map_style(split: Any) -> str:
+    """Say what a value lacks to be read sample by sample; nothing where it can be."""
+    if hasattr(split, "iloc"):
+        return "is read by the names of its columns: make tensors of them, or name the file with data.use=csv"
+    if isinstance(split, Mapping | str | bytes):
+        return "is not read by the numbers of samples"
+    if hasattr(split, "__len__") and hasattr(split, "__getitem__"):
+        return ""
+    why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
+    return f"has no __len__ or no __getitem__{why}"
 
 
 def _digest(config: DataConfig, split: Any) -> list[Any]:
