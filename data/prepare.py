@@ -42,6 +42,7 @@ def prepare(
         facts,
         lambda which: sample_reader(facts, which, config, base),
         lambda which: held_inputs(facts, which, config, base),
+        skip=config.on_bad == "skip",
     )
     return with_decoded_images(introduced, config, base, say, build=build_cache)
 
@@ -51,9 +52,18 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
         raise UsageError(f"data.collate: {config.use} has a collation of its own", "leave it out")
     if config.pad is not None and facts.kind != "user":
         raise UsageError(f"data.pad: the samples of {config.use} are of one shape", "leave it out")
+    if config.on_bad == "skip" and _has_shards(facts):
+        raise UsageError(
+            "data.on_bad: skip: shards are read in groups of rows, none of which can be skipped",
+            "leave it out",
+        )
     check_augment(config.augment, facts, base)
     source = find_source(config.use)
     return add_sampling(hold_out(facts, config, base, source), config, base, source, facts.train.length)
+
+
+def _has_shards(facts: DatasetInfo) -> bool:
+    return facts.kind == "shards" or any(part.kind == "shards" for part in facts.parts.values())
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from .bad_samples import Skipping, skipping
 from .common import LockstepError, UsageError
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
@@ -33,7 +34,7 @@ def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: i
         return None
     count = min(_SIDE * _SIDE, facts.epoch_size)
     images, labels = _samples(config, base, facts, seed, count)
-    changed = augmentation(config.augment, seed, base)
+    changed = augmentation(config.augment, seed, base, facts.classes)
     pictures = [images]
     if changed is not None:
         pictures.append(_samples(config, base, facts, seed, count, changed)[0])
@@ -69,10 +70,19 @@ def _samples(
 ) -> tuple[Any, Any]:
     """Load the samples as the model gets them, without the normalisation, which would wash out the picture."""
     which: Literal["train"] = "train"
-    split = open_split(facts, which, config, base)
+    rule = Skipping(config.max_bad, seed) if config.on_bad == "skip" else None
+    split = skipping(open_split(facts, which, config, base), which, rule)
     normalise = Normalisation(torch.float32, None, None)
     cpu = torch.device("cpu")
-    feed = open_feed(split, normalise, cpu, workers=0, classes=facts.classes, seed=seed, augment=augment)
+    feed = open_feed(
+        split,
+        normalise,
+        cpu,
+        workers=0,
+        classes=facts.classes,
+        seed=seed,
+        augment=augment,
+    )
     indices = EpochOrder(open_order(facts, config, base), seed, 0).indices(0, count)
     pair: tuple[Any, Any] = next(feed.fetch(iter([Work(indices, [count])]))).micro[0]
     return pair

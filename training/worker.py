@@ -82,7 +82,7 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, res
 
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
-    session = build_session(spec, group)
+    session = build_session(spec, group, folder=folder)
     load_frozen_weights(session)
     if not list_checkpoints(folder / "checkpoints"):
         _take_initial_weights(session, folder)

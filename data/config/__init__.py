@@ -7,6 +7,7 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .data_config import COLOURED as COLOURED
     from .data_config import MIX as MIX
+    from .data_config import MIXING as MIXING
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import AugmentStep as AugmentStep
     from .data_config import ConfigSection as ConfigSection

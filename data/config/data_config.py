@@ -114,9 +114,21 @@ OPERATIONS: dict[str, dict[str, _Number | _Range]] = {
     "erase": {"p": _SHARE, "scale": _Range((0.02, 0.33), 1e-4, 1), "ratio": _Range((0.3, 3.3), 0.01, 100)},
     "rand_augment": {"n": _Number(2, 1, 20, whole=True), "magnitude": _Number(9, 0, 30, whole=True)},
     "trivial_augment": {},
+    "mixup": {
+        "alpha": _Number(0.2, 1e-3, 100),
+        "p": _Number(1, 0, 1),
+        "classes": _Number(0, 0, _ANY, whole=True),
+    },
+    "cutmix": {
+        "alpha": _Number(1, 1e-3, 100),
+        "p": _Number(1, 0, 1),
+        "classes": _Number(0, 0, _ANY, whole=True),
+    },
 }
 """Every built-in operation with its settings."""
 COLOURED = ("colour", "grey", "rand_augment", "trivial_augment")
+MIXING = ("mixup", "cutmix")
+"""Operations that need another sample of the batch, and mix the targets, too."""
 """Operations that know what a colour is: uint8 of one channel or three."""
 
 
@@ -186,6 +198,16 @@ class AugmentConfig(ConfigSection):
                 "steps": tuple(section["steps"]),
             }  # of JSON a strict tuple takes a list, but not here
         return section
+
+    @model_validator(mode="after")
+    def _mixes_last(self) -> Self:
+        mixes = [step.use in MIXING for step in self.steps]
+        if mixes != sorted(mixes):
+            name = self.steps[mixes.index(True)].use
+            raise ValueError(
+                f"{name} mixes samples that are augmented already: put it behind the other steps"
+            )
+        return self
 
     @property
     def is_off(self) -> bool:
@@ -276,6 +298,11 @@ class DataConfig(ConfigSection):
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
     memory hold it."""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """What a sample that cannot be read does: ``stop`` ends the run and names it; ``skip`` trains on another one in its
+    place, leaves it out of evaluations, and lists it in the run folder's ``bad_samples.jsonl``. Not for shards."""
+    max_bad: float = Field(default=0.01, gt=0)
+    """Most samples of a split that may be skipped: a share below 1, or a number of samples from 1 on."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
     collate: str | None = Field(default=None, min_length=1)
@@ -329,6 +356,16 @@ class DataConfig(ConfigSection):
         if len(asked) > 1:
             raise ValueError(
                 f"{asked[0]} and {asked[1]} each say how often a sample comes: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _skips_whole_samples(self) -> Self:
+        if self.max_bad > 1 and self.max_bad != int(self.max_bad):
+            raise ValueError(f"max_bad: {self.max_bad:g} is neither a share below 1 nor a whole number")
+        if self.on_bad == "skip" and self.pad is not None and self.pad.to == "longest":
+            raise ValueError(
+                "on_bad: skip: what takes a sample's place may be longer than its batch: pad to a fixed length, pad.to"
             )
         return self
 

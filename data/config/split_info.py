@@ -13,7 +13,8 @@ class SplitInfo:
     """Samples in this split."""
     files: dict[str, str]
     """Role to the absolute path of an ``.npy`` file: ``x`` and ``y`` (arrays), ``paths`` (uint8 blob),
-    ``offsets`` (int64, one more than there are paths) and ``y`` (images), nothing (user)."""
+    ``offsets`` (int64, one more than there are paths) and ``y`` (images), nothing (user); and
+    ``bad``, the ``.json`` file of samples that are known to be bad."""
     subset: str | None = None
     """An int64 ``.npy`` file: the rows of ``files`` that belong to this split, ascending; None is all."""
     contents: str = ""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .image_cache import BAD as BAD
     from .image_cache import decode_splits as decode_splits
     from .image_files import LOST as LOST
     from .image_files import ImageHeader as ImageHeader

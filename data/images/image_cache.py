@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..bad_samples import known_rows, most_bad, too_many_error, write_rows
 from ..cache import (
     CacheEntry,
     allocated_bytes,
@@ -26,6 +27,8 @@ from .decoded_file import PIXELS, ChunkRecord, DecodedFile
 from .image_split import ImageSplit
 from .stored_images import StoredImages
 
+BAD = "bad.json"
+"""The rows whose images cannot be read, and why, where there are any."""
 _SHARE = 0.5
 """Of the free disk, and of the memory, that is taken where nobody has asked for the cache."""
 _NAMED = 3  # bad images in a message
@@ -77,7 +80,10 @@ def decode_splits(
     if missing and not build:
         return DecodedSplits((), f"images: a training decodes them once, into {size} of the cache")
     try:
-        files = tuple(_decoded(split, say).folder / PIXELS for split in splits)
+        folders = [_decoded(split, say).folder for split in splits]
+        for split, folder in zip(splits, folders, strict=True):
+            _refuse_bad(split, known_rows(folder / BAD))
+        files = tuple(folder / PIXELS for folder in folders)
     except MachineError as error:
         if asked == "on":
             raise
@@ -123,31 +129,43 @@ def _decode(split: ImageSplit, folder: Path, say: Say) -> dict[str, Any]:
     file = DecodedFile(folder, len(images), split.settings.shape)
     file.create()
     found = file.recorded()
-    _refuse_bad(list(found.values()))
+    bad: dict[int, str] = {}
+
+    def note(record: ChunkRecord) -> None:
+        bad.update({row: what for row, what, _ in record.bad})
+        _refuse_bad(split, bad, record.bad[0][2] if record.bad else "")
+
+    for record in found.values():
+        note(record)
     progress = _Progress(
         file.chunks, len(found), f"decoding {split.rows:,} images, {format_bytes(split.bytes)}", say
     )
 
     def done(record: ChunkRecord) -> None:
-        _refuse_bad([record])
+        note(record)
         file.record(record)
         progress.step()
 
     decode_chunks(images, file, [n for n in range(file.chunks) if n not in found], done)
     file.finish()
+    if bad:
+        write_rows(folder / BAD, bad)
     channels, height, width = split.settings.shape
     return {"about": f"{split.rows:,} images of {split.settings.root}, {channels} x {height} x {width}"}
 
 
-def _refuse_bad(records: Sequence[ChunkRecord]) -> None:
-    """Name the first images of a chunk that cannot be read."""
-    bad = [one for record in records for one in record.bad]
+def _refuse_bad(split: ImageSplit, bad: Mapping[int, str], hint: str = "") -> None:
+    """Name the first images that cannot be read, where there are more than there may be."""
+    if split.skip is not None:
+        if len(bad) > (most := most_bad(split.skip, split.rows)):
+            raise too_many_error(split.name, split.rows, most, bad)
+        return
     if not bad:
         return
-    lines = [what for _, what, _ in bad[:_NAMED]]
+    lines = list(bad.values())[:_NAMED]
     if len(bad) > _NAMED:
         lines.append(f"and {len(bad) - _NAMED:,} more near them")
-    raise DamagedError("\n".join(lines), bad[0][2])
+    raise DamagedError("\n".join(lines), hint or "replace the file, remove its row, or set data.on_bad=skip")
 
 
 class _Progress:

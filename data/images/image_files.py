@@ -14,19 +14,22 @@ from ..common import DamagedError
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 64_000_000
 """Checked in the header, before anything is decoded: 22 kB of PNG can claim gigapixels."""
+_MOST_PIXELS = f"at most {MAX_PIXELS // 10**6} million are allowed"
 
-
-_GREY_MODES = ("1", "L", "LA", "La")
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+_GREY_MODES = ("1", "L", "LA", "La", *_DEEP_GREY)
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = 1
+_TURNED_BY_PILLOW = ("TIFF",)
+"""Formats whose images Pillow itself turns upright."""
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations that exchange height and width."""
 
 _SIGNATURES = (
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"<svg", "SVG"),
+    (b"%PDF", "PDF"), (b"<svg", "SVG"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"PK\x03\x04", "ZIP"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
     (b"version https://git-lfs", "Git LFS pointer"), (b"\0\0\1\0", "ICO"), (b"qoif", "QOI"),
     (b"P5", "PGM"), (b"P6", "PPM"),
@@ -40,8 +43,12 @@ LOST = {
     "alpha": ("has an alpha channel, which is dropped", "have an alpha channel, which is dropped"),
     "frames": ("is animated, and its first frame is read", "are animated, and their first frame is read"),
     "depth": (
-        "has 16 bits per channel, of which 8 are read",
-        "have 16 bits per channel, of which 8 are read",
+        "has 16 bits per channel, of which the upper 8 are read",
+        "have 16 bits per channel, of which the upper 8 are read",
+    ),
+    "pages": (
+        "has several pages, of which the first is read",
+        "have several pages, of which the first is read",
     ),
     "profile": ("is in CMYK and converted without a profile", "are in CMYK and converted without a profile"),
 }
@@ -71,7 +78,8 @@ def read_image_header(path: Path) -> ImageHeader:
         with _open(path) as image:
             width, height = image.size
             orientation = _orientation(image)
-            size = (width, height) if orientation in _ON_ITS_SIDE else (height, width)
+            turned = orientation in _ON_ITS_SIDE and image.format not in _TURNED_BY_PILLOW
+            size = (width, height) if turned else (height, width)
             mode = "L" if image.mode in _GREY_MODES else "RGB"
             return ImageHeader(mode, size, orientation != _UPRIGHT, _lost(image))
     except DamagedError:
@@ -115,7 +123,12 @@ def _open(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of many pixels, where the limit here is stricter, and of damaged EXIF data.
         warnings.simplefilter("ignore")
-        image = Image.open(path, formats=FORMATS)
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise DamagedError(f"{path} claims far too many pixels", _MOST_PIXELS) from error
+    if image.format in _TURNED_BY_PILLOW:
+        image.filename = ""  # mapped into memory, one on its side is garbled by Pillow 13.0
     try:
         _check_header(path, image)
     except DamagedError:
@@ -129,8 +142,9 @@ def _lost(image: Image.Image) -> tuple[str, ...]:
     raw_modes = (str(tile[3]) for tile in getattr(image, "tile", ()))
     found = {
         "alpha": image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
-        "frames": image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False),
-        "depth": any(";16" in raw_mode for raw_mode in raw_modes),
+        "frames": image.format in ("PNG", "WEBP", "GIF") and getattr(image, "is_animated", False),
+        "pages": image.format == "TIFF" and getattr(image, "is_animated", False),
+        "depth": image.mode in _DEEP_GREY or any(";16" in raw_mode for raw_mode in raw_modes),
         "profile": image.mode == "CMYK",
     }
     return tuple(name for name, is_lost in found.items() if is_lost)
@@ -160,18 +174,24 @@ def _turned_upright(image: Image.Image) -> Image.Image:
         Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
         Image.Transpose.ROTATE_90,
     )  # fmt: skip
-    orientation = _orientation(image)
-    return image if orientation == _UPRIGHT else image.transpose(turns[orientation - _UPRIGHT - 1])
+    orientation = _UPRIGHT if image.format in _TURNED_BY_PILLOW else _orientation(image)
+    pixels = _upper_bits(image) if image.mode in _DEEP_GREY else image
+    return pixels if orientation == _UPRIGHT else pixels.transpose(turns[orientation - _UPRIGHT - 1])
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """Make bytes of 16 bits as Pillow does where there are colours."""
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise DamagedError(
-            f"{path} claims {width} x {height} pixels", f"at most {MAX_PIXELS // 10**6} million are allowed"
-        )
-    if image.mode.startswith(("I", "F")):
-        raise DamagedError(f"{path} has more than 8 bits per channel", "convert it to 8 bits")
+        raise DamagedError(f"{path} claims {width} x {height} pixels", _MOST_PIXELS)
+    if image.mode.startswith(("I", "F")) and image.mode not in _DEEP_GREY:
+        raise DamagedError(f"{path} has more than 16 bits per channel", "convert it to 16 bits, or to 8")
 
 
 def _convert_and_resize(image: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:

@@ -30,6 +30,8 @@ class ImageSettings:
     """An ``.npy`` file: where each path begins, and where the last one ends."""
     listed_in: str = field(compare=False)
     """The file that lists the images, for messages."""
+    bad: str | None = field(default=None, compare=False)
+    """A ``.json`` file of rows that cannot be read, and why; None: there are none."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,6 +65,11 @@ class ImageSplit:
     rows: int
     state: str
     """A hash that changes with the names, the sizes and the times of the files."""
+
+    skip: float | None = None
+    """How many images may be bad, as ``data.max_bad``; None: none."""
+    name: str = "images"
+    """Of the split, for messages."""
 
     @property
     def bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ class StoredImages:
         self.settings = settings
         self._paths, self._offsets = load_array(settings.paths), load_array(settings.offsets)
         self._root = Path(settings.root)
+        self._bad: dict[str, str] = {}
+        if settings.bad is not None:
+            self._bad = json.loads(Path(settings.bad).read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -36,6 +40,8 @@ class StoredImages:
             DamagedError: it cannot be read, with its row.
         """
         chosen = self.settings
+        if (reason := self._bad.get(str(row))) is not None:
+            raise DamagedError(reason, "correct this row, or remove it")
         try:
             return load_image(
                 self._root / self.name(row),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import TrainingError, UsageError
-from ..config import COLOURED, AugmentConfig, AugmentStep, DatasetInfo
+from ..config import COLOURED, MIXING, AugmentConfig, AugmentStep, DatasetInfo
 from ..order import Indices, bits
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Augmentation:
     steps: tuple[AugmentStep, ...] = ()
     base: Path = Path()
     """The folder that names of the user's own transforms start from."""
+    mixing: Any = None
+    """A ``Mixing``, which comes after the steps, and after normalisation; None mixes nothing."""
 
     @property
     def draws_globally(self) -> bool:
@@ -106,9 +108,26 @@ def _crop_views(padded: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return padded.as_strided((padded.numel() - last, channels, height, width), (1, plane, line, 1))
 
 
-def augmentation(config: AugmentConfig, seed: int, base: Path) -> Augmentation | None:
-    """Make the augmentation that the config, a file in ``base``, asks for; None where it asks for none."""
-    return None if config.is_off else Augmentation(config.crop, config.flip, seed, config.steps, base)
+def augmentation(
+    config: AugmentConfig, seed: int, base: Path, classes: int | None = None
+) -> Augmentation | None:
+    """Make the augmentation that the config, a file in ``base``, asks for; None where it asks for none.
+
+    Args:
+        config: ``data.augment``.
+        seed: of the run.
+        base: the folder of the config file.
+        classes: of the data set, where its targets are classes.
+    """
+    if config.is_off:
+        return None
+    steps = tuple(step for step in config.steps if step.use not in MIXING)
+    mixing = None
+    if len(steps) < len(config.steps):
+        from .mixing import Mixing  # it needs torch
+
+        mixing = Mixing(config.steps[len(steps) :], classes)
+    return Augmentation(config.crop, config.flip, seed, steps, base, mixing)
 
 
 def check_augment(config: AugmentConfig, facts: DatasetInfo, base: Path) -> None:
@@ -145,6 +164,11 @@ def check_augment(config: AugmentConfig, facts: DatasetInfo, base: Path) -> None
 def _check_step(step: AugmentStep, facts: DatasetInfo, base: Path) -> None:
     """Refuse what a step cannot do with the images of a set."""
     channels, height, width = facts.input_shape or (0, 0, 0)
+    if step.use in MIXING and facts.input_dtype == "uint8" and not facts.scale_uint8:
+        raise UsageError(
+            f"data.augment: {step.use}: the inputs of {facts.name} are bytes, of which there is no part",
+            "set data.scale_uint8=true",
+        )
     if step.is_own:
         from .augment_steps import load_transform  # it needs torch
 

@@ -30,6 +30,11 @@ class Work:
     """What sequences are padded to; None: to the longest of ``indices``, where the split pads at all."""
     stand_in: bool = False
     """This rank has no sample in the step: what is fetched has weight 0."""
+    before: tuple[int, int] | None = None
+    """The index, and the key of the random numbers, of the sample before the first one in the global batch, whose first
+    one follows on its last. None: the last of ``indices``."""
+    leave_out: bool = False
+    """A sample that is bad is left out, and not replaced by another one, where bad samples are skipped."""
     keys: Indices | None = None
     """int64 [k], what the random numbers of each sample are drawn by, with the epoch; None: by its index."""
 
@@ -47,10 +52,24 @@ class StepBatch:
     """Each a pair (inputs, targets), or whatever tree a user's data for a ``step`` has."""
     indices: Indices
     work: Work
+    left_out: Sequence[int] = ()
+    """Of each micro-batch, the samples that were left out; what has none left holds one that counts for nothing."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Return how many samples of each micro-batch count."""
+        if not self.left_out:
+            return self.work.micro
+        return [asked - less for asked, less in zip(self.work.micro, self.left_out, strict=True)]
 
 
 class Augment(Protocol):
     """A random change of training images, each by the number that its epoch and its index give it."""
+
+    @property
+    def mixing(self) -> Any:
+        """A ``Mixing`` of whole batches, or None."""
+        ...
 
     @property
     def draws_globally(self) -> bool:

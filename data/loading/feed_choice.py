@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..common import UsageError
 from ..sources import ArraySplit, MapSplit
 from .feed import Augment, Feed
 from .loader_feed import LoaderFeed
+from .mixing import MixedFeed
 from .normalise import Normalisation
 from .pieces import ManyRowsPieces
 from .resident_feed import ResidentFeed
@@ -35,18 +37,28 @@ def open_feed(
         prefetch: gather arrays on a thread while the model trains; worth it where a core is free.
         augment: applied on the device, before ``normalise``.
     """
+    if isinstance(split, MapSplit) and split.many is not None and augment is not None and augment.mixing:
+        raise UsageError(
+            "data.augment: mixup and cutmix need a sample that another process may read: not of shards",
+            "mix in your loss or step, or leave them out",
+        )
+    feed: Feed
     if isinstance(split, ArraySplit):
         prefetch = prefetch and not (augment is not None and augment.draws_globally)
-        return ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
-    return LoaderFeed(
-        split,
-        normalise,
-        device,
-        workers=workers,
-        classes=classes,
-        seed=seed,
-        augment=augment,
-        pieces=None
-        if split.many is None
-        else ManyRowsPieces(split.many, max(1, workers), pin=device.type == "cuda"),
-    )
+        feed = ResidentFeed(split, normalise, device, classes=classes, prefetch=prefetch, augment=augment)
+    else:
+        feed = LoaderFeed(
+            split,
+            normalise,
+            device,
+            workers=workers,
+            classes=classes,
+            seed=seed,
+            augment=augment,
+            pieces=None
+            if split.many is None
+            else ManyRowsPieces(split.many, max(1, workers), pin=device.type == "cuda"),
+        )
+    if augment is None or augment.mixing is None:
+        return feed
+    return MixedFeed(feed, augment, augment.mixing)

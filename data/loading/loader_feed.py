@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..bad_samples import ATTEMPTS, is_bad_input
 from ..common import LockstepError, MachineError, stop_signals_blocked_if_supervised
 from ..order import Indices, mix, seed_global_generators
 from ..samples import (
     Padding,
+    ReadError,
     SampleSource,
     collate,
     is_pair,
@@ -31,10 +33,12 @@ from .feed import Augment, StepBatch, Work
 from .loader_workers import init_loader_worker
 from .normalise import Normalisation, check_targets, whole_numbers
 from .read_ahead import ReadAhead
-from .read_error import ReadError
 
-_Asked = tuple[int, int, int, int | None]
-"""Of a sample: the epoch, its index, the key of its random numbers, and the length to pad to."""
+_Asked = tuple[int, int, int, int | None, bool]
+"""Of a sample: the epoch, its index, the key of its random numbers, the length to pad to, and whether it is left out
+where it is bad."""
+_SKIPPED: Any = object()
+"""Stands for a sample that is bad and to be skipped."""
 
 
 class _SeededDataset(Dataset[Any]):
@@ -45,14 +49,42 @@ class _SeededDataset(Dataset[Any]):
         self._subset = split.subset
         self._source = source
         self._seed = seed
+        self._bad = split.skips
 
     def __getitem__(self, asked: _Asked) -> tuple[int, Any, int | None]:
-        epoch, index, key, pad = asked
+        epoch, index, key, pad, leave_out = asked
+        value = self._read(epoch, index, key)
+        if value is _SKIPPED and not leave_out:
+            value = self.instead(epoch, key)
+        return index, value, pad
+
+    def _read(self, epoch: int, index: int, key: int) -> Any:
+        """Read a sample; an error takes its place, or that it is to be skipped."""
         seed_global_generators(mix(self._seed, epoch, key))
         try:
-            return index, read_sample(self._dataset, self.row(index), self._source), pad
+            return read_sample(self._dataset, self.row(index), self._source)
         except LockstepError as error:
-            return index, ReadError(error), pad
+            return self._noted(index, error)
+
+    def _noted(self, index: int, error: LockstepError) -> Any:
+        if self._bad is None or not is_bad_input(error):
+            return ReadError(error)
+        try:
+            self._bad.note(self.row(index), error.message)
+        except LockstepError as too_many:
+            return ReadError(too_many)
+        return _SKIPPED
+
+    def instead(self, epoch: int, key: int) -> Any:
+        """Read the sample that takes the place of a bad one: the first that is good of those drawn by its key."""
+        bad = self._bad
+        if bad is None:
+            raise ValueError("nothing is skipped")
+        for attempt in range(ATTEMPTS):
+            value = self._read(epoch, bad.place(epoch, key, attempt), key)
+            if value is not _SKIPPED:
+                return value
+        return ReadError(bad.exhausted())
 
     def row(self, index: int) -> int:
         """Look up the data set's own number of a sample of the split."""
@@ -92,10 +124,17 @@ class _Collation:
         self._collate = partial(collate, source=source, own=split.collate, pairs=split.pairs)
 
     def __call__(self, samples: list[tuple[int, Any, int | None]]) -> tuple[Indices, Any]:
+        kept = [sample for sample in samples if sample[1] is not _SKIPPED]
+        indices = np.array([index for index, *_ in kept], np.int64)
+        if not kept:
+            index, _, pad = samples[0]
+            kept = [(index, self._dataset.instead(0, index), pad)]
+        return self._batch(kept, indices)
+
+    def _batch(self, samples: list[tuple[int, Any, int | None]], indices: Indices) -> tuple[Indices, Any]:
         for index, value, _ in samples:
             if isinstance(value, ReadError):
                 return np.array([index], np.int64), value
-        indices = np.array([index for index, *_ in samples], np.int64)
         rows = [self._dataset.row(index) for index, *_ in samples]
         try:
             pad = None if self._padding is None else (self._padding, samples[0][2] or 0)
@@ -212,7 +251,7 @@ class LoaderFeed:
 
         loaded: list[tuple[Indices, Any]] = []
         for indices, sample in self._results(queue()):
-            loaded.append(self._batch(indices, sample, pending[0].epoch))
+            loaded.append(self._batch(indices, sample, pending[0], len(loaded)))
             if len(loaded) == len(pending[0].micro):
                 yield _step_batch(loaded, pending.popleft())
                 loaded = []
@@ -232,9 +271,8 @@ class LoaderFeed:
                 block = pending.popleft()
                 micro = pieces.micro_batches(block, read, self._device)
                 for item in block:
-                    yield _step_batch(
-                        [self._joined(pieces, next(micro), item.epoch) for _ in item.micro], item
-                    )
+                    joined = [self._joined(pieces, next(micro), item, at) for at in range(len(item.micro))]
+                    yield _step_batch(joined, item)
                 read = []
 
     def _results(self, asked: Iterator[Any]) -> Iterator[tuple[Indices, Any]]:
@@ -255,18 +293,23 @@ class LoaderFeed:
         ends = np.cumsum(item.micro)[:-1]
         for part, keys in zip(np.split(item.indices, ends), np.split(item.draws, ends), strict=True):
             pairs = zip(part.tolist(), keys.tolist(), strict=True)
-            yield [(item.epoch, index, key, pad) for index, key in pairs]
+            yield [(item.epoch, index, key, pad, item.leave_out) for index, key in pairs]
 
-    def _batch(self, indices: Indices, batch: Any, epoch: int) -> tuple[Indices, Any]:
-        """Make a micro-batch on the device of what was read for it."""
-        self._refuse_another_structure(int(indices[0]), batch)
-        return indices, self._to_device(indices, batch, epoch)
+    def _batch(self, indices: Indices, batch: Any, item: Work, number: int) -> tuple[Indices, Any]:
+        """Make the micro-batch of this number on the device, of what was read for it."""
+        if indices.size:
+            self._refuse_another_structure(int(indices[0]), batch)
+        start = sum(item.micro[:number])
+        draws = item.draws[start : start + item.micro[number]]
+        return indices, self._to_device(indices, batch, item.epoch, draws)
 
-    def _joined(self, pieces: Pieces, parts: list[tuple[Indices, Any]], epoch: int) -> tuple[Indices, Any]:
+    def _joined(
+        self, pieces: Pieces, parts: list[tuple[Indices, Any]], item: Work, number: int
+    ) -> tuple[Indices, Any]:
         """Make a micro-batch of what several workers have read of it."""
         for indices, part in parts if len(parts) > 1 else ():
             self._refuse_another_structure(int(indices[0]), part)
-        return self._batch(*pieces.joined(parts), epoch)
+        return self._batch(*pieces.joined(parts), item, number)
 
     def _iterator(self) -> Iterator[tuple[Indices, Any]]:
         """Iterate over what the sampler holds; the first iterator starts the workers."""
@@ -288,17 +331,17 @@ class LoaderFeed:
         """Check every target when it is read."""
         self._classes, self._ignored = classes, ignored
 
-    def _to_device(self, indices: Indices, batch: Any, epoch: int) -> Any:
+    def _to_device(self, indices: Indices, batch: Any, epoch: int, draws: Indices) -> Any:
         if self._target_key is not None:
             batch = split_target(batch, self._target_key)
         if not is_pair(batch):
             return map_tensors(batch, self._any_value, self._device)
         x, y = batch
-        if isinstance(y, torch.Tensor):
+        if isinstance(y, torch.Tensor) and indices.size:
             check_targets(y, self._classes, self._ignored, lambda row: f"sample {self._row(indices[row])}")
         x = map_tensors(x, self._tensor_to_device, self._device)
         if self._augment is not None:
-            x = self._augment(x, epoch, indices)
+            x = self._augment(x, epoch, draws)
         return map_tensors(x, self._normalise, self._device), map_tensors(y, self._target, self._device)
 
     def _any_value(self, value: torch.Tensor) -> torch.Tensor:
@@ -326,4 +369,7 @@ class LoaderFeed:
 
 
 def _step_batch(loaded: list[tuple[Indices, Any]], item: Work) -> StepBatch:
-    return StepBatch([batch for _, batch in loaded], np.concatenate([rows for rows, _ in loaded]), item)
+    parts = [part for part, _ in loaded]
+    missing = [asked - part.size for asked, part in zip(item.micro, parts, strict=True)]
+    left_out = missing if any(missing) else ()
+    return StepBatch([batch for _, batch in loaded], np.concatenate(parts), item, left_out)

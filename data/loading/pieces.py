@@ -13,11 +13,10 @@ from torch.utils.data import Dataset
 
 from ..common import LockstepError, MemoryLimitError, TrainingError
 from ..order import Indices, mix, seed_global_generators, shard
-from ..samples import SampleSource, collate, is_pair
+from ..samples import ReadError, SampleSource, collate, is_pair
 from ..sources import ManyRows, MapSplit
 from .feed import Work
 from .read_ahead import ReadAhead
-from .read_error import ReadError
 
 _CACHE_LINE_BYTES = 64
 Part = tuple[Indices, Any]

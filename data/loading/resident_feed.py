@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from math import gcd
 from typing import TypeVar
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..bad_samples import BadSamples
 from ..order import Indices
 from ..sources import ArraySplit
 from .feed import Augment, StepBatch, Work
@@ -46,6 +48,7 @@ class ResidentFeed:
         augment: Augment | None = None,
     ) -> None:
         self._targets = split.y
+        self._bad, self._bad_rows = split.skips, np.array(sorted(split.bad), np.int64)
         targets = normalise.target(split.y)
         self._x, self._y = _on_device_if_it_fits(split.x, device), _on_device_if_it_fits(targets, device)
         self._subset = split.subset
@@ -97,6 +100,11 @@ class ResidentFeed:
             yield block
 
     def _gather(self, block: list[Work]) -> list[StepBatch]:
+        if self._bad_rows.size and self._bad is not None:
+            return self._gather_good(block, self._bad)
+        return self._gather_all(block)
+
+    def _gather_all(self, block: list[Work]) -> list[StepBatch]:
         indices = block[0].indices if len(block) == 1 else np.concatenate([item.indices for item in block])
         rows = indices if self._subset is None else self._subset[indices]
         sizes = [size for item in block for size in item.micro]
@@ -115,6 +123,43 @@ class ResidentFeed:
             taken += len(item.micro)
             row += item.indices.size
         return fetched
+
+    def _gather_good(self, block: list[Work], bad: BadSamples) -> list[StepBatch]:
+        """Gather what can be read."""
+        ways = [self._left_out if item.leave_out else self._replaced for item in block]
+        reads, told, left_out = zip(
+            *(way(item, bad) for way, item in zip(ways, block, strict=True)), strict=True
+        )
+        gathered = self._gather_all(list(reads))
+        return [
+            StepBatch(batch.micro, *rest)
+            for batch, *rest in zip(gathered, told, block, left_out, strict=True)
+        ]
+
+    def _replaced(self, item: Work, bad: BadSamples) -> tuple[Work, Indices, Sequence[int]]:
+        """Put other samples in the place of bad ones; what is told are those that were asked for."""
+        read = item.indices.copy()
+        for place in np.flatnonzero(self._are_bad(read)):
+            read[place] = bad.replacement(item.epoch, int(item.draws[place]), self._is_good)
+        return replace(item, indices=read, keys=item.draws), item.indices, ()
+
+    def _left_out(self, item: Work, bad: BadSamples) -> tuple[Work, Indices, Sequence[int]]:
+        """Leave bad samples out; a micro-batch without any other gets one that counts for nothing."""
+        parts = np.split(item.indices, np.cumsum(item.micro)[:-1])
+        kept = [part[~self._are_bad(part)] for part in parts]
+        filled = [
+            good if good.size else np.array([bad.replacement(0, int(part[0]), self._is_good)], np.int64)
+            for good, part in zip(kept, parts, strict=True)
+        ]
+        left_out = [part.size - good.size for good, part in zip(kept, parts, strict=True)]
+        read = replace(item, indices=np.concatenate(filled), micro=[part.size for part in filled], keys=None)
+        return read, np.concatenate(kept), left_out if any(left_out) else ()
+
+    def _are_bad(self, indices: Indices) -> NDArray[np.bool_]:
+        return np.isin(indices if self._subset is None else self._subset[indices], self._bad_rows)
+
+    def _is_good(self, place: int) -> bool:
+        return not self._are_bad(np.array([place], np.int64))[0]
 
     def _rows_on_device(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if source.device == self._device:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..bad_samples import known_notes, known_rows
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
-from ..images import decode_splits
+from ..images import BAD, ImageSplit, decode_splits
 from .registry import image_split
 
 
@@ -40,15 +41,30 @@ def with_decoded_images(
         return facts
     decoded = decode_splits(splits, config.cache, say, build=build)
     files = dict(zip(names, decoded.files, strict=False))
+    bad = [
+        note for split, file in zip(splits, decoded.files, strict=False) for note in _bad_notes(split, file)
+    ]
     others = {name: _with_file(split, files.get(name)) for name, split in facts.others.items()}
     return replace(
         facts,
         train=_with_file(facts.train, files.get("train")),
         val=None if facts.val is None else _with_file(facts.val, files.get("val")),
         others=others,
+        notes=(*facts.notes, *dict.fromkeys(bad)),
         reading=decoded.told,
     )
 
 
+def _bad_notes(split: ImageSplit, file: Path) -> list[str]:
+    """Say which images were found to be bad when they were decoded; the others are known already."""
+    before = known_rows(split.settings.bad)
+    found = {row: why for row, why in known_rows(file.with_name(BAD)).items() if row not in before}
+    return known_notes(Path(split.settings.listed_in).name, split.rows, found)
+
+
 def _with_file(split: SplitInfo, file: Path | None) -> SplitInfo:
-    return split if file is None else replace(split, files={**split.files, "x": str(file)})
+    if file is None:
+        return split
+    bad = file.with_name(BAD)
+    more = {"bad": str(bad)} if bad.exists() else {}
+    return replace(split, files={**split.files, "x": str(file), **more})

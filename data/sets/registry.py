@@ -7,6 +7,7 @@ from pathlib import Path
 from ..cache import Array, load_array
 from ..common import UsageError, suggestion
 from ..config import MIX, DataConfig, DatasetInfo
+from ..image_sets import csv_images, image_folder
 from ..images import ImageSplit
 from ..order import SampleOrder
 from ..sources import (
@@ -16,7 +17,6 @@ from ..sources import (
     PreparedSplit,
     Reader,
     Which,
-    csv_images,
     digits,
     linear_regression,
     shards,
@@ -33,6 +33,7 @@ SOURCES: dict[str, DataSource] = {
         digits.SOURCE,
         linear_regression.SOURCE,
         csv_images.SOURCE,
+        image_folder.SOURCE,
         csv_source.SOURCE,
         shards.SOURCE,
         *torchvision_sets.TORCHVISION_SOURCES,

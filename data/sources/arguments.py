@@ -58,6 +58,24 @@ def distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
     return names
 
 
+def one_or_several_names(key: str, value: Any) -> str | tuple[str, ...] | None:
+    """Check a name, or a list of distinct ones."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    if isinstance(value, str):
+        raise UsageError(f"data.args.{key}: {value!r} is no name", "write it in quotes")
+    return distinct_names(key, value)
+
+
+def kind_of_label(key: str, value: Any) -> str | None:
+    """Check what labels are."""
+    if value not in (None, "classes", "numbers"):
+        raise UsageError(
+            f"data.args.{key}: {value!r} is neither classes nor numbers", "leave it out for classes"
+        )
+    return str(value) if value is not None else None
+
+
 def height_and_width(key: str, value: Any) -> tuple[int, int] | None:
     """Check a size in pixels."""
     if value is None:

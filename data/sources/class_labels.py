@@ -44,8 +44,7 @@ def class_names(table: Table) -> tuple[str, ...]:
 def _quantities_error(table: Table, example: str) -> UsageError:
     return UsageError(
         f"{table.file}: the labels are numbers such as {example}, which are quantities and no classes",
-        "csv_images trains a classifier: for a regression write a data set of your own (`data.use=./file.py:name`);"
-        f" {_CLASSES_HINT}",
+        f"for a regression set data.args.label_kind=numbers; {_CLASSES_HINT}",
     )
 
 

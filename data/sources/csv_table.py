@@ -27,7 +27,7 @@ _LONGEST_FIELD = 2**30  # the module's own limit is 128 KiB, and pandas knows no
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ class CsvFile:
         self, bad: Sequence[tuple[int, str]], hint: str = "correct these rows, or remove them"
     ) -> DamagedError:
         """Name the lines of the first bad rows, and count the rest; each is (row, what is wrong)."""
-        last = bad[min(len(bad), _MAX_SHOWN_ROWS) - 1][0]
-        lines = dict(enumerate(islice(self._line_numbers(), last + 1)))
-        shown = [
-            f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad[:_MAX_SHOWN_ROWS]
-        ]
+        shown = list(self.named_rows(bad[:_MAX_SHOWN_ROWS]).values())
         if len(bad) > _MAX_SHOWN_ROWS:
             more = len(bad) - _MAX_SHOWN_ROWS
             shown.append(f"and {more:,} more bad {'row' if more == 1 else 'rows'}")
         return DamagedError("\n".join(shown), hint)
+
+    def named_rows(self, bad: Sequence[tuple[int, str]]) -> dict[int, str]:
+        """Say of each bad row its line, and what is wrong."""
+        last = max((row for row, _ in bad), default=-1)
+        lines = dict(enumerate(islice(self._line_numbers(), last + 1)))
+        return {row: f"{self.file}:{lines.get(row, row + 2)}: {problem}" for row, problem in bad}
 
     def line_of(self, row: int) -> int:
         """Return the line on which a row starts."""
@@ -134,10 +136,17 @@ def read_column(file: Path, columns: Sequence[str], separator: str | None, name:
     Raises:
         UsageError: it is not there, or there twice.
     """
+    return read_columns(file, columns, separator, [name], key)[0]
+
+
+def read_columns(
+    file: Path, columns: Sequence[str], separator: str | None, wanted: Sequence[str], key: str
+) -> list[list[str]]:
+    """Read several more columns; arguments as of ``read_column``."""
     csv = open_csv(file, columns, separator)
-    check_column(csv, name, key)
-    (values,) = _read_texts(csv, [name])
-    return [value.strip() for value in values]
+    for name in wanted:
+        check_column(csv, name, key)
+    return [[value.strip() for value in values] for values in _read_texts(csv, wanted)]
 
 
 def check_column(csv: CsvFile, name: str, key: str) -> None:
@@ -271,7 +280,7 @@ def _header_advice(header: Sequence[str]) -> str:
     """Say what stands in the place of a header."""
     if header[0].startswith("#") or header[0].lower().startswith("sep="):
         return "; or remove that line, and the header is first"
-    if any(name.lower().endswith(_IMAGE_SUFFIXES) for name in header):
+    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in header):
         return "; or write a header above the first row, such as path,label"
     return ""
 

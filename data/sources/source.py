@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..bad_samples import known_rows
 from ..cache import Array, load_array
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
@@ -42,7 +45,16 @@ def open_arrays(split: PreparedSplit) -> ArraySplit:
     import torch
 
     x, y = (torch.from_numpy(load_array(split.info.files[role])) for role in ("x", "y"))
-    return ArraySplit(x, y, split.subset)
+    return ArraySplit(x, y, split.subset, known_bad(split))
+
+
+def known_bad(split: PreparedSplit) -> dict[int, str]:
+    """Read which of a split's own rows are bad, and why."""
+    rows = known_rows(split.info.files.get("bad"))
+    if split.subset is None:
+        return rows
+    own = np.intersect1d(split.subset, np.array(sorted(rows), np.int64)).tolist()
+    return {row: rows[row] for row in own}
 
 
 def read_arrays(split: PreparedSplit) -> Reader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,6 +26,10 @@ class ArraySplit:
     """[rows, ...]."""
     subset: NDArray[np.int64] | None
     """The rows that belong to the split, ascending; None is all."""
+    bad: Mapping[int, str] = field(default_factory=dict)
+    """Rows that nothing is known of but why they cannot be read."""
+    skips: Any = None
+    """A ``BadSamples``, where bad ones are skipped."""
 
     def __len__(self) -> int:
         return len(self.x) if self.subset is None else len(self.subset)
@@ -86,6 +90,10 @@ class MapSplit:
     """Reads many rows at once, where the data set can."""
     target: str | None = None
     """Of samples that are dicts, the entry that is the target."""
+    bad: Mapping[int, str] = field(default_factory=dict)
+    """Rows that are known to be unreadable, and why."""
+    skips: Any = None
+    """A ``BadSamples``, where bad ones are skipped; else one is an error."""
 
     def __len__(self) -> int:
         return len(self.dataset) if self.subset is None else len(self.subset)

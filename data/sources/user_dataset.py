@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bad_samples import ATTEMPTS
 from ..cache import Array, class_counts, fingerprint
 from ..common import (
     DamagedError,
@@ -82,9 +83,9 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
     """Describe a user's data; shapes and classes as far as the first sample shows them."""
     splits, settings = load_user_data(config, base)
     train = splits["train"]
-    x, y = run_user_code(config.use, partial(_first_sample, train))
+    x, y = run_user_code(config.use, partial(_first_sample, train, skip=config.on_bad == "skip"))
     classes = _classes(splits)
-    digests = {name: split_digest(config.use, split) for name, split in splits.items()}
+    digests = {name: _digest(config, split) for name, split in splits.items()}
     made_by = definition_location(load_callable(config.use, base))
     for split in splits.values():
         if not isinstance(split, TensorSplit):
@@ -148,7 +149,7 @@ def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
             f"{config.use} returned {len(data)} samples where it had returned {rows} before",
             "its length must be the same on every call: give it a seed, or a fixed list",
         )
-    if content_hash(config.use, data) != info.contents:
+    if fingerprint(_digest(config, data)) != info.contents:
         raise DamagedError(
             f"{config.use} returned other data in this process than before the ranks started",
             "make it the same on every call: seed its generators, sort what comes out of sets and folders",
@@ -273,27 +274,48 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
             use,
             f"returned an IterableDataset for {name!r}{_NO_NUMBERS}",
         )
-    if not isinstance(split, TensorSplit) and not (
-        hasattr(split, "__len__") and hasattr(split, "__getitem__")
-    ):
-        why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
-        raise contract_error(
-            use, f"returned {type(split).__name__} for {name!r}, which has no __len__ or no __getitem__{why}"
-        )
+    if not isinstance(split, TensorSplit) and (lacks := _lacks_of_map_style(split)):
+        raise contract_error(use, f"returned {type(split).__name__} for {name!r}, which {lacks}")
     if run_user_code(use, partial(len, split)) == 0:
         raise contract_error(use, f"returned no samples for {name!r}")
     return split
 
 
-def _first_sample(split: Any) -> tuple[Any, Any]:
+def _lacks_of_map_style(split: Any) -> str:
+    """Say what a value lacks to be read sample by sample; nothing where it can be."""
+    if hasattr(split, "iloc"):
+        return "is read by the names of its columns: make tensors of them, or name the file with data.use=csv"
+    if isinstance(split, Mapping | str | bytes):
+        return "is not read by the numbers of samples"
+    if hasattr(split, "__len__") and hasattr(split, "__getitem__"):
+        return ""
+    why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
+    return f"has no __len__ or no __getitem__{why}"
+
+
+def _digest(config: DataConfig, split: Any) -> list[Any]:
+    return split_digest(config.use, split, skip=config.on_bad == "skip")
+
+
+def _first_sample(split: Any, *, skip: bool) -> tuple[Any, Any]:
     """Return the first input and target, or None for each where a sample is no pair."""
     if isinstance(split, TensorSplit):
         return split.x[0], split.y[0]
     with fixed_randomness():
-        sample = split[0]
+        sample = _first_good(split) if skip else split[0]
     from ..samples import is_pair  # it needs torch
 
     return (sample[0], sample[1]) if is_pair(sample) else (None, None)
+
+
+def _first_good(split: Any) -> Any:
+    """Read the first sample that can be read, among as many as would be tried in the place of a bad one."""
+    for row in range(min(len(split), ATTEMPTS) - 1):
+        try:
+            return split[row]
+        except (Exception, SystemExit):  # noqa: BLE001, S112 - the user's; it is named when it is trained on
+            continue
+    return split[min(len(split), ATTEMPTS) - 1]
 
 
 def _dtype(value: Any) -> str | None:

@@ -21,6 +21,8 @@ def introduce(
     facts: DatasetInfo,
     reader: Callable[[Which], Reader],
     inputs: Callable[[Which], NDArray[Any] | None],
+    *,
+    skip: bool = False,
 ) -> DatasetInfo:
     """Add to what is known of a data set what a look at some of its samples shows.
 
@@ -28,9 +30,10 @@ def introduce(
         facts: of the data set, its splits as they will be trained on.
         reader: opens a split that is there, to read single samples.
         inputs: returns all inputs of a split where they are held as an array.
+        skip: bad samples are skipped.
     """
-    train = look_at_split(*reader("train"))
-    val = None if facts.val is None else look_at_split(*reader("val"))
+    train = look_at_split(*reader("train"), skip=skip)
+    val = None if facts.val is None else look_at_split(*reader("val"), skip=skip)
     arrays = [] if val is None else [array for which in SPLITS if (array := inputs(which)) is not None]
     shared = shared_notes(*arrays) if len(arrays) == len(SPLITS) else []
     notes = (*class_notes(facts), *value_notes(train, val), *shared)

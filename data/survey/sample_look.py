@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bad_samples import is_bad_input
 from ..common import LockstepError
 from ..config import PartLook, SplitLook, ValueKind
 from ..order import permute
@@ -23,14 +24,15 @@ SECONDS = 1.0
 _SAMPLE_KEY = (0x6C6F6F6B, 0)  # "look" in ASCII
 
 
-def look_at_split(length: int, read: Callable[[int], Any]) -> SplitLook:
+def look_at_split(length: int, read: Callable[[int], Any], *, skip: bool = False) -> SplitLook:
     """Read a fixed sample of a split and say what its values are.
 
     Args:
         length: of the split.
         read: returns one of its samples.
+        skip: go on where one is bad.
     """
-    seen, unreadable = _read(chosen_rows(length), read)
+    seen, unreadable = _read(chosen_rows(length), read, skip=skip)
     return SplitLook(len(seen), length, unreadable, _parts(seen))
 
 
@@ -40,15 +42,19 @@ def chosen_rows(length: int) -> list[int]:
     return list(dict.fromkeys([0, length - 1, *keyed]))[: min(MOST, length)]
 
 
-def _read(rows: Iterable[int], read: Callable[[int], Any]) -> tuple[list[list[SeenValue]], int]:
+def _read(
+    rows: Iterable[int], read: Callable[[int], Any], *, skip: bool
+) -> tuple[list[list[SeenValue]], int]:
     seen: list[list[SeenValue]] = []
     unreadable = 0
     stop = time.monotonic() + SECONDS
     for row in rows:
         try:
             seen.append(sample_values(read(row)))
-        except LockstepError:
-            raise
+        except LockstepError as error:
+            if not skip or not is_bad_input(error):
+                raise
+            unreadable += 1
         except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises is named when it is trained on
             unreadable += 1
         if len(seen) + unreadable >= LEAST and time.monotonic() > stop:

@@ -24,7 +24,7 @@ _SETTINGS = {
     "grad_accumulation accum_steps gradient_accumulation micro_batch_size auto_find_batch_size auto_scale_batch_size",
     "data.workers": "num_workers n_workers dataloader_num_workers",
     "data.val_size": "val_split validation_split val_fraction valid_size validation_size val_ratio",
-    "data.augment": "transform transforms augmentation augmentations augs",
+    "data.augment": "transform transforms augmentation augmentations augs mixup cutmix mixup_alpha cutmix_alpha",
     "optimizer": "optim optimiser",
     "optimizer.lr": "learning_rate base_lr initial_lr max_lr init_lr",
     "optimizer.weight_decay": "wd decay l2 l2_reg weightdecay",
@@ -104,7 +104,6 @@ _ABSENT = {
     " comes; validation samples are not": "shuffle sampler shuffle_seed",
     "no sample is dropped: the last, shorter batch counts by its size": "drop_last",
     "`launch resume RUN` continues a run": "resume resume_from resume_from_checkpoint ckpt_path load_from resume_path",
-    "the order of a batch's samples mixes nothing: mixing is the work of your data or loss": "mixup cutmix",
     "there is DDP, and train.strategy=fsdp: no layer is split over processes": "deepspeed tensor_parallel pipeline",
 }
 """Sentence to names that no setting here has."""

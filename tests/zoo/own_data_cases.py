@@ -253,6 +253,17 @@ def data(): return {"train": Stream()}
         "returned an array of object for 'train'",
     ),
     _refused(
+        "a frame of pandas",
+        "import pandas\ndef data(): return {'train': pandas.DataFrame({'a': [1, 2], 'y': [0, 1]})}",
+        "returned DataFrame for 'train', which is read by the names of its columns",
+        "data.use=csv",
+    ),
+    _refused(
+        "a dict of columns",
+        "def data(): return {'train': {'x': X, 'y': Y}}",
+        "returned dict for 'train', which is not read by the numbers of samples",
+    ),
+    _refused(
         "samples that share one tensor",
         """
 buffer = torch.zeros(3, dtype=torch.float64)

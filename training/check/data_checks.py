@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
+from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, definition_location
 from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
@@ -67,7 +68,7 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
             continue
         rows = _sampled_rows(len(split), seed, _REREAD_SAMPLES)
         looked_at += len(rows)
-        if found := _first_irreproducible(split, rows, seed):
+        if found := _first_irreproducible(split, rows, seed, skip=spec.config.data.on_bad == "skip"):
             row, part, reader = found
             what = f"{part} of {name} sample {row} differs when it is read {reader}"
             where = definition_location(type(split.dataset).__getitem__)
@@ -84,11 +85,13 @@ def _sampled_rows(length: int, seed: int, count: int) -> list[int]:
     return list(dict.fromkeys([*first, 0, length - 1]))
 
 
-def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[int, str, str] | None:
+def _first_irreproducible(
+    split: MapSplit, rows: list[int], seed: int, *, skip: bool
+) -> tuple[int, str, str] | None:
     """Find the first sample that is not reproducible: its row in the data set, its part, and how it was read."""
-    before = read(split, rows, seed, workers=0)
-    again = read(split, rows[::-1], seed, workers=0)[::-1]
-    worked = read(split, rows, seed, workers=_WORKERS)
+    before = read(split, rows, seed, workers=0, skip=skip)
+    again = read(split, rows[::-1], seed, workers=0, skip=skip)[::-1]
+    worked = read(split, rows, seed, workers=_WORKERS, skip=skip)
     for reader, samples in (("a second time", again), ("by a worker process", worked)):
         for row, one, other in zip(rows, before, samples, strict=True):
             if part := different_part(one, other):
@@ -96,10 +99,13 @@ def _first_irreproducible(split: MapSplit, rows: list[int], seed: int) -> tuple[
     return None
 
 
-def read(split: Split, rows: list[int], seed: int, workers: int) -> list[Any]:
-    """Read samples of epoch 0 as batches of one, the way that training reads them."""
+def read(split: Split, rows: list[int], seed: int, workers: int, *, skip: bool = False) -> list[Any]:
+    """Read samples of epoch 0 as batches of one, the way that training reads them; ``skip`` replaces bad ones."""
+    rule = Skipping(len(split), seed) if skip else None
     no_normalisation = Normalisation(torch.float64, None, None)
-    feed = open_feed(split, no_normalisation, torch.device("cpu"), workers=workers, classes=None, seed=seed)
+    cpu = torch.device("cpu")
+    split = skipping(split, "samples", rule)
+    feed = open_feed(split, no_normalisation, cpu, workers=workers, classes=None, seed=seed)
     work = Work(np.array(rows, np.int64), [1] * len(rows))
     return list(next(iter(feed.fetch(iter([work])))).micro)
 
@@ -131,14 +137,15 @@ def _tensor_bytes(tensor: torch.Tensor) -> bytes:
     return as_bytes(tensor).cpu().numpy().tobytes()
 
 
-def read_labels(splits: dict[str, Split], seed: int) -> list[Labels]:
-    """Read the targets of each split: all where they are held whole, else those of some samples."""
+def read_labels(splits: dict[str, Split], seed: int, *, skip: bool) -> list[Labels]:
+    """Read the targets of each split: all where they are held whole, else those of some samples, no bad ones."""
     found = []
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
-            samples = read(split, _sampled_rows(len(split), seed, _LABEL_SAMPLES), seed, workers=0)
+            rows = _sampled_rows(len(split), seed, _LABEL_SAMPLES)
+            samples = read(split, rows, seed, workers=0, skip=skip)
             pairs = [sample for sample in samples if is_pair(sample)]
             targets = [target for _, target in pairs if isinstance(target, torch.Tensor)]
             if len(targets) < len(samples) or len({target.shape for target in targets}) > 1:

@@ -111,7 +111,7 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
     if findings[0].blocks:
         return _result(ProbeResult(findings))
     findings.append(check_samples(splits, spec))
-    labels = read_labels(splits, spec.config.train.seed)
+    labels = read_labels(splits, spec.config.train.seed, skip=spec.config.data.on_bad == "skip")
     look = _probe_model_in_fp64(spec, group, labels, world_size) or _look(
         spec, group, labels, world_size, spec.config.train.precision
     )

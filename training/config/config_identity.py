@@ -19,6 +19,8 @@ MUTABLE_KEYS = (
     "data.workers",
     "data.cache",
     "data.root",
+    "data.on_bad",
+    "data.max_bad",
     "data.max_micro_batch",
     "train.unused",
     "train.verify_every",

@@ -24,6 +24,8 @@ class RowSums:
         self._sum = torch.zeros(width, dtype=torch.float64, device=group.device)
         self.samples = 0
         """How many the rows are of."""
+        self.left_out = 0
+        """How many more there are, that could not be read."""
 
     def begin_batch(self) -> None:
         """Note that the rows of another batch follow."""

@@ -104,6 +104,8 @@ class _Sums:
     """Samples, sum and weight of the loss and of each term of a step, then the row of each metric, in float64."""
     worst: WorstSamples
     """Of this rank."""
+    left_out: int = 0
+    """Samples of all ranks that could not be read."""
 
 
 def _finished(
@@ -111,9 +113,9 @@ def _finished(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Make what is logged and what is kept of the sums of all ranks."""
     count, *means = sums.values.tolist()
-    if int(count) != length:
+    if int(count) + sums.left_out != length:
         raise DamagedError(
-            f"evaluation saw {int(count)} samples of {length}",
+            f"evaluation saw {int(count)} samples of {length - sums.left_out}",
             "the data set's length changes while it is read; make __len__ tell the truth",
         )
     names = ("loss", *(session.val_terms or ()))
@@ -121,6 +123,8 @@ def _finished(
     pairs = zip(means[::2], means[1::2], strict=False)
     numbers = {name: _mean(*pair) for name, pair in zip(names, pairs, strict=False)}
     numbers |= all_numbers(session.metrics, totals, session.group)
+    if sums.left_out:
+        numbers["left_out"] = sums.left_out
     view = {**confusion_view(measured, totals), "worst": sums.worst.everyone(session.group)}
     return {f"{split}/{name}": value for name, value in {**numbers, "count": int(count)}.items()}, view
 
@@ -142,7 +146,10 @@ def _sums_of(session: Session, abandon: Callable[[], bool], way: _Pass) -> tuple
     worst = WorstSamples(session.group.device)
     sums, *ended = _rank_sums(session, abandon, way, worst)
     everyone, (gone, depends) = sums.everyones(ended)
-    return _Sums(everyone, worst), gone, depends
+    left_out = 0
+    if session.skips_bad_samples:
+        left_out = int(session.group.sum(torch.tensor(sums.left_out, device=session.group.device)))
+    return _Sums(everyone, worst, left_out), gone, depends
 
 
 def _rank_sums(
@@ -167,12 +174,16 @@ def _rank_sums(
         _prepare(way, batch.work.start)
         sums.begin_batch()
         at = 0
-        for micro, size in zip(batch.micro, batch.work.micro, strict=True):
+        for micro, size in zip(batch.micro, batch.sizes, strict=True):
+            if not size:  # all are left out
+                session.objective(session.module, micro)
+                continue
             row, losses = evaluate_batch(session, micro, size)
             sums.add(row, size)
             if worst is not None and losses is not None:
                 worst.add(losses, batch.indices[at : at + size])
             at += size
+        sums.left_out += sum(batch.left_out)
         depends = not way.fixed and bool(way.draws.drawn())
     depends = depends or (not way.fixed and bool(way.kept.changed()))
     passes.fill(lambda: _pass_of_nothing(session, way.split), lambda: depends or abandon())

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...data.bad_samples import BadSamplesNews
 from ...data.common import STOPPED
 from ...data.loading import StepBatch
 from ..checkpoint import (
@@ -98,7 +99,7 @@ class TrainLoop:
         if resumed:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
-        self._folder = folder
+        self._folder, self._bad = folder, BadSamplesNews(folder)
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)
@@ -178,6 +179,8 @@ class TrainLoop:
             self._tell_evaluation()  # a run that is extended keeps it
         pace = self._pace.epoch(self._samples_done - before, started + self._evaluation_seconds, trained)
         self._events.write("epoch", epoch=progress.epoch, step=progress.step, **progress.metrics, **pace)
+        if message := self._bad.message():
+            self._events.write("note", step=progress.step, message=message)
         self._finish_epoch(evaluated=evaluated, counts=due)
 
     @property

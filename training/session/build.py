@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
@@ -54,6 +56,7 @@ def build_session(
     training: bool = True,
     splits: tuple[str, ...] | None = None,
     inputs: Callable[[Normalisation], Feed] | None = None,
+    folder: Path | None = None,
 ) -> Session:
     """Build the model and open the data.
 
@@ -63,6 +66,7 @@ def build_session(
         training: False starts no workers for a feed that is never read.
         splits: to be evaluated; None is the validation sets.
         inputs: opens a feed of inputs in place of the training set, which need not be there then.
+        folder: of the run, where it keeps a record of bad samples.
     """
     config = spec.config
     torch.use_deterministic_algorithms(config.train.deterministic)
@@ -70,7 +74,7 @@ def build_session(
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
     batches = EpochBatches(spec.facts.epoch_size, config.data.batch_size, config.train.logical_ranks)
-    feed = _opener(spec, group, numerics, training=training)
+    feed = _opener(spec, group, numerics, folder, training=training)
     metrics = build_metrics(config, spec.base, group.device)
     frozen = make_frozen(spec, numerics)
     objective = build_objective(config, spec.base, frozen)
@@ -98,7 +102,7 @@ def build_session(
 
 
 def _opener(
-    spec: RunSpec, group: Group, numerics: MixedPrecision, *, training: bool
+    spec: RunSpec, group: Group, numerics: MixedPrecision, folder: Path | None, *, training: bool
 ) -> Callable[[str], Feed]:
     """Return what opens the feed of a split."""
     config = spec.config
@@ -106,12 +110,13 @@ def _opener(
     classes = spec.facts.classes if known else None
     any_part = config.step is not None
     normalise = build_normalisation(spec.facts, numerics.dtype, group.device, targets=any_part)
+    skips = Skipping(config.data.max_bad, config.train.seed, folder) if config.data.on_bad == "skip" else None
 
     # A small model leaves all cores of this rank but one idle.
     spare = torch.get_num_threads() > 1
 
     def feed(which: str) -> Feed:
-        split = open_split(spec.facts, which, config.data, spec.base)
+        split = skipping(open_split(spec.facts, which, config.data, spec.base), which, skips)
         if config.data.target != getattr(split, "target", None):
             raise UsageError(
                 f"data.target={config.data.target}: the samples of {spec.facts.name} are pairs already",
@@ -125,7 +130,7 @@ def _opener(
             classes=None,
             seed=config.train.seed,
             prefetch=spare,
-            augment=augmentation(config.data.augment, config.train.seed, spec.base)
+            augment=augmentation(config.data.augment, config.train.seed, spec.base, spec.facts.classes)
             if which == "train"
             else None,
         )

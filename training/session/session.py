@@ -69,6 +69,11 @@ class Session:
         return Group(0, 0, 1, self.group.device) if alike else self.group
 
     @property
+    def skips_bad_samples(self) -> bool:
+        """Tell whether a sample that cannot be read is left out."""
+        return self.spec.config.data.on_bad == "skip"
+
+    @property
     def measured(self) -> list[Metric]:
         """Return what evaluation sums up beside the loss."""
         return [*self.metrics.values(), *([] if self.confusions is None else [self.confusions])]
@@ -98,7 +103,18 @@ class Session:
             record = whole if rank == 0 else None
             if micro:
                 places = np.arange(start + begin, start + end) if self.spec.facts.sampling else None
-                yield Work(whole[begin:end], micro, epoch, start + begin, record, pad, keys=places)
+                before = int(whole[begin - 1])
+                key = before if places is None else start + (begin - 1) % whole.size
+                yield Work(
+                    whole[begin:end],
+                    micro,
+                    epoch,
+                    start + begin,
+                    record,
+                    pad,
+                    before=(before, key),
+                    keys=places,
+                )
             else:
                 stand_in = np.resize(whole[:_STAND_IN], _STAND_IN)
                 yield Work(stand_in, [stand_in.size], epoch, start + begin, record, pad, stand_in=True)
@@ -138,7 +154,7 @@ class Session:
             _EVAL_BATCH_FACTOR * share, self.spec.config.data.micro_limit or _EVAL_BATCH_FACTOR * share
         )
         for start in range(begin, end, size):
-            yield _val_work(start, min(start + size, end), chosen)
+            yield self._val_work(start, min(start + size, end), chosen)
 
     def fixed_val_work(self, split: str = "val", chosen: Indices | None = None) -> Iterator[Work]:
         """Yield this rank's batches of a cut of a validation set that is the same for any number of processes."""
@@ -146,7 +162,11 @@ class Session:
         count = -(-length // self.fixed_batch_size)
         for _, begin, end in self._batch_runs(count, self.group.rank):
             for batch in range(begin, end):
-                yield _val_work(*shard(0, length, batch, count), chosen)
+                yield self._val_work(*shard(0, length, batch, count), chosen)
+
+    def _val_work(self, start: int, stop: int, chosen: Indices | None) -> Work:
+        indices = np.arange(start, stop, dtype=np.int64) if chosen is None else chosen[start:stop]
+        return Work(indices, [indices.size], 0, start, leave_out=self.skips_bad_samples)
 
     def logical_val_batches(self, split: str, chosen: Indices | None) -> list[list[int]]:
         """Return how many batches of ``fixed_val_work`` each logical rank has that has any, by rank."""
@@ -164,8 +184,3 @@ class Session:
         """Return the most samples that a batch of ``fixed_val_work`` has."""
         data = self.spec.config.data
         return min(self.batches.batch_size, data.micro_limit or _FIXED_BATCH, _FIXED_BATCH)
-
-
-def _val_work(start: int, stop: int, chosen: Indices | None) -> Work:
-    indices = np.arange(start, stop, dtype=np.int64) if chosen is None else chosen[start:stop]
-    return Work(indices, [indices.size], 0, start)

@@ -68,6 +68,8 @@ def read_by_pillow(content: bytes, mode: str, size: tuple[int, int]) -> NDArray[
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         assert image.size == size[::-1]
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         pixels = np.asarray(image.convert(mode), np.uint8)
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 

@@ -26,6 +26,7 @@ def test_the_sources_are_those_of_the_documentation() -> None:
         "csv_images",
         "digits",
         "fashion_mnist",
+        "image_folder",
         "mnist",
         "shards",
         "tensors",

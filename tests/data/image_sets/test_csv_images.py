@@ -11,9 +11,9 @@ from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import DamagedError, LockstepError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
+from lockstep.data.image_sets import image_survey
 from lockstep.data.prepare import prepare
 from lockstep.data.sets.registry import open_split
-from lockstep.data.sources import image_survey
 from lockstep.data.sources.splits import MapSplit
 from tests.helpers.dataset_files import files_below, write_images
 
@@ -387,8 +387,8 @@ def test_an_image_that_is_corrupt_is_named_before_anything_starts(base: Path, na
     (base / "images" / name).write_bytes(b"nonsense")
     with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*{name} is no readable image"):
         prepare(config(), base)
-    (base / "images" / name).write_bytes(b"II*\0 and so on")
-    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a TIFF file"):
+    (base / "images" / name).write_bytes(b"%PDF and so on")
+    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a PDF file"):
         prepare(config(), base)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..common import DamagedError
 from ..images import LOST, ImageHeader, read_image_header
 from ..order import permute
-from .csv_table import Table
+from ..sources import Table
 
 MOST = 10_000
 """Images of a split whose headers are read, at 0.1 ms each; of more, a fixed sample."""
@@ -91,22 +91,30 @@ def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) -> ImageSurvey:
+def survey_images(
+    tables: Mapping[str, Table],
+    root: Path,
+    *,
+    one_size: bool,
+    leave_out: Mapping[str, frozenset[int]] | None = None,
+) -> ImageSurvey:
     """Read the headers of a set's images, of a large set those of a fixed sample.
 
     Args:
         tables: split to its rows.
         root: the folder of their paths.
         one_size: all have to be of one size.
+        leave_out: rows of each split that are bad; then others that cannot be used are left out, too. None: such are
+            errors.
 
     Raises:
         DamagedError: an image cannot be read, or is of another size; it is named by its row.
     """
-    headers = {which: _headers(table, root) for which, table in tables.items()}
+    headers = {which: _headers(which, table, root, leave_out) for which, table in tables.items()}
     found = [header for rows in headers.values() for header in rows.values()]
     size = Counter(header.size for header in headers["train"].values()).most_common(1)[0][0]
     sizes = [header.size for header in found]
-    if one_size:
+    if one_size and leave_out is None:
         for which, rows in headers.items():
             _refuse_other_sizes(tables[which], rows, size)
     return ImageSurvey(
@@ -121,16 +129,20 @@ def survey_images(tables: Mapping[str, Table], root: Path, *, one_size: bool) ->
     )
 
 
-def _headers(table: Table, root: Path) -> dict[int, ImageHeader]:
+def _headers(
+    which: str, table: Table, root: Path, leave_out: Mapping[str, frozenset[int]] | None
+) -> dict[int, ImageHeader]:
     """Read headers by row."""
     headers: dict[int, ImageHeader] = {}
     bad: list[tuple[int, str]] = []
     for row in _chosen_rows(len(table.paths)):
+        if leave_out is not None and row in leave_out[which]:
+            continue
         try:
             headers[row] = read_image_header(root / table.paths[row])
         except DamagedError as error:
             bad.append((row, f"{error.message}: {error.hint}"))
-    if bad:
+    if bad and (leave_out is None or not headers):
         raise table.bad_rows_error(bad)
     return headers
 
