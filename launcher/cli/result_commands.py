@@ -98,3 +98,25 @@ def report(
 
     with json_errors(json=json):
         raise typer.Exit(report_run(run or current_run(), out, as_json=json))
+
+
+@app.command()
+def replay(
+    run: RunArgument = None,
+    *,
+    step: Annotated[int, typer.Option(metavar="K", help="The step, counted from 1 as in the record.")],
+    rank: Annotated[int | None, typer.Option(metavar="R", help="What this rank had of it only.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.safetensors", help="Write what model and loss got.")
+    ] = None,
+    force: ForceOption = False,
+    ignore_world: IgnoreWorldOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show which samples a training step was made of, and the loss of each."""
+    from ..inference import replay_step
+    from ..runs import current_run
+
+    with json_errors(json=json):
+        refuse_copies("replay", ignore_world=ignore_world)
+        raise typer.Exit(replay_step(run or current_run(), step, rank, out, force=force, as_json=json))

@@ -9,5 +9,6 @@ if TYPE_CHECKING:
     from .run_export import export_run as export_run
     from .run_prediction import Prediction as Prediction
     from .run_prediction import predict_with_run as predict_with_run
+    from .run_replay import replay_step as replay_step
 else:
     __getattr__ = lazy_exports(__name__)

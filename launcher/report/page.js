@@ -31,11 +31,11 @@ function chart(box, panel) {
   const logButton = el(head, "button", { type: "button" }, "log"), reset = el(head, "button", { type: "button", hidden: "" }, "whole");
   const area = el(figure, "div", { class: "chart", "data-panel": panel.title }), svg = el(area, "svg:svg");
   const tip = el(area, "div", { class: "tip", hidden: "" }), key = el(figure, "div", { class: "key" });
-  const lines = panel.lines.map((line, at) => ({ ...line, colour: COLOURS[at % COLOURS.length],
+  const lines = panel.lines.map((line, at) => ({ ...line, colour: COLOURS[(line.colour ?? at) % COLOURS.length], dashes: line.dashes || "",
     smooth: line.flat || line.mean.length < 20 ? line.mean : smoothed(line.mean, Math.max(1, Math.round(line.mean.length / 40))) }));
   for (const line of lines) {
     const entry = el(key, "span");
-    el(entry, "i", { style: `background:${line.colour}` });
+    el(entry, "i", { style: line.dashes ? `height:0;border-top:3px dashed ${line.colour}` : `background:${line.colour}` });
     entry.append(line.name);
   }
   const every = lines.flatMap((line) => line.steps);
@@ -93,7 +93,7 @@ function chart(box, panel) {
         el(plot, "svg:path", { d: path(line.steps, line.high) + edge + "Z", fill: line.colour, opacity: 0.18 });
       }
       if (line.smooth !== line.mean) el(plot, "svg:path", { d: path(line.steps, line.mean), fill: "none", stroke: line.colour, opacity: 0.35 });
-      el(plot, "svg:path", { class: "curve", d: path(line.steps, line.smooth), fill: "none", stroke: line.colour, "stroke-width": 1.8 });
+      el(plot, "svg:path", { class: "curve", d: path(line.steps, line.smooth), fill: "none", stroke: line.colour, "stroke-width": 1.8, "stroke-dasharray": line.dashes });
       if (line.mean.length < 30) line.steps.forEach((step, at) => {
         if (line.mean[at] !== null && (!log || line.mean[at] > 0)) el(plot, "svg:circle", { cx: toX(step), cy: toY(line.mean[at]), r: 2.2, fill: line.colour });
       });
@@ -154,7 +154,7 @@ function parallel(box, { axes, points }) {
   });
   function draw() {
     svg.replaceChildren();
-    const width = area.clientWidth, height = area.clientHeight, top = 34, bottom = height - 20;
+    const width = area.clientWidth, height = area.clientHeight, top = 46, bottom = height - 20;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const x = (at) => 50 + at * (width - 100) / Math.max(1, axes.length - 1), y = (share) => bottom - share * (bottom - top);
     scales.forEach((scale, at) => {
@@ -163,7 +163,8 @@ function parallel(box, { axes, points }) {
       el(svg, "svg:text", { x: x(at), y: at % 2 ? 12 : 24, "text-anchor": "middle" }, name);
       const marks = scale.numbers ? (scale.span ? [0, 1] : [0.5]).map((s) => [s, short(scale.low + s * scale.span)])
         : scale.names.map((n) => [scale.at(n), n]);
-      for (const [share, text] of marks.slice(0, 12)) el(svg, "svg:text", { x: x(at) + 4, y: y(share) + 4 }, text.slice(0, 14));
+      for (const [share, text] of marks.slice(0, 12))
+        el(svg, "svg:text", { x: x(at), y: y(share) + (share < 0.5 ? 15 : -6), "text-anchor": "middle" }, text.slice(0, 14));
     });
     const last = scales[scales.length - 1];
     for (const point of points) {

@@ -16,6 +16,7 @@ from . import run_sections as run
 from .plot import run_folders
 
 _POINTS, _FEWEST = 400, 10  # of a curve
+_DASHES = ("", "6 3", "2 3")  # of the metrics of a run, which has one colour
 LARGEST = 1_900_000
 """Bytes of a page: what is larger is drawn with fewer points."""
 
@@ -136,6 +137,9 @@ def _panels(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
                 **record.curves[key].to_json(),
                 "name": key if alone else f"{record.name} {key}",
                 "flat": title == "lr",
+                **(
+                    {} if alone else {"colour": records.index(record), "dashes": _DASHES[keys.index(key) % 3]}
+                ),
             }
             for record, key in drawn
         ]

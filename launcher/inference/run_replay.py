@@ -1,0 +1,101 @@
+"""``launch replay``: the samples of one step of a training, and the loss of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...data.common import UsageError
+from ...training.config import read_spec
+from ...training.tracking import read_events
+from ..console import put, put_json
+from ..process import ask_child
+from ..runs import find_run
+from ..train import DataPreparation, renew_spec
+
+_SHOWN = 40  # samples in a terminal
+
+
+def replay_step(
+    name: str, step: int, rank: int | None, out: Path | None, *, force: bool, as_json: bool
+) -> int:
+    """Print what a step of a run was made of; return the exit status.
+
+    Args:
+        name: of the run.
+        step: counted from 1, as in the record.
+        rank: this one only; None is every rank.
+        out: a safetensors file for its tensors.
+        force: replace that file.
+        as_json: print one document.
+
+    Raises:
+        UsageError: the run has taken no such step, or had no such rank.
+    """
+    folder = find_run(name)
+    world_size = _world_size_at(folder, step)
+    if rank is not None and rank not in range(world_size):
+        raise UsageError(f"--rank {rank}: step {step:,} was taken by {world_size} ranks", "count from 0")
+    if out is not None and os.path.lexists(out) and not force:
+        raise UsageError(
+            f"{out} is there already", "name another file with --out, or replace it with --force"
+        )
+    spec = read_spec(folder / "spec.json")
+    renew_spec(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
+    question = {
+        "folder": str(folder),
+        "step": step,
+        "ranks": list(range(world_size)) if rank is None else [rank],
+        "world_size": world_size,
+        "out": None if out is None else str(out.absolute()),
+    }
+    answer = ask_child("lockstep.training.inference.replay", question, "replay")
+    document = {"schema_version": 1, "run": folder.name, "step": step, "world_size": world_size, **answer}
+    if as_json:
+        put_json(document | {"out": question["out"]})
+    else:
+        put(_lines(document, out))
+    return 0
+
+
+def _world_size_at(folder: Path, step: int) -> int:
+    """Return the number of ranks that have taken a step.
+
+    Raises:
+        UsageError: the run has not come so far.
+    """
+    world_size, newest = 0, 0
+    for event in read_events(folder / "metrics.jsonl"):
+        newest = max(newest, event.get("step") or 0)
+        if event["event"] == "start" and (event.get("step") or 0) < step:
+            world_size = event["world_size"]
+    if step < 1 or step > newest or not world_size:
+        raise UsageError(
+            f"--step {step}: {folder.name} has recorded {newest:,} steps", f"name one from 1 to {newest:,}"
+        )
+    return world_size
+
+
+def _lines(document: dict[str, Any], out: Path | None) -> Iterator[str]:
+    where = f"epoch {document['epoch']}, step {document['step_of_epoch']:,} of it"
+    yield f"{document['run']} step {document['step']:,}: {where}, {document['world_size']} ranks"
+    used = document["weights_step"]
+    if document["exact"]:
+        yield f"weights: those that the step began with (checkpoint of step {used:,})"
+    else:
+        source = f"the checkpoint of step {used:,}" if used else "the beginning"
+        behind = document["step"] - 1 - used
+        yield f"weights: of {source}, {behind:,} steps before; the losses are not those of that time"
+    rows = sorted(document["samples"], key=lambda row: -(row["loss"] or 0.0))
+    yield "  rank  micro-batch     sample        loss"
+    for row in rows[:_SHOWN]:
+        loss = "-" if row["loss"] is None else f"{row['loss']:.6g}"
+        yield f"  {row['rank']:>4}  {row['micro_batch']:>11}  {row['index']:>9,}  {loss:>10}"
+    if len(rows) > _SHOWN:
+        yield f"  … {len(rows) - _SHOWN:,} more, of smaller losses; --json has all"
+    if rows and all(row["loss"] is None for row in rows):
+        yield "its loss is a sum over the batch, or no number: there is none for each sample"
+    if out is not None:
+        yield f"tensors: {out}"
