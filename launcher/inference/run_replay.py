@@ -32,7 +32,7 @@ def replay_step(
         as_json: print one document.
 
     Raises:
-        UsageError: the run has taken no such step, or had no such rank.
+        UsageError: the run has taken no such step, had no such rank, or is cut into logical ranks.
     """
     folder = find_run(name)
     world_size = _world_size_at(folder, step)
@@ -43,6 +43,11 @@ def replay_step(
             f"{out} is there already", "name another file with --out, or replace it with --force"
         )
     spec = read_spec(folder / "spec.json")
+    if spec.config.train.logical_ranks is not None:
+        raise UsageError(
+            f"{folder.name} has logical ranks, whose passes are not those of processes",
+            "`launch show` draws its samples; `launch check` compares its passes",
+        )
     renew_spec(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
     question = {
         "folder": str(folder),

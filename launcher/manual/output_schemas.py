@@ -218,7 +218,30 @@ _DOCUMENTS: dict[str, list[Schema]] = {
     ],
     "plot": [_object({"picture": _TEXT, "runs": _list(_of("object"))})],
     "report": [_object({"report": _TEXT, "bytes": _COUNT})],
-    "replay": [_object({})],
+    "replay": [
+        _object(
+            {
+                "run": _TEXT,
+                "step": _COUNT,
+                "world_size": _COUNT,
+                "epoch": _COUNT,
+                "step_of_epoch": _COUNT,
+                "weights_step": _COUNT,
+                "exact": _FLAG,
+                "samples": _list(
+                    _object(
+                        {
+                            "rank": _COUNT,
+                            "micro_batch": _COUNT,
+                            "index": _COUNT,
+                            "loss": _of("number", "null where it is none for each sample", none=True),
+                        }
+                    )
+                ),
+                "out": _of("string", none=True),
+            }
+        )
+    ],
     "cache": [
         _object(
             {

@@ -53,3 +53,11 @@ def test_a_replayed_step_has_the_loss_that_training_logged(launch: Launch, own: 
     later = replay(ReplayRequest(run_folder("r"), 30, (1,), 2, None))
     assert (later["exact"], later["weights_step"], later["epoch"]) == (False, 20, 1)
     assert {row["rank"] for row in later["samples"]} == {1}
+
+
+def test_a_run_with_logical_ranks_is_refused(launch: Launch, own: Path) -> None:
+    settings = ["train.logical_ranks=2", "train.max_steps=2", "log.every_steps=1", "tracking=[]"]
+    assert launch("train", "own.yaml", "--cpu", "1", "--name", "k", *settings, cwd=own).status == 0
+    refused = launch("replay", "k", "--step", "1", cwd=own)
+    assert refused.status == 2
+    assert "k has logical ranks" in refused.err
