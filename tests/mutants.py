@@ -344,7 +344,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/loop/evaluation.py",
-        "if int(count) != length:",
+        "if int(count) + sums.left_out != length:",
         "if False:",
         "every validation sample is seen",
         ("tests/training", "tests/end_to_end/test_planted_mistakes.py", "tests/end_to_end/test_bad_input.py"),

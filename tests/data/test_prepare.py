@@ -82,7 +82,10 @@ def test_unknown_names(tmp_path: Path, use: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
         prepare(DataConfig(use=use), tmp_path)
     assert f"there is no data set {use!r}, did you mean {meant!r}?" in caught.value.message
-    assert "cifar10, csv_images, digits, fashion_mnist, mnist, shards, tensors" in caught.value.hint
+    assert (
+        "cifar10, csv, csv_images, digits, fashion_mnist, image_folder, mnist, shards, tensors"
+        in caught.value.hint
+    )
     assert caught.value.exit_status == 2
 
 

@@ -74,6 +74,7 @@ def skipped(document: dict[str, Any]) -> set[tuple[str, int]]:
     return set(found)
 
 
+@pytest.mark.exhaustive
 def test_four_processes_train_on_the_same_as_one_and_as_one_that_was_killed(
     launch: Launch, project: Path
 ) -> None:

@@ -135,7 +135,7 @@ def _check(launch: Launch, ranks: JobServer, own: Path, variant: str, worlds: li
     assert ends == dict.fromkeys(ends, first)
 
 
-@pytest.mark.parametrize("variant", random.Random(SEED).sample(list(VARIANTS), 2))
+@pytest.mark.parametrize("variant", random.Random(SEED).sample(list(VARIANTS), 1))
 def test_any_number_of_processes_gives_the_same_bits_and_so_do_kills(
     launch: Launch, ranks: JobServer, own: Path, variant: str
 ) -> None:

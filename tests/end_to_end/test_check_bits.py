@@ -133,6 +133,7 @@ def _check(launch: Launch, exp: Path, name: str) -> None:
         assert checks["2 against 1"]["where"].startswith(f"{exp / 'exp.py'}:")
 
 
+@pytest.mark.exhaustive
 def test_what_no_other_check_sees_is_named_with_step_layer_and_parameter(launch: Launch, exp: Path) -> None:
     _check(launch, exp, SAMPLE)
 

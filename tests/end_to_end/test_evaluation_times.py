@@ -121,6 +121,7 @@ CLOCK = (
 )
 
 
+@pytest.mark.exhaustive
 def test_the_clock_evaluates_within_epochs_and_after_them_and_leaves_the_training_as_it_is(
     launch: Launch, killable: Path
 ) -> None:

@@ -303,7 +303,7 @@ def test_the_screen_of_a_failure_has_the_traceback_of_the_culprit_and_no_other(
         (["-m", "nowhere.at.all"], "there is no such module"),
         (["--debug", "--cpu", "2", "speaker.py"], "--debug is one process"),
         (["--nproc_per_node", "2", "speaker.py"], "`--gpus 2` or `--cpu 2`"),
-        (["--cpu"], "Option '--cpu' requires an argument"),
+        (["--cpu"], "option '--cpu' requires an argument"),
         (["--cpu", "0", "speaker.py"], "at least one process is needed"),
     ],
 )

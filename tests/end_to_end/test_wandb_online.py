@@ -28,7 +28,7 @@ OWN_KEYS = ("_step", "_runtime", "_timestamp")  # what W&B adds to a row
 
 REWINDS = [
     pytest.param(True, id="a server that rewinds"),
-    pytest.param(False, id="a server that does not"),
+    pytest.param(False, id="a server that does not", marks=pytest.mark.exhaustive),
 ]
 
 

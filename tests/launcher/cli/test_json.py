@@ -94,6 +94,7 @@ def test_a_document_is_as_its_schema_says(
                 jsonschema.validate(broken, _strict(command))
 
 
+@pytest.mark.exhaustive
 def test_a_training_its_plan_its_evaluation_and_an_error(launch: Launch, own: Any) -> None:
     config = [str(own / "own.yaml"), "--cpu", "1", "train.epochs=1"]
     for words in (

@@ -39,7 +39,7 @@ def test_show_draws_and_lists_every_class(launch: Launch, tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.exhaustive), ["--json"]])
 def test_what_cannot_be_drawn_is_introduced_all_the_same(
     launch: Launch, tmp_path: Path, options: list[str]
 ) -> None:

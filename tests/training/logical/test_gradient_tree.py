@@ -71,7 +71,7 @@ def test_the_sum_is_that_of_copies_to_the_bit(leaves: int, passes: int) -> None:
     assert all(parameter.grad is None for parameter in parameters)
 
 
-@pytest.mark.parametrize("leaves", [8, 64])
+@pytest.mark.parametrize("leaves", [8, pytest.param(64, marks=pytest.mark.exhaustive)])
 def test_few_copies_of_the_gradients_are_held(leaves: int) -> None:
     parameter = nn.Parameter(torch.randn(1019))
     tree = GradientTree([parameter], ALONE)
