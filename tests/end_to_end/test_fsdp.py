@@ -295,6 +295,7 @@ def _check_refused(launch: Launch, project: Path, branch: str) -> None:
     assert f"train.strategy=fsdp: {REFUSED[branch]}" in run.err
 
 
+@pytest.mark.exhaustive
 def test_ranks_that_would_send_each_other_other_gradients_are_refused(launch: Launch, project: Path) -> None:
     """Without a refusal, this run ends well, with weights that belong to nothing."""
     _check_refused(launch, project, "swap")

@@ -111,6 +111,7 @@ def _train(launch: Launch, folder: Path, every: int, *arguments: str, **env: str
     return launch("train", "gan.yaml", "--json", *arguments, cwd=folder, env=env)
 
 
+@pytest.mark.exhaustive
 def test_a_gan_is_the_authors_loop_on_one_process_and_on_three_that_were_killed(
     launch: Launch, tmp_path: Path
 ) -> None:

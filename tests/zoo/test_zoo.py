@@ -20,7 +20,7 @@ SEED = 14
 EXACT = 1e-12  # of numbers that are equal but for the order of their sums, in fp64
 TRAINED = [case for case in CASES if isinstance(case.end, Trains)]
 REFUSED = [case for case in CASES if isinstance(case.end, Refused)]
-SAMPLE = 2  # cases of each table in the default run
+SAMPLE = 1  # cases of each table in the default run
 STEPS = 6  # at least, of any case
 
 
