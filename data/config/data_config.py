@@ -305,6 +305,8 @@ class DataConfig(ConfigSection):
     """Most samples of a split that may be skipped: a share below 1, or a number of samples from 1 on."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
+    iterable_shards: Annotated[int, MeasuredIn("shards")] = Field(default=16, gt=0)
+    """Parts that a user's iterable with ``__lockstep_shard__(index, count)`` is read in, on any number of processes."""
     collate: str | None = Field(default=None, min_length=1)
     """What makes a batch of a list of samples, ``package.module:callable`` or ``./file.py:callable``; for data of a
     user's own that are read sample by sample."""

@@ -39,7 +39,7 @@ def open_feed(
     """
     if isinstance(split, MapSplit) and split.many is not None and augment is not None and augment.mixing:
         raise UsageError(
-            "data.augment: mixup and cutmix need a sample that another process may read: not of shards",
+            "data.augment: mixup and cutmix need a sample that another process may read: not of shards or iterables",
             "mix in your loss or step, or leave them out",
         )
     feed: Feed
