@@ -88,9 +88,9 @@ def test_any_number_of_processes_and_workers_and_any_kill_train_the_same(
         for world in (1, 2, 3)
         for workers in (0, 1, 3)
     }
-    for world, workers in whole:
-        assert [whole[world, workers][key] for key in DIGESTS] == [whole[world, 0][key] for key in DIGESTS]
-        check_equal_training(whole[1, 0], whole[world, workers], 1e-12)
+    for (world, _), found in whole.items():
+        assert [found[key] for key in DIGESTS] == [whole[world, 0][key] for key in DIGESTS]
+        check_equal_training(whole[1, 0], found, 1e-12)
     for kill_at, workers in (("2", 0), ("8", 1), ("29", 3)):
         name, asked = f"killed{kill_at}", f"data.workers={workers}"
         assert _train(launch, project, 3, name, asked, KILL_AT=kill_at).status != 0
