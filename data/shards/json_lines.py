@@ -61,9 +61,7 @@ class _OpenLines:
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(part, self.columns)
@@ -104,9 +102,7 @@ class _OpenFrames:
     frames: Callable[[bytes], Iterator[Frame]]
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(b"".join(text for _, _, text in self.frames(part)), self.columns)

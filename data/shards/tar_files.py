@@ -80,9 +80,7 @@ class _OpenTar:
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         try:
             with tarfile.open(fileobj=io.BytesIO(part), mode="r:") as tar:
                 samples = list(_samples(tar))
