@@ -111,13 +111,14 @@ class _OpenFrames:
 def _of_whole_lines(frames: Iterator[Frame]) -> Iterator[Frame]:
     """Join frames until they end where a line does, and are worth reading."""
     texts: list[bytes] = []
-    begin = end = 0
+    begin = end = size = 0
     for start, end, text in frames:
         begin = begin if texts else start
         texts.append(text)
-        if text.endswith(b"\n") and sum(map(len, texts)) >= PART_BYTES:
+        size += len(text)
+        if text.endswith(b"\n") and size >= PART_BYTES:
             yield begin, end, b"".join(texts)
-            texts = []
+            texts, size = [], 0
     if texts:
         yield begin, end, b"".join(texts)
 

@@ -164,9 +164,13 @@ def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
     """Yield the samples of members that follow each other."""
     sample: _Sample | None = None
     for member in tar:
-        named = _NAME.fullmatch(member.name) if member.isfile() else None
-        if named is None:
+        named = _NAME.fullmatch(member.name)
+        if named is None or member.isdir():
             continue
+        if not member.isfile():
+            raise ValueError(
+                f"{member.name!r} is a link or no file: write it with the files themselves (tar --hard-dereference)"
+            )
         stem, column = named[1], named[2].lower()
         end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         check = zlib.crc32(f"{member.name}\0{member.size}\0{member.mtime}".encode())
