@@ -57,6 +57,10 @@ class Epochs(Shard):
     def __iter__(self):
         return ((torch.tensor([number, self.epoch]), 0) for number in self.numbers)
 
+class Pictures(Shard):
+    def __iter__(self):
+        return ((torch.full((3, 8, 8), float(number)), 0) for number in self.numbers)
+
 class Endless(IterableDataset):
     def __iter__(self):
         return ((torch.zeros(1), 0) for _ in itertools.count())
@@ -263,6 +267,12 @@ def test_settings_that_need_samples_with_numbers(base: Path, more: dict[str, Any
     asked = DataConfig.model_validate({**config().model_dump(), **more})
     with pytest.raises(LockstepError, match=rf"data\.{next(iter(more))}: "):
         prepare(asked, base)
+
+
+def test_images_of_an_iterable_are_not_mixed(base: Path) -> None:
+    asked = config(of="Pictures").model_dump() | {"augment": [{"use": "mixup"}]}
+    with pytest.raises(LockstepError, match="not of shards or iterables"):
+        prepare(DataConfig.model_validate(asked), base)
 
 
 def test_several_sets_cannot_have_one(base: Path) -> None:
