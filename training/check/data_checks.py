@@ -147,7 +147,7 @@ def read_labels(splits: dict[str, Split], seed: int, *, skip: bool) -> list[Labe
         if isinstance(split, ArraySplit):
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
-            rows = _sampled_rows(len(split), seed, _LABEL_SAMPLES)
+            rows = _sampled_rows(split, seed, _LABEL_SAMPLES)
             samples = read(split, rows, seed, workers=0, skip=skip)
             pairs = [sample for sample in samples if is_pair(sample)]
             targets = [target for _, target in pairs if isinstance(target, torch.Tensor)]
