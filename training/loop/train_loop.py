@@ -91,7 +91,10 @@ class TrainLoop:
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
         step = self.progress.step
-        self._verifier = Verifier.of_run(training, events, step, verified=resumed is not None)
+        begun, touch = step if resumed else None, self._control.touch
+        self._verifier = Verifier.of_run(
+            training, events, step, touch=touch, checkpoint=lambda: self._writer.newest(begun)
+        )
         watching = (self._stragglers, training.compilation, self._verifier)
         self._watches = self._hooks.on_step or any(one is not None for one in watching)
         asked = self._config.log.profile
@@ -236,6 +239,8 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
+        if self._verifier is not None:
+            self._verifier.pause()
         with self._training.ema.applied():
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
@@ -374,11 +379,11 @@ class TrainLoop:
             return
         before = self._control.enter("checkpoint")
         self._last_checkpoint_step = progress.step
-        if self._verifier is not None:
-            self._verifier.verify(progress.step)
         if reading := self._meter.read_pending():
             self._log_reading(reading)
         self._hooks.at("on_checkpoint")
+        if self._verifier is not None:
+            self._verifier.verify(progress.step)
         hooks, hook_tensors = self._hooks.state()
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
