@@ -86,6 +86,7 @@ class CheckpointWriter:
         Returns:
             For users, what was set aside.
         """
+        self._committed = None if step is None or step < 0 else step
         if not self._folder.exists():
             return []
         self._fence()
@@ -119,11 +120,11 @@ class CheckpointWriter:
         )
         self._thread.start()
 
-    def newest(self, before: int | None) -> int | None:
-        """Wait for what is being written; return the step of the newest that was committed, else ``before``."""
+    def newest(self) -> int | None:
+        """Wait for what is being written; return the step of the newest that is there, None for none."""
         if self._thread is not None:
             self._thread.join()
-        return before if self._committed is None else self._committed
+        return self._committed
 
     def finish(self) -> None:
         """Wait until what was begun is on the disk.

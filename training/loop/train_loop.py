@@ -90,11 +90,12 @@ class TrainLoop:
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
+        self._fence = fence or FencingToken(folder, None)
+        keep = self._config.checkpoint.keep_last
+        ranks = writing_ranks(training)
+        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
         step = self.progress.step
-        begun, touch = step if resumed else None, self._control.touch
-        self._verifier = Verifier.of_run(
-            training, events, step, touch=touch, checkpoint=lambda: self._writer.newest(begun)
-        )
+        self._verifier = Verifier.of_run(training, events, step, self._control.touch, self._writer.newest)
         watching = (self._stragglers, training.compilation, self._verifier)
         self._watches = self._hooks.on_step or any(one is not None for one in watching)
         asked = self._config.log.profile
@@ -103,10 +104,6 @@ class TrainLoop:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
         self._folder, self._bad = folder, BadSamplesNews(folder)
-        self._fence = fence or FencingToken(folder, None)
-        keep = self._config.checkpoint.keep_last
-        ranks = writing_ranks(training)
-        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""

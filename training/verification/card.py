@@ -15,7 +15,7 @@ _NAMED = 3  # tensors at most
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which ranks are wrong."""
+    """The ranks that are wrong."""
 
     ranks: list[int]
     """None where that cannot be told."""
@@ -26,7 +26,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where ranks differ, and when they did not yet."""
+    """A difference between ranks, and when there was none yet."""
 
     step: int
     """After which they differ."""

@@ -6,23 +6,30 @@ none is written of a state that ranks do not agree on.
 
 from __future__ import annotations
 
+import copy
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...data.common import DivergedError
-from ..session import Training
+from ...data.samples import as_bytes
+from ..session import StepSeeder, Training
 from ..tracking import EventLog
 from .card import Difference, Verdict, diverged_error, place_of
 from .digests import StateDigest
-from .replicated_tensors import replicated_tensors
-from .retaking import MOST_RETAKEN, KeptState, Losses, first_other, take_again
 from .verdict import Rows, differing_tensors, first_to_differ, not_repeated, outvoted
 
+Tensors = dict[str, torch.Tensor]
+Losses = list[torch.Tensor]
+"""Of a rank in a step, one for each of its passes of logical ranks."""
+MOST_RETAKEN = 5_000
+"""Steps that are taken again at most: they last as long as they did, and the run is over."""
+_NEVER = 2**62
 _PAIR = 2  # ranks of which neither is outvoted
 
 
@@ -66,9 +73,8 @@ class Verifier:
         every: int,
         events: EventLog,
         step: int,
-        *,
-        touch: Callable[[], None] = lambda: None,
-        checkpoint: Callable[[], int | None] = lambda: None,
+        touch: Callable[[], None],
+        checkpoint: Callable[[], int | None],
     ) -> None:
         self._training, self._every, self._events = training, every, events
         self._touch, self._checkpoint = touch, checkpoint
@@ -88,15 +94,14 @@ class Verifier:
         training: Training,
         events: EventLog,
         step: int,
-        *,
-        touch: Callable[[], None] = lambda: None,
-        checkpoint: Callable[[], int | None] = lambda: None,
+        touch: Callable[[], None],
+        checkpoint: Callable[[], int | None],
     ) -> Verifier | None:
         """Build what ``train.verify_every`` asks for; None where that is nothing, or nothing is there to compare."""
         every = training.session.spec.config.train.verify_every
         if every is None or training.session.group.world_size == 1:
             return None
-        return cls(training, every, events, step, touch=touch, checkpoint=checkpoint)
+        return cls(training, every, events, step, touch, checkpoint)
 
     def add(self, step: int) -> None:
         """Count a step; compare where it is time."""
@@ -242,3 +247,111 @@ class Verifier:
     def _tell(self, event: str, step: int, **values: Any) -> None:
         self._events.write(event, step=step, **values)
         self._events.sync()
+
+
+def replicated_tensors(training: Training) -> Tensors:
+    """Return what is the same on every rank, by name: weights, the optimizer's state, averages.
+
+    Buffers are among it with logical ranks only: else each rank's statistics are of its own samples. Those that no
+    checkpoint has are left out: a table that grows to fit is as long as the longest sample that a rank has seen.
+    """
+    model = training.session.model
+    tensors: Tensors = {f"weight {name}": parameter for name, parameter in model.named_parameters()}
+    if training.session.spec.config.train.logical_ranks:
+        tensors |= {f"buffer {name}": buffer for name, buffer in _persistent_buffers(model)}
+    tensors |= {f"optimizer's {key}": tensor for key, tensor in training.optimizer_state.save()[0].items()}
+    return tensors | {f"average of {name}": tensor for name, tensor in training.ema.tensors().items()}
+
+
+def _persistent_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for path, module in model.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:  # noqa: SLF001 - torch has no other word of it
+                yield f"{path}.{name}".lstrip("."), buffer
+
+
+class KeptState:
+    """The state of this rank between two steps, on the host.
+
+    Args:
+        training: whose state it is.
+        step: steps done.
+    """
+
+    def __init__(self, training: Training, step: int) -> None:
+        self.step = step
+        self._model = _copies(_model_tensors(training))
+        tensors, plain = training.optimizer_state.save()
+        self._optimizer, self._plain = _copies(tensors), copy.deepcopy(plain)
+        self._average = _copies(training.ema.tensors())
+        self._schedule = copy.deepcopy(training.schedule.state())
+        scaler = training.stepper.scaler
+        self._scaler = None if scaler is None else copy.deepcopy(scaler.state_dict())
+
+    def can_be_continued(self, training: Training) -> bool:
+        """Say whether nothing but steps has changed the state since: an evaluation may have lowered the rate."""
+        return bool(training.schedule.state() == self._schedule)
+
+    def put_back(self, training: Training) -> None:
+        """Give the training this state again."""
+        with torch.no_grad():
+            for name, tensor in _model_tensors(training).items():
+                kept = self._model.get(name)
+                if kept is not None and kept.shape == tensor.shape:  # else a table has grown since
+                    tensor.copy_(kept)
+        for optimizer in training.optimizers.values():
+            optimizer.state.clear()
+        training.optimizer_state.load(_copies(self._optimizer), copy.deepcopy(self._plain))
+        training.ema.load(self._average)
+        if training.stepper.scaler is not None and self._scaler is not None:
+            training.stepper.scaler.load_state_dict(self._scaler)
+
+
+def take_again(training: Training, kept: KeptState, last: int, touch: Callable[[], None]) -> list[Losses]:
+    """Take the steps after ``kept`` again; return this rank's losses in each of them. Collective.
+
+    Args:
+        training: is left as it is after the last step.
+        kept: the state before the first step.
+        last: of the run.
+        touch: gives a sign of life: no step is counted meanwhile.
+    """
+    kept.put_back(training)
+    losses: list[Losses] = []
+    session, step = training.session, kept.step
+    draws = StepSeeder(session.spec.config.train.seed, session.group.rank, session.group.device)
+    session.model.train()
+    while step < last:
+        epoch, at = divmod(step, session.batches.steps)
+        for fetched in session.train_feed.fetch(session.train_work(epoch, at)):
+            draws.reseed(step)
+            training.begin_step(step)
+            samples = 0 if fetched.work.stand_in else fetched.indices.size
+            training.stepper.run(fetched, session.batches.size(step % session.batches.steps), samples)
+            losses.append(training.stepper.own_losses)
+            touch()
+            step += 1
+            training.ema.update(step)
+            if step == last:
+                break
+    return losses
+
+
+def first_other(losses: Sequence[Losses], again: Sequence[Losses]) -> int:
+    """Return the first step in which a rank's losses differ in a bit; a large number for none."""
+    pairs = enumerate(zip(losses, again, strict=False))
+    return next((at for at, (one, other) in pairs if not _are_equal(one, other)), _NEVER)
+
+
+def _are_equal(one: Losses, other: Losses) -> bool:
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(torch.equal(as_bytes(a), as_bytes(b)) for a, b in pairs)
+
+
+def _model_tensors(training: Training) -> Mapping[str, torch.Tensor]:
+    model = training.session.model
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _copies(tensors: Mapping[str, Any]) -> Tensors:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

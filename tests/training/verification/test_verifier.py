@@ -69,7 +69,7 @@ def attempt(name, *, flipped=None, steps=14, paused=False):
         touches.append(1)
         told.append([event["event"] for event in read_events(path)])
 
-    verifier = module.Verifier.of_run(training, events, 0, touch=touch, checkpoint=lambda: None)
+    verifier = module.Verifier.of_run(training, events, 0, touch, lambda: None)
     digest = verifier._digest
 
     def counted(tensors):
