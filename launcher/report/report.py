@@ -9,7 +9,7 @@ from typing import Any
 from ...data.common import UsageError, write_text
 from ...training.tracking import RunRecord, panels, read_record
 from ..console import put, put_json
-from ..runs import ANY_RUN, find_run, is_sweep, read_status
+from ..runs import ANY_RUN, find_run, is_sweep, read_json, read_status
 from ..sweep import read_sweep, results_of, to_json
 from . import html_page as html
 from . import run_sections as run
@@ -52,7 +52,7 @@ def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
 
 def _run_page(folder: Path) -> Callable[[int], str]:
     """Return what makes the page with at most twice so many points in a curve."""
-    status, spec = read_status(folder), run.read_json(folder / "spec.json")
+    status, spec = read_status(folder), read_json(folder / "spec.json")
     views = run.evaluation(folder, spec) if spec.get("config") else ""
 
     def make(points: int) -> str:

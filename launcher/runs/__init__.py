@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .run_folder import is_run as is_run
     from .run_folder import is_sweep as is_sweep
     from .run_folder import names_by_age as names_by_age
+    from .run_folder import point_folder as point_folder
+    from .run_folder import read_json as read_json
     from .run_folder import read_outcome as read_outcome
     from .run_folder import runs_root as runs_root
     from .run_lock import RunLock as RunLock
