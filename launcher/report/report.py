@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, write_text
 from ...training.tracking import RunRecord, panels, read_record
-from ..console import put, put_json
+from ..console import new_file, put, put_json
 from ..runs import ANY_RUN, find_run, is_sweep, read_json, read_status
 from ..sweep import read_sweep, results_of, to_json
 from . import html_page as html
@@ -21,33 +20,35 @@ LARGEST = 1_900_000
 """Bytes of a page: what is larger is drawn with fewer points."""
 
 
-def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
+def report_run(name: str, out: Path | None, *, force: bool = False, as_json: bool) -> int:
     """Write the page of a run or a sweep; return the exit status.
 
-    Raises:
-        UsageError: the file cannot be written.
+    Args:
+        name: of the run or the sweep.
+        out: the page's file; the default one is renewed.
+        force: replace a file that was named and is there.
+        as_json: say it as a document.
     """
     folder = find_run(name, ANY_RUN)
     path = out or Path(f"{folder.name}-report.html")
+    with new_file(path, (".html", ".htm"), force=force or out is None) as temporary:
+        size = _write_page(folder, temporary)
+    if as_json:
+        put_json({"schema_version": 1, "run": folder.name, "report": str(path.absolute()), "bytes": size})
+    else:
+        put([f"{path}: {size / 1000:,.0f} kB; it needs no network, open it in a browser"])
+    return 0
+
+
+def _write_page(folder: Path, path: Path) -> int:
+    """Write the page with as many points as it may have; return its bytes."""
     make = (_sweep_page if is_sweep(folder) else _run_page)(folder)
     points = _POINTS
     page = make(points)
     while len(page.encode()) > LARGEST and points > _FEWEST:
         points //= 2
         page = make(points)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page)
-    except OSError as error:
-        raise UsageError(
-            f"--out {path}: {error.strerror}", "name an .html file in a folder of yours"
-        ) from error
-    size = len(page.encode())
-    if as_json:
-        put_json({"schema_version": 1, "run": folder.name, "report": str(path.absolute()), "bytes": size})
-    else:
-        put([f"{path}: {size / 1000:,.0f} kB; it needs no network, open it in a browser"])
-    return 0
+    return path.write_bytes(page.encode())
 
 
 def _run_page(folder: Path) -> Callable[[int], str]:

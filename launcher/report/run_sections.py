@@ -16,7 +16,10 @@ from ..runs import Status, attempts, read_json
 from . import html_page as html
 
 _CLASSES, _EPOCHS = 30, 200  # that a table of a page holds
-_SETTING = re.compile(r"^(?P<indent> *)(?P<key>[^:#]+):(?: (?P<value>.*?))?(?:\s+# (?P<origin>.*))?$")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SETTING = re.compile(
+    rf"^(?P<indent> *)(?P<key>(?:{_QUOTED}|[^\":#])+):(?: (?P<value>(?:{_QUOTED}|[^\"])*?))?(?:\s+# (?P<origin>.*))?$"
+)
 _LOG_END = 2000  # characters of an error
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .default_run import compared_runs as compared_runs
     from .default_run import current_run as current_run
     from .default_run import has_checkpoint as has_checkpoint
+    from .default_run import is_training as is_training
     from .default_run import names_run as names_run
     from .default_run import running_run as running_run
     from .node_logs import error_in as error_in
