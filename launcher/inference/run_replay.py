@@ -38,7 +38,7 @@ def replay_step(
     folder = find_run(name)
     world_size = _world_size_at(folder, step)
     if rank is not None and rank not in range(world_size):
-        raise UsageError(f"--rank {rank}: step {step:,} was taken by {world_size} ranks", "count from 0")
+        raise UsageError(f"--rank {rank}: there was no such rank at step {step:,}", f"count from 0 to {world_size - 1}")
     if out is not None:
         refuse_output(out, _SUFFIXES, force=force)
     spec = read_spec(folder / "spec.json")
@@ -88,8 +88,9 @@ def _world_size_at(folder: Path, step: int) -> int:
 
 
 def _lines(document: dict[str, Any], out: Path | None) -> Iterator[str]:
+    count = document["world_size"]
     where = f"epoch {document['epoch']}, step {document['step_of_epoch']:,} of it"
-    yield f"{document['run']} step {document['step']:,}: {where}, {document['world_size']} ranks"
+    yield f"{document['run']} step {document['step']:,}: {where}, {count} rank{'s' * (count != 1)}"
     used = document["weights_step"]
     if document["exact"]:
         yield f"weights: those that the step began with (checkpoint of step {used:,})"
