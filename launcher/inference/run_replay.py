@@ -38,7 +38,9 @@ def replay_step(
     folder = find_run(name)
     world_size = _world_size_at(folder, step)
     if rank is not None and rank not in range(world_size):
-        raise UsageError(f"--rank {rank}: there was no such rank at step {step:,}", f"count from 0 to {world_size - 1}")
+        raise UsageError(
+            f"--rank {rank}: there was no such rank at step {step:,}", f"count from 0 to {world_size - 1}"
+        )
     if out is not None:
         refuse_output(out, _SUFFIXES, force=force)
     spec = read_spec(folder / "spec.json")
