@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .config_section import ConfigSection as ConfigSection
-    from .config_section import MeasuredIn as MeasuredIn
     from .data_config import COLOURED as COLOURED
     from .data_config import MIX as MIX
     from .data_config import MIXING as MIXING
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import AugmentStep as AugmentStep
     from .data_config import DataConfig as DataConfig
-    from .data_config import PadConfig as PadConfig
     from .data_look import BATCH_SIZE as BATCH_SIZE
     from .data_look import DataLook as DataLook
     from .data_look import FoundSetting as FoundSetting
@@ -21,8 +18,11 @@ if TYPE_CHECKING:
     from .data_look import SplitLook as SplitLook
     from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
-    from .pack_config import PackConfig as PackConfig
     from .sampling import Sampling as Sampling
+    from .sections import ConfigSection as ConfigSection
+    from .sections import MeasuredIn as MeasuredIn
+    from .sections import PackConfig as PackConfig
+    from .sections import PadConfig as PadConfig
     from .split_info import SplitInfo as SplitInfo
 else:
     __getattr__ = lazy_exports(__name__)

@@ -16,8 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from .config_section import ConfigSection, MeasuredIn
-from .pack_config import PackConfig
+from .sections import ConfigSection, MeasuredIn, PackConfig, PadConfig
 
 
 def _on_or_off(value: Any) -> Any:
@@ -215,21 +214,6 @@ class FoldConfig(ConfigSection):
         if self.index >= self.k:
             raise ValueError(f"there is no part {self.index} of {self.k}: they are counted from 0")
         return self
-
-
-class PadConfig(ConfigSection):
-    """The ``data.pad:`` section: samples of different lengths become one batch."""
-
-    to: Literal["longest"] | Annotated[int, Field(gt=0), MeasuredIn("elements")] = "longest"
-    """The length to pad to: of the longest sample in the global batch, whichever process has it, or a fixed one."""
-    multiple_of: Annotated[int, MeasuredIn("elements")] = Field(default=1, gt=0)
-    """Rounds the longest up, so that there are fewer different shapes."""
-    value: float = 0
-    """What is put behind a sequence."""
-    values: dict[str, float] = Field(default_factory=dict)
-    """The same for parts of a sample by name, such as ``{labels: -100}`` or ``{target: -100}``."""
-    mask: str | None = Field(default=None, min_length=1)
-    """A key of samples that are dicts, to be added: true where a sequence is, false where it is padded."""
 
 
 class SetConfig(ConfigSection):

@@ -15,7 +15,6 @@ from ..cache import fingerprint
 from ..common import LockstepError, TrainingError, UsageError, load_callable, user_location
 from ..config import PackConfig
 from ..samples import SampleSource, describe, read_sample
-from ..shards import ShardRows
 from ..sources import ArraySplit, MapSplit
 
 _ROWS = 1024
@@ -39,14 +38,14 @@ def raw_documents(split: ArraySplit | MapSplit, text: str | None) -> Iterator[An
         )
     rows = split.dataset
     source = split.source or SampleSource()
-    if isinstance(rows, ShardRows) and rows.layout.decode is None:
+    if split.many is not None and not split.many.samples:  # files of rows: their columns are read as they are
         yield from _of_columns(rows, text)
         return
     for number in range(len(rows)):
         yield _entry(read_sample(rows, number, source), text, number)
 
 
-def _of_columns(rows: ShardRows, text: str | None) -> Iterator[Any]:
+def _of_columns(rows: Any, text: str | None) -> Iterator[Any]:
     for begin in range(0, len(rows), _ROWS):
         columns = rows.values(np.arange(begin, min(begin + _ROWS, len(rows)), dtype=np.int64))
         yield from columns[_name_of(columns, text, begin)]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lockstep.data.config.pack_config import PackConfig
+from lockstep.data.config.sections import PackConfig
 from lockstep.data.packing.packed_rows import PackedRows, packed_length
 from lockstep.data.packing.token_files import document_order, store_tokens
 
