@@ -58,7 +58,8 @@ def _make(name: str, status: str = "done") -> None:
         "metrics": {"val/loss": 0.5},
     }
     epoch = {"event": "epoch", "epoch": 0, "step": 2, "time": 2.0, "train/loss": 0.25, "val/loss": None}
-    make_run(name, step_event(1), epoch, outcome=outcome)
+    folder = make_run(name, step_event(1), epoch, outcome=outcome)
+    (folder / "attempt-1" / "rank-0.log").write_text("ready\n")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def _make(name: str, status: str = "done") -> None:
     [
         ("status", lambda: run_commands.status(json=True)),
         ("status", lambda: run_commands.status("one", json=True)),
+        ("logs", lambda: run_commands.logs("one", json=True)),
         ("compare", lambda: run_commands.compare(json=True)),
         ("cache", lambda: run_commands.cache(json=True)),
         ("stop", lambda: run_commands.stop("one", json=True)),
