@@ -259,6 +259,7 @@ _DOCUMENTS: dict[str, list[Schema]] = {
             }
         )
     ],
+    "init": [_object({"folder": _TEXT, "files": _list(_TEXT, "in the folder")})],
     "cache": [
         _object(
             {

@@ -19,6 +19,7 @@ from lockstep.launcher.manual.output_schemas import (
     for_agents,
     output_schema,
 )
+from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_status import _OVER
 from tests.helpers.launch import Launch
 from tests.helpers.run_folders import make_run, step_event
@@ -76,6 +77,7 @@ def _make(name: str, status: str = "done") -> None:
         ("config show", lambda: config_commands.show("digits", json=True)),
         ("config why", lambda: config_commands.why("optimizer.lr", "digits", json=True)),
         ("config why", lambda: config_commands.why("optimizer", "digits", json=True)),
+        ("init", lambda: config_commands.init(runs_root().parent / "new", json=True)),
         ("doctor", lambda: help_commands.doctor(quick=True, json=True)),
     ],
 )
