@@ -139,7 +139,7 @@ def timeline(folder: Path, record: RunRecord, status: Status) -> str:
             rank = path.stem.removeprefix("error-")
             rows.append((_changed(path), f"attempt {attempt}: rank {rank} failed", message[:_LOG_END]))
     for told in record.told:
-        if told["event"] in ("note", "early_stop", "straggler", "unreached"):
+        if told["event"] in ("note", "early_stop", "straggler", "unreached", "diverged", "diverged_rank"):
             rest = {key: value for key, value in told.items() if key not in ("time", "event")}
             rows.append(
                 (told.get("time", 0), told["event"].replace("_", " "), str(rest.get("message", rest)))
