@@ -122,9 +122,11 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
         fingerprint=fingerprint(
             config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
         ),
-        notes=tuple(iterable_notes(train)),
         found=found,
-        notes=tuple(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
+        notes=(
+            *iterable_notes(train),
+            *(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
+        ),
     )
 
 
