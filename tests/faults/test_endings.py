@@ -179,6 +179,10 @@ def _end_while_preparing(folder: Path, number: signal.Signals, *, group: bool) -
             assert time.monotonic() < deadline
             time.sleep(0.05)
         child = psutil.Process(int(mark.read_text()))
+        assert child.cmdline()[1:] == ["-P", "-m", "lockstep.data.prepare"]
+        assert "lockstep-agent" in child.parent().cmdline(), (
+            "torch is imported once, for it and for the ranks"
+        )
         (os.killpg if group else os.kill)(process.pid, number)
         try:
             _, err = process.communicate(timeout=30)

@@ -69,7 +69,10 @@ def build_session(
         folder: of the run, where it keeps a record of bad samples.
     """
     config = spec.config
-    torch.use_deterministic_algorithms(config.train.deterministic)
+    if (
+        config.train.deterministic != torch.are_deterministic_algorithms_enabled()
+    ):  # it imports torch._inductor
+        torch.use_deterministic_algorithms(config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
