@@ -18,7 +18,7 @@ from contextlib import suppress
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
 
 MODULE = "lockstep.data.prepare"
-_COMMAND = [sys.executable, "-P", "-m", MODULE]
+PREPARATION = (sys.executable, "-P", "-m", MODULE)
 
 Task = Callable[[], int]
 
@@ -92,12 +92,12 @@ class DataChild:
         nothing = os.open(os.devnull, os.O_RDONLY)
         kept = detach_from_parent(self._agent, [nothing, stderr, stderr], answer)
         apply_rank_environment({})
-        set_process_title(_COMMAND)
+        set_process_title(PREPARATION)
         return lambda: _prepare(question.decode(), kept)
 
     def _execute(self, question: bytes, answer: int, stderr: int) -> int:
         child = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=answer, stderr=stderr, start_new_session=True
+            PREPARATION, stdin=subprocess.PIPE, stdout=answer, stderr=stderr, start_new_session=True
         )
         if child.stdin is not None:
             with suppress(BrokenPipeError):

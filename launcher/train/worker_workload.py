@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.config import DEFAULT_LOG_MB
+from ..agent import PREPARATION, argv_bytes
 from ..control import SupervisorPage
 from ..machine import World
 from ..supervisor import AgentStart, DataRequest, RankOutputs, Workload, visible_gpus
@@ -47,6 +48,7 @@ def worker_agent(
         {**visible_gpus(world), **SAME_HASHES},
         (*_FIRST, *(_FOR_TRAINING if trains else ()), _WORKER),
         log,
+        min_argv_bytes=argv_bytes(PREPARATION),
         inherited_descriptors=inherited_descriptors,
         outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb),
         data=DataRequest(),

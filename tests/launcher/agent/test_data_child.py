@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.data.config.data_config import DataConfig
+from lockstep.data.config import DataConfig, DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.launcher.agent.data_child import DataChild
 from lockstep.launcher.supervisor.data_request import DataRequest
@@ -45,7 +45,7 @@ def _of_a_fresh_process(config: DataConfig, base: Path) -> tuple[str, int | None
 def test_a_fresh_process_answers_and_its_end_is_reported(tmp_path: Path) -> None:
     document, status = _of_a_fresh_process(SMALL, tmp_path)
     assert status == 0
-    assert json.loads(document) == {"facts": prepare(SMALL, tmp_path).to_json()}
+    assert DatasetInfo.from_json(json.loads(document)["facts"]) == prepare(SMALL, tmp_path)
 
 
 def test_a_fresh_process_that_is_killed_is_reported(tmp_path: Path) -> None:
