@@ -110,6 +110,15 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
             config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
         ),
         found=found,
+        notes=tuple(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
+    )
+
+
+def _unrepeatable_note(name: str) -> str:
+    return (
+        f"warning: samples of {name} are others when they are read again: they draw from a generator of their own, such"
+        " as default_rng(), or from the time; no run can be repeated, nor is it the same on another number of"
+        " processes; torch.rand, np.random.rand and random.random are keyed by (seed, epoch, sample)"
     )
 
 

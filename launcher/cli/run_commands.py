@@ -12,6 +12,7 @@ from .options import (
     ComparedArgument,
     ConfigArgument,
     CpuOption,
+    ForceOption,
     GpusOption,
     IgnoreWorldOption,
     JsonOption,
@@ -59,12 +60,15 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(metavar="K", help="Show this attempt instead of the newest.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what a training printed, then what the ranks wrote; a line of several ranks is shown once, with them."""
     from ..commands import show_logs
     from ..runs import current_run
 
-    raise typer.Exit(show_logs(run or current_run(), follow=follow, rank=rank, attempt=attempt))
+    with json_errors(json=json):
+        run = run or current_run()
+        raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt, as_json=json))
 
 
 @app.command()
@@ -107,6 +111,7 @@ def predict(
     ] = False,
     form: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How rows are printed.")] = "csv",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to this file.")] = None,
+    force: ForceOption = False,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
     ignore_world: IgnoreWorldOption = False,
@@ -119,7 +124,7 @@ def predict(
     refuse_copies("predict", ignore_world=ignore_world)
     run, sources = split_run(run, inputs)
     run = run or current_run(has_checkpoint)
-    asked = Prediction(tuple(sources), split, checkpoint, resize, raw, form, out)
+    asked = Prediction(tuple(sources), split, checkpoint, resize, raw, form, out, force)
     raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
 
 

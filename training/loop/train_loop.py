@@ -90,8 +90,12 @@ class TrainLoop:
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
         self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
+        self._fence = fence or FencingToken(folder, None)
+        keep = self._config.checkpoint.keep_last
+        ranks = writing_ranks(training)
+        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
         step = self.progress.step
-        self._verifier = Verifier.of_run(training, events, step, verified=resumed is not None)
+        self._verifier = Verifier.of_run(training, events, step, self._control.touch, self._writer.newest)
         watching = (self._stragglers, training.compilation, self._verifier)
         self._watches = self._hooks.on_step or any(one is not None for one in watching)
         asked = self._config.log.profile
@@ -100,10 +104,6 @@ class TrainLoop:
             self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
         self._folder, self._bad = folder, BadSamplesNews(folder)
-        self._fence = fence or FencingToken(folder, None)
-        keep = self._config.checkpoint.keep_last
-        ranks = writing_ranks(training)
-        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return the result's values as ``launch train --json`` prints them."""
@@ -236,6 +236,8 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
+        if self._verifier is not None:
+            self._verifier.pause()
         with self._training.ema.applied():
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
@@ -374,11 +376,11 @@ class TrainLoop:
             return
         before = self._control.enter("checkpoint")
         self._last_checkpoint_step = progress.step
-        if self._verifier is not None:
-            self._verifier.verify(progress.step)
         if reading := self._meter.read_pending():
             self._log_reading(reading)
         self._hooks.at("on_checkpoint")
+        if self._verifier is not None:
+            self._verifier.verify(progress.step)
         hooks, hook_tensors = self._hooks.state()
         self._audit_samples()
         meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
