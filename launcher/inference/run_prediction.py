@@ -79,7 +79,7 @@ def predict_with_run(name: str, request: TrainRequest, asked: Prediction) -> int
         with Launch(attempt, agent, world, options) as launch:
             _write_question(attempt, asked, step)
             if asked.split is not None:
-                facts = DataPreparation(spec.config.data, spec.base, launch=launch).wait()
+                facts = DataPreparation(spec.config.data, spec.base, by=launch.data).wait()
                 refuse_missing_split(facts, asked.split)
                 renew_spec(folder, spec, facts)
             argv = [str(folder / "spec.json"), "--predict", str(attempt / _FILE)]

@@ -14,15 +14,24 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...data.common import RankLostError, error_from_json
 from ...data.config import DataConfig, DatasetInfo
-from ..supervisor import DataRequest, Launch
 
 _LOOK_SECONDS = 0.2
 SAME_HASHES = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
 """For every process of a run: a set's order must not differ between ranks, nor between training and evaluation."""
+
+
+class Preparer(Protocol):
+    """A process that can be asked once to prepare data."""
+
+    def ask(self, question: str) -> int:
+        """Ask; return the descriptor that the answer can be read from."""
+
+    def exit_status(self) -> int | None:
+        """Wait for its end; return its status where that is known."""
 
 
 class _OwnChild:
@@ -66,15 +75,14 @@ class DataPreparation:
         config: the ``data`` section.
         base: the folder of the config file.
         build_cache: decode images into the cache.
-        launch: whose ranks are to have the data, and whose end is that of the preparation.
+        by: the agent of the ranks that are to have the data, whose end is that of the preparation.
     """
 
     def __init__(
-        self, config: DataConfig, base: Path, *, build_cache: bool = False, launch: Launch | None = None
+        self, config: DataConfig, base: Path, *, build_cache: bool = False, by: Preparer | None = None
     ) -> None:
         asked = {"data": config.model_dump(mode="json"), "base": str(base), "build_cache": build_cache}
-        of_launch = launch.data if launch is not None else None
-        self._child: DataRequest | _OwnChild = of_launch or _OwnChild()
+        self._child = by or _OwnChild()
         self._answer = self._child.ask(json.dumps(asked))
 
     def wait(self, meanwhile: Callable[[str, str], None] = lambda *_: None) -> DatasetInfo:

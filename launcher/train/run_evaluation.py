@@ -39,7 +39,7 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split
         attempt = next_attempt_folder(folder, "eval")
         agent = worker_agent(attempt, world, reservation.descriptors, trains=False)
         with Launch(attempt, agent, world, options) as launch:
-            facts = DataPreparation(spec.config.data, spec.base, launch=launch).wait()
+            facts = DataPreparation(spec.config.data, spec.base, by=launch.data).wait()
             if split is not None:
                 refuse_missing_split(facts, split)
             renew_spec(folder, spec, facts)

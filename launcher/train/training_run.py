@@ -230,7 +230,7 @@ def _prepare_data(
 ) -> DatasetInfo:
     """Prepare all that the ranks of this node need, decoded images included."""
     data, base = resolved.config.data, resolved.base
-    return DataPreparation(data, base, build_cache=True, launch=launch).wait(meanwhile)
+    return DataPreparation(data, base, build_cache=True, by=launch.data if launch else None).wait(meanwhile)
 
 
 def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:
