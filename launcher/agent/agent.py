@@ -64,6 +64,7 @@ def main() -> int:
         data.serve_until(order_fd, lambda: _unsafe(threads))
         if not (line := _read_line(order_fd)):
             return 0
+        data.finish()
         Agent(json.loads(line), order_fd, status_fd, listen_fd, threads).serve()
     except RunInChild as child:
         task = child.task

@@ -63,7 +63,13 @@ class DataChild:
             elif expected in ready:
                 self.start_if_asked(unsafe())
             if order in ready:
-                self._close()
+                return
+
+    def finish(self) -> None:
+        """Wait for the end of the child, whose answer the supervisor has."""
+        if self._ended >= 0:
+            self._report_end()
+        self._close()
 
     def _report_end(self) -> None:
         result = os.waitid(os.P_PIDFD, self._ended, os.WEXITED)

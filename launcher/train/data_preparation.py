@@ -96,14 +96,15 @@ class DataPreparation:
         """
         try:
             output = self._answered(meanwhile)
-            status = self._child.exit_status()
+            if isinstance(self._child, _OwnChild):
+                self._child.exit_status()  # of an agent's only where it matters: it may be in the middle of an import
         except BaseException:
             if isinstance(self._child, _OwnChild):
                 self._child.kill()
             raise
         finally:
             os.close(self._answer)
-        return DatasetInfo.from_json(_found(output, status)["facts"])
+        return DatasetInfo.from_json(_found(output, self._child.exit_status)["facts"])
 
     def _answered(self, meanwhile: Callable[[str, str], None]) -> str:
         lines = [b""]
@@ -120,12 +121,12 @@ class DataPreparation:
                 doing = (str(what), str(far))
 
 
-def _found(output: str, status: int | None) -> dict[str, Any]:
+def _found(output: str, exit_status: Callable[[], int | None]) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(output)
     except ValueError as error:
         raise RankLostError(
-            f"the preparation of the data ended with status {status} and without an answer",
+            f"the preparation of the data ended with status {exit_status()} and without an answer",
             "its own output is above; if it was killed, the machine may be short of memory",
         ) from error
     if "error" in answer:
