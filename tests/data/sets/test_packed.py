@@ -18,6 +18,7 @@ from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.packing.token_files import document_order
 from lockstep.data.prepare import prepare
+from lockstep.data.samples.digest import _rows_between
 from lockstep.data.sets.registry import open_split
 from lockstep.data.sources import user_dataset
 
@@ -33,6 +34,9 @@ def encode(text):
 
 def breaks(text):
     return 1 / 0 if "7" in text else [1]
+
+def shifted(text):
+    return [byte + int(pathlib.Path(__file__).with_name("shift").read_text()) for byte in text.encode()]
 
 def numbers(kind):
     return {
@@ -164,7 +168,16 @@ def test_a_document_of_a_users_own_that_changes_is_seen(base: Path) -> None:
     first = prepare(asked, base).fingerprint
     user_dataset._called.clear()
     train = user_dataset.load_user_dataset(asked, base)["train"]
-    train[13] = "document xx."
+    unseen = next(row for row in range(1, 19) if row not in _rows_between(20))
+    train[unseen] = "document xx."
+    assert prepare(asked, base).fingerprint != first
+
+
+def test_a_tokenizer_that_makes_other_tokens_is_seen(base: Path) -> None:
+    (base / "shift").write_text("1")
+    asked = config("./mine.py:texts", tokenizer="./mine.py:shifted")
+    first = prepare(asked, base).fingerprint
+    (base / "shift").write_text("2")
     assert prepare(asked, base).fingerprint != first
 
 
