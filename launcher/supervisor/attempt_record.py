@@ -6,6 +6,7 @@ import time
 from types import MappingProxyType
 from typing import Any
 
+from ...training.rank import WorldChange
 from ..failures import AttemptEnd, memory_kills, memory_limit_hits
 
 
@@ -18,7 +19,11 @@ class AttemptRecord:
     """
 
     def __init__(self, ranks: int, *, requires_done: bool) -> None:
-        self._count = ranks
+        self._members = set(range(ranks))
+        self._leaving: set[int] = set()
+        self._joining: set[int] = set()
+        self.failed_joins: set[int] = set()
+        """Processes that were to join, but have ended before the ranks knew of them."""
         self._requires_done = requires_done
         self._memory_kills = memory_kills()
         self._limit_hits = memory_limit_hits()
@@ -52,12 +57,17 @@ class AttemptRecord:
     @property
     def all_done(self) -> bool:
         """Whether every rank has done what was required of it."""
-        return len(self._done) == self._count
+        return bool(self._members) and self._members <= self._done
 
     @property
     def all_ended(self) -> bool:
         """Whether every rank that was started has ended."""
-        return len(self.end_times_ns) == self._count
+        return bool(self._members) and self._members <= self.end_times_ns.keys()
+
+    @property
+    def member_pids(self) -> dict[int, int]:
+        """Of the ranks that train: without those that are to join, and those that are to leave and have."""
+        return {rank: pid for rank, pid in self.pids.items() if rank in self._members}
 
     @property
     def has_losses(self) -> bool:
@@ -101,7 +111,39 @@ class AttemptRecord:
             self.end_times_ns[rank] = message["time_ns"]
         return note
 
+    def await_joining(self, change: WorldChange) -> None:
+        """Expect processes that are to join by a change: an early end of theirs is no loss."""
+        self._joining, self.failed_joins = {*change.joining}, set()
+
+    def begin_change(self, change: WorldChange) -> None:
+        """Note that the ranks have been told of a change: from now on they need those that join."""
+        self._joining = set()
+        self._leaving = {*change.leaving}
+
+    def end_change(self, change: WorldChange) -> None:
+        """Note that the ranks are through with a change, which is the end of those that leave."""
+        self._members = {*change.after}
+        self._done -= self._leaving
+        for rank in self._leaving & self.end_times_ns.keys():
+            self._forget(rank)
+
+    def _forget(self, rank: int) -> None:
+        self._leaving.discard(rank)
+        self._done.discard(rank)
+        self.pids.pop(rank, None)
+        self.end_times_ns.pop(rank, None)
+
     def _rank_ended(self, rank: int, status: int) -> str:
+        if rank in self._joining:
+            self.failed_joins.add(rank)
+            self.pids.pop(rank, None)
+            return ""
+        note = self._take_end(rank, status)
+        if rank in self._leaving and rank not in self._members and rank not in self._lost:
+            self._forget(rank)
+        return note
+
+    def _take_end(self, rank: int, status: int) -> str:
         self.end_times_ns[rank] = time.time_ns()
         said = rank in self._done
         if status == 0 and not self._requires_done:

@@ -24,6 +24,7 @@ def worker_agent(
     inherited_descriptors: tuple[int, ...] = (),
     *,
     max_log_mb: int = DEFAULT_LOG_MB,
+    spare: int = 0,
 ) -> AgentStart:
     """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
 
@@ -33,6 +34,7 @@ def worker_agent(
         inherited_descriptors: open files that the agent inherits: with them the locks on the GPUs outlive this
             process for as long as the agent does.
         max_log_mb: of each rank.
+        spare: how many processes may join.
     """
     if world.node == 0:
         attempt.mkdir(mode=0o700)
@@ -43,7 +45,7 @@ def worker_agent(
         _MODULES,
         log,
         inherited_descriptors=inherited_descriptors,
-        outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb),
+        outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb, spare=spare),
     )
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from . import rank_buffers as rank_buffers
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
     from .initial_weights import load_frozen_weights as load_frozen_weights
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
     from .manifest import verify as verify
     from .model_weights import load_weights as load_weights
     from .retention import BestCheckpoints as BestCheckpoints
+    from .saving import save as save
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state
-    from .state import checkpoint_tensors as checkpoint_tensors
     from .state import restore as restore
+    from .state import resumed_state as resumed_state
     from .state import training_hashes as training_hashes
+    from .state import training_tensors as training_tensors
     from .state import writing_ranks as writing_ranks
     from .storage import StoredCheckpoint as StoredCheckpoint
     from .storage import load_safetensors as load_safetensors

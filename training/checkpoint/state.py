@@ -79,6 +79,8 @@ class ResumedState:
     """What the hooks of each rank had returned; None where there were none."""
     hook_tensors: Tensors = field(default_factory=dict)
     """The tensors of it."""
+    joined: bool = False
+    """Whether other ranks are in the middle of the run, which this one has joined."""
 
 
 def build_state(
@@ -154,6 +156,19 @@ def restore(training: Training, snapshot: StoredCheckpoint) -> ResumedState:
     training.schedule.load(state.get("schedule"))
     if training.stepper.scaler is not None and state["scaler"] is not None:
         training.stepper.scaler.load_state_dict(state["scaler"])
+    _reuse_threads(training, state)
+    notes = [*_notes(training, state), *map(_lost, lost)]
+    return resumed_state(state, notes, read_all(snapshot.hooks))
+
+
+def resumed_state(state: dict[str, Any], notes: list[str], hook_tensors: Tensors) -> ResumedState:
+    """Read what ``build_state`` has built, besides what belongs to tensors.
+
+    Args:
+        state: as a checkpoint has it.
+        notes: for users.
+        hook_tensors: of what hooks had returned.
+    """
     progress = Progress(
         epoch=state["epoch"],
         epoch_step=state["epoch_step"],
@@ -167,15 +182,7 @@ def restore(training: Training, snapshot: StoredCheckpoint) -> ResumedState:
         ranking=BestCheckpoints(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
-    _reuse_threads(training, state)
-    return ResumedState(
-        progress,
-        account,
-        state["meter"],
-        [*_notes(training, state), *map(_lost, lost)],
-        state.get("hooks"),
-        read_all(snapshot.hooks),
-    )
+    return ResumedState(progress, account, state["meter"], notes, state.get("hooks"), hook_tensors)
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
@@ -255,7 +262,7 @@ def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> Check
     keep = training.session.group.rank == 0
     if not keep and not is_fsdp(training.stepper.model):
         return CheckpointContents({}, {}, {"step": step})
-    parts = _tensors(training)
+    parts = training_tensors(training)
     if not sharded:
         whole = {stem: whole_tensors(part, keep=keep) for stem, part in parts.items()}
         return CheckpointContents(**whole, state={"step": step})
@@ -268,7 +275,8 @@ def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> Check
     return CheckpointContents(**alike, state={"step": step}, shard=shard)
 
 
-def _tensors(training: Training) -> dict[str, Tensors]:
+def training_tensors(training: Training) -> dict[str, Tensors]:
+    """Return all tensors of a checkpoint, by part and name."""
     return {
         "model": model_tensors(training),
         "optimizer": optimizer_tensors(training),
@@ -280,7 +288,7 @@ def training_hashes(training: Training) -> dict[str, str]:
     """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP; one tensor at a time is whole."""
     weights, state = hashlib.sha256(), hashlib.sha256()
     if training.session.group.rank == 0 or is_fsdp(training.stepper.model):
-        parts = _tensors(training)
+        parts = training_tensors(training)
         averages = {f"{name}/ema": tensor for name, tensor in parts["ema"].items()}
         for name, tensor in each_whole({**parts["model"], **parts["optimizer"], **averages}):
             if training.session.group.rank == 0:

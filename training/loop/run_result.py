@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import torch
 
+from ...data.common import STOPPED
+from ..checkpoint import training_hashes
+from ..components import batch_norm
 from ..session import Account, Training
 from ..tracking import plain
 
@@ -33,16 +36,23 @@ def start_facts(training: Training) -> dict[str, Any]:
     }
 
 
-def run_result(hashes: dict[str, str], progress: Reached, account: Account, seconds: float) -> dict[str, Any]:
-    """Return the result's values.
+def run_result(
+    training: Training, progress: Reached, account: Account, seconds: float, *, stopped: bool
+) -> dict[str, Any]:
+    """Return the result's values. Collective under FSDP.
 
     Args:
-        hashes: of what was trained.
+        training: what was trained.
         progress: of the run.
         account: of the samples that were read.
         seconds: that this attempt has taken.
+        stopped: whether the run has been asked to end.
     """
+    session = training.session
+    with batch_norm.averaged(session.model, session.buffer_group):
+        hashes = training_hashes(training)
     return {
+        **({"status": "stopped", "exit_code": STOPPED} if stopped else {}),
         "epochs": progress.epoch,
         "steps": progress.step,
         "samples": sum(account.ranks),

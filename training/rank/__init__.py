@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from .fencing_token import take_ownership as take_ownership
     from .fencing_token import unreadable as unreadable
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
+    from .members import JOINING as JOINING
+    from .members import Members as Members
+    from .members import WorldChange as WorldChange
+    from .members import resized as resized
     from .micro_batch_search import IN_EVALUATION as IN_EVALUATION
     from .micro_batch_search import MicroBatchSearch as MicroBatchSearch
     from .micro_batch_search import found_micro_batch as found_micro_batch
     from .process_group import Group as Group
+    from .process_group import alone as alone
     from .process_group import join as join
 else:
     __getattr__ = lazy_exports(__name__)
