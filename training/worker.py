@@ -103,6 +103,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"), control.touch)
     fence.check()  # before the record is cut
     resumed = join_world(training, control) if joins else _resume_from_checkpoint(training, folder)
+    group = session.group  # of a process that has joined another one
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     feeders = FeederProcesses(spec, folder)
     if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them

@@ -148,7 +148,7 @@ class Scaling:
         answer = ScaleAnswer(request.number, done=not problem, message=problem)
         if change is not None:
             size, before, step = len(change.after), len(change.before), self._step
-            said = f"{size} processes instead of {before} from step {step:,} on"
+            said = f"{size} {'process' if size == 1 else 'processes'} instead of {before} from step {step:,} on"
             answer = ScaleAnswer(
                 request.number, done=True, message=said, processes=size, before=before, step=step
             )

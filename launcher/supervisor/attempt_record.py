@@ -123,7 +123,6 @@ class AttemptRecord:
     def end_change(self, change: WorldChange) -> None:
         """Note that the ranks are through with a change, which is the end of those that leave."""
         self._members = {*change.after}
-        self._done -= self._leaving
         for rank in self._leaving & self.end_times_ns.keys():
             self._forget(rank)
 
@@ -163,7 +162,7 @@ class AttemptRecord:
             how: what ended it, beside its ranks: fields of ``AttemptEnd``.
         """
         return AttemptEnd(
-            done=frozenset(self._done),
+            done=frozenset(self._done & self._members),
             exited_without_finalizing=frozenset(self._exited_without_finalizing),
             lost=MappingProxyType(dict(self._lost)),
             end_times_ns=MappingProxyType(dict(self.end_times_ns)),
