@@ -27,6 +27,10 @@ _JOIN_SECONDS = 600.0
 class RankProcesses(Protocol):
     """The processes of the ranks, as the supervisor has them."""
 
+    @property
+    def are_ending(self) -> bool:
+        """Whether a process lives on that has no part in the training any more, and so keeps its number."""
+
     def start_joining(self, change: WorldChange) -> None:
         """Start the processes that join by a change."""
 
@@ -74,7 +78,7 @@ class Scaling:
 
     def tick(self, processes: RankProcesses) -> WorldChange | None:
         """Take a request, or bring the change that is under way forward; return one that is done."""
-        if (request := take_scale_request(self._folder)) is not None:
+        if not processes.are_ending and (request := take_scale_request(self._folder)) is not None:
             self._begin(request, processes)
         change = self._change
         if change is None:
@@ -148,7 +152,9 @@ class Scaling:
         answer = ScaleAnswer(request.number, done=not problem, message=problem)
         if change is not None:
             size, before, step = len(change.after), len(change.before), self._step
-            said = f"{size} {'process' if size == 1 else 'processes'} instead of {before} from step {step:,} on"
+            said = (
+                f"{size} {'process' if size == 1 else 'processes'} instead of {before} from step {step:,} on"
+            )
             answer = ScaleAnswer(
                 request.number, done=True, message=said, processes=size, before=before, step=step
             )

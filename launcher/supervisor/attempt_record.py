@@ -20,8 +20,12 @@ class AttemptRecord:
 
     def __init__(self, ranks: int, *, requires_done: bool) -> None:
         self._members = set(range(ranks))
-        self._leaving: set[int] = set()
         self._joining: set[int] = set()
+        """Started, of which the ranks do not know yet."""
+        self._entering: set[int] = set()
+        """Which the ranks have been told of."""
+        self._ending: set[int] = set()
+        """Which have no part in the training any more."""
         self.failed_joins: set[int] = set()
         """Processes that were to join, but have ended before the ranks knew of them."""
         self._requires_done = requires_done
@@ -111,36 +115,54 @@ class AttemptRecord:
             self.end_times_ns[rank] = message["time_ns"]
         return note
 
+    @property
+    def all_gone(self) -> bool:
+        """Whether nothing of the attempt is left: no rank, none that was to join, none that has left."""
+        return (
+            self.all_ended
+            and not (self._joining or self.are_ending)
+            and self._entering <= self.end_times_ns.keys()
+        )
+
+    @property
+    def are_ending(self) -> bool:
+        """Whether a process lives on that has no part in the training any more."""
+        return bool(self._ending)
+
     def await_joining(self, change: WorldChange) -> None:
         """Expect processes that are to join by a change: an early end of theirs is no loss."""
         self._joining, self.failed_joins = {*change.joining}, set()
 
+    def cancel_joining(self) -> None:
+        """Note that those that were to join are to end."""
+        self._ending |= self._joining
+        self._joining = set()
+
     def begin_change(self, change: WorldChange) -> None:
         """Note that the ranks have been told of a change: from now on they need those that join."""
-        self._joining = set()
-        self._leaving = {*change.leaving}
+        self._joining, self._entering = set(), {*change.joining}
 
     def end_change(self, change: WorldChange) -> None:
-        """Note that the ranks are through with a change, which is the end of those that leave."""
-        self._members = {*change.after}
-        for rank in self._leaving & self.end_times_ns.keys():
+        """Note that the ranks are through with a change: who leaves has no part in the training any more."""
+        self._members, self._entering = {*change.after}, set()
+        self._ending |= {*change.leaving}
+        for rank in self._ending & self.end_times_ns.keys():
             self._forget(rank)
 
     def _forget(self, rank: int) -> None:
-        self._leaving.discard(rank)
-        self._done.discard(rank)
+        """Forget a process: another one may get its number."""
+        for ranks in (self._ending, self._joining, self._done):
+            ranks.discard(rank)
         self.pids.pop(rank, None)
         self.end_times_ns.pop(rank, None)
 
     def _rank_ended(self, rank: int, status: int) -> str:
         if rank in self._joining:
             self.failed_joins.add(rank)
-            self.pids.pop(rank, None)
-            return ""
-        note = self._take_end(rank, status)
-        if rank in self._leaving and rank not in self._members and rank not in self._lost:
-            self._forget(rank)
-        return note
+        elif rank not in self._ending:
+            return self._take_end(rank, status)
+        self._forget(rank)
+        return ""
 
     def _take_end(self, rank: int, status: int) -> str:
         self.end_times_ns[rank] = time.time_ns()

@@ -38,6 +38,11 @@ class JoiningProcesses:
         """Note that they are through with it."""
         self._supervisor.record.end_change(change)
 
+    @property
+    def are_ending(self) -> bool:
+        """Whether a process lives on that has no part in the training any more."""
+        return self._supervisor.record.are_ending
+
     def failed_to_join(self) -> str:
         """Say why a process that was to join has ended; empty while none has."""
         for number in self._supervisor.record.failed_joins:
@@ -52,6 +57,7 @@ class JoiningProcesses:
     def end_joining(self, change: WorldChange) -> None:
         """End the processes that were to join."""
         pids = self._supervisor.record.pids
+        self._supervisor.record.cancel_joining()
         for number in change.joining:
             if (process := process_of(pids.get(number, -1))) is not None:
                 process.send_signal(signal.SIGKILL)

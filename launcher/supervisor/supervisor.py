@@ -309,7 +309,7 @@ class Supervisor:
             if self._peers.is_leader:
                 self._hear_peers(handler)
             below = {process for process in self._below_agent() if process.pid != self._engine}
-            if not below and self._record.all_ended:
+            if not below and self._record.all_gone:
                 return True
             for process in below:
                 process.send_signal(signal.SIGKILL)
