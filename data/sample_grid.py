@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .bad_samples import Skipping, skipping
-from .common import LockstepError, UsageError
+from .common import LockstepError, UsageError, answer_parent
 from .config import DataConfig, DatasetInfo
 from .loading import Augmentation, Normalisation, Work, augmentation, open_feed
 from .order import EpochOrder
@@ -128,9 +128,7 @@ def main() -> None:
         response = {"picture": None, "problem": error.message}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
         response = {"picture": None, "problem": f"{type(error).__name__}: {error}"}
-    sys.stdout.write(
-        f"\n{json.dumps(response)}\n"
-    )  # on a line of its own, whatever the user's code has printed
+    answer_parent(response)
 
 
 if __name__ == "__main__":

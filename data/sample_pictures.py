@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .common import LockstepError
+from .common import LockstepError, answer_parent
 from .config import DataConfig, DatasetInfo
 from .loading import Normalisation, Work, open_feed
 from .sample_grid import label_of, pixels
@@ -75,7 +75,7 @@ def main() -> None:
         response = {"problem": error.message}
     except Exception as error:  # noqa: BLE001 - it came out of the user's data set
         response = {"problem": f"{type(error).__name__}: {error}"}
-    sys.stdout.write(f"\n{json.dumps(response)}\n")
+    answer_parent(response)
 
 
 if __name__ == "__main__":

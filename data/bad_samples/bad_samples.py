@@ -6,7 +6,8 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +103,7 @@ class BadSamples:
         self._file = file
         self._found: dict[int, str] = {}
         self._read_to = 0
+        self._ends_within_a_line = False
 
     def note(self, row: int, reason: str) -> None:
         """Record a bad sample, unless it is known already.
@@ -151,7 +153,8 @@ class BadSamples:
             if row not in self._found:
                 self._found[row] = reason
                 line = json.dumps({"split": self._split, "row": row, "reason": reason}) + "\n"
-                stream.write(line.encode())
+                # A line that was cut off, as by a full disk, ends here.
+                stream.write(b"\n" * self._ends_within_a_line + line.encode())
 
     def _read_on(self, descriptor: int) -> None:
         """Read the lines that others have written since."""
@@ -159,14 +162,23 @@ class BadSamples:
         lines = os.pread(descriptor, size - self._read_to, self._read_to)
         whole = lines.rfind(b"\n") + 1
         self._read_to += whole
-        for line in lines[:whole].splitlines():
-            entry = json.loads(line)
+        self._ends_within_a_line = whole < len(lines)
+        for entry in _entries(lines[:whole]):
             if entry["split"] == self._split:
                 self._found.setdefault(entry["row"], entry["reason"])
 
     def _refuse_too_many(self) -> None:
         if len(self._found) > self._most:
             raise too_many_error(self._split, self._samples, self._most, self._found)
+
+
+def _entries(lines: bytes) -> Iterator[dict[str, Any]]:
+    """Parse whole lines, without those that were cut off when they were written."""
+    for line in lines.splitlines():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and {"split", "row", "reason"} <= entry.keys():
+                yield entry
 
 
 def too_many_error(split: str, samples: int, most: int, found: Mapping[int, str]) -> DamagedError:
@@ -199,22 +211,21 @@ class BadSamplesNews:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / LEDGER
-        self._told = len(self._lines())
+        self._told = len(self._found())
 
     def message(self) -> str | None:
         """Say how many there are, where there are more than before."""
-        lines = self._lines()
-        new, self._told = len(lines) - self._told, len(lines)
+        found = self._found()
+        new, self._told = len(found) - self._told, len(found)
         if new <= 0:
             return None
-        first = json.loads(lines[-new])
         return (
-            f"{new:,} more bad {'sample was' if new == 1 else 'samples were'} skipped, {len(lines):,} in all, such as"
-            f" {first['reason']}; {LEDGER} in the run folder lists them"
+            f"{new:,} more bad {'sample was' if new == 1 else 'samples were'} skipped, {len(found):,} in all, such as"
+            f" {found[-new]['reason']}; {LEDGER} in the run folder lists them"
         )
 
-    def _lines(self) -> list[str]:
+    def _found(self) -> list[dict[str, Any]]:
         try:
-            return self._file.read_text(encoding="utf-8").splitlines()
+            return list(_entries(self._file.read_bytes()))
         except FileNotFoundError:
             return []

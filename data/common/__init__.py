@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .os_hints import open_files_hint as open_files_hint
     from .os_hints import os_error_hint as os_error_hint
     from .os_hints import path_hint as path_hint
+    from .parent_answer import answer_parent as answer_parent
     from .parent_death import die_with as die_with
     from .parent_death import die_with_parent as die_with_parent
     from .parent_death import outlive_parent as outlive_parent

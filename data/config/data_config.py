@@ -126,9 +126,9 @@ OPERATIONS: dict[str, dict[str, _Number | _Range]] = {
     },
 }
 """Every built-in operation with its settings."""
-COLOURED = ("colour", "grey", "rand_augment", "trivial_augment")
 MIXING = ("mixup", "cutmix")
 """Operations that need another sample of the batch, and mix the targets, too."""
+COLOURED = ("colour", "grey", "rand_augment", "trivial_augment")
 """Operations that know what a colour is: uint8 of one channel or three."""
 
 

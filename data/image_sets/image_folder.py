@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +59,8 @@ def describe(arguments: ImageFolderArguments, config: DataConfig, base: Path) ->
     }
     root = Path(os.path.commonpath(list(folders.values())))
     tables: dict[str, Table] = {which: _listing(folder, root) for which, folder in folders.items()}
+    if arguments.classes is None:
+        _refuse_empty_classes(folders["train"], tables["train"])
     names = arguments.classes or tuple(sorted(set(tables["train"].labels)))
     labels = {which: class_labels(table.labels, names) for which, table in tables.items()}
     facts, survey = describe_tables("image_folder", tables, root, labels, names, arguments, config)
@@ -90,9 +92,8 @@ def _listing(folder: Path, root: Path) -> _Listing:
         UsageError: there are none.
     """
     paths, labels, left_out = [], [], 0
-    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
-        for place, within, files in os.walk(folder / name):
-            within.sort()
+    for name in _class_folders(folder):
+        for place, files in _walk(folder / name):
             images = sorted(file for file in files if file.lower().endswith(IMAGE_SUFFIXES))
             paths += [os.path.relpath(f"{place}/{file}", root) for file in images]
             labels += [name] * len(images)
@@ -103,6 +104,35 @@ def _listing(folder: Path, root: Path) -> _Listing:
             "make one folder for each class",
         )
     return _Listing(folder, ",", False, (), paths, labels, left_out)  # noqa: FBT003 - no table of text
+
+
+def _class_folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below one and its files; links to folders are followed, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for place, within, files in os.walk(folder, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            within.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        within.sort()
+        yield place, files
+
+
+def _refuse_empty_classes(folder: Path, table: Table) -> None:
+    """Refuse a class without an image, which would give the classes behind it other numbers."""
+    empty = [name for name in _class_folders(folder) if name not in set(table.labels)]
+    if empty:
+        raise UsageError(
+            f"data.args.train: {folder / empty[0]} has no images, and {len(empty) - 1} more folders have none"
+            if empty[1:]
+            else f"data.args.train: {folder / empty[0]} has no images",
+            "remove the folder, or list the classes in data.args.classes",
+        )
 
 
 SOURCE = DataSource(

@@ -100,7 +100,7 @@ def describe_tables(
         mean=mean,
         std=std,
         image_root=str(root),
-        fingerprint=fingerprint(name, entry.hashes, names, shape, mean, std, *survey.identity),
+        fingerprint=fingerprint(name, _contents(entry, columns), names, shape, mean, std, *survey.identity),
         notes=notes + survey.notes(mode_given=arguments.mode is not None, size=size),
     ), survey
 
@@ -192,6 +192,13 @@ def _cache_columns(columns: dict[str, _Columns]) -> CacheEntry:
 
     digest = {name: _digest(array) for name, array in arrays.items()}
     return cached(entry_key("csv_images", _VERSION, digest, *([bad] if bad else [])), build)
+
+
+def _contents(entry: CacheEntry, columns: dict[str, _Columns]) -> dict[str, Any]:
+    """Return what the rows are; not why some are bad, for that names the place where the files lie."""
+    arrays = {file: digest for file, digest in entry.hashes.items() if file.endswith(".npy")}
+    bad = {f"{which}_bad": sorted(column.bad) for which, column in columns.items() if column.bad}
+    return arrays | bad
 
 
 def _digest(array: NDArray[Any]) -> str:

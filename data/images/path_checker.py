@@ -32,6 +32,8 @@ class PathChecker:
             return "the path is empty", None
         if _CONTROL.search(path):
             return f"the path {path!r} has control characters", None
+        if not _is_text(path):
+            return f"the path {path!r} is not in UTF-8", None
         if path.startswith("/"):
             return f"{path!r} is absolute", None
         return self._check_path(path)
@@ -60,3 +62,12 @@ class PathChecker:
 
     def _contains(self, resolved: str) -> bool:
         return Path(resolved).is_relative_to(self._root)
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a name can be written as UTF-8; bytes that cannot be read as it are lone surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

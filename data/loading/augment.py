@@ -161,14 +161,31 @@ def check_augment(config: AugmentConfig, facts: DatasetInfo, base: Path) -> None
         _check_step(step, facts, base)
 
 
-def _check_step(step: AugmentStep, facts: DatasetInfo, base: Path) -> None:
-    """Refuse what a step cannot do with the images of a set."""
-    channels, height, width = facts.input_shape or (0, 0, 0)
-    if step.use in MIXING and facts.input_dtype == "uint8" and not facts.scale_uint8:
+def _check_mixing(step: AugmentStep, facts: DatasetInfo) -> None:
+    """Refuse what cannot be mixed."""
+    if facts.kind == "shards":
+        raise UsageError(
+            f"data.augment: {step.use} needs a sample that another process may read: not of shards",
+            "mix in your loss or step, or leave it out",
+        )
+    if facts.input_dtype == "uint8" and not facts.scale_uint8:
         raise UsageError(
             f"data.augment: {step.use}: the inputs of {facts.name} are bytes, of which there is no part",
             "set data.scale_uint8=true",
         )
+    asked = int(step.settings["classes"])
+    if asked and facts.classes is not None and asked < facts.classes:
+        raise UsageError(
+            f"data.augment: {step.use}: classes: {asked}, but {facts.name} has {facts.classes}",
+            "leave it out: the data says how many there are",
+        )
+
+
+def _check_step(step: AugmentStep, facts: DatasetInfo, base: Path) -> None:
+    """Refuse what a step cannot do with the images of a set."""
+    channels, height, width = facts.input_shape or (0, 0, 0)
+    if step.use in MIXING:
+        _check_mixing(step, facts)
     if step.is_own:
         from .augment_steps import load_transform  # it needs torch
 

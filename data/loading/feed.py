@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,20 @@ class Work:
     def draws(self) -> Indices:
         """Return what the random numbers of each sample are drawn by: one that comes twice in an epoch differs."""
         return self.indices if self.keys is None else self.keys
+
+
+def blocks_of(work: Iterable[Work], most: int) -> Iterator[list[Work]]:
+    """Yield steps that are read together, of one epoch each: as many as have ``most`` samples, at least one."""
+    block: list[Work] = []
+    rows = 0
+    for item in work:
+        if block and (rows + item.indices.size > most or item.epoch != block[0].epoch):
+            yield block
+            block, rows = [], 0
+        block.append(item)
+        rows += item.indices.size
+    if block:
+        yield block
 
 
 @dataclass(slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..common import UsageError
 from ..sources import ArraySplit, MapSplit
 from .feed import Augment, Feed
 from .loader_feed import LoaderFeed
@@ -37,11 +36,6 @@ def open_feed(
         prefetch: gather arrays on a thread while the model trains; worth it where a core is free.
         augment: applied on the device, before ``normalise``.
     """
-    if isinstance(split, MapSplit) and split.many is not None and augment is not None and augment.mixing:
-        raise UsageError(
-            "data.augment: mixup and cutmix need a sample that another process may read: not of shards",
-            "mix in your loss or step, or leave them out",
-        )
     feed: Feed
     if isinstance(split, ArraySplit):
         prefetch = prefetch and not (augment is not None and augment.draws_globally)

@@ -34,11 +34,16 @@ class Mixing:
 
     Args:
         steps: ``mixup`` and ``cutmix``, in the order of the config.
-        classes: of the data set; None: unknown, or targets are no classes.
+        known_classes: of the data set; None: unknown, or targets are no classes.
     """
 
     steps: tuple[AugmentStep, ...]
-    classes: int | None
+    known_classes: int | None
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes a target is spread over; None where nobody says."""
+        return max(int(step.settings["classes"]) for step in self.steps) or self.known_classes
 
     def apply(self, x: Any, y: Any, numbers: NDArray[np.uint64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Mix samples.
@@ -102,14 +107,14 @@ class Mixing:
         """Make the probabilities of classes of their indices; what are fractions already stays."""
         if y.is_floating_point():
             return y
-        asked = max(int(step.settings["classes"]) for step in self.steps)
-        if y.ndim != 1 or not (asked or self.classes):
+        classes = self.classes
+        if y.ndim != 1 or classes is None:
             raise TrainingError(
                 f"data.augment: {self.steps[0].use}: the targets are {str(y.dtype).removeprefix('torch.')} of shape"
                 f" {list(y.shape[1:])}, and nobody says how many classes there are",
                 f"say it, {{use: {self.steps[0].use}, classes: 10}}, or return fractions as targets",
             )
-        return (y[:, None] == torch.arange(asked or self.classes or 0, device=y.device)).to(kind)
+        return (y[:, None] == torch.arange(classes, device=y.device)).to(kind)
 
     def _refuse(self, x: Any, y: Any) -> None:
         if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != _IMAGES:
@@ -190,6 +195,8 @@ class MixedFeed:
         self._feed = feed
         self._augment = augment
         self._mixing = mixing
+        if mixing.classes is not None:
+            feed.expect_classes(mixing.classes)
 
     @property
     def pads_by_batch(self) -> bool:
@@ -200,9 +207,9 @@ class MixedFeed:
         """Return what the samples of a global batch are padded to; None where nothing is padded."""
         return self._feed.pad_length(indices)
 
-    def expect_classes(self, classes: int, ignored: int | None = None) -> None:
-        """Check the targets before they are mixed."""
-        self._feed.expect_classes(classes, ignored)
+    def expect_classes(self, classes: int, ignored: int | None = None) -> None:  # noqa: ARG002 - Feed
+        """Check the targets before they are mixed; there is no part of a label that the loss leaves out."""
+        self._feed.expect_classes(min(classes, self._mixing.classes or classes))
 
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""

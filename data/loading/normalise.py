@@ -93,5 +93,5 @@ def check_targets(
         raise DamagedError(
             f"{name(row)} has the label {label}; with {classes} classes a label is 0 to {classes - 1}",
             "correct the labels, give the model as many outputs as there are classes, or leave such samples out of"
-            f" the loss: loss.args.ignore_index={label}",
+            f" the loss: loss.args.ignore_index={label}, which mixup and cutmix cannot mix",
         )

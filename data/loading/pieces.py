@@ -15,7 +15,7 @@ from ..common import LockstepError, MemoryLimitError, TrainingError
 from ..order import Indices, mix, seed_global_generators, shard
 from ..samples import ReadError, SampleSource, collate, is_pair
 from ..sources import ManyRows, MapSplit
-from .feed import Work
+from .feed import Work, blocks_of
 from .read_ahead import ReadAhead
 
 _CACHE_LINE_BYTES = 64
@@ -130,18 +130,8 @@ class ManyRowsPieces:
         return ReadAhead(read, lambda piece: self.many.read_ahead(piece.rows), threaded=not self.many.samples)
 
     def blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
-        """Yield steps that are read together, of one epoch each; with a user's code, one at a time."""
-        most = 0 if self.many.samples else self.many.block_rows
-        block: list[Work] = []
-        rows = 0
-        for item in work:
-            if block and (rows + item.indices.size > most or item.epoch != block[0].epoch):
-                yield block
-                block, rows = [], 0
-            block.append(item)
-            rows += item.indices.size
-        if block:
-            yield block
+        """Yield steps that are read together; with a user's code, one at a time."""
+        return blocks_of(work, 0 if self.many.samples else self.many.block_rows)
 
     def asked(self, block: list[Work]) -> Iterator[_Piece]:
         """Yield the pieces of a block: of each micro-batch, each worker has a part."""

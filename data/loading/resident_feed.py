@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..bad_samples import BadSamples
 from ..order import Indices
 from ..sources import ArraySplit
-from .feed import Augment, StepBatch, Work
+from .feed import Augment, StepBatch, Work, blocks_of
 from .normalise import Normalisation, check_targets
 
 _BLOCK_BYTES = 2 * 2**20  # one gather serves this much of several steps: 19 to 30 µs per batch of 32, not 40
@@ -83,21 +83,8 @@ class ResidentFeed:
     def fetch(self, work: Iterator[Work]) -> Iterator[StepBatch]:
         """Yield the batches of ``work``, one for each item."""
         mapped = _prefetch_one if self._prefetch else map
-        for block in mapped(self._gather, self._blocks(work)):
+        for block in mapped(self._gather, blocks_of(work, self._rows)):
             yield from block
-
-    def _blocks(self, work: Iterator[Work]) -> Iterator[list[Work]]:
-        """Yield steps that are gathered together: as many as fit, at least one."""
-        block: list[Work] = []
-        rows = 0
-        for item in work:
-            if block and rows + item.indices.size > self._rows:
-                yield block
-                block, rows = [], 0
-            block.append(item)
-            rows += item.indices.size
-        if block:
-            yield block
 
     def _gather(self, block: list[Work]) -> list[StepBatch]:
         if self._bad_rows.size and self._bad is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bad_samples import known_rows
 from ..cache import cached, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, Sampling
@@ -80,6 +81,13 @@ def _kept(values: NDArray[np.generic], facts: DatasetInfo) -> NDArray[np.generic
     return values if facts.train.subset is None else values[load_array(facts.train.subset)]
 
 
+def _are_bad(facts: DatasetInfo) -> NDArray[np.bool_]:
+    """Tell which samples that are trained on are known to be bad."""
+    subset = facts.train.subset
+    rows = np.arange(facts.train.length) if subset is None else load_array(subset)
+    return np.isin(rows, list(known_rows(facts.train.files.get("bad"))))
+
+
 def _of_sets(facts: DatasetInfo, config: DataConfig) -> Sampling:
     """Give each set its share; what is held out is of all of them."""
     names = tuple(config.sets or {})
@@ -92,11 +100,12 @@ def _of_sets(facts: DatasetInfo, config: DataConfig) -> Sampling:
 
 
 def _of_classes(facts: DatasetInfo, config: DataConfig, classes: NDArray[np.generic]) -> Sampling:
-    present, sizes = np.unique(classes, return_counts=True)
+    good = np.flatnonzero(~_are_bad(facts))  # a bad sample has no class
+    present, sizes = np.unique(classes[good], return_counts=True)
     names = facts.class_names or ()
     named = tuple(names[label] if 0 <= label < len(names) else str(label) for label in present.tolist())
     found = _parts("data.balance", config, named, tuple(sizes.tolist()), [_WHOLE] * present.size)
-    rows = np.argsort(classes, kind="stable").astype(np.int64)
+    rows = good[np.argsort(classes[good], kind="stable")].astype(np.int64)
     return replace(found, files={"rows": _stored("rows", rows)})
 
 

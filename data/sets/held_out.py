@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bad_samples import known_rows
 from ..cache import Array, CacheEntry, cached, class_counts, entry_key, fingerprint, load_array, save_array
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
@@ -191,5 +192,6 @@ def _build(folder: Path, n: int, rows: Callable[[], Indices]) -> dict[str, Any]:
 def _subset_info(facts: DatasetInfo, entry: CacheEntry, which: str, targets: Array | None) -> SplitInfo:
     path = entry.folder / f"{which}.npy"
     rows = load_array(path)
-    counts = None if targets is None else class_counts(targets[rows], facts.classes)
+    good = np.setdiff1d(rows, list(known_rows(facts.train.files.get("bad"))), assume_unique=True)
+    counts = None if targets is None else class_counts(targets[good], facts.classes)
     return replace(facts.train, length=len(rows), subset=str(path), class_counts=counts)

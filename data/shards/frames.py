@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-_READ_BYTES = 2**20
+_READ_BYTES = 2**16  # what is left of it behind a member is copied
 _GZIP = 31
 """Of zlib: a gzip header and trailer."""
 _ZSTD_MAGIC = 0xFD2FB528
@@ -22,8 +22,8 @@ def gzip_frames(content: bytes) -> Iterator[Frame]:
         ValueError: it is none, or is cut off.
     """
     view = memoryview(content)
-    begin = 0
-    while begin < len(content):
+    begin, length = 0, len(content.rstrip(b"\0"))  # zeros behind the last member are padding
+    while begin < length:
         member = zlib.decompressobj(_GZIP)
         texts = []
         at = begin

@@ -61,9 +61,7 @@ class _OpenLines:
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(part, self.columns)
@@ -104,9 +102,7 @@ class _OpenFrames:
     frames: Callable[[bytes], Iterator[Frame]]
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(b"".join(text for _, _, text in self.frames(part)), self.columns)
@@ -115,13 +111,14 @@ class _OpenFrames:
 def _of_whole_lines(frames: Iterator[Frame]) -> Iterator[Frame]:
     """Join frames until they end where a line does, and are worth reading."""
     texts: list[bytes] = []
-    begin = end = 0
+    begin = end = size = 0
     for start, end, text in frames:
         begin = begin if texts else start
         texts.append(text)
-        if text.endswith(b"\n") and sum(map(len, texts)) >= PART_BYTES:
+        size += len(text)
+        if text.endswith(b"\n") and size >= PART_BYTES:
             yield begin, end, b"".join(texts)
-            texts = []
+            texts, size = [], 0
     if texts:
         yield begin, end, b"".join(texts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,12 @@ class Place:
     check: int
     """Its checksum; 0 where the format has others."""
     rows: int
+
+    def read_from(self, path: str) -> bytes:
+        """Read its bytes, fewer where the file has become shorter."""
+        with Path(path).open("rb") as file:
+            file.seek(self.begin)
+            return file.read(self.end - self.begin)
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,7 @@ class _OpenTar:
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            part = file.read(place.end - place.begin)
+        part = place.read_from(self.path)
         try:
             with tarfile.open(fileobj=io.BytesIO(part), mode="r:") as tar:
                 samples = list(_samples(tar))
@@ -166,9 +164,13 @@ def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
     """Yield the samples of members that follow each other."""
     sample: _Sample | None = None
     for member in tar:
-        named = _NAME.fullmatch(member.name) if member.isfile() else None
-        if named is None:
+        named = _NAME.fullmatch(member.name)
+        if named is None or member.isdir():
             continue
+        if not member.isfile():
+            raise ValueError(
+                f"{member.name!r} is a link or no file: write it with the files themselves (tar --hard-dereference)"
+            )
         stem, column = named[1], named[2].lower()
         end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         check = zlib.crc32(f"{member.name}\0{member.size}\0{member.mtime}".encode())

@@ -113,9 +113,10 @@ class ArraysBuilder:
         self, which: str, csv: CsvFile, raw: RawColumns, target: TargetColumn | None, train: ColumnSums
     ) -> None:
         settings, inputs = self._settings, len(self._settings.inputs)
-        scale = self._scale(which, train, inputs) if settings.standardize else None
-        x = RawColumns(raw.file, raw.columns, raw.rows)
+        scale = self._scale(which, csv, train) if settings.standardize else None
         fill = None if settings.fill is None else _fill_values(settings.fill, train)
+        self._refuse_overflow(csv, raw, fill, scale)
+        x = RawColumns(raw.file, raw.columns, raw.rows)
         write_array(self._folder / f"{which}_x.npy", x, settings.dtype, slice(0, inputs), fill, scale)
         if target is None:
             y = slice(inputs, raw.columns)
@@ -126,12 +127,40 @@ class ArraysBuilder:
             self._note_columns(train, scaled=scale is not None)
         self._note_filled(which, raw)
 
-    def _scale(self, which: str, train: ColumnSums, inputs: int) -> tuple[Floats, Floats]:
-        std = train.std[:inputs]
-        constant = [name for name, value in zip(self._settings.inputs, std, strict=True) if value == 0]
-        if constant and which == "train":
-            self._notes.append(f"columns with one value alone: {', '.join(constant[:_MAX_NOTED])}")
-        return train.mean[:inputs], np.where(std == 0, 1.0, std)
+    def _scale(self, which: str, csv: CsvFile, train: ColumnSums) -> tuple[Floats, Floats]:
+        """Return what is subtracted from each input column, and what it is divided by after that."""
+        inputs = self._settings.inputs
+        mean, std = train.mean[: len(inputs)], train.std[: len(inputs)]
+        constant = train.constant[: len(inputs)]
+        huge = [
+            name for name, one in zip(inputs, np.isfinite(mean) & np.isfinite(std), strict=True) if not one
+        ]
+        if huge:
+            raise UsageError(
+                f"{csv.file}: column {huge[0]!r} has values that are too large to be standardized",
+                "leave it out of data.args.input, or correct it",
+            )
+        if constant.any() and which == "train":
+            names = [name for name, one in zip(inputs, constant, strict=True) if one]
+            self._notes.append(f"columns with one value alone: {', '.join(names[:_MAX_NOTED])}")
+        return np.where(constant, train.low[: len(inputs)], mean), np.where(constant, 1.0, std)
+
+    def _refuse_overflow(
+        self, csv: CsvFile, raw: RawColumns, fill: Floats | None, scale: tuple[Floats, Floats] | None
+    ) -> None:
+        """Refuse values that the type of the arrays cannot hold."""
+        largest = np.maximum(_sums(raw).largest, 0.0 if fill is None else np.abs(fill))
+        names = (*self._settings.inputs, *self._settings.targets)
+        if scale is not None:
+            inputs = len(self._settings.inputs)
+            largest[:inputs] = (largest[:inputs] + np.abs(scale[0])) / scale[1]
+        dtype = self._settings.dtype
+        for name, value in zip(names, largest.tolist(), strict=False):
+            if value > float(np.finfo(dtype).max):
+                raise UsageError(
+                    f"{csv.file}: column {name!r} has values up to {value:.3g}, which {dtype} cannot hold",
+                    "set data.args.dtype=float64, or correct them",
+                )
 
     def _targets(self, csv: CsvFile, target: TargetColumn) -> NDArray[Any]:
         if self._is_class:
@@ -140,9 +169,10 @@ class ArraysBuilder:
             row, found = target.no_number
             raise csv.bad_rows_error([(row, f"the target {found!r} is no number")])
         values = np.concatenate(target.numbers)
-        bad = np.flatnonzero(~np.isfinite(values)).tolist()
+        bad = np.flatnonzero(~(np.abs(values) <= float(np.finfo(self._settings.dtype).max))).tolist()
         if bad:
-            raise csv.bad_rows_error([(row, "the target is missing, or no finite number") for row in bad])
+            what = f"the target is missing, or no number that {self._settings.dtype} can hold"
+            raise csv.bad_rows_error([(row, what) for row in bad])
         return values[:, None].astype(self._settings.dtype)
 
     def _class_indices(self, csv: CsvFile, target: TargetColumn) -> NDArray[np.int64]:
@@ -171,6 +201,12 @@ class ArraysBuilder:
             counts = {name: raw.missing[name][0] for name in self._settings.inputs if name in raw.missing}
             listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             self._notes.append(f"missing values of {which} that were filled: {listed}")
+
+
+def _sums(raw: RawColumns) -> ColumnSums:
+    if raw.sums is None:
+        raise ValueError("nothing was read")
+    return raw.sums
 
 
 def _fill_values(fill: str | float, train: ColumnSums) -> Floats:

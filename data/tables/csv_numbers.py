@@ -34,8 +34,8 @@ class ColumnSums:
     mean: Floats
     squares: Floats
     """Sums of the squared differences from the mean."""
-    largest: Floats
-    """By absolute value."""
+    low: Floats
+    high: Floats
 
     @classmethod
     def of(cls, values: Floats) -> ColumnSums:
@@ -43,20 +43,37 @@ class ColumnSums:
         present = ~np.isnan(values)
         count = present.sum(0)
         mean = np.where(present, values, 0.0).sum(0) / np.maximum(count, 1)
-        squares = (np.where(present, values - mean, 0.0) ** 2).sum(0)
-        return cls(count, mean, squares, np.where(present, np.abs(values), 0.0).max(0, initial=0.0))
+        with np.errstate(over="ignore"):  # what is too large is refused where it is used
+            squares = (np.where(present, values - mean, 0.0) ** 2).sum(0)
+        low = np.where(present, values, np.inf).min(0, initial=np.inf)
+        return cls(count, mean, squares, low, np.where(present, values, -np.inf).max(0, initial=-np.inf))
 
     def __add__(self, other: ColumnSums) -> ColumnSums:
         """Join two parts, as Chan, Golub and LeVeque do."""
         count = self.count + other.count
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._joined(other, count)
+
+    def _joined(self, other: ColumnSums, count: NDArray[np.int64]) -> ColumnSums:
         step = (other.mean - self.mean) * other.count / np.maximum(count, 1)
         between = (other.mean - self.mean) * step * self.count
         return ColumnSums(
             count,
             self.mean + step,
             self.squares + other.squares + between,
-            np.maximum(self.largest, other.largest),
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
         )
+
+    @property
+    def largest(self) -> Floats:
+        """Return the largest value of each column, by absolute value; 0 of one that has none."""
+        return np.where(self.count > 0, np.maximum(np.abs(self.low), np.abs(self.high)), 0.0)
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Tell which columns have one value alone: rounding may leave them a deviation that is not 0."""
+        return self.low >= self.high
 
     @property
     def std(self) -> Floats:
@@ -107,7 +124,7 @@ def extract_columns(
         for frame in read_chunks(csv, ROWS, **_parser_options(csv, decimal, label)):
             if target is not None:
                 target[1](frame.iloc[:, label])
-            values, bad = read_numbers(frame, places, found.rows)
+            values, bad = read_numbers(frame, places, found.rows, decimal)
             if bad:
                 raise _bad_fields_error(csv, names, bad, len(frame))
             _note_missing(found, values, names)

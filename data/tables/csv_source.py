@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import CacheEntry, array_split_info, cached, entry_key, fingerprint
+from ..cache import (
+    CacheEntry,
+    array_split_info,
+    cached,
+    entry_key,
+    fingerprint,
+    load_array,
+    save_array,
+)
 from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting
 from ..sources import (
@@ -29,6 +37,7 @@ from ..sources import (
     text,
 )
 from .csv_arrays import ArraysBuilder, Settings
+from .number_columns import number_of
 
 _VERSION = 1
 
@@ -174,17 +183,19 @@ def _check_columns(tables: dict[str, CsvFile], settings: Settings) -> None:
 
 def _arrays(tables: dict[str, CsvFile], settings: Settings) -> CacheEntry:
     """Return the arrays: looked up by the state of the files, and kept by what is in them, as on every node."""
-    stamps = [
-        (which, str(csv.file), csv.separator, status.st_size, status.st_mtime_ns)
-        for which, csv in tables.items()
-        for status in [csv.file.stat()]
-    ]
+    stamps = [(which, *_stamp(csv)) for which, csv in tables.items()]
     read = cached(
         entry_key("csv_read", _VERSION, stamps, settings.to_json()),
         lambda folder: ArraysBuilder(tables, settings, folder).build(),
     )
     known = [read.hashes, read.facts]
     return cached(entry_key("csv", _VERSION, known), partial(_link, read))
+
+
+def _stamp(csv: CsvFile) -> tuple[str, str, int, int]:
+    """Return what changes when a file does."""
+    status = csv.file.stat()
+    return str(csv.file), csv.separator, status.st_size, status.st_mtime_ns
 
 
 def _link(read: CacheEntry, folder: Path) -> dict[str, Any]:
@@ -239,11 +250,23 @@ def _found(
 
 
 def _column(config: DataConfig, base: Path, key: str, name: str | None) -> NDArray[Any] | None:
+    """Read one more column of the training file: numbers for ``weights``, else texts."""
     if name is None:
         return None
     arguments = read_arguments("csv", CsvArguments, config.args)
-    file = (base / Path(arguments.train_csv or "").expanduser()).absolute()
-    return np.array(read_column(file, arguments.target or (), arguments.separator, name, f"data.{key}"))
+    csv = _open("train_csv", arguments.train_csv, arguments.target or (), arguments.separator, base)
+    known = [_stamp(csv), name, arguments.decimal, key == "weights"]
+
+    def build(folder: Path) -> dict[str, Any]:
+        found = read_column(csv.file, arguments.target or (), csv.separator, name, f"data.{key}")
+        numbers = (
+            [number_of(text, arguments.decimal or ".") for text in found] if key == "weights" else [None]
+        )
+        save_array(folder / "column.npy", np.array(found if None in numbers else numbers))
+        return {}
+
+    check_column(csv, name, f"data.{key}")
+    return load_array(cached(entry_key("csv_column", _VERSION, known), build).folder / "column.npy")
 
 
 SOURCE = DataSource(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .number_columns import MISSING
+from .number_columns import WORDS, number_of
 
 TargetType = Literal["class", "number"]
 _MOST_LABELS = 100_000
@@ -47,18 +47,19 @@ class TargetColumn:
         self.codes.append(np.array(numbers, np.int64)[codes] if numbers else np.empty(0, np.int64))
 
     def _add_numbers(self, texts: Any) -> None:
-        values = texts.where(~texts.isin(MISSING), "nan").to_list()
-        plain = [text.replace(",", ".") for text in values] if self.decimal == "," else values
-        try:
-            self.numbers.append(np.array(list(map(float, plain))))
-        except ValueError:
-            row = next(row for row, text in enumerate(plain) if not _is_number(text))
-            self.no_number = (self.rows + row, values[row])
+        read = [number_of(text, self.decimal) for text in texts.tolist()]
+        if None in read:
+            row = read.index(None)
+            self.no_number = (self.rows + row, texts.iloc[row])
+        else:
+            self.numbers.append(np.array(read, np.float64))
 
     def guess(self) -> tuple[TargetType, str]:
         """Say what the values are, and why."""
         if self.no_number is not None:
             return "class", f"column {self.name!r} holds texts"
+        if any(label.lower() in WORDS for label in self.labels):
+            return "class", f"column {self.name!r} holds true and false"
         values = np.concatenate(self.numbers)
         found = np.unique(values[np.isfinite(values)])
         whole = bool(found.size) and bool((found == np.floor(found)).all())
@@ -78,11 +79,3 @@ class TargetColumn:
     def too_many_labels(self) -> bool:
         """Tell whether there are more labels than classes can be."""
         return len(self.labels) > _MOST_LABELS
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

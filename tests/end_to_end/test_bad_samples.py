@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training
-from tests.helpers.user_project import KILLED_LOSS
+from tests.helpers.user_project import train_own, write_killable_project
 
 N, VAL = 60, 14
 BAD = {"train": (3, 17, 41), "val": (0, 9)}
@@ -57,14 +57,7 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / f"{split}.csv").write_text("\n".join(rows))
         for row in BAD[split]:
             (tmp_path / "images" / f"{split}{row}.png").write_bytes(b"cut off")
-    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
-    (tmp_path / "own.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def train(launch: Launch, project: Path, world: int, name: str, *more: str, **env: str) -> Any:
-    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
-    return launch("train", *asked, cwd=project, env=env)
+    return write_killable_project(tmp_path, CODE, CONFIG)
 
 
 def skipped(document: dict[str, Any]) -> set[tuple[str, int]]:
@@ -78,10 +71,10 @@ def skipped(document: dict[str, Any]) -> set[tuple[str, int]]:
 def test_four_processes_train_on_the_same_as_one_and_as_one_that_was_killed(
     launch: Launch, project: Path
 ) -> None:
-    four = train(launch, project, 4, "four")
+    four = train_own(launch, project, 4, "four")
     assert four.status == 0, four.err
     four = four.document
-    assert train(launch, project, 1, "killed", KILL_AT="13").status != 0
+    assert train_own(launch, project, 1, "killed", KILL_AT="13").status != 0
     resumed = launch("resume", "killed", "--cpu", "1", "--json", cwd=project).document
     check_equal_training(four, resumed, 1e-12)
     assert (four["steps"], four["samples"]) == (resumed["steps"], resumed["samples"]) == (16, 2 * N)
@@ -98,26 +91,26 @@ def test_four_processes_train_on_the_same_as_one_and_as_one_that_was_killed(
 
 @pytest.mark.exhaustive
 def test_neither_cache_nor_workers_nor_where_it_was_killed_matter(launch: Launch, project: Path) -> None:
-    whole = train(launch, project, 3, "whole").document
+    whole = train_own(launch, project, 3, "whole").document
     for name, more in {
         "cached": ["data.cache=on"],
         "inside": ["data.workers=0"],
         "many": ["data.workers=3"],
     }.items():
-        other = train(launch, project, 3, name, *more).document
+        other = train_own(launch, project, 3, name, *more).document
         assert [other[key] for key in DIGESTS] == [whole[key] for key in DIGESTS]
     for kill_at in ("3", "9", "18"):
-        assert train(launch, project, 3, f"killed{kill_at}", KILL_AT=kill_at).status != 0
+        assert train_own(launch, project, 3, f"killed{kill_at}", KILL_AT=kill_at).status != 0
         resumed = launch("resume", f"killed{kill_at}", "--cpu", "3", "--json", cwd=project).document
         assert [resumed[key] for key in DIGESTS] == [whole[key] for key in DIGESTS]
-    check_equal_training(train(launch, project, 1, "one").document, whole, 1e-12)
+    check_equal_training(train_own(launch, project, 1, "one").document, whole, 1e-12)
 
 
 @pytest.mark.exhaustive
 def test_a_run_that_stopped_at_a_bad_file_goes_on_without_it(launch: Launch, project: Path) -> None:
-    stopped = train(launch, project, 2, "stopped", "data.on_bad=stop")
+    stopped = train_own(launch, project, 2, "stopped", "data.on_bad=stop")
     assert stopped.status == 6
     assert ".png is no readable image" in stopped.err
-    few = train(launch, project, 2, "few", "data.max_bad=2")
+    few = train_own(launch, project, 2, "few", "data.max_bad=2")
     assert few.status == 6
     assert "3 of 60 samples of train are bad, and data.max_bad allows 2" in few.err

@@ -15,7 +15,7 @@ from lockstep.data.loading.mixing import Mixing
 from lockstep.data.order.sample_order import EpochOrder
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training, final_weights
-from tests.helpers.user_project import KILLED_LOSS
+from tests.helpers.user_project import train_own, write_killable_project
 
 N, BATCH, SEED = 53, 8, 0
 STEPS = [{"use": "mixup", "alpha": 0.4, "p": 0.5}, {"use": "cutmix"}]
@@ -61,14 +61,7 @@ wandb: {mode: disabled}
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
-    (tmp_path / "own.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def train(launch: Launch, project: Path, world: int, name: str, *more: str, **env: str) -> Any:
-    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
-    return launch("train", *asked, cwd=project, env=env)
+    return write_killable_project(tmp_path, CODE, CONFIG)
 
 
 def by_hand() -> list[torch.Tensor]:
@@ -96,7 +89,7 @@ def by_hand() -> list[torch.Tensor]:
 
 
 def test_three_processes_train_what_a_loop_by_hand_does(launch: Launch, project: Path) -> None:
-    three = train(launch, project, 3, "three")
+    three = train_own(launch, project, 3, "three")
     assert three.status == 0, three.err
     trained = final_weights(three.document)
     for name, wanted in zip(("1.weight", "1.bias"), by_hand(), strict=True):
@@ -110,12 +103,12 @@ def test_any_number_of_processes_and_any_kill_train_the_same(launch: Launch, pro
         f"data.use=./own.py:{use}",
         *(["data.augment=[{use: mixup, classes: 3}]"] if use == "rows" else []),
     )
-    whole = {world: train(launch, project, world, f"w{world}", *more).document for world in (1, 2, 3)}
+    whole = {world: train_own(launch, project, world, f"w{world}", *more).document for world in (1, 2, 3)}
     for world in (2, 3):
         check_equal_training(whole[1], whole[world], 1e-12)
     for kill_at in ("3", "9"):
-        assert train(launch, project, 3, f"killed{kill_at}", *more, KILL_AT=kill_at).status != 0
+        assert train_own(launch, project, 3, f"killed{kill_at}", *more, KILL_AT=kill_at).status != 0
         resumed = launch("resume", f"killed{kill_at}", "--cpu", "3", "--json", cwd=project).document
         assert [resumed[key] for key in DIGESTS] == [whole[3][key] for key in DIGESTS]
-    other = train(launch, project, 3, "workers", *more, "data.workers=3").document
+    other = train_own(launch, project, 3, "workers", *more, "data.workers=3").document
     assert [other[key] for key in DIGESTS] == [whole[3][key] for key in DIGESTS]

@@ -15,7 +15,7 @@ from lockstep.data.order.window_order import WindowOrder
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training, final_weights
 from tests.helpers.shard_files import write_json_lines, write_parquet, write_tar
-from tests.helpers.user_project import KILLED_LOSS
+from tests.helpers.user_project import train_own, write_killable_project
 
 N, BATCH = 503, 31
 CODE = """
@@ -55,15 +55,9 @@ wandb: {mode: disabled}
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
-    (tmp_path / "own.yaml").write_text(CONFIG)
+    write_killable_project(tmp_path, CODE, CONFIG)
     write_json_lines(tmp_path / "val", 101, 2)
     return tmp_path
-
-
-def _train(launch: Launch, project: Path, world: int, name: str, *more: str, **env: str) -> Any:
-    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
-    return launch("train", *asked, cwd=project, env=env)
 
 
 def _resume(launch: Launch, project: Path, world: int, name: str) -> Any:
@@ -100,7 +94,7 @@ def test_a_killed_run_that_goes_on_with_fewer_processes_is_that_of_a_hand_writte
 ) -> None:
     paths = write_parquet(project / "train", N, 5, group=20)
     asked = ["data.args={files: 'train/*.parquet', decode: './own.py:scaled', window: 6}", "data.workers=0"]
-    assert _train(launch, project, 3, "killed", *asked, KILL_AT="13").status != 0
+    assert train_own(launch, project, 3, "killed", *asked, KILL_AT="13").status != 0
     two = _resume(launch, project, 2, "killed")
     assert two["samples"] == sum(two["ranks"]) == 2 * N
     weight, bias = _by_hand(paths)
@@ -131,11 +125,11 @@ def test_any_number_of_processes_and_any_kill_train_the_same(
     args |= {"decode": "./own.py:decode"} if data == "decode" else columns
     given = f"data.args={json.dumps(args)}"
     asked = (given, "model.use=./own.py:Scaling")
-    whole = {world: _train(launch, project, world, f"w{world}", *asked).document for world in (1, 2, 3, 7)}
+    whole = {world: train_own(launch, project, world, f"w{world}", *asked).document for world in (1, 2, 3, 7)}
     for world in (2, 3, 7):
         check_equal_training(whole[1], whole[world], 1e-12)
     for kill_at in ("2", "8", "29"):
-        assert _train(launch, project, 3, f"killed{kill_at}", *asked, KILL_AT=kill_at).status != 0
+        assert train_own(launch, project, 3, f"killed{kill_at}", *asked, KILL_AT=kill_at).status != 0
         resumed = _resume(launch, project, 3, f"killed{kill_at}")
         assert [resumed[key] for key in DIGESTS] == [whole[3][key] for key in DIGESTS]
 
@@ -144,7 +138,7 @@ def test_any_number_of_processes_and_any_kill_train_the_same(
 def test_a_shard_that_is_cut_off_under_way_ends_the_run_by_name(launch: Launch, project: Path) -> None:
     paths = write_json_lines(project / "train", N, 12)
     code = f"\nfrom pathlib import Path\nPath({str(paths[6])!r}).write_text('{{')\n"
-    (project / "own.py").write_text(CODE + KILLED_LOSS + code)  # when the ranks build the model
-    result = _train(launch, project, 2, "cut", "train.epochs=1")
+    write_killable_project(project, CODE + code, CONFIG)  # when the ranks build the model
+    result = train_own(launch, project, 2, "cut", "train.epochs=1")
     assert result.status == 6
     assert "train/006.jsonl, row group 0: the file was changed" in result.err + result.out

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from lockstep.data.loading.augment import Augmentation
 from lockstep.training.config.run_spec import read_spec
@@ -21,13 +19,6 @@ from tests.helpers.launch import Launch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 SMALL = ("data.args.train=2003", "data.args.val=503", "train.epochs=2")
-
-
-@pytest.fixture(autouse=True)
-def new_accelerator() -> Iterator[None]:
-    """Forget the precision of the last session of this process, which Accelerate keeps."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True)

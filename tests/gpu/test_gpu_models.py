@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from lockstep.training.config.run_spec import read_spec
@@ -33,13 +32,6 @@ pytestmark = pytest.mark.skipif(not (DRY or torch.cuda.is_available()), reason="
 needs_two = pytest.mark.skipif(not DRY and GPUS < 2, reason=f"needs 2 CUDA GPUs, and there are {GPUS}")
 SMALL = ("data.args.train=803", "data.args.val=203", "train.epochs=1", "train.deterministic=true")
 STEPS = 100
-
-
-@pytest.fixture(autouse=True)
-def new_accelerator() -> Iterator[None]:
-    """Forget the precision of the last session of this process, which Accelerate keeps."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True)

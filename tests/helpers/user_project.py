@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.helpers.launch import Launch, Result
+
 USER_CODE = """
 import torch
 from torch import nn
@@ -34,3 +38,16 @@ def killed(output, target):
     return nn.functional.cross_entropy(output, target, reduction="none")
 """
 """Appended to ``USER_CODE``: a loss that kills the rank's process group at its call number ``$KILL_AT``."""
+
+
+def write_killable_project(folder: Path, code: str, config: str) -> Path:
+    """Write ``own.py``, with ``KILLED_LOSS`` behind the code, and ``own.yaml``; return the folder."""
+    (folder / "own.py").write_text(code + KILLED_LOSS)
+    (folder / "own.yaml").write_text(config)
+    return folder
+
+
+def train_own(launch: Launch, folder: Path, world: int, name: str, *more: str, **env: str) -> Result:
+    """Train ``own.yaml`` on so many processes."""
+    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
+    return launch("train", *asked, cwd=folder, env=env)

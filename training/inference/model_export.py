@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ...data.common import DamagedError, LockstepError, TrainingError, UsageError
+from ...data.common import DamagedError, LockstepError, TrainingError, UsageError, answer_parent
 from ..checkpoint import (
     StoredCheckpoint,
     load_frozen_weights,
@@ -234,9 +234,7 @@ def main() -> None:
         response = {
             "error": UsageError(f"{request.out}: {error}", "name a file in a folder of yours").to_json()
         }
-    sys.stdout.write(
-        f"\n{json.dumps(response)}\n"
-    )  # on a line of its own, whatever the user's code has printed
+    answer_parent(response)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils import _pytree as pytree
 
-from ...data.common import LockstepError, UsageError
+from ...data.common import LockstepError, UsageError, answer_parent
 from ...data.loading import StepBatch
 from ..checkpoint import (
     list_checkpoints,
@@ -132,9 +132,7 @@ def main() -> None:
         response = {"error": error.to_json()}
     except OSError as error:
         response = {"error": UsageError(f"{out}: {error}", "name a file in a folder of yours").to_json()}
-    sys.stdout.write(
-        f"\n{json.dumps(response)}\n"
-    )  # on a line of its own, whatever the user's code has printed
+    answer_parent(response)
 
 
 if __name__ == "__main__":

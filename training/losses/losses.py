@@ -37,7 +37,7 @@ def cross_entropy(
 
     Args:
         output: scores.
-        target: whole numbers of any type.
+        target: whole numbers of any type; or probabilities [B, C].
         label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
         ignore_index: a label that is left out of the mean; unset, none is.
 
@@ -49,6 +49,8 @@ def cross_entropy(
     """
     refuse_no_tensors("cross_entropy", output, target)
     target = as_class_indices(target)
+    if target.is_floating_point():  # the probability of each class: none is left out
+        ignore_index = None
     ignored = DEFAULT_IGNORED if ignore_index is None else ignore_index
     losses = functional.cross_entropy(
         output, target, reduction="none", label_smoothing=label_smoothing, ignore_index=ignored

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...data.common import LockstepError, UsageError
+from ...data.common import LockstepError, UsageError, answer_parent
 from ..config import RunLength, ScheduleConfig
 from .schedules import table_steps, tabulate
 
@@ -77,9 +77,7 @@ def main() -> None:
         response = _answer(json.load(sys.stdin))
     except LockstepError as error:
         response = {"error": error.to_json()}
-    sys.stdout.write(
-        f"\n{json.dumps(response)}\n"
-    )  # on a line of its own, whatever the user's code has printed
+    answer_parent(response)
 
 
 if __name__ == "__main__":

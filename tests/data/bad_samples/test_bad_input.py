@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,7 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lockstep.data.bad_samples.bad_samples import LEDGER, BadSamples, Skipping, most_bad, skipping
+from lockstep.data.bad_samples.bad_samples import (
+    LEDGER,
+    BadSamples,
+    BadSamplesNews,
+    Skipping,
+    most_bad,
+    skipping,
+)
+from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import DamagedError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.loading.augment import augmentation
@@ -23,7 +32,7 @@ from lockstep.data.loading.feed import Feed, StepBatch, Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.registry import open_order, open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 N, BAD = 40, 5
@@ -288,3 +297,44 @@ def test_replacements_are_spread_over_the_set() -> None:
 def test_settings_that_make_no_sense(more: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         DataConfig(**more)
+
+
+def test_counts_and_balance_are_of_the_samples_that_can_be_read(base: Path) -> None:
+    write_table(base, label="")
+    settings = config("skip", "on", val_size=8, balance="classes")
+    facts = prepare(settings, base, build_cache=True)
+    trained = load_array(str(facts.train.subset)).tolist()
+    assert BAD in trained
+    assert facts.train.class_counts == tuple(
+        sum(row % 2 == label and row != BAD for row in trained) for label in (0, 1)
+    )
+    order = open_order(facts, settings, base)
+    drawn = np.unique(order.indices(np.arange(order.n), 3, 0))
+    assert trained.index(BAD) not in drawn
+
+
+def test_the_same_samples_are_the_same_data_wherever_they_lie(base: Path, tmp_path: Path) -> None:
+    removed(base)
+    write_table(base, label="")
+    (base / "images" / "9.png").write_bytes(b"cut off")
+    shutil.copytree(base, tmp_path / "moved")
+    one, other = (prepare(config("skip", "on"), at, build_cache=True) for at in (base, tmp_path / "moved"))
+    assert one.fingerprint == other.fingerprint
+    (tmp_path / "moved" / "images" / "11.png").unlink()
+    assert prepare(config("skip", "on"), tmp_path / "moved", build_cache=True).fingerprint != one.fingerprint
+
+
+def test_a_line_of_the_ledger_that_was_cut_off_is_stepped_over(tmp_path: Path) -> None:
+    file = tmp_path / LEDGER
+    BadSamples("train", 10, 5, 0, file).note(3, "cannot be read")
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[: len(whole) // 2])
+    news = BadSamplesNews(tmp_path)
+    bad = BadSamples("train", 10, 5, 0, file)
+    bad.note(4, "is empty")
+    bad.note(3, "is empty")
+    assert "1 more bad sample was skipped, 2 in all, such as is empty" in (news.message() or "")
+    lines = file.read_bytes().splitlines()
+    assert len(lines) == 3
+    assert lines[0] == whole.strip()
+    assert json.loads(lines[2])["row"] == 4

@@ -26,6 +26,8 @@ def base(tmp_path: Path) -> Path:
     write_images(tmp_path / "base" / "images" / "val", ["2/z.png", "cat/z.png"])
     (tmp_path / "base" / "images" / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "base" / "images" / "train" / "README.png").write_text("beside the classes")
+    write_images(tmp_path / "base" / "images" / "hollow", ["a/a.png", "c/c.png"])
+    (tmp_path / "base" / "images" / "hollow" / "b").mkdir()
     return tmp_path / "base"
 
 
@@ -83,8 +85,33 @@ def test_a_bad_file_is_named_or_skipped(base: Path) -> None:
         ({"train": "images/train/cat/deep"}, UsageError, "no folders with images"),
         ({"classes": ["10", "2"]}, DamagedError, "'cat' is none of the classes 10, 2"),
         ({"val": "images"}, DamagedError, "'train' is none of the classes"),
+        ({"train": "images/hollow"}, UsageError, "images/hollow/b has no images"),
     ],
 )
 def test_what_is_refused(base: Path, args: dict, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         prepare(config(args=args), base)
+
+
+def test_a_class_without_images_keeps_its_number_where_the_classes_are_listed(base: Path) -> None:
+    facts = prepare(config(args={"train": "images/hollow", "val": None, "classes": ["a", "b", "c"]}), base)
+    assert load_array(facts.train.files["y"]).tolist() == [0, 2]
+
+
+def test_links_to_folders_are_followed_and_a_circle_once(base: Path) -> None:
+    train = base / "images" / "train"
+    write_images(base / "images" / "elsewhere", ["one.png", "within/two.png"])
+    (train / "fox").mkdir()
+    (train / "fox" / "more").symlink_to("../../elsewhere")
+    (train / "cat" / "again").symlink_to("../cat")
+    facts = prepare(config(), base)
+    assert facts.class_names == ("10", "2", "cat", "fox")
+    assert load_array(facts.train.files["y"]).tolist() == [0, 1, 2, 2, 2, 3, 3]
+    theirs = torchvision.datasets.ImageFolder(str(train))
+    assert [label for _, label in theirs if label == 3] == [3, 3]
+
+
+def test_a_name_that_is_no_text_is_named(base: Path) -> None:
+    (base / "images" / "train" / "cat" / "b.png").rename(f"{base}/images/train/cat/\udcff.png")
+    with pytest.raises(DamagedError, match="is not in UTF-8"):
+        prepare(config(), base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.data.common.errors import TrainingError
+from lockstep.data.common.errors import DamagedError, TrainingError, UsageError
 from lockstep.data.config.data_config import AugmentConfig
-from lockstep.data.loading.augment import augmentation
+from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
+from lockstep.data.loading.augment import augmentation, check_augment
 from lockstep.data.loading.augment_draws import Draws
 from lockstep.data.loading.feed import Feed, Work
 from lockstep.data.loading.feed_choice import open_feed
@@ -40,7 +42,12 @@ class Rows(torch.utils.data.Dataset):
 
 
 def feed(steps: list[dict], workers: int | None = None, seed: int = 3) -> Feed:
-    split = ArraySplit(X, Y, None) if workers is None else MapSplit(Rows(), None)
+    return opened(ArraySplit(X, Y, None) if workers is None else MapSplit(Rows(), None), steps, workers, seed)
+
+
+def opened(
+    split: ArraySplit | MapSplit, steps: list[dict], workers: int | None = None, seed: int = 3
+) -> Feed:
     changed = augmentation(AugmentConfig(steps=steps), seed, Path(), CLASSES)
     return open_feed(split, PLAIN, CPU, workers=workers or 0, classes=CLASSES, seed=seed, augment=changed)
 
@@ -187,3 +194,42 @@ def test_what_cannot_be_mixed_is_refused(x: torch.Tensor, y: torch.Tensor, words
 def test_settings_that_are_wrong(steps: list[dict], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         AugmentConfig(steps=steps)
+
+
+def read_all(split: ArraySplit | MapSplit, workers: int | None) -> None:
+    mixed = opened(split, MIXES["mixup"], workers)
+    mixed.expect_classes(CLASSES, -100)
+    list(mixed.fetch(iter(works(np.arange(N), [], N))))
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+@pytest.mark.parametrize("label", [-100, CLASSES])
+def test_a_label_that_is_no_class_is_not_mixed(workers: int | None, label: int) -> None:
+    """Its probabilities would all be 0, and the loss would be less without a word."""
+    labels = Y.clone()
+    labels[7] = label
+    split = (
+        ArraySplit(X, labels, None) if workers is None else MapSplit(list(zip(X, labels, strict=True)), None)
+    )
+    with pytest.raises(DamagedError, match=f"has the label {label}; with {CLASSES} classes"):
+        read_all(split, workers)
+
+
+@pytest.mark.parametrize(
+    ("facts", "classes", "words"),
+    [
+        ({"kind": "shards"}, 0, "not of shards"),
+        ({"classes": CLASSES}, CLASSES - 1, "classes: 2, but own has 3"),
+        ({"input_dtype": "uint8", "scale_uint8": False}, 0, "no part"),
+    ],
+)
+def test_data_that_cannot_be_mixed_is_refused_before_anything_starts(
+    facts: dict, classes: int, words: str
+) -> None:
+    config = AugmentConfig(steps=[{"use": "cutmix", "classes": classes}])
+    own = DatasetInfo(
+        "own", "user", SplitInfo(9, {}), None, (3, 6, 5), "float32", None, None, None, None, None
+    )
+    check_augment(config, replace(own, classes=2), Path())
+    with pytest.raises(UsageError, match=words):
+        check_augment(config, replace(own, **facts), Path())

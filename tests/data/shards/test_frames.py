@@ -1,11 +1,12 @@
 import gzip
 import json
+import zlib
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from lockstep.data.shards import json_lines
+from lockstep.data.shards import frames, json_lines
 from lockstep.data.shards.shard_format import ShardChangedError
 from lockstep.data.shards.shard_formats import FORMATS
 from tests.helpers.shard_files import rows
@@ -72,3 +73,37 @@ def test_a_file_that_is_cut_off_changed_or_of_another_kind_is_refused(tmp_path, 
     path.write_bytes(b"{}\n" * 9)
     with pytest.raises(ValueError, match="it is no"):
         FORMATS[name].scan(str(path))
+
+
+def test_zeros_behind_the_last_member_are_padding(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(b"".join(LINES)) + bytes(1000))
+    assert read_all("gzipped json lines", path)[1] == [n % 10 for n in range(300)]
+
+
+def test_what_is_read_of_a_file_of_small_members_grows_with_its_length(monkeypatch):
+    """A member's decompressor copies what lies behind the member in what it was given."""
+    member = gzip.compress(b"{}\n")
+    given = 0
+
+    class Counted:
+        def __init__(self, bits):
+            self._own = zlib_decompressobj(bits)
+
+        def __getattr__(self, name):
+            return getattr(self._own, name)
+
+        def decompress(self, data):
+            nonlocal given
+            given += len(data)
+            return self._own.decompress(data)
+
+    zlib_decompressobj = zlib.decompressobj
+    monkeypatch.setattr(frames.zlib, "decompressobj", Counted)
+    sizes = []
+    for count in (10_000, 40_000):
+        given = 0
+        assert sum(1 for _ in frames.gzip_frames(member * count)) == count
+        sizes.append(given)
+    assert sizes[1] < 5 * sizes[0]
+    assert sizes[0] < 10_000 * 2**17

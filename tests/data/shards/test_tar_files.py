@@ -112,3 +112,18 @@ def test_a_file_that_is_cut_off_changed_or_ambiguous_is_refused(tmp_path):
     twice = write(tmp_path / "b.tar", [*sample(1), sample(1)[1]])
     with pytest.raises(ValueError, match="two members"):
         TarFiles().scan(twice)
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_a_member_that_is_a_link_is_refused(tmp_path, kind):
+    """Passing over it would leave a sample without a column, or none at all."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in sample(1):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("a/002.png")
+        link.type, link.linkname = kind, "a/001.PNG"
+        tar.addfile(link)
+    with pytest.raises(ValueError, match=r"'a/002\.png' is a link"):
+        TarFiles().scan(str(tmp_path / "a.tar"))

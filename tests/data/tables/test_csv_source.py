@@ -161,6 +161,13 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ("x,y\n1,2\n", {"fill_missing": "median"}, ["neither mean nor a number"]),
         ("x,y\n1,2\n", {"standardize": 1}, ["neither true nor false"]),
         ("x,y\n1,2\n", {"dtype": "int8"}, ["none of float32, float64"]),
+        ("x,y\n1e39,1\n2,0.5\n", {}, ["column 'x' has values up to 1e+39, which float32 cannot hold"]),
+        ("x,y\n1,1e39\n2,0.5\n", {}, ["train.csv:2: the target is missing, or no number that float32"]),
+        ("x,y\n,1\n2,0.5\n", {"fill_missing": 1e300}, ["column 'x' has values up to 1e+300"]),
+        ("x,y\n1e200,1\n-1e200,0.5\n", {"standardize": True}, ["too large to be standardized"]),
+        ("x,y\n1,1_000\n2,0.5\n", {"target_type": "number"}, ["train.csv:2: the target '1_000'"]),
+        ("x;y\n1,5;1.234\n2;0,5\n", {"target_type": "number", "decimal": ","}, ["the target '1.234'"]),
+        ("x;y\n1,5;1\nabc;2\n2,5;0,5\n", {"decimal": ","}, ["train.csv:3: column 'x' holds 'abc'"]),
         ("x,u,v\n1,2,3\n", {"target": ["u", "v"], "classes": ["2"]}, ["several columns of classes"]),
     ],
 )
@@ -182,3 +189,31 @@ def test_what_a_float_cannot_hold_is_said(tmp_path: Path) -> None:
         "big" in note and "standardize" in note for note in _prepare(tmp_path, table, target="y").notes
     )
     assert not _prepare(tmp_path, table, target="y", dtype="float64").notes
+
+
+def test_a_column_of_one_value_stays_as_far_from_it_as_it_was(tmp_path: Path) -> None:
+    rows = "".join(f"0.1,{n},{n}.5\n" for n in range(10))
+    facts = _prepare(tmp_path, "a,b,y\n" + rows, "a,b,y\n0.2,3,1\n", target="y", standardize=True)
+    assert [row[0] for row in _arrays(facts)[0]] == [0.0] * 10
+    assert _arrays(facts, "val")[0][0][0] == pytest.approx(0.1)
+    assert "columns with one value alone: a" in facts.notes
+
+
+def test_it_does_not_matter_where_a_file_is_cut_into_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "x,w,y\ntrue,1,true\nFalse,2,0\n1,true,2.5\n0,,FALSE\n"
+    whole = _arrays(_prepare(tmp_path, table, target="y", target_type="number", fill_missing=7))
+    assert whole == ([[1, 1], [0, 2], [1, 1], [0, 7]], [[1], [0], [2.5], [0]])
+    monkeypatch.setattr(csv_numbers, "ROWS", 2)
+    (tmp_path / "again").mkdir()
+    assert whole == _arrays(
+        _prepare(tmp_path / "again", table, target="y", target_type="number", fill_missing=7)
+    )
+
+
+def test_weights_have_the_decimal_sign_of_the_table(tmp_path: Path) -> None:
+    table = "x;w;y\n1,5;0,25;0,5\n3;1;1\n"
+    facts = _prepare_with(tmp_path, table, None, {"weights": "w"}, target="y", decimal=",")
+    assert facts.sampling is not None
+    assert facts.sampling.often == pytest.approx((0.4, 1.6))

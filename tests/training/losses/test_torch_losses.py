@@ -15,7 +15,7 @@ from lockstep.training.check.loss_checks import Cut, check_loss, split, split_ou
 from lockstep.training.config.objective_config import LossConfig
 from lockstep.training.config.run_config import RunConfig
 from lockstep.training.losses.loss_contract import sum_loss
-from lockstep.training.losses.losses import build_loss
+from lockstep.training.losses.losses import build_loss, cross_entropy
 from lockstep.training.metrics.metrics import build_metrics
 
 N = 12
@@ -267,3 +267,13 @@ def test_an_ignored_label_is_in_no_mean(use: str, args: dict[str, Any], target: 
     kept = target != ignored
     hits, count = build_metrics(config, Path())["accuracy"](SCORES, target)
     assert (int(hits), int(count)) == (int((SCORES.argmax(1) == target)[kept].sum()), int(kept.sum()))
+
+
+def test_probabilities_have_no_label_that_is_ignored() -> None:
+    """What mixup makes of classes: a weight of the number of probabilities would divide the loss by the classes."""
+    target = torch.softmax(SCORES.flip(0), 1)
+    expected = functional.cross_entropy(SCORES, target, reduction="none")
+    for ignored in (-100, 1):
+        losses = cross_entropy(SCORES, target, ignore_index=ignored)
+        assert isinstance(losses, torch.Tensor)
+        assert torch.equal(losses, expected)
