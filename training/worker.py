@@ -35,7 +35,7 @@ from .checkpoint import (
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
-from .elastic import join_world
+from .elastic import ElasticWorld, join_world
 from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
 from .rank import (
@@ -108,7 +108,8 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     feeders = FeederProcesses(spec, folder)
     if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them
         feeders.start(folder / "attempt-1")
-    result = TrainLoop(training, folder, events, resumed, fence, control).run()
+    world = ElasticWorld(training, control) if spec.config.train.elastic else None
+    result = TrainLoop(training, folder, events, resumed, fence, control, world).run()
     if not result:
         return 0  # other ranks go on without this one
     group = session.group  # of an elastic run perhaps another one

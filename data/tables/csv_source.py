@@ -13,15 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import (
-    CacheEntry,
-    array_split_info,
-    cached,
-    entry_key,
-    fingerprint,
-    load_array,
-    save_array,
-)
+from ..cache import CacheEntry, array_split_info, cached, entry_key, fingerprint, load_array, save_array
 from ..common import DamagedError, UsageError, relative_path_hint
 from ..config import DataConfig, DatasetInfo, FoundSetting
 from ..sources import (

@@ -7,7 +7,7 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .follower_page import FollowerPage as FollowerPage
     from .horizon_control import HorizonControl as HorizonControl
-    from .scaling import RankProcesses as RankProcesses
+    from .rank_processes import RankProcesses as RankProcesses
     from .scaling import Scaling as Scaling
     from .supervisor_page import SupervisorPage as SupervisorPage
 else:

@@ -9,42 +9,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ...data.common import UsageError
 from ...training.rank import Members, WorldChange, resized
 from ..console import say
 from ..runs import ScaleAnswer, ScaleRequest, answer_scale_request, take_scale_request
 from .horizon_control import HorizonControl
+from .rank_processes import RankProcesses
 
 if TYPE_CHECKING:  # pydantic takes its time, and `launch run` has no config
     from ...training.config import ElasticConfig
 
 _JOIN_SECONDS = 600.0
 """That a process may take to import, open the data and build the model."""
-
-
-class RankProcesses(Protocol):
-    """The processes of the ranks, as the supervisor has them."""
-
-    @property
-    def are_ending(self) -> bool:
-        """Whether a process lives on that has no part in the training any more, and so keeps its number."""
-
-    def start_joining(self, change: WorldChange) -> None:
-        """Start the processes that join by a change."""
-
-    def begin_change(self, change: WorldChange) -> None:
-        """Note that the ranks have been told of a change."""
-
-    def end_change(self, change: WorldChange) -> None:
-        """Note that they are through with it."""
-
-    def failed_to_join(self) -> str:
-        """Say why a process that was to join has ended; empty while none has."""
-
-    def end_joining(self, change: WorldChange) -> None:
-        """End the processes that were to join."""
 
 
 class Scaling:
@@ -110,10 +87,8 @@ class Scaling:
         """Say why a request is refused; empty where it is not."""
         if self._elastic is None:
             return "train.elastic is not set: the number of processes is fixed"
-        try:
-            self._elastic.refuse(size)
-        except UsageError as error:
-            return error.message
+        if problem := self._elastic.problem(size):
+            return problem
         if self._control.stopping or self._control.interruption is not None:
             return "the run is stopping"
         if self._change is not None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...data.common import user_name, write_json
-from .scale_requests import clear_scale_requests
 
 RequestKind = Literal["stop", "checkpoint", "cancel"]
 _URGENCY: dict[RequestKind, int] = {"checkpoint": 0, "stop": 1, "cancel": 2}
@@ -94,7 +93,6 @@ def clear_requests(folder: Path) -> None:
     """Forget what was asked of an attempt that is over: the next one must not stop at once."""
     for name in (_ASKED, _TAKEN):
         (folder / name).unlink(missing_ok=True)
-    clear_scale_requests(folder)
 
 
 def _read(path: Path) -> StopRequest | None:

@@ -6,10 +6,22 @@ import json
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 from ...data.common import process_of
 from ...training.rank import WorldChange
-from .supervisor import Supervisor
+from .attempt_record import AttemptRecord
+
+
+class AgentsSupervisor(Protocol):
+    """A supervisor that has an agent."""
+
+    @property
+    def record(self) -> AttemptRecord:
+        """What is known of the attempt."""
+
+    def tell_agent(self, order: dict[str, Any]) -> None:
+        """Give the agent an order."""
 
 
 class JoiningProcesses:
@@ -20,7 +32,7 @@ class JoiningProcesses:
         attempt: the folder in which they say why they have failed.
     """
 
-    def __init__(self, supervisor: Supervisor, attempt: Path) -> None:
+    def __init__(self, supervisor: AgentsSupervisor, attempt: Path) -> None:
         self._supervisor = supervisor
         self._attempt = attempt
 

@@ -39,7 +39,8 @@ def refuse_not_elastic(config: RunConfig, world: World) -> None:
     elastic = config.train.elastic
     if elastic is None:
         return
-    elastic.refuse(world.size)
+    if problem := elastic.problem(world.size):
+        raise UsageError(problem, "choose a number within, or other bounds")
     if world.gpus or world.nodes:
         raise UsageError(
             "train.elastic: only processes on the CPUs of one machine can come and go yet",

@@ -35,7 +35,9 @@ def _write(own: Path) -> None:
 
 def _start(own: Path, name: str, processes: int, *settings: str) -> subprocess.Popen[str]:
     command = [*LAUNCH, "train", "exp.yaml", *ELASTIC, *settings, "--cpu", str(processes), "--name", name]
-    process = subprocess.Popen(command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    )
     _wait_for(name, '"event": "step"')
     return process
 

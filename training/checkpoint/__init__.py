@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .model_weights import load_weights as load_weights
     from .retention import BestCheckpoints as BestCheckpoints
     from .saving import save as save
+    from .state import NextWorld as NextWorld
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state

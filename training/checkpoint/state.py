@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping
+from ..components import EarlyStopping, batch_norm
 from ..config import describe_differences, identity_settings, identity_sha256
-from ..rank import Group
+from ..rank import Group, WorldChange
 from ..session import Account, Training
 from ..tensors import each_whole, find_renaming, is_fsdp, plain_state, renamed, split_rows, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights
+from .non_finite import refuse_non_finite
 from .retention import BestCheckpoints
 from .storage import CheckpointContents, StoredCheckpoint, Tensors, hashed_bytes, read_all
 
 STATE_VERSION = 2
+
+
+class Writer(Protocol):
+    """What writes a checkpoint."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Say whether every rank writes."""
+
+    def write(self, snapshot: CheckpointContents, best: set[int]) -> None:
+        """Start writing; returns as soon as the tensors may change again."""
 
 
 @dataclass
@@ -81,6 +93,16 @@ class ResumedState:
     """The tensors of it."""
     joined: bool = False
     """Whether other ranks are in the middle of the run, which this one has joined."""
+
+
+class NextWorld(Protocol):
+    """The way of a rank from one world to the next."""
+
+    def change_due(self, step: int) -> WorldChange | None:
+        """Return the change that all ranks make after so many steps; None where there is none."""
+
+    def go_over(self, change: WorldChange, state: Mapping[str, Any] | None) -> ResumedState | None:
+        """Go over to the next world; None where this process is no member any more. Collective in both."""
 
 
 def build_state(
@@ -286,6 +308,12 @@ def training_tensors(training: Training) -> dict[str, Tensors]:
 
 def training_hashes(training: Training) -> dict[str, str]:
     """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP; one tensor at a time is whole."""
+    session = training.session
+    with batch_norm.averaged(session.model, session.buffer_group):
+        return _hashes(training)
+
+
+def _hashes(training: Training) -> dict[str, str]:
     weights, state = hashlib.sha256(), hashlib.sha256()
     if training.session.group.rank == 0 or is_fsdp(training.stepper.model):
         parts = training_tensors(training)
@@ -306,3 +334,35 @@ def model_tensors(training: Training) -> Tensors:
 def optimizer_tensors(training: Training) -> Tensors:
     """Return the optimizer's tensors, mostly as ``parameter/key``; ``state.json`` has the rest of it."""
     return training.optimizer_state.save()[0]
+
+
+def save(
+    training: Training,
+    step: int,
+    writer: Writer,
+    best: set[int],
+    state: Callable[[], dict[str, Any]],
+    hook_tensors: Tensors,
+) -> None:
+    """Have a checkpoint written. Collective.
+
+    Args:
+        training: to be saved.
+        step: of the run, after so many.
+        writer: writes it.
+        best: steps whose checkpoints stay when older ones go.
+        state: builds the state, on rank 0.
+        hook_tensors: of what hooks have returned.
+
+    Raises:
+        TrainingError: a weight is not a number.
+    """
+    session = training.session
+    refuse_non_finite(session, step)
+    gathered_buffers = rank_buffers.gathered(session.model, session.buffer_group)
+    with batch_norm.averaged(session.model, session.buffer_group):
+        snapshot = checkpoint_tensors(training, step, sharded=writer.is_shared)
+        if session.group.rank == 0:
+            snapshot = replace(snapshot, state=state(), rank_buffers=gathered_buffers, hooks=hook_tensors)
+        if session.group.rank == 0 or writer.is_shared:
+            writer.write(snapshot, best)

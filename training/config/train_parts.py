@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, Field, model_serializer, model_validator
 from pydantic_core import PydanticKnownError
 
-from ...data.common import UsageError
 from ...data.config import ConfigSection, MeasuredIn
 
 
@@ -57,15 +56,10 @@ class ElasticConfig(ConfigSection):
             raise ValueError(f"train.elastic: min={self.min} is more than max={self.max}")
         return self
 
-    def refuse(self, size: int) -> None:
-        """Refuse a number of processes.
-
-        Raises:
-            UsageError: they are too few or too many.
-        """
-        if not self.min <= size <= self.max:
-            what = f"train.elastic: {size} processes are not within {self.min} to {self.max}"
-            raise UsageError(what, "choose a number within, or begin a run with other bounds")
+    def problem(self, size: int) -> str:
+        """Say why a number of processes is not allowed; empty where it is."""
+        allowed = self.min <= size <= self.max
+        return "" if allowed else f"train.elastic: {size} processes are not within {self.min} to {self.max}"
 
 
 class HooksConfig(BaseModel, frozen=True, extra="forbid"):

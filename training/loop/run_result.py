@@ -7,8 +7,6 @@ from typing import Any, Protocol
 import torch
 
 from ...data.common import STOPPED
-from ..checkpoint import training_hashes
-from ..components import batch_norm
 from ..session import Account, Training
 from ..tracking import plain
 
@@ -37,20 +35,17 @@ def start_facts(training: Training) -> dict[str, Any]:
 
 
 def run_result(
-    training: Training, progress: Reached, account: Account, seconds: float, *, stopped: bool
+    hashes: dict[str, str], progress: Reached, account: Account, seconds: float, *, stopped: bool
 ) -> dict[str, Any]:
-    """Return the result's values. Collective under FSDP.
+    """Return the result's values.
 
     Args:
-        training: what was trained.
+        hashes: of what was trained.
         progress: of the run.
         account: of the samples that were read.
         seconds: that this attempt has taken.
         stopped: whether the run has been asked to end.
     """
-    session = training.session
-    with batch_norm.averaged(session.model, session.buffer_group):
-        hashes = training_hashes(training)
     return {
         **({"status": "stopped", "exit_code": STOPPED} if stopped else {}),
         "epochs": progress.epoch,

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from ...data.loading import StepBatch
 from ..hooks import Hooks
+from ..rank import WorldChange
 from ..session import Training
 from ..tracking import EventLog
-from ..verification import Verifier
 from .profiler import Profiler
 from .stragglers import Stragglers
 
@@ -19,6 +19,13 @@ class Stepping(Protocol):
     """The part of a run's progress that is looked at."""
 
     step: int
+
+
+class Comparison(Protocol):
+    """What compares the ranks after a step."""
+
+    def add(self, step: int) -> None:
+        """Count a step; compare where it is time."""
 
 
 class StepWatch:
@@ -37,7 +44,7 @@ class StepWatch:
         self,
         training: Training,
         hooks: Hooks,
-        verifier: Verifier | None,
+        verifier: Comparison | None,
         events: EventLog,
         folder: Path,
         progress: Stepping,
@@ -46,14 +53,21 @@ class StepWatch:
         self._events, self._progress = events, progress
         group, asked = training.session.group, training.session.spec.config.log.profile
         self._profiler = Profiler(asked, progress.step, group, training.stepper, folder) if asked else None
-        self.begin_world()
+        self._begin_world()
 
-    def begin_world(self) -> None:
+    def _begin_world(self) -> None:
         """Look at the ranks that there are now."""
         self._stragglers = Stragglers.for_ranks(self._training.session.group, self._training.stepper)
         watching = (self._stragglers, self._training.compilation, self._verifier)
         self.is_needed = self._hooks.on_step or any(one is not None for one in watching)
         """Whether there is something to see."""
+
+    def change_world(self, change: WorldChange, seconds: float) -> None:
+        """Look at the ranks after a change from now on, and tell of it."""
+        self._begin_world()
+        now, before = len(change.after), len(change.before)
+        step, seconds = self._progress.step, round(seconds, 6)
+        self._events.write("world", step=step, processes=now, before=before, seconds=seconds)
 
     def end_world(self) -> None:
         """Wait for what is under way between ranks that part. Collective."""

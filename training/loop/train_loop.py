@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ...data.bad_samples import BadSamplesNews
-from ..checkpoint import CheckpointWriter, Progress, ResumedState, build_state, save, writing_ranks
-from ..elastic import ElasticWorld
+from ..checkpoint import (
+    CheckpointWriter,
+    NextWorld,
+    Progress,
+    ResumedState,
+    build_state,
+    save,
+    training_hashes,
+    writing_ranks,
+)
 from ..rank import FencingToken, RankControl, WorldChange
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog
@@ -38,6 +46,7 @@ class TrainLoop:
         resumed: what a checkpoint brought, whose tensors are in place already.
         fence: checked before a checkpoint is committed.
         control: says how far this rank may go.
+        world: the way to another number of processes; None where they never change.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class TrainLoop:
         resumed: ResumedState | None = None,
         fence: FencingToken | None = None,
         control: RankControl | None = None,
+        world: NextWorld | None = None,
     ) -> None:
         session = self._session = training.session
         self._training = training
@@ -55,7 +65,7 @@ class TrainLoop:
         self._events = events
         self._resumed = resumed
         self._control = control or RankControl(None, 0)
-        self._world = ElasticWorld(training, self._control)
+        self._world = world
         self._change: WorldChange | None = None
         self.progress = resumed.progress if resumed else Progress()
         self._changed_at = self.progress.step if resumed and resumed.joined else None
@@ -72,8 +82,7 @@ class TrainLoop:
         self._pace = Pace(training)
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
-        step = self.progress.step
-        self._verifier = Verifier.of_run(training, events, step, verified=resumed is not None)
+        self._verifier = Verifier.of_run(training, events, self.progress.step, verified=resumed is not None)
         self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)
         if resumed:
             self._norms.restore(resumed.meter, session.group.device)
@@ -119,7 +128,9 @@ class TrainLoop:
         if not self._stopped:
             self._hooks.at("on_end")
         account, seconds = self._sample_audit.account, time.monotonic() - started
-        result = run_result(self._training, self.progress, account, seconds, stopped=self._stopped)
+        result = run_result(
+            training_hashes(self._training), self.progress, account, seconds, stopped=self._stopped
+        )
         return {"stopped_early": self._is_stopped_early(), **result}
 
     def _begin_run(self) -> None:
@@ -266,30 +277,22 @@ class TrainLoop:
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
         self._take_steps()
-        while (change := self._change) is not None and not self._has_left:
-            self._change_world(change)
+        while self._world is not None and self._change is not None:
+            self._change_world(self._world, self._change)
 
-    def _change_world(self, change: WorldChange) -> None:
+    def _change_world(self, world: NextWorld, change: WorldChange) -> None:
         """Take the steps that are left with other processes, or leave them to those. Collective."""
-        progress, started = self.progress, time.monotonic()
-        self._control.enter("starting")
-        meter = self._settle()
+        started, meter = time.monotonic(), self._settle()
         self._watch.end_world()
-        state = build_state(self._training, progress, self._sample_audit.account, meter)
-        resumed = self._world.go_over(change, state)
+        state = build_state(self._training, self.progress, self._sample_audit.account, meter)
+        resumed = world.go_over(change, state)
         self._change = None
         if resumed is None:
             self._stopped = self._has_left = True
             return
         self._begin_counting(resumed.account, resumed.meter)
-        self._watch.begin_world()
-        self._changed_at = progress.step
-        seconds = round(time.monotonic() - started, 6)
-        size = len(change.after)
-        self._events.write(
-            "world", step=progress.step, processes=size, before=len(change.before), seconds=seconds
-        )
-        self._control.enter("training")
+        self._changed_at = self.progress.step
+        self._watch.change_world(change, time.monotonic() - started)
         self._take_steps()
 
     def _take_steps(self) -> None:
@@ -351,7 +354,7 @@ class TrainLoop:
                 return False
         if (every and step and step % every == 0) or self._control.is_checkpoint_due(step):
             self._save_checkpoint()
-        self._change = self._world.change_due(step)
+        self._change = None if self._world is None else self._world.change_due(step)
         return self._change is None
 
     def _log_reading(self, reading: Reading) -> None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from .batch_gather import GatherTrial as GatherTrial
     from .batch_gather import gathering as gathering
     from .batch_gather import open_gather_group as open_gather_group
-    from .control_page import PAGE_ROW as PAGE_ROW
     from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from .fencing_token import unreadable as unreadable
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
     from .members import JOINING as JOINING
+    from .members import PAGE_ROW as PAGE_ROW
     from .members import Members as Members
     from .members import WorldChange as WorldChange
     from .members import resized as resized

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from .members import MEMBER_WORDS, Members, WorldChange, from_words, to_words
+from .members import MEMBER_WORDS, PAGE_ROW, Members, WorldChange, from_words, to_words
 
 _WORDS = 1 << 13
 _HORIZON, _FINAL, _CHECKPOINT_AT, _EVALUATE_AT = 0, 1, 2, 3
@@ -25,8 +25,6 @@ _FIRST_RANK, _RANK_WORDS = 16, 8
 _STEP, _PHASE, _TIME, _REACHED = 0, 1, 2, 3
 _WAIT_SECONDS = 0.001
 NO_HORIZON = 2**63
-PAGE_ROW = "LOCKSTEP_PAGE_ROW"
-"""Variable with the row of a rank in its page, where that is not its local rank."""
 PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
 """What a rank is doing; the page holds the index."""
 

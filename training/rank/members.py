@@ -13,6 +13,8 @@ _WORD_BITS = 64
 MEMBER_WORDS = 4
 MOST_PROCESSES = _WORD_BITS * MEMBER_WORDS
 Members = tuple[int, ...]
+PAGE_ROW = "LOCKSTEP_PAGE_ROW"
+"""Variable with the row of a rank in its page, where that is not its local rank."""
 JOINING = "LOCKSTEP_JOINING"
 """Variable of a process that is started to join a run: the number of the change, and the members before it."""
 
