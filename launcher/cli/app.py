@@ -121,9 +121,9 @@ def train(
         say(f"note: {note}" for note in resolved.notes)
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
+        _look_first(preflight)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
-        _look_first(preflight)
         with refusals_told(request.nodes):
             raise typer.Exit(training_run.train(resolved, request))
 

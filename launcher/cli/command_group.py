@@ -50,17 +50,21 @@ class CommandGroup(typer.core.TyperGroup):
         if ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         if args[0] not in self.commands:
-            _refuse_command(ctx, args[0], list(self.commands))
+            with json_errors(json="--json" in args):
+                _refuse_command(ctx, args[0], list(self.commands))
         name, found, rest = super().resolve_command(ctx, args)
         if found is None or hasattr(found, "commands"):
             return name, found, rest
         own = {o: not getattr(p, "is_flag", True) for p in found.get_params(ctx) for o in p.opts}
         is_program = getattr(found, "is_program", lambda _: False)
-        refuse_foreign_options(rest, own, is_program)
-        if any(option in _HELP for option, _ in options_of(rest, own, is_program)):
+        given = [option for option, _ in options_of(rest, own, is_program)]
+        with json_errors(json="--json" in own and "--json" in given):
+            refuse_foreign_options(rest, own, is_program)
+        if any(option in _HELP for option in given):
             _show(found, found.context_class(found, info_name=name, parent=ctx))
         for param in found.get_params(ctx):
             _spare_conversion(param)
+        _name_in_errors(found)
         return name, found, rest
 
 
@@ -80,6 +84,20 @@ def _spare_conversion(param: Any) -> None:
         return convert(ctx, value)
 
     param.process_value = process
+
+
+def _name_in_errors(command: Any) -> None:
+    """Let an error in a command's options say whose they are: Click's parser does not, where a value is missing."""
+    parse = command.parse_args
+
+    def parse_args(ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return list(parse(ctx, args))
+        except _ClickError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    command.parse_args = parse_args
 
 
 def show_help(ctx: Any, path: Sequence[str]) -> NoReturn:
@@ -138,8 +156,9 @@ def run_command_line(app: typer.Typer) -> None:
         status = app(standalone_mode=False, prog_name="launch")
     except _ClickError as error:
         command = getattr(getattr(error, "ctx", None), "command", None)
+        is_group = hasattr(command, "commands")
         takes_json = any(param.name == "json" for param in getattr(command, "params", ()))
-        with json_errors(json=takes_json and "--json" in sys.argv):
+        with json_errors(json=(is_group or takes_json) and "--json" in sys.argv):
             raise _in_our_words(error) from error
     sys.exit(status or 0)
 

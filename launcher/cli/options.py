@@ -28,6 +28,7 @@ def _complete_key(incomplete: str) -> list[str]:
     return completers["key"](incomplete)
 
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ConfigArgument = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
-from .options import DrawnArgument, IgnoreWorldOption, JsonOption, RunArgument
+from .options import DrawnArgument, ForceOption, IgnoreWorldOption, JsonOption, RunArgument
 from .started_world import refuse_copies
 
 app = typer.Typer()
@@ -17,7 +17,6 @@ CheckpointOption = Annotated[
     str | None,
     typer.Option(metavar="best|last|STEP", help="Use this checkpoint; `last`, the newest, by default."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 
 
 @app.command()
@@ -73,14 +72,16 @@ def plot(
             metavar="ROWS", min=0, help="Draw means over so many rows of the record; 0: the rows alone."
         ),
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Draw the curves of runs, as a picture and here: metrics, learning rate, where they were resumed."""
     from ..report import plot_runs
-    from ..runs import current_run
+    from ..runs import current_run, is_training
 
     with json_errors(json=json):
-        raise typer.Exit(plot_runs(runs or [current_run()], metric or [], out, smooth, as_json=json))
+        runs = runs or [current_run(is_training)]
+        raise typer.Exit(plot_runs(runs, metric or [], out, smooth, force=force, as_json=json))
 
 
 @app.command()
@@ -90,14 +91,15 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="The page; RUN-report.html by default.")
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write a run or a sweep as one HTML page: curves, settings, epochs, worst samples, attempts, environment."""
     from ..report import report_run
-    from ..runs import current_run
+    from ..runs import current_run, is_training
 
     with json_errors(json=json):
-        raise typer.Exit(report_run(run or current_run(), out, as_json=json))
+        raise typer.Exit(report_run(run or current_run(is_training), out, force=force, as_json=json))
 
 
 @app.command()
@@ -115,8 +117,9 @@ def replay(
 ) -> None:
     """Show which samples a training step was made of, and the loss of each."""
     from ..inference import replay_step
-    from ..runs import current_run
+    from ..runs import current_run, is_training
 
     with json_errors(json=json):
         refuse_copies("replay", ignore_world=ignore_world)
-        raise typer.Exit(replay_step(run or current_run(), step, rank, out, force=force, as_json=json))
+        run = run or current_run(is_training)
+        raise typer.Exit(replay_step(run, step, rank, out, force=force, as_json=json))

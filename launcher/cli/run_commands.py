@@ -12,6 +12,7 @@ from .options import (
     ComparedArgument,
     ConfigArgument,
     CpuOption,
+    ForceOption,
     GpusOption,
     IgnoreWorldOption,
     JsonOption,
@@ -108,6 +109,7 @@ def predict(
     ] = False,
     form: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How rows are printed.")] = "csv",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to this file.")] = None,
+    force: ForceOption = False,
     gpus: GpusOption = None,
     cpu: CpuOption = None,
     ignore_world: IgnoreWorldOption = False,
@@ -120,7 +122,7 @@ def predict(
     refuse_copies("predict", ignore_world=ignore_world)
     run, sources = split_run(run, inputs)
     run = run or current_run(has_checkpoint)
-    asked = Prediction(tuple(sources), split, checkpoint, resize, raw, form, out)
+    asked = Prediction(tuple(sources), split, checkpoint, resize, raw, form, out, force)
     raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...training.tracking import read_events
 from ..console import format_metric, put, put_json
-from ..runs import find_run, read_status
+from ..runs import find_run, read_json, read_status
 
 _ORDER = ("config.train.seed", "config.data.batch_size", "facts.train.length", "facts.fingerprint")
 """What decides which sample comes when, beside the samples themselves."""
@@ -30,8 +30,8 @@ def compare_runs(one: str, other: str, *, as_json: bool) -> int:
 
 
 def _compared(one: Path, other: Path) -> dict[str, Any]:
-    specs = [_flat(_read(folder / "spec.json")) for folder in (one, other)]
-    manifests = [_flat(_read(folder / "manifest.json")) for folder in (one, other)]
+    specs = [_flat(read_json(folder / "spec.json")) for folder in (one, other)]
+    manifests = [_flat(read_json(folder / "manifest.json")) for folder in (one, other)]
     settings = [row for row in _differences(*specs) if row[0].startswith("config.")]
     around = (
         "versions.",
@@ -67,13 +67,6 @@ def _compared(one: Path, other: Path) -> dict[str, Any]:
 
 def _documents(rows: list[Row], prefix: str) -> list[dict[str, Any]]:
     return [{"key": key.removeprefix(prefix), "values": [one, other]} for key, one, other in rows]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
+from functools import partial
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
@@ -156,13 +158,39 @@ def _say_stopped(folder: Path) -> int:
 
 
 def checkpoint_run(name: str, wait: float) -> int:
-    """Ask a run for a checkpoint now, and wait until it is there; the exit status.
+    """Ask a run, or each point of a sweep that trains, for a checkpoint now, and wait for it; the exit status.
 
     Raises:
         UsageError: it does not run, or is a script.
         LockstepError: there is none within ``wait`` seconds.
     """
     folder = find_run(name, ANY_RUN)
+    before = {run: _newest(run) for run in _trained_now(folder)}
+    for run in before:
+        write_request(run, "checkpoint")
+    until = time.monotonic() + wait
+    for run, step in before.items():
+        left = max(0.0, until - time.monotonic())
+        if not wait_until(partial(_has_answered, run, step), left):
+            raise _late(run, "written a checkpoint", wait)
+        _say_checkpoint(run, step)
+    return 0
+
+
+def _trained_now(folder: Path) -> list[Path]:
+    """Return the run, or of a sweep the points that are being trained.
+
+    Raises:
+        UsageError: there is none, or it is a script.
+    """
+    if is_sweep(folder):
+        sweep = read_sweep(folder)
+        points = [run for run in map(sweep.run, range(len(sweep.points))) if is_held(run / LOCK)]
+        if not points:
+            raise UsageError(
+                f"no point of the sweep {folder.name} is training now", "`launch status` says how they are"
+            )
+        return points
     if not is_held(folder / LOCK):
         raise _not_running(folder)
     if (folder / "run.json").is_file():
@@ -170,21 +198,22 @@ def checkpoint_run(name: str, wait: float) -> int:
             f"{folder.name} is a script: only it knows how to write its checkpoints",
             f"`launch stop {folder.name}` sends it SIGTERM",
         )
-    before = _newest(folder)
-    write_request(folder, "checkpoint")
-    if not wait_until(lambda: _newest(folder) > before or not is_held(folder / LOCK), wait):
-        raise _late(folder, "written a checkpoint", wait)
+    return [folder]
+
+
+def _has_answered(folder: Path, before: int) -> bool:
+    return _newest(folder) > before or not is_held(folder / LOCK)
+
+
+def _say_checkpoint(folder: Path, before: int) -> None:
     newest = _newest(folder)
     if newest == before:
         raise LockstepError(f"{folder.name} ended without another checkpoint", "`launch status` says how")
     say([f"{folder.name} has a checkpoint of step {newest:,}"])
-    return 0
 
 
 def _not_running(folder: Path) -> UsageError:
     """Explain why nobody can write a checkpoint; a job that has begun may not train yet."""
-    if is_sweep(folder):
-        return UsageError(f"{folder.name} is a sweep", f"name one of its runs: {folder.name}-000, say")
     status = _look(folder).status
     if status == "running":
         return UsageError(

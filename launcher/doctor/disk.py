@@ -25,7 +25,11 @@ _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 def run_folder_place(root: Path) -> Iterator[Finding]:
     """Measure the file system that run folders are on, in a folder that is removed again."""
-    place = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    place = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not place.is_dir():
+        fix = "remove it, or set LOCKSTEP_RUNS to a folder"
+        yield Finding("run folders", FAIL, f"{place} is not a folder", fix)
+        return
     kind = file_system_of(place)
     yield _kind(place, kind)
     yield _room(place)

@@ -61,7 +61,6 @@ def examine(*, quick: bool, as_json: bool) -> int:
         for check, found in run_checks(quick_checks() if quick else all_checks())
         for finding in found
     ]
-    rows.sort(key=lambda row: _group_order(rows, row[0].group))
     verdict = worst(finding for _, finding in rows)
     if as_json:
         checks = [{"group": check.group, **finding.to_json()} for check, finding in rows]
@@ -91,10 +90,6 @@ def preflight() -> None:
             "; ".join(dict.fromkeys(finding.fix for finding in failed if finding.fix)),
         )
     say([f"preflight: {len(found)} checks, nothing fails"])
-
-
-def _group_order(rows: Sequence[tuple[Check, Finding]], group: str) -> int:
-    return [check.group for check, _ in rows].index(group) if rows else 0
 
 
 def _lines(rows: Sequence[tuple[Check, Finding]]) -> list[str]:

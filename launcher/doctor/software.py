@@ -12,7 +12,6 @@ from typing import Any
 from .bounded import tool_output
 from .finding import FAIL, PASS, WARN, Finding
 
-_LEAST_PYTHON = (3, 11)
 _TORCHVISION_AHEAD = 15
 _SECONDS = 60.0
 _SLOW_LATENCY = {"gloo": 0.005, "nccl": 0.001}
@@ -23,9 +22,7 @@ _SLOW_BANDWIDTH = {"gloo": 0.05, "nccl": 2.0}
 def python() -> Iterator[Finding]:
     """Look at the interpreter."""
     found = ".".join(map(str, sys.version_info[:3]))
-    old = sys.version_info[:2] < _LEAST_PYTHON
-    fix = "use Python 3.11 or newer" if old else ""
-    yield Finding("Python", FAIL if old else PASS, f"{found} at {sys.executable}", fix, {"version": found})
+    yield Finding("Python", PASS, f"{found} at {sys.executable}", "", {"version": found})
 
 
 def torchvision() -> Iterator[Finding]:

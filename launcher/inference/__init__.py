@@ -1,4 +1,4 @@
-"""`launch predict` and `launch export`: what was trained is used."""
+"""`launch predict`, `launch export` and `launch replay`: what was trained is used and looked into."""
 
 from typing import TYPE_CHECKING
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ...data.common import MachineError, UsageError
-from ...training.checkpoint import newest_intact, read_state
+from ...training.checkpoint import newest_checkpoint_step
 from ...training.config import read_spec
-from ..console import put, put_json, say
+from ..console import put, put_in_place, put_json, refuse_output, say, temporary_file
 from ..process import ask_child
 from ..runs import find_run
 from ..train import DataPreparation, renew_spec, resolve_checkpoint_step
@@ -39,13 +37,12 @@ def export_run(name: str, asked: Export, *, as_json: bool) -> int:
     _refuse_format(asked.format)
     folder = find_run(name)
     step = _checkpoint_step(folder, asked.checkpoint)
-    named = asked.out or _default_path(folder, step, asked.format)
-    out = named.absolute()
-    _refuse_existing(out, force=asked.force)
+    likely = asked.out or _default_path(folder, step, asked.format)
+    refuse_output(likely, force=asked.force)
     if asked.format != "safetensors":
         spec = read_spec(folder / "spec.json")
         renew_spec(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
-    with _new_file(out, force=asked.force) as temporary:
+    with temporary_file(likely) as temporary:
         question = {
             "folder": str(folder),
             "step": step,
@@ -54,6 +51,9 @@ def export_run(name: str, asked: Export, *, as_json: bool) -> int:
             "average": asked.average,
         }
         answer = ask_child("lockstep.training.inference.model_export", question, "export")
+        named = asked.out or _default_path(folder, answer["step"], asked.format)
+        put_in_place(temporary, named, force=asked.force)
+    out = named.absolute()
     document = {"schema_version": 1, "run": folder.name, "format": asked.format, "path": str(out), **answer}
     say(f"warning: passed over: {damaged}" for damaged in document["damaged"])
     if as_json:
@@ -76,38 +76,10 @@ def _checkpoint_step(folder: Path, checkpoint: str | None) -> int | None:
 
 
 def _default_path(folder: Path, step: int | None, kind: str) -> Path:
+    """Return the file that a checkpoint is written to; without a step, what the newest one's is likely to be."""
     if step is None:
-        step = int(read_state(newest_intact(folder / "checkpoints")[0])["step"])
+        step = newest_checkpoint_step(folder / "checkpoints", 0)
     return Path(f"{folder.name}-step{step}{FORMATS[kind]}")
-
-
-def _refuse_existing(out: Path, *, force: bool) -> None:
-    if out.is_dir():
-        raise UsageError(f"--out {out}: a folder", f"name a file in it, as {out / 'model'}{out.suffix}")
-    if os.path.lexists(out) and not force:
-        raise UsageError(
-            f"{out} is there already", "name another file with --out, or replace it with --force"
-        )
-
-
-@contextmanager
-def _new_file(out: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a file to write that becomes ``out`` in the end, whole or not at all.
-
-    Raises:
-        UsageError: another process has written that file meanwhile, or the folder takes none.
-    """
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if not force:
-            _refuse_existing(out, force=False)
-        temporary.replace(out)
-    except OSError as error:
-        raise UsageError(f"{out}: {error.strerror}", "name a file in a folder of yours with --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _lines(document: dict[str, Any], out: Path) -> Iterator[str]:

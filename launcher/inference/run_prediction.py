@@ -14,11 +14,11 @@ from typing import Any
 
 from ...data.common import UsageError, write_json, write_text
 from ...training.config import read_spec
-from ..console import put, say
+from ..console import new_file, put, refuse_output, say
 from ..control import SupervisorPage
 from ..machine import reserve_gpus
 from ..options import SupervisionOptions
-from ..runs import find_run
+from ..runs import find_run, names_run
 from ..supervisor import Launch, next_attempt_folder
 from ..train import (
     DataPreparation,
@@ -47,18 +47,24 @@ class Prediction:
     raw: bool = False
     format: str = "csv"
     out: Path | None = None
+    force: bool = False
+    """Replace that file."""
 
 
 def predict_with_run(name: str, request: TrainRequest, asked: Prediction) -> int:
     """Predict, and print or write a row for each input; return the exit status."""
     if asked.format not in FORMATS:
         raise UsageError(f"--format {asked.format}: not a format", f"use {' or '.join(FORMATS)}")
+    if not asked.sources and asked.split is None and not names_run(name):
+        raise UsageError(
+            f"{name}: neither a run nor a file to predict", "`launch status` lists runs; is the path right?"
+        )
     if bool(asked.sources) == (asked.split is not None):
         raise UsageError(
             "predict what?", "name files, folders or - for stdin; or a split of the data set: --split val"
         )
     if asked.out is not None:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        refuse_output(asked.out, force=asked.force)
     folder = find_run(name)
     step = None if asked.checkpoint is None else resolve_checkpoint_step(folder, asked.checkpoint)
     spec = read_spec(folder / "spec.json")
@@ -113,7 +119,10 @@ def _print(attempt: Path, ranks: int, asked: Prediction) -> None:
     lines = _lines(_rows(attempt, ranks), asked.format)
     if asked.out is not None:
         count = 0
-        with asked.out.open("w", encoding="utf-8") as file:
+        with (
+            new_file(asked.out, force=asked.force) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             for line in lines:
                 file.write(line + "\n")
                 count += 1

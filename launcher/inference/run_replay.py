@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError
 from ...training.config import read_spec
 from ...training.tracking import read_events
-from ..console import put, put_json
+from ..console import new_file, put, put_json, refuse_output
 from ..process import ask_child
 from ..runs import find_run
 from ..train import DataPreparation, renew_spec
 
 _SHOWN = 40  # samples in a terminal
+_SUFFIXES = (".safetensors",)
 
 
 def replay_step(
@@ -37,11 +38,11 @@ def replay_step(
     folder = find_run(name)
     world_size = _world_size_at(folder, step)
     if rank is not None and rank not in range(world_size):
-        raise UsageError(f"--rank {rank}: step {step:,} was taken by {world_size} ranks", "count from 0")
-    if out is not None and os.path.lexists(out) and not force:
         raise UsageError(
-            f"{out} is there already", "name another file with --out, or replace it with --force"
+            f"--rank {rank}: there was no such rank at step {step:,}", f"count from 0 to {world_size - 1}"
         )
+    if out is not None:
+        refuse_output(out, _SUFFIXES, force=force)
     spec = read_spec(folder / "spec.json")
     if spec.config.train.logical_ranks is not None:
         raise UsageError(
@@ -49,17 +50,18 @@ def replay_step(
             "`launch show` draws its samples; `launch check` compares its passes",
         )
     renew_spec(folder, spec, DataPreparation(spec.config.data, spec.base).wait())
-    question = {
-        "folder": str(folder),
-        "step": step,
-        "ranks": list(range(world_size)) if rank is None else [rank],
-        "world_size": world_size,
-        "out": None if out is None else str(out.absolute()),
-    }
-    answer = ask_child("lockstep.training.inference.replay", question, "replay")
+    with nullcontext() if out is None else new_file(out, _SUFFIXES, force=force) as temporary:
+        question = {
+            "folder": str(folder),
+            "step": step,
+            "ranks": list(range(world_size)) if rank is None else [rank],
+            "world_size": world_size,
+            "out": None if temporary is None else str(temporary),
+        }
+        answer = ask_child("lockstep.training.inference.replay", question, "replay")
     document = {"schema_version": 1, "run": folder.name, "step": step, "world_size": world_size, **answer}
     if as_json:
-        put_json(document | {"out": question["out"]})
+        put_json(document | {"out": None if out is None else str(out.absolute())})
     else:
         put(_lines(document, out))
     return 0
@@ -76,6 +78,10 @@ def _world_size_at(folder: Path, step: int) -> int:
         newest = max(newest, event.get("step") or 0)
         if event["event"] == "start" and (event.get("step") or 0) < step:
             world_size = event["world_size"]
+    if not newest:
+        raise UsageError(
+            f"--step {step}: {folder.name} has recorded no step", "`launch status` says how it is"
+        )
     if step < 1 or step > newest or not world_size:
         raise UsageError(
             f"--step {step}: {folder.name} has recorded {newest:,} steps", f"name one from 1 to {newest:,}"
@@ -84,8 +90,9 @@ def _world_size_at(folder: Path, step: int) -> int:
 
 
 def _lines(document: dict[str, Any], out: Path | None) -> Iterator[str]:
+    count = document["world_size"]
     where = f"epoch {document['epoch']}, step {document['step_of_epoch']:,} of it"
-    yield f"{document['run']} step {document['step']:,}: {where}, {document['world_size']} ranks"
+    yield f"{document['run']} step {document['step']:,}: {where}, {count} rank{'s' * (count != 1)}"
     used = document["weights_step"]
     if document["exact"]:
         yield f"weights: those that the step began with (checkpoint of step {used:,})"

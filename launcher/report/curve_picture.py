@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, atomic_replacement
 from ...training.tracking import RunRecord
 
 _COLOURS = 10  # of matplotlib's cycle
 _DASHES = ("-", "--", ":", "-.")
+_INSIDE = 8  # lines whose legend does not hide them
+_LINE = 0.19  # inches of a line of a legend
 _FEW = 3  # points that are marked: a line would not show them
 
 
@@ -24,13 +25,12 @@ def draw_curves(
         panels: title to the metrics that it shows, a dash each.
         smooth: rows that a mean is over; None leaves it to the curve.
         out: a PNG file, or another kind that matplotlib writes.
-
-    Raises:
-        UsageError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 2.6 * len(panels) + 0.8), layout="constrained")
+    lines = len(records) * max(map(len, panels.values()))
+    height = max(2.6, _LINE * lines)
+    figure = Figure(figsize=(9, height * len(panels) + 0.8), layout="constrained")
     every = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, keys) in zip(every, panels.items(), strict=True):
         for number, record in enumerate(records):
@@ -38,19 +38,12 @@ def draw_curves(
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         if len(records) > 1 or len(keys) > 1:
-            axes.legend(fontsize=8)
+            beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if lines > _INSIDE else {}
+            axes.legend(fontsize=8, **beside)
     every[-1].set_xlabel("step")
     names = ", ".join(record.name for record in records)
     figure.suptitle(names if len(names) < 90 else f"{len(records)} runs", fontsize=11)  # noqa: PLR2004 - its width
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-        with atomic_replacement(out, temporary) as file:
-            figure.savefig(file, dpi=110)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--out {out}: the picture cannot be written: {error}", "name a .png file in a folder of yours"
-        ) from error
+    figure.savefig(out, dpi=110)
 
 
 def _draw_run(

@@ -8,27 +8,35 @@ from typing import Any
 
 from ...data.common import UsageError
 from ...training.tracking import Curve, RunRecord, panels, read_record
-from ..console import put, put_json
+from ..console import new_file, put, put_json
 from ..runs import ANY_RUN, find_run, is_sweep
 from ..sweep import read_sweep
 from .curve_picture import draw_curves
 from .text_chart import Drawn, text_chart
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
 _POINTS = 1000  # of a curve: as many as a picture has pixels
 _LISTED = 12  # names in a message
 _OVERLAID = 26  # runs that have a letter each
 
 
 def plot_runs(
-    names: Sequence[str], metrics: Sequence[str], out: Path | None, smooth: int | None, *, as_json: bool
+    names: Sequence[str],
+    metrics: Sequence[str],
+    out: Path | None,
+    smooth: int | None,
+    *,
+    force: bool = False,
+    as_json: bool,
 ) -> int:
     """Draw the curves of runs; return the exit status.
 
     Args:
         names: of runs; of a sweep, those of its points.
         metrics: full names or last parts; none is all.
-        out: the picture's file.
+        out: the picture's file; the default one is renewed.
         smooth: rows that a mean is over; None is a fortieth of the curve's.
+        force: replace a file that was named and is there.
         as_json: print the points in place of the charts.
 
     Raises:
@@ -39,7 +47,8 @@ def plot_runs(
     chosen = panels(records, metrics)
     _refuse_unknown(records, metrics, chosen)
     path = out or Path(f"{_stem(names)}-curves.png")
-    draw_curves(records, chosen, smooth, path)
+    with new_file(path, PICTURES, force=force or out is None) as temporary:
+        draw_curves(records, chosen, smooth, temporary)
     if as_json:
         put_json(
             {
@@ -68,7 +77,8 @@ def run_folders(names: Sequence[str]) -> list[Path]:
 
 
 def _stem(names: Sequence[str]) -> str:
-    return "-".join(Path(name).name for name in names[:3]) + ("-and-more" if len(names) > 3 else "")  # noqa: PLR2004 - a file's name has an end
+    found = [find_run(name, ANY_RUN).name for name in names[:3]]
+    return "-".join(found) + ("-and-more" if len(names) > 3 else "")  # noqa: PLR2004 - a file's name has an end
 
 
 def _refuse_empty(records: Sequence[RunRecord]) -> None:
@@ -102,6 +112,8 @@ def _lines(
             lines = [_line(record, key, smooth) for record in records[:_OVERLAID]]
             about = _about(records[0].curves[key]) if alone else ""
             yield from text_chart(f"{key}{about}", lines, records[0].resumes if alone else ())
+    if len(records) > _OVERLAID:
+        yield f"note: the charts here have the first {_OVERLAID} runs; the picture has all {len(records)}"
     missing = {r.name: count for r in records if (count := sum(c.missing for c in r.metrics.values()))}
     for name, count in missing.items():
         yield f"note: {name}: {count:,} values are no numbers, and are left out"

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, write_text
 from ...training.tracking import RunRecord, panels, read_record
-from ..console import put, put_json
-from ..runs import ANY_RUN, find_run, is_sweep, read_status
+from ..console import new_file, put, put_json
+from ..runs import ANY_RUN, find_run, is_sweep, read_json, read_status
 from ..sweep import read_sweep, results_of, to_json
 from . import html_page as html
 from . import run_sections as run
@@ -21,28 +20,19 @@ LARGEST = 1_900_000
 """Bytes of a page: what is larger is drawn with fewer points."""
 
 
-def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
+def report_run(name: str, out: Path | None, *, force: bool = False, as_json: bool) -> int:
     """Write the page of a run or a sweep; return the exit status.
 
-    Raises:
-        UsageError: the file cannot be written.
+    Args:
+        name: of the run or the sweep.
+        out: the page's file; the default one is renewed.
+        force: replace a file that was named and is there.
+        as_json: say it as a document.
     """
     folder = find_run(name, ANY_RUN)
     path = out or Path(f"{folder.name}-report.html")
-    make = (_sweep_page if is_sweep(folder) else _run_page)(folder)
-    points = _POINTS
-    page = make(points)
-    while len(page.encode()) > LARGEST and points > _FEWEST:
-        points //= 2
-        page = make(points)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page)
-    except OSError as error:
-        raise UsageError(
-            f"--out {path}: {error.strerror}", "name an .html file in a folder of yours"
-        ) from error
-    size = len(page.encode())
+    with new_file(path, (".html", ".htm"), force=force or out is None) as temporary:
+        size = _write_page(folder, temporary)
     if as_json:
         put_json({"schema_version": 1, "run": folder.name, "report": str(path.absolute()), "bytes": size})
     else:
@@ -50,9 +40,20 @@ def report_run(name: str, out: Path | None, *, as_json: bool) -> int:
     return 0
 
 
+def _write_page(folder: Path, path: Path) -> int:
+    """Write the page with as many points as it may have; return its bytes."""
+    make = (_sweep_page if is_sweep(folder) else _run_page)(folder)
+    points = _POINTS
+    page = make(points)
+    while len(page.encode()) > LARGEST and points > _FEWEST:
+        points //= 2
+        page = make(points)
+    return path.write_bytes(page.encode())
+
+
 def _run_page(folder: Path) -> Callable[[int], str]:
     """Return what makes the page with at most twice so many points in a curve."""
-    status, spec = read_status(folder), run.read_json(folder / "spec.json")
+    status, spec = read_status(folder), read_json(folder / "spec.json")
     views = run.evaluation(folder, spec) if spec.get("config") else ""
 
     def make(points: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -13,20 +12,15 @@ from typing import Any
 from ...data.common import LockstepError
 from ...training.tracking import RunRecord
 from ..process import ask_child
-from ..runs import Status, attempts
+from ..runs import Status, attempts, read_json
 from . import html_page as html
 
 _CLASSES, _EPOCHS = 30, 200  # that a table of a page holds
-_SETTING = re.compile(r"^(?P<indent> *)(?P<key>[^:#]+):(?: (?P<value>.*?))?(?:\s+# (?P<origin>.*))?$")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SETTING = re.compile(
+    rf"^(?P<indent> *)(?P<key>(?:{_QUOTED}|[^\":#])+):(?: (?P<value>(?:{_QUOTED}|[^\"])*?))?(?:\s+# (?P<origin>.*))?$"
+)
 _LOG_END = 2000  # characters of an error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of the run folder; empty where it is not there or is damaged."""
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def head(status: Status, record: RunRecord) -> str:
@@ -145,7 +139,7 @@ def timeline(folder: Path, record: RunRecord, status: Status) -> str:
             rank = path.stem.removeprefix("error-")
             rows.append((_changed(path), f"attempt {attempt}: rank {rank} failed", message[:_LOG_END]))
     for told in record.told:
-        if told["event"] in ("note", "early_stop", "straggler", "unreached"):
+        if told["event"] in ("note", "early_stop", "straggler", "unreached", "diverged", "diverged_rank"):
             rest = {key: value for key, value in told.items() if key not in ("time", "event")}
             rows.append(
                 (told.get("time", 0), told["event"].replace("_", " "), str(rest.get("message", rest)))

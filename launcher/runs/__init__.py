@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .default_run import compared_runs as compared_runs
     from .default_run import current_run as current_run
     from .default_run import has_checkpoint as has_checkpoint
+    from .default_run import is_training as is_training
     from .default_run import names_run as names_run
     from .default_run import running_run as running_run
     from .node_logs import error_in as error_in
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .run_folder import is_run as is_run
     from .run_folder import is_sweep as is_sweep
     from .run_folder import names_by_age as names_by_age
+    from .run_folder import point_folder as point_folder
+    from .run_folder import read_json as read_json
     from .run_folder import read_outcome as read_outcome
     from .run_folder import runs_root as runs_root
     from .run_lock import RunLock as RunLock

@@ -9,7 +9,18 @@ from pathlib import Path
 from ...data.common import UsageError
 from ..console import say
 from ..process import is_held
-from .run_folder import ANY_RUN, LOCK, find_run, is_run, is_sweep, names_by_age, runs_root
+from .run_folder import (
+    ANY_RUN,
+    LOCK,
+    SWEEP,
+    find_run,
+    is_run,
+    is_sweep,
+    names_by_age,
+    point_folder,
+    read_json,
+    runs_root,
+)
 from .run_status import all_runs
 from .slurm_status import merge_job_status, query_jobs
 
@@ -45,7 +56,7 @@ def running_run(what: str) -> str:
     """
     found = all_runs(runs_root())
     answer = query_jobs(run.folder for run in found)
-    live = [run.folder for run in found if not merge_job_status(run, answer).is_over]
+    live = _with_sweeps([run.folder for run in found if not merge_job_status(run, answer).is_over])
     if not live:
         raise _nothing("no run that is running")
     if len(live) > 1:
@@ -56,6 +67,16 @@ def running_run(what: str) -> str:
             f"say which: `launch {what} {names[0]}`",
         )
     return _said(live[0], "the only one that is running")
+
+
+def _with_sweeps(live: list[Path]) -> list[Path]:
+    """Put each sweep that goes on in the place of its points: the end of one of them would begin the next."""
+    for sweep in sorted(path.parent for path in runs_root().glob(f"*/{SWEEP}")):
+        document = read_json(sweep / SWEEP)
+        points = {point_folder(sweep, index) for index in range(len(document.get("points") or ()))}
+        if is_held(sweep / LOCK) or (document.get("slurm") and points.intersection(live)):
+            live = [sweep, *(folder for folder in live if folder not in points)]
+    return live
 
 
 def compared_runs(names: Sequence[str]) -> tuple[str, str]:

@@ -135,6 +135,20 @@ def is_sweep(folder: Path) -> bool:
     return (folder / SWEEP).is_file()
 
 
+def point_folder(sweep: Path, index: int) -> Path:
+    """Return the run folder of a sweep's point: it lies beside the sweep's own."""
+    return sweep.with_name(f"{sweep.name}-{index:03d}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of a run; empty where it is not there, is being written or is damaged."""
+    with suppress(OSError, ValueError):
+        document = json.loads(path.read_bytes())
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
 def read_outcome(folder: Path) -> dict[str, Any] | None:
     """Read a run's ``outcome.json``; None while there is none."""
     try:

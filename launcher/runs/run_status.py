@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -16,7 +15,7 @@ from typing import Any
 from ...data.common import write_json
 from ...training.tracking import events_backwards
 from ..process import LockOwner, is_held, read_owner
-from .run_folder import LOCK, is_run, is_sweep
+from .run_folder import LOCK, is_run, is_sweep, read_json
 from .run_pace import read_plan
 from .stop_requests import is_stopping
 
@@ -118,7 +117,7 @@ def read_status(folder: Path, reach: int = _REACH) -> Status:
         reach: how many bytes of the record are searched from its end for the newest epoch's row.
     """
     held = is_held(folder / LOCK)
-    outcome = _read_json(folder / "outcome.json")
+    outcome = read_json(folder / "outcome.json")
     if not held and not outcome:
         held = is_held(folder / LOCK)  # another attempt may have removed the outcome since the first look
     said, known = outcome.get("status"), {} if held else outcome
@@ -165,7 +164,7 @@ def record_cancellation(folder: Path, *, anew: bool = False) -> None:
         folder: of the run; it is gone again where nothing was started, and a sweep has no outcome of its own.
         anew: what was cancelled had not begun: an outcome is of an earlier attempt.
     """
-    before = _read_json(folder / "outcome.json")
+    before = read_json(folder / "outcome.json")
     if is_sweep(folder) or not is_run(folder) or before.get("status") == "done" or (before and not anew):
         return
     known = {key: value for key, value in before.items() if key not in ("error", "gave_up")}
@@ -213,14 +212,6 @@ def _newest(path: Path, reach: int) -> _Newest:
         }
     found.metrics = loss or {}
     return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        document = json.loads(path.read_bytes())
-        if isinstance(document, dict):
-            return document
-    return {}
 
 
 def _int(value: Any) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, UsageError, write_json
-from ..runs import SWEEP, Status, is_run, is_sweep, read_status
+from ..runs import SWEEP, Status, is_run, is_sweep, point_folder, read_status
 
 SCHEMA_VERSION = 1
 _REFUSED = "refused.json"
@@ -49,7 +49,7 @@ class Sweep:
 
     def run(self, index: int) -> Path:
         """Return a point's run folder."""
-        return self.folder.with_name(f"{self.folder.name}-{index:03d}")
+        return point_folder(self.folder, index)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -125,8 +125,11 @@ def _check(launch: Launch, ranks: JobServer, exp: Path, case: tuple[str, int, st
     assert set(statuses) <= {8, -9}, (
         folder / "rank-0.log"
     ).read_text()  # those that came later may be killed
-    (found,) = [event for event in _events(folder) if event["event"] == "diverged"]
-    assert (found["agreed"], found["step"], found["ranks"]) == (6, 9, [world - 1])
+    found, verdict = (
+        event for event in _events(folder) if event["event"] in ("diverged", "diverged_rank")
+    )  # in this order
+    assert (found["event"], found["agreed"], found["step"]) == ("diverged", 6, 9)
+    assert (verdict["event"], verdict["step"], verdict["ranks"]) == ("diverged_rank", 9, [world - 1])
     assert TENSORS[kind] in found["tensors"]
     assert sorted(path.name for path in (folder / "checkpoints").glob("step_*")) == ["step_00000006"]
     error = json.loads((folder / "attempt-1" / "error-0.json").read_text())
@@ -136,6 +139,7 @@ def _check(launch: Launch, ranks: JobServer, exp: Path, case: tuple[str, int, st
     clean = _run_folder(launch, exp, "clean", *settings)
     for path in (folder, clean):
         assert _train(ranks, path, world) == [0] * world
+    assert [event for event in _events(folder) if event["event"].startswith("diverged")] == [found, verdict]
     one, other = (json.loads((path / "outcome.json").read_text()) for path in (folder, clean))
     assert one["state_sha256"] == other["state_sha256"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_folder
+from tests.helpers.run_folders import make_run
 
 SAVE = """
 import numpy as np, own
@@ -40,6 +41,8 @@ def test_predictions_are_the_evaluations_on_any_number_of_processes(launch: Laun
         (row["class"], row["probability"]) for row in rows
     ]
     assert said[3]["input"] == f"{own}/val.npy:4"
+    again = launch("predict", "p", "val.npy", "--out", "said.jsonl", cwd=own)
+    assert (again.status, "said.jsonl is there already" in again.err) == (2, True)
     assert not list(run_folder("p").glob("predict-*"))
     command = [*LAUNCH, "predict", "p", "-", "--raw"]
     text = "0,0,0,0,0,0,0\n1,1,1,1,1,1,1\n"
@@ -53,8 +56,11 @@ def test_predictions_are_the_evaluations_on_any_number_of_processes(launch: Laun
 
 
 def test_what_cannot_be_predicted_is_refused_before_anything_starts(launch: Launch) -> None:
+    make_run("there")
     for arguments, message in (
-        (("p",), "predict what?"),
+        (("p",), "p: neither a run nor a file to predict"),
+        (("typo.png",), "typo.png: neither a run nor a file to predict"),
+        (("there",), "predict what?"),
         (("p", "x.csv", "--split", "val"), "predict what?"),
         (("p", "x.csv", "--format", "xml"), "--format xml: not a format"),
         (("p", "x.csv"), "p: there is no such run"),

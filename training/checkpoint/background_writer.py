@@ -67,6 +67,7 @@ class CheckpointWriter:
         """Why the last one could not be written; None where it could."""
         self._remedy = ""
         self._lost: Exception | None = None
+        self._committed: int | None = None
         self._warned = False
         self._damaged: set[int] = set()
 
@@ -85,6 +86,7 @@ class CheckpointWriter:
         Returns:
             For users, what was set aside.
         """
+        self._committed = None if step is None or step < 0 else step
         if not self._folder.exists():
             return []
         self._fence()
@@ -117,6 +119,12 @@ class CheckpointWriter:
             target=self._write, args=(staged, best, ready), name=_THREAD, daemon=True
         )
         self._thread.start()
+
+    def newest(self) -> int | None:
+        """Wait for what is being written; return the step of the newest that is there, None for none."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._committed
 
     def finish(self) -> None:
         """Wait until what was begun is on the disk.
@@ -169,7 +177,7 @@ class CheckpointWriter:
             write_checkpoint(self._folder, snapshot, self._fence)
         else:
             write_sharded(path, final, snapshot, nbytes, self._ranks, self._fence)
-        self._failure = None
+        self._failure, self._committed = None, step
         seconds = round(time.monotonic() - started, 3)
         self._events.write("checkpoint", step=step, path=final.name, bytes=nbytes, seconds=seconds)
 

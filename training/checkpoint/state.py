@@ -106,9 +106,13 @@ class NextWorld(Protocol):
 
 
 def build_state(
-    training: Training, progress: Progress, account: Account, meter: dict[str, Any]
+    training: Training,
+    progress: Progress,
+    account: Account,
+    meter: dict[str, Any],
+    hooks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Build ``state.json``."""
+    """Build ``state.json``; ``hooks`` is what they have returned, under its key."""
     session = training.session
     scaler = training.stepper.scaler
     return {
@@ -141,6 +145,7 @@ def build_state(
         "config": identity_settings(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
         **_numerical_environment(training),
+        **(hooks or {}),
     }
 
 

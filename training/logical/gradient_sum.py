@@ -9,9 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ...data.common import TrainingError
 from ..rank import Group
-from .gradients import Bucket, Gradients, add_gradients, alone, fill, make_buckets
+from .gradients import Bucket, Gradients, add_gradients, alone, fill, make_buckets, reached_again
 from .sum_tree import Node, sum_of
 
 _PAIR = 2
@@ -91,7 +90,7 @@ class GradientSum:
         def hook(_: torch.Tensor) -> None:
             if self._is_open:
                 if at < self._next:
-                    raise _reached_again()
+                    raise reached_again()
                 self._missing[at].discard(number)
                 while self._next < len(self._missing) and not self._missing[self._next]:
                     self._send([self._grown(one) for one in self._exchanges[self._next].bucket.numbers])
@@ -118,14 +117,6 @@ class GradientSum:
             exchange.begin(rows, self._nodes, self._leaves)
 
 
-def _reached_again() -> TrainingError:
-    return TrainingError(
-        "train.logical_ranks: a backward pass has added to a parameter's gradient again after it was complete, as"
-        " reentrant checkpointing does where modules share a parameter",
-        "checkpoint with use_reentrant=False, or leave train.logical_ranks out",
-    )
-
-
 class _Exchange:
     """Exchanges one bucket: each rank adds a share of it along the tree, and sends the sum to all.
 
@@ -143,6 +134,7 @@ class _Exchange:
         self._total = bucket.new(1)[0]
         self._views = bucket.views(self._total)
         self._handles: list[Any] = []
+        self._sent: torch.Tensor | None = None
 
     def begin(self, sums: Sequence[Gradients], nodes: Nodes, leaves: int) -> None:
         """Send the sums of this rank's nodes."""
@@ -191,4 +183,4 @@ class _Exchange:
     def _wait(self) -> None:
         for handle in self._handles:
             handle.wait()
-        self._handles = []
+        self._handles, self._sent = [], None

@@ -54,6 +54,9 @@ def take(
     Args:
         parameters: after a backward pass.
         before: what ``give`` returned, where the pass has added to gradients.
+
+    Raises:
+        TrainingError: the pass has added to one twice: to the sibling's sum, not to its own first.
     """
     found: Gradients = []
     reached = []
@@ -63,10 +66,21 @@ def take(
             raise _sparse()
         version = -1 if before is None else before[number]
         reached.append(gradient is not None and gradient._version != version)  # noqa: SLF001
+        if gradient is not None and version >= 0 and gradient._version > version + 1:  # noqa: SLF001
+            raise reached_again()
         # Added: what only one of the two has is added to zeros.
         is_alone = before is not None and gradient is not None and (version < 0 or not reached[-1])
         found.append(alone(gradient) if is_alone else gradient)
     return found, reached
+
+
+def reached_again() -> TrainingError:
+    """Return the error of a gradient that is added to when it should be complete."""
+    return TrainingError(
+        "train.logical_ranks: a backward pass has added to a parameter's gradient again after it was complete, as"
+        " reentrant checkpointing does where modules share a parameter",
+        "checkpoint with use_reentrant=False, change no gradient in a hook, or leave train.logical_ranks out",
+    )
 
 
 def _sparse() -> TrainingError:

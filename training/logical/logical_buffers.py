@@ -26,7 +26,7 @@ class LogicalBuffers:
         self._averaged = [id(getattr(*place)) in averaged for place in self._places]
         self._shapes = [getattr(*place).shape for place in self._places]
         self._others = [buffer for name, buffer in model.named_buffers() if plain_name(name) not in written]
-        self._versions = self._versions_now()
+        self._versions = 0
         self._saved = [
             (module, name, buffer.shape)
             for path, module in model.named_modules()
@@ -45,6 +45,7 @@ class LogicalBuffers:
     def begin(self) -> None:
         """Keep the values, which each logical rank of a step begins with."""
         self._kept = [buffer.clone() for buffer in self._now()]
+        self._versions = self._versions_now()  # between steps they may be loaded, or put back
 
     def restore(self) -> None:
         """Give them these values again."""

@@ -22,8 +22,8 @@ def tree_sum(
     """Sum the ranks' parts along the tree, on every rank. Collective.
 
     A rank receives of each part a share of 1 / world_size, adds the shares along the tree and sends the result to
-    all: where each rank has one part, which is where their number is a power of two and divides that of the
-    logical ranks, these are the bytes of a ring all-reduce.
+    all: where each rank has one part, as where their number and that of the logical ranks are powers of two, these
+    are the bytes of a ring all-reduce.
 
     Args:
         parts: of this rank's nodes: vectors of one length; may be written to. At least one, also where the rank

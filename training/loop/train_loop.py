@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,16 @@ class TrainLoop:
         self._pace = Pace(training)
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
-        self._verifier = Verifier.of_run(training, events, self.progress.step, verified=resumed is not None)
-        self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)
-        if resumed:
-            self._norms.restore(resumed.meter, session.group.device)
-        self._folder, self._bad = folder, BadSamplesNews(folder)
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)
         self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
+        step, touch = self.progress.step, self._control.touch
+        self._verifier = Verifier.of_run(training, events, step, touch, self._writer.newest)
+        self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)
+        if resumed:
+            self._norms.restore(resumed.meter, session.group.device)
+        self._folder, self._bad = folder, BadSamplesNews(folder)
 
     def _begin_counting(self, account: Account, meter: dict[str, Any] | None) -> None:
         """Count what the ranks of this world do, after what was counted before."""
@@ -103,10 +105,7 @@ class TrainLoop:
             self._meter.restore(meter)
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; return the result's values as ``launch train --json`` prints them.
-
-        Nothing where other ranks go on without this one.
-        """
+        """Train to the end; return what ``launch train --json`` prints, and nothing where others go on without this."""
         with nullcontext() if self._verifier is None else self._verifier.explaining():
             return self._run()
 
@@ -236,6 +235,8 @@ class TrainLoop:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate with the average of the weights, where there is one; return None where a stop came in between."""
         before, views = self._control.enter("evaluation"), Views()
+        if self._verifier is not None:
+            self._verifier.pause()
         with self._training.ema.applied():
             batches = self._config.train.eval_batches
             measured = evaluate(self._session, self._should_abandon_evaluation, views, batches)
@@ -378,18 +379,16 @@ class TrainLoop:
             return
         before = self._control.enter("checkpoint")
         self._last_checkpoint_step = progress.step
-        if self._verifier is not None:
-            self._verifier.verify(progress.step)
         if reading := self._meter.read_pending():
             self._log_reading(reading)
         self._hooks.at("on_checkpoint")
+        if self._verifier is not None:
+            self._verifier.verify(progress.step)
         hooks, hook_tensors = self._hooks.state()
         meter = self._settle()
-
-        def state() -> dict[str, Any]:
-            return build_state(self._training, progress, self._sample_audit.account, meter) | hooks
-
-        save(self._training, progress.step, self._writer, progress.ranking.steps, state, hook_tensors)
+        account, best = self._sample_audit.account, progress.ranking.steps
+        state = partial(build_state, self._training, progress, account, meter, hooks)
+        save(self._training, progress.step, self._writer, best, state, hook_tensors)
         self._control.enter(before)
 
     def _settle(self) -> dict[str, Any]:

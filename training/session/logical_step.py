@@ -173,7 +173,7 @@ class LogicalStep(TrainStep):
             complete &= self._are_all(reached)
             at += passes
         self.logical_rank = None
-        self.own_loss = torch.stack(losses) if losses else self._all[:1]
+        self.own_losses = losses
         return facts.parts or [self._all.new_zeros(self._buffer_place + self._buffers.width)], complete
 
     def _leaf(

@@ -77,8 +77,8 @@ class TrainStep:
         self.terms: torch.Tensor | None = None
         """Of the last step, on this rank: [terms, 2], sums with their weights, in float64; None for none."""
         self.norm_names = update.norm_names
-        self.own_loss = torch.zeros(())
-        """Sum of the last step over this rank's samples: what this rank alone has computed."""
+        self.own_losses: list[torch.Tensor] = []
+        """Sum of the last step over this rank's samples, or those of its logical ranks: what it alone has computed."""
 
     def run(self, batch: StepBatch, size: int, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Take one step.
@@ -99,7 +99,7 @@ class TrainStep:
                 summed, weight = self._passes(batch, size, samples)
         else:
             summed, weight = self._passes(batch, size, samples)
-        self.own_loss = summed
+        self.own_losses = [summed]
         self._exchange_gradients(stand_in=samples == 0)
         if weight is not None:
             self._divide(weight)
@@ -333,9 +333,9 @@ class AlternatingStep:
             turn.stepper.open_gather(trial)
 
     @property
-    def own_loss(self) -> torch.Tensor:
+    def own_losses(self) -> list[torch.Tensor]:
         """Return what this rank has computed in the first step of the list, when its turn was last."""
-        return self._turns[0].stepper.own_loss
+        return self._turns[0].stepper.own_losses
 
     @property
     def waited(self) -> float:

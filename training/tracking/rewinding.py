@@ -13,6 +13,8 @@ from .event_log import parse_event
 
 _IN_ORDER = ("step", "epoch", "evaluation")
 """Events whose steps never fall: they are written between two steps. Others may be late."""
+_LASTING = ("diverged", "diverged_rank")
+"""Events that tell of a device rather than of the training: they stay, whatever is trained again."""
 _NEAR = 1 << 16  # bytes that are parsed line by line rather than searched
 _BLOCK = 1 << 20
 _SUSPECT = re.compile(rb'^(?!\{"time": [^\n\0]*\}$).*$', re.MULTILINE)
@@ -31,7 +33,7 @@ def rows_logged(state: Mapping[str, Any], steps: int) -> int:
 
 
 def rewind(path: Path, step: int, epoch: int, *, pending: bool = False, anew: bool = False) -> int:
-    """Cut the record where a checkpoint was taken: what was logged after it will be logged again.
+    """Cut the record where a checkpoint was taken: what was logged after it will be logged again, but for some events.
 
     Args:
         path: the record.
@@ -48,13 +50,14 @@ def rewind(path: Path, step: int, epoch: int, *, pending: bool = False, anew: bo
         return 0
     with path.open("rb") as file:
         end = _find_end(file, step, epoch, pending=pending)
-        lost = sum(1 for _, block in _blocks(file, end) for _ in _damaged(block))
-        if not lost and not anew and end == file.seek(0, os.SEEK_END):
+        size = file.seek(0, os.SEEK_END)
+        lost = sum(1 for _, block in _blocks(file, 0, end) for _ in _damaged(block))
+        if not lost and not anew and end == size:
             return 0
         shorter = path.with_name(f".{path.name}.tmp")
         try:
             with file_named_in_errors(shorter):
-                _copy(file, shorter, end)
+                _copy(file, shorter, end, size)
         except OSError:
             shorter.unlink(missing_ok=True)
             raise
@@ -107,6 +110,8 @@ def _next_in_order(file: BinaryIO, start: int, end: int) -> tuple[int, int] | No
 
 def _is_after(event: Mapping[str, Any], step: int, epoch: int, *, pending: bool) -> bool:
     kind = event.get("event")
+    if kind in _LASTING:
+        return False
     if kind == "evaluation" and pending and event["step"] >= step:
         return True
     over = kind in ("end", "early_stop")  # said anew, where it is still true
@@ -115,10 +120,9 @@ def _is_after(event: Mapping[str, Any], step: int, epoch: int, *, pending: bool)
     )
 
 
-def _blocks(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield place and content of blocks of whole lines up to a place."""
-    file.seek(0)
-    at = 0
+def _blocks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield place and content of blocks of whole lines from one place to another."""
+    file.seek(at)
     while at < end:
         block = file.read(min(_BLOCK, end - at))
         if not block.endswith(b"\n"):
@@ -134,14 +138,24 @@ def _damaged(block: bytes) -> Iterator[tuple[int, int]]:
             yield match.start(), match.end() + 1
 
 
-def _copy(file: BinaryIO, to: Path, end: int) -> None:
-    """Copy the record up to a place, without the lines that cannot be read."""
+def _lasting(block: bytes) -> Iterator[bytes]:
+    """Yield the lines in a block that stay wherever the record is cut."""
+    if any(f'"event": "{kind}"'.encode() in block for kind in _LASTING):
+        for line in block.splitlines(keepends=True):
+            if line.endswith(b"\n") and parse_event(line).get("event") in _LASTING:
+                yield line
+
+
+def _copy(file: BinaryIO, to: Path, end: int, size: int) -> None:
+    """Copy the record up to a place, without the lines that cannot be read; then what stays of the rest."""
     with to.open("wb") as copy:
-        for _, block in _blocks(file, end):
+        for _, block in _blocks(file, 0, end):
             at = 0
             for begin, after in _damaged(block):
                 copy.write(block[at:begin])
                 at = after
             copy.write(block[at:])
+        for _, block in _blocks(file, end, size):
+            copy.writelines(_lasting(block))
         copy.flush()
         os.fsync(copy.fileno())

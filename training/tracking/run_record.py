@@ -16,7 +16,17 @@ _PACE = {"samples_per_second", "train_seconds", "val_seconds", "memory_peak_mb"}
 """Of epochs' rows: no metrics."""
 _NUMBER = (float, int)
 _EPOCHS, _TOLD = 500, 200
-_TELLING = ("start", "checkpoint", "note", "straggler", "early_stop", "unreached", "end")
+_TELLING = (
+    "start",
+    "checkpoint",
+    "note",
+    "straggler",
+    "early_stop",
+    "unreached",
+    "diverged",
+    "diverged_rank",
+    "end",
+)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from lockstep.data.common.errors import LockstepError, UsageError
-from lockstep.launcher.cli import app, run_commands
+from lockstep.launcher.cli import app, result_commands, run_commands
 from lockstep.launcher.cli.hosts_commands import HostsOptions
 from lockstep.launcher.cli.options import split_run
 from tests.helpers.run_folders import locked_by_another, make_run
@@ -28,6 +28,13 @@ def test_commands_that_look_take_the_newest(capsys: pytest.CaptureFixture[str]) 
     assert "this is first, the newest" in _chosen(run_commands.logs, capsys)
     make_run("second", kind="spec")
     assert "this is first, the newest but one" in _chosen(run_commands.compare, capsys)
+
+
+def test_commands_that_look_into_a_training_pass_over_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("first")
+    make_run("script", kind="run")
+    for look in (lambda: result_commands.replay(step=1), result_commands.plot, result_commands.report):
+        assert "this is first, the newest" in _chosen(look, capsys)
 
 
 def test_commands_that_end_a_run_take_only_one_that_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -115,6 +116,17 @@ def test_each_way_to_ask_shows_the_same_page_and_converts_nothing(launch: Launch
         )
 
 
+def _refused(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    from lockstep.launcher.cli import app as cli
+
+    monkeypatch.setattr(sys, "argv", ["launch", *line.split()])
+    monkeypatch.setattr("lockstep.launcher.console.error_boundary._hold_standard_streams", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    return capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
@@ -128,28 +140,39 @@ def test_each_way_to_ask_shows_the_same_page_and_converts_nothing(launch: Launch
         ("logs --rank x", "launch logs: --rank: must be a whole number", "`launch logs --help`"),
         ("train --nodes 0", "launch train: --nodes: must be greater than or equal to 1", "`launch train"),
         ("status a b", "launch status: got unexpected extra argument(s) (b)", "`launch status --help`"),
-        ("train --cpu", "launch: option '--cpu' requires an argument", "`launch --help`"),
+        ("train --cpu", "launch train: option '--cpu' requires an argument", "`launch train --help`"),
+        ("run --cpu", "launch run: option '--cpu' requires an argument", "`launch run --help`"),
+        ("config show --json=1", "launch config show: option '--json' does not take a value", "`launch config show"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_command_line_is_said_as_every_error_is(
     line: str, message: str, hint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lockstep.launcher.cli import app as cli
-
-    monkeypatch.setattr(sys, "argv", ["launch", *line.split()])
-    monkeypatch.setattr("lockstep.launcher.console.error_boundary._hold_standard_streams", lambda: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    printed = capsys.readouterr()
-    assert (ended.value.code, printed.out) == (2, "")
+    printed = _refused(line, capsys, monkeypatch)
+    assert printed.out == ""
     assert printed.err.splitlines()[0] == f"error: {message}"
     assert printed.err.splitlines()[1].startswith(f"hint: {hint}")
 
 
-def test_a_wrong_command_line_is_one_document_too_where_json_was_asked_for(launch: Launch) -> None:
-    found = launch("status", "--json", "--nope")
-    assert found.status == 2
-    assert found.document["error"]["message"] == "launch status: there is no option --nope"
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("status --json --nope", "launch status: there is no option --nope"),
+        ("train --json --cpu", "launch train: option '--cpu' requires an argument"),
+        ("train --nproc_per_node 2 --json", "--nproc_per_node 2: not an option of launch"),
+        ("stats --json", "launch: there is no command 'stats', did you mean 'status'?"),
+        ("config wy --json", "launch config: there is no command 'wy', did you mean 'why'?"),
+        ("--json status", "launch: there is no option --json"),
+        ("run --nproc_per_node 2 x.py --json", None),
+        ("run --cpu x x.py --json", None),
+    ],
+)
+def test_a_wrong_command_line_is_one_document_too_where_json_was_asked_for(
+    line: str, message: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = _refused(line, capsys, monkeypatch)
+    documents = [json.loads(printed.out)["error"]["message"]] if printed.out else []
+    assert documents == ([message] if message else [])
 
 
 def test_colours_are_for_a_terminal_whose_user_wants_them() -> None:

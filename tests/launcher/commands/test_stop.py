@@ -22,6 +22,7 @@ from lockstep.launcher.runs.slurm_status import QueueSnapshot
 from lockstep.launcher.slurm import slurm_client
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import QueuedJob, SlurmError
+from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
 from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_folder
 from tests.helpers.run_folders import LOCK_HOLDER, locked_by_another, make_run, step_event
 
@@ -123,6 +124,18 @@ def test_what_does_not_come_in_time_is_said_and_the_wish_stays() -> None:
         assert "launch cancel first" in caught.value.hint
         assert json.loads((folder / "request.json").read_text())["what"] == "stop"
         assert read_status(folder).status == "stopping"
+
+
+def test_a_checkpoint_of_a_sweep_is_one_of_each_point_that_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    write_sweep(Sweep(make_run("grid", kind="sweep"), "own", "own.yaml", Path(), [], {}, [{}, {}, {}]))
+    with pytest.raises(UsageError, match="no point of the sweep grid is training now"):
+        ask.checkpoint_run("grid", WATCHDOG)
+    make_run("grid-000", outcome={"status": "done"})
+    with locked_by_another(make_run("grid-001"), TAKER), locked_by_another(make_run("grid-002"), TAKER):
+        assert ask.checkpoint_run("grid", WATCHDOG) == 0
+    assert capsys.readouterr().err == "".join(
+        f"grid-00{point} has a checkpoint of step 12\n" for point in (1, 2)
+    )
 
 
 @pytest.mark.parametrize(

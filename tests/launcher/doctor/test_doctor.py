@@ -250,13 +250,22 @@ def test_a_failure_ends_a_training_before_its_run_has_a_folder(
     launch: Launch, plant: Any, tmp_path: Path
 ) -> None:
     plant("nvidia-smi", "echo 'Unable to determine the device handle'; exit 15")
-    for words in (["doctor", "--quick"], ["train", "--cpu", "1", "--preflight", "--name", "first"]):
+    train = ["train", "--cpu", "1", "--preflight"]
+    for words in (["doctor", "--quick"], [*train, "--name", "first"], [*train, "--dry-run"]):
         found = launch(*words)
         assert found.status == MachineError.exit_status
         said = " ".join((found.out + found.err).split())
         assert "Unable to determine the device handle" in said
         assert "load or repair the driver" in said
     assert not (tmp_path / "runs" / "first").exists()
+
+
+def test_a_file_in_the_place_of_the_run_folders_fails(tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    file.write_text("")
+    for root in (file, file / "deeper"):
+        found = _one(disk.run_folder_place(root))
+        assert (found.verdict, found.said) == (FAIL, f"{file} is not a folder")
 
 
 def test_a_preflight_that_passes_says_so(

@@ -57,8 +57,31 @@ def test_several_runs_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert list(one["metrics"]) == ["train/loss"]
     assert one["metrics"]["train/loss"]["steps"] == list(range(1, 61))
     assert one["metrics"]["train/loss"]["mean"][1] == 0.5
-    plot_runs(["one", "two"], ["loss"], out, None, as_json=False)
+    with pytest.raises(UsageError, match="is there already"):
+        plot_runs(["one", "two"], ["loss"], out, None, as_json=False)
+    plot_runs(["one", "two"], ["loss"], out, None, force=True, as_json=False)
     assert "train/loss  a one  b two" in capsys.readouterr().out
+
+
+def test_a_run_that_is_named_by_its_folder_names_the_picture_which_is_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(trained("one"))
+    for _ in range(2):
+        plot_runs(["."], ["loss"], None, None, as_json=True)
+    assert Path("one-curves.png").is_file()
+
+
+def test_runs_that_have_no_letter_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"r{number}" for number in range(28)]
+    for name in names:
+        make_run(name, step_event(1), step_event(2))
+    for count, said in (
+        (26, []),
+        (28, ["note: the charts here have the first 26 runs; the picture has all 28"]),
+    ):
+        plot_runs(names[:count], ["loss"], tmp_path / f"{count}.png", None, as_json=False)
+        assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")] == said
 
 
 def test_no_picture_and_why(tmp_path: Path) -> None:
@@ -67,8 +90,8 @@ def test_no_picture_and_why(tmp_path: Path) -> None:
     for names, metrics, out, said in (
         (["empty"], [], None, "no picture: empty has logged no number so far"),
         (["one"], ["f1"], None, "no picture of f1: not logged by one"),
-        (["one"], [], tmp_path, "the picture cannot be written"),
-        (["one"], [], tmp_path / "x.nonsense", "the picture cannot be written"),
+        (["one"], [], tmp_path, "a folder"),
+        (["one"], [], tmp_path / "x.nonsense", "x.nonsense: not a .png or .pdf or .svg or .jpg file"),
         (["none"], [], None, "there is no such run"),
     ):
         with pytest.raises(UsageError) as refused:

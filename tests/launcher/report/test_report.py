@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lockstep.data.common import UsageError
 from lockstep.launcher.report import report_run
 from lockstep.launcher.report.html_page import page, table
 from lockstep.launcher.report.report import LARGEST, _panels
@@ -118,12 +119,33 @@ def test_the_page_holds_what_the_run_folder_holds_and_escapes_all_of_it(
     assert json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["panels"][0]["marks"] == [1499]
 
 
+def test_a_file_that_was_named_is_kept_and_the_default_one_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(steps=9)
+    monkeypatch.chdir(tmp_path)
+    named = tmp_path / "notes.html"
+    named.write_text("precious")
+    config = tmp_path / "exp.yaml"
+    for out, said in ((named, "is there already"), (config, "exp.yaml: not a .html")):
+        with pytest.raises(UsageError, match=said):
+            report_run("one", out, as_json=False)
+    assert (named.read_text(), config.exists()) == ("precious", False)
+    report_run("one", named, force=True, as_json=False)
+    Path("one-report.html").write_text("of yesterday")
+    report_run("one", None, as_json=False)
+    assert Path("one-report.html").read_text() == named.read_text()
+
+
 def test_the_origin_of_each_setting_is_read_from_the_saved_config() -> None:
     text = "# x\na:\n  b: 1   # default\n  c:\n    d: [1, 2] # f.yaml:3\ne: null  # override e=null\nf: {}\n"
+    text += 'g:\n  use: "a # b"  # f.yaml:4\n  "x: #": ["\\\\", "\\" # "]  # override g.use=" # "\n'
     assert list(setting_rows(text)) == [
         ("a.b", "1", "default"),
         ("a.c.d", "[1, 2]", "f.yaml:3"),
         ("e", "null", "override e=null"),
+        ("g.use", '"a # b"', "f.yaml:4"),
+        ('g."x: #"', r'["\\", "\" # "]', 'override g.use=" # "'),
     ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -69,6 +70,28 @@ def test_only_one_that_runs_is_ended_without_being_named(
             running_run("cancel")
     assert several.value.message.startswith("2 runs are running: ")
     assert several.value.hint.startswith("say which: `launch cancel ")
+
+
+def test_of_a_sweep_that_goes_on_the_sweep_is_ended_never_one_of_its_points(runs: dict[str, Path]) -> None:
+    (runs["sweep"] / "sweep.json").write_text(json.dumps({"points": [{}, {}]}))
+    with locked_by_another(runs["sweep"]):
+        assert running_run("stop") == "grid"  # between two points
+        with locked_by_another(make_run("grid-001")):
+            assert running_run("stop") == "grid"
+            with locked_by_another(runs["old"]), pytest.raises(UsageError) as several:
+                running_run("cancel")
+    assert several.value.message == "2 runs are running: grid, old"
+    with locked_by_another(runs["old"]):
+        assert running_run("stop") == "old"
+
+
+def test_a_point_of_a_job_array_stands_for_its_sweep_and_one_that_was_resumed_alone_for_itself(
+    runs: dict[str, Path],
+) -> None:
+    with locked_by_another(make_run("grid-001")):
+        for slurm, meant in ((True, "grid"), (False, "grid-001")):
+            (runs["sweep"] / "sweep.json").write_text(json.dumps({"points": [{}, {}], "slurm": slurm}))
+            assert running_run("stop") == meant
 
 
 def test_the_newest_two_trainings_are_compared_the_older_first(

@@ -25,3 +25,24 @@ def test_an_error_that_nobody_foresaw_is_not_lost_with_its_thread(
     with pytest.raises(TrainingError, match="the checkpoint of step 3 cannot be written: KeyError"):
         writing.finish()
     events.close()
+
+
+def test_the_newest_checkpoint_is_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    events = EventLog(tmp_path / "metrics.jsonl", lambda: None)
+    writing = CheckpointWriter(tmp_path / "checkpoints", events, lambda: None, None)
+    writing.open(-1)
+    assert writing.newest() is None
+    writing.open(3)
+    assert writing.newest() == 3
+    contents = {"w": torch.ones(2)}
+    writing.write(CheckpointContents(contents, {}, {"step": 5}), set())
+    assert writing.newest() == 5
+    monkeypatch.setattr(writer, "write_checkpoint", fail)
+    writing.write(CheckpointContents(contents, {}, {"step": 7}), set())
+    assert writing.newest() == 5
+    events.close()

@@ -25,6 +25,9 @@ def test_the_ranks_of_a_step_are_those_of_the_attempt_that_took_it() -> None:
     for step in (0, 16):
         with pytest.raises(UsageError, match="r has recorded 15 steps"):
             _world_size_at(folder, step)
+    with pytest.raises(UsageError) as refused:
+        _world_size_at(make_run("begun", starts[0]), 1)
+    assert refused.value.message == "--step 1: begun has recorded no step"
 
 
 def test_a_replayed_step_has_the_loss_that_training_logged(launch: Launch, own: Path) -> None:
@@ -42,6 +45,13 @@ def test_a_replayed_step_has_the_loss_that_training_logged(launch: Launch, own: 
     events = map(json.loads, (run_folder("r") / "metrics.jsonl").read_text().splitlines())
     (logged,) = [e["train/loss"] for e in events if e["event"] == "step" and e["step"] == 21]
     assert sum(row["loss"] for row in rows) / 31 == pytest.approx(logged, abs=1e-12)
+    for out, said in (
+        ("batch.safetensors", "is there already"),
+        (".", "a folder"),
+        ("own.py", "not a .safetensors"),
+    ):
+        refused = launch("replay", "r", "--step", "21", "--out", out, *["--force"] * (out == "."), cwd=own)
+        assert (refused.status, refused.out, said in refused.err) == (2, "", True)
     tensors = load_file(own / "batch.safetensors")
     assert tensors["rank1.micro0.index"].tolist() == [row["index"] for row in rows if row["rank"] == 1]
     namespace: dict = {}

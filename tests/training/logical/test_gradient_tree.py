@@ -9,7 +9,9 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from lockstep.data.common.errors import TrainingError
 from lockstep.training.logical import gradients
 from lockstep.training.logical.gradient_tree import GradientTree
 from lockstep.training.logical.gradients import Bucket, fill, make_buckets
@@ -69,6 +71,38 @@ def test_the_sum_is_that_of_copies_to_the_bit(leaves: int, passes: int) -> None:
     nonzero = [[bool(copy.any()) for copy in one[:2]] for one in copies]
     assert [marks[:2] for marks in reached] == nonzero
     assert all(parameter.grad is None for parameter in parameters)
+
+
+def _pairs(first: nn.Module, second: nn.Module, *, reentrant: bool) -> None:
+    """Two leaves, one backward pass each, through checkpointed modules."""
+    parameters = list(dict.fromkeys([*first.parameters(), *second.parameters()]))
+    tree = GradientTree(parameters, ALONE)
+    tree.open(2, nodes_of_owners([2]), 1)
+    for leaf in range(2):
+        tree.begin_leaf(leaf, passes=1)
+        tree.begin_last_pass()
+        x = torch.full((3, 4), leaf + 0.7, requires_grad=True)
+        for module in (first, second):
+            x = checkpoint(module, x, use_reentrant=reentrant).tanh()
+        x.sum().backward()
+        assert all(tree.end_leaf())
+    tree.close()
+
+
+def test_a_gradient_that_a_pass_adds_to_twice_is_refused() -> None:
+    """``(sibling + one) + two`` has other bits than ``sibling + (one + two)``."""
+    shared = nn.Linear(4, 4)
+    with pytest.raises(TrainingError, match="has added to a parameter's gradient again"):
+        _pairs(shared, shared, reentrant=True)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_shared_and_recomputed_weights_are_taken(*, reentrant: bool) -> None:
+    """Within one graph autograd adds a parameter's gradients before it adds them to what is there."""
+    shared = nn.Linear(4, 4)
+    if not reentrant:
+        _pairs(shared, shared, reentrant=False)
+    _pairs(shared, nn.Linear(4, 4), reentrant=reentrant)
 
 
 @pytest.mark.parametrize("leaves", [8, pytest.param(64, marks=pytest.mark.exhaustive)])

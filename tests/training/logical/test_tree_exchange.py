@@ -14,7 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 import torch
 import torch.distributed as dist
+from torch import nn
 from lockstep.training.logical import tree_exchange
+from lockstep.training.logical.gradient_tree import GradientTree
 from lockstep.training.logical.sum_tree import PartialSums, owned_nodes, sum_of
 from lockstep.training.rank.process_group import Group
 
@@ -40,6 +42,21 @@ for tree_exchange._SMALL, tree_exchange._SEGMENT in ((1 << 16, 1 << 22), (0, 1 <
     for leaves, cuts in ((8, (0, 2, 5, 8)), (5, (0, 1, 3, 5)), (2, (0, 0, 1, 2)), (11, (0, 3, 3, 11))):
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             seen.append(summed(leaves, cuts, dtype))
+parameter = nn.Parameter(torch.zeros(1001))
+tree, cuts = GradientTree([parameter], group), (0, 2, 5, 8)
+own = range(cuts[rank], cuts[rank + 1])
+tree.open(8, [owned_nodes(8, first, stop) for first, stop in pairwise(cuts)], own[-1])
+for number in own:
+    tree.begin_leaf(number, passes=1)
+    tree.begin_last_pass()
+    (parameter * leaf(number, torch.float32)).sum().backward()
+    tree.end_leaf()
+tree.close()
+(found,) = tree.total()
+seen.append(torch.equal(found, sum_of(8, {(n, n + 1): leaf(n, torch.float32) for n in range(8)}, torch.add)))
+(exchange,) = tree._over_ranks._exchanges
+held = {t.data_ptr() for t in vars(exchange).values() if isinstance(t, torch.Tensor)}
+seen.append(held == {found.data_ptr()})  # what was sent is not kept
 if rank == 1:
     Path("seen.json").write_text(json.dumps(seen))
 dist.destroy_process_group()
@@ -50,4 +67,4 @@ def test_three_ranks_give_the_sum_of_the_tree_to_the_bit(launch: Launch, tmp_pat
     write_script(tmp_path, "sums.py", SCRIPT)
     done = launch("run", "--cpu", "3", "sums.py", cwd=tmp_path)
     assert done.status == 0, done.err
-    assert json.loads((tmp_path / "seen.json").read_text()) == [True] * 36
+    assert json.loads((tmp_path / "seen.json").read_text()) == [True] * 38

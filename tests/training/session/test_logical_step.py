@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from lockstep.data.common.errors import LockstepError, TrainingError, UsageError
 from lockstep.training.session.build import build_training
@@ -33,6 +34,18 @@ class Bag(nn.Module):
 
     def forward(self, x):
         return self.embed(x.long()).sum(1)
+
+
+class Scaled(nn.Linear):
+    def __init__(self, late=False):
+        super().__init__(3, 2)
+        self.late = late
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, x):
+        if self.late and self.training and len(x) > 2:
+            self.scale.mul_(1.5)
+        return super().forward(x * self.scale)
 
 
 class Growing(nn.Linear):
@@ -81,6 +94,11 @@ def _step(training: Training) -> None:
         (["step=./exp.py:gathering"], UsageError, "the step calls lockstep.gather"),
         (["model.use=./exp.py:Bag"], TrainingError, "a parameter's gradient is sparse"),
         (["model.use=./exp.py:Growing"], TrainingError, "a buffer has grown"),
+        (
+            ["model={use: ./exp.py:Scaled, args: {late: true}}"],
+            TrainingError,
+            "to a buffer that it left alone",
+        ),
         (["step=[./exp.py:one, ./exp.py:one]"], UsageError, "steps that are taken in turn are not supported"),
     ],
 )
@@ -89,3 +107,11 @@ def test_what_cannot_be_cut_is_refused(
 ) -> None:
     with pytest.raises(kind, match=words):
         _step(_training(tmp_path, *settings))
+
+
+def test_buffers_may_be_written_between_steps(tmp_path: Path) -> None:
+    """A checkpoint is loaded, an evaluation puts them back: that is no pass in training."""
+    training = _training(tmp_path, "model.use=./exp.py:Scaled")
+    for _ in range(2):
+        training.session.model.get_buffer("scale").copy_(torch.ones(3))
+        _step(training)

@@ -206,6 +206,28 @@ def test_that_it_ended_is_not_said_of_a_run_that_goes_on(tmp_path: Path) -> None
     assert [event["event"] for event in read_events(path)] == ["epoch"]
 
 
+def test_that_ranks_have_diverged_is_said_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = EventLog(path, lambda: None)
+    for step in range(1, 10):
+        log.write("step", step=step, epoch=0)
+    log.write("diverged", step=9)
+    log.write("diverged_rank", step=9)
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"time": 3, "event": "diverged"')  # cut short
+    for resumed in (6, 4, -1):
+        assert rewind(path, resumed, 0, anew=True) == 0
+        steps = [event["step"] for event in read_events(path) if event["event"] == "step"]
+        assert steps == list(range(1, resumed + 1))
+        log = EventLog(path, lambda: None)
+        for step in range(max(resumed, 0) + 1, 8):  # they come after it, and are before it
+            log.write("step", step=step, epoch=0)
+        log.close()
+        assert [e["event"] for e in read_events(path) if e["step"] == 9] == ["diverged", "diverged_rank"]
+    assert len(path.read_bytes().splitlines()) == 9
+
+
 @pytest.mark.parametrize("pending", [True, False])
 def test_an_evaluation_that_is_still_to_come_is_cut(tmp_path: Path, *, pending: bool) -> None:
     path = tmp_path / "metrics.jsonl"
