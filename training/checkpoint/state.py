@@ -28,7 +28,7 @@ STATE_VERSION = 2
 
 
 class Writer(Protocol):
-    """What writes a checkpoint."""
+    """A writer of checkpoints."""
 
     @property
     def is_shared(self) -> bool:

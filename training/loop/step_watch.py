@@ -22,7 +22,7 @@ class Stepping(Protocol):
 
 
 class Comparison(Protocol):
-    """What compares the ranks after a step."""
+    """A comparison of the ranks after a step."""
 
     def add(self, step: int) -> None:
         """Count a step; compare where it is time."""
