@@ -12,7 +12,7 @@ from typing import Any
 from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo
 from .loading import check_augment
-from .sets import add_sampling, find_source, held_inputs, hold_out, sample_reader, with_decoded_images
+from .sets import add_sampling, held_inputs, hold_out, sample_reader, source_of, with_decoded_images
 from .survey import introduce
 
 
@@ -37,7 +37,7 @@ def prepare(
         DamagedError: the data is damaged.
         TrainingError: the user's own callable raised, or broke its contract.
     """
-    facts = _prepare_splits(find_source(config.use).prepare(config, base), config, base)
+    facts = _prepare_splits(source_of(config).prepare(config, base), config, base)
     introduced = introduce(
         facts,
         lambda which: sample_reader(facts, which, config, base),
@@ -58,7 +58,7 @@ def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> Datas
             "leave it out",
         )
     check_augment(config.augment, facts, base)
-    source = find_source(config.use)
+    source = source_of(config)
     return add_sampling(hold_out(facts, config, base, source), config, base, source, facts.train.length)
 
 

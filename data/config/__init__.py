@@ -10,10 +10,7 @@ if TYPE_CHECKING:
     from .data_config import MIXING as MIXING
     from .data_config import AugmentConfig as AugmentConfig
     from .data_config import AugmentStep as AugmentStep
-    from .data_config import ConfigSection as ConfigSection
     from .data_config import DataConfig as DataConfig
-    from .data_config import MeasuredIn as MeasuredIn
-    from .data_config import PadConfig as PadConfig
     from .data_look import BATCH_SIZE as BATCH_SIZE
     from .data_look import DataLook as DataLook
     from .data_look import FoundSetting as FoundSetting
@@ -22,6 +19,10 @@ if TYPE_CHECKING:
     from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
     from .sampling import Sampling as Sampling
+    from .sections import ConfigSection as ConfigSection
+    from .sections import MeasuredIn as MeasuredIn
+    from .sections import PackConfig as PackConfig
+    from .sections import PadConfig as PadConfig
     from .split_info import SplitInfo as SplitInfo
 else:
     __getattr__ = lazy_exports(__name__)

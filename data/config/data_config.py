@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -18,18 +16,12 @@ from pydantic import (
     model_validator,
 )
 
+from .sections import ConfigSection, MeasuredIn, PackConfig, PadConfig
+
 
 def _on_or_off(value: Any) -> Any:
     """Read what YAML makes of ``on`` and ``off``."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-@dataclass(frozen=True)
-class MeasuredIn:
-    """The unit of a setting's number, as ``Annotated[int, MeasuredIn("steps")]``; the reference shows it."""
-
-    unit: str
-    """A plural: ``seconds``."""
 
 
 Samples = Annotated[int, MeasuredIn("samples")]
@@ -45,12 +37,6 @@ else:  # pydantic would name both sides of a union in its messages
     MicroBatch = Annotated[
         Samples, Field(gt=0), WrapValidator(_number_or_auto), PlainSerializer(lambda value: value)
     ]
-
-
-class ConfigSection(BaseModel):
-    """A frozen part of a config; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class _Number(NamedTuple):
@@ -230,21 +216,6 @@ class FoldConfig(ConfigSection):
         return self
 
 
-class PadConfig(ConfigSection):
-    """The ``data.pad:`` section: samples of different lengths become one batch."""
-
-    to: Literal["longest"] | Annotated[int, Field(gt=0), MeasuredIn("elements")] = "longest"
-    """The length to pad to: of the longest sample in the global batch, whichever process has it, or a fixed one."""
-    multiple_of: Annotated[int, MeasuredIn("elements")] = Field(default=1, gt=0)
-    """Rounds the longest up, so that there are fewer different shapes."""
-    value: float = 0
-    """What is put behind a sequence."""
-    values: dict[str, float] = Field(default_factory=dict)
-    """The same for parts of a sample by name, such as ``{labels: -100}`` or ``{target: -100}``."""
-    mask: str | None = Field(default=None, min_length=1)
-    """A key of samples that are dicts, to be added: true where a sequence is, false where it is padded."""
-
-
 class SetConfig(ConfigSection):
     """One of several data sets, in ``data.sets:``."""
 
@@ -305,6 +276,10 @@ class DataConfig(ConfigSection):
     """Most samples of a split that may be skipped: a share below 1, or a number of samples from 1 on."""
     scale_uint8: bool | None = None
     """Divide uint8 inputs of a user's own data by 255; unset is no. Images of the other data sets always are."""
+    pack: PackConfig | None = None
+    """Packs documents into samples of one length."""
+    iterable_shards: Annotated[int, MeasuredIn("shards")] = Field(default=16, gt=0)
+    """Parts that a user's iterable with ``__lockstep_shard__(index, count)`` is read in, on any number of processes."""
     collate: str | None = Field(default=None, min_length=1)
     """What makes a batch of a list of samples, ``package.module:callable`` or ``./file.py:callable``; for data of a
     user's own that are read sample by sample."""
@@ -357,6 +332,12 @@ class DataConfig(ConfigSection):
             raise ValueError(
                 f"{asked[0]} and {asked[1]} each say how often a sample comes: leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _packs_one_set(self) -> Self:
+        if self.pack is not None and self.sets:
+            raise ValueError("pack: the documents of several sets: write them into one")
         return self
 
     @model_validator(mode="after")

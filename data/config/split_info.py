@@ -23,5 +23,7 @@ class SplitInfo:
     """For image files: a hash of their names, sizes and times; what was decoded of another state is stale."""
     class_counts: tuple[int, ...] | None = None
     """Samples of each class, when targets are classes."""
+    shard_lengths: tuple[int, ...] | None = None
+    """Of a user's iterables, the samples of each; None: samples have numbers."""
     window: int | None = None
     """Row groups that training has in flight, of a set of shards; None: the order is one permutation of all samples."""

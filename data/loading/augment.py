@@ -163,9 +163,9 @@ def check_augment(config: AugmentConfig, facts: DatasetInfo, base: Path) -> None
 
 def _check_mixing(step: AugmentStep, facts: DatasetInfo) -> None:
     """Refuse what cannot be mixed."""
-    if facts.kind == "shards":
+    if facts.kind == "shards" or facts.train.shard_lengths:
         raise UsageError(
-            f"data.augment: {step.use} needs a sample that another process may read: not of shards",
+            f"data.augment: {step.use} needs a sample that another process may read: not of shards or iterables",
             "mix in your loss or step, or leave it out",
         )
     if facts.input_dtype == "uint8" and not facts.scale_uint8:

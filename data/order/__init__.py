@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .folds import group_folds as group_folds
     from .folds import take_classes as take_classes
     from .folds import take_groups as take_groups
+    from .interleaved_order import INTERLEAVED_ALGORITHM as INTERLEAVED_ALGORITHM
+    from .interleaved_order import InterleavedOrder as InterleavedOrder
     from .row_groups import RowGroups as RowGroups
     from .sample_digest import chain_order_hash as chain_order_hash
     from .sample_digest import consumed as consumed

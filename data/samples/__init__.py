@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .digest import fixed_randomness as fixed_randomness
     from .digest import refuse_changing_samples as refuse_changing_samples
     from .digest import run_user_code as run_user_code
+    from .digest import sample_hashes as sample_hashes
     from .digest import split_digest as split_digest
     from .padding import Padding as Padding
     from .padding import build_padding as build_padding

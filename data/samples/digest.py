@@ -127,6 +127,11 @@ def _boundary_sample_hash(use: str, split: Any, row: int) -> str:
         ) from cause
 
 
+def sample_hashes(use: str, split: Any, rows: list[int]) -> list[str]:
+    """Hash samples, read in this order."""
+    return [run_user_code(use, partial(_sample_hash, split, row)) for row in rows]
+
+
 def _sample_hash(split: Any, row: int) -> str:
     with fixed_randomness():
         sample = [split.x[row], split.y[row]] if isinstance(split, TensorSplit) else split[row]

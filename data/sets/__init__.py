@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from .epoch_sampling import add_sampling as add_sampling
     from .held_out import hold_out as hold_out
     from .registry import SOURCES as SOURCES
-    from .registry import find_source as find_source
     from .registry import held_inputs as held_inputs
     from .registry import open_order as open_order
     from .registry import open_split as open_split
     from .registry import sample_reader as sample_reader
+    from .registry import source_of as source_of
 else:
     __getattr__ = lazy_exports(__name__)

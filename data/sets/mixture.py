@@ -62,9 +62,10 @@ def _describe(find: Find, arguments: dict[str, Any], config: DataConfig, base: P
         if one.use == MIX:
             raise UsageError(f"data.sets.{name}: a set of several sets", "list all of them in data.sets")
         parts[name] = find(one.use).prepare(_part_config(config, name), base)
-        if parts[name].kind == "shards":
+        what = "iterables" if parts[name].train.shard_lengths else parts[name].kind
+        if what in ("iterables", "shards"):
             raise UsageError(
-                f"data.sets.{name}: shards are read in an order of their own, which other sets have no place in",
+                f"data.sets.{name}: {what} are read in an order of their own, which other sets have no place in",
                 "write all that is to be mixed into one set of shards",
             )
     first = next(iter(parts.values()))

@@ -26,6 +26,7 @@ from ..sources import (
 from ..tables import csv_source
 from .epoch_sampling import sampled_order
 from .mixture import mixture
+from .packed import packed
 
 SOURCES: dict[str, DataSource] = {
     source.name: source
@@ -59,6 +60,11 @@ def find_source(use: str) -> DataSource:
     )
 
 
+def source_of(config: DataConfig) -> DataSource:
+    """Find the source of a ``data`` section; errors as of ``find_source``."""
+    return find_source(config.use) if config.pack is None else packed(find_source)
+
+
 def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ArraySplit | MapSplit:
     """Open one split in this process; nothing is downloaded, checked or split here.
 
@@ -71,31 +77,31 @@ def open_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path)
     Raises:
         DamagedError: a file is gone, or the user's data set has another length than before.
     """
-    return find_source(config.use).open(_prepared(facts, which, config, base))
+    return source_of(config).open(_prepared(facts, which, config, base))
 
 
 def sample_reader(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Reader:
     """Return the length of a split, and what reads one of its samples; arguments as of ``open_split``."""
     split = _prepared(facts, which, config, base)
-    length, read = find_source(config.use).read(split)
+    length, read = source_of(config).read(split)
     rows = split.subset
     return (length, read) if rows is None else (len(rows), lambda position: read(int(rows[position])))
 
 
 def held_inputs(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> Array | None:
     """Return all inputs of a split where they are at hand as an array; arguments as of ``open_split``."""
-    return find_source(config.use).inputs(_prepared(facts, which, config, base))
+    return source_of(config).inputs(_prepared(facts, which, config, base))
 
 
 def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrder:
     """Return the rule by which training samples come in an epoch; arguments as of ``open_split``."""
-    own = find_source(config.use).order(_prepared(facts, "train", config, base))
+    own = source_of(config).order(_prepared(facts, "train", config, base))
     return sampled_order(facts) if own is None else own
 
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:
     """Describe the image files of a split; None where it has none. Arguments as of ``open_split``."""
-    describe = find_source(config.use).images
+    describe = source_of(config).images
     return None if describe is None else describe(_prepared(facts, which, config, base))
 
 

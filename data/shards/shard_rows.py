@@ -99,6 +99,10 @@ class ShardRows:
             samples.append(self._decode(row, columns, at))
         return samples
 
+    def values(self, rows: Indices) -> dict[str, Values]:
+        """Read the columns of some rows as they are in the files."""
+        return self._columns(rows, None)
+
     def read_ahead(self, rows: Indices) -> None:
         """Begin to read the groups of rows that ``read`` will be asked for; another thread may be in ``read``."""
         for group in np.unique(self.index.groups.group_of(rows)).tolist():

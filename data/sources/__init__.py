@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .csv_table import read_column as read_column
     from .csv_table import read_columns as read_columns
     from .csv_table import read_table as read_table
+    from .iterable_rows import IterableRows as IterableRows
+    from .iterable_rows import first_rows as first_rows
+    from .iterable_set import as_indices as as_indices
     from .source import DataSource as DataSource
     from .source import PreparedSplit as PreparedSplit
     from .source import Reader as Reader

@@ -22,6 +22,7 @@ from ..common import (
     with_path_hint,
 )
 from ..config import BATCH_SIZE, DataConfig, DatasetInfo, SplitInfo
+from ..order import INTERLEAVED_ALGORITHM, InterleavedOrder, SampleOrder
 from ..samples import (
     SampleSource,
     TensorSplit,
@@ -35,6 +36,16 @@ from ..samples import (
     source_of,
     split_digest,
 )
+from .iterable_rows import IterableRows
+from .iterable_set import (
+    as_indices,
+    as_iterable_rows,
+    iterable_contents,
+    iterable_notes,
+    lengths_of,
+    reader_of,
+    refuse_settings,
+)
 from .source import DataSource, PreparedSplit, Reader, of_subset
 from .splits import ArraySplit, MapSplit
 from .user_settings import SETTINGS, UserSettings, read_settings
@@ -44,8 +55,9 @@ Splits = Mapping[str, Any]
 _RETURNED = {"weights": "weights", "group": "groups", "targets": "targets"}
 """What a column is in the dict that a user's callable returns."""
 _NO_NUMBERS = (
-    ": its samples have no numbers, so that they can be neither shuffled, shared out nor resumed; write them as"
-    " Parquet, JSON lines or tar files for data.use=shards, which streams them exactly"
+    ": its samples have no numbers, and it does not say how it is cut, so that each process would train on all of them."
+    " Give it __lockstep_shard__(index, count), or return a list of iterables, each with __len__; or write the samples"
+    " as Parquet, JSON lines or tar files for data.use=shards"
 )
 _EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits beside ``train``."""
@@ -87,8 +99,9 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
     classes = _classes(splits)
     digests = {name: _digest(config, split) for name, split in splits.items()}
     made_by = definition_location(load_callable(config.use, base))
+    refuse_settings(config, train, settings)
     for split in splits.values():
-        if not isinstance(split, TensorSplit):
+        if not isinstance(split, TensorSplit | IterableRows):
             refuse_changing_samples(config.use, split, source_of(split, otherwise=made_by).where)
     found = settings.found(config.use, collate=config.collate is None, pad=config.pad is None)
     infos = {name: _split_info(split, digests[name], classes) for name, split in splits.items()}
@@ -110,6 +123,18 @@ def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> Datas
             config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
         ),
         found=found,
+        notes=(
+            *iterable_notes(train),
+            *(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
+        ),
+    )
+
+
+def _unrepeatable_note(name: str) -> str:
+    return (
+        f"warning: samples of {name} are others when they are read again: they draw from a generator of their own, such"
+        " as default_rng(), or from the time; no run can be repeated, nor is it the same on another number of"
+        " processes; torch.rand, np.random.rand and random.random are keyed by (seed, epoch, sample)"
     )
 
 
@@ -118,6 +143,9 @@ def _map_split(data: Any, split: PreparedSplit) -> MapSplit:
     own_rows = split.which != "train" and split.subset is None
     called = f"{split.which} data sample" if own_rows else "data sample"
     made_by = definition_location(load_callable(config.use, base))
+    if isinstance(data, IterableRows):
+        rows, source = reader_of(data)
+        return MapSplit(rows, None, source, pairs=config.samples != "any", many=rows, target=config.target)
     settings = load_user_data(config, base)[1]
     own = settings.collate if config.collate is None else load_callable(config.collate, base)
     source = source_of(data, called, made_by)
@@ -226,6 +254,11 @@ def _column(config: DataConfig, base: Path, key: str, name: str | None) -> Array
     return load_user_data(config, base)[1].columns.get(_RETURNED[key])
 
 
+def _order(split: PreparedSplit) -> SampleOrder | None:
+    lengths = split.info.shard_lengths
+    return None if lengths is None else InterleavedOrder(as_indices(lengths), split.config.batch_size)
+
+
 SOURCE = DataSource(
     "package.module:callable",
     "What your own callable returns.",
@@ -236,6 +269,7 @@ SOURCE = DataSource(
     _inputs,
     _targets,
     _column,
+    _order,
 )
 
 
@@ -259,7 +293,7 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     import torch
 
     use = config.use
-    split = as_tensors(use, name, split)
+    split = as_iterable_rows(config, name, as_tensors(use, name, split))
     if isinstance(split, TensorSplit) and (config.pad or settings.pad):
         raise UsageError(
             f"data.pad: {use} returned tensors for {name!r}: they are of one length", "leave it out"
@@ -294,6 +328,8 @@ def _lacks_of_map_style(split: Any) -> str:
 
 
 def _digest(config: DataConfig, split: Any) -> list[Any]:
+    if isinstance(split, IterableRows):
+        return [INTERLEAVED_ALGORITHM, *iterable_contents(config.use, split)]
     return split_digest(config.use, split, skip=config.on_bad == "skip")
 
 
@@ -337,4 +373,5 @@ def _classes(splits: Splits) -> int | None:
 
 def _split_info(split: Any, digest: list[Any], classes: int | None) -> SplitInfo:
     counts = class_counts(split.y.long().numpy(), classes) if isinstance(split, TensorSplit) else None
-    return SplitInfo(len(split), {}, contents=fingerprint(digest), class_counts=counts)
+    lengths = lengths_of(split)
+    return SplitInfo(len(split), {}, contents=fingerprint(digest), class_counts=counts, shard_lengths=lengths)

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..config import DataLook, DatasetInfo
-from ..sources import Reader, Which
-from .sample_look import look_at_split
+from ..config import DataLook, DatasetInfo, SplitInfo
+from ..sources import Reader, Which, as_indices, first_rows
+from .sample_look import MOST, look_at_split
 from .shared_samples import shared_notes
 from .suspicions import class_notes, value_notes
 
@@ -32,9 +32,14 @@ def introduce(
         inputs: returns all inputs of a split where they are held as an array.
         skip: bad samples are skipped.
     """
-    train = look_at_split(*reader("train"), skip=skip)
-    val = None if facts.val is None else look_at_split(*reader("val"), skip=skip)
+    train = look_at_split(*reader("train"), skip=skip, rows=_cheap_rows(facts.train))
+    val = None if facts.val is None else look_at_split(*reader("val"), skip=skip, rows=_cheap_rows(facts.val))
     arrays = [] if val is None else [array for which in SPLITS if (array := inputs(which)) is not None]
     shared = shared_notes(*arrays) if len(arrays) == len(SPLITS) else []
     notes = (*class_notes(facts), *value_notes(train, val), *shared)
     return replace(facts, look=DataLook(train, val, notes))
+
+
+def _cheap_rows(info: SplitInfo) -> list[int] | None:
+    """Choose the first samples of iterables, which are read up to what is asked for; None: any sample is as cheap."""
+    return None if info.shard_lengths is None else first_rows(as_indices(info.shard_lengths), MOST // 2, 2)

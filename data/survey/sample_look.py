@@ -24,15 +24,18 @@ SECONDS = 1.0
 _SAMPLE_KEY = (0x6C6F6F6B, 0)  # "look" in ASCII
 
 
-def look_at_split(length: int, read: Callable[[int], Any], *, skip: bool = False) -> SplitLook:
+def look_at_split(
+    length: int, read: Callable[[int], Any], *, skip: bool = False, rows: list[int] | None = None
+) -> SplitLook:
     """Read a fixed sample of a split and say what its values are.
 
     Args:
         length: of the split.
         read: returns one of its samples.
         skip: go on where one is bad.
+        rows: what to read where not every sample is as cheap to read.
     """
-    seen, unreadable = _read(chosen_rows(length), read, skip=skip)
+    seen, unreadable = _read(chosen_rows(length) if rows is None else rows, read, skip=skip)
     return SplitLook(len(seen), length, unreadable, _parts(seen))
 
 

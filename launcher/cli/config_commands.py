@@ -1,7 +1,8 @@
-"""``launch config``: signatures only; the bodies are in ``reference``."""
+"""``launch init`` and ``launch config``: signatures only; the bodies are in ``scaffold`` and ``reference``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,20 @@ config = typer.Typer(
     cls=CommandGroup, add_help_option=False, help="Show, explain and describe what a config can say."
 )
 app.add_typer(config, name="config")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is empty or not there yet.")],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Write a small project that trains: data, model, config, and a test of its own."""
+    from ..scaffold import make_project
+
+    with json_errors(json=json):
+        raise typer.Exit(make_project(folder, as_json=json))
+
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A key or a section, such as optimizer.lr.")]
 

@@ -61,12 +61,15 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(metavar="K", help="Show this attempt instead of the newest.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what a training printed, then what the ranks wrote; a line of several ranks is shown once, with them."""
     from ..commands import show_logs
     from ..runs import current_run
 
-    raise typer.Exit(show_logs(run or current_run(), follow=follow, rank=rank, attempt=attempt))
+    with json_errors(json=json):
+        run = run or current_run()
+        raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt, as_json=json))
 
 
 @app.command()

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW, LineMerger, bounded, format_ranks, last_state, merge_lines, put, say
+from ..console import WINDOW, LineMerger, bounded, format_ranks, last_state, merge_lines, put, put_json, say
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -39,7 +39,9 @@ _SHORTENED = "[launch: this log has reached its size (log.max_mb): some lines ar
 _QUEUE_SECONDS = 5.0  # the queue is everybody's: it is not to be asked often
 
 
-def show_logs(name: str, *, follow: bool, rank: int | None, attempt: int | None) -> int:
+def show_logs(
+    name: str, *, follow: bool, rank: int | None, attempt: int | None, as_json: bool = False
+) -> int:
     """Print the logs of a run's newest attempt; the exit status.
 
     Args:
@@ -47,6 +49,7 @@ def show_logs(name: str, *, follow: bool, rank: int | None, attempt: int | None)
         follow: continue as they grow, into later attempts as well, until no launcher has the run.
         rank: only this one; else all, with the lines that several wrote once.
         attempt: this one.
+        as_json: one document.
 
     Raises:
         UsageError: there is no such run, attempt or rank.
@@ -56,32 +59,67 @@ def show_logs(name: str, *, follow: bool, rank: int | None, attempt: int | None)
         raise UsageError(
             f"{folder.name} is a sweep: its points have the logs", f"`launch logs {folder.name}-000`"
         )
+    if as_json:
+        if follow:
+            raise UsageError("--follow and --json: a document has an end", "leave one of them out")
+        put_json(_document(folder, rank, attempt))
+        return 0
     if is_submitted(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
         _show_jobs(folder, follow=follow)
         if not attempts(folder):
             return 0
-    numbers = attempts(folder)
-    if attempt is not None and attempt not in numbers:
-        raise UsageError(f"{folder.name} has no attempt {attempt}", f"it has {_listed(numbers)}")
-    number = attempt or (numbers[-1] if numbers else None)
+    number = _number(folder, attempt)
     if follow and (number is not None or is_held(folder / LOCK)):
         _follow(folder, rank, number)
         return _show_nodes(folder) if rank is None else 0
+    number, logs, told = _files(folder, rank, number)
+    say([_headline(folder, attempts(folder), number)])
+    if told is not None:
+        put(_lines(told))
+    _print(logs, marked=told is not None)
+    return _show_nodes(folder) if rank is None and attempt is None else 0
+
+
+def _document(folder: Path, rank: int | None, attempt: int | None) -> dict[str, Any]:
+    """Return what the logs hold: of the newest attempt, and of a job or a node that got no further."""
+    document: dict[str, Any] = {"schema_version": 1, "run": folder.name, "attempt": None, "attempts": []}
+    others = sorted(logs_without_attempt(folder))
+    if not attempts(folder) and rank is None and attempt is None:
+        others = [path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))]
+    rows: dict[str, list[Any]] = {"printed": [], "lines": []}
+    if attempts(folder) or not others:
+        number, logs, told = _files(folder, rank, _number(folder, attempt))
+        document |= {"attempt": number, "attempts": attempts(folder)}
+        merged = merge_lines({rank: _lines(path) for rank, path in logs.items()})
+        rows = {
+            "printed": [] if told is None else list(_lines(told)),
+            "lines": [{"ranks": ranks, "text": text} for text, ranks in merged],
+        }
+    shown = others if rank is None and attempt is None else []
+    files = [{"path": str(path), "lines": list(_lines(path))} for path in shown]
+    return {**document, **rows, "files": files}
+
+
+def _number(folder: Path, attempt: int | None) -> int | None:
+    numbers = attempts(folder)
+    if attempt is not None and attempt not in numbers:
+        raise UsageError(f"{folder.name} has no attempt {attempt}", f"it has {_listed(numbers)}")
+    return attempt or (numbers[-1] if numbers else None)
+
+
+def _files(folder: Path, rank: int | None, number: int | None) -> tuple[int, dict[int, Path], Path | None]:
+    """Return an attempt's number, the logs of the ranks that are wanted, and what its launcher printed."""
     if number is None:
         raise UsageError(f"{folder.name} has no log", "`launch status` says how it is doing")
     logs = _logs(folder / f"attempt-{number}")
     transcript = folder / f"attempt-{number}" / TRANSCRIPT
-    told = rank is None and transcript.is_file()
+    told = transcript if rank is None and transcript.is_file() else None
     if not (logs or told) or (rank is not None and rank not in logs):
         raise UsageError(
             f"attempt {number} of {folder.name} has no log of {'any rank' if rank is None else f'rank {rank}'}",
             f"it has those of ranks {_listed(logs)}" if logs else f"see {folder}/attempt-{number}/agent.log",
         )
-    say([_headline(folder, numbers, number)])
-    if told:
-        put(_lines(transcript))
-    _print({rank: logs[rank]} if rank is not None else logs, marked=told)
-    return _show_nodes(folder) if rank is None and attempt is None else 0
+    return number, {rank: logs[rank]} if rank is not None else logs, told
 
 
 def _show_nodes(folder: Path) -> int:

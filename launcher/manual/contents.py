@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Use what was trained": ("eval", "predict", "export"),
     "Stop and clear": ("stop", "checkpoint", "cancel", "rm", "cache"),
     "Cluster": ("submit", "slurm-sandbox"),
-    "This machine and this project": ("doctor", "config", "schema", "help", "completion"),
+    "This machine and this project": ("init", "doctor", "config", "schema", "help", "completion"),
 }
 """The commands of each group; one that is in none is listed last, under "More"."""
 
@@ -51,6 +51,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "slurm-sandbox up": (("sudo launch slurm-sandbox up", ""),),
     "slurm-sandbox down": (("sudo launch slurm-sandbox down", ""),),
     "slurm-sandbox status": (("launch slurm-sandbox status", ""),),
+    "init": (("launch init rings && cd rings && launch train config.yaml", ""),),
     "doctor": (
         ("launch doctor", "everything, in about ten seconds"),
         ("launch doctor --json", "for programs"),

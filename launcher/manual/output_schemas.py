@@ -200,6 +200,23 @@ _DOCUMENTS: dict[str, list[Schema]] = {
         ),
         _SWEEP,
     ],
+    "logs": [
+        _object(
+            {
+                "run": _TEXT,
+                "attempt": _of("integer", "whose logs these are", none=True),
+                "attempts": _list(_COUNT),
+                "printed": _list(_TEXT, "lines of the launcher's own terminal"),
+                "lines": _list(
+                    _object({"ranks": _list(_COUNT), "text": _TEXT}),
+                    "of the ranks; one of several stands once",
+                ),
+                "files": _list(
+                    _object({"path": _TEXT, "lines": _list(_TEXT)}), "of SLURM's jobs that got no further"
+                ),
+            }
+        )
+    ],
     "compare": [
         _object(
             {
@@ -242,6 +259,7 @@ _DOCUMENTS: dict[str, list[Schema]] = {
             }
         )
     ],
+    "init": [_object({"folder": _TEXT, "files": _list(_TEXT, "in the folder")})],
     "cache": [
         _object(
             {

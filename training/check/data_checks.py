@@ -15,7 +15,7 @@ from ...data.loading import Normalisation, Work, open_feed
 from ...data.order import EpochOrder
 from ...data.samples import as_bytes, is_pair, named_parts
 from ...data.sets import open_split
-from ...data.sources import ArraySplit, MapSplit
+from ...data.sources import ArraySplit, IterableRows, MapSplit, first_rows
 from ..config import RunSpec
 from .finding import Finding
 
@@ -66,7 +66,7 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             continue
-        rows = _sampled_rows(len(split), seed, _REREAD_SAMPLES)
+        rows = _sampled_rows(split, seed, _REREAD_SAMPLES)
         looked_at += len(rows)
         if found := _first_irreproducible(split, rows, seed, skip=spec.config.data.on_bad == "skip"):
             row, part, reader = found
@@ -79,8 +79,11 @@ def check_samples(splits: dict[str, Split], spec: RunSpec) -> Finding:
     return Finding("samples", "PASS", what)
 
 
-def _sampled_rows(length: int, seed: int, count: int) -> list[int]:
-    """Return the first samples of epoch 0, and the ends of the data set."""
+def _sampled_rows(split: MapSplit, seed: int, count: int) -> list[int]:
+    """Return the first samples of epoch 0, and the ends of the data set; of iterables what is soon reached."""
+    if isinstance(split.dataset, IterableRows):
+        return first_rows(split.dataset.shard_lengths, -(-count // 2), 2)
+    length = len(split)
     first = EpochOrder(length, seed, 0).indices(0, min(length, count)).tolist()
     return list(dict.fromkeys([*first, 0, length - 1]))
 
@@ -144,7 +147,7 @@ def read_labels(splits: dict[str, Split], seed: int, *, skip: bool) -> list[Labe
         if isinstance(split, ArraySplit):
             y = split.y if split.subset is None else split.y[torch.from_numpy(split.subset)]
         else:
-            rows = _sampled_rows(len(split), seed, _LABEL_SAMPLES)
+            rows = _sampled_rows(split, seed, _LABEL_SAMPLES)
             samples = read(split, rows, seed, workers=0, skip=skip)
             pairs = [sample for sample in samples if is_pair(sample)]
             targets = [target for _, target in pairs if isinstance(target, torch.Tensor)]

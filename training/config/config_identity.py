@@ -33,6 +33,8 @@ MUTABLE_KEYS = (
 _FIRST_OPTIMIZER_KEYS = ("use", "lr", "weight_decay", "groups", *IDENTITY_KEYS)
 LATER_KEYS = (
     "data.scale_uint8",
+    "data.iterable_shards",
+    "data.pack",
     "data.collate",
     "data.samples",
     "data.target",

@@ -68,8 +68,9 @@ def _evaluate_splits(
             shared_buffers(session.model, session.buffer_group),
             evaluation_mode(session) as (draws, kept),
         ):
-            fixed = try_evaluation(session, draws, kept, split).depends_on_cut
-            fixed = fixed or session.spec.config.train.logical_ranks is not None
+            trial = try_evaluation(session, draws, kept, split)
+            logical = session.spec.config.train.logical_ranks is not None
+            fixed = logical or _any_rank(session, depends=trial.depends_on_cut)
             chosen = session.chosen_samples(split, batches)
             values = _sums(session, abandon, _Pass(draws, kept, fixed, split, chosen))
             if values is None:
@@ -81,6 +82,12 @@ def _evaluate_splits(
         if views is not None:
             views[split] = view
     return found
+
+
+def _any_rank(session: Session, *, depends: bool) -> bool:
+    """Ask all ranks: on other devices, or of samples that differ each time, they may have seen something else."""
+    seen = torch.tensor(float(depends), dtype=torch.float64, device=session.group.device)
+    return bool(session.group.sum(seen))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from ...data.common import LockstepError, TrainingError
 from ...data.loading import Work
 from ...data.order import Indices
+from ...data.samples import as_bytes
 from ..losses import Outcome, scalar_on, sum_loss, term_sums
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
@@ -44,6 +46,8 @@ class EvaluationTrial:
     """A batch is as long as the longest of its samples."""
     unrepeatable: bool = False
     """The same samples give another result the second time."""
+    other_samples: bool = False
+    """What is read a second time is something else: the parts say nothing about the whole."""
 
     @property
     def depends_on_cut(self) -> bool:
@@ -136,9 +140,12 @@ def try_evaluation(
     row = evaluation_row(session, *whole[0])
     drawn, changed = draws.drawn(), kept.changed()
     anew = _sum_anew(session, draws, kept, whole) if repeat else row
-    apart = math.inf if drawn else _difference(row, _sum_anew(session, draws, kept, pieces))
-    tolerance = _tolerance(session)
     padded = session.val_feeds[split].pads_by_batch
+    other_samples = not padded and _are_other_samples(whole, pieces)
+    apart = math.inf if drawn else 0.0
+    if not drawn and not other_samples:
+        apart = _difference(row, _sum_anew(session, draws, kept, pieces))
+    tolerance = _tolerance(session)
     return EvaluationTrial(
         tuple(drawn),
         tuple(changed),
@@ -146,6 +153,7 @@ def try_evaluation(
         tolerance,
         padded,
         unrepeatable=_difference(row, anew) > tolerance,
+        other_samples=other_samples,
     )
 
 
@@ -154,6 +162,28 @@ def _trial_samples(session: Session, split: str) -> Indices:
     length = session.split_length(split)
     count = min(_SAMPLES, length, session.spec.config.data.micro_limit or _SAMPLES)
     return np.unique(np.linspace(0, length - 1, count).astype(np.int64))
+
+
+def _are_other_samples(whole: Sequence[tuple[Any, int]], pieces: Sequence[tuple[Any, int]]) -> bool:
+    """Tell whether samples that were read twice, in other batches, differ in a bit."""
+    one = tree_leaves(whole[0][0])
+    parts = [tree_leaves(piece) for piece, _ in pieces]
+    if any(len(part) != len(one) for part in parts):
+        return False
+    leaves = zip(one, zip(*parts, strict=True), strict=True)
+    return any(
+        _differ(leaf, others) for leaf, others in leaves if isinstance(leaf, torch.Tensor) and leaf.ndim
+    )
+
+
+def _differ(leaf: torch.Tensor, parts: Sequence[Any]) -> bool:
+    dense = [
+        part for part in (leaf, *parts) if isinstance(part, torch.Tensor) and part.layout == torch.strided
+    ]
+    if len(dense) <= len(parts) or any(part.shape[1:] != leaf.shape[1:] for part in dense):
+        return False
+    joined = torch.cat(dense[1:])
+    return joined.shape == leaf.shape and not torch.equal(as_bytes(joined), as_bytes(leaf))
 
 
 def _sum_anew(
@@ -207,6 +237,11 @@ def evaluation_notes(trial: EvaluationTrial, batch: int) -> list[str]:
         found.append(f"in evaluation a sample's result depends on the others of its batch: {cut}")
     if trial.padded:
         found.append(f"in evaluation a batch is padded to the longest of its samples: {cut}")
+    if trial.other_samples:
+        found.append(
+            "warning: the validation samples are others each time they are read: no number of its evaluation can be"
+            " repeated"
+        )
     if trial.unrepeatable:
         found.append(
             "warning: in evaluation the model gives another result for the same samples: it draws from what nobody"

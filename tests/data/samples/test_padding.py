@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lockstep.data.common.errors import TrainingError, UsageError
-from lockstep.data.config.data_config import PadConfig
+from lockstep.data.config.sections import PadConfig
 from lockstep.data.samples.collation import collate
 from lockstep.data.samples.padding import Padding, build_padding
 from lockstep.data.samples.sample_source import SampleSource

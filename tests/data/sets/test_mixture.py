@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from lockstep.data.common.errors import LockstepError, TrainingError, UsageError
-from lockstep.data.config.data_config import DataConfig, PadConfig
+from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
+from lockstep.data.config.sections import PadConfig
 from lockstep.data.loading.feed import Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation

@@ -19,6 +19,7 @@ from lockstep.launcher.manual.output_schemas import (
     for_agents,
     output_schema,
 )
+from lockstep.launcher.runs.run_folder import runs_root
 from lockstep.launcher.runs.run_status import _OVER
 from tests.helpers.launch import Launch
 from tests.helpers.run_folders import make_run, step_event
@@ -58,7 +59,8 @@ def _make(name: str, status: str = "done") -> None:
         "metrics": {"val/loss": 0.5},
     }
     epoch = {"event": "epoch", "epoch": 0, "step": 2, "time": 2.0, "train/loss": 0.25, "val/loss": None}
-    make_run(name, step_event(1), epoch, outcome=outcome)
+    folder = make_run(name, step_event(1), epoch, outcome=outcome)
+    (folder / "attempt-1" / "rank-0.log").write_text("ready\n")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,7 @@ def _make(name: str, status: str = "done") -> None:
     [
         ("status", lambda: run_commands.status(json=True)),
         ("status", lambda: run_commands.status("one", json=True)),
+        ("logs", lambda: run_commands.logs("one", json=True)),
         ("compare", lambda: run_commands.compare(json=True)),
         ("cache", lambda: run_commands.cache(json=True)),
         ("stop", lambda: run_commands.stop("one", json=True)),
@@ -74,6 +77,7 @@ def _make(name: str, status: str = "done") -> None:
         ("config show", lambda: config_commands.show("digits", json=True)),
         ("config why", lambda: config_commands.why("optimizer.lr", "digits", json=True)),
         ("config why", lambda: config_commands.why("optimizer", "digits", json=True)),
+        ("init", lambda: config_commands.init(runs_root().parent / "new", json=True)),
         ("doctor", lambda: help_commands.doctor(quick=True, json=True)),
     ],
 )

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,44 @@ def test_a_line_of_several_ranks_stands_there_once_with_their_ranks(
     assert captured.err == "first, attempt 1\n"
     _show("first", rank=1)
     assert capsys.readouterr().out == "ready\nwarning\nready\n"
+
+
+def _document(
+    capsys: pytest.CaptureFixture[str], rank: int | None = None, attempt: int | None = None
+) -> dict[str, Any]:
+    assert logs.show_logs("first", follow=False, rank=rank, attempt=attempt, as_json=True) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return json.loads(printed.out)
+
+
+def test_logs_as_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    _write("first", 1, r0="old\n")
+    folder = _write("first", 2, r0="ready\nloss 1\n", r1="ready\n")
+    (folder / "attempt-2" / "launch.log").write_text("first: 2 CPU processes\n")
+    rows = [{"ranks": [0, 1], "text": "ready"}, {"ranks": [0], "text": "loss 1"}]
+    known = {"schema_version": 1, "run": "first", "attempt": 2, "attempts": [1, 2], "files": []}
+    assert _document(capsys) == {**known, "printed": ["first: 2 CPU processes"], "lines": rows}
+    assert _document(capsys, rank=1) == {**known, "printed": [], "lines": [{"ranks": [1], "text": "ready"}]}
+    assert _document(capsys, attempt=1)["lines"] == [{"ranks": [0], "text": "old"}]
+    with pytest.raises(UsageError, match="no log of rank 7"):
+        _document(capsys, rank=7)
+    with pytest.raises(UsageError, match="--follow and --json"):
+        logs.show_logs("first", follow=True, rank=None, attempt=None, as_json=True)
+
+
+def test_logs_of_a_job_that_got_no_further_as_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run("first", kind="job")
+    (folder / "attempt-1").rmdir()
+    (folder / "slurm" / "job-7").mkdir(parents=True)
+    (folder / "slurm" / "job-7.log").write_text("module: not found\n")
+    (folder / "slurm" / "job-7" / "node-1.log").write_text("no GPU\n")
+    found = _document(capsys)
+    assert (found["attempt"], found["lines"]) == (None, [])
+    assert [(Path(file["path"]).name, file["lines"]) for file in found["files"]] == [
+        ("job-7.log", ["module: not found"]),
+        ("node-1.log", ["no GPU"]),
+    ]
 
 
 def test_the_newest_attempt_is_shown_and_the_others_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import TrainingError
+from lockstep.training.loop import evaluation
 from lockstep.training.loop.evaluation import Views, _Pass, _rank_sums, evaluate
 from lockstep.training.losses.objective import LossObjective
 from lockstep.training.metrics.worst_samples import WorstSamples
@@ -248,3 +249,45 @@ def test_the_worst_samples_are_those_of_the_largest_loss_and_of_equal_ones_the_f
     found = worst.everyone(ALONE)
     expected = sorted(range(101), key=lambda row: (row != 50, -float(losses[row]), row))[:16]
     assert [entry["index"] for entry in found] == expected
+
+
+UNREPEATABLE = """
+class Unrepeatable(torch.utils.data.Dataset):
+    def __init__(self, n):
+        self.n, self.own = n, np.random.default_rng(0)
+    def __len__(self):
+        return self.n
+    def __getitem__(self, row):
+        return torch.from_numpy(self.own.normal(size=7)), torch.tensor(row % 2)
+
+def unrepeatable(n=203, m=101):
+    return {"train": Unrepeatable(n), "val": Unrepeatable(m)}
+"""
+
+
+def test_samples_that_are_others_each_time_are_not_the_models_doing(config: Path) -> None:
+    (config.parent / "own.py").write_text(USER_CODE + EVALUATION_CODE + UNREPEATABLE)
+    session = open_session(config, [*EVALUATION_CASES["own norm"], "data.use=./own.py:unrepeatable"])
+    for name in ("train", "val"):
+        assert any(f"samples of {name} are others when" in note for note in session.spec.facts.all_notes)
+    trial = _try(session)
+    assert trial.other_samples
+    assert not trial.depends_on_cut
+    (note,) = evaluation_notes(trial, 7)
+    assert "the validation samples are others each time they are read" in note
+
+
+def test_ranks_that_see_something_else_cut_alike(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on two kinds of device, where one of them is beyond the tolerance by a little."""
+    settings, cuts = EVALUATION_CASES["own norm"], {}
+
+    def seen(session: Session, *_: object) -> EvaluationTrial:
+        return EvaluationTrial(apart=float(session.group.rank), tolerance=0.5)
+
+    def cut(session: Session, _: object, a_pass: _Pass) -> None:
+        cuts[session.group.rank] = a_pass.fixed
+
+    monkeypatch.setattr(evaluation, "try_evaluation", seen)
+    monkeypatch.setattr(evaluation, "_sums", cut)
+    assert [numbers for numbers, _ in _in_threads(config, settings)] == [None, None]
+    assert cuts == {0: True, 1: True}

@@ -1,0 +1,98 @@
+"""Training on a user's iterables: the same numbers on any number of processes and workers, after any kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.launch import Launch
+from tests.helpers.run_records import DIGESTS, check_equal_training
+from tests.helpers.user_project import KILLED_LOSS
+
+N = 503
+CODE = """
+import random, torch
+from torch import nn
+from torch.utils.data import IterableDataset
+
+class Shard(IterableDataset):
+    def __init__(self, numbers):
+        self.numbers = numbers
+    def __len__(self):
+        return len(self.numbers)
+    def __iter__(self):
+        for number in self.numbers:
+            yield torch.tensor([number / 1000, number % 7 / 7, random.random()]), number % 10
+
+class Cut:
+    def __lockstep_shard__(self, index, count):
+        return Shard(range(503 * index // count, 503 * (index + 1) // count))
+
+def data():
+    return {"train": Cut(), "val": [Shard(range(60)), Shard(range(60, 101))]}
+
+def model():
+    made = nn.Sequential(nn.Linear(3, 10))
+    nn.init.zeros_(made[0].weight), nn.init.zeros_(made[0].bias)
+    return made
+"""
+CONFIG = """
+data: {use: "./own.py:data", iterable_shards: 8, batch_size: 31, workers: 1}
+model: {use: "./own.py:model"}
+loss: {use: "./own.py:killed"}
+optimizer: {use: sgd, lr: 0.01, momentum: 0.9}
+train: {epochs: 2, precision: fp64}
+checkpoint: {every_steps: 5}
+wandb: {mode: disabled}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
+    (tmp_path / "own.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def _train(launch: Launch, project: Path, world: int, name: str, *more: str, **env: str) -> Any:
+    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
+    return launch("train", *asked, cwd=project, env=env)
+
+
+def _resume(launch: Launch, project: Path, world: int, name: str, *more: str) -> Any:
+    resumed = launch("resume", name, *more, "--cpu", str(world), "--json", cwd=project)
+    assert resumed.status == 0, resumed.err
+    return resumed.document
+
+
+def test_a_killed_run_goes_on_with_other_processes_and_workers(launch: Launch, project: Path) -> None:
+    whole = _train(launch, project, 1, "whole", "data.workers=0")
+    assert whole.status == 0, whole.err
+    assert "8 iterable shards: each batch takes samples of all of them" in whole.err
+    assert _train(launch, project, 2, "killed", KILL_AT="23").status != 0
+    resumed = _resume(launch, project, 3, "killed", "data.workers=3")
+    assert resumed["samples"] == sum(resumed["ranks"]) == 2 * N
+    check_equal_training(whole.document, resumed, 1e-12)
+
+
+@pytest.mark.exhaustive
+def test_any_number_of_processes_and_workers_and_any_kill_train_the_same(
+    launch: Launch, project: Path
+) -> None:
+    whole = {
+        (world, workers): _train(
+            launch, project, world, f"w{world}-{workers}", f"data.workers={workers}"
+        ).document
+        for world in (1, 2, 3)
+        for workers in (0, 1, 3)
+    }
+    for (world, _), found in whole.items():
+        assert [found[key] for key in DIGESTS] == [whole[world, 0][key] for key in DIGESTS]
+        check_equal_training(whole[1, 0], found, 1e-12)
+    for kill_at, workers in (("2", 0), ("8", 1), ("29", 3)):
+        name, asked = f"killed{kill_at}", f"data.workers={workers}"
+        assert _train(launch, project, 3, name, asked, KILL_AT=kill_at).status != 0
+        resumed = _resume(launch, project, 3, name)
+        assert [resumed[key] for key in DIGESTS] == [whole[3, workers][key] for key in DIGESTS]
