@@ -317,6 +317,14 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
 
 def _lacks_of_map_style(split: Any) -> str:
     """Say what a value lacks to be read sample by sample; nothing where it can be."""
+    import torch
+
+    if isinstance(split, type):
+        return "is a class: make a data set of it by calling it"
+    if isinstance(split, torch.utils.data.DataLoader):
+        return (
+            "makes batches in an order of its own: return its data set, and set data.batch_size, data.workers"
+        )
     if hasattr(split, "iloc"):
         return "is read by the names of its columns: make tensors of them, or name the file with data.use=csv"
     if isinstance(split, Mapping | str | bytes):

@@ -17,6 +17,8 @@ from .target_column import TargetColumn
 
 _EXACT = {"float32": 2**24, "float64": 2**53}
 _MAX_NOTED = 5
+_COUNTED = 20
+"""Rows from which on no column counts them by chance."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,16 @@ class ArraysBuilder:
         return indices
 
     def _note_columns(self, train: ColumnSums, *, scaled: bool) -> None:
+        inputs = self._settings.inputs
+        for place in np.flatnonzero(train.counts[: len(inputs)] & (train.count[: len(inputs)] >= _COUNTED)):
+            rest = ",".join(name for name in inputs if name != inputs[place])
+            self._notes.append(
+                f"column {inputs[place]!r} counts the rows, {train.low[place]:.0f} to {train.high[place]:.0f}, as an"
+                " index does: of a file that is in an order it tells the target"
+                + (f"; 'data.args.input=[{rest}]' leaves it out" if rest else "")
+            )
         exact, dtype = _EXACT[self._settings.dtype], self._settings.dtype
-        large = [
-            name for name, value in zip(self._settings.inputs, train.largest, strict=False) if value > exact
-        ]
+        large = [name for name, value in zip(inputs, train.largest, strict=False) if value > exact]
         if large and not scaled:
             self._notes.append(
                 f"{dtype} rounds values beyond {exact:,}, as there are in {', '.join(large[:_MAX_NOTED])}:"

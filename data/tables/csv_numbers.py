@@ -36,6 +36,8 @@ class ColumnSums:
     """Sums of the squared differences from the mean."""
     low: Floats
     high: Floats
+    counts: NDArray[np.bool_]
+    """Which columns count the rows: each value is greater by 1 than the one before."""
 
     @classmethod
     def of(cls, values: Floats) -> ColumnSums:
@@ -46,7 +48,9 @@ class ColumnSums:
         with np.errstate(over="ignore"):  # what is too large is refused where it is used
             squares = (np.where(present, values - mean, 0.0) ** 2).sum(0)
         low = np.where(present, values, np.inf).min(0, initial=np.inf)
-        return cls(count, mean, squares, low, np.where(present, values, -np.inf).max(0, initial=-np.inf))
+        high = np.where(present, values, -np.inf).max(0, initial=-np.inf)
+        with np.errstate(over="ignore"):
+            return cls(count, mean, squares, low, high, (values[1:] - values[:-1] == 1).all(0))
 
     def __add__(self, other: ColumnSums) -> ColumnSums:
         """Join two parts, as Chan, Golub and LeVeque do."""
@@ -63,6 +67,7 @@ class ColumnSums:
             self.squares + other.squares + between,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
+            self.counts & other.counts & (other.low == self.high + 1),
         )
 
     @property

@@ -86,6 +86,20 @@ def loss(output, target):
 """
 _DECAYED = "optimizer={use: sgd, lr: 0.2, momentum: 0.9, weight_decay: 0.01}"
 _LEFT_OUT = "the loss does not reach"
+_LISTED = """
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = [nn.Linear(3, 3).double()], nn.Linear(3, 2)
+
+    def forward(self, x):
+        for layer in self.hidden:
+            x = torch.tanh(layer(x))
+        return self.last(x)
+
+def model():
+    return Listed()
+"""
 
 MODEL_CASES = [
     Case(
@@ -119,5 +133,10 @@ MODEL_CASES = [
         code=_DATA + _EXPERTS,
         end=Refused(1, ("train.unused=error: in step 0 the loss does not reach", "experts.2.weight")),
         settings=("train.unused=error",),
+    ),
+    Case(
+        name="models: layers in a plain list",
+        code=_DATA + _LISTED,
+        end=Refused(1, ("the loss depends on hidden[0].bias, hidden[0].weight", "nn.ModuleList")),
     ),
 ]

@@ -34,7 +34,7 @@ from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
 from ..parallel import BlockOrder, wrap
 from ..rank import GatherTrial, Group, gathering
-from ..tensors import trainable
+from ..tensors import PlainAttributes, refuse_unregistered, trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .logical_step import LogicalCut, LogicalStep
@@ -147,6 +147,7 @@ def build_training(session: Session) -> Training:
     freeze_all(session, config)
     session.model.train()
     batch = first_batch(session)
+    attributes = PlainAttributes(session.model)  # what is tried leaves nothing behind
     order = _block_order(session)
     with order.learning(group) if order is not None else nullcontext():
         with gathering(gather := GatherTrial()):
@@ -173,6 +174,7 @@ def build_training(session: Session) -> Training:
     if group.world_size > 1 or config.train.elastic is not None:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     session.model.zero_grad(set_to_none=True)
+    attributes.restore()
     return Training(
         session=session,
         optimizers=optimizers.built,
@@ -293,6 +295,7 @@ def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, lis
         _check_classes(session, trial.output)
         with refusing_uncompiled(session):
             outcome = try_step(session.model, session.module, session.objective, batch, FIRST_BATCH_SAMPLES)
+        refuse_unregistered(session.model, tree_leaves([outcome.loss, outcome.terms]))
     unused = [name for name, parameter in parameters if parameter.grad is None]
     session.model.zero_grad(set_to_none=True)
     return trial, unused, tuple(outcome.terms)

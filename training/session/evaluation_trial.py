@@ -145,7 +145,7 @@ def try_evaluation(
     apart = math.inf if drawn else 0.0
     if not drawn and not other_samples:
         apart = _difference(row, _sum_anew(session, draws, kept, pieces))
-    tolerance = _tolerance(session)
+    tolerance = rounding_tolerance(session)
     return EvaluationTrial(
         tuple(drawn),
         tuple(changed),
@@ -203,7 +203,8 @@ def _sum_anew(
     return torch.stack(rows).sum(0)
 
 
-def _tolerance(session: Session) -> float:
+def rounding_tolerance(session: Session) -> float:
+    """Return how far rounding may bring two results apart, relative to those above 1."""
     known = _TOLERANCE if session.group.device.type == "cpu" else _GPU_TOLERANCE
     return known.get(session.numerics.name, _HALF_TOLERANCE)
 

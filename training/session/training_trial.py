@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..components import batch_norm
-from ..tensors import plain_name, plain_state
+from ..tensors import PlainAttributes, plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
+from .evaluation_trial import rounding_tolerance
 from .first_batch import first_batch
 from .kept_buffers import KeptBuffers, equals_to_the_bit, preserved_buffers
 from .session import Session
 
 _NAMED = 5  # buffers at most
+_ANEW = "a resumed run and `launch eval` begin it anew"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class TrainingTrial:
     """Buffers that are other ones after other samples."""
     written: frozenset[str] = frozenset()
     """Buffers that a pass writes to."""
+    evolving: tuple[str, ...] = ()
+    """Plain attributes that are others after the same pass again."""
+    is_repeatable: bool = True
+    """Whether the same inputs, draws and buffers give the same output."""
 
 
 def try_training(session: Session, inputs: Any) -> TrainingTrial:
@@ -42,9 +49,36 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
         with FlopCounterMode(display=False) as counter:
             output = session.module(inputs)
         drawn, changed = draws.drawn(), kept.changed()
+        evolving, is_repeatable = _repeat(session, draws, kept, inputs, output)
         learning = _learning(session, draws, kept, changed) if changed else ()
-        written = frozenset({*changed, *learning})
-        return TrainingTrial(output, counter.get_total_flops(), tuple(drawn), learning, written)
+        return TrainingTrial(
+            output,
+            counter.get_total_flops(),
+            tuple(drawn),
+            learning,
+            frozenset({*changed, *learning}),
+            evolving,
+            is_repeatable,
+        )
+
+
+def _repeat(
+    session: Session, draws: EvaluationDraws, kept: KeptBuffers, inputs: Any, output: Any
+) -> tuple[tuple[str, ...], bool]:
+    """Make the same pass again: what differs then, nobody keeps."""
+    attributes = PlainAttributes(session.model)
+    kept.restore()
+    draws.watch()
+    again = session.module(inputs)
+    tolerance = rounding_tolerance(session)
+    pairs = list(zip(tree_leaves(output), tree_leaves(again), strict=False))
+    return tuple(attributes.changed()), all(_are_close(*pair, tolerance) for pair in pairs)
+
+
+def _are_close(one: Any, other: Any, tolerance: float) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor) or one.shape != other.shape:
+        return True
+    return not one.is_floating_point() or torch.allclose(one, other, tolerance, tolerance, equal_nan=True)
 
 
 def _learning(
@@ -85,7 +119,25 @@ def training_notes(model: nn.Module, trial: TrainingTrial) -> list[str]:
     """Tell of buffers that learn, but that no checkpoint has."""
     saved = plain_state(model)
     lost = [name for name in trial.learning if name not in saved]
-    if not lost:
-        return []
-    what = f"warning: {', '.join(lost)} learns, but no checkpoint has it: a resumed run and `launch eval` begin it anew"
-    return [f"{what}; register it with persistent=True"]
+    found = _attribute_notes(trial)
+    if lost:
+        what = (
+            f"{', '.join(lost)} learns, but no checkpoint has it: {_ANEW}; register it with persistent=True"
+        )
+        found.append(f"warning: {what}")
+    return found
+
+
+def _attribute_notes(trial: TrainingTrial) -> list[str]:
+    """Tell of what a model keeps in plain attributes, from one pass to the next."""
+    names = ", ".join(trial.evolving[:_NAMED]) + (", …" if len(trial.evolving) > _NAMED else "")
+    if not trial.is_repeatable:
+        what = f" in {names}" if names else ""
+        note = (
+            f"warning: the model keeps something{what} from one training pass to the next, its output depends on it,"
+            f" and no checkpoint has it: {_ANEW}; make it a buffer: self.register_buffer(name, tensor)"
+        )
+        return [note]
+    if names:
+        return [f"{names} of the model changes with every training pass, and no checkpoint has it: {_ANEW}"]
+    return []

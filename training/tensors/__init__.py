@@ -7,6 +7,7 @@ from ...data.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .buffer_memory import hash_to_63_bits as hash_to_63_bits
     from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
+    from .plain_attributes import PlainAttributes as PlainAttributes
     from .plain_names import find_renaming as find_renaming
     from .plain_names import plain_buffers as plain_buffers
     from .plain_names import plain_name as plain_name
@@ -28,5 +29,6 @@ if TYPE_CHECKING:
     from .stored_tensor import StoredTensor as StoredTensor
     from .stored_tensor import read_whole as read_whole
     from .trainable_parameters import trainable as trainable
+    from .unregistered import refuse_unregistered as refuse_unregistered
 else:
     __getattr__ = lazy_exports(__name__)

@@ -90,6 +90,8 @@ def broken(kind):
         "stream": {"train": Stream()},
         "iterable": {"train": (sample for sample in [1, 2])},
         "number": {"train": 7},
+        "loader": {"train": torch.utils.data.DataLoader([(x[row], y[row]) for row in range(len(x))])},
+        "class": {"train": torch.utils.data.TensorDataset},
     }[kind]
 
 class Stream(torch.utils.data.IterableDataset):
@@ -395,6 +397,11 @@ def test_augmentation_does_not_change_it_and_no_generator_moves(base: Path) -> N
             "returned generator for 'train', which has no __len__ or no __getitem__: its samples have no numbers",
         ),
         ("number", "returned int for 'train'"),
+        (
+            "loader",
+            "returned DataLoader for 'train', which makes batches in an order of its own: return its data set",
+        ),
+        ("class", "returned type for 'train', which is a class: make a data set of it by calling it"),
     ],
 )
 def test_a_broken_contract(base: Path, kind: str, message: str) -> None:

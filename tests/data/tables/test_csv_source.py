@@ -217,3 +217,16 @@ def test_weights_have_the_decimal_sign_of_the_table(tmp_path: Path) -> None:
     facts = _prepare_with(tmp_path, table, None, {"weights": "w"}, target="y", decimal=",")
     assert facts.sampling is not None
     assert facts.sampling.often == pytest.approx((0.4, 1.6))
+
+
+@pytest.mark.parametrize("part", [7, 2**17])
+def test_a_column_that_counts_the_rows_is_told(
+    tmp_path: Path, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``to_csv`` writes pandas' index as a column without a name."""
+    monkeypatch.setattr(csv_numbers, "ROWS", part)
+    rows = [[row, 3 * row, row // 2 * 2 + 1, row if row < 27 else 26, row % 2] for row in range(28)]
+    text = "\n".join(",".join(map(str, row)) for row in [["", "a", "b", "c", "y"], *rows])
+    (note,) = _prepare(tmp_path, text, target="y").notes
+    assert note.startswith("column '' counts the rows, 0 to 27, as an index does")
+    assert "'data.args.input=[a,b,c]' leaves it out" in note

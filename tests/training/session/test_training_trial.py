@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lockstep.data.common.errors import UsageError
+from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.training.session.build import build_training
 from lockstep.training.session.session import Session
 from lockstep.training.session.training import Training
@@ -106,3 +108,120 @@ def test_a_step_that_never_calls_the_model_is_not_said_to_be_compiled(own: Path)
     with pytest.raises(UsageError, match="nothing of it would be compiled"):
         build_training(open_session(own / "own.yaml", [*settings, "train.compile=true"]))
     build_training(open_session(own / "own.yaml", settings))
+
+
+PLAIN = """
+class Plain(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.last, self.kind = nn.Linear(7, 2), kind
+        self.calls, self.mean, self.seen, self.table = 0, torch.zeros(7), [], None
+        self.own = np.zeros(1)
+        self.shared, seen = self.seen, self.seen
+        self.last.register_forward_hook(lambda *_: seen.append(1.0) if kind == "hook" else None)
+    def forward(self, x):
+        if self.kind == "hook":
+            self.seen.clear()
+            assert self.last(x) is not None and self.seen == [1.0]
+        if self.training:
+            self.calls += self.kind in ("counts", "scales")
+            if self.kind == "learns":
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(0).detach()
+            if self.kind == "list":
+                self.seen.append(float(x.detach().sum()))
+            if self.kind == "array":
+                self.own += 1
+            if self.kind == "closure":
+                COUNT.append(1)
+        if self.kind == "output":
+            self.table = self.last(x)
+        h = self.last(x - self.mean)
+        return h * {"scales": self.calls, "list": len(self.seen), "closure": len(COUNT)}.get(self.kind, 1)
+
+COUNT = []
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "counts",
+            "calls of the model changes with every training pass, and no checkpoint has it: a resumed",
+        ),
+        ("array", "own of the model changes with every training pass"),
+        ("scales", "keeps something in calls from one training pass to the next, its output depends on it"),
+        ("learns", "keeps something in mean from one"),
+        ("list", "keeps something in seen, shared from one"),
+        ("closure", "keeps something from one"),
+        ("output", ""),
+        ("hook", ""),
+        ("nothing", ""),
+    ],
+)
+def test_what_a_model_keeps_in_plain_attributes_is_told_and_left_as_it_was(
+    config: Path, kind: str, words: str
+) -> None:
+    with (config.parent / "own.py").open("a") as file:
+        file.write(PLAIN)
+    training = _build(config, "model.use=./own.py:Plain", f"model.args.kind={kind}")
+    assert [words in note for note in training.notes] == ([True] if words else [])
+    model = training.session.model
+    assert (model.calls, float(model.mean.sum()), model.seen, model.own) == (0, 0.0, [], [0.0])
+    assert model.shared is model.seen
+    model(torch.zeros(2, 7, dtype=torch.float64))
+
+
+UNREGISTERED = """
+HEAD = nn.Linear(8, 2, dtype=torch.float64)
+
+class Unregistered(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.first, self.kind = nn.Linear(7, 8), kind
+        self.layers = [nn.Linear(8, 8, dtype=torch.float64) for _ in range(2)]
+        self.by_name = {"gain": torch.ones(8, dtype=torch.float64, requires_grad=kind == "plain tensor")}
+        self.last = nn.Linear(8, 2)
+        if kind == "frozen":
+            for layer in self.layers:
+                layer.requires_grad_(False)
+    def forward(self, x):
+        h = self.first(x)
+        if self.kind in ("list", "frozen"):
+            h = self.layers[1](self.layers[0](h))
+        if self.kind == "no gradient":
+            with torch.no_grad():
+                h = h + self.layers[0](h)
+        if self.kind == "penalty":
+            x = x.detach().requires_grad_()
+            h = h + self.first(x)
+        if self.kind == "outside":
+            return HEAD(h)
+        return self.last(h * self.by_name["gain"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "list",
+            "depends on layers[0].bias, layers[0].weight, layers[1].bias and 1 more, which the model does not",
+        ),
+        ("plain tensor", "depends on by_name['gain'], which the model"),
+        ("outside", "depends on a parameter of shape [2, 8], a parameter of shape [2], which"),
+        ("frozen", ""),
+        ("no gradient", ""),
+        ("penalty", ""),
+    ],
+)
+def test_what_the_loss_reaches_and_nobody_trains_is_refused(config: Path, kind: str, words: str) -> None:
+    """A list of layers in fp32: it trains the others, without an error."""
+    with (config.parent / "own.py").open("a") as file:
+        file.write(UNREGISTERED)
+    settings = ("model.use=./own.py:Unregistered", f"model.args.kind={kind}")
+    if not words:
+        _build(config, *settings)
+        return
+    with pytest.raises(TrainingError, match=re.escape(words)):
+        _build(config, *settings)
