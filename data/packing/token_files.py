@@ -18,8 +18,8 @@ PACKING_ALGORITHM = 1
 TOKENS = "tokens.npy"
 ENDS = "ends.npy"
 _KEY = (0x7061636B, 0)  # "pack" in ASCII
-_CHUNK = 2**20
-"""Documents whose order is computed at a time."""
+_CHUNK = 2**14
+"""Documents that are looked at together."""
 _RAW = "raw"
 
 
@@ -40,14 +40,16 @@ def store_tokens(
     raw = folder / _RAW
     lengths, largest = _write_raw(raw, documents, end)
     order = document_order(lengths.size, shuffled=shuffled)
-    ends = np.cumsum(lengths[order])
+    ends = lengths[order]
+    np.cumsum(ends, out=ends)
     save_array(folder / ENDS, ends)
     total = int(ends[-1]) if ends.size else 0
+    del ends
     tokens = np.lib.format.open_memmap(
         folder / TOKENS, "w+", np.uint16 if largest < 2**16 else np.uint32, (total,)
     )
     if total:
-        _copy(np.memmap(raw, np.uint32, "r"), np.cumsum(lengths) - lengths, lengths, order, tokens)
+        _copy(np.memmap(raw, np.uint32, "r"), lengths, order, tokens)
     tokens.flush()
     raw.unlink()
     return {"documents": int(lengths.size), "tokens": total}
@@ -75,11 +77,12 @@ def _write_raw(raw: Path, documents: Iterator[NDArray[np.uint32]], end: int | No
     return np.frombuffer(lengths, np.int64) if lengths else np.empty(0, np.int64), largest
 
 
-def _copy(
-    raw: NDArray[np.uint32], starts: Indices, lengths: Indices, order: Indices, tokens: NDArray[Any]
-) -> None:
+def _copy(raw: NDArray[np.uint32], lengths: Indices, order: Indices, tokens: NDArray[Any]) -> None:
+    starts = np.cumsum(lengths)
+    starts -= lengths
     place = 0
-    for document in order.tolist():
-        start, length = int(starts[document]), int(lengths[document])
-        tokens[place : place + length] = raw[start : start + length]
-        place += length
+    for begin in range(0, order.size, _CHUNK):
+        chosen = order[begin : begin + _CHUNK]
+        for start, length in zip(starts[chosen].tolist(), lengths[chosen].tolist(), strict=True):
+            tokens[place : place + length] = raw[start : start + length]
+            place += length

@@ -25,6 +25,9 @@ from ..packing import (
 from ..samples import SampleSource, fixed_randomness
 from ..sources import DataSource, MapSplit, PreparedSplit, Reader, no_inputs
 
+_BATCHES = ("data.collate", "data.pad")
+_COLUMNS = ("weights", "group", "targets")
+"""What a user's function may return beside its splits."""
 _OTHER_SETTINGS = (
     "val_size",
     "fold",
@@ -58,6 +61,7 @@ def _describe(
     inner = config.model_copy(update={"pack": None})
     source = find(config.use)
     facts = source.prepare(inner, base)
+    _refuse_returned(source, facts, inner, base)
     names = ["train", *(["val"] if facts.val else []), *facts.others]
     with fixed_randomness():
         entries = {which: _entry(source, facts, which, config, base) for which in names}
@@ -103,6 +107,17 @@ def _refuse_other_settings(config: DataConfig, pack: PackConfig) -> None:
         raise UsageError(
             "data.pack.sample: dict: nobody says what of it is the target",
             "set data.target=labels, for a model that is called with the other entries by name, or train by a step",
+        )
+
+
+def _refuse_returned(source: DataSource, facts: DatasetInfo, inner: DataConfig, base: Path) -> None:
+    """Refuse what ``data()`` says of its samples: they are documents here."""
+    returned = [found.key.removeprefix("data.") for found in facts.found if found.key in _BATCHES]
+    returned += [key for key in _COLUMNS if source.column(inner, base, key, None) is not None]
+    if returned:
+        raise UsageError(
+            f"data.pack: {inner.use} returned {returned[0]!r}, which is said of documents, not of packed samples",
+            "leave it out",
         )
 
 

@@ -54,6 +54,8 @@ _SETTINGS = {
     "data.balance": "class_balanced balanced balanced_sampler oversample",
     "data.epoch_size": "samples_per_epoch num_samples epoch_samples",
     "data.collate": "collate_fn collator data_collator",
+    "data.pack": "packing sample_packing pack_sequences",
+    "data.pack.length": "block_size seq_length seq_len sequence_length context_length max_seq_length",
     "data.target": "label_names label_key target_key label_column",
     "metrics": "metric",
     "model": "network net arch architecture backbone",

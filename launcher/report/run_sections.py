@@ -92,11 +92,11 @@ def evaluation(folder: Path, spec: Mapping[str, Any]) -> str:
             found += html.section(
                 f"Confusion matrix: {split}", f"<p>{len(cells)} classes: in evaluation.json</p>"
             )
-        found += _worst(spec, split, view.get("worst") or [])
+        found += _worst(spec, split, view.get("worst") or [], facts.get("class_names") or [])
     return found
 
 
-def _worst(spec: Mapping[str, Any], split: str, worst: list[dict[str, Any]]) -> str:
+def _worst(spec: Mapping[str, Any], split: str, worst: list[dict[str, Any]], names: list[str]) -> str:
     if not worst:
         return ""
     question = _question(spec, split, [sample["index"] for sample in worst])
@@ -109,7 +109,10 @@ def _worst(spec: Mapping[str, Any], split: str, worst: list[dict[str, Any]]) -> 
     cards = []
     for sample, uri, label in zip(worst, found, labels, strict=True):
         loss = f"loss {html.number(sample['loss'])}"
-        cards.append((uri, [*([f"true: {label}"] if label else []), loss, f"sample {sample['index']}"]))
+        known = [f"true: {label}"] if label else []
+        if (guess := sample.get("predicted")) is not None:
+            known.append(f"predicted: {names[guess] if guess < len(names) else guess}")
+        cards.append((uri, [*known, loss, f"sample {sample['index']}"]))
     why = answer.get("problem")
     note = f'<p class="soft">no pictures: {html.text(str(why).splitlines()[0])}</p>' if why else ""
     return html.section(f"Largest losses: {split}", note, html.pictures(cards))

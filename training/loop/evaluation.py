@@ -185,10 +185,10 @@ def _rank_sums(
             if not size:  # all are left out
                 session.objective(session.module, micro)
                 continue
-            row, losses = evaluate_batch(session, micro, size)
+            row, losses, predicted = evaluate_batch(session, micro, size)
             sums.add(row, size)
             if worst is not None and losses is not None:
-                worst.add(losses, batch.indices[at : at + size])
+                worst.add(losses, batch.indices[at : at + size], predicted)
             at += size
         sums.left_out += sum(batch.left_out)
         depends = not way.fixed and bool(way.draws.drawn())

@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from .totals import all_numbers as all_numbers
     from .totals import confusion_view as confusion_view
     from .worst_samples import WorstSamples as WorstSamples
+    from .worst_samples import predicted_classes as predicted_classes
 else:
     __getattr__ = lazy_exports(__name__)

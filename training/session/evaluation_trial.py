@@ -17,6 +17,7 @@ from ...data.loading import Work
 from ...data.order import Indices
 from ...data.samples import as_bytes
 from ..losses import Outcome, scalar_on, sum_loss, term_sums
+from ..metrics import predicted_classes
 from .evaluation_draws import EvaluationDraws
 from .kept_buffers import KeptBuffers, preserved_buffers
 from .kept_modes import training_mode
@@ -61,14 +62,17 @@ class EvaluationTrial:
         return not self.draws and self.apart > max(self.tolerance, _MIXING)
 
 
-def evaluate_batch(session: Session, batch: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+def evaluate_batch(
+    session: Session, batch: Any, samples: int
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """Evaluate a batch of ``samples``.
 
     The first batch that is evaluated says which terms there are; it is the same one on every rank.
 
     Returns:
         Float64: sum and weight of the loss and of each term of a step, then the row of each metric, and of the
-        confusion matrix that is kept. And the loss of each sample, where the loss tells it.
+        confusion matrix that is kept. And the loss of each sample, where the loss tells it, and its predicted class,
+        where classes are counted.
     """
     outcome = session.objective(session.module, batch)
     if session.val_terms is None:
@@ -85,7 +89,8 @@ def evaluate_batch(session: Session, batch: Any, samples: int) -> tuple[torch.Te
     if session.metrics:
         _refuse_no_output(outcome)
     parts += [metric.row(outcome.output, outcome.target).to(device) for metric in session.measured]
-    return torch.cat(parts), outcome.loss.detach() if weight is None else None
+    losses = outcome.loss.detach() if weight is None else None
+    return torch.cat(parts), losses, predicted_classes(session.measured, outcome.output, outcome.target)
 
 
 def _refuse_no_output(outcome: Outcome) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,18 @@ def test_bytes_on_the_disk_are_2_or_4_for_each_token_and_8_for_each_document(
     assert sizes.keys() == {"tokens.npy", "ends.npy"}
     assert sizes["tokens.npy"] - 30_000 * width < 256
     assert sizes["ends.npy"] - 10_000 * 8 < 256
+
+
+def test_memory_while_tokens_are_written_is_32_bytes_for_each_document(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        store_tokens(tmp_path, repeat(np.arange(3, dtype=np.uint32), count), 0, shuffled=True)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(10)
+    assert (peak(40_000) - peak(20_000)) / 20_000 < 36  # a list of numbers that grows has some to spare
 
 
 def test_lengths() -> None:

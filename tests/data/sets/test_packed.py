@@ -54,6 +54,8 @@ class Part:
     def __init__(self, texts): self.texts = texts
     def __len__(self): return len(self.texts)
     def __iter__(self): return iter(self.texts)
+def weighted(): return {"train": TEXTS, "weights": [1.0] * 20}
+def padded(): return {"train": TEXTS, "pad": 9}
 def parts(): return {"train": [Part(TEXTS[:7]), Part(TEXTS[7:])]}
 """
 TEXTS = [f"document {number}." for number in range(20)]
@@ -109,6 +111,23 @@ def test_documents_that_are_numbers_in_their_own_order(base: Path) -> None:
     asked = config("./mine.py:data", length=3, order="as_is")
     assert tokens_of(base, asked) == [1, 2, 3, 4, 5, 6, 7]
     assert tokens_of(base, asked, "val") == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_dicts_whose_target_is_an_entry_and_epochs_of_another_length(base: Path) -> None:
+    plain = config("./mine.py:data", length=3, order="as_is", sample="dict", separate=True)
+    asked = plain.model_copy(update={"samples": "any", "target": "labels", "epoch_size": 5})
+    facts = prepare(asked, base)
+    assert (facts.train.length, facts.epoch_size) == (2, 5)
+    split = open_split(facts, "train", asked, base)
+    feed = open_feed(split, PLAIN, torch.device("cpu"), workers=0, classes=None, seed=0)
+    (one,) = feed.fetch(iter([Work(np.array([1, 0, 1]), [2, 1])]))
+    (inputs, labels), _ = one.micro
+    assert labels.tolist() == [[4, 5, 6], [1, 2, 3]]
+    assert {name: values.tolist() for name, values in inputs.items()} == {
+        "input_ids": [[4, 5, 6], [1, 2, 3]],
+        "position_ids": [[0, 1, 2], [0, 1, 2]],
+        "document_ids": [[0, 0, 0], [0, 0, 0]],
+    }
 
 
 def test_the_plan_says_what_became_of_the_documents(base: Path) -> None:
@@ -171,6 +190,8 @@ def test_a_document_of_a_users_own_that_changes_is_seen(base: Path) -> None:
         ),
         (config("./mine.py:dicts", text="t"), "data.pack.text: sample 0 has no 't', but text, id"),
         (config("./mine.py:data", text="t"), "data.pack.text: sample 0 is a list of 3, not a dict"),
+        (config("./mine.py:weighted", tokenizer="./mine.py:encode"), "mine.py:weighted returned 'weights'"),
+        (config("./mine.py:padded", tokenizer="./mine.py:encode"), "mine.py:padded returned 'pad'"),
         (config("./mine.py:tensors"), "data.pack: the samples are pairs of tensors"),
         (
             config("./mine.py:data", length=7),

@@ -42,11 +42,11 @@ def mean_of_means() -> None:
     """Evaluation averages the averages of its batches."""
     original = evaluate.evaluate_batch
 
-    def batch(of: Session, micro: Any, samples: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        row, losses = original(of, micro, samples)
+    def batch(of: Session, micro: Any, samples: int) -> tuple[torch.Tensor, Any, Any]:
+        row, losses, predicted = original(of, micro, samples)
         for at in range(0, 2 + 2 * len(of.metrics), 2):
             row[at], row[at + 1] = row[at] / row[at + 1], 1.0
-        return row, losses
+        return row, losses, predicted
 
     evaluate.evaluate_batch = batch
 

@@ -71,7 +71,10 @@ def trained(name: str = "one", steps: int = 3000, worst: tuple[int, ...] = ()) -
     (folder / "manifest.json").write_text(json.dumps({"python": "3.11.7", "versions": {"torch": EVIL}}))
     spec = {"config": {"data": {}, "train": {"seed": 0}}, "base": "/", "data": {"class_names": ["cat", EVIL]}}
     (folder / "spec.json").write_text(json.dumps(spec))
-    view = {"confusion_matrix": [[5, 1], [2, 9]], "worst": [{"index": index, "loss": 2.5} for index in worst]}
+    view = {
+        "confusion_matrix": [[5, 1], [2, 9]],
+        "worst": [{"index": index, "loss": 2.5, "predicted": 0} for index in worst],
+    }
     (folder / "evaluation.json").write_text(json.dumps({"splits": {"val": view}}))
     return folder
 
@@ -116,6 +119,7 @@ def test_the_page_holds_what_the_run_folder_holds_and_escapes_all_of_it(
     assert 'title="81.8% of' in text  # 9 of 11
     assert "no pictures: " in text  # of a data set that does not exist
     assert "sample 7" in text
+    assert "predicted: cat" in text
     assert json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["panels"][0]["marks"] == [1499]
 
 

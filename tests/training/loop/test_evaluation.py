@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lockstep.data.common.errors import TrainingError
+from lockstep.data.loading import Work
 from lockstep.training.loop import evaluation
 from lockstep.training.loop.evaluation import Views, _Pass, _rank_sums, evaluate
 from lockstep.training.losses.objective import LossObjective
@@ -238,6 +239,12 @@ def test_statistics_and_what_is_kept_are_the_same_on_two_ranks(config: Path, sam
         assert kept["val"]["confusion_matrix"] == views["val"]["confusion_matrix"]
         for mine, its in zip(kept["val"]["worst"], views["val"]["worst"], strict=True):
             assert (mine["index"], mine["loss"]) == (its["index"], pytest.approx(its["loss"], rel=1e-13))
+            assert mine["predicted"] == its["predicted"]
+    worst = views["val"]["worst"]
+    work = Work(np.array([sample["index"] for sample in worst]), [len(worst)])
+    inputs, _ = next(session.val_feeds["val"].fetch(iter([work]))).micro[0]
+    with torch.no_grad():
+        assert [sample["predicted"] for sample in worst] == session.model.eval()(inputs).argmax(1).tolist()
 
 
 def test_the_worst_samples_are_those_of_the_largest_loss_and_of_equal_ones_the_first() -> None:
@@ -245,10 +252,12 @@ def test_the_worst_samples_are_those_of_the_largest_loss_and_of_equal_ones_the_f
     losses[50] = float("nan")
     worst = WorstSamples(torch.device("cpu"))
     for start in range(0, 101, 10):
-        worst.add(losses[start : start + 10], np.arange(start, min(start + 10, 101)))
+        rows = np.arange(start, min(start + 10, 101))
+        worst.add(losses[start : start + 10], rows, torch.from_numpy(rows % 3) if start < 50 else None)
     found = worst.everyone(ALONE)
     expected = sorted(range(101), key=lambda row: (row != 50, -float(losses[row]), row))[:16]
     assert [entry["index"] for entry in found] == expected
+    assert [entry.get("predicted") for entry in found] == [row % 3 if row < 50 else None for row in expected]
 
 
 UNREPEATABLE = """
