@@ -8,9 +8,14 @@ from typing import Any
 _NAMED = 5  # parameters in a note
 
 
+def note_line(note: str) -> str:
+    """Put ``note:`` in front of a note, unless it is a warning and says so."""
+    return note if note.startswith("warning: ") else f"note: {note}"
+
+
 def start_notes(event: dict[str, Any]) -> list[str]:
     """Return what the user should know before the first step."""
-    lines = [f"note: {note}" for note in event.get("notes", ())]
+    lines = [note_line(note) for note in event.get("notes", ())]
     if event.get("depends_on_world"):
         what = " and ".join(event["depends_on_world"])
         lines.append(f"note: the model has {what}: its results depend on the number of processes")

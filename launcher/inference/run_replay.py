@@ -15,6 +15,8 @@ from ..process import ask_child
 from ..runs import find_run
 from ..train import DataPreparation, renew_spec
 
+_OF_ATTEMPTS = ("max_micro_batch",)
+"""Keys of the ``data:`` section that each attempt says of itself: they may differ between attempts."""
 _SHOWN = 40  # samples in a terminal
 _SUFFIXES = (".safetensors",)
 
@@ -36,7 +38,8 @@ def replay_step(
         UsageError: the run has taken no such step, had no such rank, or is cut into logical ranks.
     """
     folder = find_run(name)
-    world_size = _world_size_at(folder, step)
+    start = _start_before(folder, step)
+    world_size: int = start["world_size"]
     if rank is not None and rank not in range(world_size):
         raise UsageError(
             f"--rank {rank}: there was no such rank at step {step:,}", f"count from 0 to {world_size - 1}"
@@ -56,6 +59,7 @@ def replay_step(
             "step": step,
             "ranks": list(range(world_size)) if rank is None else [rank],
             "world_size": world_size,
+            "data": {key: start[key] for key in _OF_ATTEMPTS if key in start},
             "out": None if temporary is None else str(temporary),
         }
         answer = ask_child("lockstep.training.inference.replay", question, "replay")
@@ -67,26 +71,27 @@ def replay_step(
     return 0
 
 
-def _world_size_at(folder: Path, step: int) -> int:
-    """Return the number of ranks that have taken a step.
+def _start_before(folder: Path, step: int) -> dict[str, Any]:
+    """Return what the record says of the attempt that has taken a step.
 
     Raises:
         UsageError: the run has not come so far.
     """
-    world_size, newest = 0, 0
+    start: dict[str, Any] = {}
+    newest = 0
     for event in read_events(folder / "metrics.jsonl"):
         newest = max(newest, event.get("step") or 0)
         if event["event"] == "start" and (event.get("step") or 0) < step:
-            world_size = event["world_size"]
+            start = event
     if not newest:
         raise UsageError(
             f"--step {step}: {folder.name} has recorded no step", "`launch status` says how it is"
         )
-    if step < 1 or step > newest or not world_size:
+    if step < 1 or step > newest or not start:
         raise UsageError(
             f"--step {step}: {folder.name} has recorded {newest:,} steps", f"name one from 1 to {newest:,}"
         )
-    return world_size
+    return start
 
 
 def _lines(document: dict[str, Any], out: Path | None) -> Iterator[str]:
@@ -94,12 +99,13 @@ def _lines(document: dict[str, Any], out: Path | None) -> Iterator[str]:
     where = f"epoch {document['epoch']}, step {document['step_of_epoch']:,} of it"
     yield f"{document['run']} step {document['step']:,}: {where}, {count} rank{'s' * (count != 1)}"
     used = document["weights_step"]
-    if document["exact"]:
-        yield f"weights: those that the step began with (checkpoint of step {used:,})"
-    else:
-        source = f"the checkpoint of step {used:,}" if used else "the beginning"
-        behind = document["step"] - 1 - used
+    source = f"the checkpoint of step {used:,}" if used else "the beginning"
+    if behind := document["step"] - 1 - used:
         yield f"weights: of {source}, {behind:,} steps before; the losses are not those of that time"
+    else:
+        yield f"weights: those that the step began with ({source})"
+    if document["mixes_ranks"]:
+        yield "each rank by itself: in training the model sees all ranks' samples, and its losses are others"
     rows = sorted(document["samples"], key=lambda row: -(row["loss"] or 0.0))
     yield "  rank  micro-batch     sample        loss"
     for row in rows[:_SHOWN]:

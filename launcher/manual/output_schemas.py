@@ -244,6 +244,7 @@ _DOCUMENTS: dict[str, list[Schema]] = {
                 "epoch": _COUNT,
                 "step_of_epoch": _COUNT,
                 "weights_step": _COUNT,
+                "mixes_ranks": _FLAG,
                 "exact": _FLAG,
                 "samples": _list(
                     _object(

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...data.config import BATCH_SIZE, AugmentConfig, DataLook, DatasetInfo, PartLook, Sampling
 from ..config import printable, shortened
+from ..console import note_line
 
 _MAX_CLASSES = 8  # that the summary names
 _MAX_PARTS = 4  # of a sample, that the summary describes
@@ -71,7 +72,7 @@ def split_lines(facts: DatasetInfo) -> list[str]:
 
 def note_lines(notes: Sequence[str]) -> list[str]:
     """Return notes on what was guessed and what is suspicious, one a line."""
-    return [f"note: {printable(note)[:_LONGEST_NOTE]}" for note in notes]
+    return [note_line(printable(note)[:_LONGEST_NOTE]) for note in notes]
 
 
 def look_line(look: DataLook) -> str:

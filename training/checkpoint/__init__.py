@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .storage import load_safetensors as load_safetensors
     from .storage import open_checkpoint as open_checkpoint
     from .storage import open_newest as open_newest
+    from .storage import read_all as read_all
     from .storage import tensors_sha256 as tensors_sha256
 else:
     __getattr__ = lazy_exports(__name__)

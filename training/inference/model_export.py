@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ...data.common import DamagedError, LockstepError, TrainingError, UsageError, answer_parent
+from ...data.common import DamagedError, TrainingError, UsageError
 from ..checkpoint import (
     StoredCheckpoint,
     load_frozen_weights,
@@ -28,6 +28,7 @@ from ..checkpoint import (
 from ..config import RunSpec, read_spec
 from ..rank import Group
 from ..session import Session, build_session, materialise_lazy_modules
+from .child import answer_with, writing
 from .model_calls import ModelCall, record_calls, tensors_of
 
 _CHECK_MODULE = "lockstep.training.inference.exported_model"
@@ -78,7 +79,8 @@ def _write_weights(request: ExportRequest, snapshot: StoredCheckpoint, *, averag
     stored = snapshot.weights if average else snapshot.model
     tensors = {name: tensor.whole().contiguous() for name, tensor in stored.items()}
     told = {"format": "pt", "run": request.folder.name, "step": str(snapshot.state["step"])}
-    save_file(tensors, request.out, metadata=told)
+    with writing(request.out):
+        save_file(tensors, request.out, metadata=told)
     digest = tensors_sha256(tensors)
     if tensors_sha256(load_safetensors(request.out)) != digest:
         raise DamagedError(f"{request.out} does not hold what was written", "is the disk damaged?")
@@ -101,7 +103,8 @@ def _write_program(
     if request.format == "onnx":
         _save_onnx(program, request.out)
     else:
-        torch.export.save(program, request.out)
+        with writing(request.out):
+            torch.export.save(program, request.out)
     differences = _checked(request, calls)
     facts = spec.facts
     scaled = facts.input_dtype == "uint8" and facts.scale_uint8
@@ -225,16 +228,7 @@ def main() -> None:
     """Answer the request on stdin."""
     asked = json.load(sys.stdin)
     request = ExportRequest(**{**asked, "folder": Path(asked["folder"]), "out": Path(asked["out"])})
-    response: dict[str, Any]
-    try:
-        response = export(request)
-    except LockstepError as error:
-        response = {"error": error.to_json()}
-    except OSError as error:
-        response = {
-            "error": UsageError(f"{request.out}: {error}", "name a file in a folder of yours").to_json()
-        }
-    answer_parent(response)
+    answer_with(lambda: export(request))
 
 
 if __name__ == "__main__":

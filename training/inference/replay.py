@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils import _pytree as pytree
 
-from ...data.common import LockstepError, UsageError, answer_parent
+from ...data.common import LockstepError
 from ...data.loading import StepBatch
 from ..checkpoint import (
     list_checkpoints,
@@ -24,13 +24,19 @@ from ..checkpoint import (
     load_initial_weights,
     load_weights,
     open_newest,
+    rank_buffers,
+    read_all,
     step_of,
 )
-from ..config import read_spec
-from ..rank import Group
-from ..session import Session, StepSeeder, build_session, materialise_lazy_modules
+from ..config import RunSpec, read_spec
+from ..rank import GatherTrial, Group, gathering
+from ..session import Session, StepSeeder, build_session, materialise_lazy_modules, preserved_buffers
+from ..tensors import find_renaming, plain_state, renamed
+from ..tracking import plain
+from .child import answer_with, writing
 
 _CPU = torch.device("cpu")
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class ReplayRequest:
     ranks: tuple[int, ...]
     world_size: int
     """Of the attempt that took the step."""
+    data: dict[str, Any]
+    """Keys of the ``data:`` section that were others in that attempt."""
     out: Path | None
     """A safetensors file for what the model and the loss get."""
 
@@ -54,32 +62,49 @@ def replay(request: ReplayRequest) -> dict[str, Any]:
     Raises:
         UsageError: the run has no such step.
     """
-    spec = read_spec(request.folder / "spec.json")
+    spec = _spec_of_attempt(request)
     session = build_session(spec, Group(0, 0, 1, _CPU), splits=())
     per_epoch = session.batches.steps
     epoch, first = divmod(request.step - 1, per_epoch)
     load_frozen_weights(session)
-    used = _load_weights_before(session, request)
+    used, buffers = _load_weights_before(session, request)
     rows: list[dict[str, Any]] = []
-    tensors: dict[str, torch.Tensor] = {}
-    for rank in request.ranks:
-        of_rank = replace(session, group=Group(rank, rank, request.world_size, _CPU))
-        batch = next(iter(session.train_feed.fetch(iter([next(of_rank.train_work(epoch, first))]))))
-        if not batch.work.stand_in:
-            rows += _replayed(session, batch, request.step - 1, rank, tensors)
-    if request.out is not None:
-        save_file(tensors, request.out, metadata={"run": spec.run, "step": str(request.step)})
+    tensors: Tensors | None = None if request.out is None else {}
+    with gathering(gather := GatherTrial()):
+        for rank in request.ranks:
+            of_rank = replace(session, group=Group(rank, rank, request.world_size, _CPU))
+            batch = next(iter(session.train_feed.fetch(iter([next(of_rank.train_work(epoch, first))]))))
+            if not batch.work.stand_in:
+                with preserved_buffers(session.model):  # each rank begins with its own
+                    rank_buffers.restore(session.model, buffers, of_rank.group)
+                    rows += _replayed(session, batch, request.step - 1, rank, tensors)
+    if request.out is not None and tensors is not None:
+        with writing(request.out):
+            save_file(tensors, request.out, metadata={"run": spec.run, "step": str(request.step)})
+    mixed = request.world_size > 1 and (gather.used or spec.config.model.sync_batch_norm)
     return {
         "epoch": epoch + 1,
         "step_of_epoch": first + 1,
         "weights_step": used,
-        "exact": used == request.step - 1,
+        "mixes_ranks": mixed,
+        "exact": used == request.step - 1 and not mixed,
         "samples": rows,
     }
 
 
-def _load_weights_before(session: Session, request: ReplayRequest) -> int:
-    """Load the newest weights that the step may have begun with; return after how many steps they are."""
+def _spec_of_attempt(request: ReplayRequest) -> RunSpec:
+    """Read the spec; a later attempt may have cut batches otherwise."""
+    spec = read_spec(request.folder / "spec.json")
+    data = spec.config.data.model_copy(update=request.data)
+    return replace(spec, config=spec.config.model_copy(update={"data": data}))
+
+
+def _load_weights_before(session: Session, request: ReplayRequest) -> tuple[int, Tensors]:
+    """Load the newest weights that the step may have begun with.
+
+    Returns:
+        After how many steps they are, and the buffers of each rank.
+    """
     folder = request.folder / "checkpoints"
     known = [step for path in list_checkpoints(folder) if (step := step_of(path)) < request.step]
     for step in sorted(known, reverse=True):
@@ -87,13 +112,14 @@ def _load_weights_before(session: Session, request: ReplayRequest) -> int:
             path, snapshot, _ = open_newest(folder, step)
             materialise_lazy_modules(session, snapshot.model)
             load_weights(session.model, snapshot.model, f"{session.spec.run} {path.name}", exact=False)
-            return step
+            renaming = find_renaming(snapshot.model, plain_state(session.model))
+            return step, renamed(read_all(snapshot.rank_buffers), renaming)
     load_initial_weights(session, session.spec.weights)
-    return 0
+    return 0, {}
 
 
 def _replayed(
-    session: Session, batch: StepBatch, step: int, rank: int, tensors: dict[str, torch.Tensor]
+    session: Session, batch: StepBatch, step: int, rank: int, tensors: Tensors | None
 ) -> list[dict[str, Any]]:
     """Make the forward passes of a rank's micro-batches as training makes them; keep what they got."""
     session.model.train()
@@ -106,18 +132,23 @@ def _replayed(
         alone = isinstance(loss, torch.Tensor) and loss.shape == (size,)
         for place in range(size):
             index = int(batch.indices[at + place])
-            value = _plain(float(loss[place])) if alone else None
+            value = plain(float(loss[place])) if alone else None
             rows.append({"rank": rank, "micro_batch": number, "index": index, "loss": value})
-        for path, leaf in pytree.tree_flatten_with_path(micro)[0]:
-            if isinstance(leaf, torch.Tensor):
-                tensors[f"rank{rank}.micro{number}{pytree.keystr(path)}"] = leaf.detach().clone().contiguous()
-        tensors[f"rank{rank}.micro{number}.index"] = torch.from_numpy(batch.indices[at : at + size].copy())
+        if tensors is not None:
+            own = batch.indices[at : at + size]
+            tensors |= _tensors_of(micro, f"rank{rank}.micro{number}") | {
+                f"rank{rank}.micro{number}.index": torch.from_numpy(own.copy())
+            }
         at += size
     return rows
 
 
-def _plain(value: float) -> float | None:
-    return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN
+def _tensors_of(micro: Any, name: str) -> Tensors:
+    return {
+        f"{name}{pytree.keystr(path)}": leaf.detach().clone().contiguous()
+        for path, leaf in pytree.tree_flatten_with_path(micro)[0]
+        if isinstance(leaf, torch.Tensor)
+    }
 
 
 def main() -> None:
@@ -125,14 +156,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     out = None if asked["out"] is None else Path(asked["out"])
     paths = {"folder": Path(asked["folder"]), "ranks": tuple(asked["ranks"]), "out": out}
-    response: dict[str, Any]
-    try:
-        response = replay(ReplayRequest(**{**asked, **paths}))
-    except LockstepError as error:
-        response = {"error": error.to_json()}
-    except OSError as error:
-        response = {"error": UsageError(f"{out}: {error}", "name a file in a folder of yours").to_json()}
-    answer_parent(response)
+    request = ReplayRequest(**{**asked, **paths})
+    answer_with(lambda: replay(request))
 
 
 if __name__ == "__main__":

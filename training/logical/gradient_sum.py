@@ -89,7 +89,8 @@ class GradientSum:
 
         def hook(_: torch.Tensor) -> None:
             if self._is_open:
-                if at < self._next:
+                adds_to_sum = self._versions is not None and self._versions[number] >= 0
+                if at < self._next or (adds_to_sum and number not in self._missing[at]):
                     raise reached_again()
                 self._missing[at].discard(number)
                 while self._next < len(self._missing) and not self._missing[self._next]:

@@ -60,8 +60,9 @@ class GradientTree:
 
     def end_leaf(self) -> list[bool]:
         """Take the leaf's gradients; return which parameters it has reached."""
-        gradients, reached = take(self._parameters, self._versions)
-        if self._over_ranks is not None and self._leaf == self._last_leaf:
+        is_last = self._over_ranks is not None and self._leaf == self._last_leaf
+        gradients, reached = take(self._parameters, self._versions, is_sent=is_last)
+        if is_last:
             self._last = gradients
         else:
             self._sums.push(self._leaf, gradients)

@@ -47,13 +47,14 @@ def give(parameters: Sequence[nn.Parameter], gradients: Gradients) -> list[int]:
 
 
 def take(
-    parameters: Sequence[nn.Parameter], before: Sequence[int] | None = None
+    parameters: Sequence[nn.Parameter], before: Sequence[int] | None = None, *, is_sent: bool = False
 ) -> tuple[Gradients, list[bool]]:
     """Take the gradients away; return them, and which parameters the pass has reached.
 
     Args:
         parameters: after a backward pass.
         before: what ``give`` returned, where the pass has added to gradients.
+        is_sent: they are on their way already, and were written to for that.
 
     Raises:
         TrainingError: the pass has added to one twice: to the sibling's sum, not to its own first.
@@ -66,7 +67,7 @@ def take(
             raise _sparse()
         version = -1 if before is None else before[number]
         reached.append(gradient is not None and gradient._version != version)  # noqa: SLF001
-        if gradient is not None and version >= 0 and gradient._version > version + 1:  # noqa: SLF001
+        if gradient is not None and gradient._version > version + 1 > 0 and not is_sent:  # noqa: SLF001
             raise reached_again()
         # Added: what only one of the two has is added to zeros.
         is_alone = before is not None and gradient is not None and (version < 0 or not reached[-1])

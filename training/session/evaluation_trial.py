@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ...data.common import LockstepError, TrainingError
 from ...data.loading import Work
@@ -141,12 +141,12 @@ def try_evaluation(
     parts = [1, samples.size - 1] if samples.size > 1 else [1]
     fetched = session.val_feeds[split].fetch(iter([Work(samples, [samples.size]), Work(samples, parts)]))
     whole, pieces = [list(zip(batch.micro, batch.work.micro, strict=True)) for batch in fetched]
-    draws.watch()
-    row = evaluation_row(session, *whole[0])
-    drawn, changed = draws.drawn(), kept.changed()
-    anew = _sum_anew(session, draws, kept, whole) if repeat else row
     padded = session.val_feeds[split].pads_by_batch
     other_samples = not padded and _are_other_samples(whole, pieces)
+    draws.watch()
+    row = evaluation_row(session, copied(whole[0][0]), whole[0][1])
+    drawn, changed = draws.drawn(), kept.changed()
+    anew = _sum_anew(session, draws, kept, whole) if repeat else row
     apart = math.inf if drawn else 0.0
     if not drawn and not other_samples:
         apart = _difference(row, _sum_anew(session, draws, kept, pieces))
@@ -167,6 +167,11 @@ def _trial_samples(session: Session, split: str) -> Indices:
     length = session.split_length(split)
     count = min(_SAMPLES, length, session.spec.config.data.micro_limit or _SAMPLES)
     return np.unique(np.linspace(0, length - 1, count).astype(np.int64))
+
+
+def copied(batch: Any) -> Any:
+    """Copy a batch's tensors: a model may write to them."""
+    return tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, batch)
 
 
 def _are_other_samples(whole: Sequence[tuple[Any, int]], pieces: Sequence[tuple[Any, int]]) -> bool:
@@ -196,11 +201,11 @@ def _sum_anew(
 ) -> torch.Tensor | None:
     """Add up what the parts give; None where one of them is too small for the model."""
     rows = []
-    for part in parts:
+    for batch, samples in parts:
         kept.restore()
         draws.watch()
         try:
-            rows.append(evaluation_row(session, *part))
+            rows.append(evaluation_row(session, copied(batch), samples))
         except LockstepError:
             raise
         except Exception:  # noqa: BLE001 - the user's code: its own words come where a real batch is too small

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..components import batch_norm
 from ..tensors import PlainAttributes, plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
-from .evaluation_trial import rounding_tolerance
+from .evaluation_trial import copied, rounding_tolerance
 from .first_batch import first_batch
 from .kept_buffers import KeptBuffers, equals_to_the_bit, preserved_buffers
 from .session import Session
@@ -46,10 +46,11 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
     seed, device, model = session.spec.config.train.seed, session.group.device, session.model
     with EvaluationDraws(model, seed, device) as draws, preserved_buffers(model) as kept, torch.no_grad():
         draws.watch()
+        untouched = copied(inputs)
         with FlopCounterMode(display=False) as counter:
             output = session.module(inputs)
         drawn, changed = draws.drawn(), kept.changed()
-        evolving, is_repeatable = _repeat(session, draws, kept, inputs, output)
+        evolving, is_repeatable = _repeat(session, draws, kept, untouched, output)
         learning = _learning(session, draws, kept, changed) if changed else ()
         return TrainingTrial(
             output,

@@ -195,3 +195,8 @@ def test_a_checkpoint_that_fails_says_what_holds_at_the_last_step_as_well() -> N
     assert line == (
         "warning: the disk is full; the run fails only if its last checkpoint cannot be written, either"
     )
+
+
+def test_a_warning_among_the_notes_is_a_warning() -> None:
+    lines = event_lines({"event": "start", "notes": ["a head is new", "warning: n is in no checkpoint"]})
+    assert lines == ["note: a head is new", "warning: n is in no checkpoint"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from lockstep.data.common.errors import TrainingError
 from lockstep.training.logical import tree_exchange
 from lockstep.training.logical.gradient_tree import GradientTree
 from lockstep.training.logical.sum_tree import PartialSums, owned_nodes, sum_of
@@ -57,6 +58,31 @@ seen.append(torch.equal(found, sum_of(8, {(n, n + 1): leaf(n, torch.float32) for
 (exchange,) = tree._over_ranks._exchanges
 held = {t.data_ptr() for t in vars(exchange).values() if isinstance(t, torch.Tensor)}
 seen.append(held == {found.data_ptr()})  # what was sent is not kept
+
+def branched(*, twice):
+    # Two leaves on each rank; the first of them does not reach the second parameter.
+    first, second = (nn.Parameter(torch.zeros(1001)) for _ in range(2))
+    tree = GradientTree([first, second], group)
+    tree.open(6, [owned_nodes(6, start, start + 2) for start in (0, 2, 4)], 2 * rank + 1)
+    for number in (2 * rank, 2 * rank + 1):
+        tree.begin_leaf(number, passes=1)
+        tree.begin_last_pass()
+        for _ in range(1 + (twice and number % 2)):
+            loss = (first * leaf(number, torch.float32)).sum()
+            (loss if twice or number % 2 == 0 else loss + (second * leaf(9, torch.float32)).sum()).backward()
+        tree.end_leaf()
+    tree.close()
+    return [torch.equal(one, other) for one, other in zip(tree.total(), (
+        sum_of(6, {(n, n + 1): leaf(n, torch.float32) for n in range(6)}, torch.add),
+        sum_of(6, {(n, n + 1): leaf(9, torch.float32) * (n % 2) for n in range(6)}, torch.add),
+    ), strict=True)]
+
+seen += branched(twice=False)
+try:
+    branched(twice=True)
+    seen.append(False)
+except TrainingError:
+    seen.append(True)
 if rank == 1:
     Path("seen.json").write_text(json.dumps(seen))
 dist.destroy_process_group()
@@ -67,4 +93,4 @@ def test_three_ranks_give_the_sum_of_the_tree_to_the_bit(launch: Launch, tmp_pat
     write_script(tmp_path, "sums.py", SCRIPT)
     done = launch("run", "--cpu", "3", "sums.py", cwd=tmp_path)
     assert done.status == 0, done.err
-    assert json.loads((tmp_path / "seen.json").read_text()) == [True] * 38
+    assert json.loads((tmp_path / "seen.json").read_text()) == [True] * 41

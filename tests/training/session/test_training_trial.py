@@ -133,6 +133,8 @@ class Plain(nn.Module):
                 self.own += 1
             if self.kind == "closure":
                 COUNT.append(1)
+        if self.kind == "writes":
+            x.mul_(2)
         if self.kind == "output":
             self.table = self.last(x)
         h = self.last(x - self.mean)
@@ -156,6 +158,7 @@ COUNT = []
         ("closure", "keeps something from one"),
         ("output", ""),
         ("hook", ""),
+        ("writes", ""),
         ("nothing", ""),
     ],
 )
