@@ -224,6 +224,7 @@ def show(
     overrides: OverridesArgument = None,
     *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the picture to.")] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Draw the first training samples and count the samples of each class."""
@@ -231,4 +232,6 @@ def show(
     from ..config import resolve
 
     with json_errors(json=json):
-        raise typer.Exit(show_samples(resolve(*split_config(config, overrides)), out, as_json=json))
+        raise typer.Exit(
+            show_samples(resolve(*split_config(config, overrides)), out, force=force, as_json=json)
+        )

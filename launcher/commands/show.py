@@ -7,7 +7,7 @@ from typing import Any
 
 from ...data.config import DatasetInfo, Sampling
 from ..config import ResolvedConfig, printable
-from ..console import put, put_json
+from ..console import PICTURES, put, put_json, refuse_output
 from ..process import ask_child
 from ..train import (
     DataPreparation,
@@ -24,8 +24,20 @@ from ..train import (
 _BAR = 40  # characters of the longest bar
 
 
-def show_samples(resolved: ResolvedConfig, out: Path | None, *, as_json: bool) -> int:
-    """Draw the samples and print the counts; the exit status."""
+def show_samples(resolved: ResolvedConfig, out: Path | None, *, force: bool = False, as_json: bool) -> int:
+    """Draw the samples and print the counts; the exit status.
+
+    Args:
+        resolved: the config.
+        out: the picture's file; the default one is renewed.
+        force: replace a file that was named and is there.
+        as_json: print one document.
+
+    Raises:
+        UsageError: the file is there, or is no picture by its name.
+    """
+    if out is not None:
+        refuse_output(out, PICTURES, force=force)
     resolved, facts = resolved.with_found(DataPreparation(resolved.config.data, resolved.base).wait())
     path = (out or Path(f"{resolved.name}-samples.png")).resolve()
     question = {

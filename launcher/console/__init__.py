@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .line_merger import format_ranks as format_ranks
     from .line_merger import merge_lines as merge_lines
     from .optional_writes import best_effort as best_effort
+    from .output_file import PICTURES as PICTURES
     from .output_file import new_file as new_file
     from .output_file import put_in_place as put_in_place
     from .output_file import refuse_output as refuse_output

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ...data.common import LockstepError, UsageError, disk_full_error
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+"""What pictures may be named: matplotlib draws what the name says."""
+
 
 @contextmanager
 def new_file(out: Path, suffixes: Sequence[str] = (), *, force: bool) -> Iterator[Path]:

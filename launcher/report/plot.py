@@ -8,13 +8,12 @@ from typing import Any
 
 from ...data.common import UsageError
 from ...training.tracking import Curve, RunRecord, panels, read_record
-from ..console import new_file, put, put_json
+from ..console import PICTURES, new_file, put, put_json
 from ..runs import ANY_RUN, find_run, is_sweep
 from ..sweep import read_sweep
 from .curve_picture import draw_curves
 from .text_chart import Drawn, text_chart
 
-PICTURES = (".png", ".pdf", ".svg", ".jpg")
 _POINTS = 1000  # of a curve: as many as a picture has pixels
 _LISTED = 12  # names in a message
 _OVERLAID = 26  # runs that have a letter each

@@ -29,6 +29,10 @@ def test_show_draws_and_lists_every_class(launch: Launch, tmp_path: Path) -> Non
     assert [line.split()[:4] for line in lines[2:12]] == [[str(n), "1", "+", "1"] for n in range(10)]
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
+    for out, said in ((tmp_path / "p.png", "p.png is there already"), (config, "d.yaml: not a .png or ")):
+        refused = launch("show", str(config), "--out", str(out))
+        assert (refused.status, refused.out, said in refused.err) == (2, "", True)
+    assert config.read_text().startswith("data: ")
     document = launch(
         "show", str(config), "--out", str(tmp_path / "not" / "yet" / "p.png"), "--json"
     ).document
