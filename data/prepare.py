@@ -67,20 +67,25 @@ def _has_shards(facts: DatasetInfo) -> bool:
 
 
 def main() -> int:
-    """Read ``{"data": ..., "base": ...}`` from stdin and write one JSON document to stdout.
+    """Answer the question that stdin holds, to stdout; return the exit status."""
+    die_with_parent()
+    return answer_question(sys.stdin.read(), _reserve_stdout())
+
+
+def answer_question(question: str, descriptor: int) -> int:
+    """Prepare what ``{"data": ..., "base": ...}`` says and write one JSON document to a descriptor, which is closed.
 
     Returns:
         The exit status; the document is ``{"facts": ...}`` for 0, else ``{"error": ...}``. Lines before it are
         ``{"progress": [what is done, how far it is]}``.
     """
-    die_with_parent()
-    with os.fdopen(_reserve_stdout(), "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
 
         def say(what: str, far: str) -> None:
             file.write(f"{json.dumps({'progress': [what, far]})}\n")
             file.flush()
 
-        document, status = _handle_request(sys.stdin.read(), say)
+        document, status = _handle_request(question, say)
         json.dump(document, file)
     return status
 

@@ -35,8 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Take one worker more than there are cores: tests wait a quarter of their time, for signals, ports and clocks."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Take three workers more than there are cores: tests wait half of their time, for signals, ports and clocks."""
+    return len(os.sched_getaffinity(0)) + 3
 
 
 @pytest.fixture(scope="session")

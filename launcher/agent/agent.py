@@ -28,6 +28,7 @@ from ...data.common import descendants, die_with, outlive_parent
 from ...training.rank import JOINING
 from ..process import allow_marks, duplicate_high, process_tree
 from . import training_rank
+from .data_child import MODULE, DataChild
 from .rank_end import shared_modules
 from .rank_process import apply_rank_environment, detach_from_parent, set_process_title
 from .script_rank import STATUS, run_program, send_status
@@ -52,35 +53,40 @@ class RunInChild(BaseException):  # carries a child out of the agent's frames; n
 def main() -> int:
     """Wait for the order, start the ranks, report their ends; in a child, be one of them."""
     *descriptors, modules = os.environ.pop("LOCKSTEP_AGENT").split(" ")
-    supervisor, order_fd, status_fd, listen_fd = map(int, descriptors)
+    supervisor, order_fd, status_fd, listen_fd, *data_fd = map(int, descriptors)
     gc.disable()  # until a fork: collections in between would write to pages that are to be shared
     set_process_title([sys.executable, "-u", "lockstep-agent"])
     process_tree.become_subreaper()
     die_with(supervisor)  # an import of seconds looks at no pipe
-    threads = _import(modules.split(","))
-    outlive_parent()  # from here on it is an end of file that tells, and then there may be ranks to end
-    line = _read_line(order_fd)
-    if not line:
-        return 0
+    data = DataChild(data_fd, _fork)
     try:
+        threads = _import(modules.split(","), data)
+        outlive_parent()  # from here on it is an end of file that tells, and then there may be ranks to end
+        data.serve_until(order_fd, lambda: _unsafe(threads))
+        if not (line := _read_line(order_fd)):
+            return 0
+        data.finish()
         Agent(json.loads(line), order_fd, status_fd, listen_fd, threads).serve()
     except RunInChild as child:
         task = child.task
     return task()
 
 
-def _import(modules: list[str]) -> set[str]:
+def _import(modules: list[str], data: DataChild) -> set[str]:
     """Import what the ranks will need; return the threads that this has started, which are known to survive a fork.
 
-    They are OpenBLAS's, which NumPy brings: it stops them before a fork and starts them after it.
+    They are OpenBLAS's, which NumPy brings: it stops them before a fork and starts them after it. The preparation of
+    the data starts as soon as what it needs is there.
     """
     before = _threads()
     importlib.import_module("numpy")
-    known = _threads()
+    known = _threads() - (before - {str(os.getpid())})
     for name in modules if len(before) == 1 else []:
         with suppress(ImportError):  # the rank will say it, if the program does need it
             importlib.import_module(name)
-    return known - (before - {str(os.getpid())})
+        if MODULE in sys.modules:
+            data.start_if_asked(_unsafe(known))
+    return known
 
 
 def _threads() -> set[str]:
@@ -127,7 +133,7 @@ class Agent:
         self._events.on_child(self._reap)
         self._events.on_read(self._order_fd, self._hear_supervisor)
         mine, theirs = socket.socketpair()
-        self._engine = self._fork(lambda: self._be_engine(theirs))
+        self._engine = _fork(lambda: self._be_engine(theirs))
         theirs.close()
         os.close(self._listen_fd)
         send_status(self._status_fd, kind="engine", pid=self._engine)
@@ -185,7 +191,7 @@ class Agent:
         pid = (
             self._execute(streams, environment)
             if unsafe
-            else self._fork(lambda: self._be_rank(streams, environment))
+            else _fork(lambda: self._be_rank(streams, environment))
         )
         rank = int(environment["RANK"])
         self._ranks[pid] = rank
@@ -198,17 +204,6 @@ class Agent:
         path = Path(self._order["attempt_dir"]) / f"rank-{rank}.log"
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return [0, log, log]
-
-    def _fork(self, task: Callable[[], Callable[[], int]]) -> int:
-        """Fork; the child prepares itself with ``task`` and then leaves by way of ``RunInChild``."""
-        shared_modules.freeze()
-        with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid:
-            return pid
-        gc.enable()
-        raise RunInChild(task())
 
     def _be_engine(self, theirs: socket.socket) -> Callable[[], int]:
         from .elastic_engine import run_engine
@@ -258,6 +253,18 @@ class Agent:
                 send_status(self._status_fd, kind="ended", rank=rank, status=status)
             elif pid == self._engine:
                 send_status(self._status_fd, kind="engine ended", status=status)
+
+
+def _fork(task: Callable[[], Callable[[], int]]) -> int:
+    """Fork; the child prepares itself with ``task`` and then leaves by way of ``RunInChild``."""
+    shared_modules.freeze()
+    with warnings.catch_warnings():  # of this very fork: its threads are known, or it would not happen
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    gc.enable()
+    raise RunInChild(task())
 
 
 class EventLoop:

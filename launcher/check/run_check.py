@@ -152,7 +152,7 @@ class Check:
         attempt = folder / "attempt-1"
         with Launch(attempt, worker_agent(attempt, self._one), self._one, options) as launch:
             try:
-                given = DataPreparation(config.data, base).wait()
+                given = DataPreparation(config.data, base, by=launch.data).wait()
                 self._resolved, facts = self._resolved.with_found(given)
                 config = self._resolved.config
             except TrainingError as error:

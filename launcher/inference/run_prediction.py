@@ -74,12 +74,12 @@ def predict_with_run(name: str, request: TrainRequest, asked: Prediction) -> int
     ) as reservation:
         world = reservation.world
         attempt = next_attempt_folder(folder, "predict")
-        agent = worker_agent(attempt, world, reservation.descriptors)
+        agent = worker_agent(attempt, world, reservation.descriptors, trains=False)
         options = SupervisionOptions(request.supervision.hang_timeout)
         with Launch(attempt, agent, world, options) as launch:
             _write_question(attempt, asked, step)
             if asked.split is not None:
-                facts = DataPreparation(spec.config.data, spec.base).wait()
+                facts = DataPreparation(spec.config.data, spec.base, by=launch.data).wait()
                 refuse_missing_split(facts, asked.split)
                 renew_spec(folder, spec, facts)
             argv = [str(folder / "spec.json"), "--predict", str(attempt / _FILE)]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .agent_orders import modules_to_preimport as modules_to_preimport
     from .agent_orders import next_attempt_folder as next_attempt_folder
     from .agent_orders import visible_gpus as visible_gpus
+    from .data_request import DataRequest as DataRequest
     from .heard_signals import HeardSignals as HeardSignals
     from .launch import Launch as Launch
     from .live_view import LiveView as LiveView

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...training.rank import PAGE_ROW
 from ..machine import CPUS, World, to_variable
+from .data_request import DataRequest
 from .rank_outputs import RankOutputs
 
 
@@ -32,6 +33,8 @@ class AgentStart:
     """Open files that the agent inherits."""
     outputs: RankOutputs | None = None
     """Where the ranks print; without it each to its log, unseen."""
+    data: DataRequest | None = None
+    """How it can be asked to prepare data."""
 
 
 def visible_gpus(world: World) -> dict[str, str]:

@@ -53,6 +53,9 @@ class Launch:
         self._outputs = start.outputs
         self._streams = start.outputs.all_streams() if start.outputs else None
         self.supervisor = Supervisor(start, self.peers)
+        self.data = start.data
+        if self.data is not None:
+            self.data.of_agent.close()
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +63,8 @@ class Launch:
     def __exit__(self, *_: object) -> None:
         self.supervisor.kill_all()
         self.supervisor.signals.leave()
+        if self.data is not None:
+            self.data.close()
 
     def listen(self) -> None:
         """Act on signals from now on, once the ranks work; until then one would end this process."""

@@ -79,7 +79,8 @@ class Supervisor:
         self.signals = HeardSignals()
 
     def _start(self, start: AgentStart) -> subprocess.Popen[bytes]:
-        ours = (self._agent_order_pipe, self._agent_status_pipe, self._socket.fileno())
+        data = [start.data.of_agent.fileno()] if start.data else []
+        ours = (self._agent_order_pipe, self._agent_status_pipe, self._socket.fileno(), *data)
         environment = {
             **thread_environment(start.threads),
             **start.environment,

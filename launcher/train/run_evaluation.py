@@ -37,9 +37,9 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split
     with reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
         world = reservation.world
         attempt = next_attempt_folder(folder, "eval")
-        agent = worker_agent(attempt, world, reservation.descriptors)
+        agent = worker_agent(attempt, world, reservation.descriptors, trains=False)
         with Launch(attempt, agent, world, options) as launch:
-            facts = DataPreparation(spec.config.data, spec.base).wait()
+            facts = DataPreparation(spec.config.data, spec.base, by=launch.data).wait()
             if split is not None:
                 refuse_missing_split(facts, split)
             renew_spec(folder, spec, facts)

@@ -183,7 +183,9 @@ def _supervise(
         run_lock.check()
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         try:
-            resolved, plan, spec, first_step = _prepare(target, resolved, request, session, view)
+            resolved, plan, spec, first_step = _prepare(
+                target, resolved, request, session, lambda: _prepare_data(resolved, view.waiting, launch)
+            )
             run_lock.check()
             launch.listen()
         except EndedBySignal as ended:
@@ -209,12 +211,12 @@ def _prepare(
     resolved: ResolvedConfig,
     request: TrainRequest,
     session: LeaderSession,
-    view: ProgressView,
+    prepare_data: Callable[[], DatasetInfo],
 ) -> tuple[ResolvedConfig, LaunchPlan, RunSpec, int]:
     """Prepare data and run folder; return config, plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    resolved, facts = resolved.with_found(_prepare_data(resolved, view.waiting))
+    resolved, facts = resolved.with_found(prepare_data())
     if before:
         refuse_other_batches(target, resolved)
         facts = scaled_as_before(before.facts, facts)
@@ -229,10 +231,13 @@ def _prepare(
 
 
 def _prepare_data(
-    resolved: ResolvedConfig, meanwhile: Callable[[str, str], None] = lambda *_: None
+    resolved: ResolvedConfig,
+    meanwhile: Callable[[str, str], None] = lambda *_: None,
+    launch: Launch | None = None,
 ) -> DatasetInfo:
     """Prepare all that the ranks of this node need, decoded images included."""
-    return DataPreparation(resolved.config.data, resolved.base, build_cache=True).wait(meanwhile)
+    data, base = resolved.config.data, resolved.base
+    return DataPreparation(data, base, build_cache=True, by=launch.data if launch else None).wait(meanwhile)
 
 
 def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ...training.config import DEFAULT_LOG_MB
+from ..agent import PREPARATION, argv_bytes
 from ..control import SupervisorPage
 from ..machine import World
-from ..supervisor import AgentStart, RankOutputs, Workload, visible_gpus
+from ..supervisor import AgentStart, DataRequest, RankOutputs, Workload, visible_gpus
 from .data_preparation import SAME_HASHES
 
-_MODULES = ("torch", "torch.distributed", "accelerate", "torch._dynamo", "lockstep.training.worker")
-"""Imported once for all ranks. DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce,
-not 2.2 s. The worker's own modules would cost each rank 0.3 s of processor time; here that is once, while the
-data is prepared."""
+_FIRST = ("torch", "torch.distributed", "lockstep.data.prepare")
+"""Imported once for all ranks and for the preparation of the data, which starts when these are there."""
+_FOR_TRAINING = ("accelerate", "torch._dynamo")
+"""DDP imports torch._dynamo, in every rank otherwise: 5.4 s to the first all-reduce, not 2.2 s; and so does every
+optimizer. An evaluation needs neither, and is spared a quarter of its processor time."""
+_WORKER = "lockstep.training.worker"
+"""Its modules would cost each rank 0.3 s of processor time; here that is once, while the data is prepared."""
 
 
 def worker_agent(
@@ -25,6 +29,7 @@ def worker_agent(
     *,
     max_log_mb: int = DEFAULT_LOG_MB,
     spare: int = 0,
+    trains: bool = True,
 ) -> AgentStart:
     """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
 
@@ -35,6 +40,7 @@ def worker_agent(
             process for as long as the agent does.
         max_log_mb: of each rank.
         spare: how many processes may join.
+        trains: the ranks will have an optimizer.
     """
     if world.node == 0:
         attempt.mkdir(mode=0o700)
@@ -42,10 +48,12 @@ def worker_agent(
     return AgentStart(
         world.threads,
         {**visible_gpus(world), **SAME_HASHES},
-        _MODULES,
+        (*_FIRST, *(_FOR_TRAINING if trains else ()), _WORKER),
         log,
+        min_argv_bytes=argv_bytes(PREPARATION),
         inherited_descriptors=inherited_descriptors,
         outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb, spare=spare),
+        data=DataRequest(),
     )
 
 

@@ -179,6 +179,7 @@ def _end_while_preparing(folder: Path, number: signal.Signals, *, group: bool) -
             assert time.monotonic() < deadline
             time.sleep(0.05)
         child = psutil.Process(int(mark.read_text()))
+        titles = child.cmdline()[1:], child.parent().cmdline()[1:3]
         (os.killpg if group else os.kill)(process.pid, number)
         try:
             _, err = process.communicate(timeout=30)
@@ -187,6 +188,8 @@ def _end_while_preparing(folder: Path, number: signal.Signals, *, group: bool) -
             for one in [*left, *_of_run(str(folder))]:
                 one.kill()
         assert left == []
+        of_agent = ["-u", "lockstep-agent"]  # it has imported torch, which is then imported once
+        assert titles == (["-P", "-m", "lockstep.data.prepare"], of_agent)
         return process.returncode, err
 
 

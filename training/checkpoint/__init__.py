@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from . import rank_buffers as rank_buffers
     from .background_writer import CheckpointWriter as CheckpointWriter
     from .background_writer import wait_for_checkpoint as wait_for_checkpoint
     from .initial_weights import load_frozen_weights as load_frozen_weights

@@ -69,7 +69,7 @@ def build_session(
         folder: of the run, where it keeps a record of bad samples.
     """
     config = spec.config
-    torch.use_deterministic_algorithms(config.train.deterministic)
+    _set_determinism(deterministic=config.train.deterministic)
     numerics = choose_precision(config.train.precision, group.device)
     seed_initialisation(config.train.seed)
     model, notes = make_model(spec, numerics, group)
@@ -381,6 +381,11 @@ def _shape(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
     return describe(value)
+
+
+def _set_determinism(*, deterministic: bool) -> None:
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # torch imports its compiler for this
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def add_autocast(session: Session) -> None:
