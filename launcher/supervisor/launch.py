@@ -20,7 +20,7 @@ from ..nodes import FollowerPeers, LeaderPeers, SingleNode
 from ..options import SupervisionOptions
 from ..process import remove_dumps, remove_unused_dumps
 from .agent_orders import AgentStart, agent_order, next_attempt_folder
-from .joining_processes import JoiningProcesses
+from .attempt_record import JoiningProcesses
 from .supervisor import Supervisor
 from .workload import Workload
 
