@@ -88,10 +88,10 @@ class Curve:
 
 
 class CurveBuilder:
-    """Takes the rows of a metric, and keeps at most twice ``points`` points of them.
+    """Takes the rows of a metric, and makes a bounded number of points of them.
 
     Args:
-        points: of the curve, at least half of them where there are enough rows.
+        points: of the curve, where there are enough rows; at most twice as many.
     """
 
     def __init__(self, points: int) -> None:

@@ -39,7 +39,7 @@ class RunRecord:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """The newest rows that end an epoch."""
     told: list[dict[str, Any]] = field(default_factory=list)
-    """The newest of what else was noted, attempts' starts first of all."""
+    """The newest of what else was noted, attempts' starts and checkpoints among it."""
     starts: list[dict[str, Any]] = field(default_factory=list)
 
     @property
