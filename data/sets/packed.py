@@ -161,8 +161,15 @@ def _note(which: str, entry: CacheEntry, pack: PackConfig) -> str:
     documents, tokens = entry.facts["documents"], entry.facts["tokens"]
     count = packed_length(tokens, pack)
     rest = tokens - count * pack.length - (pack.sample == "pair")
-    left = f"; {rest:,} tokens at the end are in none" if rest else ""
-    return f"{which}: {documents:,} documents of {tokens:,} tokens are {count:,} samples of {pack.length:,}{left}"
+    left = f"; {_counted(rest, 'token')} at the end in none" if rest else ""
+    return (
+        f"{which}: {_counted(documents, 'document')} of {tokens:,} tokens packed into {_counted(count, 'sample')} of"
+        f" {pack.length:,}{left}"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _rows(split: PreparedSplit) -> PackedRows:

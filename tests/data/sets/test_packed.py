@@ -133,11 +133,11 @@ def test_dicts_whose_target_is_an_entry_and_epochs_of_another_length(base: Path)
 def test_the_plan_says_what_became_of_the_documents(base: Path) -> None:
     facts = prepare(config("./mine.py:data", length=2), base)
     assert facts.notes == (
-        "train: 3 documents of 7 tokens are 3 samples of 2",
-        "val: 2 documents of 9 tokens are 4 samples of 2",
+        "train: 3 documents of 7 tokens packed into 3 samples of 2",
+        "val: 2 documents of 9 tokens packed into 4 samples of 2",
     )
     (note, _) = prepare(config("./mine.py:data", length=4, end=0), base).notes
-    assert note == "train: 3 documents of 10 tokens are 2 samples of 4; 1 tokens at the end are in none"
+    assert note == "train: 3 documents of 10 tokens packed into 2 samples of 4; 1 token at the end in none"
     assert (facts.train.length, facts.input_shape, facts.target_shape) == (3, (2,), (2,))
 
 

@@ -19,6 +19,7 @@ from lockstep.data.order.sample_order import EpochBatches, EpochOrder
 from lockstep.data.prepare import prepare
 from lockstep.data.sets.registry import open_order, open_split
 from lockstep.data.sources import user_dataset
+from lockstep.data.sources.iterable_rows import IterableRows
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 BATCH, SHARDS, N = 12, 5, 63
@@ -179,6 +180,15 @@ def test_epochs_differ_by_what_is_drawn_and_are_told_to_those_that_ask(base: Pat
     assert first != second
     told = global_batches(base, config(of="Epochs"), 2, 0, epoch=5)
     assert {x[1] for batch in told for x, _ in batch} == {5.0}
+
+
+def test_a_pass_that_an_epoch_has_left_is_not_gone_on_with_in_the_next(base: Path) -> None:
+    prepare(config(of="Epochs"), base)
+    shards = user_dataset._called[next(iter(user_dataset._called))][0]["train"].shards
+    rows = IterableRows(shards, np.array([len(shard) for shard in shards]))
+    for epoch, row in ((0, 2), (1, 5), (1, 7), (0, 9)):
+        ((x, _),) = rows.read(np.array([row]), epoch, np.zeros(1, np.int64))
+        assert x.tolist() == [row, epoch]
 
 
 def test_files_are_opened_by_each_reader(base: Path) -> None:
