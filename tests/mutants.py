@@ -19,6 +19,8 @@ _RETENTION = ("tests/training/checkpoint", "tests/end_to_end/test_retention.py")
 _EMA = ("tests/training/optim/test_ema.py",)
 _EARLY = ("tests/training/components/test_early_stopping.py",)
 _RECORD = ("tests/training/tracking/test_event_log.py",)
+_ELASTIC = ("tests/training/rank", "tests/launcher/supervisor", "tests/launcher/control")
+_ELASTIC_RUN = ("tests/end_to_end/test_elastic.py",)
 _PAGE = ("tests/training/rank/test_control_page.py",)
 _FENCE = ("tests/training/rank",)
 _LOCK = ("tests/launcher/process", "tests/launcher/runs")
@@ -400,15 +402,15 @@ MUTANTS = (
         _EMA,
     ),
     Mutant(
-        "training/loop/train_loop.py",
-        "refuse_non_finite(session, progress.step)\n        gathered",
-        "gathered",
+        "training/checkpoint/state.py",
+        "    refuse_non_finite(session, step)\n",
+        "",
         "no checkpoint of weights that are no numbers",
         ("tests/end_to_end/test_planted_mistakes.py", "tests/training"),
     ),
     Mutant(
         "training/loop/train_loop.py",
-        "self._meter.restore(resumed.meter)",
+        "self._meter.restore(meter)",
         "pass",
         "a resumed epoch's loss is whole",
         _RESUME,
@@ -816,7 +818,7 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/supervisor/attempt_record.py",
-        "return len(self._done) == self._count",
+        "return bool(self._members) and self._members <= self._done",
         "return bool(self._done)",
         "all ranks have to be done",
         (*_END, "tests/end_to_end/test_processes.py"),
@@ -1080,7 +1082,7 @@ MUTANTS = (
     # stops, and the limit that a run learns
     Mutant(
         "launcher/control/horizon_control.py",
-        "if self.steps <= self._first_step:",
+        "if not self.has_begun:",
         "if False:",
         "before the first step there is nothing to save",
         _STOPS,
@@ -1232,5 +1234,48 @@ MUTANTS = (
         '"HYDI", "HYDRA",',
         "no library of a rank takes itself for a rank of another starter",
         _STARTERS,
+    ),
+    # processes that come and go
+    Mutant(
+        "training/rank/control_page.py",
+        "and self._words[_CHANGE_AT] == step",
+        "and self._words[_CHANGE_AT] <= step + 1",
+        "all ranks change at the same step",
+        _ELASTIC,
+    ),
+    Mutant(
+        "training/rank/members.py",
+        "return tuple(sorted((*members[:size], *joining)))",
+        "return tuple(sorted((*members[-size:], *joining)))",
+        "the first process stays rank 0",
+        _ELASTIC,
+    ),
+    Mutant(
+        "training/elastic/elastic_world.py",
+        "    stepper.deal_anew(group)\n",
+        "",
+        "logical ranks are dealt anew",
+        _ELASTIC_RUN,
+    ),
+    Mutant(
+        "training/elastic/elastic_world.py",
+        'resumed = _restored(training, parts, document["state"])',
+        'resumed = replace(resumed_state(document["state"], [], {}), joined=True)',
+        "a newcomer without the state is found",
+        _ELASTIC_RUN,
+    ),
+    Mutant(
+        "training/loop/train_loop.py",
+        "        self._begin_counting(resumed.account, resumed.meter)\n        self._changed_at",
+        "        self._changed_at",
+        "losses that are not logged yet, and the account, go over to the next world",
+        _ELASTIC_RUN,
+    ),
+    Mutant(
+        "launcher/supervisor/attempt_record.py",
+        "elif rank not in self._ending:",
+        "else:",
+        "a rank that has left by request is not lost",
+        _ELASTIC,
     ),
 )

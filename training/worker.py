@@ -35,9 +35,20 @@ from .checkpoint import (
     wait_for_checkpoint,
 )
 from .config import RunSpec, read_spec
+from .elastic import ElasticWorld, join_world
 from .inference import InputFeed, PredictionRequest, open_inputs, predict
 from .loop import TrainLoop, Views, evaluate, keep_views
-from .rank import FencingToken, Group, MicroBatchSearch, RankControl, join, reported, tune_cpu_and_allocator
+from .rank import (
+    JOINING,
+    FencingToken,
+    Group,
+    MicroBatchSearch,
+    RankControl,
+    alone,
+    join,
+    reported,
+    tune_cpu_and_allocator,
+)
 from .session import Session, Training, add_autocast, build_session, build_training, materialise_lazy_modules
 from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
@@ -72,7 +83,8 @@ def run_and_exit(argv: list[str]) -> None:
 
 def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, rest: list[str]) -> int:
     written = read_spec(path)
-    group = join(gpu=os.environ.get("LOCKSTEP_DEVICE", written.device) == "gpu")
+    meet = alone if JOINING in os.environ else join
+    group = meet(gpu=os.environ.get("LOCKSTEP_DEVICE", written.device) == "gpu")
     search = MicroBatchSearch(written, path.parent, group.world_size)
     with search.halving():
         status = task(search.spec, group, path.parent, rest)
@@ -84,17 +96,23 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
     session = build_session(spec, group, folder=folder)
     load_frozen_weights(session)
-    if not list_checkpoints(folder / "checkpoints"):
+    joins = JOINING in os.environ
+    if not joins and not list_checkpoints(folder / "checkpoints"):
         _take_initial_weights(session, folder)
     training = build_training(session)
     fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"), control.touch)
     fence.check()  # before the record is cut
-    resumed = _resume_from_checkpoint(training, folder)
+    resumed = join_world(training, control) if joins else _resume_from_checkpoint(training, folder)
+    group = session.group  # of a process that has joined another one
     events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
     feeders = FeederProcesses(spec, folder)
     if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them
         feeders.start(folder / "attempt-1")
-    result = TrainLoop(training, folder, events, resumed, fence, control).run()
+    world = ElasticWorld(training, control) if spec.config.train.elastic else None
+    result = TrainLoop(training, folder, events, resumed, fence, control, world).run()
+    if not result:
+        return 0  # other ranks go on without this one
+    group = session.group  # of an elastic run perhaps another one
     outcome = {**_outcome_header(spec, group, folder), **result}
     if group.rank == 0:
         fence.check()
@@ -103,6 +121,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     events.close()
     for warning in feeders.finish(0):
         sys.stderr.write(f"warning: {warning}\n")
+    group.close()
     return int(outcome["exit_code"])
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...data.common import descendants, die_with, outlive_parent
+from ...training.rank import JOINING
 from ..process import allow_marks, duplicate_high, process_tree
 from . import training_rank
 from .data_child import MODULE, DataChild
@@ -119,6 +120,8 @@ class Agent:
         self._listen_fd = listen_fd
         self._threads = threads
         self._ranks: dict[int, int] = {}
+        self._environment: dict[str, str] = {}
+        """Of one of the ranks."""
         self._engine = -1
         self._pid = os.getpid()
         self._events = EventLoop()
@@ -139,14 +142,30 @@ class Agent:
         self._events.run()
 
     def _hear_supervisor(self) -> None:
-        """Take the order for the next attempt, which the engine counts and starts."""
+        """Take orders: for the next attempt, which the engine counts and starts, or for processes that join this."""
         line = _read_line(self._order_fd)
         if not line.endswith(b"\n"):
             self._end_all()
-        self._order |= json.loads(line)
+        for order in map(json.loads, line.splitlines()):
+            if "joining" in order:
+                self._start_joining(**order)
+            else:
+                self._begin_attempt(order)
+
+    def _begin_attempt(self, order: dict[str, Any]) -> None:
+        self._order |= order
         os.environ.update(self._order["environment"])
         message = {"attempt_dir": self._order["attempt_dir"]}
         self._socket.sendall((json.dumps(message) + "\n").encode())
+
+    def _start_joining(self, joining: list[int], change: int, before: list[int]) -> None:
+        """Start processes that join the ranks while they train. The engine could only start all of them anew."""
+        asked = json.dumps({"change": change, "before": before})
+        for number in joining:
+            numbers = dict.fromkeys(("RANK", "LOCAL_RANK", "ROLE_RANK"), str(number))
+            error_file = str(Path(self._order["attempt_dir"]) / f"elastic-error-{number}.json")
+            own = {**numbers, "TORCHELASTIC_ERROR_FILE": error_file, JOINING: asked}
+            self._start(number, {**self._environment, **own})
 
     def _end_all(self) -> NoReturn:
         """Kill everything that was started: the supervisor is gone, and nothing else would end it."""
@@ -162,6 +181,7 @@ class Agent:
             self._events.remove_reader(self._socket.fileno())
             return
         for local_rank, environment in json.loads(message)["start"].items():
+            self._environment = environment
             self._start(int(local_rank), environment)
 
     def _start(self, local_rank: int, environment: Mapping[str, str]) -> None:

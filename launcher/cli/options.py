@@ -69,6 +69,13 @@ RunningArgument = Annotated[
     ),
 ]
 
+ScaledArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's name or the path of its folder.", autocompletion=_complete_run
+    ),
+]
+
 GpusOption = Annotated[
     str | None,
     typer.Option(

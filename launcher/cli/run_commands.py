@@ -20,6 +20,7 @@ from .options import (
     RemovedArgument,
     RunArgument,
     RunningArgument,
+    ScaledArgument,
     SortOption,
     StatusArgument,
     split_config,
@@ -182,6 +183,21 @@ def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: Js
     with json_errors(json=json):
         name = run or running_run("checkpoint")
         raise typer.Exit(checkpoint_run(name, wait) or (_show_status(name) if json else 0))
+
+
+@app.command()
+def scale(
+    run: ScaledArgument,
+    processes: Annotated[int, typer.Argument(metavar="N", min=1, help="How many processes it is to have.")],
+    *,
+    wait: WaitOption = 120.0,
+    json: JsonOption = False,
+) -> None:
+    """Change the number of processes of a run while it trains, without a trace in its numbers (train.elastic)."""
+    from ..commands import scale_run
+
+    with json_errors(json=json):
+        raise typer.Exit(scale_run(run, processes, wait) or (_show_status(run) if json else 0))
 
 
 @app.command()

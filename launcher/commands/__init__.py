@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .compare import compare_runs as compare_runs
     from .logs import show_logs as show_logs
     from .remove import remove_runs as remove_runs
+    from .scale import scale_run as scale_run
     from .show import show_samples as show_samples
     from .status import show_status as show_status
     from .stop import cancel_run as cancel_run

@@ -63,10 +63,18 @@ def _straggler_note(event: dict[str, Any]) -> str:
     return f"{what}: {share:.0%} of {event['steps']} steps' time"
 
 
+def _world_note(event: dict[str, Any]) -> str:
+    """Say how many processes a run has from now on."""
+    now, before = event["processes"], event["before"]
+    one = "process" if now == 1 else "processes"
+    return f"{now} {one} instead of {before} from step {event['step']:,}; the change took {event['seconds']:.2f} s"
+
+
 _NOTES: dict[str, Callable[[dict[str, Any]], str]] = {
     "early_stop": _early_stop_note,
     "unreached": _unreached_note,
     "straggler": _straggler_note,
+    "world": _world_note,
     "note": lambda event: str(event["message"]),
 }
 """Events that are a line for the user."""

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from ...training.rank import HorizonWords
+from ...training.rank import Horizon, HorizonWords, Members
 from ..console import say
 from ..failures import CancelledRunError, InterruptedRunError, LateStopError, NothingToSaveError
 from ..hang import HangLimit, ProgressTimes
@@ -73,14 +73,29 @@ class HorizonControl(SupervisorPage):
         self._times = ProgressTimes()
 
     @property
+    def horizon(self) -> Horizon:
+        """What the ranks of this attempt read."""
+        return self._horizon
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a rank has done a step in this attempt."""
+        return self.steps > self._first_step
+
+    def end_change(self, members: Members) -> None:
+        """Go by other ranks from now on."""
+        self._horizon.rows = members
+        self._times = ProgressTimes()
+
+    @property
     def stopping(self) -> bool:
         """Whether the ranks were asked to end."""
         return self._horizon.stopping
 
     def tick(self) -> None:
         """Let the ranks continue, or do what was requested; called many times a second."""
-        said = [self._horizon.said(rank) for rank in range(self._ranks)]
-        for rank, words in enumerate(said):
+        said = [self._horizon.said(rank) for rank in self._horizon.rows]
+        for rank, words in zip(self._horizon.rows, said, strict=True):
             self._times.see(rank, *words)
         self._take_request()
         if self._evaluations.is_due():
@@ -142,7 +157,7 @@ class HorizonControl(SupervisorPage):
         """
         if self._horizon.stopping or self.interruption is not None:
             return
-        if self.steps <= self._first_step:
+        if not self.has_begun:
             self.interruption = NothingToSaveError(number, by, self._first_step)
             return
         step = self._horizon.stop()
@@ -160,7 +175,7 @@ class HorizonControl(SupervisorPage):
     @property
     def standing(self) -> tuple[int, str]:
         """Steps done, and the phase of this node's first rank; ``starting`` while a rank is."""
-        said = [self._horizon.said(rank) for rank in range(self._ranks)]
+        said = [self._horizon.said(rank) for rank in self._horizon.rows]
         phases = {phase for _, phase, _ in said}
         return self.steps, "starting" if "starting" in phases else said[0][1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Train": ("train", "resume", "sweep", "run", "check"),
+    "Train": ("train", "resume", "sweep", "run", "check", "scale"),
     "Look": ("status", "logs", "plot", "report", "compare", "show", "replay"),
     "Use what was trained": ("eval", "predict", "export"),
     "Stop and clear": ("stop", "checkpoint", "cancel", "rm", "cache"),
@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("launch resume", "the newest training"),
         ("launch resume first --cpu 3 train.epochs=10", "on 3 processes, and longer"),
     ),
+    "scale": (("launch scale first 3", "`train.elastic` allows it"),),
     "sweep": (("launch sweep exp.yaml optimizer.lr=0.1,0.01 train.seed=0..4", "ten runs"),),
     "run": (("launch run --gpus 4 train.py --epochs 3", "all after train.py is the script's"),),
     "check": (("launch check exp.yaml", ""),),

@@ -319,7 +319,7 @@ _DOCUMENTS: dict[str, list[Schema]] = {
         )
     ],
 }
-for _command in ("stop", "checkpoint", "cancel"):
+for _command in ("stop", "checkpoint", "cancel", "scale"):
     _DOCUMENTS[_command] = [_DOCUMENTS["status"][1], _SWEEP]
 FAILURE = _object({"status": _of("string", enum=["failed"]), "exit_code": _of("integer"), "error": _ERROR})
 """What every command prints instead where it ends with an error."""

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from .run_status import format_age_of as format_age_of
     from .run_status import read_status as read_status
     from .run_status import record_cancellation as record_cancellation
+    from .scale_requests import ScaleAnswer as ScaleAnswer
+    from .scale_requests import ScaleRequest as ScaleRequest
+    from .scale_requests import answer_scale_request as answer_scale_request
+    from .scale_requests import read_scale_answer as read_scale_answer
+    from .scale_requests import take_scale_request as take_scale_request
+    from .scale_requests import write_scale_request as write_scale_request
     from .slurm_jobs import cancel_jobs as cancel_jobs
     from .slurm_jobs import cancel_pending_jobs as cancel_pending_jobs
     from .slurm_jobs import refuse_if_queued as refuse_if_queued

@@ -20,6 +20,7 @@ from ..console import say
 from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 from ..slurm import JobStart, current_job_start, is_active, parse_start
 from .run_folder import LOCK
+from .scale_requests import clear_scale_requests
 from .stop_requests import clear_requests
 
 _LOOK_SECONDS = 2.0
@@ -96,6 +97,7 @@ def hold_run_lock(folder: Path) -> Iterator[RunLock]:
         with file_named_in_errors(path):
             write_owner(descriptor, _current_owner(folder))
         clear_requests(folder)
+        clear_scale_requests(folder)
         yield RunLock(path, descriptor)
     finally:
         os.close(descriptor)

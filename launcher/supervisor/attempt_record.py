@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
+from ...data.common import process_of
+from ...training.rank import WorldChange
 from ..failures import AttemptEnd, memory_kills, memory_limit_hits
 
 
@@ -18,7 +24,15 @@ class AttemptRecord:
     """
 
     def __init__(self, ranks: int, *, requires_done: bool) -> None:
-        self._count = ranks
+        self._members = set(range(ranks))
+        self._joining: set[int] = set()
+        """Started, of which the ranks do not know yet."""
+        self._entering: set[int] = set()
+        """Which the ranks have been told of."""
+        self._ending: set[int] = set()
+        """Which have no part in the training any more."""
+        self.failed_joins: set[int] = set()
+        """Processes that were to join, but have ended before the ranks knew of them."""
         self._requires_done = requires_done
         self._memory_kills = memory_kills()
         self._limit_hits = memory_limit_hits()
@@ -52,12 +66,17 @@ class AttemptRecord:
     @property
     def all_done(self) -> bool:
         """Whether every rank has done what was required of it."""
-        return len(self._done) == self._count
+        return bool(self._members) and self._members <= self._done
 
     @property
     def all_ended(self) -> bool:
         """Whether every rank that was started has ended."""
-        return len(self.end_times_ns) == self._count
+        return bool(self._members) and self._members <= self.end_times_ns.keys()
+
+    @property
+    def member_pids(self) -> dict[int, int]:
+        """Of the ranks that train: without those that are to join, and those that are to leave and have."""
+        return {rank: pid for rank, pid in self.pids.items() if rank in self._members}
 
     @property
     def has_losses(self) -> bool:
@@ -101,7 +120,56 @@ class AttemptRecord:
             self.end_times_ns[rank] = message["time_ns"]
         return note
 
+    @property
+    def all_gone(self) -> bool:
+        """Whether nothing of the attempt is left: no rank, none that was to join, none that has left."""
+        return (
+            self.all_ended
+            and not (self._joining or self.are_ending)
+            and self._entering <= self.end_times_ns.keys()
+        )
+
+    @property
+    def are_ending(self) -> bool:
+        """Whether a process lives on that has no part in the training any more."""
+        return bool(self._ending)
+
+    def await_joining(self, change: WorldChange) -> None:
+        """Expect processes that are to join by a change: an early end of theirs is no loss."""
+        self._joining, self.failed_joins = {*change.joining}, set()
+
+    def cancel_joining(self) -> None:
+        """Note that those that were to join are to end."""
+        self._ending |= self._joining
+        self._joining = set()
+
+    def begin_change(self, change: WorldChange) -> None:
+        """Note that the ranks have been told of a change: from now on they need those that join."""
+        self._joining, self._entering = set(), {*change.joining}
+
+    def end_change(self, change: WorldChange) -> None:
+        """Note that the ranks are through with a change: who leaves has no part in the training any more."""
+        self._members, self._entering = {*change.after}, set()
+        self._ending |= {*change.leaving}
+        for rank in self._ending & self.end_times_ns.keys():
+            self._forget(rank)
+
+    def _forget(self, rank: int) -> None:
+        """Forget a process: another one may get its number."""
+        for ranks in (self._ending, self._joining, self._done):
+            ranks.discard(rank)
+        self.pids.pop(rank, None)
+        self.end_times_ns.pop(rank, None)
+
     def _rank_ended(self, rank: int, status: int) -> str:
+        if rank in self._joining:
+            self.failed_joins.add(rank)
+        elif rank not in self._ending:
+            return self._take_end(rank, status)
+        self._forget(rank)
+        return ""
+
+    def _take_end(self, rank: int, status: int) -> str:
         self.end_times_ns[rank] = time.time_ns()
         said = rank in self._done
         if status == 0 and not self._requires_done:
@@ -121,7 +189,7 @@ class AttemptRecord:
             how: what ended it, beside its ranks: fields of ``AttemptEnd``.
         """
         return AttemptEnd(
-            done=frozenset(self._done),
+            done=frozenset(self._done & self._members),
             exited_without_finalizing=frozenset(self._exited_without_finalizing),
             lost=MappingProxyType(dict(self._lost)),
             end_times_ns=MappingProxyType(dict(self.end_times_ns)),
@@ -136,3 +204,65 @@ class AttemptRecord:
             agent_status=self.agent_status,
             **how,
         )
+
+
+class AgentsSupervisor(Protocol):
+    """A supervisor that has an agent."""
+
+    @property
+    def record(self) -> AttemptRecord:
+        """What is known of the attempt."""
+
+    def tell_agent(self, order: dict[str, Any]) -> None:
+        """Give the agent an order."""
+
+
+class JoiningProcesses:
+    """The processes of one attempt.
+
+    Args:
+        supervisor: of all of them.
+        attempt: the folder in which they say why they have failed.
+    """
+
+    def __init__(self, supervisor: AgentsSupervisor, attempt: Path) -> None:
+        self._supervisor = supervisor
+        self._attempt = attempt
+
+    def start_joining(self, change: WorldChange) -> None:
+        """Start the processes that join by a change."""
+        self._supervisor.record.await_joining(change)
+        numbers = {"joining": [*change.joining], "change": change.number, "before": [*change.before]}
+        self._supervisor.tell_agent(numbers)
+
+    def begin_change(self, change: WorldChange) -> None:
+        """Note that the ranks have been told of a change."""
+        self._supervisor.record.begin_change(change)
+
+    def end_change(self, change: WorldChange) -> None:
+        """Note that they are through with it."""
+        self._supervisor.record.end_change(change)
+
+    @property
+    def are_ending(self) -> bool:
+        """Whether a process lives on that has no part in the training any more."""
+        return self._supervisor.record.are_ending
+
+    def failed_to_join(self) -> str:
+        """Say why a process that was to join has ended; empty while none has."""
+        for number in self._supervisor.record.failed_joins:
+            file = self._attempt / f"error-{number}.json"
+            message = "it has ended"
+            with suppress(OSError, ValueError, KeyError):
+                message = str(json.loads(file.read_text(encoding="utf-8"))["message"])
+                file.unlink()
+            return f"process {number} could not join: {message} (see {self._attempt.name}/rank-{number}.log)"
+        return ""
+
+    def end_joining(self, change: WorldChange) -> None:
+        """End the processes that were to join."""
+        pids = self._supervisor.record.pids
+        self._supervisor.record.cancel_joining()
+        for number in change.joining:
+            if (process := process_of(pids.get(number, -1))) is not None:
+                process.send_signal(signal.SIGKILL)

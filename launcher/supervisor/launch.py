@@ -7,6 +7,7 @@ nodes run the same ``Workload`` and do what node 0 says.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from ..nodes import FollowerPeers, LeaderPeers, SingleNode
 from ..options import SupervisionOptions
 from ..process import remove_dumps, remove_unused_dumps
 from .agent_orders import AgentStart, agent_order, next_attempt_folder
+from .attempt_record import JoiningProcesses
 from .supervisor import Supervisor
 from .workload import Workload
 
@@ -142,6 +144,8 @@ class _Leading(_Watching):
         self._peers = launch.peers
         self._restarts = 0
         self._was_asked_to_end = False
+        self._first_world = launch.world
+        self._processes = JoiningProcesses(launch.supervisor, launch.attempt)
         self._hangs = self._watch_for_hangs()
         self.on_signal = workload.on_signal
 
@@ -164,6 +168,9 @@ class _Leading(_Watching):
     def tick(self) -> None:
         workload = self._workload
         workload.tick()
+        if (change := workload.scale(self._processes)) is not None:
+            self._launch.world = replace(self._launch.world, processes=len(change.after))
+            self._hangs = self._watch_for_hangs()
         if (horizon := workload.horizon) is not None:
             self._peers.share_horizon(horizon)
         if (interruption := workload.interruption) is not None:
@@ -210,6 +217,8 @@ class _Leading(_Watching):
         how = better or f"restart {self._restarts} of {self._launch.options.max_restarts}"
         say([f"{cause}: {how}{where}"])
         order = self._turn(attempt)
+        self._launch.world = self._first_world
+        self._processes = JoiningProcesses(self._launch.supervisor, attempt)
         self._hangs = self._watch_for_hangs()
         return order
 

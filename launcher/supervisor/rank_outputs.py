@@ -41,6 +41,7 @@ class RankOutputs:
         watcher: is fed; without one nobody sees it, and both streams of a rank are one pipe, which keeps their order.
         first: of these ranks.
         max_mb: of each rank's log, which keeps its first and its last part.
+        spare: how many more may join while they run.
         say: is told of a log that has reached this.
     """
 
@@ -52,18 +53,20 @@ class RankOutputs:
         first: int = 0,
         *,
         max_mb: int = DEFAULT_LOG_MB,
+        spare: int = 0,
         say: Callable[[str], None] = lambda text: say([f"note: {text}"]),
     ) -> None:
         self._watcher = watcher
         self._folder, self._ranks, self._first = folder, ranks, first
         self._max_bytes, self._say = max_mb * MB, say
-        self._logs: list[BoundedLog] = []
+        self._spare = spare
+        self._logs: dict[int, BoundedLog] = {}
         self._terminals = None if first or watcher is None else Terminals(OUT, ERR)
         self._ends: dict[int, tuple[int, int]] = {}
         self._marked: dict[int, MarkedStream] = {}
         self.writers: list[int] = []
         """Two for each rank: stdout, stderr."""
-        for rank in range(ranks):
+        for rank in range(ranks + spare):
             self._add(rank, OUT)
             if watcher is None:
                 self.writers.append(os.dup(self.writers[-1]))
@@ -72,8 +75,15 @@ class RankOutputs:
 
     def open_logs(self) -> None:
         """Make the ranks' logs, now that they start."""
-        for rank in range(self._first, self._first + self._ranks):
-            self._logs.append(BoundedLog(self._folder / f"rank-{rank}.log", self._max_bytes, self._say))
+        for rank in range(self._ranks):
+            self._log(rank)
+
+    def _log(self, rank: int) -> BoundedLog:
+        """Return the log of a rank of this node; one that has joined gets it with its first word."""
+        if rank not in self._logs:
+            path = self._folder / f"rank-{self._first + rank}.log"
+            self._logs[rank] = BoundedLog(path, self._max_bytes, self._say)
+        return self._logs[rank]
 
     def _add(self, rank: int, stream: int) -> None:
         """Make what a rank writes one of its streams to."""
@@ -99,7 +109,7 @@ class RankOutputs:
 
     def all_streams(self) -> list[list[int]]:
         """Return stdin, stdout and stderr of every rank."""
-        return [[0, *self.streams(rank)] for rank in range(self._ranks)]
+        return [[0, *self.streams(rank)] for rank in range(self._ranks + self._spare)]
 
     def release(self) -> None:
         """Close the writing ends here: they belong to the agent now."""
@@ -142,7 +152,7 @@ class RankOutputs:
                 self._watcher.mark(self._first + rank, stream, part)
             return
         with suppress(OSError):  # a full disk costs the log, not the training
-            self._logs[rank].write(part)
+            self._log(rank).write(part)
         if self._watcher is not None:
             self._watcher.feed(self._first + rank, stream, part)
 
@@ -166,7 +176,7 @@ class RankOutputs:
 
     def _close_logs(self) -> None:
         self.take_all()
-        for log in self._logs:
+        for log in self._logs.values():
             log.close()
         self._logs.clear()
 

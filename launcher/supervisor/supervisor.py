@@ -14,13 +14,12 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ...data.common import HangError, Process, descendants, held_back, process_of
+from ...data.common import Process, descendants, held_back, process_of
 from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree
@@ -29,6 +28,7 @@ from .agent_command import AGENT_CODE, agent_argv, bound_socket, memory_descript
 from .agent_orders import AgentStart
 from .attempt_record import AttemptRecord
 from .end_grace import EndGrace
+from .handler import Handler
 from .heard_signals import HeardSignals
 
 _LATE_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -38,35 +38,6 @@ _CAUSE_SECONDS = 3.5  # for the cause, where only its victims have ended: all ar
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _BETWEEN_SECONDS = 0.01
-
-
-class Handler(Protocol):
-    """The decisions that a supervisor of processes cannot make by itself; it asks while the ranks run."""
-
-    @property
-    def may_restart(self) -> bool:
-        """Whether ranks that fail may be started once more."""
-
-    def tick(self) -> None:
-        """Do what is to be done many times a second."""
-
-    def note(self, text: str) -> None:
-        """Tell users something about the ranks."""
-
-    def on_signal(self, number: int) -> bool:
-        """Act on a signal; False where there is nothing gentler than to end everything."""
-
-    def on_message(self, node: int, message: dict[str, Any]) -> None:
-        """Act on what another node says, other than about its ranks and their end."""
-
-    def find_hang(self, pids: Mapping[int, int], ended: Container[int]) -> HangError | None:
-        """Look at ranks of which nothing bad is known."""
-
-    def is_cause_known(self, end: AttemptEnd) -> bool:
-        """Tell whether the cause of a bad end is among the ends so far."""
-
-    def next_attempt(self, end: AttemptEnd) -> dict[str, Any] | None:
-        """Decide after a bad end, when no rank is left: what the agent is told of the next attempt, None for none."""
 
 
 class Supervisor:
@@ -152,7 +123,7 @@ class Supervisor:
                 "go", attempt=self._attempt.name, port=self.port, max_restarts=order["max_restarts"]
             )
         meeting = {"address": self._peers.address, "node": self._peers.node, "nodes": self._peers.nodes}
-        self._tell_agent({"port": self.port, **order, **meeting})
+        self.tell_agent({"port": self.port, **order, **meeting})
 
     def restart(self, order: dict[str, Any]) -> None:
         """Let the agent start the ranks once more, when none is left.
@@ -165,14 +136,20 @@ class Supervisor:
             self._peers.send("restart", attempt=self._attempt.name)
         if self._outputs is not None:
             self._outputs.switch_attempt(self._attempt)
-        self._tell_agent(order)
+        self.tell_agent(order)
 
     def _begin(self, order: dict[str, Any]) -> None:
         self._attempt = Path(order["attempt_dir"])
         self._record = AttemptRecord(self._count, requires_done=self._requires_done)
         self._all_done_since = self._lost_since = None
 
-    def _tell_agent(self, order: dict[str, Any]) -> None:
+    @property
+    def record(self) -> AttemptRecord:
+        """What is known of the attempt."""
+        return self._record
+
+    def tell_agent(self, order: dict[str, Any]) -> None:
+        """Give the agent an order."""
         with suppress(BrokenPipeError):
             os.write(self._order, (json.dumps(order) + "\n").encode())
 
@@ -286,7 +263,7 @@ class Supervisor:
                 "leader_message": self._peers.leader_message,
             }
         if not self._peers.is_leader:
-            handler.find_hang(self._record.pids, self._record.end_times_ns)
+            handler.find_hang(self._record.member_pids, self._record.end_times_ns)
             message = self._peers.leader_message
             return None if message is None else {"leader_message": message}
         return self._how_node_0_ends_it(handler)
@@ -299,7 +276,7 @@ class Supervisor:
         if self._grace is not None and not lost_node:
             return {"grace_exceeded": True} if self._grace.is_over else None
         if not record.has_losses and not lost_node:
-            hang = handler.find_hang(record.pids, record.end_times_ns)
+            hang = handler.find_hang(record.member_pids, record.end_times_ns)
             return None if hang is None else {"hang": hang}
         self._lost_since = self._lost_since or time.monotonic()
         known = lost_node or handler.is_cause_known(record.end())
@@ -333,7 +310,7 @@ class Supervisor:
             if self._peers.is_leader:
                 self._hear_peers(handler)
             below = {process for process in self._below_agent() if process.pid != self._engine}
-            if not below and self._record.all_ended:
+            if not below and self._record.all_gone:
                 return True
             for process in below:
                 process.send_signal(signal.SIGKILL)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError, LockstepError, MachineError, UsageError
-from ...training.rank import HorizonWords
+from ...training.rank import HorizonWords, WorldChange
+from ..control import RankProcesses
 from ..failures import AttemptEnd, InterruptedRunError, diagnose_failure
 from ..hang import HangLimit
 from ..machine import World
@@ -70,6 +71,10 @@ class Workload(ABC):
 
     def tick(self) -> None:
         """Do what is to be done many times a second while the ranks work."""
+
+    def scale(self, processes: RankProcesses) -> WorldChange | None:  # noqa: ARG002 - of those that can be
+        """Change the number of processes where that was asked for; return a change that is done."""
+        return None
 
     def note(self, text: str) -> None:
         """Tell users something about the ranks."""

@@ -30,6 +30,24 @@ def refuse_more_processes(config: RunConfig, world: World) -> None:
         )
 
 
+def refuse_not_elastic(config: RunConfig, world: World) -> None:
+    """Refuse processes that ``train.elastic`` does not allow, or that could not change.
+
+    Raises:
+        UsageError: they do not, or cannot.
+    """
+    elastic = config.train.elastic
+    if elastic is None:
+        return
+    if problem := elastic.problem(world.size):
+        raise UsageError(problem, "choose a number within, or other bounds")
+    if world.gpus or world.nodes:
+        raise UsageError(
+            "train.elastic: only processes on the CPUs of one machine can come and go yet",
+            "use --cpu N, or leave train.elastic out and resume the run on another number of processes",
+        )
+
+
 @dataclass(frozen=True)
 class LaunchPlan:
     """Everything that is decided before a process starts."""
@@ -46,6 +64,7 @@ class LaunchPlan:
             UsageError: ``train.logical_ranks`` are fewer.
         """
         refuse_more_processes(self.config, self.world)
+        refuse_not_elastic(self.config, self.world)
 
     @property
     def batches(self) -> EpochBatches:
@@ -133,6 +152,10 @@ def plan_summary(plan: LaunchPlan) -> list[str]:
     lines += model_lines(config.model, compiled=config.train.compile, strategy=config.train.strategy)
     lines += split_lines(facts)
     lines += hook_lines(config)
+    if (elastic := config.train.elastic) is not None:
+        lines.append(
+            f"`launch scale {plan.run} N` changes the processes, {elastic.min} to {elastic.max}, as it trains"
+        )
     lines += note_lines(loss_notes(config.trained_loss, facts))
     lines += _schedule_notes(config.schedule, plan.length)
     if world.cores_why:

@@ -169,7 +169,14 @@ def _supervise(
     """Prepare the run while the agent starts, train, and see that there is an outcome."""
     folder, world = target.folder, session.world
     attempt = next_attempt_folder(folder, "attempt")
-    agent = worker_agent(attempt, world, inherited_descriptors, max_log_mb=resolved.config.log.max_mb)
+    elastic = resolved.config.train.elastic
+    agent = worker_agent(
+        attempt,
+        world,
+        inherited_descriptors,
+        max_log_mb=resolved.config.log.max_mb,
+        spare=max(0, elastic.max - world.size) if elastic else 0,
+    )
     transcribe_to(attempt / TRANSCRIPT)
     view = ProgressView(world.size)
     with Launch(attempt, agent, world, request.supervision, session.peers) as launch, view:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...training.config import Duration
-from ...training.rank import HorizonWords, found_micro_batch, take_ownership
+from ...training.rank import HorizonWords, WorldChange, found_micro_batch, take_ownership
 from ..console import EpochTable, transcribe_to
-from ..control import FollowerPage, HorizonControl
+from ..control import FollowerPage, HorizonControl, RankProcesses, Scaling
 from ..failures import InterruptedRunError
 from ..hang import HangLimit
 from ..machine import World
@@ -58,6 +58,7 @@ class TrainingWorkload(WorkerWorkload):
             _minutes(plan.config.train.eval_every),
         )
         super().__init__([str(folder / "spec.json")], plan.world, fenced=True, page=self._control)
+        self._scaling = Scaling(folder, self._control, plan.config.train.elastic, plan.world.size)
         self._folder = folder
         self._plan = plan
         self._run_lock = run_lock
@@ -95,6 +96,15 @@ class TrainingWorkload(WorkerWorkload):
         self._control.longest_checkpoint = self._rows.longest_checkpoint
         self._control.tick()
 
+    def scale(self, processes: RankProcesses) -> WorldChange | None:
+        """Change the number of processes where that was asked for; return a change that is done."""
+        return self._scaling.tick(processes)
+
+    def close(self) -> None:
+        """Give back what was needed while the ranks trained."""
+        self._scaling.close()
+        super().close()
+
     def on_signal(self, number: int) -> bool:
         """Stop with a checkpoint; False for an interrupt of what is stopping already."""
         return self._control.handle_signal(number)
@@ -123,6 +133,7 @@ class TrainingWorkload(WorkerWorkload):
         first_step = resume_point.step if resume_point else 0
         self._rows.restart(first_step)
         self._control.restart(first_step)
+        self._scaling.restart()
         return (
             f" from step {resume_point.step:,}"
             if resume_point

@@ -28,6 +28,7 @@ def worker_agent(
     inherited_descriptors: tuple[int, ...] = (),
     *,
     max_log_mb: int = DEFAULT_LOG_MB,
+    spare: int = 0,
     trains: bool = True,
 ) -> AgentStart:
     """Make the folder of an attempt; return how the agent of the worker's ranks is started in it.
@@ -38,6 +39,7 @@ def worker_agent(
         inherited_descriptors: open files that the agent inherits: with them the locks on the GPUs outlive this
             process for as long as the agent does.
         max_log_mb: of each rank.
+        spare: how many processes may join.
         trains: the ranks will have an optimizer.
     """
     if world.node == 0:
@@ -50,7 +52,7 @@ def worker_agent(
         log,
         min_argv_bytes=argv_bytes(PREPARATION),
         inherited_descriptors=inherited_descriptors,
-        outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb),
+        outputs=RankOutputs(attempt, world.processes, None, world.first, max_mb=max_log_mb, spare=spare),
         data=DataRequest(),
     )
 

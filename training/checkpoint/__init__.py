@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from .manifest import verify as verify
     from .model_weights import load_weights as load_weights
     from .retention import BestCheckpoints as BestCheckpoints
+    from .state import NextWorld as NextWorld
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
     from .state import build_state as build_state
-    from .state import checkpoint_tensors as checkpoint_tensors
     from .state import restore as restore
+    from .state import resumed_state as resumed_state
+    from .state import save as save
     from .state import training_hashes as training_hashes
+    from .state import training_tensors as training_tensors
     from .state import writing_ranks as writing_ranks
     from .storage import StoredCheckpoint as StoredCheckpoint
     from .storage import load_safetensors as load_safetensors

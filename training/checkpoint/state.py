@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 
 from ...data.common import UsageError
 from ...data.order import ALGORITHM
-from ..components import EarlyStopping
+from ..components import EarlyStopping, batch_norm
 from ..config import describe_differences, identity_settings, identity_sha256
-from ..rank import Group
+from ..rank import Group, WorldChange
 from ..session import Account, Training
 from ..tensors import each_whole, find_renaming, is_fsdp, plain_state, renamed, split_rows, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
 from .model_weights import load_weights
+from .non_finite import refuse_non_finite
 from .retention import BestCheckpoints
 from .storage import CheckpointContents, StoredCheckpoint, Tensors, hashed_bytes, read_all
 
 STATE_VERSION = 2
+
+
+class Writer(Protocol):
+    """A writer of checkpoints."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Say whether every rank writes."""
+
+    def write(self, snapshot: CheckpointContents, best: set[int]) -> None:
+        """Start writing; returns as soon as the tensors may change again."""
 
 
 @dataclass
@@ -79,12 +91,28 @@ class ResumedState:
     """What the hooks of each rank had returned; None where there were none."""
     hook_tensors: Tensors = field(default_factory=dict)
     """The tensors of it."""
+    joined: bool = False
+    """Whether other ranks are in the middle of the run, which this one has joined."""
+
+
+class NextWorld(Protocol):
+    """The way of a rank from one world to the next."""
+
+    def change_due(self, step: int) -> WorldChange | None:
+        """Return the change that all ranks make after so many steps; None where there is none."""
+
+    def go_over(self, change: WorldChange, state: Mapping[str, Any] | None) -> ResumedState | None:
+        """Go over to the next world; None where this process is no member any more. Collective in both."""
 
 
 def build_state(
-    training: Training, progress: Progress, account: Account, meter: dict[str, Any]
+    training: Training,
+    progress: Progress,
+    account: Account,
+    meter: dict[str, Any],
+    hooks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Build ``state.json``."""
+    """Build ``state.json``; ``hooks`` is what they have returned, under its key."""
     session = training.session
     scaler = training.stepper.scaler
     return {
@@ -117,6 +145,7 @@ def build_state(
         "config": identity_settings(session.spec.config),
         "config_sha256": identity_sha256(session.spec.config),
         **_numerical_environment(training),
+        **(hooks or {}),
     }
 
 
@@ -154,6 +183,19 @@ def restore(training: Training, snapshot: StoredCheckpoint) -> ResumedState:
     training.schedule.load(state.get("schedule"))
     if training.stepper.scaler is not None and state["scaler"] is not None:
         training.stepper.scaler.load_state_dict(state["scaler"])
+    _reuse_threads(training, state)
+    notes = [*_notes(training, state), *map(_lost, lost)]
+    return resumed_state(state, notes, read_all(snapshot.hooks))
+
+
+def resumed_state(state: dict[str, Any], notes: list[str], hook_tensors: Tensors) -> ResumedState:
+    """Read what ``build_state`` has built, besides what belongs to tensors.
+
+    Args:
+        state: as a checkpoint has it.
+        notes: for users.
+        hook_tensors: of what hooks had returned.
+    """
     progress = Progress(
         epoch=state["epoch"],
         epoch_step=state["epoch_step"],
@@ -167,15 +209,7 @@ def restore(training: Training, snapshot: StoredCheckpoint) -> ResumedState:
         ranking=BestCheckpoints(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
-    _reuse_threads(training, state)
-    return ResumedState(
-        progress,
-        account,
-        state["meter"],
-        [*_notes(training, state), *map(_lost, lost)],
-        state.get("hooks"),
-        read_all(snapshot.hooks),
-    )
+    return ResumedState(progress, account, state["meter"], notes, state.get("hooks"), hook_tensors)
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:
@@ -255,7 +289,7 @@ def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> Check
     keep = training.session.group.rank == 0
     if not keep and not is_fsdp(training.stepper.model):
         return CheckpointContents({}, {}, {"step": step})
-    parts = _tensors(training)
+    parts = training_tensors(training)
     if not sharded:
         whole = {stem: whole_tensors(part, keep=keep) for stem, part in parts.items()}
         return CheckpointContents(**whole, state={"step": step})
@@ -268,7 +302,8 @@ def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> Check
     return CheckpointContents(**alike, state={"step": step}, shard=shard)
 
 
-def _tensors(training: Training) -> dict[str, Tensors]:
+def training_tensors(training: Training) -> dict[str, Tensors]:
+    """Return all tensors of a checkpoint, by part and name."""
     return {
         "model": model_tensors(training),
         "optimizer": optimizer_tensors(training),
@@ -278,9 +313,15 @@ def _tensors(training: Training) -> dict[str, Tensors]:
 
 def training_hashes(training: Training) -> dict[str, str]:
     """Hash the model, and all that goes on with it, on rank 0. Collective under FSDP; one tensor at a time is whole."""
+    session = training.session
+    with batch_norm.averaged(session.model, session.buffer_group):
+        return _hashes(training)
+
+
+def _hashes(training: Training) -> dict[str, str]:
     weights, state = hashlib.sha256(), hashlib.sha256()
     if training.session.group.rank == 0 or is_fsdp(training.stepper.model):
-        parts = _tensors(training)
+        parts = training_tensors(training)
         averages = {f"{name}/ema": tensor for name, tensor in parts["ema"].items()}
         for name, tensor in each_whole({**parts["model"], **parts["optimizer"], **averages}):
             if training.session.group.rank == 0:
@@ -298,3 +339,35 @@ def model_tensors(training: Training) -> Tensors:
 def optimizer_tensors(training: Training) -> Tensors:
     """Return the optimizer's tensors, mostly as ``parameter/key``; ``state.json`` has the rest of it."""
     return training.optimizer_state.save()[0]
+
+
+def save(
+    training: Training,
+    step: int,
+    writer: Writer,
+    best: set[int],
+    state: Callable[[], dict[str, Any]],
+    hook_tensors: Tensors,
+) -> None:
+    """Have a checkpoint written. Collective.
+
+    Args:
+        training: to be saved.
+        step: of the run, after so many.
+        writer: writes it.
+        best: steps whose checkpoints stay when older ones go.
+        state: builds the state, on rank 0.
+        hook_tensors: of what hooks have returned.
+
+    Raises:
+        TrainingError: a weight is not a number.
+    """
+    session = training.session
+    refuse_non_finite(session, step)
+    gathered_buffers = rank_buffers.gathered(session.model, session.buffer_group)
+    with batch_norm.averaged(session.model, session.buffer_group):
+        snapshot = checkpoint_tensors(training, step, sharded=writer.is_shared)
+        if session.group.rank == 0:
+            snapshot = replace(snapshot, state=state(), rank_buffers=gathered_buffers, hooks=hook_tensors)
+        if session.group.rank == 0 or writer.is_shared:
+            writer.write(snapshot, best)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .trackers import tracker_file_name as tracker_file_name
     from .trackers import tracker_title as tracker_title
     from .train_parts import HOOK_POINTS as HOOK_POINTS
+    from .train_parts import ElasticConfig as ElasticConfig
     from .train_parts import EmaConfig as EmaConfig
     from .train_parts import HookPoint as HookPoint
     from .train_parts import HooksConfig as HooksConfig

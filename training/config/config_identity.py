@@ -24,6 +24,7 @@ MUTABLE_KEYS = (
     "data.max_micro_batch",
     "train.unused",
     "train.verify_every",
+    "train.elastic",
     "train.strategy",
     "train.compile",
     "model.checkpointing",

@@ -31,7 +31,7 @@ from .optimizers import OptimizerConfig, ParameterSelection
 from .profile_range import LogConfig
 from .schedules import ScheduleConfig
 from .trackers import TrackerNames, WandbConfig
-from .train_parts import CompileMode, EmaConfig, Hooks, Precision, VerifyEvery, refuse_logical_ranks
+from .train_parts import CompileMode, ElasticConfig, EmaConfig, Hooks, Precision, VerifyEvery, refuse_cut
 
 SCHEMA_VERSION = 1
 """Of ``spec.json``."""
@@ -63,6 +63,8 @@ class TrainConfig(ConfigSection):
     logical_ranks: int | None = Field(default=None, gt=0)
     """Cut each global batch into so many parts whatever the number of processes, and add what they give in one order:
     the run is the same to the bit on 1 to so many processes."""
+    elastic: ElasticConfig | None = None
+    """Let ``launch scale`` change the number of processes while the run trains, without a trace in its numbers."""
     verify_every: VerifyEvery = None
     """Steps between two comparisons of weights and optimizer over ranks; ``auto`` is 100, unset or ``off`` is never."""
     unused: Literal["auto", "error", "allow"] = "auto"
@@ -236,13 +238,7 @@ class RunConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _logical_ranks_have_samples(self) -> Self:
-        refuse_logical_ranks(
-            self.train.logical_ranks,
-            self.data.batch_size,
-            sharded=self.train.strategy != "ddp",
-            synchronised=self.model.sync_batch_norm,
-            in_turn=isinstance(self.step, tuple),
-        )
+        refuse_cut(self)
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, model_serializer
+from pydantic import BaseModel, BeforeValidator, Field, model_serializer, model_validator
 from pydantic_core import PydanticKnownError
 
 from ...data.config import ConfigSection, MeasuredIn
@@ -40,6 +40,26 @@ class EmaConfig(ConfigSection):
     """The share of the average that an update keeps; less in the first updates, to forget the random start."""
     every_steps: Annotated[int, MeasuredIn("steps")] = Field(default=1, gt=0)
     """Optimizer steps between two updates of the average."""
+
+
+class ElasticConfig(ConfigSection):
+    """``train.elastic``: how many processes a run may have, while it trains."""
+
+    min: Annotated[int, MeasuredIn("processes")] = Field(default=1, gt=0)
+    """The fewest that ``launch scale`` may leave."""
+    max: Annotated[int, MeasuredIn("processes")] = Field(gt=0)
+    """The most that ``launch scale`` may make it; no more than logical ranks."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"train.elastic: min={self.min} is more than max={self.max}")
+        return self
+
+    def problem(self, size: int) -> str:
+        """Say why a number of processes is not allowed; empty where it is."""
+        allowed = self.min <= size <= self.max
+        return "" if allowed else f"train.elastic: {size} processes are not within {self.min} to {self.max}"
 
 
 class HooksConfig(BaseModel, frozen=True, extra="forbid"):
@@ -102,30 +122,47 @@ VerifyEvery = Annotated[
 """The value of ``train.verify_every``."""
 
 
-def refuse_logical_ranks(
-    logical_ranks: int | None, batch_size: int, *, sharded: bool, synchronised: bool, in_turn: bool
-) -> None:
-    """Refuse logical ranks where batches cannot be cut into them.
+def refuse_cut(config: Any) -> None:
+    """Refuse logical ranks where batches cannot be cut into them, and an elastic run that could leave a trace.
 
     Args:
-        logical_ranks: ``train.logical_ranks``.
-        batch_size: samples of a global batch.
-        sharded: parameters are in parts.
-        synchronised: batch norm is one of the whole batch.
-        in_turn: several steps are taken in turn.
+        config: of the run.
 
     Raises:
-        ValueError: they cannot be.
+        ValueError: they cannot be, or it could.
     """
+    logical, elastic = config.train.logical_ranks, config.train.elastic
     problems = {
-        f"{logical_ranks} parts of a batch of {batch_size}: make data.batch_size at least as large": (
-            logical_ranks or 0
+        f"{logical} parts of a batch of {config.data.batch_size}: make data.batch_size at least as large": (
+            logical or 0
         )
-        > batch_size,
-        "whole parameters are needed: leave train.strategy out": sharded,
-        "batch norm sees a logical rank's samples: leave model.sync_batch_norm out": synchronised,
-        "steps that are taken in turn are not supported: leave train.logical_ranks out": in_turn,
+        > config.data.batch_size,
+        "whole parameters are needed: leave train.strategy out": config.train.strategy != "ddp",
+        "batch norm sees a logical rank's samples: leave model.sync_batch_norm out": config.model.sync_batch_norm,
+        "steps that are taken in turn are not supported: leave train.logical_ranks out": isinstance(
+            config.step, tuple
+        ),
     }
     found = [problem for problem, applies in problems.items() if applies]
-    if logical_ranks is not None and found:
+    if logical is not None and found:
         raise ValueError(f"train.logical_ranks: {found[0]}")
+    if elastic is not None and (problem := _not_elastic(config, elastic)):
+        raise ValueError(f"train.elastic: {problem}")
+
+
+def _not_elastic(config: Any, elastic: ElasticConfig) -> str:
+    """Say why a run cannot be elastic; empty where it can."""
+    logical = config.train.logical_ranks
+    if logical is None:
+        return "set train.logical_ranks, for without it the numbers depend on the processes"
+    if elastic.max > logical:
+        return f"max={elastic.max} is more than train.logical_ranks={logical}: lower it"
+    others = {
+        "hooks": config.hooks is not None,
+        "train.compile": config.train.compile is not False,
+        "train.verify_every": config.train.verify_every is not None,
+        "log.profile": config.log.profile is not None,
+        "data.max_micro_batch=auto": config.data.max_micro_batch == "auto",
+    }
+    found = [name for name, is_set in others.items() if is_set]
+    return f"{found[0]} is not supported together with it: leave one of them out" if found else ""

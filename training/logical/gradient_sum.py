@@ -31,7 +31,7 @@ class GradientSum:
         buckets = make_buckets(self._parameters, group.world_size)
         self._exchanges = [_Exchange(bucket, group, tag) for tag, bucket in enumerate(buckets)]
         self._bucket_of = {number: at for at, bucket in enumerate(buckets) for number in bucket.numbers}
-        self._hooked: set[int] = set()
+        self._hooked: dict[int, Any] = {}
         self._is_open = False
 
     def begin(
@@ -56,8 +56,7 @@ class GradientSum:
         self._is_open = True
         for number, parameter in enumerate(self._parameters):
             if parameter.requires_grad and number not in self._hooked:
-                self._hooked.add(number)
-                parameter.register_post_accumulate_grad_hook(self._reached(number))
+                self._hooked[number] = parameter.register_post_accumulate_grad_hook(self._reached(number))
 
     def send_rest(self, last: Gradients | None) -> None:
         """Send what the last pass has not reached: before any other collective, so that all ranks keep one order.
@@ -79,6 +78,11 @@ class GradientSum:
         for exchange in self._exchanges:
             found |= zip(exchange.bucket.numbers, exchange.totals(), strict=True)
         return [found[number] for number in range(len(self._parameters))]
+
+    def detach(self) -> None:
+        """Leave the parameters alone from now on."""
+        for hook in self._hooked.values():
+            hook.remove()
 
     def _reached(self, number: int) -> Callable[[torch.Tensor], None]:
         at = self._bucket_of[number]

@@ -27,6 +27,11 @@ class GradientTree:
         self._versions: list[int] | None = None
         self._last: Gradients | None = None
 
+    def detach(self) -> None:
+        """Leave the parameters alone from now on, between two steps: another tree takes over."""
+        if self._over_ranks is not None:
+            self._over_ranks.detach()
+
     def open(self, leaves: int, nodes: Nodes, last: int | None) -> None:
         """Begin a step.
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ...data.common import STOPPED
 from ..session import Account, Training
 from ..tracking import plain
 
@@ -33,7 +34,9 @@ def start_facts(training: Training) -> dict[str, Any]:
     }
 
 
-def run_result(hashes: dict[str, str], progress: Reached, account: Account, seconds: float) -> dict[str, Any]:
+def run_result(
+    hashes: dict[str, str], progress: Reached, account: Account, seconds: float, *, stopped: bool
+) -> dict[str, Any]:
     """Return the result's values.
 
     Args:
@@ -41,8 +44,10 @@ def run_result(hashes: dict[str, str], progress: Reached, account: Account, seco
         progress: of the run.
         account: of the samples that were read.
         seconds: that this attempt has taken.
+        stopped: whether the run has been asked to end.
     """
     return {
+        **({"status": "stopped", "exit_code": STOPPED} if stopped else {}),
         "epochs": progress.epoch,
         "steps": progress.step,
         "samples": sum(account.ranks),

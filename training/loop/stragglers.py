@@ -60,6 +60,11 @@ class Stragglers:
         self._count = 0
         self._started, self._waited = time.monotonic(), self._stepper.waited
 
+    def close(self) -> None:
+        """Wait for the sums that are under way, before the ranks part."""
+        if self._pending is not None:
+            self._pending[0].wait()
+
     def add(self) -> dict[str, Any] | None:
         """Count a step; return what is to be said of a rank, at most once of each."""
         self._count += 1

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...data.bad_samples import BadSamplesNews
-from ...data.common import STOPPED
-from ...data.loading import StepBatch
 from ..checkpoint import (
     CheckpointWriter,
+    NextWorld,
     Progress,
     ResumedState,
     build_state,
-    checkpoint_tensors,
-    rank_buffers,
+    save,
     training_hashes,
     writing_ranks,
 )
-from ..components import batch_norm
-from ..rank import FencingToken, RankControl
+from ..rank import FencingToken, RankControl, WorldChange
 from ..session import Account, SampleAudit, StepSeeder, Training
 from ..tracking import EventLog
 from ..verification import Verifier
@@ -33,13 +29,11 @@ from .evaluation import Views, evaluate
 from .evaluation_times import EvaluationTimes
 from .kept_views import keep_views
 from .loss_meter import LossMeter, Reading
-from .non_finite import refuse_non_finite
 from .norm_meter import NormMeter
 from .pace import Pace
-from .profiler import Profiler
 from .run_hooks import build_hooks, tell_of_evaluation
 from .run_result import run_result, start_facts
-from .stragglers import Stragglers
+from .step_watch import StepWatch
 from .unreached import UnreachedParameters
 
 
@@ -53,6 +47,7 @@ class TrainLoop:
         resumed: what a checkpoint brought, whose tensors are in place already.
         fence: checked before a checkpoint is committed.
         control: says how far this rank may go.
+        world: the way to another number of processes; None where they never change.
     """
 
     def __init__(
@@ -63,6 +58,7 @@ class TrainLoop:
         resumed: ResumedState | None = None,
         fence: FencingToken | None = None,
         control: RankControl | None = None,
+        world: NextWorld | None = None,
     ) -> None:
         session = self._session = training.session
         self._training = training
@@ -70,43 +66,46 @@ class TrainLoop:
         self._events = events
         self._resumed = resumed
         self._control = control or RankControl(None, 0)
-        self._step_seeder = StepSeeder(self._config.train.seed, session.group.rank, session.group.device)
-        account = resumed.account if resumed else Account()
-        self._sample_audit = SampleAudit(
-            account, session.order, session.batches, self._config.train.seed, session.group
-        )
+        self._world = world
+        self._change: WorldChange | None = None
         self.progress = resumed.progress if resumed else Progress()
+        self._changed_at = self.progress.step if resumed and resumed.joined else None
         self._audited_step = self.progress.epoch_step
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
-        self._stopped = False
+        self._stopped = self._has_left = False
         self._decisions = Decisions(self._config, training, events)
         self._times = EvaluationTimes(self._config.train.eval_every, session.batches.steps)
         self._evaluation_seconds = 0.0  # within the epoch
-        self._meter = LossMeter(session.group, self._config.log.every_steps, training.terms)
+        self._begin_counting(resumed.account if resumed else Account(), resumed.meter if resumed else None)
         stepper = training.stepper
         self._norms = NormMeter(self._config.log.every_steps, stepper.norm_names, skips=stepper.skips)
         self._unreached = UnreachedParameters(self._config.train.unused, training.names)
         self._pace = Pace(training)
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
-        self._stragglers = Stragglers.for_ranks(session.group, training.stepper)
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)
         self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
-        step = self.progress.step
-        self._verifier = Verifier.of_run(training, events, step, self._control.touch, self._writer.newest)
-        watching = (self._stragglers, training.compilation, self._verifier)
-        self._watches = self._hooks.on_step or any(one is not None for one in watching)
-        asked = self._config.log.profile
-        self._profiler = Profiler(asked, step, session.group, stepper, folder) if asked else None
+        step, touch = self.progress.step, self._control.touch
+        self._verifier = Verifier.of_run(training, events, step, touch, self._writer.newest)
+        self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)
         if resumed:
-            self._meter.restore(resumed.meter)
             self._norms.restore(resumed.meter, session.group.device)
         self._folder, self._bad = folder, BadSamplesNews(folder)
 
+    def _begin_counting(self, account: Account, meter: dict[str, Any] | None) -> None:
+        """Count what the ranks of this world do, after what was counted before."""
+        session, config = self._session, self._config
+        group, seed = session.group, config.train.seed
+        self._step_seeder = StepSeeder(seed, group.rank, group.device)
+        self._sample_audit = SampleAudit(account, session.order, session.batches, seed, group)
+        self._meter = LossMeter(group, config.log.every_steps, self._training.terms)
+        if meter is not None:
+            self._meter.restore(meter)
+
     def run(self) -> dict[str, Any]:
-        """Train to the end; return the result's values as ``launch train --json`` prints them."""
+        """Train to the end; return what ``launch train --json`` prints, and nothing where others go on without this."""
         with nullcontext() if self._verifier is None else self._verifier.explaining():
             return self._run()
 
@@ -119,18 +118,19 @@ class TrainLoop:
         while not self._stopped and not self._is_over():
             self._run_epoch()
         self._control.enter("ending")
+        if self._has_left:
+            return {}
         if self._is_stopped_early():
             self._decisions.tell_early_stop(self.progress)
         self._save_checkpoint()
         self._writer.finish()
         if not self._stopped:
             self._hooks.at("on_end")
-        training, account = self._training, self._sample_audit.account
-        with batch_norm.averaged(self._session.model, self._session.buffer_group):
-            hashes = training_hashes(training)
-        result = run_result(hashes, self.progress, account, time.monotonic() - started)
-        stopped = {"status": "stopped", "exit_code": STOPPED} if self._stopped else {}
-        return {**stopped, "stopped_early": self._is_stopped_early(), **result}
+        account, seconds = self._sample_audit.account, time.monotonic() - started
+        result = run_result(
+            training_hashes(self._training), self.progress, account, seconds, stopped=self._stopped
+        )
+        return {"stopped_early": self._is_stopped_early(), **result}
 
     def _begin_run(self) -> None:
         self._decisions.refuse_settings(supervised=self._control.supervised)
@@ -219,8 +219,7 @@ class TrainLoop:
         if self._decisions.take(progress, f"step {progress.step}: such an evaluation"):
             self._save_checkpoint()
         self._pace.pause()
-        if self._stragglers is not None:
-            self._stragglers.begin()
+        self._watch.begin()
 
     def _tell_evaluation(self, **more: float) -> None:
         progress = self.progress
@@ -276,25 +275,36 @@ class TrainLoop:
         if by_epoch or by_step or is_best:
             self._save_checkpoint()
 
-    def _watch_step(self) -> None:
-        """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
-        self._hooks.call("on_step")
-        if self._verifier is not None:
-            self._verifier.add(self.progress.step)
-        if self._stragglers is not None and (late := self._stragglers.add()):
-            self._events.write("straggler", step=self.progress.step, **late)
-        if self._training.compilation is not None and (message := self._training.compilation.news()):
-            self._events.write("note", step=self.progress.step, message=message)
-
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are left, up to the run's last one or to where it stops."""
+        self._take_steps()
+        while self._world is not None and self._change is not None:
+            self._change_world(self._world, self._change)
+
+    def _change_world(self, world: NextWorld, change: WorldChange) -> None:
+        """Take the steps that are left with other processes, or leave them to those. Collective."""
+        started, meter = time.monotonic(), self._settle()
+        self._watch.end_world()
+        state = build_state(self._training, self.progress, self._sample_audit.account, meter)
+        resumed = world.go_over(change, state)
+        self._change = None
+        if resumed is None:
+            self._stopped = self._has_left = True
+            return
+        self._begin_counting(resumed.account, resumed.meter)
+        self._changed_at = self.progress.step
+        self._watch.change_world(change, time.monotonic() - started)
+        self._take_steps()
+
+    def _take_steps(self) -> None:
+        """Take steps to the end of the epoch, to where the run stops, or to where its processes change."""
         progress, session, meter = self.progress, self._session, self._meter
         self._pace.pause()
-        if self._stragglers is not None:
-            self._stragglers.begin()
+        self._watch.begin()
+        watches = self._watch.is_needed
         session.model.train()
         batches = session.train_feed.fetch(session.train_work(progress.epoch, progress.epoch_step))
-        for fetched in self._profiled(batches):
+        for fetched in self._watch.profiled(batches):
             if not self._may_start_step():
                 return
             size = session.batches.size(progress.epoch_step)
@@ -308,8 +318,8 @@ class TrainLoop:
             progress.epoch_step += 1
             self._training.ema.update(progress.step)
             self._norms.add(progress.step, self._training.stepper.norms)
-            if self._watches:
-                self._watch_step()
+            if watches:
+                self._watch.look()
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
@@ -324,22 +334,12 @@ class TrainLoop:
         """Tell what is still to be told of the steps of an epoch."""
         progress = self.progress
         self._norms.close(progress.step)
-        if self._profiler is not None:
-            self._profiler.finish(progress.step, self._tell_profile)
+        self._watch.finish_profile()
         for reading in self._meter.close(progress.step):
             self._log_reading(reading)
         if found := self._unreached.close_epoch():
             self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
         self._audit_samples()
-
-    def _profiled(self, batches: Iterator[StepBatch]) -> Iterator[StepBatch]:
-        """Pass on batches, with some steps profiled where that is asked for."""
-        if self._profiler is None:
-            return batches
-        return self._profiler.steps(batches, lambda: self.progress.step, self._tell_profile)
-
-    def _tell_profile(self, table: dict[str, Any]) -> None:
-        self._events.write("profile", step=self.progress.step, **table)
 
     def _may_start_step(self) -> bool:
         """Evaluate and write the checkpoint where that is due; say whether the next step may start."""
@@ -347,13 +347,16 @@ class TrainLoop:
         if not self._control.may_start(step):
             self._stopped = True
             return False
+        if step == self._changed_at:  # all that is due was done before the change
+            return True
         if self._times.by_clock and self._control.is_evaluation_due(step) and self.progress.epoch_step:
             self._evaluate_within_epoch()
             if self._is_ending:
                 return False
         if (every and step and step % every == 0) or self._control.is_checkpoint_due(step):
             self._save_checkpoint()
-        return True
+        self._change = None if self._world is None else self._world.change_due(step)
+        return self._change is None
 
     def _log_reading(self, reading: Reading) -> None:
         self.progress.loss += reading.loss
@@ -371,7 +374,7 @@ class TrainLoop:
 
     def _save_checkpoint(self) -> None:
         """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written."""
-        progress, session = self.progress, self._session
+        progress = self.progress
         if self._last_checkpoint_step == progress.step:
             return
         before = self._control.enter("checkpoint")
@@ -382,15 +385,15 @@ class TrainLoop:
         if self._verifier is not None:
             self._verifier.verify(progress.step)
         hooks, hook_tensors = self._hooks.state()
-        self._audit_samples()
-        meter = {**self._meter.state(progress.step), **self._norms.state(progress.step)}
-        refuse_non_finite(session, progress.step)
-        gathered_buffers = rank_buffers.gathered(session.model, session.buffer_group)
-        with batch_norm.averaged(session.model, session.buffer_group):
-            snapshot = checkpoint_tensors(self._training, progress.step, sharded=self._writer.is_shared)
-            if session.group.rank == 0:
-                state = build_state(self._training, progress, self._sample_audit.account, meter) | hooks
-                snapshot = replace(snapshot, state=state, rank_buffers=gathered_buffers, hooks=hook_tensors)
-            if session.group.rank == 0 or self._writer.is_shared:
-                self._writer.write(snapshot, progress.ranking.steps)
+        meter = self._settle()
+        account, best = self._sample_audit.account, progress.ranking.steps
+        state = partial(build_state, self._training, progress, account, meter, hooks)
+        save(self._training, progress.step, self._writer, best, state, hook_tensors)
         self._control.enter(before)
+
+    def _settle(self) -> dict[str, Any]:
+        """Bring together what each rank has counted; return what is not written down yet. Collective."""
+        if reading := self._meter.read_pending():
+            self._log_reading(reading)
+        self._audit_samples()
+        return {**self._meter.state(self.progress.step), **self._norms.state(self.progress.step)}

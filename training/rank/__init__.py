@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from .batch_gather import GatherTrial as GatherTrial
     from .batch_gather import gathering as gathering
     from .batch_gather import open_gather_group as open_gather_group
-    from .control_page import PAGE_ROW as PAGE_ROW
     from .control_page import PHASES as PHASES
     from .control_page import ControlPage as ControlPage
     from .control_page import Horizon as Horizon
@@ -21,10 +20,16 @@ if TYPE_CHECKING:
     from .fencing_token import take_ownership as take_ownership
     from .fencing_token import unreadable as unreadable
     from .host_tuning import tune_cpu_and_allocator as tune_cpu_and_allocator
+    from .members import JOINING as JOINING
+    from .members import PAGE_ROW as PAGE_ROW
+    from .members import Members as Members
+    from .members import WorldChange as WorldChange
+    from .members import resized as resized
     from .micro_batch_search import IN_EVALUATION as IN_EVALUATION
     from .micro_batch_search import MicroBatchSearch as MicroBatchSearch
     from .micro_batch_search import found_micro_batch as found_micro_batch
     from .process_group import Group as Group
+    from .process_group import alone as alone
     from .process_group import join as join
 else:
     __getattr__ = lazy_exports(__name__)

@@ -13,16 +13,18 @@ import time
 from pathlib import Path
 from typing import Self
 
+from .members import MEMBER_WORDS, PAGE_ROW, Members, WorldChange, from_words, to_words
+
 _WORDS = 1 << 13
 _HORIZON, _FINAL, _CHECKPOINT_AT, _EVALUATE_AT = 0, 1, 2, 3
+_CHANGE, _CHANGE_AT, _MEMBERS = 4, 5, 6
+"""Number of the last change of the world, its step, and the members from then on."""
 HorizonWords = tuple[int, int, bool, int]
 """(horizon, step of the requested checkpoint, whether the horizon is final, step of the requested evaluation)."""
 _FIRST_RANK, _RANK_WORDS = 16, 8
-_STEP, _PHASE, _TIME = 0, 1, 2
+_STEP, _PHASE, _TIME, _REACHED = 0, 1, 2, 3
 _WAIT_SECONDS = 0.001
 NO_HORIZON = 2**63
-PAGE_ROW = "LOCKSTEP_PAGE_ROW"
-"""Variable with the row of a rank in its page, where that is not its local rank."""
 PHASES = ("starting", "training", "evaluation", "checkpoint", "waiting", "ending")
 """What a rank is doing; the page holds the index."""
 
@@ -64,7 +66,12 @@ class RankControl:
     def __init__(self, page: ControlPage | None, local_rank: int) -> None:
         self._words = memoryview(bytearray(8 * _FIRST_RANK * 2)).cast("Q") if page is None else page.words
         self._own = _FIRST_RANK + _RANK_WORDS * (0 if page is None else local_rank)
+        self.number = 0 if page is None else local_rank
+        """Of this process, among those of a run on one node."""
         self.supervised = page is not None
+        self.members: Members = ()
+        """Of the world that this rank has gone over to; empty in the first one."""
+        self._change = 0
         if page is None:
             self._words[_HORIZON] = NO_HORIZON
 
@@ -110,6 +117,40 @@ class RankControl:
         """Say whether an evaluation is requested at ``step``, like ``is_checkpoint_due``."""
         return bool(step) and self._words[_EVALUATE_AT] == step
 
+    def is_change_due(self, step: int) -> bool:
+        """Say whether the world is to change at ``step``, like ``is_checkpoint_due``."""
+        return self._words[_CHANGE] != self._change and self._words[_CHANGE_AT] == step
+
+    def change_from(self, before: Members) -> WorldChange:
+        """Return the last change that was requested.
+
+        Args:
+            before: the members until then.
+        """
+        words = self._words
+        members = from_words(words[_MEMBERS : _MEMBERS + MEMBER_WORDS].tolist())
+        return WorldChange(int(words[_CHANGE]), before, members)
+
+    def await_change(self, number: int, before: Members) -> WorldChange:
+        """Report that this process is ready to join by change ``number``; wait for it, or for ever."""
+        self._words[self._own + _REACHED] = 2 * number - 1
+        while self._words[_CHANGE] != number:
+            time.sleep(_WAIT_SECONDS)
+        return self.change_from(before)
+
+    def leave_world(self, change: WorldChange) -> None:
+        """Report that this rank needs the world before a change no more, and wait until none does."""
+        self._words[self._own + _REACHED] = 2 * change.number - 1
+        rows = [_FIRST_RANK + _RANK_WORDS * number for number in change.before]
+        while any(self._words[row + _REACHED] < 2 * change.number - 1 for row in rows):
+            time.sleep(_WAIT_SECONDS)
+
+    def enter_world(self, change: WorldChange, step: int) -> None:
+        """Report that this rank continues at a step in the world after a change."""
+        self._change, self.members = change.number, change.after
+        self.begin(step)
+        self._words[self._own + _REACHED] = 2 * change.number
+
     @property
     def stopping(self) -> bool:
         """Say whether the horizon is final; ranks may learn it at different times, so alone it decides nothing."""
@@ -134,8 +175,9 @@ class Horizon:
     """Of steps that ranks may do without a word; a stop takes so long at the most, or two steps."""
 
     def __init__(self, page: ControlPage) -> None:
-        self._page = page
         self._words = page.words
+        self.rows: Members = tuple(range(page.ranks))
+        """The ranks that count."""
         self._last: tuple[float, int] | None = None
         self._rate = 0.0
 
@@ -167,8 +209,8 @@ class Horizon:
         return int(self._words[at + _STEP]), PHASES[self._words[at + _PHASE]], int(self._words[at + _TIME])
 
     def steps(self) -> list[int]:
-        """Return the steps done by each local rank, from the run's start."""
-        return [self.progress(rank)[0] for rank in range(self._page.ranks)]
+        """Return the steps done by each rank that counts, from the run's start."""
+        return [self.progress(rank)[0] for rank in self.rows]
 
     @property
     def value(self) -> int:
@@ -227,3 +269,30 @@ class Horizon:
         if not asked or min(self.steps(), default=0) > asked:
             asked = self._words[word] = self.value
         return asked
+
+    def prepare_row(self, number: int) -> None:
+        """Forget what a process that had this number before has said."""
+        at = _FIRST_RANK + _RANK_WORDS * number
+        for word in range(at, at + _RANK_WORDS):
+            self._words[word] = 0
+
+    def request_change(self, number: int, members: Members) -> int:
+        """Have every rank go over to another world at the present horizon, which none of them has passed.
+
+        Returns:
+            The step of the change.
+        """
+        for at, word in enumerate(to_words(members)):
+            self._words[_MEMBERS + at] = word
+        self._words[_CHANGE_AT] = self.value
+        self._words[_CHANGE] = number
+        return self.value
+
+    def is_ready(self, number: int, change: int) -> bool:
+        """Say whether a process that was started for a change waits for it."""
+        return bool(self._words[_FIRST_RANK + _RANK_WORDS * number + _REACHED] >= 2 * change - 1)
+
+    def is_done(self, change: WorldChange) -> bool:
+        """Say whether every member of the world after a change is in it."""
+        rows = (_FIRST_RANK + _RANK_WORDS * number for number in change.after)
+        return all(self._words[row + _REACHED] == 2 * change.number for row in rows)

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from ...data.common import MachineError
+from .members import WorldChange
 
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
@@ -81,9 +83,24 @@ class Group:
         return Group(self.rank, self.local_rank, self.world_size, torch.device("cpu"), channel=channel)
 
     def close(self) -> None:
-        """Leave the process group."""
-        if self.world_size > 1:
+        """Leave the process group, once."""
+        if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+    def succeeded_by(self, change: WorldChange, number: int) -> Group:
+        """Leave the process group and join that of the world after a change, which takes place on one node's CPUs.
+
+        Args:
+            change: of the world; every rank of the one before has done its last collective.
+            number: of this process, which is a member of the world after.
+        """
+        self.close()
+        if len(change.after) > 1:
+            place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = PrefixStore(f"world {change.number}", TCPStore(*place, is_master=False))
+            rank = change.after.index(number)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=len(change.after))
+        return Group(change.after.index(number), number, len(change.after), self.device)
 
 
 def join(*, gpu: bool) -> Group:
@@ -104,6 +121,14 @@ def join(*, gpu: bool) -> Group:
         for key in _TORCHRUN_VARIABLES:
             os.environ.pop(key, None)
     return Group(rank, local_rank, world_size, device)
+
+
+def alone(*, gpu: bool) -> Group:
+    """Return a world of this process alone, which joins the ranks of a run later."""
+    local_rank = int(os.environ["LOCAL_RANK"])
+    for key in _TORCHRUN_VARIABLES:
+        os.environ.pop(key, None)
+    return Group(0, local_rank, 1, _device(local_rank) if gpu else torch.device("cpu"))
 
 
 def _device(local_rank: int) -> torch.device:

@@ -171,7 +171,7 @@ def build_training(session: Session) -> Training:
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
     stepper = _build_stepper(session, wrapped, optimizers, scaler, terms, trial.written)
     stepper.open_gather(gather)
-    if group.world_size > 1:
+    if group.world_size > 1 or config.train.elastic is not None:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     session.model.zero_grad(set_to_none=True)
     attributes.restore()

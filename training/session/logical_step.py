@@ -116,6 +116,12 @@ class LogicalStep(TrainStep):
         self._optimizer_step()
         return self._told(facts, weight)
 
+    def deal_anew(self, group: Group) -> None:
+        """Deal the logical ranks to another group, between two steps."""
+        self._tree.detach()
+        self._group, self._nodes = group, {}
+        self._tree = GradientTree(self._parameters, group)
+
     def warm_up(self, batch: Any, samples: int) -> None:
         """Find out whether the loss has weights of its own: a rank may have no sample to see it by."""
         with preserved_buffers(self.model):

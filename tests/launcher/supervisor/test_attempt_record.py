@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.supervisor.attempt_record import AttemptRecord
+from lockstep.training.rank.members import WorldChange
 from tests.helpers.rank_errors import EXIT_3_STATUS, SIGKILL_STATUS
 
 
@@ -128,3 +129,62 @@ def test_an_error_that_no_file_could_take_belongs_to_the_end() -> None:
     account = {"rank": 1, "message": "ValueError: broken"}
     record = record_of(2, {"kind": "error", "rank": 1, "account": account}, ended(1, EXIT_3_STATUS))
     assert record.end().unwritten_error_records == {1: account}
+
+
+def test_a_rank_that_leaves_by_request_is_no_loss_and_its_number_is_free() -> None:
+    change = WorldChange(1, (0, 1), (0,))
+    for order in ([done(1), ended(1), None], [done(1), None, ended(1)], [None, done(1), ended(1)]):
+        record = record_of(2, started(0), started(1))
+        record.begin_change(change)
+        for message in order:
+            record.end_change(change) if message is None else record.take(message)
+        assert not (record.has_losses)
+        assert not (record.are_ending)
+        assert record.member_pids == record.pids == {0: 100}
+        for message in (done(0), ended(0)):
+            assert not (record.all_done and record.all_ended)
+            record.take(message)
+        assert record.all_done
+        assert record.all_gone
+        assert (record.end().done, record.end().lost) == ({0}, {})
+
+
+def test_a_rank_that_fails_while_it_leaves_is_lost() -> None:
+    record = record_of(2, started(0), started(1))
+    record.begin_change(WorldChange(1, (0, 1), (0,)))
+    record.take(ended(1, EXIT_3_STATUS))
+    assert record.end().lost == {1: EXIT_3_STATUS}
+
+
+def test_who_joins_counts_once_the_ranks_know_of_it() -> None:
+    change = WorldChange(1, (0,), (0, 1, 2))
+    record = record_of(1, started(0))
+    record.await_joining(change)
+    for message in (started(1), started(2), ended(2, EXIT_3_STATUS)):
+        record.take(message)
+    assert record.failed_joins == {2}
+    assert record.member_pids == {0: 100}
+    assert not (record.has_losses)
+    assert not (record.all_gone)
+    record.cancel_joining()
+    assert record.are_ending
+    record.take(ended(1, SIGKILL_STATUS))
+    assert not (record.has_losses)
+    assert not (record.are_ending)
+
+    record.await_joining(change)
+    for message in (started(1), started(2)):
+        record.take(message)
+    record.begin_change(change)
+    record.take(ended(2, EXIT_3_STATUS))
+    assert record.end().lost == {2: EXIT_3_STATUS}, "the others wait for it"
+
+
+def test_processes_that_never_joined_do_not_keep_a_run_from_its_end() -> None:
+    record = record_of(1, started(0))
+    record.await_joining(WorldChange(1, (0,), (0, 1)))
+    for message in (started(1), done(0), ended(0)):
+        record.take(message)
+    assert record.all_done
+    assert record.all_ended
+    assert not record.all_gone

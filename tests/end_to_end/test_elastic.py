@@ -1,0 +1,164 @@
+"""``launch scale``: processes come and go while a run trains, and its numbers show no trace of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.test_bitwise import CONFIG, MORE, SAME, VARIANTS
+from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
+
+ELASTIC = ["train.elastic={min: 1, max: 4}", "train.epochs=100000", "checkpoint.every_epochs=50"]
+BREAKABLE = '''
+import pathlib
+
+def breakable():
+    """A model that cannot be built while a file is there."""
+    if pathlib.Path("broken").exists():
+        raise RuntimeError("the file is there")
+    return cnn()
+'''
+
+
+def _write(own: Path) -> None:
+    (own / "own.py").write_text((own / "own.py").read_text() + MORE + BREAKABLE)
+    (own / "exp.yaml").write_text(CONFIG)
+
+
+def _start(own: Path, name: str, processes: int, *settings: str) -> subprocess.Popen[str]:
+    command = [*LAUNCH, "train", "exp.yaml", *ELASTIC, *settings, "--cpu", str(processes), "--name", name]
+    process = subprocess.Popen(
+        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    )
+    _wait_for(name, '"event": "step"')
+    return process
+
+
+def _wait_for(name: str, words: str) -> None:
+    deadline = time.monotonic() + WATCHDOG
+    record = run_folder(name) / "metrics.jsonl"
+    while not (record.exists() and words in record.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _record(name: str, until: int) -> list[dict[str, Any]]:
+    """What a run has measured, without its times."""
+    rows = map(json.loads, (run_folder(name) / "metrics.jsonl").read_text().splitlines())
+    kept = ("event", "step", "epoch", "train/", "val/", "lr")
+    return [
+        {key: value for key, value in row.items() if key.startswith(kept)}
+        for row in rows
+        if row["event"] in ("step", "epoch") and row["step"] <= until
+    ]
+
+
+def _changes(name: str) -> list[tuple[int, int]]:
+    rows = map(json.loads, (run_folder(name) / "metrics.jsonl").read_text().splitlines())
+    return [(row["before"], row["processes"]) for row in rows if row["event"] == "world"]
+
+
+def _undisturbed(launch: Launch, own: Path, steps: int, *settings: str) -> dict[str, Any]:
+    """How the run ends on one process, that nobody disturbs."""
+    more = ("train.epochs=100000", "checkpoint.every_epochs=50", f"train.max_steps={steps}")
+    found = launch("train", "exp.yaml", *settings, *more, "--cpu", "1", "--name", "one", "--json", cwd=own)
+    assert found.status == 0, found.err
+    return found.document
+
+
+def _check_same(launch: Launch, own: Path, name: str, *settings: str) -> None:
+    steps = outcome_of(name)["steps"]
+    whole = _undisturbed(launch, own, steps, *settings)
+    hashes = [key for key in SAME if key not in ("metrics", "epochs")]  # a run that ends is evaluated
+    assert {key: outcome_of(name)[key] for key in hashes} == {key: whole[key] for key in hashes}
+    last = (steps - 1) // 7 * 7  # of the last epoch that was evaluated, whatever the stop has cut short
+    assert _record(name, last) == _record("one", last)
+
+
+def test_processes_come_and_go_without_a_trace(launch: Launch, own: Path) -> None:
+    """Dropout and batch norm; also what is refused, and a process that cannot join."""
+    _write(own)
+    model = "model.use=./own.py:breakable"
+    process = _start(own, "scaled", 2, model)
+    assert launch("scale", "scaled", "3", cwd=own).status == 0
+    assert launch("scale", "scaled", "1", cwd=own).status == 0
+
+    refused = launch("scale", "scaled", "5", cwd=own)
+    assert (refused.status, "5 processes are not within train.elastic, 1 to 4" in refused.err) == (2, True)
+    (own / "broken").touch()
+    failed = launch("scale", "scaled", "2", cwd=own)
+    assert failed.status == 1
+    assert "process 1 could not join: RuntimeError: the file is there" in failed.err.replace("\n", " ")
+    (own / "broken").unlink()
+
+    assert launch("scale", "scaled", "4", cwd=own).status == 0
+    assert launch("stop", "scaled", cwd=own).status == 0
+    assert process.wait(WATCHDOG) == 75
+    assert _changes("scaled") == [(2, 3), (3, 1), (1, 4)]
+    assert outcome_of("scaled")["world_size"] == 4
+    _check_same(launch, own, "scaled", model)
+    assert launch("scale", "scaled", "2", cwd=own).status == 2
+    refused = launch("scale", "one", "2", cwd=own)
+    assert (refused.status, "train.elastic is not set" in refused.err) == (2, True)
+
+
+def test_what_cannot_be_elastic_is_refused_before_it_starts(launch: Launch, own: Path) -> None:
+    _write(own)
+    found = launch("train", "exp.yaml", ELASTIC[0], "--cpu", "5", "--dry-run", cwd=own)
+    assert (found.status, "5 processes are not within 1 to 4" in found.err) == (2, True)
+    found = launch(
+        "train", "exp.yaml", "train.elastic={max: 2}", "train.logical_ranks=null", "--dry-run", cwd=own
+    )
+    assert (found.status, "set train.logical_ranks" in found.err) == (2, True)
+    found = launch("train", "exp.yaml", ELASTIC[0], "--cpu", "1", "--dry-run", cwd=own)
+    assert "`launch scale exp N` changes the processes, 1 to 4, as it trains" in found.out + found.err
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_shows_no_trace(launch: Launch, own: Path, variant: str) -> None:
+    _write(own)
+    draw = random.Random(variant)
+    process = _start(own, "scaled", draw.randint(1, 4), *VARIANTS[variant])
+    size = 0
+    for _ in range(4):
+        size = draw.choice([one for one in range(1, 5) if one != size])
+        found = launch("scale", "scaled", str(size), cwd=own)
+        assert found.status == 0 or "already" in found.err, found.err
+        time.sleep(draw.random() / 2)
+    assert launch("stop", "scaled", cwd=own).status == 0
+    assert process.wait(WATCHDOG) == 75
+    _check_same(launch, own, "scaled", *VARIANTS[variant])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kill_or_a_stop_in_the_middle_of_a_change_ends_bounded_and_resumes_to_the_bit(
+    launch: Launch, own: Path, seed: int
+) -> None:
+    _write(own)
+    draw = random.Random(seed)
+    process = _start(own, "scaled", 2, "checkpoint.every_steps=10")
+    asked = subprocess.Popen([*LAUNCH, "scale", "scaled", "4"], cwd=own, stderr=subprocess.DEVNULL)
+    time.sleep(draw.random() * 2)
+    number = draw.choice([signal.SIGTERM, signal.SIGKILL])
+    os.kill(process.pid, number)
+    process.communicate(timeout=WATCHDOG)
+    asked.wait(WATCHDOG)
+    resumed = subprocess.Popen(
+        [*LAUNCH, "resume", "scaled", "--cpu", "3"], cwd=own, stderr=subprocess.DEVNULL
+    )
+    time.sleep(3)
+    found = launch("scale", "scaled", "1", cwd=own)
+    assert found.status == 0, found.err
+    assert launch("stop", "scaled", cwd=own).status == 0
+    assert resumed.wait(WATCHDOG) == 75
+    _check_same(launch, own, "scaled", "checkpoint.every_steps=10")

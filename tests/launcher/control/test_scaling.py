@@ -1,0 +1,180 @@
+"""``launch scale``, the supervisor's side: what is refused, and a change from its request to its answer."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from lockstep.launcher.control import scaling
+from lockstep.launcher.control.horizon_control import HorizonControl
+from lockstep.launcher.control.scaling import Scaling
+from lockstep.launcher.runs.scale_requests import ScaleAnswer, read_scale_answer, write_scale_request
+from lockstep.training.config.train_parts import ElasticConfig
+from lockstep.training.rank.control_page import ControlPage, RankControl
+from lockstep.training.rank.members import WorldChange
+
+
+class Processes:
+    """Processes that are only counted."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, WorldChange]] = []
+        self.failure = ""
+        self.are_ending = False
+
+    def start_joining(self, change: WorldChange) -> None:
+        self.calls.append(("start", change))
+
+    def begin_change(self, change: WorldChange) -> None:
+        self.calls.append(("begin", change))
+
+    def end_change(self, change: WorldChange) -> None:
+        self.calls.append(("end", change))
+
+    def end_joining(self, change: WorldChange) -> None:
+        self.calls.append(("kill", change))
+
+    def failed_to_join(self) -> str:
+        return self.failure
+
+
+class Run:
+    """A run of two ranks in ``folder`` that may have 1 to 4."""
+
+    def __init__(self, folder: Path, elastic: ElasticConfig | None) -> None:
+        self.folder, self.processes = folder, Processes()
+        self.control = HorizonControl(folder, 2)
+        self.scaling = Scaling(folder, self.control, elastic, 2)
+        page = ControlPage(Path(self.control.environment["LOCKSTEP_CONTROL"]), 4)
+        self.ranks = [RankControl(page, number) for number in range(4)]
+        self.control.tick()
+
+    def ask(self, processes: int) -> ScaleAnswer | None:
+        request = write_scale_request(self.folder, processes)
+        assert request is not None
+        self.request = request
+        return self.tick()
+
+    def tick(self) -> ScaleAnswer | None:
+        self.scaling.tick(self.processes)
+        return read_scale_answer(self.folder, self.request)
+
+    def step(self, count: int = 1) -> None:
+        for step in range(count + 1):
+            assert all(rank.may_start(step) for rank in self.ranks[:2])
+        self.control.tick()
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.processes.calls]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path, ElasticConfig(min=1, max=4))
+
+
+def test_a_change_from_its_request_to_its_answer(run: Run) -> None:
+    assert run.ask(3) is None
+    assert run.kinds == ["start"], "who joins builds its model beside the training"
+    run.step()
+    assert run.tick() is None
+    change = WorldChange(1, (0, 1), (0, 1, 2))
+    run.ranks[2]._words[run.ranks[2]._own + 3] = 1  # as await_change says that it is ready
+    assert run.tick() is None
+    assert run.processes.calls == [("start", change), ("begin", change)]
+    at = run.control.horizon.value
+    for rank in run.ranks[:3]:
+        assert run.tick() is None
+        rank.enter_world(change, at)
+    answer = run.tick()
+    assert answer == ScaleAnswer(
+        run.request.number,
+        done=True,
+        message=f"3 processes instead of 2 from step {at} on",
+        processes=3,
+        before=2,
+        step=at,
+    )
+    assert run.kinds == ["start", "begin", "end"]
+    assert run.control.horizon.rows == (0, 1, 2)
+
+
+def test_nothing_changes_before_the_first_step(run: Run) -> None:
+    assert run.ask(1) is None
+    assert run.kinds == []
+    run.step()
+    run.tick()
+    assert run.kinds == ["begin"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(5, "5 processes are not within 1 to 4"), (2, "it has 2 already")],
+)
+def test_what_is_not_allowed_or_there_already_is_said(run: Run, size: int, words: str) -> None:
+    answer = run.ask(size)
+    assert answer is not None
+    assert not answer.done
+    assert words in answer.message
+    assert run.kinds == []
+
+
+def test_a_run_that_is_not_elastic_says_so(tmp_path: Path) -> None:
+    answer = Run(tmp_path, None).ask(3)
+    assert answer is not None
+    assert "train.elastic is not set" in answer.message
+
+
+def test_one_change_after_the_other(run: Run) -> None:
+    run.ask(3)
+    first = run.request
+    answer = run.ask(1)
+    assert answer is not None
+    assert answer.message == "a change to 3 processes is under way"
+    assert read_scale_answer(run.folder, first) is None
+    run.scaling.close()
+    ended = read_scale_answer(run.folder, first)
+    assert ended is not None
+    assert ended.message == "the run has ended before"
+
+
+def test_a_request_waits_until_those_before_it_have_ended(run: Run) -> None:
+    run.processes.are_ending = True
+    assert run.ask(3) is None
+    assert run.kinds == []
+    run.processes.are_ending = False
+    run.tick()
+    assert run.kinds == ["start"]
+
+
+def test_a_process_that_cannot_join_costs_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.ask(3)
+    run.step()
+    run.processes.failure = "process 2 could not join: no file"
+    answer = run.tick()
+    assert answer is not None
+    assert answer.message == "process 2 could not join: no file"
+    assert run.kinds == ["start", "kill"]
+
+    run.processes.failure = ""
+    monkeypatch.setattr(scaling, "_JOIN_SECONDS", -1)
+    answer = run.ask(3)
+    assert answer is not None
+    assert answer.message == "a process was not ready in time"
+    assert run.kinds == ["start", "kill", "start", "kill"]
+
+
+def test_a_stop_comes_before_a_change(run: Run) -> None:
+    run.step()
+    run.ask(3)
+    run.control.stop("a test", signal.SIGTERM)
+    answer = run.tick()
+    assert answer is not None
+    assert answer.message == "the run is stopping"
+    assert run.kinds == ["start", "kill"]
+    answer = run.ask(1)
+    assert answer is not None
+    assert answer.message == "the run is stopping"
