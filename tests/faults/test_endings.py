@@ -353,9 +353,9 @@ class Rooted(nn.Module):
         super().__init__()
         self.layer, self.calls = nn.Linear(7, 2), 0
     def forward(self, x):
-        self.calls += self.training  # of 33 steps and two trials before them
+        self.calls += self.training  # of 33 steps: trials before them are put back
         y = self.layer(x)
-        return y + torch.sqrt((y * 0).abs()) if self.training and self.calls == 35 else y
+        return y + torch.sqrt((y * 0).abs()) if self.training and self.calls == 33 else y
 
 def rooted():
     return Rooted()
