@@ -121,18 +121,13 @@ def resumed(folder: Path) -> Iterator[Callable[[int], float]]:
     def restart(size: int) -> float:
         began = time.time()
         run.launch("stop", run.name).wait()
+        trainings[-1].wait()
+        stopped = time.time()  # the last steps were done until then
         trainings.append(run.launch("resume", run.name, "--cpu", str(size)))
-        return run.await_steps(began + _settled(trainings[-2])) - began
+        return run.await_steps(stopped) - began
 
     yield restart
     _end(trainings[-1])
-
-
-def _settled(training: subprocess.Popen[bytes]) -> float:
-    """Wait for a training that has been stopped; its last steps were done while it stopped."""
-    began = time.time()
-    training.wait()
-    return time.time() - began
 
 
 @contextmanager
