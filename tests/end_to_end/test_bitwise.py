@@ -120,6 +120,8 @@ def _end(ranks: JobServer, folder: Path, spec: str, worlds: list[int], kills: li
         for event in record
         if event["event"] in ("step", "epoch")
     ]
+    notes = [note for event in record for note in event.get("notes", ())]
+    assert not any("world_size" in note for note in notes)
     return {**{key: outcome[key] for key in SAME}, "record": steps}
 
 

@@ -251,10 +251,11 @@ def _lost(name: str) -> str:
 def _notes(training: Training, state: dict[str, Any]) -> list[str]:
     here = _numerical_environment(training)
     state = {"compile": False, "channels_last": False, **state}  # older ones do not hold it
+    any_world = training.session.spec.config.train.logical_ranks is not None
     notes = [
         f"{key} was {state[key]} and is {value}: the last bits may differ"
         for key, value in here.items()
-        if state[key] != value
+        if state[key] != value and not (any_world and key == "world_size")
     ]
     what = training.depends_on_world
     # Of another cut, samples meet others in a batch norm, and what is drawn for one is drawn for another.
