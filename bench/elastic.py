@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from timing import machine
 
 LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
@@ -180,7 +181,12 @@ def report(pauses: dict[str, list[float]]) -> dict[str, Any]:
     """Return what is printed."""
     medians = {name: statistics.median(found) for name, found in pauses.items()}
     ratio = medians["scaled"] / medians["torchrun"]
-    return {"machine": machine(), "medians": medians, "pauses": pauses, "scaled / torchrun": ratio}
+    return {
+        "machine": machine(torch.device("cpu")),
+        "medians": medians,
+        "pauses": pauses,
+        "scaled / torchrun": ratio,
+    }
 
 
 def main() -> int:
