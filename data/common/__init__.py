@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .user_code import load_user_function as load_user_function
     from .user_code import module_name_for_users as module_name_for_users
     from .user_code import raised as raised
+    from .user_code import raised_at_its_line as raised_at_its_line
     from .user_code import relative_path_hint as relative_path_hint
     from .user_code import with_path_hint as with_path_hint
     from .user_frames import StackFrame as StackFrame

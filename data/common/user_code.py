@@ -54,6 +54,11 @@ def raised(what: str, error: BaseException) -> TrainingError:
     return TrainingError(f"{what} ({user_location(error)}): {detail}", hint)
 
 
+def raised_at_its_line(what: str, error: BaseException) -> TrainingError:
+    """Make the error for an exception of the user's code that ``what`` tells of already, with the user's line below."""
+    return TrainingError(f"{what}\nat {user_location(error)}", "correct the code at that line")
+
+
 def with_path_hint(error: TrainingError, base: Path) -> TrainingError:
     """Add to the error for a file that was not found whether it lies beside the config.
 

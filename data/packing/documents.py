@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import fingerprint
-from ..common import LockstepError, TrainingError, UsageError, load_callable, user_location
+from ..common import LockstepError, TrainingError, UsageError, load_callable, raised_at_its_line
 from ..config import PackConfig
 from ..samples import SampleSource, describe, read_sample
 from ..sources import ArraySplit, MapSplit
@@ -115,9 +115,7 @@ class Tokenizer:
             raise
         except (Exception, SystemExit) as error:
             what = f"data.pack.tokenizer, given document {number:,}, raised {type(error).__name__}: {error}"
-            raise TrainingError(
-                f"{what}\nat {user_location(error)}", "correct the code at that line"
-            ) from error
+            raise raised_at_its_line(what, error) from error
 
     def fingerprint(self, documents: Iterator[Any]) -> str:
         """Hash what the tokenizer is: its name, its file, and what it makes of the first documents."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import DamagedError, LockstepError, TrainingError, user_location
+from ..common import DamagedError, LockstepError, raised_at_its_line
 from ..order import Indices, WindowOrder
 from .group_cache import GroupCache
 from .sample_layout import SampleLayout
@@ -228,9 +228,7 @@ class ShardRows:
             raise
         except (Exception, SystemExit) as error:
             what = f"data.args.decode, given {self.describe(row)}, raised {type(error).__name__}: {error}"
-            raise TrainingError(
-                f"{what}\nat {user_location(error)}", "correct the code at that line"
-            ) from error
+            raise raised_at_its_line(what, error) from error
 
 
 def _first(batch: Any) -> Any:

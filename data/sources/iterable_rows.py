@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common import LockstepError, MemoryLimitError, TrainingError, user_location
+from ..common import LockstepError, MemoryLimitError, TrainingError, raised_at_its_line
 from ..order import Indices
 
 SEEK = "__lockstep_seek__"
@@ -161,9 +161,7 @@ class IterableRows:
             raise MemoryLimitError(what, "read less at once") from error
         except (Exception, SystemExit) as error:
             what = f"shard {shard} raised {type(error).__name__} at its sample {place:,}: {error}"
-            raise TrainingError(
-                f"{what}\nat {user_location(error)}", "correct the code at that line"
-            ) from error
+            raise raised_at_its_line(what, error) from error
 
 
 @contextmanager

@@ -38,8 +38,6 @@ class ScaleAnswer:
     before: int = 0
     step: int = 0
     """After which the processes have changed."""
-    seconds: float = 0.0
-    """Between the last step with the old ones and the first one with the new ones, about."""
 
 
 def write_scale_request(folder: Path, processes: int) -> ScaleRequest | None:

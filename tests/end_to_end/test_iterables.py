@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.launch import Launch
 from tests.helpers.run_records import DIGESTS, check_equal_training
-from tests.helpers.user_project import KILLED_LOSS
+from tests.helpers.user_project import train_own, write_killable_project
 
 N = 503
 CODE = """
@@ -51,14 +51,7 @@ wandb: {mode: disabled}
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "own.py").write_text(CODE + KILLED_LOSS)
-    (tmp_path / "own.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def _train(launch: Launch, project: Path, world: int, name: str, *more: str, **env: str) -> Any:
-    asked = ("own.yaml", *more, "--cpu", str(world), "--name", name, "--json")
-    return launch("train", *asked, cwd=project, env=env)
+    return write_killable_project(tmp_path, CODE, CONFIG)
 
 
 def _resume(launch: Launch, project: Path, world: int, name: str, *more: str) -> Any:
@@ -68,10 +61,10 @@ def _resume(launch: Launch, project: Path, world: int, name: str, *more: str) ->
 
 
 def test_a_killed_run_goes_on_with_other_processes_and_workers(launch: Launch, project: Path) -> None:
-    whole = _train(launch, project, 1, "whole", "data.workers=0")
+    whole = train_own(launch, project, 1, "whole", "data.workers=0")
     assert whole.status == 0, whole.err
     assert "8 iterable shards: each batch takes samples of all of them" in whole.err
-    assert _train(launch, project, 2, "killed", KILL_AT="23").status != 0
+    assert train_own(launch, project, 2, "killed", KILL_AT="23").status != 0
     resumed = _resume(launch, project, 3, "killed", "data.workers=3")
     assert resumed["samples"] == sum(resumed["ranks"]) == 2 * N
     check_equal_training(whole.document, resumed, 1e-12)
@@ -80,7 +73,7 @@ def test_a_killed_run_goes_on_with_other_processes_and_workers(launch: Launch, p
 @pytest.mark.exhaustive
 def test_any_number_of_processes_and_workers_trains_the_same(launch: Launch, project: Path) -> None:
     whole = {
-        (world, workers): _train(
+        (world, workers): train_own(
             launch, project, world, f"w{world}-{workers}", f"data.workers={workers}"
         ).document
         for world, workers in ((1, 0), (2, 3), (3, 0), (3, 1))
@@ -95,7 +88,7 @@ def test_any_number_of_processes_and_workers_trains_the_same(launch: Launch, pro
 def test_a_killed_run_is_that_which_was_not(
     launch: Launch, project: Path, kill_at: str, workers: int
 ) -> None:
-    whole = _train(launch, project, 3, "whole", "data.workers=0").document
-    assert _train(launch, project, 3, "killed", f"data.workers={workers}", KILL_AT=kill_at).status != 0
+    whole = train_own(launch, project, 3, "whole", "data.workers=0").document
+    assert train_own(launch, project, 3, "killed", f"data.workers={workers}", KILL_AT=kill_at).status != 0
     resumed = _resume(launch, project, 3, "killed")
     assert [resumed[key] for key in DIGESTS] == [whole[key] for key in DIGESTS]
