@@ -25,13 +25,16 @@ class CheckReport:
         self._as_json = as_json
         self._started = time.monotonic()
         self.findings: list[Finding] = []
-        self.facts: dict[str, Any] = {}
-        """What else the JSON document says."""
+        self._facts: dict[str, Any] = {}
 
     @property
     def failed(self) -> list[str]:
         """Names of the checks that failed."""
         return [finding.check for finding in self.findings if finding.verdict == "FAIL"]
+
+    def add_facts(self, **facts: Any) -> None:
+        """Add to what the JSON document says besides its findings."""
+        self._facts |= facts
 
     def add(self, finding: Finding) -> None:
         """Add a finding and show it."""
@@ -64,7 +67,7 @@ class CheckReport:
             "schema_version": 1,
             "status": "failed" if status else "passed",
             "exit_code": status,
-            **self.facts,
+            **self._facts,
             "checks": documents,
             **({} if failure is None else {"error": failure.to_json()}),
             "seconds": seconds,

@@ -117,7 +117,7 @@ class Check:
         kind = "GPU" if self._world.gpus else "CPU"
         who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
         say([f"checking {self._resolved.name}: {who}, about a minute"])
-        self._table.facts = {"config": self._resolved.name, "world_size": count, "device": self._world.device}
+        self._table.add_facts(config=self._resolved.name, world_size=count, device=self._world.device)
         if (look := self._look()) is None:
             return
         if not look["evaluate"]:
@@ -163,7 +163,7 @@ class Check:
             self._runs = TrialRuns(self._folder, base, facts, self._world.device, weights, self._hang_timeout)
             self._val = facts.val
             self._small = shorten_config(config, facts, self._world.processes)
-            self._table.facts |= {"batch_size": self._small.data.batch_size, "steps": STEPS}
+            self._table.add_facts(batch_size=self._small.data.batch_size, steps=STEPS)
             spec = self._runs.spec("look", config)
             return run_task(launch, spec, task="probe", world_size=self._world.processes)[0]
 

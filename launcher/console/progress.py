@@ -44,8 +44,8 @@ class EpochTable:
             phase: what they do, as their page names it.
         """
         self._read()
-        self._view.beside = f"checkpoint {_share_written(*self._writing):.0%}" if self._writing else ""
-        self._view.show(step, phase)
+        beside = f"checkpoint {_share_written(*self._writing):.0%}" if self._writing else ""
+        self._view.show(step, phase, beside)
 
     def _read(self) -> None:
         if self._file is None:

@@ -39,7 +39,7 @@ class ProgressView:
         self._since = self._said = self._drawn = clock()
         self._waited = False
         self._measured = False  # by the ranks themselves
-        self.beside = ""
+        self._beside = ""
         """What happens at the same time."""
 
     def begin(self, shape: RunShape, first_step: int) -> None:
@@ -51,7 +51,7 @@ class ProgressView:
         """Begin once more, at a step: other ranks start."""
         self._standing, self._pace = Standing(first_step, first=first_step), Pace()
         self._measured = False
-        self.beside = ""
+        self._beside = ""
 
     def take(self, event: dict[str, Any]) -> None:
         """Take the row of some steps."""
@@ -62,8 +62,9 @@ class ProgressView:
         """Show what is waited for before there are ranks, and how far it is; called again and again."""
         self._show_start(text, self._clock(), far)
 
-    def show(self, step: int, phase: str) -> None:
-        """Show how far the ranks are; called again and again."""
+    def show(self, step: int, phase: str, beside: str = "") -> None:
+        """Show how far the ranks are, and what else is being done beside their steps; called again and again."""
+        self._beside = beside
         if self._shape is None:
             return
         now, standing = self._clock(), self._standing
@@ -108,7 +109,7 @@ class ProgressView:
         if self._every and now - self._said >= self._every:
             self._said = now
             self._line(progress_line(standing, shape))
-        self._draw(now, lambda: bar_line(standing, shape, self.beside, line_width(), _line_marks()))
+        self._draw(now, lambda: bar_line(standing, shape, self._beside, line_width(), _line_marks()))
 
     def _line(self, text: str) -> None:
         if self._draws:

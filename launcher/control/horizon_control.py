@@ -61,8 +61,7 @@ class HorizonControl(SupervisorPage):
         self._times = ProgressTimes()
         self._clock: StopClock | None = None
         self._by = ("", int(signal.SIGTERM))
-        self.longest_checkpoint = 0.0
-        """Seconds that one has taken; 0 while none was written."""
+        self._longest_checkpoint = 0.0
         self.interruption: InterruptedRunError | None = None
         """Set once everything is to end without a checkpoint."""
 
@@ -84,13 +83,17 @@ class HorizonControl(SupervisorPage):
 
     def end_change(self, members: Members) -> None:
         """Go by other ranks from now on."""
-        self._horizon.rows = members
+        self._horizon.count(members)
         self._times = ProgressTimes()
 
     @property
     def stopping(self) -> bool:
         """Whether the ranks were asked to end."""
         return self._horizon.stopping
+
+    def note_longest_checkpoint(self, seconds: float) -> None:
+        """Note how long a checkpoint has taken at most, by which a stop is patient; 0 while none was written."""
+        self._longest_checkpoint = seconds
 
     def tick(self) -> None:
         """Let the ranks continue, or do what was requested; called many times a second."""
@@ -169,8 +172,8 @@ class HorizonControl(SupervisorPage):
     def _start_clock(self) -> StopClock:
         if self._stop_timeout is not None:
             return StopClock(self._stop_timeout, may_save_longer=False)
-        seconds = default_stop_seconds(self._times.slowest_step, self.longest_checkpoint)
-        return StopClock(seconds, may_save_longer=not self.longest_checkpoint)
+        seconds = default_stop_seconds(self._times.slowest_step, self._longest_checkpoint)
+        return StopClock(seconds, may_save_longer=not self._longest_checkpoint)
 
     @property
     def standing(self) -> tuple[int, str]:

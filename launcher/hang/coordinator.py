@@ -86,7 +86,7 @@ class HangCoordinator:
         """Let every node look at its ranks after the silence that counts now."""
         limit = self._limit().seconds
         if limit != self._rank_monitor.limit:
-            self._rank_monitor.limit = limit
+            self._rank_monitor.take_limit(limit)
             self._peers.send("hang limit", seconds=limit)
 
     def _is_suspicious(self) -> bool:

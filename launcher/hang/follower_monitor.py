@@ -41,7 +41,7 @@ class FollowerRankMonitor:
 
     def take_limit(self, seconds: float) -> None:
         """Look at the ranks after the silence that node 0 says."""
-        self._rank_monitor.limit = seconds
+        self._rank_monitor.take_limit(seconds)
 
     def request_stacks(self, number: int) -> None:
         """Have the ranks write their stacks for question ``number`` of node 0."""

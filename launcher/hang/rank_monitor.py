@@ -77,6 +77,10 @@ class RankMonitor:
         self._sampled = 0.0
         self._dumps: dict[int, StackDump] | None = None
 
+    def take_limit(self, seconds: float) -> None:
+        """Look at the ranks after this silence, which node 0 says."""
+        self.limit = seconds
+
     def tick(self, pids: Mapping[int, int], ended: Container[int]) -> None:
         """See how far the ranks are, and now and then what they use.
 

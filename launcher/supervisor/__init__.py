@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .agent_orders import AgentStart as AgentStart
-    from .agent_orders import modules_to_preimport as modules_to_preimport
-    from .agent_orders import next_attempt_folder as next_attempt_folder
-    from .agent_orders import visible_gpus as visible_gpus
+    from .agent_start import AgentStart as AgentStart
+    from .agent_start import modules_to_preimport as modules_to_preimport
+    from .agent_start import next_attempt_folder as next_attempt_folder
+    from .agent_start import visible_gpus as visible_gpus
     from .data_request import DataRequest as DataRequest
     from .heard_signals import HeardSignals as HeardSignals
     from .launch import Launch as Launch

@@ -102,6 +102,10 @@ class AttemptRecord:
             self.agent_status = message["status"]
         return ""
 
+    def note_agent_end(self, status: int) -> None:
+        """Note that the agent has ended: with it, the attempt."""
+        self.agent_status = status
+
     def take_remote(self, message: dict[str, Any], host: str) -> str:
         """Take what another node says of one of its ranks; a note for users, or nothing."""
         rank = int(message["rank"])

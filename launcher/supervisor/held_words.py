@@ -38,8 +38,11 @@ class HeldWords:
     def __init__(self) -> None:
         self._held: dict[tuple[int, int], _Held] = {}
         self._given_up: set[tuple[int, int]] = set()
-        self.is_cause_awaited = False
-        """Whether a rank has ended badly, so that the words will be decided on soon."""
+        self._is_cause_awaited = False
+
+    def await_cause(self) -> None:
+        """Give nothing up: a rank has ended badly, and which words are shown is decided soon."""
+        self._is_cause_awaited = True
 
     def mark(self, rank: int, stream: int, mark: Mark) -> None:
         """Begin to hold a stream back, or note that the marked part of it is over."""
@@ -68,7 +71,7 @@ class HeldWords:
     def overdue(self) -> Iterator[tuple[int, int, bytes]]:
         """Give up to hold back the words of ranks that have not ended in long, and yield them."""
         late = time.monotonic() - _HOLD_SECONDS
-        for key, held in [] if self.is_cause_awaited else list(self._held.items()):
+        for key, held in [] if self._is_cause_awaited else list(self._held.items()):
             if held.since < late:
                 self._given_up.add(key)
                 del self._held[key]
@@ -82,7 +85,7 @@ class HeldWords:
         """
         held, self._held = self._held, {}
         self._given_up.clear()
-        self.is_cause_awaited = False
+        self._is_cause_awaited = False
         for key in sorted(held, key=lambda key: (quoted is not None and key[0] in quoted.ranks, *key)):
             if data := _shown(held[key], key[0], quoted):
                 yield *key, data

@@ -19,7 +19,7 @@ from ..machine import World
 from ..nodes import FollowerPeers, LeaderPeers, SingleNode
 from ..options import SupervisionOptions
 from ..process import remove_dumps, remove_unused_dumps
-from .agent_orders import AgentStart, agent_order, next_attempt_folder
+from .agent_start import AgentStart, agent_order, next_attempt_folder
 from .attempt_record import JoiningProcesses
 from .supervisor import Supervisor
 from .workload import Workload
@@ -74,7 +74,7 @@ class Launch:
         """Let the ranks work, and start them again where they fail and may; None when all are done, else why not."""
         handler = _Leading(self, workload)
         end = self._watch(handler, workload, {"max_restarts": self.options.max_restarts})
-        return workload.failure(handler.attempt, end, self.world)
+        return workload.failure(handler.attempt, end, handler.world)
 
     def follow(self, workload: Workload, go: Mapping[str, Any]) -> AttemptEnd:
         """Let this node's ranks work until node 0 says that it is over.
@@ -101,7 +101,7 @@ class Launch:
                 self._outputs.open_logs()
             self.supervisor.start_ranks(order, requires_done=workload.requires_done)
             end = self.supervisor.watch(handler, ignore_late_signals=workload.outcome_follows)
-            workload.on_end(handler.attempt, end, self.world)
+            workload.on_end(handler.attempt, end, handler.world)
             if end.is_well:
                 remove_dumps(handler.attempt)
             return end
@@ -116,13 +116,15 @@ class _Watching:
 
     def __init__(self, launch: Launch, workload: Workload) -> None:
         self.attempt = launch.attempt
+        self.world = launch.world
+        """The processes of this attempt, which may join and leave."""
         self.note = workload.note
         self._launch = launch
         self._workload = workload
 
     def _rank_monitor(self) -> RankMonitor:
         timeout = self._launch.options.hang_timeout
-        return RankMonitor(self.attempt, timeout, self._launch.world.processes, self._workload.progress)
+        return RankMonitor(self.attempt, timeout, self.world.processes, self._workload.progress)
 
     def _turn(self, attempt: Path) -> dict[str, Any]:
         """Switch to another attempt; return what the agent is told of it."""
@@ -144,7 +146,6 @@ class _Leading(_Watching):
         self._peers = launch.peers
         self._restarts = 0
         self._was_asked_to_end = False
-        self._first_world = launch.world
         self._processes = JoiningProcesses(launch.supervisor, launch.attempt)
         self._hangs = self._watch_for_hangs()
         self.on_signal = workload.on_signal
@@ -158,7 +159,7 @@ class _Leading(_Watching):
         options = self._launch.options
         return HangCoordinator(
             self._rank_monitor(),
-            self._launch.world.size,
+            self.world.size,
             self._peers,
             training=self._workload.reports_progress,
             warn=self._workload.note,
@@ -169,7 +170,7 @@ class _Leading(_Watching):
         workload = self._workload
         workload.tick()
         if (change := workload.scale(self._processes)) is not None:
-            self._launch.world = replace(self._launch.world, processes=len(change.after))
+            self.world = replace(self.world, processes=len(change.after))
             self._hangs = self._watch_for_hangs()
         if (horizon := workload.horizon) is not None:
             self._peers.share_horizon(horizon)
@@ -196,7 +197,7 @@ class _Leading(_Watching):
         """Start the ranks once more in place, where that may help."""
         workload = self._workload
         self._launch.take_outputs()
-        failure = workload.failure(self.attempt, end, self._launch.world)
+        failure = workload.failure(self.attempt, end, self.world)
         better = workload.better_chance
         if failure is None or workload.is_stopping or not (better or workload.may_pass(failure)):
             return None
@@ -211,13 +212,13 @@ class _Leading(_Watching):
             say([f"no restart: {error.filename or attempt}: {error.strerror}"])
             return None
         self._restarts += not better
-        workload.on_end(self.attempt, end, self._launch.world)
+        workload.on_end(self.attempt, end, self.world)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
         how = better or f"restart {self._restarts} of {self._launch.options.max_restarts}"
         say([f"{cause}: {how}{where}"])
         order = self._turn(attempt)
-        self._launch.world = self._first_world
+        self.world = self._launch.world
         self._processes = JoiningProcesses(self._launch.supervisor, attempt)
         self._hangs = self._watch_for_hangs()
         return order
@@ -246,7 +247,7 @@ class _Following(_Watching):
         elif kind == "restart":
             attempt = self.attempt.with_name(message["attempt"])
             self._launch.take_outputs()
-            self._workload.on_end(self.attempt, AttemptEnd(), self._launch.world)  # node 0 alone knows more
+            self._workload.on_end(self.attempt, AttemptEnd(), self.world)  # node 0 alone knows more
             self._workload.begin_attempt(attempt)
             order = self._turn(attempt)
             self._hangs = FollowerRankMonitor(self._rank_monitor(), self._peers)

@@ -130,7 +130,7 @@ class LiveView:
 
     def await_cause(self) -> None:
         """Hold last words back until the end of the attempt: a rank has failed."""
-        self._held.is_cause_awaited = True
+        self._held.await_cause()
 
     def finish_attempt(self, quoted: Quoted | None = None) -> None:
         """Show the rest of ranks that have ended; others may follow them.

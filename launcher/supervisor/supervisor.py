@@ -24,8 +24,14 @@ from ..failures import AttemptEnd
 from ..nodes import PeerLink, SingleNode, interface_of
 from ..process import process_tree
 from ..worlds import rank_environment
-from .agent_command import AGENT_CODE, agent_argv, bound_socket, memory_descriptor, thread_environment
-from .agent_orders import AgentStart
+from .agent_start import (
+    AGENT_CODE,
+    AgentStart,
+    agent_argv,
+    bound_socket,
+    memory_descriptor,
+    thread_environment,
+)
 from .attempt_record import AttemptRecord
 from .end_grace import EndGrace
 from .handler import Handler
@@ -219,7 +225,7 @@ class Supervisor:
                 selector.unregister(key.fd)
         elif key.fd != self._status:
             self._read_status(handler)
-            self._record.agent_status = self._agent.wait()
+            self._record.note_agent_end(self._agent.wait())
             selector.unregister(key.fd)
 
     def _read_status(self, handler: Handler) -> None:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from .resume import renew_spec as renew_spec
     from .resume import resolve_checkpoint_step as resolve_checkpoint_step
     from .run_evaluation import evaluate_run as evaluate_run
-    from .saved_config import read_run_config as read_run_config
     from .schedule_lines import schedule_document as schedule_document
     from .target_notes import loss_notes as loss_notes
     from .train_request import SubmittedRun as SubmittedRun
     from .train_request import TrainRequest as TrainRequest
+    from .training_run import read_run_config as read_run_config
     from .worker_workload import WorkerWorkload as WorkerWorkload
     from .worker_workload import worker_agent as worker_agent
 else:

@@ -1,4 +1,4 @@
-"""Where a run is trained: in a new folder, or on in one that is there. What may change in between, and what not."""
+"""Where a run is trained: in a new folder, or in the one that it resumes in; and what may have changed since."""
 
 from __future__ import annotations
 

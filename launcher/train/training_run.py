@@ -12,9 +12,9 @@ from pathlib import Path
 from ...data.common import EndedBySignal, LockstepError, RankLostError, UsageError, write_json
 from ...data.config import DatasetInfo
 from ...training.checkpoint import newest_checkpoint_step
-from ...training.config import RunSpec
+from ...training.config import RunSpec, read_spec
 from ...training.rank import take_ownership
-from ..config import ResolvedConfig, found_yaml, to_yaml
+from ..config import ResolvedConfig, found_yaml, resolve, to_yaml
 from ..console import (
     EpochTable,
     ProgressView,
@@ -40,7 +40,7 @@ from ..runs import (
     take_request,
 )
 from ..supervisor import Launch, next_attempt_folder
-from .data_preparation import DataPreparation
+from .data_preparation import DataPreparation, Preparer
 from .initial_weights import find_initial_weights
 from .plan import LaunchPlan, plan_summary, plan_table
 from .resume import (
@@ -59,6 +59,13 @@ from .tracker_feeders import TrackerFeeders
 from .train_request import TrainRequest
 from .training_workload import FollowerTrainingWorkload, TrainingWorkload
 from .worker_workload import worker_agent
+
+
+def read_run_config(run: str, overrides: list[str]) -> ResolvedConfig:
+    """Read a run's own config, with ``overrides``."""
+    folder = find_run(run)
+    resolved = resolve(str(folder / "config.yaml"), overrides)
+    return replace(resolved, name=folder.name, base=read_spec(folder / "spec.json").base)
 
 
 def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
@@ -184,7 +191,7 @@ def _supervise(
         take_ownership(folder, attempt.name)  # before a checkpoint is looked for: no other attempt adds one
         try:
             resolved, plan, spec, first_step = _prepare(
-                target, resolved, request, session, lambda: _prepare_data(resolved, view.waiting, launch)
+                target, resolved, request, session, launch.data, view.waiting
             )
             run_lock.check()
             launch.listen()
@@ -211,12 +218,13 @@ def _prepare(
     resolved: ResolvedConfig,
     request: TrainRequest,
     session: LeaderSession,
-    prepare_data: Callable[[], DatasetInfo],
+    preparer: Preparer | None,
+    meanwhile: Callable[[str, str], None],
 ) -> tuple[ResolvedConfig, LaunchPlan, RunSpec, int]:
     """Prepare data and run folder; return config, plan and spec, and the step that the ranks begin at."""
     folder, before = target.folder, target.previous_spec
     weights = () if before else find_initial_weights(resolved)
-    resolved, facts = resolved.with_found(prepare_data())
+    resolved, facts = resolved.with_found(_prepare_data(resolved, preparer, meanwhile))
     if before:
         refuse_other_batches(target, resolved)
         facts = scaled_as_before(before.facts, facts)
@@ -232,12 +240,12 @@ def _prepare(
 
 def _prepare_data(
     resolved: ResolvedConfig,
+    preparer: Preparer | None = None,
     meanwhile: Callable[[str, str], None] = lambda *_: None,
-    launch: Launch | None = None,
 ) -> DatasetInfo:
     """Prepare all that the ranks of this node need, decoded images included."""
     data, base = resolved.config.data, resolved.base
-    return DataPreparation(data, base, build_cache=True, by=launch.data if launch else None).wait(meanwhile)
+    return DataPreparation(data, base, build_cache=True, by=preparer).wait(meanwhile)
 
 
 def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> InterruptedRunError:

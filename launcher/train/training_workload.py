@@ -93,7 +93,7 @@ class TrainingWorkload(WorkerWorkload):
             self._submitted.keep_time_limit(self._control)
         self._rows.update(*self._control.standing)
         self._feeders.tick()
-        self._control.longest_checkpoint = self._rows.longest_checkpoint
+        self._control.note_longest_checkpoint(self._rows.longest_checkpoint)
         self._control.tick()
 
     def scale(self, processes: RankProcesses) -> WorldChange | None:

@@ -280,6 +280,21 @@ def test_users_errors_are_no_assertions() -> None:
     assert each(modules(), assertions) == {}
 
 
+def test_an_object_is_given_what_it_needs_when_it_is_made() -> None:
+    """And is told more by calling it: who holds an object in the launcher sets none of its attributes."""
+
+    def targets(node: ast.AST) -> list[ast.expr]:
+        if isinstance(node, ast.Assign):
+            return [each for t in node.targets for each in (t.elts if isinstance(t, ast.Tuple) else [t])]
+        return [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else []
+
+    def set_from_outside(module: str) -> list[str]:
+        attributes = [t for node in nodes(module) for t in targets(node) if isinstance(t, ast.Attribute)]
+        return [ast.unparse(t) for t in attributes if ast.unparse(t.value).startswith("self.")]
+
+    assert each([module for module in modules() if module.startswith("launcher.")], set_from_outside) == {}
+
+
 def test_a_function_is_described_by_a_verb_and_a_class_by_a_noun() -> None:
     """As far as first words tell; a property reads like an attribute and is described like one."""
 

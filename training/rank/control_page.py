@@ -181,6 +181,10 @@ class Horizon:
         self._last: tuple[float, int] | None = None
         self._rate = 0.0
 
+    def count(self, members: Members) -> None:
+        """Count these ranks from now on."""
+        self.rows = members
+
     def progress(self, rank: int) -> tuple[int, str, float]:
         """Return (steps done, phase, seconds since its last sign of life) of a local rank."""
         at = _FIRST_RANK + _RANK_WORDS * rank

@@ -17,7 +17,7 @@ SUPERVISOR = """
 import sys, time
 from pathlib import Path
 from lockstep.launcher.nodes.peers import SingleNode
-from lockstep.launcher.supervisor.agent_orders import AgentStart
+from lockstep.launcher.supervisor.agent_start import AgentStart
 from lockstep.launcher.supervisor.supervisor import Supervisor
 here = Path(sys.argv[1])
 environment = {"PYTHONPATH": str(here), "HERE": str(here)}

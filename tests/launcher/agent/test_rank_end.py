@@ -19,8 +19,7 @@ import pytest
 
 from lockstep.launcher.machine import World
 from lockstep.launcher.process import Mark
-from lockstep.launcher.supervisor.agent_command import AGENT_CODE, memory_descriptor
-from lockstep.launcher.supervisor.agent_orders import agent_order
+from lockstep.launcher.supervisor.agent_start import AGENT_CODE, agent_order, memory_descriptor
 from tests.helpers.launch import Launch, run_command
 from tests.helpers.programs.endings import ENDINGS, WITH_TORCH
 

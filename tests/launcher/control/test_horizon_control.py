@@ -132,7 +132,7 @@ def test_the_default_goes_by_what_has_been_measured(folder: Path) -> None:
     assert default_stop_seconds(0.05, 2) == 30
     assert default_stop_seconds(5, 20) == 3 * (15 + 20)
     ranks = Ranks(folder)
-    ranks.control.longest_checkpoint = 40.0
+    ranks.control.note_longest_checkpoint(40.0)
     ranks.begin()
     ranks.do_steps(1)
     ranks.control.stop("x")

@@ -22,7 +22,7 @@ from lockstep.launcher.nodes.node_layout import NodeLayout
 from lockstep.launcher.nodes.peer_link import PeerLink
 from lockstep.launcher.nodes.peers import FollowerPeers, LeaderPeers
 from lockstep.launcher.options.supervision import SupervisionOptions
-from lockstep.launcher.supervisor.agent_orders import AgentStart
+from lockstep.launcher.supervisor.agent_start import AgentStart
 from lockstep.launcher.supervisor.launch import Launch, _Following
 from lockstep.launcher.supervisor.workload import Workload
 from tests.helpers.node_launch import linked_sockets

@@ -57,7 +57,7 @@ def _run(control: RankControl, until: int, begin: int, found: dict[int, list[tup
 def test_all_ranks_change_at_the_same_step_and_wait_for_each_other(tmp_path: Path) -> None:
     page = ControlPage(tmp_path / "page", 3)
     horizon = Horizon(page)
-    horizon.rows = (0, 1)
+    horizon.count((0, 1))
     controls = [RankControl(page, number) for number in range(3)]
     found: dict[int, list[tuple[int, Members]]] = {0: [], 1: [], 2: []}
     threads = [threading.Thread(target=_run, args=(controls[rank], 10**9, 0, found)) for rank in (0, 1)]
@@ -78,13 +78,13 @@ def test_all_ranks_change_at_the_same_step_and_wait_for_each_other(tmp_path: Pat
     while not horizon.is_done(grown):
         horizon.extend()
         time.sleep(1e-3)
-    horizon.rows = grown.after
+    horizon.count(grown.after)
     shrunk = WorldChange(2, grown.after, (0,))
     then = horizon.request_change(2, shrunk.after)
     while not horizon.is_done(shrunk):
         horizon.extend()
         time.sleep(1e-3)
-    horizon.rows = shrunk.after
+    horizon.count(shrunk.after)
     horizon.stop()
     for thread in [*threads, joined]:
         thread.join(60)
@@ -98,7 +98,7 @@ def test_ranks_that_have_left_hold_no_request_back(tmp_path: Path) -> None:
     horizon, controls = Horizon(page), [RankControl(page, number) for number in range(2)]
     horizon.raise_horizon(5)
     assert all(control.may_start(step) for control in controls for step in range(4))
-    horizon.rows = (0,)
+    horizon.count((0,))
     assert horizon.request_checkpoint() == 5
     horizon.raise_horizon(9)
     assert all(controls[0].may_start(step) for step in range(4, 7))
