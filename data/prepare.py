@@ -19,7 +19,7 @@ from .survey import introduce
 def prepare(
     config: DataConfig,
     base: Path,
-    say: Callable[[str, str], None] = lambda *_: None,
+    report: Callable[[str, str], None] = lambda *_: None,
     *,
     build_cache: bool = False,
 ) -> DatasetInfo:
@@ -28,7 +28,7 @@ def prepare(
     Args:
         config: the ``data`` section.
         base: the folder of the config file, absolute.
-        say: is told what takes long, and how far it is.
+        report: called with what takes long, and how far it is.
         build_cache: decode images into the cache; else what is there is used.
 
     Raises:
@@ -44,7 +44,7 @@ def prepare(
         lambda which: held_inputs(facts, which, config, base),
         skip=config.on_bad == "skip",
     )
-    return with_decoded_images(introduced, config, base, say, build=build_cache)
+    return with_decoded_images(introduced, config, base, report, build=build_cache)
 
 
 def _prepare_splits(facts: DatasetInfo, config: DataConfig, base: Path) -> DatasetInfo:
@@ -81,11 +81,11 @@ def answer_question(question: str, descriptor: int) -> int:
     """
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
 
-        def say(what: str, far: str) -> None:
+        def report(what: str, far: str) -> None:
             file.write(f"{json.dumps({'progress': [what, far]})}\n")
             file.flush()
 
-        document, status = _handle_request(question, say)
+        document, status = _handle_request(question, report)
         json.dump(document, file)
     return status
 
@@ -98,11 +98,11 @@ def _reserve_stdout() -> int:
     return response
 
 
-def _handle_request(request: str, say: Callable[[str, str], None]) -> tuple[dict[str, Any], int]:
+def _handle_request(request: str, report: Callable[[str, str], None]) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(request)
         config, base = DataConfig.model_validate(document["data"]), Path(document["base"])
-        facts = prepare(config, base, say, build_cache=document.get("build_cache", False))
+        facts = prepare(config, base, report, build_cache=document.get("build_cache", False))
     except LockstepError as error:
         return {"error": error.to_json()}, error.exit_status
     except Exception as error:  # noqa: BLE001 - the parent has nothing but this document to show

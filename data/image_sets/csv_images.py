@@ -80,7 +80,7 @@ class CsvImagesArguments(ListedImages):
         return not self.has_numbers and self.label_separator is None
 
 
-def describe(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:
+def make_ready(arguments: CsvImagesArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """Check every row of the CSV files, look at the images, and keep paths and labels as arrays in the cache.
 
     Args:
@@ -189,7 +189,7 @@ SOURCE = DataSource(
     "csv_images",
     "Image files, with paths and labels from a CSV file.",
     CsvImagesArguments,
-    describe,
+    make_ready,
     open_images,
     read_images,
     no_inputs,

@@ -45,7 +45,7 @@ class _Listing(Table):
         return {row: f"{self.file}: {problem}" for row, problem in bad}
 
 
-def describe(arguments: ImageFolderArguments, config: DataConfig, base: Path) -> DatasetInfo:
+def make_ready(arguments: ImageFolderArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """List the files, and describe them as ``csv_images`` does those of a table.
 
     Raises:
@@ -139,7 +139,7 @@ SOURCE = DataSource(
     "image_folder",
     "Image files in folders that are named like their classes.",
     ImageFolderArguments,
-    describe,
+    make_ready,
     open_images,
     read_images,
     no_inputs,

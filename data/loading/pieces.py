@@ -60,7 +60,7 @@ class _PieceReader(Dataset[Any]):
         except LockstepError as error:
             return piece.rows, ReadError(error)
         except MemoryError:
-            what = f"{self._many.describe(int(piece.rows[0]))}: out of memory while its row group was read"
+            what = f"{self._many.name_row(int(piece.rows[0]))}: out of memory while its row group was read"
             return piece.rows, ReadError(
                 MemoryLimitError(what, "lower data.args.window, or write smaller groups")
             )
@@ -181,7 +181,7 @@ class ManyRowsPieces:
 
     def name(self, row: int) -> str:
         """Name a row for messages."""
-        return self.many.describe(row)
+        return self.many.name_row(row)
 
 
 class _OtherShapeError(Exception):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..cache import fingerprint
 from ..common import LockstepError, TrainingError, UsageError, load_callable, raised_at_its_line
 from ..config import PackConfig
-from ..samples import SampleSource, describe, read_sample
+from ..samples import SampleSource, describe_value, read_sample
 from ..sources import ArraySplit, MapSplit
 
 _ROWS = 1024
@@ -56,7 +56,7 @@ def _entry(sample: Any, text: str | None, number: int) -> Any:
         return sample[_name_of(sample, text, number)]
     if text is not None:
         raise UsageError(
-            f"data.pack.text: sample {number:,} is {describe(sample)}, not a dict", "leave it out"
+            f"data.pack.text: sample {number:,} is {describe_value(sample)}, not a dict", "leave it out"
         )
     return sample
 
@@ -103,7 +103,7 @@ class Tokenizer:
             found = found["input_ids"]
         if isinstance(found, str | bytes):
             raise TrainingError(
-                f"document {number:,} is {describe(found)}",
+                f"document {number:,} is {describe_value(found)}",
                 "name what makes a list of numbers of a text: data.pack.tokenizer=./file.py:name",
             )
         return _checked(found, number)
@@ -132,7 +132,7 @@ def _checked(found: Any, number: int) -> NDArray[np.uint32]:
         return np.empty(0, np.uint32)
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise TrainingError(
-            f"document {number:,} is {describe(found)}, not a list of whole numbers",
+            f"document {number:,} is {describe_value(found)}, not a list of whole numbers",
             "let the tokenizer return the numbers of the tokens",
         )
     if int(tokens.min()) < 0 or int(tokens.max()) >= _MOST_TOKEN:

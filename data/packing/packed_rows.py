@@ -78,7 +78,7 @@ class PackedRows:
         """Return how many rows are best read at once."""
         return max(1, _BLOCK_BYTES // (16 * self._pack.length))
 
-    def describe(self, row: int) -> str:
+    def name_row(self, row: int) -> str:
         """Name a row for messages."""
         first = row * self._pack.length
         return f"sample {row:,} (tokens {first:,} to {first + self._pack.length - 1:,})"

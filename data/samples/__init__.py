@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .padding import Padding as Padding
     from .padding import build_padding as build_padding
     from .read_error import ReadError as ReadError
-    from .sample_error import describe as describe
+    from .sample_error import describe_value as describe_value
     from .sample_error import read_sample as read_sample
     from .sample_error import refuse_another_structure as refuse_another_structure
     from .sample_error import source_of as source_of

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from ..common import LockstepError, TrainingError, raised
 from .arrays import is_masked, is_numeric, tensor_of
 from .padding import Padding
-from .sample_error import Part, advice_for, describe
+from .sample_error import Part, advice_for, describe_value
 from .sample_source import SampleSource
 from .tree import is_pair, like
 
@@ -57,7 +57,7 @@ def collate(
         if sample is None:
             whole.refuse(number, "is None")
         if pairs and not is_pair(sample):
-            whole.refuse(number, f"is {describe(sample)}, not a pair (input, target)")
+            whole.refuse(number, f"is {describe_value(sample)}, not a pair (input, target)")
     if not all(map(is_pair, samples)):
         return _batch(samples, whole)
     return (
@@ -84,7 +84,7 @@ def _collated_by(own: Callable[[list[Any]], Any], samples: list[Any], whole: Par
         return batch
     kind = "not a pair (inputs, targets)" if pairs else "not a batch"
     raise TrainingError(
-        f"data.collate, given data samples {shown}, returned {describe(batch)}, {kind}",
+        f"data.collate, given data samples {shown}, returned {describe_value(batch)}, {kind}",
         "return (inputs, targets): tensors with a row for each sample, or dicts, lists and tuples of them",
     )
 
@@ -102,7 +102,7 @@ def _batch(values: list[Any], part: Part) -> Any:
 
 
 def _unlike(value: Any, first: Any, part: Part) -> str:
-    return f"is {describe(value)}, that of sample {part.rows[0]} is {describe(first)}"
+    return f"is {describe_value(value)}, that of sample {part.rows[0]} is {describe_value(first)}"
 
 
 def _kind(value: Any, number: int, part: Part) -> str:
@@ -119,7 +119,7 @@ def _kind(value: Any, number: int, part: Part) -> str:
         return "mapping"
     if isinstance(value, list | tuple):
         return "sequence"
-    return part.refuse(number, f"is {describe(value)}", advice_for(value))
+    return part.refuse(number, f"is {describe_value(value)}", advice_for(value))
 
 
 def _as_tensor(value: Any, number: int, part: Part) -> torch.Tensor:
@@ -158,7 +158,7 @@ def _as_number(value: float, number: int, part: Part) -> torch.Tensor:
     try:
         return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
     except (OverflowError, RuntimeError, ValueError):
-        part.refuse(number, f"is {describe(value)}, of more than 64 bits", "return a float or a string")
+        part.refuse(number, f"is {describe_value(value)}, of more than 64 bits", "return a float or a string")
 
 
 def _batch_numbers(values: list[Any], part: Part) -> torch.Tensor:

@@ -64,7 +64,7 @@ def source_of(dataset: Any, name: str = "data sample", otherwise: str = "") -> S
     return SampleSource(name, otherwise)
 
 
-def describe(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Describe what was returned, in words."""
     if value is None:
         return "None"
@@ -142,4 +142,4 @@ def _difference(path: str, one: Any, other: Any) -> tuple[str, Any, Any]:
 
 
 def _in_words(part: Any) -> str:
-    return part if isinstance(part, str) else describe(part)
+    return part if isinstance(part, str) else describe_value(part)

@@ -39,7 +39,7 @@ def mixture(find: Find) -> DataSource:
         MIX,
         "Several data sets by name, those of `data.sets`.",
         None,
-        partial(_describe, find),
+        partial(_make_ready, find),
         partial(_open, find),
         partial(_read, find),
         lambda split: None,  # noqa: ARG005 - as others need it
@@ -56,7 +56,7 @@ def _part_config(config: DataConfig, name: str) -> DataConfig:
     return config.model_copy(update={**common, "stratify": False, **own})
 
 
-def _describe(find: Find, arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001
+def _make_ready(find: Find, arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001
     parts = {}
     for name, one in (config.sets or {}).items():
         if one.use == MIX:

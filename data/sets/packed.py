@@ -47,10 +47,10 @@ def packed(find: Callable[[str], DataSource]) -> DataSource:
     Args:
         find: returns the source of the documents by its name.
     """
-    return DataSource("pack", "Documents, packed.", None, partial(_describe, find), _open, _read, no_inputs)
+    return DataSource("pack", "Documents, packed.", None, partial(_make_ready, find), _open, _read, no_inputs)
 
 
-def _describe(
+def _make_ready(
     find: Callable[[str], DataSource],
     arguments: dict[str, Any],  # noqa: ARG001 - DataSource
     config: DataConfig,

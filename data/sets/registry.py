@@ -101,8 +101,8 @@ def open_order(facts: DatasetInfo, config: DataConfig, base: Path) -> SampleOrde
 
 def image_split(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> ImageSplit | None:
     """Describe the image files of a split; None where it has none. Arguments as of ``open_split``."""
-    describe = source_of(config).images
-    return None if describe is None else describe(_prepared(facts, which, config, base))
+    images = source_of(config).images
+    return None if images is None else images(_prepared(facts, which, config, base))
 
 
 def _prepared(facts: DatasetInfo, which: Which, config: DataConfig, base: Path) -> PreparedSplit:

@@ -65,7 +65,7 @@ class ShardIndex:
         rows = int(self.first_rows[group + 1] - self.first_rows[group])
         return Place(int(self.begins[group]), int(self.ends[group]), int(self.checks[group]), rows)
 
-    def describe(self, group: int, row: int | None = None) -> str:
+    def name_group(self, group: int, row: int | None = None) -> str:
         """Name a group, or one of its rows, counted in its file: for messages."""
         shard = self.shard_of(group)
         within = group - int(self.first_groups[shard])

@@ -127,10 +127,10 @@ class ShardRows:
         """Tell whether ``read`` returns samples, which are to be made a batch."""
         return self.layout.decode is not None
 
-    def describe(self, row: int) -> str:
+    def name_row(self, row: int) -> str:
         """Name a row for messages: its file, its group and its number there."""
         group = int(self.index.groups.group_of(np.array([row]))[0])
-        return f"row {row} ({self.index.describe(group, row - int(self.index.first_rows[group]))})"
+        return f"row {row} ({self.index.name_group(group, row - int(self.index.first_rows[group]))})"
 
     def _columns(self, rows: Indices, turns: Indices | None) -> dict[str, Values]:
         """Read the columns of some rows, each group once."""
@@ -178,7 +178,7 @@ class ShardRows:
             raise self._bad_row(group, row - int(self.index.first_rows[group]), error.reason) from error
 
     def _bad_row(self, group: int, within: int, reason: str) -> DamagedError:
-        what = f"{self.index.describe(group, within)}: {reason}"
+        what = f"{self.index.name_group(group, within)}: {reason}"
         return DamagedError(what, "correct the file, or give the column another kind in data.args.columns")
 
     def _load(self, group: int) -> tuple[RowGroup, int]:
@@ -210,7 +210,7 @@ class ShardRows:
         return format_.open(self.locate(shard.name), shard.digest, self.layout.columns)
 
     def _unreadable(self, group: int, error: Exception) -> DamagedError:
-        where = self.index.describe(group)
+        where = self.index.name_group(group)
         if isinstance(error, FileNotFoundError):
             return DamagedError(f"{where}: the file is gone", _CHANGED_HINT)
         if isinstance(error, ShardChangedError):
@@ -227,7 +227,7 @@ class ShardRows:
         except LockstepError:
             raise
         except (Exception, SystemExit) as error:
-            what = f"data.args.decode, given {self.describe(row)}, raised {type(error).__name__}: {error}"
+            what = f"data.args.decode, given {self.name_row(row)}, raised {type(error).__name__}: {error}"
             raise raised_at_its_line(what, error) from error
 
 

@@ -67,7 +67,7 @@ class DigitsArguments(ImageArguments):
     """Samples for validation."""
 
 
-def describe(arguments: DigitsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+def make_ready(arguments: DigitsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
     """Draw the digits into the cache, on the first call."""
     lengths: dict[Split, int] = {"train": arguments.train, "val": arguments.val}
     mean, std = arguments.normalisation(1)
@@ -92,7 +92,7 @@ SOURCE = DataSource(
     "digits",
     "Grey images of digits, 28 x 28, drawn on this machine without a download.",
     DigitsArguments,
-    describe,
+    make_ready,
 )
 
 

@@ -82,7 +82,7 @@ class IterableRows:
     block_rows = 1
     samples = True
 
-    def describe(self, row: int) -> str:
+    def name_row(self, row: int) -> str:
         """Name a row for messages."""
         shard, place = self.locate(row)
         return f"sample {place:,} of shard {shard}"

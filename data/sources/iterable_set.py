@@ -120,7 +120,7 @@ def iterable_contents(use: str, rows: IterableRows) -> list[Any]:
 
 def _changing(rows: IterableRows, row: int, what: str) -> TrainingError:
     return TrainingError(
-        f"{rows.describe(row)} {what}{f' ({where})' if (where := made_at(rows)) else ''}",
+        f"{rows.name_row(row)} {what}{f' ({where})' if (where := made_at(rows)) else ''}",
         "let each pass begin anew: open files and seed generators in __iter__, and share none between shards",
     )
 

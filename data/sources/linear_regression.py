@@ -47,7 +47,7 @@ class TensorsArguments:
     """Another one draws other rows."""
 
 
-def describe(arguments: TensorsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+def make_ready(arguments: TensorsArguments, config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
     """Draw the rows into the cache, on the first call; there is no validation split."""
     rows, seed = arguments.rows, arguments.seed
     entry = cached(entry_key("tensors", _VERSION, rows, seed), lambda folder: _build(folder, rows, seed))
@@ -68,7 +68,7 @@ def describe(arguments: TensorsArguments, config: DataConfig, base: Path) -> Dat
 
 
 SOURCE = DataSource(
-    "tensors", "Five numbers in, their weighted sum out; drawn on this machine.", TensorsArguments, describe
+    "tensors", "Five numbers in, their weighted sum out; drawn on this machine.", TensorsArguments, make_ready
 )
 
 

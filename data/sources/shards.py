@@ -93,7 +93,7 @@ class ShardArguments:
     """Row groups in flight over all processes together; unset: as many as have 512 MB."""
 
 
-def describe(arguments: ShardArguments, config: DataConfig, base: Path) -> DatasetInfo:
+def make_ready(arguments: ShardArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """Look at the files once, and keep which rows lie where as arrays in the cache.
 
     Raises:
@@ -387,7 +387,7 @@ SOURCE = DataSource(
     "shards",
     "Parquet, Arrow or tar files or JSON lines, streamed.",
     ShardArguments,
-    describe,
+    make_ready,
     _open,
     _read,
     no_inputs,

@@ -110,7 +110,7 @@ class DataSource:
     """What it is, in one sentence; the reference shows it."""
     arguments: type[Any] | None
     """Schema of ``data.args``, a dataclass of ``arguments.argument``; None takes whatever is given, as a dict."""
-    describe: Callable[[Any, DataConfig, Path], DatasetInfo]
+    make_ready: Callable[[Any, DataConfig, Path], DatasetInfo]
     """Makes the data ready, once per machine before the ranks start; gets the arguments, the ``data`` section and the
     folder of the config file."""
     open: Callable[[PreparedSplit], ArraySplit | MapSplit] = open_arrays
@@ -137,4 +137,4 @@ class DataSource:
         """
         schema = self.arguments
         arguments = config.args if schema is None else read_arguments(self.name, schema, config.args)
-        return self.describe(arguments, config, base)
+        return self.make_ready(arguments, config, base)

@@ -65,7 +65,7 @@ class ManyRows(Protocol):
         """Tell whether it reads samples, which are to be made a batch."""
         ...
 
-    def describe(self, row: int) -> str:
+    def name_row(self, row: int) -> str:
         """Name a row for messages."""
         ...
 

@@ -63,7 +63,7 @@ def data_root(config: DataConfig, base: Path) -> tuple[Path, str]:
     return Path.home() / ".cache" / "lockstep" / "data", "the default"
 
 
-def describe(arguments: ImageArguments, config: DataConfig, base: Path) -> DatasetInfo:
+def make_ready(arguments: ImageArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """Download a data set of torchvision's if it is not there, and keep it as arrays in the cache.
 
     Args:
@@ -275,6 +275,6 @@ TORCHVISION_SETS = {
 }
 """Name in a config to what torchvision calls it."""
 TORCHVISION_SOURCES = tuple(
-    DataSource(name, f"torchvision's {one.cls}, downloaded when it is not there.", ImageArguments, describe)
+    DataSource(name, f"torchvision's {one.cls}, downloaded when it is not there.", ImageArguments, make_ready)
     for name, one in TORCHVISION_SETS.items()
 )

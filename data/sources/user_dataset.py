@@ -91,7 +91,7 @@ def load_user_data(config: DataConfig, base: Path) -> tuple[Splits, UserSettings
     return _called[key]
 
 
-def describe(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
+def make_ready(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
     """Describe a user's data; shapes and classes as far as the first sample shows them."""
     splits, settings = load_user_data(config, base)
     train = splits["train"]
@@ -263,7 +263,7 @@ SOURCE = DataSource(
     "package.module:callable",
     "What your own callable returns.",
     None,
-    describe,
+    make_ready,
     _open,
     _read,
     _inputs,

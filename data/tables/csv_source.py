@@ -95,7 +95,7 @@ class CsvArguments:
     """The type of the inputs, and of targets that are numbers: `float32` or `float64`."""
 
 
-def describe(arguments: CsvArguments, config: DataConfig, base: Path) -> DatasetInfo:
+def make_ready(arguments: CsvArguments, config: DataConfig, base: Path) -> DatasetInfo:
     """Read the files into arrays in the cache, each once for as long as it stays as it is.
 
     Args:
@@ -265,6 +265,6 @@ SOURCE = DataSource(
     "csv",
     "Rows of a CSV file: columns of numbers in, a class or numbers out.",
     CsvArguments,
-    describe,
+    make_ready,
     column=_column,
 )

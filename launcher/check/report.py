@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.common import LockstepError
 from ...training.check import Finding
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 
 _WIDTH = 110
 _NAME = 17  # columns of a check's name
@@ -40,7 +40,7 @@ class CheckReport:
         """Add a finding and show it."""
         self.findings.append(finding)
         if not self._as_json:
-            put(finding_lines(finding))
+            print_results(finding_lines(finding))
 
     def conclude(self, failure: LockstepError | None) -> int:
         """Print the result; the exit status.
@@ -51,12 +51,12 @@ class CheckReport:
         status = failure.exit_status if failure is not None else 1 if self.failed else 0
         seconds = round(time.monotonic() - self._started, 1)
         if self._as_json:
-            put_json(self._document(status, seconds, failure))
+            print_json(self._document(status, seconds, failure))
         elif failure is None:
             notes = sum(finding.verdict == "NOTE" for finding in self.findings)
             result = f"{', '.join(self.failed)} failed" if self.failed else "nothing failed"
             noted = f", {notes} to note" if notes else ""
-            say([f"done: {result}; {len(self.findings)} checks{noted}, {seconds:.0f} s"])
+            print_messages([f"done: {result}; {len(self.findings)} checks{noted}, {seconds:.0f} s"])
         return status
 
     def _document(self, status: int, seconds: float, failure: LockstepError | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
 from ...training.config import RunConfig
 from ..config import ResolvedConfig
-from ..console import print_failure_card, say
+from ..console import print_failure_card, print_messages
 from ..machine import World, reserve_gpus
 from ..options import SupervisionOptions
 from ..supervisor import Launch
@@ -116,7 +116,7 @@ class Check:
         count = self._world.processes
         kind = "GPU" if self._world.gpus else "CPU"
         who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
-        say([f"checking {self._resolved.name}: {who}, about a minute"])
+        print_messages([f"checking {self._resolved.name}: {who}, about a minute"])
         self._table.add_facts(config=self._resolved.name, world_size=count, device=self._world.device)
         if (look := self._look()) is None:
             return

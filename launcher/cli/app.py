@@ -104,7 +104,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train on every visible GPU, else on one CPU process."""
-    from ..console import say
+    from ..console import print_messages
     from ..train import TrainRequest, training_run
     from ..worlds import Placement, refusals_told
 
@@ -118,7 +118,7 @@ def train(
         asked = Placement(nodes, node_rank, rendezvous, node_timeout, gpus, cpu, name, needs_name=not named)
         place = take_place(asked, ignore_world=ignore_world, run=resume if named else "")
         resolved = _resolved(config, overrides, resume if named else None)
-        say(f"note: {note}" for note in resolved.notes)
+        print_messages(f"note: {note}" for note in resolved.notes)
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
         _look_first(preflight)

@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from ...data.common import UsageError, suggestion
-from ..console import can_colour, json_errors, put_page, terminal_width
+from ..console import can_colour, json_errors, print_page, terminal_width
 from .foreign_options import options_of, refuse_foreign_options
 
 _PLAIN = (str, int, float, bool)
@@ -41,7 +41,7 @@ class CommandGroup(typer.core.TyperGroup):
         if args[0] in _VERSION and ctx.parent is None:
             from ... import __version__
 
-            put_page([__version__])
+            print_page([__version__])
             raise typer.Exit
         return super().parse_args(ctx, args)
 
@@ -120,9 +120,9 @@ def _show(command: Any, ctx: Any, status: int = 0) -> NoReturn:
 
     path, width, colour = path_of(ctx), terminal_width(), can_colour(sys.stdout)
     if hasattr(command, "commands"):
-        put_page(group_page(command, path, width, colour=colour))
+        print_page(group_page(command, path, width, colour=colour))
     else:
-        put_page(command_page(command, command.get_params(ctx), path, width, colour=colour))
+        print_page(command_page(command, command.get_params(ctx), path, width, colour=colour))
     raise typer.Exit(status)
 
 

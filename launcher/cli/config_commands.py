@@ -65,16 +65,16 @@ def why(
 @config.command()
 def schema() -> None:
     """Print the JSON schema of a config, for editors."""
-    from ..console import put_json
+    from ..console import print_json
     from ..reference import config_schema
 
-    put_json(config_schema())
+    print_json(config_schema())
 
 
 @config.command()
 def reference() -> None:
     """Print every option as Markdown, as in docs/configuration.md."""
-    from ..console import put
+    from ..console import print_results
     from ..reference import reference as written
 
-    put(written().splitlines())
+    print_results(written().splitlines())

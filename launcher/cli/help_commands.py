@@ -39,14 +39,14 @@ def completion(
     ] = False,
 ) -> None:
     """Print the script that makes a shell complete commands, options, recipes, runs and config keys."""
-    from ..console import put, say
+    from ..console import print_messages, print_results
     from ..manual import completion_script, install_completion
 
     chosen = shell or Path(os.environ.get("SHELL", "")).name
     if not install:
-        put(completion_script(chosen, VARIABLE).splitlines())
+        print_results(completion_script(chosen, VARIABLE).splitlines())
         return
-    say([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])
+    print_messages([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])
 
 
 @app.command()
@@ -75,12 +75,12 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON schema of what a command prints with `--json`, or list the commands that have one."""
-    from ..console import put, put_json
+    from ..console import print_json, print_results
     from ..manual import commands_with_schemas, for_agents, output_schema
 
     if agents:
-        put(for_agents().splitlines())
+        print_results(for_agents().splitlines())
     elif command:
-        put_json(output_schema(" ".join(command)))
+        print_json(output_schema(" ".join(command)))
     else:
-        put(commands_with_schemas())
+        print_results(commands_with_schemas())

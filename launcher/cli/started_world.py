@@ -22,7 +22,7 @@ def take_place(asked: Placement, *, ignore_world: bool, run: str = "") -> Placem
     """
     if ignore_world:
         return asked
-    from ..console import say
+    from ..console import print_messages
     from ..runs import runs_root
     from ..worlds import adopt
 
@@ -33,7 +33,7 @@ def take_place(asked: Placement, *, ignore_world: bool, run: str = "") -> Placem
         return runs_root() / f".{own}.refused" if own else None
 
     placed = adopt(asked, _count_gpus, refusal_of=refusal_of)
-    say(placed.notes)
+    print_messages(placed.notes)
     return placed
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...data.common import MachineError, UsageError
 from ..config import printable
-from ..console import put, put_json
+from ..console import print_json, print_results
 
 if TYPE_CHECKING:
     from ...data.cache import ListedEntry
@@ -37,9 +37,9 @@ def show_cache(names: Sequence[str], *, remove: bool, as_json: bool) -> int:
     kept = [entry for entry in entries if entry.name not in removed]
     if as_json:
         rows = [{**asdict(entry), "removed": entry.name in removed} for entry in entries]
-        put_json({"schema_version": 1, "folder": str(cache_root()), "entries": rows})
+        print_json({"schema_version": 1, "folder": str(cache_root()), "entries": rows})
     else:
-        put(
+        print_results(
             _lines(
                 kept, removed=[entry for entry in entries if entry.name in removed], root=str(cache_root())
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.tracking import read_events
-from ..console import format_metric, put, put_json
+from ..console import format_metric, print_json, print_results
 from ..runs import find_run, read_json, read_status
 
 _ORDER = ("config.train.seed", "config.data.batch_size", "facts.train.length", "facts.fingerprint")
@@ -23,9 +23,9 @@ def compare_runs(one: str, other: str, *, as_json: bool) -> int:
     folders = find_run(one), find_run(other)
     document = _compared(*folders)
     if as_json:
-        put_json({"schema_version": 1, "runs": [folder.name for folder in folders], **document})
+        print_json({"schema_version": 1, "runs": [folder.name for folder in folders], **document})
     else:
-        put(_lines(folders[0].name, folders[1].name, document))
+        print_results(_lines(folders[0].name, folders[1].name, document))
     return 0
 
 

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...data.common import UsageError
-from ..console import WINDOW, LineMerger, bounded, format_ranks, last_state, merge_lines, put, put_json, say
+from ..console import (
+    WINDOW,
+    LineMerger,
+    bounded,
+    format_ranks,
+    last_state,
+    merge_lines,
+    print_json,
+    print_messages,
+    print_results,
+)
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -62,7 +72,7 @@ def show_logs(
     if as_json:
         if follow:
             raise UsageError("--follow and --json: a document has an end", "leave one of them out")
-        put_json(_document(folder, rank, attempt))
+        print_json(_document(folder, rank, attempt))
         return 0
     if is_submitted(folder) and rank is None and attempt is None and (follow or not attempts(folder)):
         _show_jobs(folder, follow=follow)
@@ -73,9 +83,9 @@ def show_logs(
         _follow(folder, rank, number)
         return _show_nodes(folder) if rank is None else 0
     number, logs, told = _files(folder, rank, number)
-    say([_headline(folder, attempts(folder), number)])
+    print_messages([_headline(folder, attempts(folder), number)])
     if told is not None:
-        put(_lines(told))
+        print_results(_lines(told))
     _print(logs, marked=told is not None)
     return _show_nodes(folder) if rank is None and attempt is None else 0
 
@@ -125,8 +135,8 @@ def _files(folder: Path, rank: int | None, number: int | None) -> tuple[int, dic
 def _show_nodes(folder: Path) -> int:
     """Print what the nodes of a later job said, if it got no further; 0."""
     for path in logs_without_attempt(folder):
-        say([f"{folder.name}, later: {path}"])
-        put(_marked(path, _lines(path)))
+        print_messages([f"{folder.name}, later: {path}"])
+        print_results(_marked(path, _lines(path)))
     return 0
 
 
@@ -148,11 +158,11 @@ def _show_jobs(folder: Path, *, follow: bool) -> None:
             found = merge_job_status(read_status(folder), answer)
             over = over or found.is_over
             if (now := "; ".join(describe_job(found))) != told:
-                say([f"{folder.name} is {found.status}: {now}"])
+                print_messages([f"{folder.name} is {found.status}: {now}"])
                 told = now
         for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
             tail = log_tails.get(path) or log_tails.setdefault(path, _Tail(path))
-            if not put(_marked(path, tail.more(rest=over))):
+            if not print_results(_marked(path, tail.more(rest=over))):
                 over = True
         if over:
             break
@@ -182,7 +192,7 @@ def _print(logs: dict[int, Path], *, marked: bool = False) -> None:
         _shown(text, ranks, marked=marked or len(logs) > 1)
         for text, ranks in merge_lines({r: _lines(p) for r, p in logs.items()})
     )
-    while (block := list(islice(lines, _BLOCK_LINES))) and put(block):
+    while (block := list(islice(lines, _BLOCK_LINES))) and print_results(block):
         pass
 
 
@@ -237,7 +247,7 @@ def _follow(folder: Path, rank: int | None, number: int | None) -> int:
     """Show logs until the run is over and all of them are shown, or until nobody reads the output."""
     while True:
         if number is not None:
-            say([_headline(folder, attempts(folder), number)])
+            print_messages([_headline(folder, attempts(folder), number)])
             if not _follow_attempt(folder, rank, number):
                 return 0
         running = _goes_on(folder)
@@ -264,14 +274,14 @@ def _later(folder: Path, number: int | None) -> list[int]:
 def _show_more(merger: LineMerger, log_tails: dict[int, _Tail], *, over: bool, marked: bool) -> bool:
     """Show what was added to the files; a line waits until the next look, so that other ranks can join it."""
     for _ in merger.feed_in_turns({rank: tail.more(rest=over) for rank, tail in log_tails.items()}):
-        if merger.fresh > WINDOW and not _put(merger, WINDOW, marked=marked):
+        if merger.fresh > WINDOW and not _print_ready(merger, WINDOW, marked=marked):
             return False
-    return _put(merger, 0 if over or len(log_tails) == 1 else merger.fresh, marked=marked)
+    return _print_ready(merger, 0 if over or len(log_tails) == 1 else merger.fresh, marked=marked)
 
 
-def _put(merger: LineMerger, max_waiting: int, *, marked: bool) -> bool:
+def _print_ready(merger: LineMerger, max_waiting: int, *, marked: bool) -> bool:
     shown = [_shown(text, ranks, marked=marked) for text, ranks in merger.ready(max_waiting)]
-    return not shown or put(shown)
+    return not shown or print_results(shown)
 
 
 def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
@@ -288,7 +298,7 @@ def _follow_attempt(folder: Path, rank: int | None, number: int) -> bool:
             path = folder / f"attempt-{number}" / TRANSCRIPT
             if transcript is None and rank is None and path.is_file():
                 transcript = _Tail(path)
-            if transcript is not None and not put(transcript.more(rest=over)):
+            if transcript is not None and not print_results(transcript.more(rest=over)):
                 return False
             marked = transcript is not None or len(log_tails) > 1
             if not _show_more(merger, log_tails, over=over, marked=marked):

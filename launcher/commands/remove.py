@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..process import is_held
 from ..runs import (
     ANY_RUN,
@@ -44,16 +44,18 @@ def remove_runs(names: Sequence[str], *, yes: bool, as_json: bool = False) -> in
         dict.fromkeys(folder for name in names for folder in _with_points(find_run(name, ANY_RUN)))
     )
     known = {folder: _refuse_unfinished(folder) for folder in folders}
-    (say if as_json else put)(_described(folder, status) for folder, status in known.items())
+    (print_messages if as_json else print_results)(
+        _described(folder, status) for folder, status in known.items()
+    )
     if not yes and not _agreed(len(folders)):
-        say(["nothing was removed"])
+        print_messages(["nothing was removed"])
         return 1
     for folder in folders:
         _remove(folder)
-    say([f"removed {len(folders)} folder{'s' * (len(folders) != 1)}"])
+    print_messages([f"removed {len(folders)} folder{'s' * (len(folders) != 1)}"])
     if as_json:
         removed = [{"name": folder.name, "run_dir": str(folder)} for folder in folders]
-        put_json({"schema_version": 1, "removed": removed})
+        print_json({"schema_version": 1, "removed": removed})
     return 0
 
 
@@ -107,7 +109,7 @@ def _size(count: float) -> str:
 def _agreed(count: int) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("nobody can be asked whether to remove this", "say --yes")
-    say([f"remove {'it' if count == 1 else f'these {count}'} for good? Type yes:"])
+    print_messages([f"remove {'it' if count == 1 else f'these {count}'} for good? Type yes:"])
     return sys.stdin.readline().strip().lower() in ("yes", "y")
 
 

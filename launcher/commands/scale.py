@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ...data.common import LockstepError, UsageError
-from ..console import say
+from ..console import print_messages
 from ..process import is_held
 from ..runs import (
     LOCK,
@@ -41,7 +41,7 @@ def scale_run(name: str, processes: int, wait: float) -> int:
         raise LockstepError(
             f"{folder.name} keeps its processes: {answer.message}", "`launch status` says how it is"
         )
-    say([f"{folder.name}: {answer.message}"])
+    print_messages([f"{folder.name}: {answer.message}"])
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...data.config import DatasetInfo, Sampling
 from ..config import ResolvedConfig, printable
-from ..console import PICTURES, put, put_json, refuse_output
+from ..console import PICTURES, print_json, print_results, refuse_output
 from ..process import ask_child
 from ..train import (
     DataPreparation,
@@ -55,9 +55,9 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, force: bool = Fa
         **_schedule(resolved, facts, path),
     }
     if as_json:
-        put_json({"schema_version": 1, **document})
+        print_json({"schema_version": 1, **document})
     else:
-        put(_lines(facts, document))
+        print_results(_lines(facts, document))
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..console import format_duration, format_metric, put, put_json, redraw, sparkline
+from ..console import format_duration, format_metric, print_json, print_results, redraw, sparkline
 from ..process import LockOwner
 from ..runs import (
     ANY_RUN,
@@ -77,12 +77,12 @@ def _repeat(look: Callable[[], _View], *, watch: bool, as_json: bool) -> int:
     while True:
         document, table_lines, is_over = look()
         if as_json:
-            going_on = document == before or put_json({"schema_version": 1, **document}, on_one_line=watch)
+            going_on = document == before or print_json({"schema_version": 1, **document}, on_one_line=watch)
             before = document
         elif watch and sys.stdout is not None and sys.stdout.isatty():
             going_on = redraw(table_lines)
         else:
-            going_on = table_lines == before or put(table_lines)
+            going_on = table_lines == before or print_results(table_lines)
             before = table_lines
         if not watch or is_over or not going_on:
             return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
 from ...training.checkpoint import newest_checkpoint_step
-from ..console import say
+from ..console import print_messages
 from ..process import LockOwner, is_held, read_owner
 from ..runs import (
     ANY_RUN,
@@ -63,7 +63,7 @@ def cancel_run(name: str, grace: float) -> int:
     owner = _owner(folder, grace)
     if owner is None:
         record_cancellation(folder)
-        say([f"{folder.name} was cancelled"])
+        print_messages([f"{folder.name} was cancelled"])
         return 0
     below = descendants(owner.pid)
     how = "SIGTERM" if _end(owner, grace) else f"SIGKILL, after {grace:g} s of grace"
@@ -75,7 +75,7 @@ def cancel_run(name: str, grace: float) -> int:
             "it may be in a call to a device or a file system that does not return; look at it with ps",
         )
     record_cancellation(folder)
-    say([f"{folder.name} was cancelled: process {owner.pid} was ended by {how}"])
+    print_messages([f"{folder.name} was cancelled: process {owner.pid} was ended by {how}"])
     return 0
 
 
@@ -112,7 +112,7 @@ def _stop_jobs(folder: Path, wait: float) -> int:
         withdrawn = cancel_pending_jobs(folder, why="launch stop")
     if withdrawn:
         on = "" if runs else f"; resume it with `launch resume {folder.name}`"
-        say([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
+        print_messages([f"{folder.name}: job {', '.join(withdrawn)} was waiting, and is withdrawn{on}"])
     if runs and not wait_until(lambda: has_stopped(folder), wait):
         raise _late(folder, "ended", wait)
     return _say_stopped(folder) if runs else 0 if withdrawn else _say_over(folder)
@@ -151,9 +151,13 @@ def _say_stopped(folder: Path) -> int:
     status = read_status(folder)
     trained = f", after {status.step:,} steps" if (folder / "spec.json").is_file() else ""
     words = f"{folder.name} is {status.status}{trained}"
-    say([f"{words}; resume it with `launch resume {folder.name}`" if status.is_resumable else words])
+    print_messages(
+        [f"{words}; resume it with `launch resume {folder.name}`" if status.is_resumable else words]
+    )
     if is_submitted(folder) and (code := status.outcome.get("exit_code")):
-        say([f"SLURM will call its job FAILED, as it does with every exit status but 0; this is {code}"])
+        print_messages(
+            [f"SLURM will call its job FAILED, as it does with every exit status but 0; this is {code}"]
+        )
     return 0
 
 
@@ -209,7 +213,7 @@ def _say_checkpoint(folder: Path, before: int) -> None:
     newest = _newest(folder)
     if newest == before:
         raise LockstepError(f"{folder.name} ended without another checkpoint", "`launch status` says how")
-    say([f"{folder.name} has a checkpoint of step {newest:,}"])
+    print_messages([f"{folder.name} has a checkpoint of step {newest:,}"])
 
 
 def _not_running(folder: Path) -> UsageError:
@@ -226,7 +230,7 @@ def _not_running(folder: Path) -> UsageError:
 def _say_over(folder: Path) -> int:
     """Say that there is nothing to end, which is what was wanted."""
     status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _look(folder).status
-    say([f"{folder.name} is not running: it is {status}"])
+    print_messages([f"{folder.name} is not running: it is {status}"])
     return 0
 
 

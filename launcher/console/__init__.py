@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from .console import bounded as bounded
     from .console import can_colour as can_colour
     from .console import last_state as last_state
-    from .console import put as put
-    from .console import put_json as put_json
-    from .console import put_page as put_page
+    from .console import print_json as print_json
+    from .console import print_messages as print_messages
+    from .console import print_page as print_page
+    from .console import print_results as print_results
     from .console import redraw as redraw
-    from .console import say as say
     from .console import strip_control_characters as strip_control_characters
     from .console import terminal_width as terminal_width
     from .console import transcribe_to as transcribe_to

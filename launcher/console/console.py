@@ -64,12 +64,12 @@ def _write(stream: TextIO | None, text: str) -> bool:
     return stream is not None
 
 
-def say(lines: Iterable[str]) -> None:
+def print_messages(lines: Iterable[str]) -> None:
     """Print messages for the user on stderr."""
     write(sys.stderr, "".join(strip_control_characters(line) + "\n" for line in lines))
 
 
-def say_card(lines: Iterable[str]) -> None:
+def print_card(lines: Iterable[str]) -> None:
     """Print an error on stderr; on a terminal with colours its first words stand out."""
     plain = [strip_control_characters(line) + "\n" for line in lines]
     transcribe("".join(plain))
@@ -84,17 +84,17 @@ def _highlighted(line: str) -> str:
     return line
 
 
-def put(lines: Iterable[str]) -> bool:
+def print_results(lines: Iterable[str]) -> bool:
     """Print results on stdout; False where nobody can read them."""
     return write(sys.stdout, "".join(strip_control_characters(line) + "\n" for line in lines))
 
 
-def put_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
+def print_json(document: dict[str, Any], *, on_one_line: bool = False) -> bool:
     """Print one JSON document on stdout; False where nobody can read it."""
     return _write(sys.stdout, json.dumps(document, indent=None if on_one_line else 1) + "\n")
 
 
-def put_page(lines: Iterable[str]) -> bool:
+def print_page(lines: Iterable[str]) -> bool:
     """Print lines of our own on stdout as they are, with their colours; False where nobody can read them."""
     return _write(sys.stdout, "".join(line + "\n" for line in lines))
 

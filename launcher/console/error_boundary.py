@@ -63,8 +63,8 @@ def json_errors(*, json: bool) -> Iterator[None]:
         yield
     except LockstepError as error:
         if json:
-            from .console import put_json
+            from .console import print_json
 
             failed = {"status": "failed", "exit_code": error.exit_status, "error": error.to_json()}
-            put_json({"schema_version": 1, **failed})
+            print_json({"schema_version": 1, **failed})
         raise

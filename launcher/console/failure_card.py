@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...data.common import LockstepError
-from .console import say_card
+from .console import print_card
 
 
 def print_failure_card(error: LockstepError) -> None:
     """Print what happened and where, then what to do about it."""
-    say_card(card_lines(error))
+    print_card(card_lines(error))
 
 
 def card_lines(error: LockstepError) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .console import say
+from .console import print_messages
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def best_effort() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        say(
+        print_messages(
             [
                 f"warning: {error.filename or 'the run folder'}: {error.strerror}; what happens here is not noted"
             ]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
-from .console import say, write
+from .console import print_messages, write
 from .event_notes import event_lines
 from .formats import format_metric
 from .progress_view import ProgressView
@@ -93,7 +93,7 @@ class EpochTable:
             self._writing = None
             self.longest_checkpoint = max(self.longest_checkpoint, float(event.get("seconds", 0.0)))
         if lines := event_lines(event):
-            say(lines)
+            print_messages(lines)
 
     def _row(self, event: dict[str, Any]) -> None:
         """Print the row of an epoch, or of an evaluation within one, which is named by its step."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from .console import can_draw_line, clear_line, draw_line, line_width, say, transcribe
+from .console import can_draw_line, clear_line, draw_line, line_width, print_messages, transcribe
 from .run_progress import Pace, RunShape, Standing, bar_line, progress_line, start_text
 
 EVERY_VARIABLE = "LOCKSTEP_PROGRESS_SECONDS"
@@ -115,7 +115,7 @@ class ProgressView:
         if self._draws:
             transcribe(f"{text}\n")  # `launch logs` shows it
         else:
-            say([text])
+            print_messages([text])
 
     def _draw(self, now: float, text: Callable[[], str]) -> None:
         if self._draws and now - self._drawn >= _REDRAW_SECONDS:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ...training.rank import Horizon, HorizonWords, Members
-from ..console import say
+from ..console import print_messages
 from ..failures import CancelledRunError, InterruptedRunError, LateStopError, NothingToSaveError
 from ..hang import HangLimit, ProgressTimes
 from ..runs import record_stop_reason, take_request
@@ -167,7 +167,7 @@ class HorizonControl(SupervisorPage):
         self._by = by, number
         self._clock = self._start_clock()
         within = f"within {self._clock.seconds:,.0f} s; interrupt again to end at once"
-        say([f"stopping ({by}): a checkpoint is written at step {step:,} at the latest, {within}"])
+        print_messages([f"stopping ({by}): a checkpoint is written at step {step:,} at the latest, {within}"])
 
     def _start_clock(self) -> StopClock:
         if self._stop_timeout is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...training.rank import Members, WorldChange, resized
-from ..console import say
+from ..console import print_messages
 from ..runs import ScaleAnswer, ScaleRequest, answer_scale_request, take_scale_request
 from .horizon_control import HorizonControl
 from .rank_processes import RankProcesses
@@ -134,5 +134,5 @@ class Scaling:
                 request.number, done=True, message=said, processes=size, before=before, step=step
             )
         else:
-            say([f"{request.processes} processes were asked for: {problem}"])
+            print_messages([f"{request.processes} processes were asked for: {problem}"])
         answer_scale_request(self._folder, answer)

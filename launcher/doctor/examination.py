@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ...data.common import MachineError
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..runs import runs_root
 from . import disk, gpus, limits, network, software, tools
 from .bounded import run_checks
@@ -65,9 +65,9 @@ def examine(*, quick: bool, as_json: bool) -> int:
     if as_json:
         checks = [{"group": check.group, **finding.to_json()} for check, finding in rows]
         seconds = round(time.monotonic() - began, 3)
-        put_json({"schema_version": 1, "verdict": verdict, "seconds": seconds, "checks": checks})
+        print_json({"schema_version": 1, "verdict": verdict, "seconds": seconds, "checks": checks})
     else:
-        put(_lines(rows))
+        print_results(_lines(rows))
     return MachineError.exit_status if verdict == FAIL else 0
 
 
@@ -78,7 +78,7 @@ def preflight() -> None:
         MachineError: something fails.
     """
     found = [finding for _, findings in run_checks(quick_checks()) for finding in findings]
-    say(
+    print_messages(
         f"preflight: {line}"
         for line in _finding_lines([f for f in found if f.verdict not in (PASS, FAIL)], 0)
     )
@@ -89,7 +89,7 @@ def preflight() -> None:
             "\n".join(["this machine is not fit for it (--preflight)", *rows]),
             "; ".join(dict.fromkeys(finding.fix for finding in failed if finding.fix)),
         )
-    say([f"preflight: {len(found)} checks, nothing fails"])
+    print_messages([f"preflight: {len(found)} checks, nothing fails"])
 
 
 def _lines(rows: Sequence[tuple[Check, Finding]]) -> list[str]:

@@ -116,7 +116,7 @@ class RankMonitor:
         can_answer = proc_stats.can_handle(process, STACK_SIGNAL) and proc_stats.has_open(
             process.pid, str(path)
         )
-        return StackDump(process, path, title, () if can_answer else proc_stats.describe(process.pid))
+        return StackDump(process, path, title, () if can_answer else proc_stats.describe_process(process.pid))
 
     def collect_evidence(self) -> list[RankEvidence] | None:
         """Return what is known of each rank, once those that were asked have answered; until then None."""

@@ -70,7 +70,7 @@ class HostProcess:
         if self._mark is not None:
             self._mark.remove()
         if self._launch is not None:
-            self._say("ended", status=self._status)
+            self._report("ended", status=self._status)
         deadline = time.monotonic() + _LAST_SECONDS
         while self._out and not self._is_alone and time.monotonic() < deadline:
             self._write()
@@ -124,23 +124,23 @@ class HostProcess:
     def _obey(self, order: dict[str, Any]) -> None:
         what = order["do"]
         if what == "folder":
-            self._say(what, **change_folder(order["folder"]))
+            self._report(what, **change_folder(order["folder"]))
         elif what == "put mark":
             self._mark = FolderMark(order["folder"], order["word"])
-            self._say(what, **self._mark.put())
+            self._report(what, **self._mark.put())
         elif what == "find mark":
-            self._say(what, **FolderMark(order["folder"], order["word"]).find())
+            self._report(what, **FolderMark(order["folder"], order["word"]).find())
         elif what == "listen":
             self._meeting = Meeting(order["word"])
-            self._say(what, places=self._meeting.places)
+            self._report(what, places=self._meeting.places)
         elif what == "reach":
-            self._say(what, **reach([(host, port) for host, port in order["places"]], order["word"]))
+            self._report(what, **reach([(host, port) for host, port in order["places"]], order["word"]))
         elif what == "start":
             self._start(order)
         elif what == "signal" and self._launch is not None:
             self._launch.send_signal(order["number"])
 
-    def _say(self, kind: str, **values: Any) -> None:
+    def _report(self, kind: str, **values: Any) -> None:
         if not self._is_alone:
             self._out += control_frame({"kind": kind, **values})
 
@@ -184,7 +184,7 @@ class HostProcess:
 
     def _hear_of_meeting(self) -> None:
         if os.read(self._met, _CHUNK):
-            self._say("met")
+            self._report("met")
         os.close(self._met)
         self._met = -1
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..console import say
+from ..console import print_messages
 from ..nodes import rendezvous_key
 from ..options import NodeOptions
 from ..runs import runs_root, safe_stem
@@ -63,7 +63,7 @@ def launch_on_hosts(request: HostsRequest) -> int:
     outputs = HostOutputs(LiveView(host_label([host.name for host in hosts])))
     with HostGroup(hosts, outputs.take) as group:
         rendezvous = check_hosts(group, shared, request.rendezvous)
-        say(_summary(hosts, rendezvous, group))
+        print_messages(_summary(hosts, rendezvous, group))
         key = (rendezvous_key() or secrets.token_hex(16).encode()).decode()
         return HostsLaunch(group, outputs).run(command, rendezvous, _environment(), key)
 

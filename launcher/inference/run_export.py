@@ -11,7 +11,7 @@ from typing import Any
 from ...data.common import MachineError, UsageError
 from ...training.checkpoint import newest_checkpoint_step
 from ...training.config import read_spec
-from ..console import put, put_in_place, put_json, refuse_output, say, temporary_file
+from ..console import print_json, print_messages, print_results, put_in_place, refuse_output, temporary_file
 from ..process import ask_child
 from ..runs import find_run
 from ..train import DataPreparation, renew_spec, resolve_checkpoint_step
@@ -55,11 +55,11 @@ def export_run(name: str, asked: Export, *, as_json: bool) -> int:
         put_in_place(temporary, named, force=asked.force)
     out = named.absolute()
     document = {"schema_version": 1, "run": folder.name, "format": asked.format, "path": str(out), **answer}
-    say(f"warning: passed over: {damaged}" for damaged in document["damaged"])
+    print_messages(f"warning: passed over: {damaged}" for damaged in document["damaged"])
     if as_json:
-        put_json(document | {"bytes": out.stat().st_size})
+        print_json(document | {"bytes": out.stat().st_size})
     else:
-        put(_lines(document, named))
+        print_results(_lines(document, named))
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...data.common import UsageError, write_json, write_text
 from ...training.config import read_spec
-from ..console import new_file, put, refuse_output, say
+from ..console import new_file, print_messages, print_results, refuse_output
 from ..control import SupervisorPage
 from ..machine import reserve_gpus
 from ..options import SupervisionOptions
@@ -126,9 +126,9 @@ def _print(attempt: Path, ranks: int, asked: Prediction) -> None:
             for line in lines:
                 file.write(line + "\n")
                 count += 1
-        say([f"{asked.out}: {count - (asked.format == 'csv'):,} predictions"])
+        print_messages([f"{asked.out}: {count - (asked.format == 'csv'):,} predictions"])
         return
-    put(lines)
+    print_results(lines)
 
 
 def _rows(attempt: Path, ranks: int) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ...data.common import UsageError
 from ...training.config import read_spec
 from ...training.tracking import read_events
-from ..console import new_file, put, put_json, refuse_output
+from ..console import new_file, print_json, print_results, refuse_output
 from ..process import ask_child
 from ..runs import find_run
 from ..train import DataPreparation, renew_spec
@@ -65,9 +65,9 @@ def replay_step(
         answer = ask_child("lockstep.training.inference.replay", question, "replay")
     document = {"schema_version": 1, "run": folder.name, "step": step, "world_size": world_size, **answer}
     if as_json:
-        put_json(document | {"out": None if out is None else str(out.absolute())})
+        print_json(document | {"out": None if out is None else str(out.absolute())})
     else:
-        put(_lines(document, out))
+        print_results(_lines(document, out))
     return 0
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, write_json
-from ..console import best_effort, run_with_error_card, say
+from ..console import best_effort, print_messages, run_with_error_card
 from ..runs import error_in, failing_node_log, read_outcome, write_request
 from ..slurm import (
     JobSpec,
@@ -100,7 +100,7 @@ class BatchSupervisor:
             self._chain()
         status = self._work()
         if self._is_stale():
-            say(["this start of the job was given up: a later one has taken the run over"])
+            print_messages(["this start of the job was given up: a later one has taken the run over"])
             return status
         self._error = self._quote(status)
         end = classify_end(
@@ -136,7 +136,7 @@ class BatchSupervisor:
         except SlurmSilentError:
             raise
         except SlurmError as error:
-            say([f"warning: {error.message}"])
+            print_messages([f"warning: {error.message}"])
             return {}
         return self._known
 
@@ -175,7 +175,7 @@ class BatchSupervisor:
             verdict = ContinuationDecision("finish", "it is done")
         if verdict is None:
             return False
-        say([f"{self._job.run}: nothing to do: {verdict.reason}"])
+        print_messages([f"{self._job.run}: nothing to do: {verdict.reason}"])
         self._note("idle", **_decided(verdict))
         if verdict.action == "give up":
             self._tell(verdict)
@@ -218,7 +218,7 @@ class BatchSupervisor:
         log = failing_node_log(self._folder, str(self._start))
         if log is None:
             return None
-        say([f"{log.path} ends with", *(f"  {line}" for line in log.card or log.lines)])
+        print_messages([f"{log.path} ends with", *(f"  {line}" for line in log.card or log.lines)])
         return error_in(log, status)
 
     def _take(self, number: int, _: FrameType | None) -> None:
@@ -244,7 +244,7 @@ class BatchSupervisor:
         try:
             return self._ask()
         except SlurmSilentError as error:
-            say([f"warning: {error.message}"])
+            print_messages([f"warning: {error.message}"])
             return {}
 
     def _conclude(self, end: JobEnd, verdict: ContinuationDecision) -> int:
@@ -256,10 +256,10 @@ class BatchSupervisor:
                 verdict = self._continue(verdict)
             except SlurmSilentError as error:
                 silent = True
-                say([f"warning: {error.message}"])
+                print_messages([f"warning: {error.message}"])
         step = newest_step(self._folder)
         self._note("ended", step=step, **facts, **_decided(verdict), next=self._next.number)
-        say([f"{self._job.run}: {verdict.action}: {verdict.reason}"])
+        print_messages([f"{self._job.run}: {verdict.action}: {verdict.reason}"])
         if goes_on and not verdict.is_last and self._next.number is None:
             verdict = self._continue_later(verdict, silent=silent)
         if verdict.is_last:
@@ -299,7 +299,7 @@ class BatchSupervisor:
             found = _refused(verdict, error.message, silent=isinstance(error, SlurmSilentError))
         if found.action == "give up":
             self._note("not continued", **_decided(found))
-            say([f"{self._job.run}: {found.action}: {found.reason}"])
+            print_messages([f"{self._job.run}: {found.action}: {found.reason}"])
         else:
             self._restore_outcome(before)
         return found

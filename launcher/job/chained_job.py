@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..console import best_effort, say
+from ..console import best_effort, print_messages
 from ..slurm import (
     JobSpec,
     JobStart,
@@ -84,11 +84,11 @@ class ChainedJob:
         self.number = str(number)
         with best_effort():
             pending.record_submitted(number)
-        say([f"{self._job.run}: job {number} continues where this one is stopped"])
+        print_messages([f"{self._job.run}: job {number} continues where this one is stopped"])
 
     def note_missing(self, error: SlurmError) -> None:
         """Say and note that none could be submitted."""
-        say([f"warning: no job could be submitted to continue after this one: {error.message}"])
+        print_messages([f"warning: no job could be submitted to continue after this one: {error.message}"])
         restart = self._start.restart
         with best_effort():
             note_job(self._folder, "not chained", self._start.job, restart=restart, message=error.message)
@@ -108,7 +108,9 @@ class ChainedJob:
             if is_withdrawn(read_jobs(self._folder), self.number):
                 self.number = None
                 return False
-            say([f"warning: job {self.number}, which was to continue after this one, no longer waits"])
+            print_messages(
+                [f"warning: job {self.number}, which was to continue after this one, no longer waits"]
+            )
             self.number = None
         self.find()
         if self.number is None:
@@ -124,7 +126,7 @@ class ChainedJob:
                 return
             slurm_client.cancel(self.number)
         except SlurmError as error:
-            say([f"warning: {error.message}"])
+            print_messages([f"warning: {error.message}"])
         else:
             with best_effort():
                 note_job(self._folder, "cancelled", self.number, by=str(self._start))
@@ -133,7 +135,7 @@ class ChainedJob:
         try:
             return not _waits(self._folder, number)
         except SlurmError as error:
-            say([f"warning: {error.message}"])
+            print_messages([f"warning: {error.message}"])
             return False
 
     def _pending(self) -> PendingSubmission:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..config import resolve
-from ..console import run_with_error_card, say
+from ..console import print_messages, run_with_error_card
 from ..machine import read_machine
 from ..options import NodeOptions
 from ..script import ScriptRequest
@@ -46,8 +46,8 @@ def serve(folder: Path) -> int:
     environment = rank_environment(os.environ)
     os.environ.clear()
     os.environ.update(environment)
-    say([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])
-    say(verify(job, node, read_machine()))
+    print_messages([f"{job.run}: job {start.job}, start {start.restart + 1}, on node {node}"])
+    print_messages(verify(job, node, read_machine()))
     if Path(job.folder).is_dir():
         os.chdir(job.folder)
     return (_train if job.kind == "train" else _run)(folder, job, start.job, nodes)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..console import say
+from ..console import print_messages
 from ..slurm import SlurmSilentError
 
 _SECONDS = 1800.0
@@ -35,6 +35,6 @@ def retry_while_silent(ask: Callable[[], T]) -> T:
             if time.monotonic() + pause > until:
                 raise
             said = "; ".join(error.message.split("\n"))
-            say([f"warning: {said}; it is asked again in {pause:g} s"])
+            print_messages([f"warning: {said}; it is asked again in {pause:g} s"])
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_SECONDS)

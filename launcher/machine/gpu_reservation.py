@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...data.common import MachineError
-from ..console import say
+from ..console import print_messages
 from ..options import LocalTask
 from .file_limit import make_room_for_files
 from .gpu_locks import GpuLocks, lock_folder
@@ -74,7 +74,7 @@ def reserve_gpus(
 
 def _reservation(world: World, locks: GpuLocks | None) -> Reservation:
     if note := make_room_for_files(world.processes):
-        say([f"note: {note}"])
+        print_messages([f"note: {note}"])
     return Reservation(world, locks)
 
 
@@ -87,7 +87,7 @@ def _take_or_warn(
     except OSError as error:
         locks.release()
         reason = f"{error.filename or lock_folder()}: {error.strerror}"
-        say([f"warning: the GPUs cannot be locked: {reason}; another launch may take them, too"])
+        print_messages([f"warning: the GPUs cannot be locked: {reason}; another launch may take them, too"])
         return wanted.candidates[: wanted.count]
 
 
@@ -127,4 +127,4 @@ def _tell_users(machine: Machine, gpus: tuple[str, ...]) -> None:
     for gpu in gpus:
         device = machine.device(gpu)
         if device is not None and device.pids and (use := describe_gpu_users(device)):
-            say([f"note: GPU {gpu} is {use}, too"])
+            print_messages([f"note: GPU {gpu} is {use}, too"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...data.common import LockstepError, UsageError
-from ..console import say
+from ..console import print_messages
 from ..options import NodeOptions
 from .peer_link import PeerLink
 
@@ -69,7 +69,9 @@ class Arrivals:
         for node in [node for node, link in self.links.items() if link.take("hello") or link.closed]:
             link = self.links.pop(node)
             link.close()
-            say([f"note: node {node} ({self.hellos.pop(node).host}) went away again: {link.closed}"])
+            print_messages(
+                [f"note: node {node} ({self.hellos.pop(node).host}) went away again: {link.closed}"]
+            )
 
     def close(self) -> None:
         """End the links to those who were not admitted in the meantime."""

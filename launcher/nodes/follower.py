@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.common import LockstepError, RankLostError
-from ..console import print_failure_card, say
+from ..console import print_failure_card, print_messages
 from ..failures import AttemptEnd, InterruptedRunError
 from ..machine import World
 from ..options import NodeOptions
@@ -57,7 +57,7 @@ class FollowerSession:
         if error is not None:
             print_failure_card(error)
         elif status:
-            say([f"ended as node 0 did, with status {status}"])
+            print_messages([f"ended as node 0 did, with status {status}"])
         return status
 
     def _final_word_of_leader(self, end: AttemptEnd) -> tuple[LockstepError | None, int]:
@@ -99,7 +99,7 @@ def join_as_follower(
     node = FollowerSession(link, node_layout, nodes, world)
     ranks = node_layout.ranks_of(nodes.rank)
     which = f"node {nodes.rank} of {nodes.count}, ranks {ranks[0]} to {ranks[-1]}"
-    say([f"{node_layout.run}: {which}; node 0 is {node_layout.hosts[0]}"])
+    print_messages([f"{node_layout.run}: {which}; node 0 is {node_layout.hosts[0]}"])
     try:
         yield node
     finally:

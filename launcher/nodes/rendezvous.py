@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import LockstepError, MachineError, atomic_replacement, boot_id, error_from_json
-from ..console import say
+from ..console import print_messages
 from ..options import NodeOptions, place_text
 from ..worlds import heed_refusal
 from .acceptor import Acceptor
@@ -124,7 +124,7 @@ def await_followers(
     arrivals = Arrivals(nodes, about)
     with open_rendezvous(nodes, folder) as (listening, secret, word), closing(arrivals):
         patience = _WaitNotice(lambda: _missing(nodes, arrivals.links, listening))
-        with Acceptor(listening, secret, lambda note: say([f"note: {note}"])) as acceptor:
+        with Acceptor(listening, secret, lambda note: print_messages([f"note: {note}"])) as acceptor:
             while len(arrivals.links) < nodes.count - 1:
                 arrivals.look(acceptor.accept(_STEP_SECONDS))
                 patience.check()
@@ -164,7 +164,7 @@ class _WaitNotice:
             )
         if waited > _NOTE_SECONDS and not self._said:
             self._said = True
-            say([f"waiting for {self._whom()}"])
+            print_messages([f"waiting for {self._whom()}"])
 
 
 def _see_whether_all_are_reached(

@@ -193,7 +193,7 @@ def has_open(pid: int, path: str) -> bool:
     return False
 
 
-def describe(pid: int) -> list[str]:
+def describe_process(pid: int) -> list[str]:
     """Describe a process that cannot be asked, in the kernel's own terms."""
     rows = _rows(pid, "status")
     lines = [f"{name}: {rows[name]}" for name in ("Name", "State", "TracerPid", "Threads") if name in rows]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.common import UsageError
 from ..config import LaunchConfig, ResolvedConfig, format_value, printable, to_yaml, unknown_key
-from ..console import put, put_json
+from ..console import print_json, print_results
 from .components import find_argument
 from .option_list import ConfigOption, find_option
 
@@ -26,9 +26,9 @@ def show_config(resolved: ResolvedConfig, *, as_json: bool) -> int:
     """Print every value of a config with its origin; the exit status."""
     if as_json:
         document = {"name": resolved.name, "config": _values(resolved), "origins": resolved.origins}
-        put_json({"schema_version": 1, **document})
+        print_json({"schema_version": 1, **document})
     else:
-        put(to_yaml(resolved).splitlines())
+        print_results(to_yaml(resolved).splitlines())
     return 0
 
 
@@ -41,10 +41,10 @@ def explain_key(resolved: ResolvedConfig, key: str, *, as_json: bool) -> int:
     path = tuple(key.strip().split("."))
     found = _explain(resolved, path)
     if as_json:
-        put_json({"schema_version": 1, "key": key, **_document(found)})
+        print_json({"schema_version": 1, "key": key, **_document(found)})
     else:
         inside = _lines_inside(resolved, path) if isinstance(found.value, dict) else []
-        put([*_lines(key, found), *inside])
+        print_results([*_lines(key, found), *inside])
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.common import UsageError
 from ...training.tracking import Curve, RunRecord, panels, read_record
-from ..console import PICTURES, new_file, put, put_json
+from ..console import PICTURES, new_file, print_json, print_results
 from ..runs import ANY_RUN, find_run, is_sweep
 from ..sweep import read_sweep
 from .curve_picture import draw_curves
@@ -49,7 +49,7 @@ def plot_runs(
     with new_file(path, PICTURES, force=force or out is None) as temporary:
         draw_curves(records, chosen, smooth, temporary)
     if as_json:
-        put_json(
+        print_json(
             {
                 "schema_version": 1,
                 "picture": str(path.absolute()),
@@ -57,7 +57,7 @@ def plot_runs(
             }
         )
     else:
-        put(_lines(records, chosen, smooth, path))
+        print_results(_lines(records, chosen, smooth, path))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.tracking import RunRecord, panels, read_record
-from ..console import new_file, put, put_json
+from ..console import new_file, print_json, print_results
 from ..runs import ANY_RUN, find_run, is_sweep, read_json, read_status
 from ..sweep import read_sweep, results_of, to_json
 from . import html_page as html
@@ -34,9 +34,9 @@ def report_run(name: str, out: Path | None, *, force: bool = False, as_json: boo
     with new_file(path, (".html", ".htm"), force=force or out is None) as temporary:
         size = _write_page(folder, temporary)
     if as_json:
-        put_json({"schema_version": 1, "run": folder.name, "report": str(path.absolute()), "bytes": size})
+        print_json({"schema_version": 1, "run": folder.name, "report": str(path.absolute()), "bytes": size})
     else:
-        put([f"{path}: {size / 1000:,.0f} kB; it needs no network, open it in a browser"])
+        print_results([f"{path}: {size / 1000:,.0f} kB; it needs no network, open it in a browser"])
     return 0
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import say
+from ..console import print_messages
 from ..process import is_held
 from .run_folder import (
     ANY_RUN,
@@ -130,7 +130,7 @@ def _newest_first() -> list[Path]:
 
 
 def _said(folder: Path, why: str) -> str:
-    say([f"note: no RUN was named: this is {folder.name}, {why}"])
+    print_messages([f"note: no RUN was named: this is {folder.name}, {why}"])
     return folder.name
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...data.common import RankLostError, UsageError, atomic_replacement, file_named_in_errors
 from ...training.rank import UNREADABLE_SECONDS, unreadable
-from ..console import say
+from ..console import print_messages
 from ..process import LockOwner, current_owner, read_owner, try_lock, write_owner
 from ..slurm import JobStart, current_job_start, is_active, parse_start
 from .run_folder import LOCK
@@ -121,7 +121,9 @@ def _acquire(path: Path) -> int:
             continue
         if owner is None or not _was_given_up(owner, current_job_start()):
             break
-        say([f"note: {owner} lives on, though SLURM has given it up: the run is taken over from it"])
+        print_messages(
+            [f"note: {owner} lives on, though SLURM has given it up: the run is taken over from it"]
+        )
         return _replace(path)
     name = path.parent.name
     raise UsageError(

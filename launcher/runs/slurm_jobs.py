@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...data.common import UsageError
-from ..console import best_effort, say
+from ..console import best_effort, print_messages
 from ..slurm import note_job
 from .slurm_status import is_submitted, is_waiting, live_jobs, query_jobs_or_raise
 
@@ -54,7 +54,7 @@ def cancel_jobs(folder: Path) -> list[QueuedJob]:
             note_job(folder, "cancelled", job.id, why="launch cancel")
     if jobs:
         many = "jobs" if len(jobs) > 1 else "job"
-        say([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])
+        print_messages([f"{folder.name}: {many} {', '.join(job.id for job in jobs)} cancelled"])
     return jobs
 
 
@@ -89,6 +89,10 @@ def refuse_if_queued(folder: Path) -> None:
 
     if has_slurm():
         refuse_live_jobs(folder, "or let SLURM continue it")
-        say([f"note: {folder.name} was submitted, has no job in SLURM's queue, and now continues here"])
+        print_messages(
+            [f"note: {folder.name} was submitted, has no job in SLURM's queue, and now continues here"]
+        )
     else:
-        say([f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"])
+        print_messages(
+            [f"note: {folder.name} was submitted; whether SLURM still has a job of it cannot be asked here"]
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ...data.common import UsageError
-from ..console import put, say
+from ..console import print_messages, print_results
 from ..slurm import read_record, sandbox_folder
 from . import start as sandbox
 from .slurm_conf import GPUS, NODES, cpus_per_node
@@ -18,14 +18,14 @@ def up() -> int:
     folder = sandbox_folder()
     record = sandbox.up(folder, uid=int(os.environ.get("SUDO_UID") or os.getuid()))
     each = f"{cpus_per_node()} CPUs and {GPUS} make-believe GPUs each"
-    say(
+    print_messages(
         [
             f"SLURM is up: partitions low (default), high and cancel; {' and '.join(NODES)} of {each}",
             f"submit:    launch submit …  (for sbatch and the like: export SLURM_CONF={record.conf})",
             "take down: launch slurm-sandbox down",
         ]
     )
-    put([f"export SLURM_CONF={record.conf}"])
+    print_results([f"export SLURM_CONF={record.conf}"])
     return 0
 
 
@@ -33,7 +33,7 @@ def down() -> int:
     """End it, or what is left of it."""
     folder = sandbox_folder()
     there = sandbox.down(folder, patience=_JOBS_SECONDS)
-    say([f"SLURM's sandbox in {folder} is gone" if there else "no sandbox is up"])
+    print_messages([f"SLURM's sandbox in {folder} is gone" if there else "no sandbox is up"])
     return 0
 
 
@@ -48,6 +48,8 @@ def status() -> int:
         raise UsageError(f"no sandbox is up in {folder}", how)
     record = read_record(folder)
     missing = [] if record is None else sorted(set(record.daemons) - record.living().keys())
-    put([f"up in {folder}", *(f"{node} {state}" for node, state in sandbox.node_states(folder).items())])
-    say(f"{name} does not run" for name in missing)
+    print_results(
+        [f"up in {folder}", *(f"{node} {state}" for node, state in sandbox.node_states(folder).items())]
+    )
+    print_messages(f"{name} does not run" for name in missing)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import UsageError, os_error_hint
-from ..console import put, put_json
+from ..console import print_json, print_results
 
 _TEMPLATES = Path(__file__).with_name("project")
 _ENDING = ".txt"
@@ -30,9 +30,9 @@ def make_project(folder: Path, *, as_json: bool) -> int:
             f"{folder}: {error.strerror}", os_error_hint(error) or "name a folder in one of yours"
         ) from error
     if as_json:
-        put_json({"schema_version": 1, "folder": str(folder.absolute()), "files": list(files)})
+        print_json({"schema_version": 1, "folder": str(folder.absolute()), "files": list(files)})
     else:
-        put(_lines(folder, list(files)))
+        print_results(_lines(folder, list(files)))
     return 0
 
 

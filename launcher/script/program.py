@@ -13,7 +13,7 @@ from typing import Any
 from ...data.common import STOPPED, LockstepError, UsageError, write_json
 from ...training.config import DEFAULT_LOG_MB
 from ..agent import argv_bytes
-from ..console import best_effort, print_failure_card, say
+from ..console import best_effort, print_failure_card, print_messages
 from ..machine import Reservation, World, reserve_gpus
 from ..nodes import (
     FollowerSession,
@@ -83,8 +83,8 @@ def run(request: ScriptRequest) -> int:
             lead_nodes(request.nodes, folder, "run", reservation.world, shared=False) as session,
         ):
             write_json(folder / "run.json", _describe(request, session.world))
-            say(_summary(folder, request, session.world))
-            say(f"note: {note}" for note in notes_on_arguments(request.argv, source))
+            print_messages(_summary(folder, request, session.world))
+            print_messages(f"note: {note}" for note in notes_on_arguments(request.argv, source))
             attempt = next_attempt_folder(folder, "attempt")
             attempt.mkdir(mode=0o700)
             launch, script = _launch(
@@ -98,7 +98,7 @@ def run(request: ScriptRequest) -> int:
                 write_json(folder / "outcome.json", _outcome(folder, session.world, failure))
             session.announce_end(failure, 0 if failure is None else failure.exit_status)
     if isinstance(failure, StoppedScriptError):
-        say([failure.message])
+        print_messages([failure.message])
     elif failure is not None:
         print_failure_card(failure)
     return 0 if failure is None else failure.exit_status
@@ -194,7 +194,7 @@ def _launch(
         view,
         world.first,
         max_mb=request.max_log_mb,
-        say=lambda text: view.tick([text]),
+        notify=lambda text: view.tick([text]),
     )
     order = {
         "program": request.argv,

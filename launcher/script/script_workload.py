@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import STOPPED, LockstepError
-from ..console import say
+from ..console import print_messages
 from ..failures import AttemptEnd, CancelledRunError, InterruptedRunError, diagnose_failure, quoted_ranks
 from ..machine import World
 from ..runs import RunLock, record_stop_reason, take_request
@@ -132,7 +132,9 @@ class ScriptWorkload(Workload):
             first, then = "SIGTERM", f"SIGKILL in {self._grace:g} s"
             if number == signal.SIGINT:
                 first, then = "SIGINT", f"SIGTERM in {self._grace:g} s, SIGKILL in {2 * self._grace:g} s"
-            say([f"stopping ({by}): {first} to every rank, {then}; interrupt again to end at once"])
+            print_messages(
+                [f"stopping ({by}): {first} to every rank, {then}; interrupt again to end at once"]
+            )
 
     def may_pass(self, _: LockstepError) -> bool:
         """Return True: a script's exit statuses mean what it likes, so any failure may pass."""

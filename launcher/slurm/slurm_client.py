@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..console import say
+from ..console import print_messages
 from ..worlds import tool_environment
 from .exported_environment import for_the_job
 from .job_log import is_job
@@ -88,7 +88,7 @@ def environment() -> dict[str, str]:
 def _announce(folder: str) -> None:
     if folder not in _announced:
         _announced.add(folder)
-        say([f"note: SLURM is the sandbox in {folder}, which `launch slurm-sandbox up` started"])
+        print_messages([f"note: SLURM is the sandbox in {folder}, which `launch slurm-sandbox up` started"])
 
 
 def has_slurm() -> bool:

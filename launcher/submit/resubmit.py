@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import put_json, say
+from ..console import print_json, print_messages
 from ..runs import read_outcome, refuse_live_jobs
 from ..slurm import JobSpec, NodeRequirements, PendingSubmission
 from .scheduler import NewFolders, describe_start, forecast_submission, send
@@ -42,8 +42,8 @@ def resubmit_run(folder: Path, job: JobSpec, said: Sequence[str], *, as_json: bo
         number = send(arguments, job.env, NewFolders(), [pending])
     if as_json:
         facts = {"run": name, "run_dir": str(folder), "status": "queued", "job": str(number)}
-        put_json({"schema_version": 1, **facts, "expected_start": expected})
-    say(
+        print_json({"schema_version": 1, **facts, "expected_start": expected})
+    print_messages(
         [
             f"{name}: job {number} is queued, with the options of its first submission{describe_start(expected)}"
         ]

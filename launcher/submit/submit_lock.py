@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...data.common import UsageError
-from ..console import say
+from ..console import print_messages
 from ..process import current_owner, read_owner, try_lock, write_owner
 from ..slurm import slurm_folder
 
@@ -50,7 +50,7 @@ def _wait(folder: Path, descriptor: int, patience: float) -> None:
     if try_lock(descriptor, min(patience, _SOON_SECONDS)):
         return
     who = read_owner(descriptor) or "another process"
-    say([f"note: {who} submits {folder.name}; waiting for it"])
+    print_messages([f"note: {who} submits {folder.name}; waiting for it"])
     if not try_lock(descriptor, patience):
         raise UsageError(
             f"{folder.name}: {who} still submits it", f"`launch status {folder.name}` says what was sent"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...data.common import UsageError
 from ..config import ResolvedConfig, printable, to_yaml
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..runs import LOCK, create_run, hold_run_lock, program_stem, safe_stem
 from ..slurm import find_secret_option, looks_like_token
 from .dry_run import dry_run_listing
@@ -115,11 +115,11 @@ def _show(
 ) -> None:
     if request.json:
         facts = {"status": "planned", "expected_start": forecast.start}
-        put_json({"schema_version": 1, **facts, **submission.to_json()})
+        print_json({"schema_version": 1, **facts, **submission.to_json()})
         return
-    put(dry_run_listing(submission.to_json(), submission.values))
-    say(f"note: {note}" for note in notes)
-    say([forecast.verdict])
+    print_results(dry_run_listing(submission.to_json(), submission.values))
+    print_messages(f"note: {note}" for note in notes)
+    print_messages([forecast.verdict])
 
 
 def _tell(
@@ -128,7 +128,7 @@ def _tell(
     run = submission.folder.name
     if request.json:
         facts = {"run": run, "run_dir": str(submission.folder), "status": "queued", "job": str(job)}
-        put_json({"schema_version": 1, **facts, "expected_start": forecast.start})
-    say(f"note: {note}" for note in notes)
-    say([f"{run}: job {job} is queued{describe_start(forecast.start)}"])
-    say([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])
+        print_json({"schema_version": 1, **facts, "expected_start": forecast.start})
+    print_messages(f"note: {note}" for note in notes)
+    print_messages([f"{run}: job {job} is queued{describe_start(forecast.start)}"])
+    print_messages([f"see `launch status {run}`, `launch logs {run} -f`; end it with `launch stop {run}`"])

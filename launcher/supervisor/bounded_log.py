@@ -22,14 +22,14 @@ class BoundedLog:
     Args:
         path: the file.
         max_bytes: of it.
-        say: is told once when something is left out for the first time.
+        notify: called once with a message, when something is left out for the first time.
     """
 
-    def __init__(self, path: Path, max_bytes: int, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, max_bytes: int, notify: Callable[[str], None]) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._last_part = min(max_bytes // 4, _LARGEST_LAST_PART)
-        self._say = say
+        self._notify = notify
         self._first_part = self._note = self._left_out = 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._file = os.fdopen(descriptor, "ab", buffering=0)
@@ -59,7 +59,7 @@ class BoundedLog:
             _move(file, kept, end, self._first_part + len(note))
         self._file.seek(0, os.SEEK_END)
         if is_first:
-            self._say(
+            self._notify(
                 f"{self._path.name} has reached {self._max_bytes / MB:g} MB (log.max_mb): it goes on with its first"
                 " and its newest part"
             )

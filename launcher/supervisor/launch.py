@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...data.common import HangError, LockstepError
-from ..console import say
+from ..console import print_messages
 from ..failures import AttemptEnd, is_root_cause_known
 from ..hang import FollowerRankMonitor, HangCoordinator, RankMonitor
 from ..machine import World
@@ -206,17 +206,17 @@ class _Leading(_Watching):
             where = workload.prepare_restart(attempt)
             attempt.mkdir(mode=0o700)
         except LockstepError as error:  # the end is to say why the ranks failed
-            say([f"no restart: {error.message}"])
+            print_messages([f"no restart: {error.message}"])
             return None
         except OSError as error:  # a full disk, most often
-            say([f"no restart: {error.filename or attempt}: {error.strerror}"])
+            print_messages([f"no restart: {error.filename or attempt}: {error.strerror}"])
             return None
         self._restarts += not better
         workload.on_end(self.attempt, end, self.world)
         workload.begin_attempt(attempt)
         cause = failure.message.partition("\n")[0]
         how = better or f"restart {self._restarts} of {self._launch.options.max_restarts}"
-        say([f"{cause}: {how}{where}"])
+        print_messages([f"{cause}: {how}{where}"])
         order = self._turn(attempt)
         self.world = self._launch.world
         self._processes = JoiningProcesses(self._launch.supervisor, attempt)

@@ -72,14 +72,14 @@ class LiveView:
             self._in_line = self._same_place and not data.endswith((b"\n", b"\r"))
             if _HIDE in data or _SHOW in data:
                 self._hides_cursor = data.rfind(_HIDE) > data.rfind(_SHOW)
-            self._put(stream, data)
+            self._enqueue(stream, data)
             return
         *lines, rest = (self._partial.get((rank, stream), b"") + data).split(b"\n")
         self._partial[rank, stream] = bounded(rest, _UNFINISHED_BYTES)
         for line in lines:
-            self._say(rank, line)
+            self._hold_line(rank, line)
 
-    def _say(self, rank: int, line: bytes) -> None:
+    def _hold_line(self, rank: int, line: bytes) -> None:
         """Hold a line back for a moment: other ranks may say the same."""
         text = strip_control_characters(last_state(line).decode(errors="replace"))
         self._merger.feed(rank, text[:_LINE_CHARACTERS])
@@ -103,9 +103,9 @@ class LiveView:
     def _line(self, text: str) -> None:
         start = "\n" if self._in_line else ""
         self._in_line = False
-        self._put(ERR, f"{start}{text}\n".encode())
+        self._enqueue(ERR, f"{start}{text}\n".encode())
 
-    def _put(self, stream: int, data: bytes) -> None:
+    def _enqueue(self, stream: int, data: bytes) -> None:
         if self._waiting > _QUEUED_BYTES:
             self._left_out += len(data)
             return
@@ -146,7 +146,7 @@ class LiveView:
     def _finish_lines(self) -> None:
         for (rank, _), rest in self._partial.items():
             if rest:
-                self._say(rank, rest)
+                self._hold_line(rank, rest)
         self._partial.clear()
         self._flush(everything=True)
 
@@ -154,7 +154,7 @@ class LiveView:
         """Show the rest and wait until it is written."""
         self.finish_attempt()
         if os.isatty(ERR):
-            self._put(ERR, _SHOW * self._hides_cursor + b"\n" * self._in_line)
+            self._enqueue(ERR, _SHOW * self._hides_cursor + b"\n" * self._in_line)
         self._queue.put(None)
         self._thread.join()
 

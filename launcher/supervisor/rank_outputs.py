@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...training.config import DEFAULT_LOG_MB
-from ..console import say
+from ..console import print_messages
 from ..process import Mark, MarkedStream
 from .bounded_log import MB, BoundedLog
 from .rank_terminal import Terminals
@@ -42,7 +42,7 @@ class RankOutputs:
         first: of these ranks.
         max_mb: of each rank's log, which keeps its first and its last part.
         spare: how many more may join while they run.
-        say: is told of a log that has reached this.
+        notify: called with a message about a log that has reached this.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class RankOutputs:
         *,
         max_mb: int = DEFAULT_LOG_MB,
         spare: int = 0,
-        say: Callable[[str], None] = lambda text: say([f"note: {text}"]),
+        notify: Callable[[str], None] = lambda text: print_messages([f"note: {text}"]),
     ) -> None:
         self._watcher = watcher
         self._folder, self._ranks, self._first = folder, ranks, first
-        self._max_bytes, self._say = max_mb * MB, say
+        self._max_bytes, self._notify = max_mb * MB, notify
         self._spare = spare
         self._logs: dict[int, BoundedLog] = {}
         self._terminals = None if first or watcher is None else Terminals(OUT, ERR)
@@ -82,7 +82,7 @@ class RankOutputs:
         """Return the log of a rank of this node; one that has joined gets it with its first word."""
         if rank not in self._logs:
             path = self._folder / f"rank-{self._first + rank}.log"
-            self._logs[rank] = BoundedLog(path, self._max_bytes, self._say)
+            self._logs[rank] = BoundedLog(path, self._max_bytes, self._notify)
         return self._logs[rank]
 
     def _add(self, rank: int, stream: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...data.common import MachineError, UsageError
 from ..config import ResolvedConfig, to_yaml
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..runs import create_run, statuses
 from ..slurm import PendingSubmission, note_job, read_job
 from ..submit import (
@@ -133,7 +133,7 @@ def _look(found: Sweep, request: SweepRequest) -> int:
     results = results_of(found, request.sort, known)
     report_results(results, as_json=request.json)
     if problem:
-        say([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
+        print_messages([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
     goes_on = overall(results.points) in ("running", "stopping", "queued")
     return 0 if goes_on else exit_code(results.points)
 
@@ -147,7 +147,7 @@ def _submit(found: Sweep | None, request: SweepRequest) -> int:
         due = range(len(here.points)) if is_only_planned else _due(here, retry=request.retry)
         if not due:
             new_folders.is_kept = True
-            say([f"nothing was sent: no point of {here.folder.name} is due"])
+            print_messages([f"nothing was sent: no point of {here.folder.name} is due"])
             return _look(here, request)
         configs = _configs(before, request, due)
         launch = _launch(before, request)
@@ -258,15 +258,15 @@ def _fill(array: SweepArray, new_folders: NewFolders) -> None:
 def _show(array: SweepArray, forecast: SubmissionForecast, *, as_json: bool) -> None:
     document = array.to_json()
     if as_json:
-        put_json({"schema_version": 1, "status": "planned", "expected_start": forecast.start, **document})
+        print_json({"schema_version": 1, "status": "planned", "expected_start": forecast.start, **document})
         return
     sweep, first = array.sweep, array.first
-    put(["# The points; the folder of each is filled as that of the first, below"])
+    print_results(["# The points; the folder of each is filled as that of the first, below"])
     rows = [[made.folder.name, *sweep.points[index].values()] for index, made in array.points.items()]
-    put([*align_columns([["point", *sweep.labels.values()], *rows], left={0}), ""])
-    put(dry_run_listing({**document, "files": first.files}, first.values))
-    say(f"note: {note}" for note in array.plan.notes)
-    say([forecast.verdict])
+    print_results([*align_columns([["point", *sweep.labels.values()], *rows], left={0}), ""])
+    print_results(dry_run_listing({**document, "files": first.files}, first.values))
+    print_messages(f"note: {note}" for note in array.plan.notes)
+    print_messages([forecast.verdict])
 
 
 def _tell(array: SweepArray, job: int, expected: str, *, as_json: bool) -> None:
@@ -274,12 +274,12 @@ def _tell(array: SweepArray, job: int, expected: str, *, as_json: bool) -> None:
     if as_json:
         facts = {"sweep": name, "sweep_dir": str(array.sweep.folder), "status": "queued", "job": str(job)}
         points = array.to_json()["points"]
-        put_json({"schema_version": 1, **facts, "expected_start": expected, "points": points})
-    say(f"note: {note}" for note in array.plan.notes)
+        print_json({"schema_version": 1, **facts, "expected_start": expected, "points": points})
+    print_messages(f"note: {note}" for note in array.plan.notes)
     at_once = array.sweep.launch["at_once"]
     points_said = f"{count} point{'s' * (count > 1)}" + (
         f", {at_once} at once" if at_once and at_once < count else ""
     )
-    say([f"{name}: job {job} is queued, an array of {points_said}{describe_start(expected)}"])
+    print_messages([f"{name}: job {job} is queued, an array of {points_said}{describe_start(expected)}"])
     some = array.first.folder.name
-    say([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])
+    print_messages([f"see `launch status {name}`, `launch logs {some} -f`; end it with `launch stop {name}`"])

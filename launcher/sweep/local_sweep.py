@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..runs import is_sweep
 from .request import SweepRequest
 from .results import align_columns, exit_code, report_results, results_of, write_results
@@ -56,13 +56,13 @@ def _show_plan(sweep: Sweep, request: SweepRequest) -> int:
             }
             for index in range(len(sweep.points))
         ]
-        put_json({"schema_version": 1, "status": "planned", "sweep": sweep.folder.name, "points": rows})
+        print_json({"schema_version": 1, "status": "planned", "sweep": sweep.folder.name, "points": rows})
         return 0
     head = ["point", *sweep.labels.values(), "now"]
     states = [point.status for point in points] or ["new"] * len(sweep.points)
     rows_shown = [
         [sweep.run(index).name, *values.values(), states[index]] for index, values in enumerate(sweep.points)
     ]
-    put(align_columns([head, *rows_shown], left={0, len(head) - 1}))
-    say([f"nothing was started; {sum(due)} of {len(due)} points would be"])
+    print_results(align_columns([head, *rows_shown], left={0, len(head) - 1}))
+    print_messages([f"nothing was started; {sum(due)} of {len(due)} points would be"])
     return 0

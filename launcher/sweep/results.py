@@ -14,7 +14,7 @@ from typing import Any
 
 from ...data.common import LockstepError, UsageError, closest_name, write_text
 from ...training.config import Direction, direction_of
-from ..console import format_metric, put, put_json, say
+from ..console import format_metric, print_json, print_messages, print_results
 from ..runs import Status, job_summary
 from .sweep_folder import Sweep, SweepPoint, overall, points_of
 
@@ -160,7 +160,9 @@ def _sorted(
         return rows
     if sort in metrics:
         if direction(sort) is None:
-            say([f"note: {sort} is sorted from high to low; its name does not tell which way is better"])
+            print_messages(
+                [f"note: {sort} is sorted from high to low; its name does not tell which way is better"]
+            )
         return sorted(rows, key=lambda row: -_rated(direction(sort), row.metrics.get(sort)))
     keys = {name: key for key, label in sweep.labels.items() for name in (key, label)}
     if sort not in keys:
@@ -326,6 +328,6 @@ def report_results(results: Results, *, as_json: bool) -> None:
     """Print the table of results, and write it as ``results.csv``."""
     write_results(results)
     if as_json:
-        put_json({"schema_version": 1, **to_json(results)})
+        print_json({"schema_version": 1, **to_json(results)})
     else:
-        put(table_lines(results))
+        print_results(table_lines(results))

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import IO, Any
 
 from ...data.common import STOP_SIGNALS, take_signals
-from ..console import say
+from ..console import print_messages
 from ..runs import hold_run_lock, is_run, read_status, take_request, write_request
 from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
 
@@ -45,11 +45,13 @@ def run_points(sweep: Sweep, launch: dict[str, Any], ended: Callable[[], None], 
             if runner.stopped:
                 break
             if is_due(point, retry=retry):
-                say([f"[{point.index + 1}/{len(sweep.points)}] {point.run}: {sweep.words(point.index)}"])
+                print_messages(
+                    [f"[{point.index + 1}/{len(sweep.points)}] {point.run}: {sweep.words(point.index)}"]
+                )
                 runner.launch(point.index)
                 ended()
             elif point.status in ("running", "stopping"):
-                say([f"note: {point.run} is {point.status} already, and left alone"])
+                print_messages([f"note: {point.run} is {point.status} already, and left alone"])
         return runner.exit_status
 
 
@@ -135,7 +137,9 @@ class _PointRunner:
             write_request(self._sweep.run(index), "cancel", request.by)
         elif self.stopped:
             return
-        say([f"{'cancelling' if request.what == 'cancel' else 'stopping'} the sweep ({request.by})"])
+        print_messages(
+            [f"{'cancelling' if request.what == 'cancel' else 'stopping'} the sweep ({request.by})"]
+        )
         self._asked = True
         self._pass_on(signal.SIGTERM)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...data.common import LockstepError, MachineError
-from ..console import best_effort, say
+from ..console import best_effort, print_messages
 from ..runs import (
     explain_slurm_failure,
     has_stopped,
@@ -111,8 +111,10 @@ def _withdraw(jobs: Mapping[Path, list[QueuedJob]], why: str, *, waiting: bool) 
 def _tell(sweep: Sweep, jobs: Mapping[Path, list[QueuedJob]], what: str) -> int:
     name = sweep.folder.name
     if not jobs:
-        say([f"{name} is not running: it is {overall(points_of(sweep))}"])
+        print_messages([f"{name} is not running: it is {overall(points_of(sweep))}"])
         return 0
     count = len(jobs)
-    say([f"{name}: {count} point{'s' * (count > 1)} {what}; resume with `launch sweep {name} --submit`"])
+    print_messages(
+        [f"{name}: {count} point{'s' * (count > 1)} {what}; resume with `launch sweep {name} --submit`"]
+    )
     return 0

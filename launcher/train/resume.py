@@ -24,7 +24,7 @@ from ...training.config import (
 )
 from ...training.tracking import read_events, rewind, rows_logged
 from ..config import ResolvedConfig
-from ..console import say
+from ..console import print_messages
 from ..process import is_held
 from ..runs import LOCK, create_run, find_run, read_outcome, runs_root
 from .plan import LaunchPlan
@@ -110,14 +110,14 @@ def _clear_unused_run(folder: Path) -> None:
         f"note: {folder.name} has neither a checkpoint nor a logged step: with other settings it begins anew"
     )
     if not (folder / "metrics.jsonl").exists():
-        say([f"{note}; the logs of what failed are removed"])
+        print_messages([f"{note}; the logs of what failed are removed"])
         shutil.rmtree(folder)
         return
     number = 1
     while (kept := folder.with_name(f"{folder.name}.before-{number}")).exists():
         number += 1
     folder.rename(kept)
-    say([f"{note}; what was done before is kept as {kept.name}"])
+    print_messages([f"{note}; what was done before is kept as {kept.name}"])
 
 
 def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
@@ -131,7 +131,7 @@ def _refuse_identity(run: str, before: RunConfig, now: RunConfig) -> None:
         if key.startswith(EXTENDABLE_KEYS) and old.get(key) != new.get(key):
             moved = now.schedule.follows_length and key in _LENGTH_KEYS
             follows = f"; the {now.schedule.use} schedule follows it" if moved else ""
-            say([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
+            print_messages([f"note: {key} was {old.get(key)} and is {new.get(key)}{follows}"])
 
 
 def _new_run_hint(run: str, before: RunConfig, now: RunConfig) -> str:
@@ -157,7 +157,7 @@ def find_resume_point(folder: Path, steps: int) -> ResumePoint | None:
     if not list_checkpoints(checkpoints):
         return None
     path, damaged = newest_intact(checkpoints)
-    say(f"warning: passed over: {error.message}" for error in damaged)
+    print_messages(f"warning: passed over: {error.message}" for error in damaged)
     state = read_state(path)
     rows = rows_logged(state, steps)
     return ResumePoint(state["step"], state["epoch"], state["epoch_step"], rows, state["pending"])
@@ -253,14 +253,16 @@ def prepare_resume(place: RunTarget, facts: DatasetInfo, resume_point: ResumePoi
         if resume_point
         else "the start: no checkpoint was written yet"
     )
-    say([f"{place.folder.name} resumes from {where}"])
+    print_messages([f"{place.folder.name} resumes from {where}"])
 
 
 def rewind_run(folder: Path, resume_point: ResumePoint | None) -> None:
     """Remove what the previous attempt did after its last checkpoint."""
     at = resume_point or ResumePoint(-1, 0, 0, 0)
     if lost := rewind(folder / "metrics.jsonl", at.step, at.rows, pending=at.pending, anew=True):
-        say([f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"])
+        print_messages(
+            [f"warning: {lost} lines of {folder / 'metrics.jsonl'} cannot be read and are dropped"]
+        )
     (folder / "outcome.json").unlink(missing_ok=True)
 
 

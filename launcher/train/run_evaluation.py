@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ...training.config import read_spec
-from ..console import put, put_json, say
+from ..console import print_json, print_messages, print_results
 from ..control import SupervisorPage
 from ..machine import reserve_gpus
 from ..options import SupervisionOptions
@@ -48,12 +48,12 @@ def evaluate_run(name: str, request: TrainRequest, checkpoint: str | None, split
     if failure is not None:
         raise failure
     document = json.loads((attempt / "eval.json").read_text(encoding="utf-8"))
-    say(f"warning: passed over: {damaged}" for damaged in document["damaged"])
+    print_messages(f"warning: passed over: {damaged}" for damaged in document["damaged"])
     if request.json:
-        put_json(document)
+        print_json(document)
     else:
-        put([f"{document['run']} {document['checkpoint']}"])
-        put(f"{key}  {_figure(value)}" for key, value in document["metrics"].items())
+        print_results([f"{document['run']} {document['checkpoint']}"])
+        print_results(f"{key}  {_figure(value)}" for key, value in document["metrics"].items())
     return 0
 
 

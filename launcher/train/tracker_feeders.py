@@ -8,7 +8,7 @@ from pathlib import Path
 from ...data.common import LockstepError
 from ...training.config import RunSpec
 from ...training.tracking import FeederProcesses
-from ..console import say
+from ..console import print_messages
 from ..process import process_tree
 
 _LOOK_SECONDS = 1.0
@@ -36,7 +36,7 @@ class TrackerFeeders:
             self._last_look = time.monotonic()
             if revived := self._processes.revive():
                 process_tree.exclude_from_run(revived)
-                say(["note: a tracker's process was killed, and is started anew"])
+                print_messages(["note: a tracker's process was killed, and is started anew"])
 
     def leave(self) -> None:
         """Leave the feeders of an attempt that has failed to themselves: those of the next one wait for them."""
@@ -45,4 +45,4 @@ class TrackerFeeders:
     def finish(self, failure: LockstepError | None) -> None:
         """Wait until the trackers have the record, and warn of each that does not."""
         warnings = self._processes.finish(0 if failure is None else failure.exit_status)
-        say([f"warning: {warning}" for warning in warnings])
+        print_messages([f"warning: {warning}" for warning in warnings])

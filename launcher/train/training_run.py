@@ -20,9 +20,9 @@ from ..console import (
     ProgressView,
     RunShape,
     print_failure_card,
-    put,
-    put_json,
-    say,
+    print_json,
+    print_messages,
+    print_results,
     transcribe_to,
 )
 from ..failures import CancelledRunError, InterruptedRunError, NothingToSaveError
@@ -81,10 +81,12 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
     if request.json:
         spec = build_run_spec(plan, resolved.base, None).to_json()
         document = {**plan.to_json(), "schedule": schedules.get("", schedules)}
-        put_json({"schema_version": 1, "status": "planned", "plan": document, "spec": spec})
+        print_json({"schema_version": 1, "status": "planned", "plan": document, "spec": spec})
     else:
         rates = rate_lines(plan.config, plan.length, schedules)
-        put([*plan_summary(plan), *plan_table(plan), *rates, "", *_config_yaml(resolved, facts).splitlines()])
+        print_results(
+            [*plan_summary(plan), *plan_table(plan), *rates, "", *_config_yaml(resolved, facts).splitlines()]
+        )
     return 0
 
 
@@ -198,7 +200,7 @@ def _supervise(
         except EndedBySignal as ended:
             return _ended_early(folder, ended, world)
         write_run_files(folder, plan, spec, _config_yaml(resolved, plan.facts))
-        say(plan_summary(plan))
+        print_messages(plan_summary(plan))
         view.begin(RunShape(plan.steps, plan.batches.steps, plan.config.data.batch_size), first_step)
         rows = EpochTable(folder / "metrics.jsonl", view, sys.stderr if request.json else sys.stdout)
         feeders = TrackerFeeders(spec, folder)
@@ -292,25 +294,27 @@ def _write_outcome(folder: Path, failure: LockstepError, world: World) -> None:
     try:
         write_json(folder / "outcome.json", outcome)
     except OSError as error:  # what ended the run matters more than that it cannot be noted down
-        say([f"warning: {folder / 'outcome.json'} cannot be written: {error.strerror}"])
+        print_messages([f"warning: {folder / 'outcome.json'} cannot be written: {error.strerror}"])
 
 
 def _conclude(folder: Path, failure: LockstepError | None, *, as_json: bool) -> int:
     """Tell how the run ended, the failure card last; return the exit status."""
     if as_json:
-        put_json(read_outcome(folder) or {})
+        print_json(read_outcome(folder) or {})
     if isinstance(failure, InterruptedRunError) and failure.outcome != "failed":
         again = f"; resume it with `launch resume {folder.name}`" if (folder / "spec.json").exists() else ""
-        say([f"{failure.message}{again}"])
+        print_messages([f"{failure.message}{again}"])
         return failure.exit_status
     if failure is not None:
         print_failure_card(failure)
         return failure.exit_status
     outcome = read_outcome(folder) or {}
     if outcome.get("status") == "stopped":
-        say([f"stopped after {outcome['steps']:,} steps; resume it with `launch resume {folder.name}`"])
+        print_messages(
+            [f"stopped after {outcome['steps']:,} steps; resume it with `launch resume {folder.name}`"]
+        )
         return int(outcome["exit_code"])
-    say([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
+    print_messages([f"done: {_short(folder)}  (evaluate it again with `launch eval {folder.name}`)"])
     return 0
 
 

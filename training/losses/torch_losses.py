@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.common import LockstepError, TrainingError, UsageError, raised
-from ...data.samples import describe
+from ...data.samples import describe_value
 from .objective import Loss
 
 _CLASSES = {nn.CrossEntropyLoss: functional.cross_entropy, nn.NLLLoss: functional.nll_loss}
@@ -106,7 +106,7 @@ def refuse_no_tensors(name: str, output: Any, target: Any) -> None:
     for what, value in (("the model returned", output), ("the targets are", target)):
         if not isinstance(value, torch.Tensor):
             raise TrainingError(
-                f"{name}: {what} {describe(value)}, not a tensor",
+                f"{name}: {what} {describe_value(value)}, not a tensor",
                 "write a function of your own that takes out what it compares",
             )
 

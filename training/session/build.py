@@ -16,7 +16,7 @@ from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
-from ...data.samples import describe
+from ...data.samples import describe_value
 from ...data.sets import open_order, open_split
 from ..components import (
     MixedPrecision,
@@ -380,7 +380,7 @@ def _shapes(batch: Any) -> str:
 def _shape(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-    return describe(value)
+    return describe_value(value)
 
 
 def _set_determinism(*, deterministic: bool) -> None:

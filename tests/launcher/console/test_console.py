@@ -5,14 +5,20 @@ import json
 import pytest
 
 from lockstep.data.common.errors import UsageError
-from lockstep.launcher.console.console import bounded, put, put_json, say, strip_control_characters
+from lockstep.launcher.console.console import (
+    bounded,
+    print_json,
+    print_messages,
+    print_results,
+    strip_control_characters,
+)
 from lockstep.launcher.console.failure_card import print_failure_card
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r", "\x00", "\x7f", "\b\b"])
 def test_no_control_character_reaches_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say([f"a{text}b"])
-    put([f"a{text}b"])
+    print_messages([f"a{text}b"])
+    print_results([f"a{text}b"])
     print_failure_card(UsageError(f"a{text}b\nc", f"d{text}e"))
     for stream in capsys.readouterr():
         assert not [letter for letter in stream if ord(letter) < 32 and letter != "\n"]
@@ -60,7 +66,7 @@ def test_words_and_their_lines_stay_as_they_are() -> None:
 
 
 def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    put_json({"name": "a\x1b[2J", "value": 0.1})
+    print_json({"name": "a\x1b[2J", "value": 0.1})
     out, err = capsys.readouterr()
     assert (json.loads(out), err) == ({"name": "a\x1b[2J", "value": 0.1}, "")
     assert "\x1b" not in out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.launcher.console.console import say, transcribe_to
+from lockstep.launcher.console.console import print_messages, transcribe_to
 from lockstep.launcher.console.progress_view import ProgressView
 from lockstep.launcher.console.run_progress import RunShape
 from tests.helpers.launch import WATCHDOG
@@ -118,10 +118,10 @@ def test_what_is_printed_is_kept_in_the_attempts_folder(
     transcribe_to(tmp_path / "launch.log")
     view = ProgressView(2, clock)
     view.begin(SHAPE, 0)
-    say(["a plan"])
+    print_messages(["a plan"])
     _seconds(view, clock, 31, 1, "training", 1)
     transcribe_to(tmp_path / "nowhere" / "launch.log")  # it cannot be written
-    say(["after it"])
+    print_messages(["after it"])
     transcribe_to(None)
     err = capsys.readouterr().err
     assert (tmp_path / "launch.log").read_text() + "after it\n" == err

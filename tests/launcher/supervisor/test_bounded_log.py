@@ -85,7 +85,7 @@ def test_ranks_print_into_logs_of_that_size(tmp_path: Path, *, watched: bool) ->
 
     watcher, said = Watcher(), []
     feeling = watcher if watched else None
-    outputs = RankOutputs(tmp_path, 2, feeling, first=2, max_mb=1, say=said.append)
+    outputs = RankOutputs(tmp_path, 2, feeling, first=2, max_mb=1, notify=said.append)
     assert list(tmp_path.iterdir()) == []
     outputs.open_logs()
     streams = outputs.all_streams()
