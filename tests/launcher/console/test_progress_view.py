@@ -130,7 +130,7 @@ def test_what_is_printed_is_kept_in_the_attempts_folder(
 
 DRAWING = """
 import time
-from lockstep.launcher.console.console import say, transcribe_to
+from lockstep.launcher.console.console import print_messages, transcribe_to
 from lockstep.launcher.console.progress_view import ProgressView
 from lockstep.launcher.console.run_progress import RunShape
 from pathlib import Path
@@ -141,7 +141,7 @@ with ProgressView(3, lambda: now) as view:
     for step in range(80):
         now += 0.5
         view.show(step, "training" if step else "starting")
-    say(["a line that stays"])
+    print_messages(["a line that stays"])
     now += 0.5
     view.show(80, "training")
 print("end")
