@@ -54,7 +54,9 @@ from .tracking import EventLog, FeederProcesses, plain, rewind, rows_logged
 
 
 def main(argv: list[str], send: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Run ``SPEC [--eval [STEP] [--split NAME] | --predict FILE]``; return the exit status.
+    """Run ``SPEC [--eval [--on SPEC] [STEP] [--split NAME] | --predict FILE]``; return the exit status.
+
+    ``--on`` evaluates by another spec, which is the run's with other data.
 
     Args:
         argv: the arguments.
@@ -82,7 +84,8 @@ def run_and_exit(argv: list[str]) -> None:
 
 
 def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, rest: list[str]) -> int:
-    written = read_spec(path)
+    on, rest = (Path(rest[1]), rest[2:]) if rest[:1] == ["--on"] else (path, rest)
+    written = read_spec(on)
     meet = alone if JOINING in os.environ else join
     group = meet(gpu=os.environ.get("LOCKSTEP_DEVICE", written.device) == "gpu")
     search = MicroBatchSearch(written, path.parent, group.world_size)
@@ -175,6 +178,7 @@ def _evaluate(spec: RunSpec, group: Group, folder: Path, rest: list[str]) -> int
             "checkpoint": path.name,
             "step": snapshot.state["step"],
             "epochs": snapshot.state["epoch"],
+            "data": spec.facts.name,
             "splits": list(session.val_feeds),
             "metrics": {key: plain(value) for key, value in metrics.items()},
             "damaged": [error.message for error in damaged],

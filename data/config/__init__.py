@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .data_look import SplitLook as SplitLook
     from .data_look import ValueKind as ValueKind
     from .dataset_info import DatasetInfo as DatasetInfo
+    from .other_data import as_trained as as_trained
+    from .other_data import evaluation_section as evaluation_section
+    from .other_data import names_function as names_function
     from .sampling import Sampling as Sampling
     from .sections import ConfigSection as ConfigSection
     from .sections import MeasuredIn as MeasuredIn

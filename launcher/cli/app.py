@@ -298,33 +298,6 @@ def _run_to_resume(several: HostsOptions) -> str:
     return current_run(can_resume)
 
 
-@app.command("eval")
-def evaluate(
-    run: RunArgument = None,
-    *,
-    gpus: GpusOption = None,
-    cpu: CpuOption = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="STEP|best", help="Evaluate this checkpoint instead of the newest.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Evaluate on this split, such as test, and no other.")
-    ] = None,
-    ignore_world: IgnoreWorldOption = False,
-    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
-    json: JsonOption = False,
-) -> None:
-    """Evaluate a trained run on its validation data, or on its test data."""
-    from ..runs import current_run, has_checkpoint
-    from ..train import TrainRequest, evaluate_run
-
-    with json_errors(json=json):
-        refuse_copies("eval", ignore_world=ignore_world)
-        run = run or current_run(has_checkpoint)
-        request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
-        raise typer.Exit(evaluate_run(run, request, checkpoint, split))
-
-
 @app.command()
 def check(
     config: ConfigArgument = None,

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
-from .options import DrawnArgument, ForceOption, IgnoreWorldOption, JsonOption, RunArgument
+from ..options import SupervisionOptions
+from .options import (
+    CpuOption,
+    DrawnArgument,
+    ForceOption,
+    GpusOption,
+    HangOption,
+    IgnoreWorldOption,
+    JsonOption,
+    RunArgument,
+)
 from .started_world import refuse_copies
 
 app = typer.Typer()
@@ -17,6 +27,40 @@ CheckpointOption = Annotated[
     str | None,
     typer.Option(metavar="best|last|STEP", help="Use this checkpoint; `last`, the newest, by default."),
 ]
+
+
+@app.command("eval")
+def evaluate(
+    run: RunArgument = None,
+    *,
+    gpus: GpusOption = None,
+    cpu: CpuOption = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="STEP|best", help="Evaluate this checkpoint instead of the newest.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Evaluate on this split, such as test, and no other.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|MODULE:FUNCTION",
+            help="Evaluate on other data: a file or folder of the run's kind, or what a function returns.",
+        ),
+    ] = None,
+    ignore_world: IgnoreWorldOption = False,
+    hang_timeout: HangOption = SupervisionOptions.hang_timeout,
+    json: JsonOption = False,
+) -> None:
+    """Evaluate a trained run on its validation data, or on other data."""
+    from ..runs import current_run, has_checkpoint
+    from ..train import Evaluation, TrainRequest, evaluate_run
+
+    with json_errors(json=json):
+        refuse_copies("eval", ignore_world=ignore_world)
+        run = run or current_run(has_checkpoint)
+        request = TrainRequest(gpus=gpus, cpu=cpu, json=json, supervision=SupervisionOptions(hang_timeout))
+        raise typer.Exit(evaluate_run(run, request, Evaluation(checkpoint, split, data)))
 
 
 @app.command()

@@ -33,7 +33,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "compare": (("launch compare", "the two newest trainings"), ("launch compare first second", "")),
     "show": (("launch show exp.yaml --out pictures/samples.png", ""),),
     "replay": (("launch replay first --step 120 --rank 1", ""),),
-    "eval": (("launch eval first --checkpoint best --split test", ""),),
+    "eval": (
+        ("launch eval first --checkpoint best --split test", ""),
+        ("launch eval mine --data ./more.py:data", "on what a function returns"),
+    ),
     "predict": (
         ("launch predict first photos/ --out classes.csv", ""),
         ("launch predict first --split val --format jsonl", ""),

@@ -147,6 +147,7 @@ _DOCUMENTS: dict[str, list[Schema]] = {
                 "checkpoint": _TEXT,
                 "step": _COUNT,
                 "epochs": _COUNT,
+                "data": _of("string", "the data set, or what --data names"),
                 "splits": _list(_TEXT),
                 "metrics": _METRICS,
                 "damaged": _list(_TEXT, "checkpoints that were passed over"),

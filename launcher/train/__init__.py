@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .resume import refuse_missing_split as refuse_missing_split
     from .resume import renew_spec as renew_spec
     from .resume import resolve_checkpoint_step as resolve_checkpoint_step
+    from .run_evaluation import Evaluation as Evaluation
     from .run_evaluation import evaluate_run as evaluate_run
     from .schedule_lines import schedule_document as schedule_document
     from .target_notes import loss_notes as loss_notes

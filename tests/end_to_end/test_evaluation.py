@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lockstep.data.config.other_data import as_trained, evaluation_section
 from lockstep.data.prepare import prepare
 from lockstep.launcher.config.resolution import resolve
 from lockstep.training.config.run_config import RunSpec
@@ -20,6 +21,14 @@ from tests.helpers.user_project import USER_CODE
 
 TOLERANCE = 1e-12
 WORLDS = (1, 2, 3)
+CSV_CONFIG = """
+data: {use: csv, args: {train_csv: train.csv, val_csv: val.csv, target: kind, standardize: true}, batch_size: 7}
+model: {use: mlp, args: {hidden: [5]}}
+loss: {use: cross_entropy}
+metrics: [accuracy]
+optimizer: {use: adam, lr: 0.01}
+train: {epochs: 1, precision: fp64}
+"""
 SAMPLE = random.Random(14).sample(list(EVALUATION_CASES), 2)
 
 
@@ -82,6 +91,38 @@ def test_what_any_number_logged_any_number_says_again(
     ranks: Ranks, tmp_path: Path, name: str, world: int
 ) -> None:
     _check(ranks, tmp_path / "run", name, world)
+
+
+def test_other_files_are_read_as_those_of_the_training(ranks: Ranks, tmp_path: Path) -> None:
+    """What decides classes and standardization is the training file, on any number of processes."""
+    draw = random.Random(5)
+    for name, rows, labels in (("train", 60, "abc"), ("val", 13, "abc"), ("other", 17, "cb")):
+        table = [f"{draw.gauss(50, 9)},{draw.random()},{draw.choice(labels)}" for _ in range(rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["u,v,kind", *table]))
+    (tmp_path / "t.yaml").write_text(CSV_CONFIG)
+    resolved = resolve(str(tmp_path / "t.yaml"), [])
+    facts = prepare(resolved.config.data, tmp_path)
+    spec = RunSpec("run", resolved.config, tmp_path, facts, "cpu", "id")
+    (tmp_path / "spec.json").write_text(json.dumps(spec.to_json()))
+    ranks.run(tmp_path, 1)
+
+    def measured(what: str, world: int) -> dict[str, float]:
+        section = evaluation_section(resolved.config.data, facts, what, tmp_path)
+        found = as_trained(facts, prepare(section, tmp_path), what, several_shapes=False)
+        config = resolved.config.model_copy(update={"data": section})
+        (tmp_path / "other.json").write_text(json.dumps(replace(spec, config=config, facts=found).to_json()))
+        ranks.run(tmp_path, world, "--eval", "--on", str(tmp_path / "other.json"))
+        document = json.loads((tmp_path / "eval.json").read_text())
+        assert document["data"] == what
+        return document["metrics"]
+
+    logged = _events(tmp_path, "epoch")[-1]
+    for key, value in measured("val.csv", 2).items():
+        assert value == pytest.approx(logged[key], rel=TOLERANCE, abs=0)
+    one, three = measured("other.csv", 1), measured("other.csv", 3)
+    assert three == pytest.approx(one, rel=TOLERANCE, abs=0)
+    assert one["val/count"] == 17
+    assert one["val/loss"] != logged["val/loss"]
 
 
 @pytest.mark.exhaustive

@@ -32,7 +32,12 @@ def test_predictions_are_the_evaluations_on_any_number_of_processes(launch: Laun
     right = sum(row["class"] == row["target"] for row in rows)
     assert len(rows) == 211
     assert right / 211 == pytest.approx(trained.document["metrics"]["val/accuracy"], abs=1e-12)
-    (own / "own.py").write_text((own / "own.py").read_text().replace("def data", "def no_data"))
+    other = (own / "own.py").read_text().replace("def data", "def no_data")
+    (own / "more.py").write_text(f"{other}\ndef data():\n    return no_data()['val']\n")
+    (own / "own.py").write_text(other)
+    evaluated = launch("eval", "p", "--data", "./more.py:data", "--cpu", "2", "--json", cwd=own)
+    for key, value in evaluated.document["metrics"].items():
+        assert value == pytest.approx(trained.document["metrics"][key], rel=1e-12), key
     one = launch("predict", "p", "val.npy", "--format", "jsonl", "--out", "said.jsonl", cwd=own)
     assert (one.status, one.out) == (0, ""), one.err  # it needs no training data
     assert "said.jsonl: 211 predictions" in one.err
