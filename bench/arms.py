@@ -122,7 +122,7 @@ class Lockstep:
         self.loop = TrainLoop(self.training, run, EventLog(run / "metrics.jsonl"))
 
     def steps(self, count: int) -> None:
-        """Take steps; at the end of an epoch go on with the next, without its evaluation."""
+        """Take steps; at the end of an epoch continue with the next, without its evaluation."""
         progress, size = self.loop.progress, self.session.batches.steps
         while count:
             if progress.epoch_step == size:

@@ -270,7 +270,7 @@ def summary(name: str, ends: list[End]) -> dict[str, Any]:
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report for people; infinite: something was left for good."""
+    """The report as text; infinite: something was left for good."""
     lines = [
         json.dumps(report["machine"]),
         f"{'fault':>22}  command: median, longest    empty    goal  status",

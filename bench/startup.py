@@ -242,7 +242,7 @@ def by_phase(phases: dict[str, list[float]]) -> list[tuple[Any, ...]]:
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report for people: one finding a line."""
+    """The report as text: one finding a line."""
     lines = [json.dumps(report["machine"])]
     for world, part in report.get("first", {}).items():
         lines.append(f"{world} processes: {part['seconds']}  {part['ratios']}  goal {part['goal']}")

@@ -114,7 +114,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     world = ElasticWorld(training, control) if spec.config.train.elastic else None
     result = TrainLoop(training, folder, events, resumed, fence, control, world).run()
     if not result:
-        return 0  # other ranks go on without this one
+        return 0  # other ranks continue without this one
     group = session.group  # of an elastic run perhaps another one
     outcome = {**_outcome_header(spec, group, folder), **result}
     if group.rank == 0:

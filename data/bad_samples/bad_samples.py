@@ -1,4 +1,4 @@
-"""Samples that cannot be read, of a run that goes on without them: which they are, and what takes their place."""
+"""Samples that cannot be read, of a run that continues without them: which they are, and what takes their place."""
 
 from __future__ import annotations
 

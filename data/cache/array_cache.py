@@ -53,7 +53,7 @@ def find_entry(key: str) -> CacheEntry | None:
 
 
 def partial_folder(key: str) -> Path:
-    """Return the folder in which an interrupted build of ``key`` goes on."""
+    """Return the folder in which an interrupted build of ``key`` continues."""
     return cache_root() / f".{key}.partial"
 
 
@@ -66,7 +66,7 @@ def cached(key: str, build: Callable[[Path], dict[str, Any]], *, resumable: bool
     Args:
         key: a file name, best from ``entry_key``.
         build: writes ``.npy`` files into the folder it is given and returns plain JSON values.
-        resumable: ``build`` goes on with what it finds in the folder, which an interrupted one has left.
+        resumable: ``build`` continues with what it finds in the folder, which an interrupted one has left.
 
     Raises:
         MachineError: the cache cannot be written, or the disk is full.

@@ -29,7 +29,7 @@ class ListedEntry:
     in_use: bool
     """Whether a process has it mapped, or is building it."""
     is_whole: bool
-    """Else its build was interrupted, and goes on when it is asked for again."""
+    """Else its build was interrupted, and continues when it is needed again."""
     about: str
     """What it was made of, where that is known."""
 

@@ -29,7 +29,7 @@ def path_hint(error: BaseException | None, base: Path | None = None) -> str:
     """Say of a file that was not found what its path was relative to: a user's arguments are passed on untouched.
 
     Args:
-        error: what the user's code raised; empty is said of another one, and of an absolute path.
+        error: what the user's code raised; empty for another one, and for an absolute path.
         base: a folder where the file may be.
     """
     if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | os.PathLike):

@@ -33,7 +33,7 @@ _SHARE = 0.5
 """Of the free disk, and of the memory, that is taken where nobody has asked for the cache."""
 _NAMED = 3  # bad images in a message
 _SAY_SECONDS = 0.5
-Say = Callable[[str, str], None]
+Report = Callable[[str, str], None]
 """Is told now and then what is done, and how far it is."""
 
 
@@ -48,14 +48,14 @@ class DecodedSplits:
 
 
 def decode_splits(
-    splits: Sequence[ImageSplit], asked: Literal["auto", "on", "off"], say: Say, *, build: bool
+    splits: Sequence[ImageSplit], asked: Literal["auto", "on", "off"], report: Report, *, build: bool
 ) -> DecodedSplits:
     """Find the decoded images of a set, or decode them.
 
     Args:
         splits: of the set.
         asked: ``data.cache``.
-        say: is told how far it is.
+        report: called with how far it is.
         build: decode what is missing; else the files are used only if all of them are there.
 
     Raises:
@@ -80,7 +80,7 @@ def decode_splits(
     if missing and not build:
         return DecodedSplits((), f"images: a training decodes them once, into {size} of the cache")
     try:
-        folders = [_decoded(split, say).folder for split in splits]
+        folders = [_decoded(split, report).folder for split in splits]
         for split, folder in zip(splits, folders, strict=True):
             _refuse_bad(split, known_rows(folder / BAD))
         files = tuple(folder / PIXELS for folder in folders)
@@ -98,7 +98,7 @@ def _none(why: str) -> DecodedSplits:
 
 
 def _why_no_room(needed: int, asked: str) -> str:
-    """Say why decoded images of that size are not kept; empty where they are."""
+    """Report why decoded images of that size are not kept; empty where they are."""
     share = 1.0 if asked == "on" else _SHARE
     free, memory = free_bytes(cache_root()), memory_bytes()
     size = f"the decoded images take {format_bytes(needed)}"
@@ -115,11 +115,11 @@ def entry_of(split: ImageSplit) -> str:
     return entry_key("images", split.state, split.settings.identity())
 
 
-def _decoded(split: ImageSplit, say: Say) -> CacheEntry:
-    return cached(entry_of(split), lambda folder: _decode(split, folder, say), resumable=True)
+def _decoded(split: ImageSplit, report: Report) -> CacheEntry:
+    return cached(entry_of(split), lambda folder: _decode(split, folder, report), resumable=True)
 
 
-def _decode(split: ImageSplit, folder: Path, say: Say) -> dict[str, Any]:
+def _decode(split: ImageSplit, folder: Path, report: Report) -> dict[str, Any]:
     """Decode what is not yet in ``folder``.
 
     Raises:
@@ -138,7 +138,7 @@ def _decode(split: ImageSplit, folder: Path, say: Say) -> dict[str, Any]:
     for record in found.values():
         note(record)
     progress = _Progress(
-        file.chunks, len(found), f"decoding {split.rows:,} images, {format_bytes(split.bytes)}", say
+        file.chunks, len(found), f"decoding {split.rows:,} images, {format_bytes(split.bytes)}", report
     )
 
     def done(record: ChunkRecord) -> None:
@@ -171,8 +171,8 @@ def _refuse_bad(split: ImageSplit, bad: Mapping[int, str], hint: str = "") -> No
 class _Progress:
     """A teller of how many chunks are done."""
 
-    def __init__(self, whole: int, done: int, what: str, say: Say) -> None:
-        self._whole, self._done, self._what, self._say = whole, done, what, say
+    def __init__(self, whole: int, done: int, what: str, report: Report) -> None:
+        self._whole, self._done, self._what, self._report = whole, done, what, report
         self._begin = time.monotonic()
         self._before = done
         self._told = self._begin
@@ -184,4 +184,4 @@ class _Progress:
             return
         self._told = now
         left = (self._whole - self._done) * (now - self._begin) / (self._done - self._before)
-        self._say(self._what, f"{self._done / self._whole:.0%}, {left:,.0f} s left")
+        self._report(self._what, f"{self._done / self._whole:.0%}, {left:,.0f} s left")

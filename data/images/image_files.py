@@ -52,7 +52,7 @@ LOST = {
     ),
     "profile": ("is in CMYK and converted without a profile", "are in CMYK and converted without a profile"),
 }
-"""What an image may have that is not read, as it is said of one image and of several."""
+"""What an image may have that is not read, in words for one image and for several."""
 
 
 class ImageHeader(NamedTuple):

@@ -16,7 +16,7 @@ class ReadAhead:
 
     Args:
         read: reads what is asked for; an error is part of what it returns.
-        begin: is told of it first, to have its files read meanwhile.
+        begin: called with it first, to have its files read meanwhile.
         threaded: read on a thread; else when it is needed.
     """
 

@@ -124,7 +124,7 @@ class ResidentFeed:
         ]
 
     def _replaced(self, item: Work, bad: BadSamples) -> tuple[Work, Indices, Sequence[int]]:
-        """Put other samples in the place of bad ones; what is told are those that were asked for."""
+        """Put other samples in the place of bad ones; what is reported are those that were asked for."""
         read = item.indices.copy()
         for place in np.flatnonzero(self._are_bad(read)):
             read[place] = bad.replacement(item.epoch, int(item.draws[place]), self._is_good)

@@ -129,7 +129,7 @@ class EpochOrder:
     """The shuffled sequence of one epoch, computed in chunks on demand.
 
     Args:
-        order: of the samples; a number is a full permutation of so many.
+        order: of the samples; a number is a full permutation of this many.
         seed: the run's seed.
         epoch: counted from 0; a different epoch is a different order, so it cannot be forgotten.
     """

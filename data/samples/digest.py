@@ -15,7 +15,7 @@ from ..common import LockstepError, TrainingError, raised, user_location
 from .arrays import as_bytes
 from .tensor_split import TensorSplit
 
-_SAMPLED_ROWS = 8  # samples beside the first and the last: reading one may be slow
+_SAMPLED_ROWS = 8  # samples besides the first and the last: reading one may be slow
 _MAX_HASHED_BYTES = 2**28  # 0.2 s; of larger tensors the ends stand for the whole
 
 
@@ -96,7 +96,7 @@ def _changed_by(split: Any) -> int | None:
 
 
 def _rows_between(length: int) -> list[int]:
-    """Choose the rows that are looked at beside the first and the last."""
+    """Choose the rows that are looked at besides the first and the last."""
     return sorted(random.Random(length).sample(range(length), min(_SAMPLED_ROWS, length)))  # noqa: S311
 
 

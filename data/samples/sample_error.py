@@ -1,4 +1,4 @@
-"""What is said of a sample that cannot be used: which one, what it is, where it was made, and what is expected."""
+"""The error about a sample that cannot be used: which one, what it is, where it was made, and what is expected."""
 
 from __future__ import annotations
 

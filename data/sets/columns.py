@@ -1,4 +1,4 @@
-"""What is known of each training sample beside the sample itself: its class, its group, its weight."""
+"""What is known of each training sample besides the sample itself: its class, its group, its weight."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sample_classes(
     if found is None:
         raise UsageError(
             f"{key}: the classes of {facts.name} are not known before its samples are read",
-            'return them beside the splits: {"train": …, "targets": a class for each sample}',
+            'return them besides the splits: {"train": …, "targets": a class for each sample}',
         )
     classes = np.asarray(found)
     if classes.shape != (facts.train.length,) or classes.dtype.kind not in "iub":

@@ -14,7 +14,7 @@ from .registry import image_split
 
 
 def with_decoded_images(
-    facts: DatasetInfo, config: DataConfig, base: Path, say: Callable[[str, str], None], *, build: bool
+    facts: DatasetInfo, config: DataConfig, base: Path, report: Callable[[str, str], None], *, build: bool
 ) -> DatasetInfo:
     """Add to each split of image files the file of its decoded pixels, and say how samples are read.
 
@@ -22,7 +22,7 @@ def with_decoded_images(
         facts: with the splits as they will be trained on.
         config: the ``data`` section.
         base: the folder of the config file.
-        say: is told how far the decoding is.
+        report: called with how far the decoding is.
         build: decode what is missing; else decoded images are used where they are there already.
 
     Raises:
@@ -39,7 +39,7 @@ def with_decoded_images(
                 "leave it out: there is nothing to decode",
             )
         return facts
-    decoded = decode_splits(splits, config.cache, say, build=build)
+    decoded = decode_splits(splits, config.cache, report, build=build)
     files = dict(zip(names, decoded.files, strict=False))
     bad = [
         note for split, file in zip(splits, decoded.files, strict=False) for note in _bad_notes(split, file)

@@ -27,7 +27,7 @@ from ..sources import DataSource, MapSplit, PreparedSplit, Reader, no_inputs
 
 _BATCHES = ("data.collate", "data.pad")
 _COLUMNS = ("weights", "group", "targets")
-"""What a user's function may return beside its splits."""
+"""What a user's function may return besides its splits."""
 _OTHER_SETTINGS = (
     "val_size",
     "fold",
@@ -116,7 +116,7 @@ def _refuse_returned(source: DataSource, facts: DatasetInfo, inner: DataConfig, 
     returned += [key for key in _COLUMNS if source.column(inner, base, key, None) is not None]
     if returned:
         raise UsageError(
-            f"data.pack: {inner.use} returned {returned[0]!r}, which is said of documents, not of packed samples",
+            f"data.pack: {inner.use} returned {returned[0]!r}, which is known of documents, not of packed samples",
             "leave it out",
         )
 

@@ -232,7 +232,7 @@ def _head(file: Path) -> str:
 def _first_row(head: str, separator: str) -> tuple[list[str], bool]:
     """Split the first line that is not blank, and tell whether blanks follow its separators.
 
-    A quoted name may go on in the next line.
+    A quoted name may continue in the next line.
     """
     for skip in (False, True):
         rows = _reader(io.StringIO(head), separator, skip=skip)

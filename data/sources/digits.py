@@ -112,7 +112,7 @@ def _build(folder: Path, seed: int, lengths: dict[Split, int]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Geometry:
-    """The geometry of each of k samples; [k] where nothing else is said."""
+    """The geometry of each of k samples; [k] unless it says otherwise."""
 
     labels: Ints
     stroke: Ints

@@ -89,7 +89,7 @@ def refuse_settings(config: DataConfig, rows: Any, returned: Any) -> None:
             )
     if returned.columns:
         raise UsageError(
-            f"{config.use} returned {next(iter(returned.columns))!r} beside an iterable, whose samples come in its own"
+            f"{config.use} returned {next(iter(returned.columns))!r} besides an iterable, whose samples come in its own"
             " order, each once in an epoch",
             "leave it out",
         )

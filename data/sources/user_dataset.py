@@ -60,7 +60,7 @@ _NO_NUMBERS = (
     " as Parquet, JSON lines or tar files for data.use=shards"
 )
 _EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
-"""Splits beside ``train``."""
+"""Splits besides ``train``."""
 
 _called: dict[str, tuple[Splits, UserSettings]] = {}
 
@@ -245,7 +245,7 @@ def _inputs(split: PreparedSplit) -> Array | None:
 
 
 def _column(config: DataConfig, base: Path, key: str, name: str | None) -> Array | None:
-    """Return what the user's callable has returned of its training samples beside them."""
+    """Return what the user's callable has returned of its training samples besides them."""
     if name is not None:
         raise UsageError(
             f"data.{key}: {config.use} is a function, which has no column {name!r}",

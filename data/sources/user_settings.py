@@ -1,4 +1,4 @@
-"""What a user's ``data()`` may return beside its splits: how batches are made, and what is known of the samples."""
+"""What a user's ``data()`` may return besides its splits: how batches are made, and what is known of the samples."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class UserSettings:
 
 
 def read_settings(use: str, result: Mapping[str, Any]) -> UserSettings:
-    """Check what was returned beside the splits.
+    """Check what was returned besides the splits.
 
     Raises:
         TrainingError: it is of another kind.

@@ -32,7 +32,7 @@ def look_at_split(
     Args:
         length: of the split.
         read: returns one of its samples.
-        skip: go on where one is bad.
+        skip: continue where one is bad.
         rows: what to read where not every sample is as cheap to read.
     """
     seen, unreadable = _read(chosen_rows(length) if rows is None else rows, read, skip=skip)

@@ -23,7 +23,7 @@ _COUNTED = 20
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that decide the arrays, beside the files."""
+    """The settings that decide the arrays, besides the files."""
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]

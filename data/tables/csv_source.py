@@ -162,7 +162,7 @@ def _inputs(
     apart = {*targets, config.weights, config.group}
     names = tuple(name for name in csv.names if name not in apart)
     if not names:
-        raise UsageError(f"{csv.file} has no column beside the target", "an input needs at least one")
+        raise UsageError(f"{csv.file} has no column besides the target", "an input needs at least one")
     return names
 
 

@@ -1,7 +1,7 @@
 """The agent's child that prepares the data: torch, which most data needs, is imported once for both.
 
 The supervisor asks by a socket, with one line of JSON and the descriptors of the answer and of stderr; it may do so
-while the agent is importing. It is told the child's wait status by a line of its own.
+while the agent is importing. It gets the wait status of the child as a line of its own.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def run_program(program: Sequence[str], attempt: Path, status_fd: int) -> int:
     Args:
         program: ``SCRIPT ARGS…`` or ``-m MODULE ARGS…``.
         attempt: the folder for the record of a failure.
-        status_fd: where "finished" is said.
+        status_fd: where "finished" is reported.
     """
     let_in()  # a program has these signals to itself
     rank = int(os.environ["RANK"])

@@ -53,7 +53,7 @@ class ComparisonConditions:
         return _TOLERANCE.get(self.precision, _COARSE)
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The conditions in words."""
         precision = "the run's precision" if self.precision == "auto" else self.precision
         return f"in {precision}" + (f", {self.stilled}" if self.stilled else "")
@@ -111,15 +111,15 @@ def judge_steps(gradient: dict[str, Any], weight: dict[str, Any], under: Compari
     check = f"{under.processes} against 1"
     limit = f"at most {under.limit:g} is allowed"
     if not gradient["relative"] <= under.limit:
-        what = f"in the first step the gradient of {_worst(gradient)} {under.told}; {limit}"
+        what = f"in the first step the gradient of {_worst(gradient)} {under.in_words}; {limit}"
         return Finding(check, "FAIL", what, "", under.cause or _APART)
     if under.precision == "fp64" and not weight["relative"] <= under.limit:
-        what = f"after {STEPS} steps {_worst(weight)} {under.told}; {limit}"
+        what = f"after {STEPS} steps {_worst(weight)} {under.in_words}; {limit}"
         return Finding(check, "FAIL", what, "", under.cause or _APART)
     worst = weight if under.precision == "fp64" else gradient
     compared = f"gradients and weights of {STEPS} steps" if under.precision == "fp64" else "gradients"
     most = f"at most {worst['relative']:.1e} apart ({worst['name']})" if worst["name"] else "equal to the bit"
-    return Finding(check, "PASS", f"{compared} agree {under.told}: {most}")
+    return Finding(check, "PASS", f"{compared} agree {under.in_words}: {most}")
 
 
 def judge_bits(

@@ -69,7 +69,7 @@ app = typer.Typer(
 )
 
 ProfileOption = Annotated[
-    str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or so many.")
+    str | None, typer.Option(metavar="STEPS", help="Profile these steps, as 10..20, or this many steps.")
 ]
 PreflightOption = Annotated[
     bool, typer.Option("--preflight", help="First do what `launch doctor --quick` does; end if that fails.")
@@ -106,7 +106,7 @@ def train(
     """Train on every visible GPU, else on one CPU process."""
     from ..console import print_messages
     from ..train import TrainRequest, training_run
-    from ..worlds import Placement, refusals_told
+    from ..worlds import Placement, announce_refusals
 
     overrides = [*(overrides or []), *([f"log.profile={profile}"] if profile else [])]
     with json_errors(json=json):
@@ -124,7 +124,7 @@ def train(
         _look_first(preflight)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
-        with refusals_told(request.nodes):
+        with announce_refusals(request.nodes):
             raise typer.Exit(training_run.train(resolved, request))
 
 
@@ -194,7 +194,7 @@ def run(
     from ..script import ScriptRequest
     from ..script import debug as debug_here
     from ..script import run as run_it
-    from ..worlds import Placement, refusals_told
+    from ..worlds import Placement, announce_refusals
 
     if start not in ("fork", "exec"):
         raise UsageError(f"--start {start}: not a way to start a process", "use fork or exec")
@@ -207,7 +207,7 @@ def run(
     command = ScriptRequest(program, place.gpus, place.cpu, place.name, start, where, patience, log_max_mb)
     if debug:
         raise typer.Exit(debug_here(command))
-    with refusals_told(command.nodes):
+    with announce_refusals(command.nodes):
         raise typer.Exit(run_it(command))
 
 
@@ -251,7 +251,7 @@ def resume(
     from ..slurm import read_job
     from ..submit import refuse_never_started, resubmit_run
     from ..train import TrainRequest, read_run_config, training_run
-    from ..worlds import Placement, refusals_told
+    from ..worlds import Placement, announce_refusals
 
     with json_errors(json=json):
         run, settings = split_run(run, overrides)
@@ -271,7 +271,7 @@ def resume(
         place = take_place(asked, ignore_world=ignore_world, run=run)
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, None, run, place.options(), patience)
-        with refusals_told(request.nodes):
+        with announce_refusals(request.nodes):
             raise typer.Exit(training_run.train(read_run_config(run, settings), request))
 
 

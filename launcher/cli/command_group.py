@@ -24,7 +24,7 @@ _WORDS = {
     "input should be a valid number": "must be a number",
     "input should be": "must be",
 }
-"""How a value's fault begins as pydantic says it, and as it is said here."""
+"""How a message about a value begins in pydantic, and how it begins here."""
 _ClickError: Any = typer.BadParameter.__mro__[2]
 """Click's own error, which is of another module in each version of Typer."""
 
@@ -164,7 +164,7 @@ def run_command_line(app: typer.Typer) -> None:
 
 
 def _in_our_words(error: Any) -> UsageError:
-    """Say what Click says, as every other error is said: what and where, then what to do."""
+    """Report an error of Click as every other error is reported: what and where, then what to do."""
     ctx = getattr(error, "ctx", None)
     path = path_of(ctx) if ctx is not None else "launch"
     hint = f"`{path} --help` has what it takes"

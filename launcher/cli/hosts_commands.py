@@ -57,7 +57,7 @@ def train_on_hosts(
         options: which hosts.
         config: what to train, and the settings that override it.
         name: of the run.
-        resume: as ``--resume`` says it.
+        resume: as given to ``--resume``.
         dry_run: is refused.
     """
     from ..config import resolve

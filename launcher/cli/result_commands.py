@@ -113,7 +113,7 @@ def plot(
     smooth: Annotated[
         int | None,
         typer.Option(
-            metavar="ROWS", min=0, help="Draw means over so many rows of the record; 0: the rows alone."
+            metavar="ROWS", min=0, help="Draw means over this many rows of the record; 0: the rows alone."
         ),
     ] = None,
     force: ForceOption = False,

@@ -67,7 +67,7 @@ def _lines(entries: Sequence[ListedEntry], removed: Sequence[ListedEntry], root:
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         state = "in use" if entry.in_use else _age(time.time() - entry.used)
-        about = entry.about if entry.is_whole else "interrupted: goes on when it is asked for again"
+        about = entry.about if entry.is_whole else "interrupted: continues when it is needed again"
         lines.append(
             f"{entry.name:<{width}}  {format_bytes(entry.bytes):>9}  {state:>9}  {printable(about)}".rstrip()
         )

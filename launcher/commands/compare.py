@@ -12,7 +12,7 @@ from ..console import format_metric, print_json, print_results
 from ..runs import find_run, read_json, read_status
 
 _ORDER = ("config.train.seed", "config.data.batch_size", "facts.train.length", "facts.fingerprint")
-"""What decides which sample comes when, beside the samples themselves."""
+"""What decides which sample comes when, besides the samples themselves."""
 _SMALL = 1e-6  # relative; below it sums in another order explain a loss
 _WIDEST = 26  # characters of a value in a table
 Row = tuple[str, Any, Any]

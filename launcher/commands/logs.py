@@ -82,11 +82,11 @@ def show_logs(
     if follow and (number is not None or is_held(folder / LOCK)):
         _follow(folder, rank, number)
         return _show_nodes(folder) if rank is None else 0
-    number, logs, told = _files(folder, rank, number)
+    number, logs, transcript = _files(folder, rank, number)
     print_messages([_headline(folder, attempts(folder), number)])
-    if told is not None:
-        print_results(_lines(told))
-    _print(logs, marked=told is not None)
+    if transcript is not None:
+        print_results(_lines(transcript))
+    _print(logs, marked=transcript is not None)
     return _show_nodes(folder) if rank is None and attempt is None else 0
 
 
@@ -98,11 +98,11 @@ def _document(folder: Path, rank: int | None, attempt: int | None) -> dict[str, 
         others = [path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))]
     rows: dict[str, list[Any]] = {"printed": [], "lines": []}
     if attempts(folder) or not others:
-        number, logs, told = _files(folder, rank, _number(folder, attempt))
+        number, logs, transcript = _files(folder, rank, _number(folder, attempt))
         document |= {"attempt": number, "attempts": attempts(folder)}
         merged = merge_lines({rank: _lines(path) for rank, path in logs.items()})
         rows = {
-            "printed": [] if told is None else list(_lines(told)),
+            "printed": [] if transcript is None else list(_lines(transcript)),
             "lines": [{"ranks": ranks, "text": text} for text, ranks in merged],
         }
     shown = others if rank is None and attempt is None else []
@@ -122,14 +122,14 @@ def _files(folder: Path, rank: int | None, number: int | None) -> tuple[int, dic
     if number is None:
         raise UsageError(f"{folder.name} has no log", "`launch status` says how it is doing")
     logs = _logs(folder / f"attempt-{number}")
-    transcript = folder / f"attempt-{number}" / TRANSCRIPT
-    told = transcript if rank is None and transcript.is_file() else None
-    if not (logs or told) or (rank is not None and rank not in logs):
+    printed = folder / f"attempt-{number}" / TRANSCRIPT
+    transcript = printed if rank is None and printed.is_file() else None
+    if not (logs or transcript) or (rank is not None and rank not in logs):
         raise UsageError(
             f"attempt {number} of {folder.name} has no log of {'any rank' if rank is None else f'rank {rank}'}",
             f"it has those of ranks {_listed(logs)}" if logs else f"see {folder}/attempt-{number}/agent.log",
         )
-    return number, {rank: logs[rank]} if rank is not None else logs, told
+    return number, {rank: logs[rank]} if rank is not None else logs, transcript
 
 
 def _show_nodes(folder: Path) -> int:
@@ -148,7 +148,7 @@ def _marked(path: Path, lines: Iterator[str]) -> Iterator[str]:
 def _show_jobs(folder: Path, *, follow: bool) -> None:
     """Print what jobs and nodes wrote while there is no rank: set-up lines, and why nothing started."""
     log_tails: dict[Path, _Tail] = {}
-    told = ""
+    last = ""
     looked = -_QUEUE_SECONDS
     while not attempts(folder):
         over = not follow
@@ -157,9 +157,9 @@ def _show_jobs(folder: Path, *, follow: bool) -> None:
             looked = time.monotonic()
             found = merge_job_status(read_status(folder), answer)
             over = over or found.is_over
-            if (now := "; ".join(describe_job(found))) != told:
+            if (now := "; ".join(describe_job(found))) != last:
                 print_messages([f"{folder.name} is {found.status}: {now}"])
-                told = now
+                last = now
         for path in (path for pattern in _OF_JOBS for path in sorted((folder / FOLDER).glob(pattern))):
             tail = log_tails.get(path) or log_tails.setdefault(path, _Tail(path))
             if not print_results(_marked(path, tail.more(rest=over))):
@@ -228,7 +228,7 @@ class _Tail:
         while chunk := self._file.read(_CHUNK):
             self._before = (self._before + chunk)[-_COMPARED:]
             *lines, rest_of_chunk = (self._rest + chunk).split(b"\n")
-            self._rest = bounded(rest_of_chunk, _CHUNK)  # a progress bar may go on without an end
+            self._rest = bounded(rest_of_chunk, _CHUNK)  # a progress bar may never end its line
             yield from map(_decoded, lines)
         if rest and self._rest:
             last, self._rest = self._rest, b""

@@ -28,7 +28,7 @@ def scale_run(name: str, processes: int, wait: float) -> int:
         wait: seconds.
 
     Raises:
-        UsageError: it does not run, or may not have so many.
+        UsageError: it does not run, or may not have that many.
         LockstepError: it has not changed within ``wait`` seconds, or could not.
     """
     folder = find_run(name)
@@ -62,7 +62,7 @@ def _refuse(folder: Path, processes: int) -> None:
     if not is_held(folder / LOCK):
         raise UsageError(
             f"{folder.name} is not running",
-            f"`launch resume {folder.name} --cpu {processes}` continues it on so many",
+            f"`launch resume {folder.name} --cpu {processes}` continues it on that many",
         )
 
 

@@ -188,7 +188,7 @@ def details(status: Status, pace: RunPace | None = None, losses: Sequence[float 
 
     Args:
         status: of the run.
-        pace: of a run that goes on.
+        pace: of a run that has not ended.
         losses: all over its record.
     """
     owner = f": {status.owner}{_started(status.owner)}" if status.owner else ""

@@ -254,11 +254,11 @@ def _owner(folder: Path, grace: float) -> LockOwner | None:
     """
     found: list[LockOwner] = []
 
-    def told() -> bool:
+    def is_known() -> bool:
         found[:] = [owner for owner in [read_owner(folder / LOCK)] if owner is not None and owner.is_here]
         return bool(found)
 
-    if wait_until(told, _TOLD_SECONDS):
+    if wait_until(is_known, _TOLD_SECONDS):
         return found[0]
     if wait_until(lambda: not is_held(folder / LOCK), grace):
         return None

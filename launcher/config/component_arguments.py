@@ -30,7 +30,7 @@ _GIVEN = {
     "step": set[str](),
     "metrics": set[str](),
 }
-"""What a built-in one is given beside its ``args``."""
+"""What a built-in one is given besides its ``args``."""
 _FIRST = {"model": 0, "loss": 2, "step": 2, "metrics": 2}
 """How many arguments a user's own is given by position: a loss or a metric compares an output with a target, a step
 gets model and batch."""

@@ -36,7 +36,7 @@ def drop_orphans(draft: PartialConfig, overrides: Sequence[Override], defaults: 
     Args:
         draft: to be changed.
         overrides: of the command line.
-        defaults: the whole config where nothing is said.
+        defaults: the whole config where nothing is set.
     """
     chosen = {override.path[0]: override.value for override in overrides if override.path[1:] == ("use",)}
     for section, use in chosen.items():
@@ -61,7 +61,7 @@ def drop_other_data(draft: PartialConfig, overrides: Sequence[Override]) -> None
 
 
 def drop_other_length(draft: PartialConfig, overrides: Sequence[Override]) -> None:
-    """Drop the file's length of the run where the command line says it in the other unit."""
+    """Drop the file's length of the run where the command line gives it in the other unit."""
     chosen = {override.path for override in overrides if override.value is not None}
     given = draft.values.get("train")
     for asked, other in (("steps", "epochs"), ("epochs", "steps")):

@@ -116,4 +116,4 @@ for _key, _names in _SETTINGS.items():
     for _name in _names.split():
         SETTINGS.setdefault(_name, []).append(_key)
 ADVICE = {name: sentence for sentence, names in _ABSENT.items() for name in names.split()}
-"""Name to what is said of it."""
+"""Name to its explanation."""

@@ -70,7 +70,7 @@ def resolve(name: str | None, overrides: Sequence[str] = ()) -> ResolvedConfig:
 
 
 def _origins(draft: PartialConfig, config: LaunchConfig) -> dict[str, str]:
-    """Return dotted path to origin, for every value; what a metric's name has decided is said, too."""
+    """Return dotted path to origin, for every value; also for what was decided by the name of a metric."""
     origins = {".".join(path): short_origin(draft, path) for path, _ in _leaves(config.model_dump(), ())}
     for key, section in config.monitors().items():
         if section.mode == "auto":
@@ -228,7 +228,7 @@ def _refuse_values(draft: PartialConfig) -> None:
 
 
 def _refuse_two_lengths(draft: PartialConfig) -> None:
-    """Refuse a run that is to end after so many steps, and after so many epochs."""
+    """Refuse a run that is to end after a number of steps, and after a number of epochs."""
     given = draft.values.get("train")
     if isinstance(given, dict) and given.get("steps") is not None and given.get("epochs") is not None:
         what = "train.steps stands in the place of train.epochs, which is set, too: leave one of them out"
@@ -258,7 +258,7 @@ def _validate(draft: PartialConfig, base: Path) -> LaunchConfig:
 
 
 def _refuse_arguments(draft: PartialConfig, config: LaunchConfig, base: Path) -> None:
-    """Refuse arguments that no signature takes, and a loss beside a step."""
+    """Refuse arguments that no signature takes, and a loss besides a step."""
     if config.step is not None and "loss" in draft.values:
         complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
     for path, message in wrong_components(config, base):

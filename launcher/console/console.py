@@ -37,7 +37,7 @@ def last_state(line: bytes) -> bytes:
 
 
 def bounded(unfinished: bytes, limit: int) -> bytes:
-    """Keep at most ``limit`` bytes of a line that may go on, of a progress bar those of its last state."""
+    """Keep at most ``limit`` bytes of a line that may be unfinished, of a progress bar those of its last state."""
     if len(unfinished) <= limit:
         return unfinished
     return unfinished[unfinished.rstrip(b"\r").rfind(b"\r") + 1 :][:limit]

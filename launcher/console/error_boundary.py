@@ -15,7 +15,7 @@ from ..process import set_private_umask
 
 _STDERR = 2
 _COLLECT_AFTER = 100_000
-"""New objects between two collections: the imports of a command make about so many, and hardly any garbage."""
+"""New objects between two collections: the imports of a command make about this many, and hardly any garbage."""
 
 
 def run_with_error_card(command: Callable[[], object]) -> None:
@@ -30,9 +30,9 @@ def run_with_error_card(command: Callable[[], object]) -> None:
     except OSError as error:
         from .failure_card import print_failure_card
 
-        told = _told(error)
-        print_failure_card(told)
-        sys.exit(told.exit_status)
+        shown = _for_users(error)
+        print_failure_card(shown)
+        sys.exit(shown.exit_status)
     except LockstepError as error:
         from .failure_card import print_failure_card
 
@@ -40,7 +40,7 @@ def run_with_error_card(command: Callable[[], object]) -> None:
         sys.exit(error.exit_status)
 
 
-def _told(error: OSError) -> LockstepError:
+def _for_users(error: OSError) -> LockstepError:
     """Turn an error of the operating system into one for users."""
     try:
         Path.cwd()

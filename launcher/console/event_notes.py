@@ -27,7 +27,7 @@ def start_notes(event: dict[str, Any]) -> list[str]:
 
 
 def event_lines(event: dict[str, Any]) -> list[str]:
-    """Return what is said of an event, whatever its kind; nothing of most."""
+    """Return the messages about an event, whatever its kind; none about most."""
     kind = event["event"]
     if kind == "start":
         return start_notes(event)

@@ -12,7 +12,7 @@ _WINDOW_SECONDS = 30.0
 _SLOW = 10.0  # samples per second; below it a digit more is shown
 _LONGEST_BAR, _SHORTEST_BAR = 40, 5
 _PHASES = {"evaluation": "evaluating", "checkpoint": "writing a checkpoint", "ending": "ending"}
-"""What ranks do beside training, by its name on their page."""
+"""What ranks do besides training, by its name on their page."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunShape:
         return -(-self.steps // self.steps_per_epoch)
 
     def epoch_at(self, step: int, *, between_steps: bool = False) -> int:
-        """Return which epoch is under way once so many steps are done, from 1 on.
+        """Return which epoch is under way once this many steps are done, from 1 on.
 
         Args:
             step: the steps.
@@ -48,7 +48,7 @@ class Pace:
         self._seen: deque[tuple[float, int]] = deque()
 
     def see(self, now: float, step: int) -> None:
-        """Take note that so many steps are done; fewer than before are those of a run that was rewound."""
+        """Take note that this many steps are done; fewer than before are those of a run that was rewound."""
         if self._seen and step < self._seen[-1][1]:
             self._first = None
             self._seen.clear()

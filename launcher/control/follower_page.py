@@ -17,7 +17,7 @@ class FollowerPage(SupervisorPage):
 
     def __init__(self, ranks: int) -> None:
         super().__init__(ranks)
-        self._told: list[list[int]] = []
+        self._last_rows: list[list[int]] = []
 
     def apply_horizon(self, message: dict[str, Any]) -> None:
         """Let the ranks continue as far as node 0 says, or stop them."""
@@ -28,7 +28,7 @@ class FollowerPage(SupervisorPage):
         """Return (steps, phase, signs of life) of each rank, if they have changed since the last time."""
         said = [self.progress_of(rank) for rank in range(self._ranks)]
         rows = [[steps, PHASES.index(phase), stamp] for steps, phase, stamp in said]
-        if rows == self._told:
+        if rows == self._last_rows:
             return None
-        self._told = rows
+        self._last_rows = rows
         return rows

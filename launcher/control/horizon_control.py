@@ -18,7 +18,7 @@ _SAVING = ("checkpoint", "ending")
 
 
 class _Clock:
-    """Tells when so many minutes are over, again and again; None never."""
+    """Tells whenever this many minutes have passed; None never."""
 
     def __init__(self, minutes: float | None) -> None:
         self._seconds = None if minutes is None else 60 * minutes

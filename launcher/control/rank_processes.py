@@ -21,7 +21,7 @@ class RankProcesses(Protocol):
         """Note that the ranks have been told of a change."""
 
     def end_change(self, change: WorldChange) -> None:
-        """Note that they are through with it."""
+        """Note that they have finished it."""
 
     def failed_to_join(self) -> str:
         """Say why a process that was to join has ended; empty while none has."""

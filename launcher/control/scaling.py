@@ -1,8 +1,8 @@
 """``launch scale``: the number of processes changes while they train, one change after the other.
 
 A change goes through three states. *Starting*: processes that are to join are started and build their model beside the
-training, which goes on. *Requested*: all are ready, and the ranks have been told a step that none of them has reached.
-There they form the group anew. *Done*: every member of the new world has said that it goes on from that step.
+training, which continues. *Requested*: all are ready, and the ranks know a step that none of them has reached.
+There they form the group anew. *Done*: every member of the new world has said that it continues from that step.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Scaling:
         return None
 
     def close(self, why: str = "the run has ended before") -> None:
-        """Answer a request that has come to nothing."""
+        """Answer a request that has failed."""
         self._answer(why)
 
     def _begin(self, request: ScaleRequest, processes: RankProcesses) -> None:

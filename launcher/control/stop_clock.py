@@ -38,7 +38,7 @@ class StopClock:
         """Tell whether the ranks have had their time.
 
         Args:
-            saving: one of them has come to the checkpoint.
+            saving: one of them has reached the checkpoint.
         """
         if saving and self._may_save_longer:
             self.seconds = max(self.seconds, FIRST_CHECKPOINT_SECONDS)

@@ -1,4 +1,4 @@
-"""Checks at the same time, each for so long at the most: a file server or a tool that hangs holds up nothing."""
+"""Checks at the same time, each for a limited time: a file server or a tool that hangs holds up nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the network: the loopback, by which ranks of one machine meet, and the interfaces beside it."""
+"""Checks of the network: the loopback, by which ranks of one machine meet, and the other interfaces."""
 
 from __future__ import annotations
 

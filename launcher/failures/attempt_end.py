@@ -43,7 +43,7 @@ class AttemptEnd:
     """On a node that follows: what node 0 has said of the end, or ``{"lost": why}``."""
     hang: HangError | None = None
     memory_kills: int = 0
-    """Processes that the kernel killed meanwhile for want of memory, in this control group."""
+    """Processes that the kernel killed meanwhile for lack of memory, in this control group."""
     remote_memory_kills: Mapping[int, int] = field(default_factory=dict)
     """The same on the node of each rank elsewhere, as of that rank's end."""
     machine_out_of_memory: bool = False
@@ -59,7 +59,7 @@ class AttemptEnd:
 
 
 def memory_kills_at(end: AttemptEnd, rank: int) -> int:
-    """Return how many processes were killed for want of memory on the node of a rank."""
+    """Return how many processes were killed for lack of memory on the node of a rank."""
     return end.remote_memory_kills.get(rank, 0) if rank in end.remote_hosts else end.memory_kills
 
 
@@ -83,7 +83,7 @@ def memory_limit_hits() -> int:
 
 
 def memory_kills() -> int:
-    """Return how often the kernel has killed for want of memory in this process's control group so far."""
+    """Return how often the kernel has killed for lack of memory in this process's control group so far."""
     total = 0
     for folder in _groups():
         for name in ("memory.events", "memory.oom_control"):

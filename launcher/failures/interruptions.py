@@ -1,4 +1,4 @@
-"""Ends that somebody asked for and that wait for no checkpoint: each is told as what it is."""
+"""Ends that somebody asked for and that wait for no checkpoint: each is reported as what it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InterruptedRunError(LockstepError):
 
     Args:
         number: the signal, or the one that the end amounts to.
-        message: how it is told.
+        message: what users read.
         hint: what to do.
     """
 

@@ -29,7 +29,7 @@ class HangCoordinator:
         world_size: ranks in all.
         peers: the other nodes.
         training: whether the ranks say how far they are.
-        warn: is told of what may become a hang.
+        warn: called with a message about what may become a hang.
         limit: the silence that counts as a hang, now.
     """
 

@@ -1,6 +1,6 @@
 """How long steps, batches of evaluations and checkpoints take in this run, and how long a silence is a hang by that.
 
-Pure: it is told what the ranks have said, and when. What is rare and slow keeps the fixed limit: the first steps, in
+Pure: it gets what the ranks have reported, and when. What is rare and slow keeps the fixed limit: the first steps, in
 which models are compiled and algorithms chosen, the first evaluation, the first checkpoint, every start and every end.
 """
 

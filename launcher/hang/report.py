@@ -70,7 +70,7 @@ def _doing(rank: RankEvidence) -> str:
         return f"is {_STATES[rank.state]}"
     if rank.operation:
         return f"waits in {rank.operation}{at}"
-    return f"does not go on{at}"
+    return f"makes no progress{at}"
 
 
 def _progress(rank: RankEvidence) -> str:

@@ -46,8 +46,8 @@ def judge_training(ranks: Sequence[RankEvidence], timeout: float, limit: float) 
 def _judge_early(ranks: Sequence[RankEvidence], limit: float) -> HangVerdict | None:
     """Judge a training by its own pace, which knows nothing of a slow disk, a network or a compiler.
 
-    So it takes ranks that cannot go on: stopped, or asleep in the user's code while nothing of theirs moves; or ranks
-    that all wait for each other, and not all in one place, where a network may keep them.
+    So it takes ranks that cannot continue: stopped, or asleep in the user's code while nothing of theirs moves; or
+    ranks that all wait for each other, and not all in one place, where a network may keep them.
     """
     present = [rank for rank in ranks if not rank.has_ended and rank.phase != "waiting"]
     if not present or any(rank.silent_seconds < limit or rank.under_debugger for rank in present):

@@ -105,7 +105,7 @@ class Connection:
                 del self._out[: os.write(self._stdin, self._out[:_CHUNK])]
 
     def turn(self) -> Iterator[tuple[int, bytes]]:
-        """Send what waits, and take what has come; yield what its launch has printed."""
+        """Send what waits, and take what has arrived; yield what its launch has printed."""
         if self.is_over:
             return
         if time.monotonic() - self._last_order > _BEAT_SECONDS:
@@ -184,7 +184,7 @@ class Connection:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """Read what has come; None where nothing has, or nothing more will."""
+    """Read what has arrived; None where nothing has, or nothing more will."""
     with suppress(BlockingIOError, OSError):
         return os.read(descriptor, _CHUNK)
     return None

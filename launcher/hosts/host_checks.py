@@ -77,7 +77,7 @@ class FolderMark:
 class Meeting:
     """The sockets on which node 0's host can be tried before its launch listens in their place.
 
-    Whoever connects is told a word, so that nobody takes another machine's loopback, or a stranger, for node 0.
+    Whoever connects gets a word, so that nobody takes another machine's loopback, or a stranger, for node 0.
 
     Args:
         word: of this launch.

@@ -150,7 +150,7 @@ class HostProcess:
             self._mark.remove()
         if self._meeting is not None:
             self._meeting.close()
-        self._met, told = os.pipe()
+        self._met, met_writer = os.pipe()
         python_folder = str(Path(sys.executable).parent)
         environment = node_environment(os.environ, order["environment"], python_folder, order["key"])
         self._launch = subprocess.Popen(
@@ -158,11 +158,11 @@ class HostProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(told,),
-            env={**environment, "LOCKSTEP_MEETING": str(told)},
+            pass_fds=(met_writer,),
+            env={**environment, "LOCKSTEP_MEETING": str(met_writer)},
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread is left that could hold a lock
         )
-        os.close(told)
+        os.close(met_writer)
         for stream, pipe in ((OUT, self._launch.stdout), (ERR, self._launch.stderr)):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)

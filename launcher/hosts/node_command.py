@@ -16,7 +16,7 @@ class UserCommand:
     Args:
         arguments: after ``launch``.
         program: those at its end that are the script's, with ``launch run``.
-        name: of the run, which every node is told; empty where the command names an existing run.
+        name: of the run, which every node is given; empty where the command names an existing run.
     """
 
     arguments: Sequence[str]

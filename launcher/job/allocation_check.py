@@ -39,7 +39,7 @@ def _verify_gpus(job: JobSpec, node: str, machine: Machine) -> None:
 def _verify_cores(job: JobSpec, node: str, bound: int, online: int, cores: int) -> Iterator[str]:
     """Compare cores: SLURM narrows a step by its affinity alone; a smaller machine or container quota is another case.
 
-    A sandbox has nodes that claim more CPUs than there are; that is said, and nothing more can be done.
+    A sandbox has nodes that claim more CPUs than there are; that is reported, and nothing more can be done.
     """
     wanted = job.cores or 0
     if bound < min(wanted, online):

@@ -283,7 +283,7 @@ class BatchSupervisor:
     def _continue_later(self, verdict: ContinuationDecision, *, silent: bool) -> ContinuationDecision:
         """Continue after the end is noted: SLURM may be silent for longer than this process has left.
 
-        What it would leave behind then is said before, and taken back where it does not come to that.
+        What it would leave behind then is announced before, and taken back where it does not come to that.
         """
         before = read_outcome(self._folder)
         self._tell(

@@ -63,7 +63,7 @@ class ChainedJob:
         self.number = after[-1] if after and _waits(self._folder, after[-1]) else None
 
     def submit(self) -> None:
-        """Send one. A refusal is said, and noted.
+        """Send one. A refusal is reported, and noted.
 
         Raises:
             SlurmSilentError: the job may be there all the same; ``find`` tells.

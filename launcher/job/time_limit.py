@@ -85,7 +85,7 @@ class TimeLimitWatch:
         self._started = time.time()
         self._grace = grace
         self._folder = folder
-        self._told = False
+        self._is_announced = False
         self._record = EventLogTail(folder / "metrics.jsonl", _RECORD_BYTES)
         self._checkpoints: deque[float] = deque(maxlen=_KEPT)
         self._end: float | None = None
@@ -138,8 +138,8 @@ class TimeLimitWatch:
                 asked = time.monotonic()
             with suppress(OSError, ValueError):
                 self._look()
-            if self._grace is not None and self.is_due and not self._told:
-                self._told = True
+            if self._grace is not None and self.is_due and not self._is_announced:
+                self._is_announced = True
                 write_request(self._folder, "stop", TIME_LIMIT_REASON)
             self._over.wait(_LOOK_SECONDS)
 

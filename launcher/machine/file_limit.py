@@ -7,12 +7,12 @@ import resource
 from ...data.common import MachineError, open_files_hint
 
 _OF_A_LAUNCH, _OF_A_RANK = 64, 5
-"""Measured at the most, when the agent starts: 30 open files, and of each rank two pipes and its log."""
+"""The most that was measured, when the agent starts: 30 open files, and of each rank two pipes and its log."""
 _ENOUGH = 65_536  # some programs try to close every number up to the limit
 
 
 def make_room_for_files(processes: int) -> str:
-    """See that this process, and those that it starts, may open as many files as so many ranks need.
+    """See that this process, and those that it starts, may open as many files as these ranks need.
 
     Returns:
         What was changed, for users; empty where nothing had to be.

@@ -48,15 +48,15 @@ def reserve_gpus(
     """Choose the processes, and lock their GPUs until the block is left or this process ends, however it ends.
 
     Args:
-        gpus: as ``--gpus`` says it.
-        cpu: as ``--cpu`` says it.
+        gpus: as given to ``--gpus``.
+        cpu: as given to ``--cpu``.
         what: the run's name, where it is known yet; see ``Reservation.name``.
         hold_locks: False to look only, without holding locks that could stop another launch.
         task: this one of several that were started on this machine, which has one process.
 
     Raises:
         UsageError: the request makes no sense.
-        MachineError: there are no such GPUs, another launch has them, or there are too few open files for so many.
+        MachineError: there are no such GPUs, another launch has them, or there are too few open files for them.
     """
     machine = read_machine()
     wanted = select_gpus(machine, gpus, cpu) if task is None else select_gpu_of_task(machine, gpus, cpu, task)

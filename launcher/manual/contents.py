@@ -1,4 +1,4 @@
-"""What the help is made of beside the commands themselves: their groups, in order, and an example for each."""
+"""What the help consists of besides the commands themselves: their groups, in order, and an example for each."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class LeaderSession:
         self.peers = peers
 
     def agree_on_data(self, fingerprint: str) -> None:
-        """Have every node prepare its data, now that downloads are through, and see that it is the same.
+        """Have every node prepare its data, now that downloads are done, and see that it is the same.
 
         Raises:
             LockstepError: one cannot, or has other data.
@@ -62,7 +62,7 @@ class LeaderSession:
 def lead_nodes(
     nodes: NodeOptions, folder: Path, kind: str, world: World, *, shared: bool
 ) -> Iterator[LeaderSession]:
-    """Meet the other nodes; whatever ends the block unforeseen is told to them.
+    """Meet the other nodes; they are told of whatever ends the block unexpectedly.
 
     Args:
         nodes: how many there are.

@@ -69,7 +69,7 @@ class PeerLink:
             self._sent += 1
             self.flush()
             if len(self._out) > _MOST_UNSENT:
-                self._close("it does not take what is said to it")
+                self._close("it does not take what is sent to it")
 
     def fileno(self) -> int:
         """Return the socket's descriptor; -1 where it is closed."""
@@ -190,7 +190,7 @@ def connect_to_leader(place: tuple[str, int], secret: bytes, seconds: float) -> 
 
 
 def _read_exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
-    """Read so many bytes and no more: what follows them belongs to the link."""
+    """Read this many bytes and no more: what follows them belongs to the link."""
     found = b""
     while len(found) < count:
         connection.settimeout(max(0.001, deadline - time.monotonic()))

@@ -18,7 +18,7 @@ _BACKLOG = 4096
 
 @contextmanager
 def open_probe(address: str, word: bytes = b"") -> Iterator[tuple[str, int]]:
-    """Listen on a free port of an address; yield both. Whoever connects is told a short word and sent away at once.
+    """Listen on a free port of an address; yield both. Whoever connects gets a short word and is sent away at once.
 
     Nobody may keep others out by staying, so connections are taken from the kernel's queue as they come.
     """

@@ -70,7 +70,7 @@ def remove_unused_dumps(attempt: Path) -> None:
 
 
 class StackDump:
-    """One rank's answer, as far as it has come.
+    """One rank's answer, as far as it has arrived.
 
     Args:
         process: of the rank.

@@ -52,7 +52,7 @@ def _write_page(folder: Path, path: Path) -> int:
 
 
 def _run_page(folder: Path) -> Callable[[int], str]:
-    """Return what makes the page with at most twice so many points in a curve."""
+    """Return what makes the page with at most twice this many points in a curve."""
     status, spec = read_status(folder), read_json(folder / "spec.json")
     views = run.evaluation(folder, spec) if spec.get("config") else ""
 

@@ -141,11 +141,11 @@ def timeline(folder: Path, record: RunRecord, status: Status) -> str:
             message = str(error.get("message", "")).strip() or "it left no message"
             rank = path.stem.removeprefix("error-")
             rows.append((_changed(path), f"attempt {attempt}: rank {rank} failed", message[:_LOG_END]))
-    for told in record.told:
-        if told["event"] in ("note", "early_stop", "straggler", "unreached", "diverged", "diverged_rank"):
-            rest = {key: value for key, value in told.items() if key not in ("time", "event")}
+    for event in record.told:
+        if event["event"] in ("note", "early_stop", "straggler", "unreached", "diverged", "diverged_rank"):
+            rest = {key: value for key, value in event.items() if key not in ("time", "event")}
             rows.append(
-                (told.get("time", 0), told["event"].replace("_", " "), str(rest.get("message", rest)))
+                (event.get("time", 0), event["event"].replace("_", " "), str(rest.get("message", rest)))
             )
     if status.outcome:
         error = (status.outcome.get("error") or {}).get("message", "")

@@ -70,7 +70,7 @@ def running_run(what: str) -> str:
 
 
 def _with_sweeps(live: list[Path]) -> list[Path]:
-    """Put each sweep that goes on in the place of its points: the end of one of them would begin the next."""
+    """Put each sweep that still runs in the place of its points: the end of one of them would begin the next."""
     for sweep in sorted(path.parent for path in runs_root().glob(f"*/{SWEEP}")):
         document = read_json(sweep / SWEEP)
         points = {point_folder(sweep, index) for index in range(len(document.get("points") or ()))}

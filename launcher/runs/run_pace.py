@@ -38,7 +38,7 @@ class RunPace:
 
 
 def read_pace(folder: Path, plan: Mapping[str, int], now: float) -> RunPace:
-    """Read how fast the run's newest attempt is, and when it is through at that pace.
+    """Read how fast the run's newest attempt is, and when it will be done at that pace.
 
     Args:
         folder: of the run.

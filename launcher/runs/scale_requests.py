@@ -18,7 +18,7 @@ _ANSWERS = "scale.answers.jsonl"
 
 @dataclass(frozen=True)
 class ScaleRequest:
-    """A request for so many processes."""
+    """A request for another number of processes."""
 
     number: str
     """By which its answer is found."""
@@ -41,7 +41,7 @@ class ScaleAnswer:
 
 
 def write_scale_request(folder: Path, processes: int) -> ScaleRequest | None:
-    """Ask for so many processes; None where another request has not been taken yet."""
+    """Ask for this many processes; None where another request has not been taken yet."""
     if (folder / _ASKED).exists():
         return None
     request = ScaleRequest(secrets.token_hex(8), processes)

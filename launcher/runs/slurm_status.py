@@ -77,22 +77,24 @@ def is_submitted(folder: Path) -> bool:
 
 def jobs_of(folder: Path) -> list[str]:
     """List the jobs that were submitted for a run, oldest first."""
-    told = [
+    jobs = [
         str(event["job"])
         for event in read_jobs(folder)
         if event.get("event") in ("submitted", "started") and is_job(event.get("job"))
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(jobs))
 
 
 def _cancelled_chained_jobs(folder: Path) -> set[str]:
     """Find jobs that waited behind another and were cancelled unused: they say nothing about the run."""
-    told: dict[str, set[str]] = {}
+    kinds_by_job: dict[str, set[str]] = {}
     for event in read_jobs(folder):
         kind = "chained" if event.get("after") else str(event.get("event"))
-        told.setdefault(str(event.get("job")), set()).add(kind)
+        kinds_by_job.setdefault(str(event.get("job")), set()).add(kind)
     return {
-        job for job, kinds in told.items() if {"chained", "cancelled"} <= kinds and "started" not in kinds
+        job
+        for job, kinds in kinds_by_job.items()
+        if {"chained", "cancelled"} <= kinds and "started" not in kinds
     }
 
 
@@ -207,9 +209,9 @@ def _was_withdrawn(found: Status, current: QueuedJob | None, ids: list[str]) -> 
         return False
     if current is not None and current.state in (*_WAITING, *_ACTIVE):
         return False
-    told = {event.get("event") for event in read_jobs(found.folder) if str(event.get("job")) == ids[-1]}
+    events = {event.get("event") for event in read_jobs(found.folder) if str(event.get("job")) == ids[-1]}
     by_slurm = current is not None and current.id == ids[-1] and current.state.startswith("CANCELLED")
-    return "started" not in told and (by_slurm or "cancelled" in told)
+    return "started" not in events and (by_slurm or "cancelled" in events)
 
 
 def _status(found: Status, current: QueuedJob | None, answer: QueueSnapshot, folder: Path) -> str:

@@ -32,7 +32,7 @@ class JobSpec:
     """Minted here, so that every attempt of every job is the same W&B run."""
     nodes: int = 1
     gpus: str | None = None
-    """Per node, as ``--gpus`` says it; always a number here."""
+    """Per node, as given to ``--gpus``; always a number here."""
     cpu: int | None = None
     """CPU processes per node."""
     cores: int | None = None

@@ -73,7 +73,7 @@ class JobAccounting(NamedTuple):
 def environment() -> dict[str, str]:
     """Return this process's environment without what another job, or the user's profile, tells SLURM's tools.
 
-    A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set, and that is said once.
+    A running sandbox of ``launch slurm-sandbox`` is used where SLURM_CONF is not set; a note says so once.
     """
     clean = tool_environment(os.environ)
     if not clean.get("SLURM_CONF"):

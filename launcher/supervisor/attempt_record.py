@@ -53,7 +53,7 @@ class AttemptRecord:
 
     @property
     def memory_kills(self) -> int:
-        """How many processes the kernel has killed for want of memory since the attempt began."""
+        """How many processes the kernel has killed for lack of memory since the attempt began."""
         return memory_kills() - self._memory_kills
 
     @property
@@ -152,7 +152,7 @@ class AttemptRecord:
         self._joining, self._entering = set(), {*change.joining}
 
     def end_change(self, change: WorldChange) -> None:
-        """Note that the ranks are through with a change: who leaves has no part in the training any more."""
+        """Note that the ranks have finished a change: who leaves has no part in the training any more."""
         self._members, self._entering = {*change.after}, set()
         self._ending |= {*change.leaving}
         for rank in self._ending & self.end_times_ns.keys():
@@ -190,7 +190,7 @@ class AttemptRecord:
         """Build the end of the attempt as it is known now.
 
         Args:
-            how: what ended it, beside its ranks: fields of ``AttemptEnd``.
+            how: what ended it, besides its ranks: fields of ``AttemptEnd``.
         """
         return AttemptEnd(
             done=frozenset(self._done & self._members),
@@ -244,7 +244,7 @@ class JoiningProcesses:
         self._supervisor.record.begin_change(change)
 
     def end_change(self, change: WorldChange) -> None:
-        """Note that they are through with it."""
+        """Note that they have finished it."""
         self._supervisor.record.end_change(change)
 
     @property

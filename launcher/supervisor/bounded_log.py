@@ -60,7 +60,7 @@ class BoundedLog:
         self._file.seek(0, os.SEEK_END)
         if is_first:
             self._notify(
-                f"{self._path.name} has reached {self._max_bytes / MB:g} MB (log.max_mb): it goes on with its first"
+                f"{self._path.name} has reached {self._max_bytes / MB:g} MB (log.max_mb): it keeps its first"
                 " and its newest part"
             )
 

@@ -127,7 +127,7 @@ class _Watching:
         return RankMonitor(self.attempt, timeout, self.world.processes, self._workload.progress)
 
     def _turn(self, attempt: Path) -> dict[str, Any]:
-        """Switch to another attempt; return what the agent is told of it."""
+        """Switch to another attempt; return the order for the agent."""
         remove_unused_dumps(self.attempt)
         self.attempt = attempt
         environment = self._workload.order(attempt).get("environment", {})

@@ -132,7 +132,7 @@ class RankOutputs:
         return self._take(descriptor) != b""
 
     def _take(self, descriptor: int) -> bytes | None:
-        """Read some bytes; none at the end, None where nothing has come yet."""
+        """Read some bytes; none at the end, None where nothing has arrived yet."""
         try:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:

@@ -118,7 +118,7 @@ class Supervisor:
         """Let the agent start the ranks.
 
         Args:
-            order: what it is told.
+            order: for the agent.
             requires_done: a rank that ends with status 0 and without "done" is lost.
         """
         self._requires_done = requires_done
@@ -260,7 +260,7 @@ class Supervisor:
                 handler.on_message(node, message)
 
     def _how_it_ended(self, handler: Handler) -> dict[str, Any] | None:
-        """Return what ended the attempt, beside its ranks; None while it continues."""
+        """Return what ended the attempt, besides its ranks; None while it continues."""
         if self._record.agent_status is not None or self._signal is not None:
             # Where node 0 has said that it is over, its word counts: the engine may end of the same cause.
             return {

@@ -57,7 +57,7 @@ class Workload(ABC):
 
     @property
     def interruption(self) -> InterruptedRunError | None:
-        """Set once everything is to end at once: how that is told."""
+        """Set once everything is to end at once: how that is reported."""
         return None
 
     @property
@@ -67,7 +67,7 @@ class Workload(ABC):
 
     @abstractmethod
     def order(self, attempt: Path) -> dict[str, Any]:
-        """Return what the agent is told of an attempt, beside what every attempt is told."""
+        """Return what the agent is told of an attempt, besides what every attempt is told."""
 
     def tick(self) -> None:
         """Do what is to be done many times a second while the ranks work."""
@@ -119,7 +119,7 @@ class Workload(ABC):
         return self._as_asked_for(diagnose_failure(attempt, end, world.size))
 
     def _as_asked_for(self, found: LockstepError | None) -> LockstepError | None:
-        """Return how an end is told: one by a signal as what was asked for."""
+        """Return how an end is reported: one by a signal as what was asked for."""
         return self.interruption or found if isinstance(found, InterruptedRunError) else found
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a data set, for people and as JSON."""
+"""What is known of a data set, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def sampling_line(sampling: Sampling) -> str:
 
 
 def split_lines(facts: DatasetInfo) -> list[str]:
-    """Return what is done with the splits beside ``train`` and ``val``, in one line; none where there are no others."""
+    """Say in one line what is done with splits besides ``train`` and ``val``; return no line where there are none."""
     if not facts.others:
         return []
     shown = ", ".join(f"{printable(name)} {split.length:,}" for name, split in facts.others.items())
     asked = [name for name in facts.others if name not in facts.validation]
-    told = [] if len(asked) == len(facts.others) else ["evaluated as val is"]
-    told += [f"{' and '.join(asked)} only by `launch eval --split`"] if asked else []
-    return [f"also {shown}: {'; '.join(told)}"]
+    settings = [] if len(asked) == len(facts.others) else ["evaluated as val is"]
+    settings += [f"{' and '.join(asked)} only by `launch eval --split`"] if asked else []
+    return [f"also {shown}: {'; '.join(settings)}"]
 
 
 def note_lines(notes: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ class DataPreparation:
         self._answer = self._child.ask(json.dumps(asked))
 
     def wait(self, meanwhile: Callable[[str, str], None] = lambda *_: None) -> DatasetInfo:
-        """Return the facts, once downloads and checks are through.
+        """Return the facts, once downloads and checks are done.
 
         Args:
             meanwhile: called several times a second, with what is done and how far it is.

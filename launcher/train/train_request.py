@@ -1,4 +1,4 @@
-"""What users ask of a training, beside its config."""
+"""What users ask of a training, besides its config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SubmittedRun:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The request of the command line, beside the config."""
+    """The request of the command line, besides the config."""
 
     gpus: str | None
     cpu: int | None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .foreign_variables import rank_environment as rank_environment
     from .foreign_variables import srun_environment as srun_environment
     from .foreign_variables import tool_environment as tool_environment
+    from .refusal import announce_refusals as announce_refusals
     from .refusal import heed_refusal as heed_refusal
-    from .refusal import refusals_told as refusals_told
 else:
     __getattr__ = lazy_exports(__name__)

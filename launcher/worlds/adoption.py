@@ -14,7 +14,7 @@ from ..process import process_tree
 from .agreement import find_world, without_bootstraps
 from .evidence import ancestors, why_over
 from .readers import read_worlds
-from .refusal import refusals_told
+from .refusal import announce_refusals
 from .started_world import ForeignWorldError, StartedWorld
 
 _LONGEST_NAME = 100
@@ -52,10 +52,10 @@ def current_world(environment: Mapping[str, str] = os.environ) -> StartedWorld |
     Raises:
         ForeignWorldError: its variables contradict each other, or are left over.
     """
-    told = read_worlds(environment)
-    above = ancestors() if told else {}
+    worlds = read_worlds(environment)
+    above = ancestors() if worlds else {}
     programs = list(above.values())
-    real = without_bootstraps(told, programs)
+    real = without_bootstraps(worlds, programs)
     found = find_world([world for world in real if not _is_over(world, environment, above)], programs)
     if found is not None and process_tree.RUN_MARK in environment and found.size != 1:
         ranks = f"rank {found.rank} of a launch of {found.size} ranks"
@@ -108,7 +108,7 @@ def adopt(
     world = _with_size(world, asked)
     name = asked.name or (_run_name(world) if world.size != 1 and asked.needs_name else None)
     known = replace(asked, name=name, start=_start(world, environment), refusal=refusal_of(name))
-    with refusals_told(replace(known.options(), count=world.size or 1, rank=world.rank)):
+    with announce_refusals(replace(known.options(), count=world.size or 1, rank=world.rank)):
         _refuse_half_known(world)
         placed = (_as_task if world.shares_machines else _as_node)(world, known, count_gpus)
         if world.size == 1:
@@ -170,7 +170,7 @@ def _as_task(world: StartedWorld, asked: Placement, _: Callable[[], int]) -> Pla
     _compare(world, "--cpu", asked.cpu, 1, ": each task has one rank")
     _compare(world, "--gpus", asked.gpus, "1", ": each task has one rank")
     count, local_rank = world.local_size or 1, world.local_rank or 0
-    if machine is None or machines is None:  # each task is told as a machine of its own
+    if machine is None or machines is None:  # each task is shown as a machine of its own
         machine, machines = world.rank, world.size
     return replace(asked, nodes=world.size, task=LocalTask(local_rank, count, machine, machines or 1))
 

@@ -42,8 +42,8 @@ def find_world(worlds: Sequence[StartedWorld], ancestors: Sequence[str]) -> Star
         (world for world in worlds if all(_agrees(world, other, ancestors) for other in worlds)), None
     )
     if chosen is None and worlds:
-        told = "\n".join(map(str, worlds))
-        raise ForeignWorldError(f"this command was started in worlds that contradict each other:\n{told}")
+        listed = "\n".join(map(str, worlds))
+        raise ForeignWorldError(f"this command was started in worlds that contradict each other:\n{listed}")
     for other in worlds:
         if chosen is not None and _is_same(chosen, other):
             chosen = _joined(chosen, other)

@@ -94,7 +94,7 @@ def _read_names(names: _Names, environment: Mapping[str, str]) -> StartedWorld |
         return None
     rank, size = read.number(*names.rank), read.number(*names.size)
     if rank is None:
-        raise ForeignWorldError(f"{names.starter}: {_told(read)} without {names.rank[0]}")
+        raise ForeignWorldError(f"{names.starter}: {_shown(read)} without {names.rank[0]}")
     nodes, local_rank = read.number(*names.nodes), read.number(*names.local_rank)
     job = read.text(*names.job)
     return StartedWorld(
@@ -110,7 +110,7 @@ def _read_names(names: _Names, environment: Mapping[str, str]) -> StartedWorld |
     )
 
 
-def _told(read: Variables) -> str:
+def _shown(read: Variables) -> str:
     return " ".join(f"{name}={value}" for name, value in read.seen.items())
 
 
@@ -131,7 +131,7 @@ def _read_torchrun(environment: Mapping[str, str]) -> StartedWorld | None:
     rank, size = read.number("RANK"), read.number("WORLD_SIZE")
     if rank is None or size is None:
         missing = "RANK" if rank is None else "WORLD_SIZE"
-        raise ForeignWorldError(f"{_told(read)} without {missing}")
+        raise ForeignWorldError(f"{_shown(read)} without {missing}")
     job = read.text("TORCHELASTIC_RUN_ID")  # torchrun calls a run without a name "none"
     taken = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return StartedWorld(
@@ -175,7 +175,7 @@ def _read_pet(environment: Mapping[str, str]) -> StartedWorld | None:
         node = 0
     if nodes is None or node is None:
         missing = "PET_NNODES" if nodes is None else "PET_NODE_RANK"
-        raise ForeignWorldError(f"{_told(read)} without {missing}")
+        raise ForeignWorldError(f"{_shown(read)} without {missing}")
     each = read.text("PET_NPROC_PER_NODE")
     device = each if each in ("cpu", "gpu") else ""
     processes = None if each in ("", "auto", "cpu", "gpu") else read.number("PET_NPROC_PER_NODE")
@@ -187,7 +187,7 @@ def _read_pet(environment: Mapping[str, str]) -> StartedWorld | None:
 
 
 def _read_indexed_job(environment: Mapping[str, str]) -> StartedWorld | None:
-    """Read a pod's index in a Kubernetes Indexed Job; the number of pods is told to none of them."""
+    """Read a pod's index in a Kubernetes Indexed Job; none of them knows the number of pods."""
     read = Variables("a Kubernetes Indexed Job", environment)
     index = read.number("JOB_COMPLETION_INDEX")
     if index is None:
@@ -233,15 +233,15 @@ def _read_pbs(environment: Mapping[str, str]) -> StartedWorld | None:
         return None
     node, file = read.number("PBS_NODENUM"), read.text("PBS_NODEFILE")
     if node is None or not file:
-        raise ForeignWorldError(f"{_told(read)} without {'PBS_NODENUM' if node is None else 'PBS_NODEFILE'}")
+        raise ForeignWorldError(f"{_shown(read)} without {'PBS_NODENUM' if node is None else 'PBS_NODEFILE'}")
     try:
         slots = Path(file).read_text(encoding="utf-8").split()
     except OSError as error:
-        raise ForeignWorldError(f"{_told(read)}: {file}: {error.strerror}") from error
+        raise ForeignWorldError(f"{_shown(read)}: {file}: {error.strerror}") from error
     hosts = len(set(slots))
     if len(slots) != hosts:
         raise ForeignWorldError(
-            f"{_told(read)}: {len(slots)} slots on {hosts} hosts do not tell how many tasks there are",
+            f"{_shown(read)}: {len(slots)} slots on {hosts} hosts do not tell how many tasks there are",
             "ask PBS for one chunk per host (select=N:mpiprocs=1)",
         )
     job = f"pbs-{name}" if (name := read.text("PBS_JOBID")) else ""

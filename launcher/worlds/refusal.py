@@ -17,7 +17,7 @@ _CLOCKS_SECONDS = 10.0
 
 
 @contextmanager
-def refusals_told(nodes: NodeOptions) -> Iterator[None]:
+def announce_refusals(nodes: NodeOptions) -> Iterator[None]:
     """Tell the other tasks if this one, being task 0, ends with an error."""
     if nodes.refusal is None or not nodes.is_leader or nodes.count == 1:
         yield
@@ -27,8 +27,8 @@ def refusals_told(nodes: NodeOptions) -> Iterator[None]:
     try:
         yield
     except (LockstepError, OSError) as error:
-        told = os_error_for_users(error) if isinstance(error, OSError) else error
-        document = {"start": nodes.start, "error": told.to_json(), "exit_code": told.exit_status}
+        known = os_error_for_users(error) if isinstance(error, OSError) else error
+        document = {"start": nodes.start, "error": known.to_json(), "exit_code": known.exit_status}
         with suppress(OSError):
             nodes.refusal.parent.mkdir(parents=True, exist_ok=True)
             write_json(nodes.refusal, document)

@@ -16,7 +16,7 @@ class ForeignWorldError(UsageError):
 
     Args:
         message: what is wrong with it.
-        hint: what to do, beside ``--ignore-world``.
+        hint: what to do, besides ``--ignore-world``.
     """
 
     def __init__(self, message: str, hint: str = "unset what another program has left") -> None:
@@ -63,8 +63,8 @@ class StartedWorld:
                 raise ForeignWorldError(f"{self}: no {what} can be {number} of {count}")
 
     def __str__(self) -> str:
-        told = " ".join(f"{name}={value}" for name, value in self.variables.items())
-        return f"{self.starter} ({told})"
+        shown = " ".join(f"{name}={value}" for name, value in self.variables.items())
+        return f"{self.starter} ({shown})"
 
     @property
     def shares_machines(self) -> bool:

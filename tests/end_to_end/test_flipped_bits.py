@@ -139,7 +139,7 @@ def _check(launch: Launch, ranks: JobServer, exp: Path, case: tuple[str, int, st
     error = json.loads((folder / "attempt-1" / "error-0.json").read_text())
     assert f"rank {world - 1} (host " in error["message"]
     assert "after step 6 all ranks were equal" in error["message"]
-    assert "it goes on from step 6, where the ranks were compared" in error["hint"]
+    assert "it resumes from step 6, where the ranks were compared" in error["hint"]
     clean = _run_folder(launch, exp, "clean", *settings)
     for path in (folder, clean):
         assert _train(ranks, path, world) == [0] * world

@@ -85,7 +85,7 @@ def test_ranks_of_both_nodes_are_started_again(hosts: list[NodeLaunch], tmp_path
 
 HANGS = {
     "stop": "hangs: it is stopped (SIGSTOP or the like)",
-    "sleep": "hangs: it does not go on at",
+    "sleep": "hangs: it makes no progress at",
     "skip": "hangs: it waits in",
 }
 

@@ -32,7 +32,7 @@ EXPECTED = {  # fault -> exit status, words of the card
     "sample": (1, "KeyError: 'my sample broke'"),
     "memory": (7, "can't allocate memory"),
     "stop": (5, "hangs: it is stopped (SIGSTOP or the like)"),
-    "sleep": (5, "hangs: it does not go on at"),
+    "sleep": (5, "hangs: it makes no progress at"),
     "skip": (5, "hangs: it waits in barrier at"),
 }
 SPECIAL = {  # where the moment makes another thing of it; None is no fault at all

@@ -34,7 +34,7 @@ EXPECTED = {  # fault -> exit status, words of the card
     "memory": (7, "can't allocate memory"),
     "loader": (1, "DataLoader"),
     "stop": (5, "hangs: it is stopped (SIGSTOP or the like)"),
-    "sleep": (5, "hangs: it does not go on at"),
+    "sleep": (5, "hangs: it makes no progress at"),
     "skip": (5, "hangs: it waits in"),
 }
 TABLE = [

@@ -22,7 +22,7 @@ from lockstep.launcher.options.multi_node import LocalTask
 from lockstep.launcher.worlds.adoption import Placement, adopt, refuse_copies
 from lockstep.launcher.worlds.agreement import without_bootstraps
 from lockstep.launcher.worlds.readers import read_worlds
-from lockstep.launcher.worlds.refusal import heed_refusal, refusals_told
+from lockstep.launcher.worlds.refusal import announce_refusals, heed_refusal
 from tests.worlds import planted
 from tests.worlds.planted import POD_STARTERS, SHAPES, STARTERS, Environment, Place
 
@@ -358,7 +358,7 @@ def test_task_0_tells_the_others_what_it_has_refused(tmp_path: Path) -> None:
         heed_refusal(joining, began)
     heed_refusal(joining, began + 60)  # that was an earlier start
     heed_refusal(replace(joining, start="another"), began)
-    with refusals_told(adopt(ASKED, int, others[0], lambda _: told).options()):
+    with announce_refusals(adopt(ASKED, int, others[0], lambda _: told).options()):
         assert not told.exists()
 
 
@@ -368,7 +368,7 @@ def test_an_error_of_the_system_at_task_0_is_told_to_the_others_as_well(tmp_path
     first, second = (
         adopt(ASKED, int, planted.mpich(Place(1, 2, 0, local)), lambda _: told).options() for local in (0, 1)
     )
-    with pytest.raises(OSError, match="Too many open files"), refusals_told(first):
+    with pytest.raises(OSError, match="Too many open files"), announce_refusals(first):
         raise OSError(errno.EMFILE, "Too many open files", "/data/images")
     with pytest.raises(MachineError, match="node 0 has ended: /data/images: Too many open files") as caught:
         heed_refusal(second, began)

@@ -85,7 +85,7 @@ def _forked(rank: int, size: int, backend: str, folder: Path) -> int:
         if rank == 0:
             (folder / "result").write_text(json.dumps(found))
         status = 0
-    except Exception as error:  # noqa: BLE001 - whatever it is, the report says it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the report names it
         (folder / f"error-{rank}").write_text(f"{type(error).__name__}: {str(error).splitlines()[0]}")
     finally:
         os._exit(status)

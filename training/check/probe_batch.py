@@ -96,7 +96,7 @@ def _outcome(session: Session, batch: Any) -> Outcome:
 
 
 def check_objective(session: Session, batch: ProbeBatch) -> Iterator[Finding]:
-    """Check whether the loss, and each term that a step returns beside it, is a sum over samples."""
+    """Check whether the loss, and each term that a step returns besides it, is a sum over samples."""
     if isinstance(session.objective, LossObjective):
         if batch.cut is not None:
             yield check_loss(session.objective.loss, batch.cut)

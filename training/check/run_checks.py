@@ -138,7 +138,7 @@ def _probe_model_in_fp64(
     """Run the checks in fp64; return None where the user's code does not support it."""
     try:
         look = _look(spec, group, labels, world_size, "fp64")
-    except Exception:  # noqa: BLE001 - it is said again in the run's own precision, if it was not that
+    except Exception:  # noqa: BLE001 - it is reported again in the run's own precision, if it was not that
         return None
     return None if look.blocked else look
 

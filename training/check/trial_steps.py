@@ -219,7 +219,7 @@ def _note_gradients(recorder: Recorder, model: nn.Module) -> None:
 
 
 def kill_after_steps(steps: int, checkpoints: Path) -> None:
-    """Kill this rank as a machine would, after so many optimizer steps and with a checkpoint on the disk."""
+    """Kill this rank as a machine would, after this many optimizer steps and with a checkpoint on the disk."""
     taken = 0
 
     def count(*_: Any) -> None:

@@ -42,7 +42,7 @@ class CheckpointWriter:
         folder: the run's ``checkpoints``.
         events: rank 0's record.
         fence: raises where another attempt has taken the run over.
-        keep_last: checkpoints that stay, beside the best; None is all.
+        keep_last: checkpoints that stay, besides the best; None is all.
         ranks: that write together, with a channel for this alone; None where rank 0 writes all of it. Collective then.
     """
 

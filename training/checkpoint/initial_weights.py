@@ -1,4 +1,4 @@
-"""``model.weights``: what of a file fits a new model, what does not, and what is said of it."""
+"""``model.weights``: what of a file fits a new model, what does not, and the notes about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is besides its tensors: a handful of integers, its accounts, and the proof that it may go on."""
+"""What a run is besides its tensors: a handful of integers, its accounts, and the proof that it may be resumed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Progress:
     """Sum over the samples of the epoch so far, as far as it has been read."""
     weight: float = 0.0
     terms: dict[str, list[float]] = field(default_factory=dict)
-    """The same of what the step returns beside the loss: [sum, weight] by name."""
+    """The same of what the step returns besides the loss: [sum, weight] by name."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last epoch."""
     pending: bool = False
@@ -99,7 +99,7 @@ class NextWorld(Protocol):
     """The way of a rank from one world to the next."""
 
     def change_due(self, step: int) -> WorldChange | None:
-        """Return the change that all ranks make after so many steps; None where there is none."""
+        """Return the change that all ranks make after this many steps; None where there is none."""
 
     def go_over(self, change: WorldChange, state: Mapping[str, Any] | None) -> ResumedState | None:
         """Go over to the next world; None where this process is no member any more. Collective in both."""
@@ -284,7 +284,7 @@ def checkpoint_tensors(training: Training, step: int, *, sharded: bool) -> Check
 
     Args:
         training: to be saved.
-        step: of the run, after so many.
+        step: of the run: how many it has taken.
         sharded: each rank writes its own rows of what is cut; else rank 0 writes all of it, gathered.
     """
     keep = training.session.group.rank == 0
@@ -354,7 +354,7 @@ def save(
 
     Args:
         training: to be saved.
-        step: of the run, after so many.
+        step: of the run: how many it has taken.
         writer: writes it.
         best: steps whose checkpoints stay when older ones go.
         state: builds the state, on rank 0.

@@ -34,7 +34,7 @@ from .manifest import file_entry, is_intact, newest_intact, read_state, verify, 
 from .stored_files import StoredTensors, open_file, open_files
 
 Tensors = dict[str, torch.Tensor]
-_OVERHEAD_BYTES = 2**16  # bytes beside the tensors: state, manifest, headers
+_OVERHEAD_BYTES = 2**16  # bytes besides the tensors: state, manifest, headers
 
 
 @dataclass(frozen=True)

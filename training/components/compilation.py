@@ -19,7 +19,7 @@ from ...data.common import MachineError
 
 _DYNAMIC = "dynamic"
 _MANY = 8
-"""Programs after which it is said how to have fewer."""
+"""Programs after which a note says how to have fewer."""
 _MOST = 64
 """Programs of one function; torch's own limit of 8 is one after which it silently compiles no more."""
 
@@ -88,7 +88,7 @@ class Compilation:
 
 
 def _check_tools(device: torch.device) -> None:
-    """Compile and run something small: what is missing is said before the first step.
+    """Compile and run something small: what is missing is reported before the first step.
 
     Raises:
         MachineError: it failed.

@@ -1,4 +1,4 @@
-"""A length of training as a config says it: ``500 steps``, ``2 epochs``, ``5 %``, ``10 minutes``. No torch here."""
+"""A length of training as a config gives it: ``500 steps``, ``2 epochs``, ``5 %``, ``10 minutes``. No torch here."""
 
 from __future__ import annotations
 

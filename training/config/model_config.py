@@ -36,7 +36,7 @@ class ModelConfig(FrozenModelConfig, frozen=True, extra="forbid"):
     """Batch norms go by the samples of all ranks, as in one process."""
 
     frozen: dict[str, FrozenModelConfig] = Field(default_factory=dict)
-    """Models that the step gets by these names beside the one that is trained: a teacher. They stay as they are, in
+    """Models that the step gets by these names besides the one that is trained: a teacher. They stay as they are, in
     evaluation mode, and no checkpoint has them; a resumed run refuses other weights of theirs."""
 
     @field_validator("checkpointing")

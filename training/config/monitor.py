@@ -43,6 +43,6 @@ class EarlyStopConfig(MonitorConfig):
     """``train.early_stop``: end when the monitored metric has not improved for ``patience`` evaluations."""
 
     patience: Annotated[int, MeasuredIn("evaluations")] = Field(default=3, gt=0)
-    """The run ends after so many evaluations in a row without an improvement."""
+    """The run ends after this many evaluations in a row without an improvement."""
     min_delta: float = Field(default=0.0, ge=0)
     """A smaller improvement does not count."""

@@ -33,7 +33,7 @@ class StepConfig(ConfigSection):
     optimizer: str | None = Field(default=None, min_length=1)
     """The one of ``optimizers:`` that takes this step; unset: all do."""
     every: Annotated[int, MeasuredIn("steps")] = Field(default=1, gt=0)
-    """Taken in every so many steps of the run: 5 in the fifth, the tenth, ..."""
+    """Taken once in this many steps of the run: 5 in the fifth, the tenth, ..."""
 
     @property
     def name(self) -> str:

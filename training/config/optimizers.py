@@ -118,9 +118,9 @@ class ParameterSelection(ConfigSection):
     match: Pattern | None = None
     """A regular expression that the name contains; unset: any name."""
     max_ndim: int | None = Field(default=None, ge=0)
-    """At most so many dimensions: 1 takes biases and what norms have."""
+    """At most this many dimensions: 1 takes biases and what norms have."""
     min_ndim: int | None = Field(default=None, ge=0)
-    """At least so many dimensions: 2 takes matrices and what convolutions have."""
+    """At least this many dimensions: 2 takes matrices and what convolutions have."""
 
     def takes(self, name: str, ndim: int) -> bool:
         """Tell whether a parameter is selected."""
@@ -129,7 +129,7 @@ class ParameterSelection(ConfigSection):
 
     @property
     def selects(self) -> bool:
-        """Return whether anything is said of name or dimensions."""
+        """Return whether name or dimensions are restricted."""
         return any(value is not None for value in (self.match, self.max_ndim, self.min_ndim))
 
     @property

@@ -61,8 +61,8 @@ class TrainConfig(ConfigSection):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Whole parameters on every process, or ``fsdp``: a part of each, gathered block by block, for less memory."""
     logical_ranks: int | None = Field(default=None, gt=0)
-    """Cut each global batch into so many parts whatever the number of processes, and add what they give in one order:
-    the run is the same to the bit on 1 to so many processes."""
+    """Cut each global batch into this many parts whatever the number of processes, and add what they give in one order:
+    the run is the same to the bit on 1 to this many processes."""
     elastic: ElasticConfig | None = None
     """Let ``launch scale`` change the number of processes while the run trains, without a trace in its numbers."""
     verify_every: VerifyEvery = None
@@ -92,7 +92,7 @@ class TrainConfig(ConfigSection):
         return self
 
     def run_length(self, steps_per_epoch: int) -> RunLength:
-        """Return how long a run with so many steps in an epoch is."""
+        """Return how long a run with this many steps in an epoch is."""
         steps = self.steps or self.epochs * steps_per_epoch
         return RunLength(steps_per_epoch, min(steps, self.max_steps or steps))
 
@@ -124,7 +124,7 @@ _DIRECTIONS: dict[str, Direction] = {"lower": "min", "higher": "max"}
 
 
 class MetricConfig(BaseModel, frozen=True, extra="forbid"):
-    """A metric; written as its name alone where nothing else is said of it."""
+    """A metric; written as its name alone where it has no other settings."""
 
     use: str = Field(min_length=1)
     """A built-in metric, a callable ``(output, target) -> (sum, count)`` or to statistics, or a torchmetrics metric."""
@@ -150,7 +150,7 @@ class MetricConfig(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def direction(self) -> Direction | None:
-        """Which way is better, where that is said here, or known of a built-in one that has another name."""
+        """Which way is better, where that is set here, or known of a built-in one that has another name."""
         if self.better is None:
             return BUILT_IN.get(self.use) if self.name != self.use else None
         return _DIRECTIONS[self.better]
@@ -234,7 +234,7 @@ class RunConfig(ConfigSection):
     tracking: TrackerNames = ("wandb",)
     """Where a run's rows are sent: ``wandb``, ``tensorboard``, ``package.module:callable``, ``./file.py:name``."""
     wandb: WandbConfig = Field(default_factory=WandbConfig)
-    """What W&B is told, where ``tracking`` names it."""
+    """Settings of W&B, where ``tracking`` names it."""
 
     @model_validator(mode="after")
     def _logical_ranks_have_samples(self) -> Self:
@@ -324,7 +324,7 @@ class RunConfig(ConfigSection):
         return {key: section for key, section in found.items() if section is not None}
 
     def schedules(self) -> dict[str, ScheduleConfig]:
-        """Return the schedules that optimizers have, by the key that says it."""
+        """Return the schedules that optimizers have, by the key that sets it."""
         optimizers = self.optimizers or {}
         own = {f"optimizers.{name}.schedule": one.schedule for name, one in optimizers.items()}
         shared = not own or None in own.values()

@@ -100,7 +100,7 @@ class ScheduleConfig(ConfigSection):
     use: Annotated[str, AfterValidator(_check_name)] = "constant"
     """One of those listed below, or a function ``(step, total) -> multiple of the rate``: ``./file.py:name``."""
     warmup: Length | None = None
-    """The rate rises linearly over so many steps; in front of any schedule."""
+    """The rate rises linearly over this many steps; in front of any schedule."""
     warmup_factor: float | None = Field(default=None, ge=0, lt=1)
     """The multiple of the rate that the warm-up begins at; unset is 0."""
     min_lr: float = Field(default=0.0, ge=0)

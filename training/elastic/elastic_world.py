@@ -25,7 +25,7 @@ from ..verification import StateDigest, replicated_tensors
 
 Tensors = dict[str, torch.Tensor]
 _UNSAVED = "unsaved"
-"""The part of buffers that ``state_dict`` leaves out: no checkpoint has them, but a process that goes on does."""
+"""The part of buffers that ``state_dict`` leaves out: no checkpoint has them, but a process that stays does."""
 
 
 class ElasticWorld:
@@ -41,7 +41,7 @@ class ElasticWorld:
         self._control = control
 
     def change_due(self, step: int) -> WorldChange | None:
-        """Return the change that all ranks make after so many steps; None where there is none."""
+        """Return the change that all ranks make after this many steps; None where there is none."""
         if not self._control.is_change_due(step):
             return None
         size = self._training.session.group.world_size
@@ -172,7 +172,7 @@ def _compare(training: Training, resumed: ResumedState) -> None:
         ranks = ", ".join(map(str, others))
         raise DivergedError(
             f"after a change of the processes, rank {ranks} does not hold the state that rank 0 holds",
-            "resume the run, which goes on from its newest checkpoint; do not change its processes while it trains",
+            "resume the run, which continues from its newest checkpoint; do not change its processes while it trains",
         )
 
 

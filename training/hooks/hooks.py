@@ -63,7 +63,7 @@ def load_hooks(config: HooksConfig | None, base: Path) -> dict[HookPoint, HookFu
 
 
 class RunProgress(Protocol):
-    """Progress of a run, as hooks are told of it."""
+    """Progress of a run, as hooks get it."""
 
     step: int
     epoch: int
@@ -108,7 +108,7 @@ class Hooks:
         draws: the frame for random draws, made for the model: generators are as before after it; and that of
             ``on_step``, which costs little.
         evaluating: the frame in which the model may be called.
-        progress: of the run, as it goes on.
+        progress: of the run, always up to date.
     """
 
     def __init__(

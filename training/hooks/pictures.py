@@ -41,7 +41,7 @@ def as_picture(value: Any) -> Any:
 
 
 def save_picture(picture: Any, folder: Path, name: str, step: int) -> Path:
-    """Save a picture that was logged under a name after so many steps; return its path, relative to the folder."""
+    """Save a picture that was logged under a name after this many steps; return its path, relative to the folder."""
     path = Path(FOLDER, f"{name.replace('/', '.')}-{step:08d}.png")
     (folder / FOLDER).mkdir(exist_ok=True)
     picture.save(folder / path)

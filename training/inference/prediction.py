@@ -91,7 +91,7 @@ def predict(
 def _predictions(
     session: Session, feed: Feed, length: int, request: PredictionRequest, touch: Callable[[], None]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield this rank's rows, each with what is said of it."""
+    """Yield this rank's rows, each with its prediction."""
     classes = not request.raw and _says_classes(session)
     with evaluation_mode(session) as (draws, kept):
         for batch in feed.fetch(_work(session, length)):

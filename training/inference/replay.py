@@ -46,7 +46,7 @@ class ReplayRequest:
     folder: Path
     """Of the run."""
     step: int
-    """Counted from 1: the one after which the record says so many."""
+    """Counted from 1: the one after which the record gives these numbers."""
     ranks: tuple[int, ...]
     world_size: int
     """Of the attempt that took the step."""

@@ -163,7 +163,7 @@ class _Exchange:
         ]
 
     def add(self) -> None:
-        """Add what has come, and send the share that is this rank's to all."""
+        """Add what has arrived, and send the share that is this rank's to all."""
         self._wait()
         if self._is_pair:
             ordered = (self._total, self._received)[:: -1 if self._group.rank else 1]

@@ -31,7 +31,7 @@ class RowSums:
         """Note that the rows of another batch follow."""
 
     def add(self, row: torch.Tensor, samples: int) -> None:
-        """Add a row, which is of so many samples."""
+        """Add a row, which is of this many samples."""
         self._sum += row
         self.samples += samples
 

@@ -41,7 +41,7 @@ def owned_nodes(leaves: int, first: int, stop: int) -> tuple[Node, ...]:
 
 
 def nodes_of_owners(counts: Sequence[int]) -> list[tuple[Node, ...]]:
-    """Return the nodes of each owner, where each has so many leaves in a row."""
+    """Return the nodes of each owner, where each has this many leaves in a row."""
     ends = list(accumulate(counts, initial=0))
     return [owned_nodes(ends[-1], first, stop) for first, stop in pairwise(ends)]
 

@@ -13,7 +13,7 @@ from .sum_tree import Node, sum_of
 _SMALL = 1 << 16
 """Elements in all that are gathered whole: one collective costs less than two of a part each."""
 _SEGMENT = 1 << 22
-"""Elements that are exchanged at once, which bounds what is held beside the sums themselves."""
+"""Elements that are exchanged at once, which bounds what is held besides the sums themselves."""
 
 
 def tree_sum(

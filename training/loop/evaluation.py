@@ -24,7 +24,7 @@ from ..rank import IN_EVALUATION
 from ..session import EvaluationDraws, KeptBuffers, Session, evaluate_batch, evaluation_mode, try_evaluation
 
 Views = dict[str, dict[str, Any]]
-"""What is kept of an evaluation beside its numbers: by split, the confusion matrix and the worst samples."""
+"""What is kept of an evaluation besides its numbers: by split, the confusion matrix and the worst samples."""
 
 
 def evaluate(

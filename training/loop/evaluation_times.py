@@ -26,7 +26,7 @@ class EvaluationTimes:
         """A step that is due, and the one before it that is: all between them wait for the first."""
 
     def is_due(self, step: int) -> bool:
-        """Say whether an evaluation follows so many steps; asked of steps in any order, and mostly of the next.
+        """Say whether an evaluation follows this many steps; asked of steps in any order, and mostly of the next.
 
         0.2 µs for nearly every step; a comparison with the interval's fractions took 2.8.
         """

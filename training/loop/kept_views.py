@@ -19,7 +19,7 @@ def keep_views(folder: Path, views: Mapping[str, Mapping[str, Any]], *, step: in
         folder: of the run, or of an evaluation's attempt.
         views: by split.
         step: of the weights that were evaluated.
-        epoch: they were trained for so many.
+        epoch: they were trained for that many.
     """
     splits = {
         split: {

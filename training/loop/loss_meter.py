@@ -23,7 +23,7 @@ class Reading:
     """Sum over samples."""
     weight: float
     terms: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Sum and weight of what the step returns beside the loss."""
+    """Sum and weight of what the step returns besides the loss."""
 
     @property
     def mean(self) -> float:
@@ -52,7 +52,7 @@ class LossMeter:
     Args:
         group: the ranks; all of them add, flush and close at the same steps.
         every: steps per interval.
-        terms: names of what the step returns beside the loss.
+        terms: names of what the step returns besides the loss.
     """
 
     def __init__(self, group: Group, every: int, terms: tuple[str, ...] = ()) -> None:

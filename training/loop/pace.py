@@ -71,7 +71,7 @@ class Pace:
         self._last = None
 
     def _rates(self, samples: float) -> dict[str, Any]:
-        """Return what goes with so many samples per second."""
+        """Return what goes with this many samples per second."""
         return {
             "samples_per_second": samples,
             **({"tokens_per_second": samples * self._tokens} if self._tokens else {}),

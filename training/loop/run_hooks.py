@@ -18,7 +18,7 @@ def build_hooks(session: Session, events: EventLog, folder: Path, progress: RunP
         session: of this rank.
         events: rank 0's record, which takes what they log.
         folder: of the run.
-        progress: of the run, as it goes on.
+        progress: of the run, always up to date.
 
     Raises:
         UsageError: there are no such functions.

@@ -1,4 +1,4 @@
-"""What a training begins with, and what it has come to, as ``launch train --json`` prints it."""
+"""What a training begins with, and how it has ended, as ``launch train --json`` prints it."""
 
 from __future__ import annotations
 

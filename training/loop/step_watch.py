@@ -37,7 +37,7 @@ class StepWatch:
         verifier: compares the ranks.
         events: rank 0's record.
         folder: of the run.
-        progress: of the run, as it goes on.
+        progress: of the run, always up to date.
     """
 
     def __init__(

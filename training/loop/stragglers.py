@@ -35,7 +35,7 @@ def straggler(waits: list[float], seconds: float) -> tuple[int, float] | None:
 
 
 class Stragglers:
-    """Adds up what ranks wait; the sums are under way while training goes on, and read ``STEPS`` later.
+    """Adds up what ranks wait; the sums are under way while training continues, and read ``STEPS`` later.
 
     Args:
         group: of two ranks or more, all of which count the same steps.

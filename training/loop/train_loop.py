@@ -105,7 +105,7 @@ class TrainLoop:
             self._meter.restore(meter)
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; return what ``launch train --json`` prints, and nothing where others go on without this."""
+        """Train to the end; return what ``launch train --json`` prints, or nothing if others continue without it."""
         with nullcontext() if self._verifier is None else self._verifier.explaining():
             return self._run()
 
@@ -331,7 +331,7 @@ class TrainLoop:
         self._close_training()
 
     def _close_training(self) -> None:
-        """Tell what is still to be told of the steps of an epoch."""
+        """Report what is still to be reported of the steps of an epoch."""
         progress = self.progress
         self._norms.close(progress.step)
         self._watch.finish_profile()

@@ -28,9 +28,9 @@ class Outcome:
     output: Any
     """What metrics get."""
     target: Any
-    """What metrics get beside it: what a step returned, else the target of a pair, else the whole batch."""
+    """What metrics get besides it: what a step returned, else the target of a pair, else the whole batch."""
     terms: Mapping[str, Any] = field(default_factory=dict)
-    """What is logged beside the loss, each by the same contract."""
+    """What is logged besides the loss, each by the same contract."""
 
 
 class Objective(Protocol):

@@ -41,7 +41,7 @@ _WEIGHTED_MEANS = (functional.mse_loss, functional.l1_loss, functional.huber_los
 _TENSORS = ("weight", "pos_weight")
 """Arguments that a config writes as lists."""
 DEFAULT_IGNORED = -100
-"""What torch's class losses leave out unless they are told another label."""
+"""What torch's class losses leave out unless they are given another label."""
 
 
 def as_class_indices(target: Any) -> Any:

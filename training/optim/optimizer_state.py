@@ -66,7 +66,7 @@ class OptimizerState:
                 plain.setdefault("on_host", []).append(f"{name}/{entry}")
 
     def _save_whole(self, tensors: Tensors, plain: dict[str, Any]) -> None:
-        """Save the settings of groups that have changed, and what ``state_dict`` has beside the usual."""
+        """Save the settings of groups that have changed, and what ``state_dict`` has besides the usual."""
         for at, (now, built) in enumerate(zip(self._groups(tensors), self._as_built, strict=True)):
             changed = {
                 key: tree

@@ -43,7 +43,7 @@ class ParameterGroup:
         """Say which parameters these are.
 
         Args:
-            others: whether there are groups with a description beside them.
+            others: whether there are groups with a description besides them.
         """
         rest = "all others" if others else "all"
         what = rest if self.config is None else self.config.description

@@ -172,7 +172,7 @@ class Horizon:
     """
 
     LOOKAHEAD_SECONDS = 0.5
-    """Of steps that ranks may do without a word; a stop takes so long at the most, or two steps."""
+    """Of steps that ranks may do without a word; a stop takes at most that long, or two steps."""
 
     def __init__(self, page: ControlPage) -> None:
         self._words = page.words

@@ -25,7 +25,7 @@ _KEY = "max_micro_batch"
 IN_EVALUATION = "in an evaluation"
 """A note of an exception."""
 _EVALUATION_FACTOR = 4
-"""Passes of an evaluation have so many times the samples of a rank's share of the batch."""
+"""Passes of an evaluation have this many times the samples of a rank's share of the batch."""
 
 
 def found_micro_batch(folder: Path) -> int | None:

@@ -281,7 +281,7 @@ def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, lis
     """Run two samples through model and loss.
 
     Returns:
-        What that shows, the names of parameters without a gradient, and those of the terms beside the loss.
+        What that shows, the names of parameters without a gradient, and those of the terms besides the loss.
 
     Raises:
         TrainingError: the model's output does not fit the loss or the targets.

@@ -37,7 +37,7 @@ class EvaluationDraws(AbstractContextManager["EvaluationDraws"]):
     Args:
         model: may hold generators of its own.
         seed: the run's seed.
-        device: whose generator is used beside the processor's.
+        device: whose generator is used besides the processor's.
     """
 
     def __init__(self, model: nn.Module, seed: int, device: torch.device) -> None:

@@ -51,7 +51,7 @@ class LogicalStep(TrainStep):
         update: of the model's parameters.
         group: the ranks.
         scaler: for fp16 only.
-        terms: names of what the objective returns beside the loss.
+        terms: names of what the objective returns besides the loss.
         freezing: says which parameters have no part in a step.
         cut: into logical ranks.
     """
@@ -114,7 +114,7 @@ class LogicalStep(TrainStep):
         if weight is not None:
             self._divide(weight)
         self._optimizer_step()
-        return self._told(facts, weight)
+        return self._for_meters(facts, weight)
 
     def deal_anew(self, group: Group) -> None:
         """Deal the logical ranks to another group, between two steps."""
@@ -200,7 +200,7 @@ class LogicalStep(TrainStep):
         *,
         first: bool,
     ) -> torch.Tensor:
-        """Lay out what a leaf gives beside its gradients as one vector."""
+        """Lay out what a leaf gives besides its gradients as one vector."""
         facts = [loss.view(1), self._all.new_zeros(1) if weight is None else weight.double().view(1)]
         if self.terms is not None:
             facts.append(self.terms.flatten())
@@ -245,7 +245,7 @@ class LogicalStep(TrainStep):
             elif parameter.requires_grad:
                 self.unreached.append(parameter)
 
-    def _told(
+    def _for_meters(
         self, facts: torch.Tensor, weight: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return what the meters get: once, on rank 0, so that their sums over ranks add nothing but zeros."""

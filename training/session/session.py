@@ -56,7 +56,7 @@ class Session:
     frozen_sha256: dict[str, str] = field(default_factory=dict)
     """Hashes of their tensors, by which a resumed run knows them again."""
     val_terms: tuple[str, ...] | None = None
-    """What the step returns beside the loss in evaluation; None before the first one."""
+    """What the step returns besides the loss in evaluation; None before the first one."""
 
     def forward(self, batch: Any) -> Any:
         """Make a forward pass of the bare model, as far as it is needed to know what it does."""
@@ -75,7 +75,7 @@ class Session:
 
     @property
     def measured(self) -> list[Metric]:
-        """Return what evaluation sums up beside the loss."""
+        """Return what evaluation sums up besides the loss."""
         return [*self.metrics.values(), *([] if self.confusions is None else [self.confusions])]
 
     @property
@@ -134,7 +134,7 @@ class Session:
         return info.length if info else 0
 
     def chosen_samples(self, split: str, batches: int | None) -> Indices | None:
-        """Choose samples of a split that stand for all: so many global batches, the same in each evaluation.
+        """Choose samples of a split that stand for all: this many global batches, the same in each evaluation.
 
         They are drawn by the run's seed, for sets may be sorted by class. None, where that is all of them.
         """

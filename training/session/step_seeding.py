@@ -21,7 +21,7 @@ class StepSeeder:
     Args:
         seed: the run's seed.
         rank: dropout differs between ranks.
-        device: whose generator is seeded, beside the CPU's.
+        device: whose generator is seeded, besides the CPU's.
     """
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class HookDraws(AbstractContextManager["HookDraws"]):
     NumPy's is another one inside: to save and to set its state takes 0.5 ms.
 
     Args:
-        device: whose generator is used beside the CPU's.
+        device: whose generator is used besides the CPU's.
     """
 
     def __init__(self, device: torch.device) -> None:

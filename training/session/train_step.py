@@ -33,7 +33,7 @@ class TrainStep:
         update: of the model's parameters.
         group: the ranks.
         scaler: for fp16 only.
-        terms: names of what the objective returns beside the loss.
+        terms: names of what the objective returns besides the loss.
         freezing: says which parameters have no part in a step.
         exchange: of a step of the same wrapped model; None makes one where it is needed.
     """

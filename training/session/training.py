@@ -33,7 +33,7 @@ class Training:
     depends_on_world: list[str]
     """What makes the results depend on the number of processes."""
     terms: tuple[str, ...]
-    """What the step returns beside the loss."""
+    """What the step returns besides the loss."""
     notes: list[str]
     """What the user should know before the first step."""
     flops: float = 0.0
@@ -67,7 +67,7 @@ def measure_steps(
         terms: names that are logged of the step itself.
 
     Returns:
-        The names of all that is logged beside the loss.
+        The names of all that is logged besides the loss.
 
     Raises:
         UsageError: a metric has the name of a term.

@@ -1,4 +1,4 @@
-"""What modules keep beside parameters and buffers: numbers and tensors as plain attributes, which no checkpoint has."""
+"""What modules keep besides parameters and buffers: numbers and tensors as plain attributes, in no checkpoint."""
 
 from __future__ import annotations
 

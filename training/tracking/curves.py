@@ -68,7 +68,7 @@ class Curve:
         }
 
     def smoothed(self, rows: int | None = None) -> Numbers:
-        """Return the mean over about so many rows around each point.
+        """Return the mean over about this many rows around each point.
 
         Args:
             rows: None is a fortieth of all.

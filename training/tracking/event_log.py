@@ -36,7 +36,7 @@ class EventLog:
     def write(self, event: str, **values: Any) -> None:
         """Append one whole event: a reader never sees half a line that ends in a newline.
 
-        ``epoch`` counts from 0, and ``epoch_number``, which people and trackers are shown, from 1.
+        ``epoch`` counts from 0, and ``epoch_number``, which users and trackers are shown, from 1.
         """
         if self._file is None:
             return

@@ -15,7 +15,7 @@ from .rows import last_row_number
 
 MODULE = "lockstep.training.tracking.feeder"
 _LIVES = 3
-"""How often a feeder that was killed, for want of memory most often, is started anew."""
+"""How often a feeder that was killed, most often for lack of memory, is started anew."""
 FINISH_SECONDS = 60.0  # at most this long for the trackers; the local record is complete long before
 WARNED = 3
 """Exit status of a feeder whose last line of output is a warning for the user."""

@@ -1,4 +1,4 @@
-"""What is said where ranks differ."""
+"""The error about ranks that differ."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def diverged_error(
     again = (
         "resume the run: it has no checkpoint yet and begins at its first step"
         if checkpoint is None
-        else f"resume the run: it goes on from step {checkpoint:,}, where the ranks were compared"
+        else f"resume the run: it resumes from step {checkpoint:,}, where the ranks were compared"
     )
     names = " and ".join(f"rank {rank} ({places[rank]})" for rank in verdict.ranks)
     unlike = "the ranks no longer hold the same state"

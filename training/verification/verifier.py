@@ -1,4 +1,4 @@
-"""Ranks that hold the same state compare it every so many steps, without a step that waits for it.
+"""Ranks that hold the same state compare it every few steps, without a step that waits for it.
 
 Digests go over the ranks by one small reduction, which is read when the next ones are sent, and before each checkpoint:
 none is written of a state that ranks do not agree on.

@@ -227,7 +227,7 @@ def test_evaluation_reads_each_sample_once(base: Path, workers: int) -> None:
         ("once", {}, "shard 0 is of type Once, which can be passed through only once"),
         ("no_shard", {}, "returned int for shard 0 of 'train', not an iterable"),
         ("plain", {}, "returned an IterableDataset for 'train': its samples have no numbers"),
-        ("weighted", {}, "returned 'weights' beside an iterable"),
+        ("weighted", {}, "returned 'weights' besides an iterable"),
     ],
 )
 def test_what_is_refused_before_the_ranks_start(

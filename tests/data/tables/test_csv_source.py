@@ -143,7 +143,7 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ("x,y\n1,2\n", {"input": ["x", "y"]}, ["data.args.input: 'y' is the target"]),
         ("x,y\n1,2\n", {"target": None}, ["data.args.target is missing"]),
         ("x,x,y\n1,1,2\n", {"input": "x"}, ["several columns 'x'"]),
-        ("y\n2\n", {}, ["no column beside the target"]),
+        ("y\n2\n", {}, ["no column besides the target"]),
         (
             "city,x,y\nRome,1,2\nOslo,2,3\n",
             {},

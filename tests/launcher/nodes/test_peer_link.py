@@ -138,7 +138,7 @@ def test_a_node_that_does_not_read_is_given_up(
     monkeypatch.setattr(module, "_MOST_UNSENT", 1 << 20)
     for _ in range(200):
         link.send("tail", text="x" * (1 << 16))
-    assert link.closed == "it does not take what is said to it"
+    assert link.closed == "it does not take what is sent to it"
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,7 @@ def test_a_log_keeps_its_first_and_its_last_lines_and_counts_the_others(tmp_path
     assert len(first) + int(left_out.replace(b",", b"")) + len(last) == len(b"".join(lines))
     assert len(first) > LIMIT // 3
     assert len(last) > LIMIT // 5
-    assert said == [
-        "rank-0.log has reached 0.2 MB (log.max_mb): it goes on with its first and its newest part"
-    ]
+    assert said == ["rank-0.log has reached 0.2 MB (log.max_mb): it keeps its first and its newest part"]
 
 
 def test_a_line_without_end_is_kept_at_both_ends_too(tmp_path: Path) -> None:

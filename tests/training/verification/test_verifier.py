@@ -205,4 +205,4 @@ def test_what_was_never_compared_is_not_said_to_have_been_equal() -> None:
     assert "it has no checkpoint yet" in str(error.hint)
     later = diverged_error(Difference(9, 6, 4, ["weight a"]), verdict, ["host x, CPU"] * 2, 6)
     assert later.message.endswith("after step 6 all ranks were equal")
-    assert "it goes on from step 6" in str(later.hint)
+    assert "it resumes from step 6" in str(later.hint)
