@@ -280,6 +280,21 @@ def test_users_errors_are_no_assertions() -> None:
     assert each(modules(), assertions) == {}
 
 
+def test_everything_is_typed() -> None:
+    """As far as a signature shows; mypy, which is strict, sees the rest."""
+
+    def untyped(module: str) -> Iterator[str]:
+        for node in nodes(module):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                given += [extra for extra in (node.args.vararg, node.args.kwarg) if extra is not None]
+                bare = [a.arg for a in given if a.annotation is None and a.arg not in ("self", "cls")]
+                if bare or node.returns is None:
+                    yield f"{node.name}: {', '.join([*bare, *([] if node.returns else ['return'])])}"
+
+    assert each(modules(), untyped) == {}
+
+
 def test_an_object_is_given_what_it_needs_when_it_is_made() -> None:
     """And is told more by calling it: who holds an object in the launcher sets none of its attributes."""
 
