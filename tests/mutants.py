@@ -823,7 +823,21 @@ MUTANTS = (
         "all ranks have to be done",
         (*_END, "tests/end_to_end/test_processes.py"),
     ),
+    Mutant(
+        "launcher/nodes/peers.py",
+        "return self._layout.ranks_of(self.node)",
+        "return range(processes)",
+        "a node that follows watches its own ranks, which do not begin at 0",
+        _LINK,
+    ),
     # hangs
+    Mutant(
+        "launcher/hang/coordinator.py",
+        'self._peers.send("hang limit", seconds=limit)',
+        "pass",
+        "every node looks after the limit that was learned",
+        _HANG,
+    ),
     Mutant(
         "launcher/hang/verdict.py",
         "rank.silent_seconds < timeout or rank.under_debugger for rank in present",

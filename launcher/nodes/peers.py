@@ -43,9 +43,9 @@ class SingleNode:
         """This node's address on the interface that the nodes meet on."""
         return self.address
 
-    def total_ranks(self, processes: int) -> int:
-        """Count the ranks whose ends this node has to know of, with ``processes`` of its own."""
-        return processes
+    def known_ranks(self, processes: int) -> range:
+        """Return the ranks whose ends this node has to know of, with ``processes`` of its own."""
+        return range(processes)
 
     def links(self) -> Iterator[PeerLink]:
         """Yield the open links, to wait for."""
@@ -104,9 +104,9 @@ class LeaderPeers(SingleNode):
         self._shared: HorizonWords | None = None
         self._attempt = ""
 
-    def total_ranks(self, processes: int) -> int:  # noqa: ARG002 - of all nodes, this one among them
-        """Count all ranks."""
-        return sum(self._layout.processes)
+    def known_ranks(self, processes: int) -> range:  # noqa: ARG002 - of all nodes, this one among them
+        """Return all ranks."""
+        return range(sum(self._layout.processes))
 
     def links(self) -> Iterator[PeerLink]:
         """Yield the open links."""
@@ -188,6 +188,7 @@ class FollowerPeers(SingleNode):
     def __init__(self, link: PeerLink, node_layout: NodeLayout, node: int, timeout: float) -> None:
         self._link = link
         self._own = link.local_address
+        self._layout = node_layout
         self._timeout = timeout
         self._asked_to_stop = False
         self._best_clock_sample: tuple[int, int] | None = None
@@ -199,6 +200,10 @@ class FollowerPeers(SingleNode):
     def local_address(self) -> str:
         """This node's end of the link."""
         return self._own
+
+    def known_ranks(self, processes: int) -> range:  # noqa: ARG002 - as the nodes have agreed
+        """Return the ranks of this node."""
+        return self._layout.ranks_of(self.node)
 
     def links(self) -> Iterator[PeerLink]:
         """Yield the link to node 0, while it is open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +24,8 @@ class AttemptRecord:
         requires_done: a rank that ends with status 0 and without "done" is lost.
     """
 
-    def __init__(self, ranks: int, *, requires_done: bool) -> None:
-        self._members = set(range(ranks))
+    def __init__(self, ranks: Iterable[int], *, requires_done: bool) -> None:
+        self._members = set(ranks)
         self._joining: set[int] = set()
         """Started, of which the ranks do not know yet."""
         self._entering: set[int] = set()

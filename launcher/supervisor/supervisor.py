@@ -76,8 +76,8 @@ class Supervisor:
         self._descendants: set[Process] = set()
         self._last_check = 0.0
         self._engine = -1
-        self._count = -1
-        self._record = AttemptRecord(self._count, requires_done=self._requires_done)
+        self._ranks = range(0)
+        self._record = AttemptRecord(self._ranks, requires_done=self._requires_done)
         self._signal: int | None = None
         self._grace: EndGrace | None = None
         self._all_done_since: float | None = None
@@ -122,7 +122,7 @@ class Supervisor:
             requires_done: a rank that ends with status 0 and without "done" is lost.
         """
         self._requires_done = requires_done
-        self._count = self._peers.total_ranks(int(order["processes"]))
+        self._ranks = self._peers.known_ranks(int(order["processes"]))
         self._begin(order)
         if self._peers.is_leader:
             self._peers.send(
@@ -146,7 +146,7 @@ class Supervisor:
 
     def _begin(self, order: dict[str, Any]) -> None:
         self._attempt = Path(order["attempt_dir"])
-        self._record = AttemptRecord(self._count, requires_done=self._requires_done)
+        self._record = AttemptRecord(self._ranks, requires_done=self._requires_done)
         self._all_done_since = self._lost_since = None
 
     @property

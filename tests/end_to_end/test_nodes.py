@@ -126,6 +126,25 @@ def test_a_hang_on_any_node_is_named_on_every_one(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("culprit", [0, 2])
+def test_a_limit_that_was_learned_holds_on_every_node_and_is_said(
+    hosts: list[NodeLaunch], own: Path, culprit: int
+) -> None:
+    """Not the fixed one of ten minutes; node 0 learns from the ranks of both and tells the other node."""
+    config = (str(own / "own.yaml"), f"model.use={PROGRAMS / 'fault_model.py'}:model", "train.epochs=9")
+    nodes = start_two_nodes(
+        hosts, "train", *config, "--name", "learned", "--hang-timeout-min", HANG_TIMEOUT,
+        environment={"FAULT": f"stop {culprit} middle", "FAULT_CALLS": "150"},
+    )  # fmt: skip
+    for status, _, err in [node.end() for node in nodes]:
+        card = err[err.rindex("error: ") :]
+        assert (status, card.startswith(f"error: rank {culprit} of 3 {HANGS['stop']}")) == (5, True), err
+        assert "is this run's own: its slowest step took" in card, err
+        assert "if it only needs longer: --hang-timeout-min above" in card, err
+        assert len(card.splitlines()) <= 12
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_signal_to_any_node_stops_all_at_one_step(
     hosts: list[NodeLaunch], launch: Launch, own: Path, node: int

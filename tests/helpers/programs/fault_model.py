@@ -9,7 +9,7 @@ import torch.distributed as dist
 from fault_actions import fail
 from torch import nn
 
-LATE_CALLS = 40
+LATE_CALLS = int(os.environ.get("FAULT_CALLS", "40"))
 """Calls of the model: in the second epoch, when there may be a checkpoint already."""
 _past_moments: set[str] = set()
 _groups: list[object] = []

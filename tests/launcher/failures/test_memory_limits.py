@@ -30,7 +30,7 @@ def _facts(record: AttemptRecord) -> tuple[int, bool]:
 
 
 def test_a_kill_without_a_limit_is_the_machines(group: Path) -> None:
-    record = AttemptRecord(1, requires_done=True)
+    record = AttemptRecord([0], requires_done=True)
     assert _facts(record) == (0, False)
     _write(group, oom_kill=1)
     assert _facts(record) == (1, True)
@@ -39,7 +39,7 @@ def test_a_kill_without_a_limit_is_the_machines(group: Path) -> None:
 
 @pytest.mark.parametrize("around", [False, True])
 def test_a_kill_at_a_limit_is_the_groups(group: Path, *, around: bool) -> None:
-    record = AttemptRecord(1, requires_done=True)
+    record = AttemptRecord([0], requires_done=True)
     _write(group, oom=0 if around else 1, oom_kill=1)
     _write(group.parent, oom=int(around))
     assert _facts(record) == (1, False)
@@ -49,7 +49,7 @@ def test_version_1_counts_how_often_a_limit_was_reached(group: Path) -> None:
     (group / "memory.events").unlink()
     (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
     (group / "memory.failcnt").write_text("3\n")
-    record = AttemptRecord(1, requires_done=True)
+    record = AttemptRecord([0], requires_done=True)
     (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
     assert _facts(record) == (2, True)
     (group / "memory.failcnt").write_text("4\n")
@@ -57,7 +57,7 @@ def test_version_1_counts_how_often_a_limit_was_reached(group: Path) -> None:
 
 
 def test_what_another_node_says_of_its_memory_is_kept(group: Path) -> None:
-    record = AttemptRecord(2, requires_done=True)
+    record = AttemptRecord([0, 1], requires_done=True)
     told = {
         "kind": "ended",
         "rank": 1,

@@ -65,12 +65,10 @@ def messages(peers: SingleNode, count: int) -> list[tuple[int, dict[str, Any]]]:
     return received(peers, lambda found: len(found) >= count)
 
 
-def test_node_0_counts_all_ranks_and_the_others_their_own(pair: Pair) -> None:
-    assert (pair.leader.total_ranks(1), pair.follower.total_ranks(2), SingleNode().total_ranks(4)) == (
-        3,
-        2,
-        4,
-    )
+def test_node_0_has_to_know_of_all_ranks_and_the_others_of_their_own(pair: Pair) -> None:
+    assert pair.leader.known_ranks(1) == range(3)
+    assert pair.follower.known_ranks(2) == range(1, 3)
+    assert SingleNode().known_ranks(4) == range(4)
     assert pair.leader.first_rank(1) == 1
     assert (pair.leader.is_leader, pair.follower.is_leader) == (True, False)
 

@@ -25,7 +25,7 @@ def ended(rank: int, status: int = 0) -> dict[str, Any]:
 
 
 def record_of(ranks: int, *messages: dict[str, Any], requires_done: bool = True) -> AttemptRecord:
-    record = AttemptRecord(ranks, requires_done=requires_done)
+    record = AttemptRecord(range(ranks), requires_done=requires_done)
     assert [record.take(message) for message in messages] == [""] * len(messages)
     return record
 
@@ -41,6 +41,18 @@ def test_ranks_that_are_done_and_have_ended_are_a_good_end() -> None:
     assert (end.done, end.lost, end.exited_without_finalizing) == ({0, 1}, {}, frozenset())
     assert end.pids == {0: 100, 1: 101}
     assert before <= end.end_times_ns[0] <= end.end_times_ns[1] <= time.time_ns()
+
+
+def test_a_node_that_follows_goes_by_its_own_ranks() -> None:
+    """Which do not begin at 0: else nobody would watch them for hangs, or see that all have ended."""
+    record = AttemptRecord(range(1, 3), requires_done=True)
+    for rank in (1, 2):
+        record.take(started(rank))
+    assert record.member_pids == {1: 101, 2: 102}
+    for message in (done(1), done(2), ended(1), ended(2)):
+        record.take(message)
+    assert (record.all_done, record.all_ended, record.all_gone) == (True, True, True)
+    assert record.end().done == {1, 2}
 
 
 def test_ranks_that_were_lost_stand_in_the_order_of_their_ends() -> None:
@@ -67,7 +79,7 @@ def test_of_a_script_status_0_is_done_and_another_one_is_a_loss_whatever_was_rep
 
 
 def test_a_script_that_leaves_by_os_exit_is_done_and_noted() -> None:
-    record = AttemptRecord(1, requires_done=False)
+    record = AttemptRecord([0], requires_done=False)
     assert record.take(ended(0)) == "rank 0 ended with status 0, but not as Python ends (os._exit?)"
     assert (record.end().done, record.end().exited_without_finalizing) == ({0}, {0})
 
@@ -81,7 +93,7 @@ def test_a_script_that_leaves_by_os_exit_is_done_and_noted() -> None:
     ],
 )
 def test_a_process_that_is_no_fork_is_noted_unless_the_user_wants_that(fresh: str, note: str) -> None:
-    assert AttemptRecord(2, requires_done=True).take(started(1, fresh)) == note
+    assert AttemptRecord([0, 1], requires_done=True).take(started(1, fresh)) == note
 
 
 def test_what_a_rank_has_to_note_is_noted() -> None:
@@ -112,7 +124,7 @@ def test_a_rank_of_another_node_counts_with_its_own_time_host_and_account() -> N
 
 
 def test_a_script_of_another_node_that_leaves_by_os_exit_is_noted_here() -> None:
-    record = AttemptRecord(2, requires_done=False)
+    record = AttemptRecord([0, 1], requires_done=False)
     note = record.take_remote({**ended(1), "time_ns": 42}, "node-b")
     assert note == "rank 1 ended with status 0, but not as Python ends (os._exit?)"
 
