@@ -11,8 +11,10 @@ from ...training.tracking import read_events
 from ..console import format_metric, print_json, print_results
 from ..runs import find_run, read_json, read_status
 
-_ORDER = ("config.train.seed", "config.data.batch_size", "facts.train.length", "facts.fingerprint")
+_ORDER = ("config.train.seed", "config.data.batch_size", "data.train.length", "data.fingerprint")
 """What decides which sample comes when, besides the samples themselves."""
+_DATA = ("data.name", "data.fingerprint", "data.train.length")
+"""What of a spec says which samples there are."""
 _SMALL = 1e-6  # relative; below it sums in another order explain a loss
 _WIDEST = 26  # characters of a value in a table
 Row = tuple[str, Any, Any]
@@ -44,17 +46,13 @@ def _compared(one: Path, other: Path) -> dict[str, Any]:
         "plan.threads",
     )
     environment = [row for row in _differences(*manifests) if row[0].startswith(around)]
-    data = [
-        row
-        for row in _differences(*specs)
-        if row[0] in ("facts.name", "facts.fingerprint", "facts.train.length")
-    ]
+    data = [row for row in _differences(*specs) if row[0] in _DATA]
     order = [row for row in _differences(*specs) if row[0] in _ORDER or row[0].startswith("config.data.fold")]
     metrics = [dict(read_status(folder).metrics) for folder in (one, other)]
     return {
         "settings": _documents(settings, "config."),
         "environment": _documents(environment, ""),
-        "data": _documents(data, "facts."),
+        "data": _documents(data, "data."),
         "order": _documents(order, "config."),
         "loss": _first_difference(one, other),
         "metrics": [
@@ -135,11 +133,15 @@ def _lines(one: str, other: str, document: Mapping[str, Any]) -> list[str]:
     if document["metrics"]:
         lines.append("newest metrics:")
         shown = [
-            {"key": row["key"], "values": [format_metric(row["key"], value) for value in row["values"]]}
+            {"key": row["key"], "values": [_metric(row["key"], value) for value in row["values"]]}
             for row in document["metrics"]
         ]
         lines += _table(one, other, shown)
     return lines
+
+
+def _metric(key: str, value: float | None) -> str | None:
+    return None if value is None else format_metric(key, value)
 
 
 def _loss_lines(loss: Mapping[str, Any]) -> list[str]:

@@ -82,6 +82,8 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     lines += [*([look_line(facts.look)] if facts.look else []), *(_class_table(facts) or label_lines(facts))]
     lines += [] if facts.sampling is None else [sampling_line(facts.sampling), *_share_table(facts.sampling)]
     lines += note_lines(document["notes"])
+    if not document.get("picture") and not document.get("problem"):
+        lines.append("note: no picture: the inputs are no images")
     if document.get("problem"):
         lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
     if document.get("picture"):

@@ -65,9 +65,11 @@ def split_lines(facts: DatasetInfo) -> list[str]:
         return []
     shown = ", ".join(f"{printable(name)} {split.length:,}" for name, split in facts.others.items())
     asked = [name for name in facts.others if name not in facts.validation]
-    settings = [] if len(asked) == len(facts.others) else ["evaluated as val is"]
-    settings += [f"{' and '.join(asked)} only by `launch eval --split`"] if asked else []
-    return [f"also {shown}: {'; '.join(settings)}"]
+    uses = [] if len(asked) == len(facts.others) else ["evaluated as val is"]
+    which = printable(asked[0]) if len(asked) == 1 else "NAME"
+    who = f"{' and '.join(map(printable, asked))} " if uses else "evaluated "
+    uses += [f"{who}only by `launch eval --split {which}`"] if asked else []
+    return [f"also {shown}: {'; '.join(uses)}"]
 
 
 def note_lines(notes: Sequence[str]) -> list[str]:

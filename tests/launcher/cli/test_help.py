@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,30 +16,16 @@ import typer
 from lockstep.launcher.cli.app import app
 from lockstep.launcher.manual.contents import EXAMPLES, GROUPS
 from lockstep.launcher.manual.pages import Page, command_page, group_page
+from tests.helpers.command_reference import leaves, params_of
 from tests.helpers.launch import LAUNCH, Launch
 from tests.helpers.terminal import terminal
 
-
-def _commands(group: Any, path: str = "launch") -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
-
-
 ROOT = typer.main.get_command(app)
-COMMANDS = dict(_commands(ROOT))
-
-
-def _params(command: Any) -> list[Any]:
-    return list(
-        command.get_params(command.context_class(command, info_name="x", help_option_names=["-h", "--help"]))
-    )
+COMMANDS = dict(leaves(ROOT))
 
 
 def _page(path: str, width: int = 80) -> list[str]:
-    return command_page(COMMANDS[path], _params(COMMANDS[path]), path, width, colour=False)
+    return command_page(COMMANDS[path], params_of(COMMANDS[path]), path, width, colour=False)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -53,7 +38,7 @@ def test_every_page_has_whole_sentences_an_example_and_fits(width: int) -> None:
         assert not [line for line in page if len(line) > width], path
         assert all(
             " ".join(param.help.split()) in said
-            for param in _params(command)
+            for param in params_of(command)
             if param.help and not param.hidden and "--help" not in param.opts
         ), path
 
@@ -74,7 +59,7 @@ def test_every_example_names_a_command_and_options_that_it_has() -> None:
     for path, rows in EXAMPLES.items():
         if f"launch {path}" not in COMMANDS:  # of a command that is yet to come
             continue
-        known = {name for param in _params(COMMANDS[f"launch {path}"]) for name in param.opts}
+        known = {name for param in params_of(COMMANDS[f"launch {path}"]) for name in param.opts}
         for line, _ in rows:
             found = re.search(r"launch [^)\"]*", line)
             assert found is not None, line

@@ -19,8 +19,9 @@ from lockstep.launcher.cli import config_commands, help_commands, run_commands
 from lockstep.launcher.console.failure_card import print_failure_card
 from lockstep.launcher.manual.pages import command_page, group_page
 from lockstep.launcher.runs.run_folder import runs_root
+from tests.helpers.command_reference import params_of
 from tests.helpers.run_folders import make_run, step_event
-from tests.launcher.cli.test_help import COMMANDS, ROOT, _params
+from tests.launcher.cli.test_help import COMMANDS, ROOT
 
 FOLDER = Path(__file__).parent / "snapshots"
 UPDATE = "LOCKSTEP_UPDATE_SNAPSHOTS"
@@ -44,7 +45,7 @@ def _readable(lines: list[str]) -> str:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_pages_of_the_help(width: int) -> None:
     for path, command in COMMANDS.items():
-        page = command_page(command, _params(command), path, width, colour=False)
+        page = command_page(command, params_of(command), path, width, colour=False)
         _check(f"help-{width}/{path.removeprefix('launch ').replace(' ', '-')}", _readable(page))
 
 

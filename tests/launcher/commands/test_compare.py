@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from lockstep.data.config import DatasetInfo, SplitInfo
 from lockstep.launcher.commands.compare import compare_runs
+from lockstep.launcher.config.resolution import resolve
+from lockstep.training.config import RunSpec
 from tests.helpers.run_folders import make_run, step_event
 
 
@@ -17,7 +20,7 @@ def _run(
     folder = make_run(name, *rows, {"event": "epoch", "epoch": 0, "step": 10, "train/loss": losses[-1]})
     spec = {
         "config": {"train": {"seed": seed, "epochs": 1}, "data": {"batch_size": 8}, **config},
-        "facts": {"name": "d", "fingerprint": "f", "train": {"length": 80}},
+        "data": {"name": "d", "fingerprint": "f", "train": {"length": 80}},
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     manifest = {"versions": {"torch": torch}, "created": name, "plan": {"processes": 2, "run": name}}
@@ -57,6 +60,28 @@ def test_settings_versions_order_and_the_first_other_loss_are_named(
     assert "order of samples: another one from the first step on: train.seed" in shown
     place = shown.index("loss: differs from step 20 on (0.25 and 0.25)")
     assert shown[place + 1] == "  by more than 1e-6 of it from step 30 on (0.1 and 0.2)"
+
+
+def test_other_data_and_metrics_of_one_run_alone_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The spec is as a run writes it: what it calls its data is what is compared."""
+    folders = {name: _run(name, 0.5) for name in ("one", "two")}
+    for name, fingerprint in (("one", "f"), ("two", "g")):
+        facts = DatasetInfo(name, "arrays", SplitInfo(80, {}), None, *[None] * 7, fingerprint=fingerprint)
+        config = resolve("digits", []).config
+        spec = RunSpec(name, config, Path.cwd(), facts, "cpu", "id").to_json()
+        (folders[name] / "spec.json").write_text(json.dumps(spec))
+    row = {"event": "epoch", "epoch": 1, "step": 20, "train/loss": 0.1, "val/recall": 0.5}
+    with (folders["one"] / "metrics.jsonl").open("a") as record:
+        record.write(json.dumps(row) + "\n")
+    shown = _lines(capsys)
+    assert shown[2:7] == [
+        "data: 2 differ",
+        "               one  two",
+        "  name         one  two",
+        "  fingerprint  f    g",
+        "order of samples: another one from the first step on: data.fingerprint",
+    ]
+    assert "  val/recall  0.5000  -" in shown
 
 
 def test_means_over_other_steps_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,11 @@ from tests.helpers.dataset_infos import PICTURES
 
 def test_splits_are_told_with_what_is_done_with_them() -> None:
     test, far = SplitInfo(1200, {}), SplitInfo(7, {})
-    asked = "test only by `launch eval --split`"
+    asked = "only by `launch eval --split test`"
     assert split_lines(PICTURES) == []
-    assert split_lines(replace(PICTURES, others={"test": test})) == [f"also test 1,200: {asked}"]
+    assert split_lines(replace(PICTURES, others={"test": test})) == [f"also test 1,200: evaluated {asked}"]
     both = replace(PICTURES, others={"val_far": far, "test": test})
-    assert split_lines(both) == [f"also val_far 7, test 1,200: evaluated as val is; {asked}"]
+    assert split_lines(both) == [f"also val_far 7, test 1,200: evaluated as val is; test {asked}"]
     assert split_lines(replace(PICTURES, others={"val_far": far})) == ["also val_far 7: evaluated as val is"]
 
 
