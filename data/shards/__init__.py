@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .column_values import KINDS as KINDS
     from .sample_layout import SampleLayout as SampleLayout
     from .scanning import scan_shards as scan_shards
+    from .scanning import stamps_of as stamps_of
+    from .shard_format import StoredFile as StoredFile
     from .shard_formats import COMPRESSED as COMPRESSED
     from .shard_formats import ENDINGS as ENDINGS
     from .shard_formats import format_of as format_of

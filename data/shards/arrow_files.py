@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arrow_values import ColumnGroup, arrow_kind, column_of
-from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan
+from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, StoredFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,46 +23,40 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 class ArrowFiles:
     """The format of ``.arrow`` files."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Read all record batches, of which each gets a checksum."""
-        import pyarrow as pa
-
         places: list[Place] = []
-        with pa.memory_map(path) as file:
-            schema, begin, first = _read_schema(file)
+        with file.open_arrow() as opened:
+            schema, begin, first = _read_schema(opened)
             digest = hashlib.blake2b(first, digest_size=16)
-            while (end := _end_of_message(file)) is not None:
-                file.seek(begin)
-                message = file.read_buffer(end - begin)
+            while (end := _end_of_message(opened)) is not None:
+                opened.seek(begin)
+                message = opened.read_buffer(end - begin)
                 check, rows = zlib.crc32(message), _batch(message, schema).num_rows
                 digest.update(check.to_bytes(4, "little") + len(message).to_bytes(8, "little"))
                 if rows:
                     places.append(Place(begin, end, check, rows))
                 begin = end
-            file.seek(begin)
-            if file.read(len(_END)) != _END:
+            opened.seek(begin)
+            if opened.read(len(_END)) != _END:
                 raise ValueError("it does not end as an Arrow file does: it may be cut off")
         kinds = {field.name: arrow_kind(field.type) for field in schema}
         return ShardScan(tuple(places), digest.hexdigest(), kinds, begin)
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
         """Read the columns' types; each record batch has a checksum."""
-        import pyarrow as pa
-
-        with pa.OSFile(path) as file:
-            return _OpenArrow(path, _read_schema(file)[0], columns)
+        with file.open_arrow() as opened:
+            return _OpenArrow(file, _read_schema(opened)[0], columns)
 
 
 @dataclass(frozen=True)
 class _OpenArrow:
-    path: str
+    file: StoredFile
     schema: pa.Schema
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        with Path(self.path).open("rb") as file:
-            file.seek(place.begin)
-            message = file.read(place.end - place.begin)
+        message = place.read_from(self.file)
         if zlib.crc32(message) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         import pyarrow as pa

@@ -7,7 +7,6 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from .shard_format import (
     RowGroup,
     ShardChangedError,
     ShardScan,
+    StoredFile,
     Values,
 )
 
@@ -34,15 +34,15 @@ _IN_MEMORY = 2
 class JsonLines:
     """The format of ``.jsonl`` files."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Cut the file into parts and count their lines."""
         places: list[Place] = []
         digest = hashlib.blake2b(digest_size=16)
         begin = 0
-        with Path(path).open("rb") as file:
-            while part := file.read(PART_BYTES):
+        with file.open() as opened:
+            while part := opened.read(PART_BYTES):
                 if not part.endswith(b"\n"):
-                    part += file.readline(_LONGEST_LINE)
+                    part += opened.readline(_LONGEST_LINE)
                 check, rows = zlib.crc32(part), count_lines(part)
                 digest.update(check.to_bytes(4, "little") + len(part).to_bytes(8, "little"))
                 if rows:
@@ -50,18 +50,18 @@ class JsonLines:
                 begin += len(part)
         return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=begin * _IN_MEMORY)
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
         """Open nothing yet: each part has a checksum."""
-        return _OpenLines(path, columns)
+        return _OpenLines(file, columns)
 
 
 @dataclass(frozen=True)
 class _OpenLines:
-    path: str
+    file: StoredFile
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        part = place.read_from(self.path)
+        part = place.read_from(self.file)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(part, self.columns)
@@ -78,9 +78,9 @@ class CompressedLines:
     frames: Callable[[bytes], Iterator[Frame]]
     """Decompresses all frames of a file's bytes."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Decompress the file and count the lines of its frames."""
-        content = Path(path).read_bytes()
+        content = file.read_all()
         digest = hashlib.blake2b(content, digest_size=16)
         places = []
         decoded = 0
@@ -90,19 +90,19 @@ class CompressedLines:
                 places.append(Place(begin, end, zlib.crc32(content[begin:end]), rows))
         return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=decoded * _IN_MEMORY)
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
         """Open nothing yet: each part has a checksum."""
-        return _OpenFrames(path, columns, self.frames)
+        return _OpenFrames(file, columns, self.frames)
 
 
 @dataclass(frozen=True)
 class _OpenFrames:
-    path: str
+    file: StoredFile
     columns: tuple[str, ...] | None
     frames: Callable[[bytes], Iterator[Frame]]
 
     def read(self, place: Place) -> RowGroup:
-        part = place.read_from(self.path)
+        part = place.read_from(self.file)
         if zlib.crc32(part) != place.check:
             raise ShardChangedError("its bytes are not those that were indexed")
         return LineGroup(b"".join(text for _, _, text in self.frames(part)), self.columns)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from .arrow_values import ColumnGroup, arrow_kind, column_of
-from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan
+from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, StoredFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,12 +22,10 @@ _MAGIC = b"PAR1"
 class ParquetFiles:
     """The format of ``.parquet`` files."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Read the footer."""
-        import pyarrow as pa
-
-        with pa.OSFile(path) as file:
-            footer = _read_footer(file)
+        with file.open_arrow() as opened:
+            footer = _read_footer(opened)
         metadata = _parse(footer)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         places = [
@@ -36,36 +34,43 @@ class ParquetFiles:
         kinds = {field.name: arrow_kind(field.type) for field in metadata.schema.to_arrow_schema()}
         return ShardScan(tuple(places), _hash(footer), kinds, sum(group.total_byte_size for group in groups))
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
         """Read the footer again, which has to be the same."""
-        import pyarrow as pa
         from pyarrow import parquet
 
-        file = pa.OSFile(path)
-        footer = _read_footer(file)
+        stamp = file.stamp() if file.is_remote else None
+        opened = file.open_arrow()
+        footer = _read_footer(opened)
         if _hash(footer) != digest:
             raise ShardChangedError("its footer is not the one that was indexed")
         names = None if columns is None else list(columns)
-        opened = parquet.ParquetFile(file, metadata=_parse(footer), page_checksum_verification=True)
-        return _OpenParquet(opened, names)
+        reader = parquet.ParquetFile(opened, metadata=_parse(footer), page_checksum_verification=True)
+        return _OpenParquet(reader, names, file, stamp)
 
 
 @dataclass(frozen=True)
 class _OpenParquet:
-    file: parquet.ParquetFile
+    reader: parquet.ParquetFile
     columns: list[str] | None
+    file: StoredFile
+    stamp: tuple[object, ...] | None
+    """Of a remote file: each read of it is a request of its own, which another version may answer."""
     lock: Lock = field(default_factory=Lock)
     """Nothing says that a ``ParquetFile`` may be read from by two threads."""
 
     def read(self, place: Place) -> RowGroup:
-        with self.lock:
-            table = self.file.read_row_group(place.begin, columns=self.columns, use_threads=False)
+        try:
+            with self.lock:
+                table = self.reader.read_row_group(place.begin, columns=self.columns, use_threads=False)
+        finally:
+            if self.stamp is not None and self.file.stamp() != self.stamp:
+                raise ShardChangedError("it was written anew while it was read")
         if table.num_rows != place.rows:
             raise ShardChangedError(f"it has {table.num_rows} rows, not {place.rows}")
         return ColumnGroup({name: column_of(table.column(name)) for name in table.column_names})
 
 
-def _read_footer(file: pa.OSFile) -> bytes:
+def _read_footer(file: pa.NativeFile) -> bytes:
     """Read the footer with its length and the format's name."""
     size = file.size()
     if size < _TAIL + len(_MAGIC):

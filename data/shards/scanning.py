@@ -6,37 +6,37 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from ..common import DamagedError, LockstepError, MachineError
 from .column_values import kind_of
-from .shard_format import MISSING, BadRowError, ShardScan
+from .shard_format import MISSING, BadRowError, ShardScan, StoredFile
 from .shard_formats import FORMATS, NEEDS_PYARROW
 from .shard_index import ShardIndex, build_index
 
 _MOST_SHOWN = 5
+_MOST_THREADS = 32
 _LOOKED_AT = 1000
 """Rows that show the kinds of columns where the format does not say them."""
 
 
-def scan_shards(format_name: str, names: list[str], locate: Callable[[str], str]) -> ShardIndex:
+def scan_shards(format_name: str, names: list[str], locate: Callable[[str], StoredFile]) -> ShardIndex:
     """Look at files.
 
     Args:
         format_name: of all of them.
         names: of the files, in their order.
-        locate: returns where the file of a name lies.
+        locate: returns the file of a name.
 
     Raises:
         DamagedError: some cannot be read, or have other columns than the first; or there is no row at all.
         MachineError: a package is missing.
     """
     require_packages(format_name)
-    threads = min(32, 2 * len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(threads, thread_name_prefix="shards") as pool:
-        found = list(pool.map(lambda name: _scan(format_name, locate(name)), names))
+    files = [locate(name) for name in names]
+    with ThreadPoolExecutor(_threads(files), thread_name_prefix="shards") as pool:
+        found = list(pool.map(lambda file: _scan(format_name, file), files))
     bad = [(name, error) for name, error in zip(names, found, strict=True) if isinstance(error, str)]
     _refuse(bad, len(names), "cannot be read")
     scans = [scan for scan in found if isinstance(scan, ShardScan)]
@@ -47,6 +47,23 @@ def scan_shards(format_name: str, names: list[str], locate: Callable[[str], str]
         )
     kinds = _kinds_of_most(scans) or _kinds_by_looks(format_name, names, scans, locate)
     return build_index(format_name, kinds, names, scans)
+
+
+def stamps_of(names: list[str], locate: Callable[[str], StoredFile]) -> list[tuple[object, ...]]:
+    """Return the name of each file with what differs where it was written anew."""
+    files = [locate(name) for name in names]
+    with ThreadPoolExecutor(_threads(files), thread_name_prefix="shards") as pool:
+        return [(name, *stamp) for name, stamp in zip(names, pool.map(_stamp, files), strict=True)]
+
+
+def _stamp(file: StoredFile) -> tuple[object, ...]:
+    return file.stamp()
+
+
+def _threads(files: list[StoredFile]) -> int:
+    """Return how many look at files: a server takes longer to answer than to be asked."""
+    is_remote = any(file.is_remote for file in files)
+    return _MOST_THREADS if is_remote else min(_MOST_THREADS, 2 * len(os.sched_getaffinity(0)))
 
 
 def require_packages(format_name: str) -> None:
@@ -62,15 +79,15 @@ def require_packages(format_name: str) -> None:
         ) from error
 
 
-def _scan(format_name: str, path: str) -> ShardScan | str:
+def _scan(format_name: str, file: StoredFile) -> ShardScan | str:
     """Look at a file; return what is wrong with it, where something is."""
     try:
-        return FORMATS[format_name].scan(path)
+        return FORMATS[format_name].scan(file)
     except LockstepError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a library says of a file that is none of the format
         text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-        return text if Path(path).exists() else "it is gone"
+        return text if file.exists() else "it is gone"
 
 
 def _refuse(bad: list[tuple[str, str]], count: int, what: str) -> None:
@@ -104,7 +121,7 @@ def _with_other_columns(names: list[str], scans: list[ShardScan]) -> list[tuple[
 
 
 def _kinds_by_looks(
-    format_name: str, names: list[str], scans: list[ShardScan], locate: Callable[[str], str]
+    format_name: str, names: list[str], scans: list[ShardScan], locate: Callable[[str], StoredFile]
 ) -> dict[str, str]:
     """Read the first rows of the first file that has some."""
     name, scan = next((name, scan) for name, scan in zip(names, scans, strict=True) if scan.places)

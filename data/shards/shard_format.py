@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Values = NDArray[Any] | list[Any]
 """One column of some rows: numbers of one shape, or Python values."""
@@ -36,11 +38,9 @@ class Place:
     """Its checksum; 0 where the format has others."""
     rows: int
 
-    def read_from(self, path: str) -> bytes:
+    def read_from(self, file: StoredFile) -> bytes:
         """Read its bytes, fewer where the file has become shorter."""
-        with Path(path).open("rb") as file:
-            file.seek(self.begin)
-            return file.read(self.end - self.begin)
+        return file.read(self.begin, self.end)
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,39 @@ class ShardScan:
     """Column to kind; empty where only reading shows them."""
     decoded_bytes: int = 0
     """An estimate of what all rows take in memory."""
+
+
+class StoredFile(Protocol):
+    """A file on this machine or behind an address; it can be pickled."""
+
+    def open(self) -> BinaryIO:
+        """Open it for reading from front to back, in large blocks."""
+        ...
+
+    def open_arrow(self) -> pa.NativeFile:
+        """Open it for pyarrow, which reads the ranges that it needs, each by one request."""
+        ...
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Read bytes ``begin`` to ``end``, fewer where the file is shorter."""
+        ...
+
+    def read_all(self) -> bytes:
+        """Read it as a whole."""
+        ...
+
+    def exists(self) -> bool:
+        """Tell whether it is there."""
+        ...
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what differs where the file was written anew, such as its size and time."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether each read is a request over a network."""
+        ...
 
 
 class RowGroup(Protocol):
@@ -84,11 +117,11 @@ class OpenShard(Protocol):
 class ShardFormat(Protocol):
     """A file format."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Look at a file as a whole; what it raises is not fit for users."""
         ...
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:
         """Open a file; None reads all columns.
 
         Raises:

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from ..common import DamagedError, LockstepError, raised_at_its_line
 from ..order import Indices, WindowOrder
+from ..storage import is_address
 from .group_cache import GroupCache
 from .sample_layout import SampleLayout
-from .shard_format import MISSING, BadRowError, OpenShard, RowGroup, ShardChangedError, Values
+from .shard_format import MISSING, BadRowError, OpenShard, RowGroup, ShardChangedError, StoredFile, Values
 from .shard_formats import FORMATS
 from .shard_index import ShardIndex
 
 _OPEN_FILES = 16
 _BLOCK_BYTES = 2**21
-_READERS = 2
-"""Threads that read ahead: one decodes while the other waits for its file, or decodes as well."""
+_READERS, _REMOTE_READERS = 2, 8
+"""Threads that read ahead: one decodes while another waits for its file, or decodes as well."""
 _RECENT = 2
 """Groups that are held where rows are read in the order of the files, or at random."""
 _TURNS = 2**40
@@ -41,8 +42,8 @@ class ShardRows:
 
     index: ShardIndex
     layout: SampleLayout
-    locate: Callable[[str], str]
-    """Returns where the file of a name lies."""
+    locate: Callable[[str], StoredFile]
+    """Returns the file of a name."""
     order: WindowOrder | None = None
     """In which the rows are trained on; None: as they come."""
     keep: bool = False
@@ -111,7 +112,8 @@ class ShardRows:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_READERS, thread_name_prefix="row groups")
+        is_remote = is_address(self.index.shards[0].name)
+        return ThreadPoolExecutor(_REMOTE_READERS if is_remote else _READERS, thread_name_prefix="row groups")
 
     @property
     def block_rows(self) -> int:

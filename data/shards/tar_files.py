@@ -11,7 +11,6 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from .shard_format import (
     RowGroup,
     ShardChangedError,
     ShardScan,
+    StoredFile,
     Values,
 )
 
@@ -49,12 +49,12 @@ class _Sample:
 class TarFiles:
     """The format of ``.tar`` files."""
 
-    def scan(self, path: str) -> ShardScan:
+    def scan(self, file: StoredFile) -> ShardScan:
         """Read the headers of all members, and cut the file into parts of whole samples."""
         places: list[Place] = []
         digest = hashlib.blake2b(digest_size=16)
         size = 0
-        with Path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with file.open() as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
             for sample in _samples(tar):
                 digest.update(sample.check.to_bytes(4, "little"))
                 size = sample.end
@@ -64,23 +64,23 @@ class TarFiles:
                 else:
                     check = _chained(last.check, sample.check)
                     places[-1] = Place(last.begin, sample.end, check, last.rows + 1)
-            file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
-            if size > file.tell() or any(file.read()):
+            opened.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+            if size > opened.tell() or any(opened.read()):
                 raise ValueError("it does not end as a tar file does: it may be cut off")
         return ShardScan(tuple(places), digest.hexdigest(), decoded_bytes=size)
 
-    def open(self, path: str, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
+    def open(self, file: StoredFile, digest: str, columns: tuple[str, ...] | None) -> OpenShard:  # noqa: ARG002 - ShardFormat
         """Open nothing yet: each part has a checksum of its headers."""
-        return _OpenTar(path, columns)
+        return _OpenTar(file, columns)
 
 
 @dataclass(frozen=True)
 class _OpenTar:
-    path: str
+    file: StoredFile
     columns: tuple[str, ...] | None
 
     def read(self, place: Place) -> RowGroup:
-        part = place.read_from(self.path)
+        part = place.read_from(self.file)
         try:
             with tarfile.open(fileobj=io.BytesIO(part), mode="r:") as tar:
                 samples = list(_samples(tar))

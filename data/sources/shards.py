@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import CacheEntry, cached, entry_key, fingerprint
-from ..common import UsageError, definition_location, load_callable, relative_path_hint, suggestion
+from ..common import UsageError, definition_location, load_callable, suggestion
 from ..config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from ..order import WINDOW_ALGORITHM, SampleOrder, WindowOrder, measure_shuffle
 from ..samples import SampleSource, shape_of
-from ..shards import COMPRESSED, ENDINGS, KINDS, SampleLayout, ShardIndex, ShardRows, format_of, scan_shards
+from ..shards import (
+    COMPRESSED,
+    ENDINGS,
+    KINDS,
+    SampleLayout,
+    ShardIndex,
+    ShardRows,
+    StoredFile,
+    format_of,
+    scan_shards,
+    stamps_of,
+)
+from ..storage import RUN_PATIENCE, START_PATIENCE
 from .arguments import argument, read_arguments, text
+from .shard_files import ShardFolder, check_storage
 from .source import DataSource, PreparedSplit, Reader, no_inputs
 from .splits import MapSplit
 
@@ -89,6 +99,9 @@ class ShardArguments:
     """Texts of the target, in the order of their numbers."""
     decode: str | None = text()
     """`./file.py:function` of a row that returns the sample, in the place of `input` and `target`."""
+    storage: Mapping[str, Any] | None = argument(check_storage)
+    """Options of fsspec's file system for files with an address, such as `{endpoint_url: "http://host:9000"}` or
+    `{anon: true}`; credentials come from the environment."""
     window: int | None = argument(_window)
     """Row groups in flight over all processes together; unset: as many as have 512 MB."""
 
@@ -103,7 +116,7 @@ def make_ready(arguments: ShardArguments, config: DataConfig, base: Path) -> Dat
     _refuse_other_settings(arguments, config)
     patterns = {"train": ("files", arguments.files), "val": ("val_files", arguments.val_files)}
     sets = {
-        which: _Prepared.of(key, given, base)
+        which: _Prepared.of(key, given, _folder(arguments, base, START_PATIENCE))
         for which, (key, given) in patterns.items()
         if given or which == "train"
     }
@@ -145,18 +158,13 @@ class _Prepared:
     index: ShardIndex
 
     @classmethod
-    def of(cls, key: str, patterns: Sequence[str] | None, base: Path) -> _Prepared:
-        names = _find(key, patterns, base)
+    def of(cls, key: str, patterns: Sequence[str] | None, folder: ShardFolder) -> _Prepared:
+        names = folder.find(key, patterns)
         format_name = _common_format(key, names)
-        locate = partial(_locate, base)
-        stamps = [
-            (name, status.st_size, status.st_mtime_ns)
-            for name in names
-            for status in [Path(locate(name)).stat()]
-        ]
+        stamps = stamps_of(names, folder.locate)
         scanned = cached(
-            entry_key("shard_scan", _INDEX_VERSION, format_name, str(base), stamps),
-            lambda folder: _scan(folder, format_name, names, locate),
+            entry_key("shard_scan", _INDEX_VERSION, format_name, str(folder.base), stamps),
+            partial(_scan, format_name=format_name, names=names, locate=folder.locate),
         )
         # Of what is in the files, not of their times: every node has it at the same place.
         known = [scanned.hashes, scanned.facts]
@@ -169,7 +177,9 @@ class _Prepared:
         return [self.index.groups.n, [shard.digest for shard in self.index.shards], dict(self.index.kinds)]
 
 
-def _scan(folder: Path, format_name: str, names: list[str], locate: Callable[[str], str]) -> dict[str, Any]:
+def _scan(
+    folder: Path, format_name: str, names: list[str], locate: Callable[[str], StoredFile]
+) -> dict[str, Any]:
     scan_shards(format_name, names, locate).save(folder)
     return {}
 
@@ -180,55 +190,12 @@ def _copy(scanned: CacheEntry, folder: Path) -> dict[str, Any]:
     return scanned.facts
 
 
-def _find(key: str, patterns: Sequence[str] | None, base: Path) -> list[str]:
-    """Return the files of all patterns, each pattern's sorted: relative to ``base`` where they lie in it."""
-    if not patterns:
-        raise UsageError(f"data.args.{key} is missing", 'name the files: data.args.files="train/*.parquet"')
-    names: list[str] = []
-    for pattern in patterns:
-        full = str(base / Path(pattern).expanduser())
-        found = _saved_files(key, Path(full)) if Path(full).is_dir() else _matching(full)
-        if not found:
-            raise UsageError(f"data.args.{key}: there is no file {full}", relative_path_hint(base))
-        names += [os.path.relpath(path, base) if Path(path).is_relative_to(base) else path for path in found]
-    twice = (
-        next((name for name in names if names.count(name) > 1), None)
-        if len(set(names)) < len(names)
-        else None
-    )
-    if twice is not None:
-        raise UsageError(f"data.args.{key}: two patterns name {twice}", "name every file once")
-    return names
-
-
-def _matching(full: str) -> list[str]:
-    return sorted(path for path in glob.glob(full, recursive=True) if Path(path).is_file())  # noqa: PTH207
-
-
-def _saved_files(key: str, folder: Path) -> list[str]:
-    """Return the files of a data set that Hugging Face's ``save_to_disk`` wrote, in its order."""
-    state = folder / "state.json"
-    if not state.is_file():
-        inside = sorted(one.parent.name for one in folder.glob("*/state.json"))
-        how = (
-            f"name one of {', '.join(inside)} in it"
-            if inside
-            else f'name its files: "{folder.name}/*.parquet"'
-        )
-        raise UsageError(f"data.args.{key}: {folder} is a folder without a state.json", how)
-    try:
-        return [str(folder / file["filename"]) for file in json.loads(state.read_text())["_data_files"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"data.args.{key}: {state} names no files: {error!r}", "save the data set again"
-        ) from error
-
-
-def _locate(base: Path, name: str) -> str:
-    return str(base / name)
-
-
 def _common_format(key: str, names: list[str]) -> str:
+    """Name the format of all files.
+
+    Raises:
+        UsageError: one has none that is known, or they have several.
+    """
     formats = {name: format_of(name) for name in names}
     unknown = next((name for name, found in formats.items() if found is None), None)
     if unknown is not None:
@@ -307,7 +274,11 @@ def _rows(
     index: ShardIndex, arguments: ShardArguments, base: Path, order: WindowOrder | None = None
 ) -> ShardRows:
     layout = _layout(dict(index.kinds), arguments, base)
-    return ShardRows(index, layout, partial(_locate, base), order)
+    return ShardRows(index, layout, _folder(arguments, base).locate, order)
+
+
+def _folder(arguments: ShardArguments, base: Path, patience: float | None = None) -> ShardFolder:
+    return ShardFolder(base, dict(arguments.storage or {}), RUN_PATIENCE if patience is None else patience)
 
 
 def _found(train: _Prepared, arguments: ShardArguments, window: int | None) -> tuple[FoundSetting, ...]:
@@ -355,9 +326,8 @@ def _whole_files(which: str, one: _Prepared) -> list[str]:
 def _prepared_rows(split: PreparedSplit) -> ShardRows:
     arguments = read_arguments("shards", ShardArguments, split.config.args)
     index = ShardIndex.load(Path(split.info.files["index"]))
-    layout, locate = _layout(dict(index.kinds), arguments, split.base), partial(_locate, split.base)
-    small = split.which == "train" and split.info.window is None
-    return ShardRows(index, layout, locate, _window_order(split, index), keep=small)
+    rows = _rows(index, arguments, split.base, _window_order(split, index))
+    return replace(rows, keep=split.which == "train" and split.info.window is None)
 
 
 def _window_order(split: PreparedSplit, index: ShardIndex) -> WindowOrder | None:
@@ -385,7 +355,7 @@ def _order(split: PreparedSplit) -> SampleOrder | None:
 
 SOURCE = DataSource(
     "shards",
-    "Parquet, Arrow or tar files or JSON lines, streamed.",
+    "Parquet, Arrow or tar files or JSON lines, streamed; also from s3:// and https://.",
     ShardArguments,
     make_ready,
     _open,

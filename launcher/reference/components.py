@@ -29,6 +29,7 @@ _TYPES = {
     "tuple[str, ...] | None": "list of texts",
     "str | tuple[str, ...] | None": "text, list of texts",
     "Mapping[str, str] | None": "mapping of texts",
+    "Mapping[str, Any] | None": "mapping",
     "tuple[int, int] | None": "2 whole numbers",
     "Average": "`macro`, `micro`, `weighted`, `binary`",
 }

@@ -9,6 +9,7 @@ import pytest
 from lockstep.data.shards import frames, json_lines
 from lockstep.data.shards.shard_format import ShardChangedError
 from lockstep.data.shards.shard_formats import FORMATS
+from lockstep.data.storage.local_files import LocalFile
 from tests.helpers.shard_files import rows
 
 pa = pytest.importorskip("pyarrow", reason="Zstandard needs pyarrow")
@@ -24,8 +25,8 @@ def skippable(frame):
 
 
 def read_all(name, path):
-    scan = FORMATS[name].scan(str(path))
-    opened = FORMATS[name].open(str(path), scan.digest, None)
+    scan = FORMATS[name].scan(LocalFile(str(path)))
+    opened = FORMATS[name].open(LocalFile(str(path)), scan.digest, None)
     read = [opened.read(place).take(np.arange(place.rows))["label"] for place in scan.places]
     return scan, [label for labels in read for label in labels]
 
@@ -63,16 +64,16 @@ def test_a_file_that_is_cut_off_changed_or_of_another_kind_is_refused(tmp_path, 
     path = tmp_path / "a"
     content = COMPRESS[name](b"".join(LINES))
     path.write_bytes(content)
-    scan = FORMATS[name].scan(str(path))
+    scan = FORMATS[name].scan(LocalFile(str(path)))
     for end in (3, 5, 9, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:end])
         with pytest.raises(ValueError, match=r"cut off|no \w+ file"):
-            FORMATS[name].scan(str(path))
+            FORMATS[name].scan(LocalFile(str(path)))
         with pytest.raises(ShardChangedError):
-            FORMATS[name].open(str(path), scan.digest, None).read(scan.places[0])
+            FORMATS[name].open(LocalFile(str(path)), scan.digest, None).read(scan.places[0])
     path.write_bytes(b"{}\n" * 9)
     with pytest.raises(ValueError, match="it is no"):
-        FORMATS[name].scan(str(path))
+        FORMATS[name].scan(LocalFile(str(path)))
 
 
 def test_zeros_behind_the_last_member_are_padding(tmp_path):

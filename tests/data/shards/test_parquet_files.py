@@ -3,6 +3,7 @@ import pytest
 
 from lockstep.data.shards.parquet_files import ParquetFiles
 from lockstep.data.shards.shard_format import ShardChangedError
+from lockstep.data.storage.local_files import LocalFile
 from tests.helpers.shard_files import write_parquet
 
 pa = pytest.importorskip("pyarrow", reason="Parquet files need pyarrow")
@@ -35,10 +36,12 @@ def write(path, group=4):
 
 def test_columns_of_every_type_are_known_and_read(tmp_path):
     path = write(tmp_path / "a.parquet")
-    scan = ParquetFiles().scan(path)
+    scan = ParquetFiles().scan(LocalFile(path))
     assert [place.rows for place in scan.places] == [4, 4, 2]
     assert scan.kinds == {name: kind for name, (_, kind) in COLUMNS.items()}
-    taken = ParquetFiles().open(path, scan.digest, None).read(scan.places[1]).take(np.array([3, 1]))
+    taken = (
+        ParquetFiles().open(LocalFile(path), scan.digest, None).read(scan.places[1]).take(np.array([3, 1]))
+    )
     whole = parquet.read_table(path).to_pydict()
     for name, values in taken.items():
         listed = values.tolist() if isinstance(values, np.ndarray) else values
@@ -51,17 +54,17 @@ def test_columns_of_every_type_are_known_and_read(tmp_path):
 
 def test_only_the_wanted_columns_are_read(tmp_path):
     path = write(tmp_path / "a.parquet")
-    scan = ParquetFiles().scan(path)
-    group = ParquetFiles().open(path, scan.digest, ("float", "text")).read(scan.places[0])
+    scan = ParquetFiles().scan(LocalFile(path))
+    group = ParquetFiles().open(LocalFile(path), scan.digest, ("float", "text")).read(scan.places[0])
     assert group.take(np.array([0])).keys() == {"float", "text"}
 
 
 def test_a_file_that_was_replaced_is_refused_when_it_is_opened(tmp_path):
     (path,) = write_parquet(tmp_path, 100, 1)
-    scan = ParquetFiles().scan(str(path))
+    scan = ParquetFiles().scan(LocalFile(str(path)))
     write_parquet(tmp_path, 101, 1)
     with pytest.raises(ShardChangedError):
-        ParquetFiles().open(str(path), scan.digest, None)
+        ParquetFiles().open(LocalFile(str(path)), scan.digest, None)
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, -1])
@@ -69,7 +72,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, size):
     (path,) = write_parquet(tmp_path, 100, 1)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(ValueError, match=r"too few|cut off"):
-        ParquetFiles().scan(str(path))
+        ParquetFiles().scan(LocalFile(str(path)))
 
 
 def test_groups_without_rows_are_left_out(tmp_path):
@@ -78,7 +81,7 @@ def test_groups_without_rows_are_left_out(tmp_path):
     with parquet.ParquetWriter(path, table.schema) as writer:
         writer.write_table(table.slice(0, 0))
         writer.write_table(table)
-    scan = ParquetFiles().scan(str(path))
+    scan = ParquetFiles().scan(LocalFile(str(path)))
     assert [place.rows for place in scan.places] == [2]
-    group = ParquetFiles().open(str(path), scan.digest, None).read(scan.places[0])
+    group = ParquetFiles().open(LocalFile(str(path)), scan.digest, None).read(scan.places[0])
     assert group.take(np.array([1]))["n"].tolist() == [2]
