@@ -29,7 +29,9 @@ _STAMPS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "last_
 _BEHIND_THE_END = 416
 """HTTP's status for a range that no byte of the file is in."""
 _TIMEOUTS: Mapping[str, Mapping[str, Any]] = {
-    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 1}}},
+    "s3": {
+        "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 1}}
+    },
 }
 _PACKAGES = {
     "s3": "lockstep-train[remote]",
@@ -110,7 +112,10 @@ class RemoteFile:
         try:
             content: bytes = self._ask(lambda system, path: system.cat_file(path, start=begin, end=end))
         except Exception as error:
-            if getattr(error, "errno", None) == errno.EINVAL or getattr(error, "status", 0) == _BEHIND_THE_END:
+            if (
+                getattr(error, "errno", None) == errno.EINVAL
+                or getattr(error, "status", 0) == _BEHIND_THE_END
+            ):
                 return b""
             raise
         if len(content) > end - begin:

@@ -95,7 +95,9 @@ def _cause_of(error: Exception) -> Exception:
     """Return why a file was not found, where that is a connection: fsspec says the same of a silent server."""
     cause = error.__cause__
     is_http = isinstance(cause, Exception) and type(cause).__module__.startswith("aiohttp")
-    return cause if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and is_http else error
+    return (
+        cause if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and is_http else error
+    )
 
 
 def _words(error: Exception) -> str:
