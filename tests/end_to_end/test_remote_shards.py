@@ -41,6 +41,7 @@ loss: {use: "./own.py:killed"}
 optimizer: {use: sgd, lr: 0.01, momentum: 0.9}
 train: {epochs: 2, precision: fp64}
 checkpoint: {every_steps: 5}
+log: {every_steps: 1}
 wandb: {mode: disabled}
 """
 
@@ -52,7 +53,7 @@ def test_a_server_that_is_killed_and_comes_back_leaves_no_trace(
     pytest.importorskip("s3fs", reason="s3:// addresses need s3fs")
     pytest.importorskip("moto", reason="the S3 server is moto's")
     write_killable_project(tmp_path, CODE, CONFIG)
-    write_json_lines(tmp_path / "files" / "train", 503, 12)
+    write_json_lines(tmp_path / "files" / "train", 503, 120)
     write_json_lines(tmp_path / "files" / "val", 101, 2)
     local = train_own(launch, tmp_path, 2, "local").document
     server = S3Server(tmp_path / "files", free_port())
@@ -68,7 +69,7 @@ def test_a_server_that_is_killed_and_comes_back_leaves_no_trace(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
         with subprocess.Popen(
-            command, cwd=tmp_path, text=True, env={**os.environ, "SLOWLY": "0.02"}, **pipes
+            command, cwd=tmp_path, text=True, env={**os.environ, "SLOWLY": "0.04"}, **pipes
         ) as run:
             events = run_folder("killed") / "metrics.jsonl"
             wait_until(lambda: '"event": "step"' in text_of(events) or run.poll() is not None, "a step")
@@ -79,7 +80,8 @@ def test_a_server_that_is_killed_and_comes_back_leaves_no_trace(
         assert run.returncode == 0, err
     finally:
         server.stop()
-    assert "note: waiting for s3://shards/train/" in err
+    logs = [path.read_text() for path in run_folder("killed").glob("attempt-1/rank-*.log")]
+    assert any("note: waiting for s3://shards/train/" in log for log in logs)
     remote = json.loads(out)
     assert [remote[key] for key in DIGESTS] == [local[key] for key in DIGESTS]
     assert remote["metrics"] == local["metrics"]
