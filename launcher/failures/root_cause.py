@@ -99,10 +99,18 @@ def _own_status(failure: RankFailure) -> int | None:
     return None if status is None or status & 0x7F else status >> 8
 
 
-def is_root_cause_known(attempt: Path, end: AttemptEnd) -> bool:
-    """Tell whether more than victims have ended so far; the supervisor waits for the cause a little longer."""
+def is_root_cause_known(attempt: Path, end: AttemptEnd, *, script: bool = False) -> bool:
+    """Tell whether more than victims have ended so far; the supervisor waits for the cause a little longer.
+
+    Args:
+        attempt: the folder with the ranks' error files.
+        end: what the supervisor has seen so far.
+        script: the cause's exit status is passed on, so it is to end by itself, not by the supervisor's signal.
+    """
     failures = _failures(attempt, end)
-    return bool(failures) and _cause(failures).certainty == _SURE
+    if not failures or (cause := _cause(failures)).certainty < _SURE:
+        return False
+    return not script or cause.rank in end.lost
 
 
 _SURE = 2

@@ -135,7 +135,7 @@ class _Watching:
 
     def is_cause_known(self, end: AttemptEnd) -> bool:
         self._workload.on_loss()
-        return is_root_cause_known(self.attempt, end)
+        return is_root_cause_known(self.attempt, end, script=not self._workload.requires_done)
 
 
 class _Leading(_Watching):

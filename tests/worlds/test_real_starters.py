@@ -45,6 +45,7 @@ def test_a_script_sees_the_numbers_of_its_machine(name: str, tmp_path: Path) -> 
         "import os, torch.distributed as dist\n"
         "dist.init_process_group('gloo')\n"
         f"print('numbers', *[os.environ[name] for name in {names}], flush=True)\n"
+        "dist.barrier()\n"  # else one that is quick leaves while others still connect to it
         "dist.destroy_process_group()\n"
     )
     result = started(name, 3, *LAUNCH, "run", "--name", "many", str(program))

@@ -53,6 +53,7 @@ def test_a_node_of_srun_s_has_as_many_processes_as_it_is_told(cluster: Cluster, 
         "import os, torch.distributed as dist\n"
         "dist.init_process_group('gloo')\n"
         "print('numbers', *[os.environ[n] for n in ('RANK', 'LOCAL_RANK', 'GROUP_RANK')], flush=True)\n"
+        "dist.barrier()\n"  # else one that is quick leaves while others still connect to it
         "dist.destroy_process_group()\n"
     )
     log = in_a_job(cluster, "srun", 1, *LAUNCH, "run", "--cpu", "2", str(program))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lockstep.launcher.failures.attempt_end import AttemptEnd
-from lockstep.launcher.failures.root_cause import diagnose_failure, quoted_ranks
+from lockstep.launcher.failures.root_cause import diagnose_failure, is_root_cause_known, quoted_ranks
 from tests.helpers.rank_errors import EXIT_3_STATUS, SIGKILL_STATUS, write_error, write_victim_error
 
 
@@ -193,6 +193,15 @@ def test_a_script_has_the_status_with_which_its_process_ended(
     assert error is not None
     assert error.message == f"rank 0 of 1: sys.exit({asked_for})\nat model.py:7\nexit status {told}"
     assert (error.exit_status, "stdout or stderr" in error.hint) == (told, told == 120)
+
+
+def test_a_script_s_cause_is_known_when_it_has_ended_and_not_only_said_why(tmp_path: Path) -> None:
+    """Else the supervisor ends it first, and its status is the one that it has asked for, not the one it has."""
+    write_error(tmp_path, 0, type="SystemExit", message="sys.exit(3)", exit_status=3, time_ns=1)
+    write_error(tmp_path, 1, type="SystemExit", message="sys.exit(3)", exit_status=3, time_ns=2)
+    first, both = AttemptEnd(lost={1: 120 << 8}), AttemptEnd(lost={1: 120 << 8, 0: 120 << 8})
+    assert [is_root_cause_known(tmp_path, end, script=True) for end in (first, both)] == [False, True]
+    assert is_root_cause_known(tmp_path, first)  # a training's status is that of its error
 
 
 def test_a_script_that_ran_out_of_memory_has_the_status_of_that(tmp_path: Path) -> None:
