@@ -732,7 +732,7 @@ MUTANTS = (
     ),
     Mutant(
         "launcher/runs/run_lock.py",
-        "            self._last_check = time.monotonic()\n            self._look()",
+        "            self._last_check = time.monotonic()\n            self._verify_ownership()",
         "            pass",
         "a launcher notices that its run was taken over",
         _LOCK,

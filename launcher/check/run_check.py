@@ -118,32 +118,32 @@ class Check:
         who = f"1 {kind} process" if count == 1 else f"{count} {kind} processes against 1"
         print_messages([f"checking {self._resolved.name}: {who}, about a minute"])
         self._table.add_facts(config=self._resolved.name, world_size=count, device=self._world.device)
-        if (look := self._look()) is None:
+        if (probe := self._probe()) is None:
             return
-        if not look["evaluate"]:
+        if not probe["evaluate"]:
             self._runs = replace(self._runs, facts=without_validation(self._runs.facts))
-        for document in look["findings"]:
+        for document in probe["findings"]:
             finding = finding_from_json(document)
             if (finding.check, finding.verdict) == ("hooks", "FAIL"):
                 finding = replace(finding, what=f"{finding.what}; what follows is tried without hooks")
                 self._small = self._small.model_copy(update={"hooks": None})
             self._table.add(finding)
-        if look["blocked"]:
+        if probe["blocked"]:
             what = "nothing was trained, killed and resumed: correct what failed first"
             self._table.add(Finding("steps", "NOTE", what))
             return
         logical = self._small.train.logical_ranks is not None
         self._under = ComparisonConditions(
-            count, look["precision"], look["stilled"], self._cause(), bits=logical
+            count, probe["precision"], probe["stilled"], self._cause(), bits=logical
         )
         if count > 1:
-            self._compare_bits(look) if logical else self._compare(look)
+            self._compare_bits(probe) if logical else self._compare(probe)
         else:
             what = "one process has nothing to be compared with; --cpu 2 and more have"
             self._table.add(Finding("processes", "NOTE", what))
         self._kill_and_resume()
 
-    def _look(self) -> dict[str, Any] | None:
+    def _probe(self) -> dict[str, Any] | None:
         """Return what one process sees; None where the data set cannot even be opened."""
         folder = self._folder / "look"
         folder.mkdir()
@@ -167,12 +167,12 @@ class Check:
             spec = self._runs.spec("look", config)
             return run_task(launch, spec, task="probe", world_size=self._world.processes)[0]
 
-    def _compare(self, look: dict[str, Any]) -> None:
+    def _compare(self, probe: dict[str, Any]) -> None:
         """Compare the same steps by one process and by several."""
-        train = self._small.train.model_copy(update={"precision": look["precision"]})
+        train = self._small.train.model_copy(update={"precision": probe["precision"]})
         spec = self._runs.spec("steps", self._small.model_copy(update={"train": train}))
-        task = {"task": "steps", "last": STEPS, "still": look["still"], "evaluate": look["evaluate"]}
-        drawing = look["still"] == NOTHING
+        task = {"task": "steps", "last": STEPS, "still": probe["still"], "evaluate": probe["evaluate"]}
+        drawing = probe["still"] == NOTHING
         if drawing:
             task["last"] = 0  # evaluates the weights that it starts from
         one = self._runs.task(spec, self._one, **task)[0]
@@ -184,10 +184,10 @@ class Check:
         )
         self._table.add(self._evaluation(one["metrics"], many["metrics"]))
 
-    def _compare_bits(self, look: dict[str, Any]) -> None:
+    def _compare_bits(self, probe: dict[str, Any]) -> None:
         """Compare all that happens in the same steps of the run as it is, in which nothing is switched off."""
         spec = self._runs.spec("steps", self._small)
-        task = {"task": "steps", "last": STEPS, "bits": True, "evaluate": look["evaluate"]}
+        task = {"task": "steps", "last": STEPS, "bits": True, "evaluate": probe["evaluate"]}
         one = self._runs.task(spec, self._one, **task)[0]
         many = self._runs.task(spec, self._world, **task)[0]
         (alone,), modules = read_recording(Path(_out(spec, 1)))

@@ -121,7 +121,7 @@ def train(
         print_messages(f"note: {note}" for note in resolved.notes)
         patience = SupervisionOptions(hang_timeout, max_restarts, stop_timeout, hang_timeout_min)
         request = TrainRequest(place.gpus, place.cpu, json, place.name, resume, place.options(), patience)
-        _look_first(preflight)
+        _run_preflight(preflight)
         if dry_run:
             raise typer.Exit(training_run.dry_run(resolved, request))
         with announce_refusals(request.nodes):
@@ -137,7 +137,7 @@ def _resolved(config: str | None, overrides: list[str], resumed: str | None) -> 
     return resolve(source, settings) if source or resumed is None else read_run_config(resumed, settings)
 
 
-def _look_first(asked: bool) -> None:  # noqa: FBT001 - it is an option's value
+def _run_preflight(asked: bool) -> None:  # noqa: FBT001 - it is an option's value
     """Examine this machine, if that was asked for."""
     if asked:
         from ..doctor import preflight

@@ -120,10 +120,10 @@ def _stop_jobs(folder: Path, wait: float) -> int:
 
 def _runs(folder: Path) -> bool:
     """Tell whether SLURM runs a job of it, whose lock may not be there yet, or not be seen from here."""
-    return _look(folder).status == "running"
+    return _read_status(folder).status == "running"
 
 
-def _look(folder: Path) -> Status:
+def _read_status(folder: Path) -> Status:
     """Read a run's status as ``launch status`` shows it."""
     return merge_job_status(read_status(folder), query_jobs([folder]))
 
@@ -218,7 +218,7 @@ def _say_checkpoint(folder: Path, before: int) -> None:
 
 def _not_running(folder: Path) -> UsageError:
     """Explain why nobody can write a checkpoint; a job that has begun may not train yet."""
-    status = _look(folder).status
+    status = _read_status(folder).status
     if status == "running":
         return UsageError(
             f"{folder.name} is not training yet, or not any more", "`launch status` says how it is"
@@ -229,7 +229,7 @@ def _not_running(folder: Path) -> UsageError:
 
 def _say_over(folder: Path) -> int:
     """Say that there is nothing to end, which is what was wanted."""
-    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _look(folder).status
+    status = overall(points_of(read_sweep(folder))) if is_sweep(folder) else _read_status(folder).status
     print_messages([f"{folder.name} is not running: it is {status}"])
     return 0
 

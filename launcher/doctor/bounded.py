@@ -18,7 +18,7 @@ def run_checks(checks: Sequence[Check]) -> Iterator[tuple[Check, list[Finding]]]
     found: dict[int, list[Finding]] = {}
     began = time.monotonic()
     threads = [
-        threading.Thread(target=_look, args=(check, place, found), daemon=True)
+        threading.Thread(target=_run_check, args=(check, place, found), daemon=True)
         for place, check in enumerate(checks)
     ]
     for thread in threads:
@@ -28,7 +28,7 @@ def run_checks(checks: Sequence[Check]) -> Iterator[tuple[Check, list[Finding]]]
         yield check, found.get(place) or [_silent(check)]
 
 
-def _look(check: Check, place: int, found: dict[int, list[Finding]]) -> None:
+def _run_check(check: Check, place: int, found: dict[int, list[Finding]]) -> None:
     try:
         found[place] = list(check.look())
     except Exception as error:  # noqa: BLE001 - a check that cannot look is a finding, and the others go on

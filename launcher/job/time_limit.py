@@ -137,7 +137,7 @@ class TimeLimitWatch:
                 self._ask()
                 asked = time.monotonic()
             with suppress(OSError, ValueError):
-                self._look()
+                self._read_checkpoints()
             if self._grace is not None and self.is_due and not self._is_announced:
                 self._is_announced = True
                 write_request(self._folder, "stop", TIME_LIMIT_REASON)
@@ -149,7 +149,7 @@ class TimeLimitWatch:
             self._kill_wait = self._kill_wait or _first_number(slurm_client.config().get("KillWait", ""))
             self._end = slurm_client.end_time(self._job)
 
-    def _look(self) -> None:
+    def _read_checkpoints(self) -> None:
         for event in self._record.read():
             if event["event"] == "checkpoint":
                 self._checkpoints.append(float(event.get("seconds") or 0))

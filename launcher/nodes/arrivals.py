@@ -57,7 +57,7 @@ class Arrivals:
         self._about = about
         self._silent: dict[PeerLink, float] = {}
 
-    def look(self, arrived: list[PeerLink]) -> None:
+    def hear(self, arrived: list[PeerLink]) -> None:
         """Hear those who have just come, and those who have been there; who has gone is missing again."""
         deadline = time.monotonic() + _HELLO_SECONDS
         self._silent |= dict.fromkeys(arrived, deadline)

@@ -126,7 +126,7 @@ def await_followers(
         patience = _WaitNotice(lambda: _missing(nodes, arrivals.links, listening))
         with Acceptor(listening, secret, lambda note: print_messages([f"note: {note}"])) as acceptor:
             while len(arrivals.links) < nodes.count - 1:
-                arrivals.look(acceptor.accept(_STEP_SECONDS))
+                arrivals.hear(acceptor.accept(_STEP_SECONDS))
                 patience.check()
     links, hellos = arrivals.links, arrivals.hellos
     layout = NodeLayout(

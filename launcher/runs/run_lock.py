@@ -49,7 +49,7 @@ class RunLock:
             RankLostError: another process owns the run.
             MachineError: the run folder cannot be read, and that lasts.
         """
-        while not self._look():
+        while not self._verify_ownership():
             time.sleep(_BETWEEN_SECONDS)
 
     def tick(self) -> None:
@@ -61,9 +61,9 @@ class RunLock:
         """
         if time.monotonic() - self._last_check > _LOOK_SECONDS:
             self._last_check = time.monotonic()
-            self._look()
+            self._verify_ownership()
 
-    def _look(self) -> bool:
+    def _verify_ownership(self) -> bool:
         """Verify ownership; False where the folder cannot be read just now, as while a file server fails over."""
         try:
             mine = _is_file_at(self._descriptor, self._path)

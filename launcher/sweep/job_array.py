@@ -123,19 +123,19 @@ def submit_sweep(found: Sweep | None, request: SweepRequest) -> int:
         MachineError: SLURM does not answer.
     """
     if found is not None and not (request.submit or request.retry or request.dry_run):
-        return _look(found, request)
+        return _print_table(found, request)
     return _submit(found, request)
 
 
-def _look(found: Sweep, request: SweepRequest) -> int:
+def _print_table(found: Sweep, request: SweepRequest) -> int:
     """Print the table as it is now; return 0 while SLURM still has points of it."""
     known, problem = statuses(map(found.run, range(len(found.points))), accounts=True)
     results = results_of(found, request.sort, known)
     report_results(results, as_json=request.json)
     if problem:
         print_messages([f"SLURM could not be asked: {problem}; the points stand here as their folders say"])
-    goes_on = overall(results.points) in ("running", "stopping", "queued")
-    return 0 if goes_on else exit_code(results.points)
+    is_under_way = overall(results.points) in ("running", "stopping", "queued")
+    return 0 if is_under_way else exit_code(results.points)
 
 
 def _submit(found: Sweep | None, request: SweepRequest) -> int:
@@ -148,7 +148,7 @@ def _submit(found: Sweep | None, request: SweepRequest) -> int:
         if not due:
             new_folders.is_kept = True
             print_messages([f"nothing was sent: no point of {here.folder.name} is due"])
-            return _look(here, request)
+            return _print_table(here, request)
         configs = _configs(before, request, due)
         launch = _launch(before, request)
         plan = plan_job(configs[due[0]], launch["slurm"], launch["cluster"], launch["at_once"])

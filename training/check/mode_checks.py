@@ -93,7 +93,7 @@ class Modes:
     """As in ``stilled``; empty where nothing is known, ``nothing`` where no mode is free of draws."""
 
 
-def look_at_modes(session: Session, x: Any, built: list[str], world_size: int) -> Modes:
+def compare_modes(session: Session, x: Any, built: list[str], world_size: int) -> Modes:
     """Look at a model in both modes.
 
     Args:

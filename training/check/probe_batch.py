@@ -43,7 +43,7 @@ class ProbeBatch:
     """Classes that the model chooses between, where the loss does so."""
 
 
-def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeBatch:
+def probe_first_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeBatch:
     """Pass the first samples of epoch 0 through the model, whole and in parts.
 
     Args:
@@ -51,7 +51,7 @@ def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeB
         explain: raises what says best why they do not fit each other.
     """
     try:
-        return _look(session)
+        return _probe(session)
     except LockstepError:
         raise
     except Exception:
@@ -59,7 +59,7 @@ def look_at_batch(session: Session, explain: Callable[[Session], Any]) -> ProbeB
         raise
 
 
-def _look(session: Session) -> ProbeBatch:
+def _probe(session: Session) -> ProbeBatch:
     order = EpochOrder(session.order, session.spec.config.train.seed, 0)
     indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
     sizes = split_sizes(indices.size)

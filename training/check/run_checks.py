@@ -27,9 +27,9 @@ from .data_checks import Labels, check_labels, check_length, check_samples, open
 from .finding import Finding
 from .hook_checks import check_hooks
 from .loss_checks import check_directions, check_metrics
-from .mode_checks import Modes, look_at_modes, modules_in_evaluation_mode
+from .mode_checks import Modes, compare_modes, modules_in_evaluation_mode
 from .model_checks import check_randomness, check_unused
-from .probe_batch import check_independence, check_objective, look_at_batch
+from .probe_batch import check_independence, check_objective, probe_first_batch
 from .schedule_checks import check_learning_rates
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
@@ -112,23 +112,23 @@ def probe(spec: RunSpec, group: Group, world_size: int) -> dict[str, Any]:
         return _result(ProbeResult(findings))
     findings.append(check_samples(splits, spec))
     labels = read_labels(splits, spec.config.train.seed, skip=spec.config.data.on_bad == "skip")
-    look = _probe_model_in_fp64(spec, group, labels, world_size) or _look(
+    probe = _probe_model_in_fp64(spec, group, labels, world_size) or _probe_model(
         spec, group, labels, world_size, spec.config.train.precision
     )
-    look.findings = findings + look.findings
-    if spec.config.hooks is not None and not look.blocked:
-        look.findings.append(_call_hooks(spec, group))
-    return _result(look)
+    probe.findings = findings + probe.findings
+    if spec.config.hooks is not None and not probe.blocked:
+        probe.findings.append(_call_hooks(spec, group))
+    return _result(probe)
 
 
-def _result(look: ProbeResult) -> dict[str, Any]:
+def _result(probe: ProbeResult) -> dict[str, Any]:
     return {
-        "findings": [finding.to_json() for finding in look.findings],
-        "precision": look.precision,
-        "still": look.still,
-        "stilled": look.stilled,
-        "evaluate": look.evaluate,
-        "blocked": look.blocked,
+        "findings": [finding.to_json() for finding in probe.findings],
+        "precision": probe.precision,
+        "still": probe.still,
+        "stilled": probe.stilled,
+        "evaluate": probe.evaluate,
+        "blocked": probe.blocked,
     }
 
 
@@ -137,20 +137,20 @@ def _probe_model_in_fp64(
 ) -> ProbeResult | None:
     """Run the checks in fp64; return None where the user's code does not support it."""
     try:
-        look = _look(spec, group, labels, world_size, "fp64")
+        probe = _probe_model(spec, group, labels, world_size, "fp64")
     except Exception:  # noqa: BLE001 - it is reported again in the run's own precision, if it was not that
         return None
-    return None if look.blocked else look
+    return None if probe.blocked else probe
 
 
-def _look(
+def _probe_model(
     spec: RunSpec, group: Group, labels: list[Labels], world_size: int, precision: Precision
 ) -> ProbeResult:
     session = build_session(_single_process_spec(spec, precision), group)
     load_frozen_weights(session)
     load_initial_weights(session, spec.weights)
     built = modules_in_evaluation_mode(session.model)
-    batch = look_at_batch(session, build_training)
+    batch = probe_first_batch(session, build_training)
     findings = [check_labels(labels, batch.scores, ignored_label(spec.config.trained_loss))]
     if findings[0].verdict == "FAIL":
         return ProbeResult([replace(findings[0], blocks=True)], precision)
@@ -168,11 +168,11 @@ def _look(
     findings.append(randomness)
     still = modes.still or still
     words = "" if logical else _in_words(session.model, still)
-    look = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
-    if not look.blocked:
+    probe = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
+    if not probe.blocked:
         findings.append(check_unused(build_training(session).unused))
         findings.append(check_learning_rates(spec, session.model))
-    return look
+    return probe
 
 
 def _call_hooks(spec: RunSpec, group: Group) -> Finding:
@@ -185,7 +185,7 @@ def _call_hooks(spec: RunSpec, group: Group) -> Finding:
 
 def _modes(session: Session, x: Any, built: list[str], world_size: int) -> Modes:
     try:
-        return look_at_modes(session, x, built, world_size)
+        return compare_modes(session, x, built, world_size)
     except LockstepError:
         raise
     except Exception:

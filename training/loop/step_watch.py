@@ -79,7 +79,7 @@ class StepWatch:
         if self._stragglers is not None:
             self._stragglers.begin()
 
-    def look(self) -> None:
+    def after_step(self) -> None:
         """Call the hook of a step; tell of what was compiled in it, and of a rank that the others wait for."""
         step = self._progress.step
         self._hooks.call("on_step")

@@ -319,7 +319,7 @@ class TrainLoop:
             self._training.ema.update(progress.step)
             self._norms.add(progress.step, self._training.stepper.norms)
             if watches:
-                self._watch.look()
+                self._watch.after_step()
             if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
                 self._log_reading(reading)
             if progress.step == self._training.steps:
