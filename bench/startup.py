@@ -227,7 +227,7 @@ def culprits(bench: Bench, times: int) -> dict[str, object]:
     """Whom each names when rank 1 raises, leaves its group, and ends 0.6 s after its victims."""
     arms = {
         "launch": (launch, r"error: rank (\d+) of"),
-        "torchrun": (torchrun, r"Root EndCause[^$]*?rank\s*:\s*(\d+)"),
+        "torchrun": (torchrun, r"Root Cause[^$]*?rank\s*:\s*(\d+)"),
     }
     named: dict[str, list[int | None]] = {name: [] for name in arms}
     for _ in range(times):

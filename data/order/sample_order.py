@@ -184,17 +184,17 @@ class EpochBatches:
         return -(-self.n // self.batch_size)
 
     def span(self, step: int) -> tuple[int, int]:
-        """Positions [start, stop) of step ``step`` of the epoch."""
+        """Return positions [start, stop) of step ``step`` of the epoch."""
         start = step * self.batch_size
         return start, min(start + self.batch_size, self.n)
 
     def size(self, step: int) -> int:
-        """Samples in step ``step`` over all ranks."""
+        """Count the samples in step ``step`` over all ranks."""
         start, stop = self.span(step)
         return stop - start
 
     def shard(self, step: int, rank: int, world_size: int) -> tuple[int, int]:
-        """Positions of step ``step`` that belong to ``rank``."""
+        """Return the positions of step ``step`` that belong to ``rank``."""
         start, stop = self.span(step)
         begin, end = self._rank_span(stop - start, rank, world_size)
         return start + begin, start + end
@@ -213,7 +213,7 @@ class EpochBatches:
         return (parts[0][1], parts[-1][2]) if parts else (0, 0)
 
     def samples_of_rank(self, rank: int, world_size: int) -> int:
-        """Samples that ``rank`` trains on in one epoch."""
+        """Count the samples that ``rank`` trains on in one epoch."""
         full, rest = divmod(self.n, self.batch_size)
         a, b = self._rank_span(self.batch_size, rank, world_size)
         c, d = self._rank_span(rest, rank, world_size)

@@ -73,6 +73,6 @@ _CLUSTER = _parameter("cluster", str, "cluster", "PROFILE", "From ~/.config/lock
 
 
 def _pairs(given: list[str] | None) -> dict[str, str | bool]:
-    """``OPTION=VALUE`` as a mapping; an option without a value is switched on."""
+    """Return ``OPTION=VALUE`` as a mapping; an option without a value is switched on."""
     pairs = (text.removeprefix("--").partition("=") for text in given or [])
     return {name: value if equals else True for name, equals, value in pairs}

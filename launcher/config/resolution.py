@@ -218,7 +218,7 @@ def _apply(draft: PartialConfig, override: Override) -> None:
 
 
 def _refuse_values(draft: PartialConfig) -> None:
-    """Refuses what no key may hold, whatever it is called."""
+    """Refuse what no key may hold, whatever it is called."""
     for path in _secrets(draft.values, ()):
         advice = "a config is kept with its run; set it in the environment instead"
         complain(draft, path, f"{dotted(path)} looks like a secret: {advice}")

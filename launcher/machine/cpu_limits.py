@@ -64,7 +64,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _own_cgroups(text: str) -> dict[str, str]:
-    """``cgroup2`` and ``cgroup`` (the hierarchy of the ``cpu`` controller) to this process's path in it."""
+    """Map ``cgroup2`` and ``cgroup`` (the hierarchy of the ``cpu`` controller) to this process's path in it."""
     paths = {}
     for line in text.splitlines():
         number, controllers, path = line.split(":", 2)
@@ -76,7 +76,7 @@ def _own_cgroups(text: str) -> dict[str, str]:
 
 
 def _cgroup_mount(line: str) -> tuple[str, str, str] | None:
-    """(``cgroup2`` or ``cgroup``, the mount's root in the hierarchy, mount point); None for any other mount."""
+    """Return (``cgroup2`` or ``cgroup``, the mount's root in its hierarchy, mount point); None for any other."""
     before, _, after = line.partition(" - ")
     fields, (kind, _, options) = before.split(), after.split(maxsplit=2)
     if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(",")):

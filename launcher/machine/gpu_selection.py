@@ -90,7 +90,7 @@ def _too_few(machine: Machine, asked: str) -> MachineError:
 
 
 def _idle_gpus(machine: Machine, count: int | None, asked: str) -> GpuCandidates:
-    """Those that nobody uses, by what the driver says."""
+    """Choose those that nobody uses, by what the driver says."""
     _first_gpus(machine, 1 if count is None else count, asked)
     users = {gpu: describe_gpu_users(machine.device(gpu)) for gpu in machine.gpus}
     idle = tuple(gpu for gpu in machine.gpus if not users[gpu])

@@ -14,7 +14,7 @@ _SYSTEM = Path("/sys")
 
 
 def read_nodes(cpus: Sequence[int], system: Path = _SYSTEM) -> dict[int, tuple[int, ...]]:
-    """NUMA node to those of ``cpus`` that lie in it, the threads of a core side by side; nodes without one left out.
+    """Map NUMA nodes to those of ``cpus`` in them, the threads of a core side by side; nodes without one are left out.
 
     Args:
         cpus: that this process may use.
@@ -93,7 +93,7 @@ def bind_rank(local_rank: int) -> None:
 
 
 def parse_cpus(text: str) -> list[int]:
-    """``0-2,8`` as the kernel writes it."""
+    """Parse ``0-2,8``, as the kernel writes it."""
     cpus: list[int] = []
     for part in text.strip().split(","):
         if part:
@@ -103,7 +103,7 @@ def parse_cpus(text: str) -> list[int]:
 
 
 def format_cpus(cpus: Sequence[int]) -> str:
-    """``0-2,8`` as the kernel writes it."""
+    """Format as ``0-2,8``, as the kernel writes it."""
     parts: list[list[int]] = []
     for cpu in sorted(cpus):
         if parts and parts[-1][-1] == cpu - 1:

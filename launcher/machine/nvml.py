@@ -160,7 +160,7 @@ def _used(nvml: ctypes.CDLL, handle: ctypes.c_void_p) -> int | None:
 
 
 def _processes(nvml: ctypes.CDLL, kind: str, handle: ctypes.c_void_p) -> list[tuple[int, int]] | None:
-    """(pid, bytes) of those that use the GPU in a way; None where the driver does not say."""
+    """Return (pid, bytes) of those that use the GPU in a way; None where the driver does not say."""
     versions: tuple[tuple[str, type[Any]], ...] = (("_v3", _Process), ("_v2", _Process), ("", _OldProcess))
     for version, structure in versions:
         function = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}", None)

@@ -107,7 +107,7 @@ class StackDump:
         return settled or now - self._began > _PATIENCE_SECONDS
 
     def threads(self) -> list[list[StackFrame]]:
-        """Each thread's frames, the innermost first; the main thread is the last. None where it did not answer."""
+        """Return each thread's frames, the innermost first, the main thread last; None where it did not answer."""
         with suppress(OSError), self._path.open("rb") as file:
             file.seek(self._start)
             return parse(file.read().decode(errors="replace").splitlines())

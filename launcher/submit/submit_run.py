@@ -63,7 +63,7 @@ def submit(request: SubmitRequest) -> int:
 
 @contextmanager
 def _prepared(folder: Path) -> Iterator[None]:
-    """RunLock the folder until a run is in it; a process that is killed before leaves the name free."""
+    """Lock the folder until a run is in it; a process that is killed before leaves the name free."""
     with hold_run_lock(folder):
         yield
         (folder / LOCK).unlink()

@@ -147,7 +147,7 @@ def _refuse_half_known(world: StartedWorld) -> None:
 
 
 def _as_node(world: StartedWorld, asked: Placement, count_gpus: Callable[[], int]) -> Placement:
-    """One task on each machine: a node whose processes are this launch's to choose."""
+    """Place one task on each machine: a node whose processes are this launch's to choose."""
     _compare(world, "--nodes", asked.nodes, world.size)
     _compare(world, "--node-rank", asked.node_rank, world.rank)
     gpus, cpu, processes = asked.gpus, asked.cpu, world.processes
@@ -163,7 +163,7 @@ def _as_node(world: StartedWorld, asked: Placement, count_gpus: Callable[[], int
 
 
 def _as_task(world: StartedWorld, asked: Placement, _: Callable[[], int]) -> Placement:
-    """One of several tasks on this machine: it has one rank."""
+    """Place one of several tasks on this machine: it has one rank."""
     machine, machines = _machine(world)
     _compare(world, "--nodes", asked.nodes, machines)
     _compare(world, "--node-rank", asked.node_rank, machine)
