@@ -106,8 +106,9 @@ def exports(folder: str) -> dict[str, str]:
 
 
 def _from_ours(module: str, node: ast.ImportFrom) -> Iterator[Import]:
-    parts = module.split(".")[: -node.level]
-    package = ".".join([*parts, *((node.module or "").split(".") if node.module else [])])
+    parts = module.split(".")[: -node.level] if node.level else []
+    named = (node.module or "").split(".") if node.module else []
+    package = ".".join([*parts, *(named if node.level else named[1:])])
     for alias in node.names:
         longer = f"{package}.{alias.name}" if package else alias.name
         if f"{longer}.__init__" in modules():
@@ -126,8 +127,16 @@ def own_imports(module: str) -> list[Import]:
     """What a module imports of ours, also inside functions and for types; a package's list of its names is none."""
     if module.endswith("__init__"):
         return []
-    relative = [n for n in nodes(module) if isinstance(n, ast.ImportFrom) and n.level > 0]
-    return [found for node in relative for found in _from_ours(module, node) if found.package]
+    ours = [
+        n
+        for n in nodes(module)
+        if isinstance(n, ast.ImportFrom) and (n.level > 0 or _is_ours(n.module or ""))
+    ]
+    return [found for node in ours for found in _from_ours(module, node) if found.package]
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] == "lockstep"
 
 
 @cache
@@ -203,6 +212,16 @@ def test_other_folders_import_public_names_only() -> None:
 
     assert each(modules(), private) == {}
     assert each(modules(), deep) == {}, "from the folder, not from the file in it"
+
+
+def test_no_module_is_imported_whole_by_its_full_name() -> None:
+    """No rule here would see what is used of it."""
+
+    def whole(module: str) -> list[str]:
+        names = [a.name for n in nodes(module) if isinstance(n, ast.Import) for a in n.names]
+        return [name for name in names if _is_ours(name)]
+
+    assert each(modules(), whole) == {}
 
 
 def test_a_public_name_is_there_and_wanted() -> None:
