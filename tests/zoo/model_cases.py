@@ -100,6 +100,129 @@ class Listed(nn.Module):
 def model():
     return Listed()
 """
+_ROWS = """
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.common, self.rare = nn.Embedding(10, 2, sparse=True), nn.Embedding(10, 2, sparse=True)
+
+    def forward(self, x):
+        number = (x[:, 0].abs() * 4).long().clamp(max=9)
+        out, rare = self.common(number), (number > 8).nonzero()[:, 0]
+        return out.index_add(0, rare, self.rare(number[rare])) if len(rare) else out
+
+def model():
+    return begun(Rows())
+"""
+_SWITCHES = """
+class Switches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.register_buffer("passes", torch.tensor(0))
+
+    def forward(self, x):
+        if self.training:
+            self.passes += 1
+            self.stem.requires_grad_(bool(self.passes > 3))
+        return self.head(torch.tanh(self.stem(x)))
+
+def model():
+    return begun(Switches())
+"""
+_FORCES = """
+class Forces(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            place = x.detach().requires_grad_(True)
+            energy = torch.tanh(self.stem(place)).sum()
+            force, = torch.autograd.grad(energy, place, create_graph=self.training)
+        return self.head(torch.tanh(self.stem(x)) + force.sum(1, keepdim=True))
+
+def model():
+    return begun(Forces())
+"""
+_CENTRED = """
+class Centred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.centre = nn.Parameter(torch.zeros(3), requires_grad=False)
+
+    def forward(self, x):
+        if self.training:
+            self.centre.data = 0.9 * self.centre.data + 0.1 * WHAT
+        return self.layer(x - self.centre)
+
+def model():
+    return begun(Centred())
+"""
+_RESIZED = """
+class Resized(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("table", torch.zeros(0))
+        self.register_buffer("made", None)
+        self.register_buffer("count", torch.zeros(2, dtype=torch.long))
+
+    def forward(self, x):
+        need = 1 + int(x.abs().max() * 3)
+        if len(self.table) < need:
+            self.table = torch.arange(need, dtype=x.dtype) * 0.1
+        if self.made is None:
+            self.made = torch.ones(2, dtype=x.dtype)
+        if self.training:
+            self.count = self.count.double() + 1
+        return self.layer(x) * (1 + self.table[1]) * self.made
+
+def model():
+    return begun(Resized())
+"""
+_COMPLEX = """
+class Waves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.waves = nn.Parameter(torch.zeros(3, 2, dtype=torch.cfloat))
+
+    def forward(self, x):
+        return (x.to(self.waves.dtype) @ self.waves).abs()
+
+def model():
+    return begun(Waves())
+"""
+_BANK = """
+class Bank(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("bank", torch.zeros(0, 3))
+
+    def forward(self, x):
+        if self.training:
+            self.bank = torch.cat([self.bank, x.detach()])[-50:]
+        return self.layer(x) + self.bank.mean()
+
+def model():
+    return begun(Bank())
+"""
+_LIMITED = """
+class Limited(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Embedding(10, 2, max_norm=5.0)
+
+    def forward(self, x):
+        return self.rows((x[:, 0].abs() * 4).long().clamp(max=9))
+
+def model():
+    return begun(Limited())
+"""
+_ON_SEVERAL = ("train.logical_ranks=3",)
 
 MODEL_CASES = [
     Case(
@@ -138,5 +261,55 @@ MODEL_CASES = [
         name="models: layers in a plain list",
         code=_DATA + _LISTED,
         end=Refused(1, ("the loss depends on hidden[0].bias, hidden[0].weight", "nn.ModuleList")),
+    ),
+    Case(
+        name="models: sparse embeddings, one of them used by few samples",
+        code=_DATA + _ROWS,
+        end=Trains({"val/loss": 0.6483381386147126}),
+        settings=(_DECAYED, "optimizer.clip_norm=0.5", "data.max_micro_batch=2"),
+        notes=("sparse=True of common, rare",),
+    ),
+    Case(
+        name="models: a part that the model itself trains only later",
+        code=_DATA + _SWITCHES,
+        end=Trains({"val/loss": 0.36166889868390956}),
+    ),
+    Case(
+        name="models: a gradient within the forward pass",
+        code=_DATA + _FORCES,
+        end=Trains({"val/loss": 0.07165038007263864}),
+    ),
+    Case(
+        name="models: a parameter that each pass writes to, whatever its samples are",
+        code=_DATA + _CENTRED.replace("WHAT", "self.layer.weight.data.mean(0)"),
+        end=Trains({"val/loss": 0.1402928790397484}),
+    ),
+    Case(
+        name="models: buffers that get another size or type, or are made in a pass",
+        code=_DATA + _RESIZED,
+        end=Trains({"val/loss": 0.12721660917139516}),
+    ),
+    Case(
+        name="models: complex parameters",
+        code=_DATA + _COMPLEX,
+        end=Trains({"val/loss": 0.8364033712893345}),
+    ),
+    Case(
+        name="models: a parameter that learns from the samples of a pass",
+        code=_DATA + _CENTRED.replace("WHAT", "x.detach().mean(0)"),
+        end=Refused(1, ("a forward pass writes to centre (by what the samples are)", "register_buffer")),
+        settings=_ON_SEVERAL,
+    ),
+    Case(
+        name="models: a bank that grows by the samples of a pass",
+        code=_DATA + _BANK,
+        end=Refused(1, ("the buffer bank is made, or grows, by the samples",)),
+        settings=_ON_SEVERAL,
+    ),
+    Case(
+        name="models: an embedding that scales the rows that are looked up",
+        code=_DATA + _LIMITED,
+        end=Refused(1, ("a forward pass writes to rows.weight (max_norm",)),
+        settings=_ON_SEVERAL,
     ),
 ]

@@ -10,6 +10,7 @@ from ...data.common import UsageError
 from ..tensors import (
     AnyTensor,
     find_renaming,
+    fit_buffers,
     load_plain_state,
     materialise_expanded_buffers,
     plain_state,
@@ -35,6 +36,7 @@ def load_weights(
         UsageError: its names, shapes or types are not the model's.
     """
     saved = renamed(saved, find_renaming(saved, plain_state(model)))
+    fit_buffers(model, saved)
     own = {name: shape_and_type(tensor, exact=exact) for name, tensor in plain_state(model).items()}
     there = {name: shape_and_type(tensor, exact=exact) for name, tensor in saved.items()}
     if own != there:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .common_buffers import shared_buffers as shared_buffers
     from .common_buffers import take_rank_0s as take_rank_0s
     from .compilation import Compilation as Compilation
+    from .dense_gradients import make_embeddings_dense as make_embeddings_dense
+    from .dense_gradients import make_gradients_dense as make_gradients_dense
     from .early_stopping import EarlyStopping as EarlyStopping
     from .early_stopping import oriented as oriented
     from .early_stopping import refuse_unmeasured as refuse_unmeasured

@@ -41,7 +41,8 @@ def build_optimizer(
 def _build_torchs(config: OptimizerConfig, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
     declared = OPTIMIZERS[config.use]
     arguments = {"lr": config.lr, "weight_decay": config.weight_decay, **config.own_arguments()}
-    if declared.fused and (config.use in _FUSED_IN_PARTS or not _is_cut(groups)):
+    in_parts = config.use in _FUSED_IN_PARTS or not _is_cut(groups)
+    if declared.fused and in_parts and not _is_complex(groups):
         arguments["fused"] = True
     if config.use == "muon":
         _refuse_other_than_matrices([named for group in groups for named in group.named])
@@ -52,6 +53,10 @@ def _build_torchs(config: OptimizerConfig, groups: list[ParameterGroup]) -> torc
     if config.use == "sgd" and any(group["momentum"] for group in built.param_groups):
         built.register_step_pre_hook(_begin_late_momenta)
     return built
+
+
+def _is_complex(groups: list[ParameterGroup]) -> bool:
+    return any(parameter.is_complex() for group in groups for _, parameter in group.named)
 
 
 def _is_cut(groups: list[ParameterGroup]) -> bool:

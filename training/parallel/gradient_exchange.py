@@ -23,7 +23,7 @@ class Replica(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         parameters = trained(model)
-        like = next((p for p in parameters if p.is_floating_point()), parameters[0])
+        like = next((p for p in parameters if p.is_floating_point()), parameters[0].real)
         self.reached = nn.Parameter(torch.zeros(len(parameters), dtype=like.dtype, device=like.device))
         self.model = model
 
@@ -93,7 +93,10 @@ class GradientExchange:
         late = [p for p, had in zip(self._parameters, self._had_turn, strict=True) if not had]
         everything = all(own)
         marks = self._all if everything else self._all.new_tensor(own)
-        with _requiring_gradients(frozen):
+        switched_off = [
+            p for p in late if not p.requires_grad
+        ]  # by the model itself, and on this rank perhaps alone
+        with _requiring_gradients([*frozen, *switched_off]):
             _Turn.apply(marks, self._reached, *late).backward()
         if not everything:  # only then is there something to ask the device for
             self._forget_unreached()

@@ -16,7 +16,6 @@ from ...data.bad_samples import Skipping, skipping
 from ...data.common import LockstepError, TrainingError, UsageError, user_location
 from ...data.loading import Feed, Normalisation, augmentation, build_normalisation, open_feed
 from ...data.order import EpochBatches, FullOrder
-from ...data.samples import describe_value
 from ...data.sets import open_order, open_split
 from ..components import (
     MixedPrecision,
@@ -34,17 +33,30 @@ from ..metrics import build_confusion_matrix, build_metrics
 from ..optim import Ema
 from ..parallel import BlockOrder, wrap
 from ..rank import GatherTrial, Group, gathering
-from ..tensors import PlainAttributes, refuse_unregistered, trainable
+from ..tensors import ParameterWatch, PlainAttributes, refuse_unregistered, trainable
 from .evaluation_trial import EvaluationTrial, evaluation_mode, evaluation_notes, try_evaluation
 from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .logical_step import LogicalCut, LogicalStep
-from .model_making import compile_steps, make_frozen, make_model, refusing_uncompiled
+from .model_making import (
+    check_classes,
+    compile_steps,
+    make_frozen,
+    make_model,
+    refusing_uncompiled,
+    shapes,
+)
 from .optimizers import Optimizers, build_optimizers, freeze_all
 from .session import Session
 from .step_seeding import seed_initialisation
 from .train_step import AlternatingStep, TrainStep, Turn, refuse_gathered_micro_batches, try_step
 from .training import Training, measure_steps, train_metrics_notes
-from .training_trial import TrainingTrial, training_notes, try_training, world_size_dependence
+from .training_trial import (
+    TrainingTrial,
+    refuse_own_learning,
+    training_notes,
+    try_training,
+    world_size_dependence,
+)
 
 _SHARED_FLOPS = 2e8
 
@@ -152,14 +164,11 @@ def build_training(session: Session) -> Training:
     with order.learning(group) if order is not None else nullcontext():
         with gathering(gather := GatherTrial()):
             trial, unused, terms = _check_first_batch(session, batch)
-        _refuse_micro_batches(session, gather)
-        batch_norm.refuse_single_sample_batches(
-            session.model,
-            session.batches,
-            config.train.logical_ranks or group.world_size,
-            config.data.micro_limit,
-        )
+        _refuse_what_cannot_be_cut(session, gather)
         evaluated = [_check_evaluation(session, split) for split in session.val_feeds]
+    refuse_own_learning(session, trial)
+    attributes.restore()
+    trial.restore_weights()
     length = config.train.run_length(session.batches.steps)
     scaler = session.numerics.scaler()
     add_autocast(session)
@@ -169,12 +178,14 @@ def build_training(session: Session) -> Training:
     else:
         wrapped = wrap(session.module, session.model, config, group, unused, order)
     optimizers = build_optimizers(session, config, length, scaler)  # after FSDP, which makes other parameters
+    late = ParameterWatch(session.model)
     stepper = _build_stepper(session, wrapped, optimizers, scaler, terms, trial.written)
     stepper.open_gather(gather)
     if group.world_size > 1 or config.train.elastic is not None:
         stepper.warm_up(batch, FIRST_BATCH_SAMPLES)
     session.model.zero_grad(set_to_none=True)
     attributes.restore()
+    trial.restore_weights()
     return Training(
         session=session,
         optimizers=optimizers.built,
@@ -190,6 +201,7 @@ def build_training(session: Session) -> Training:
         notes=_notes(session, optimizers, trial, evaluated),
         flops=trial.flops / FIRST_BATCH_SAMPLES,
         compilation=compile_steps(session),
+        late=late,
     )
 
 
@@ -203,11 +215,15 @@ def _block_order(session: Session) -> BlockOrder | None:
     return BlockOrder(session.module, session.model, lambda: steps.parts, lambda: steps.running)
 
 
-def _refuse_micro_batches(session: Session, gather: GatherTrial) -> None:
-    """Refuse a step that gathers where a rank's samples do not go through the model at once."""
-    share = -(-session.batches.batch_size // session.group.world_size)
-    if gather.used and share > (session.spec.config.data.micro_limit or share):
+def _refuse_what_cannot_be_cut(session: Session, gather: GatherTrial) -> None:
+    """Refuse a step that gathers where a rank's samples are not passed at once, and single samples in batch norms."""
+    config, world_size = session.spec.config, session.group.world_size
+    share = -(-session.batches.batch_size // world_size)
+    if gather.used and share > (config.data.micro_limit or share):
         refuse_gathered_micro_batches(share)
+    batch_norm.refuse_single_sample_batches(
+        session.model, session.batches, config.train.logical_ranks or world_size, config.data.micro_limit
+    )
 
 
 def _notes(
@@ -289,10 +305,10 @@ def _check_first_batch(session: Session, batch: Any) -> tuple[TrainingTrial, lis
     parameters = trainable(session.model)
     refuse_extra_state(session.model)
     inputs = session.objective.inputs(batch)
-    with _fitting("", inputs, f"\n{_shapes(batch)}"):
+    with _fitting("", inputs, f"\n{shapes(batch)}"):
         trial = try_training(session, inputs)
         _choose_threads(session, trial.flops / FIRST_BATCH_SAMPLES)
-        _check_classes(session, trial.output)
+        check_classes(session, trial.output)
         with refusing_uncompiled(session):
             outcome = try_step(session.model, session.module, session.objective, batch, FIRST_BATCH_SAMPLES)
         refuse_unregistered(session.model, tree_leaves([outcome.loss, outcome.terms]))
@@ -342,45 +358,6 @@ def _choose_threads(session: Session, flops: float) -> None:
     share = min(share, session.spec.config.data.micro_limit or share)
     if session.group.device.type == "cpu" and 3 * flops * share < _SHARED_FLOPS:
         torch.set_num_threads(1)
-
-
-def _check_classes(session: Session, output: Any) -> None:
-    """Check that there is one score per class; where the data set does not know its classes, the model does."""
-    loss = session.spec.config.trained_loss
-    if loss is None or not needs_classes(loss):
-        return
-    facts = session.spec.facts
-    if not isinstance(output, torch.Tensor) or output.ndim < 2:  # noqa: PLR2004 - batch and classes
-        raise TrainingError(
-            f"the model returned {_shape(output)}, but {loss.use} needs scores of shape (batch, classes)",
-            "end the model with one output for each class",
-        )
-    scores = output.shape[1]
-    if scores < 2:  # noqa: PLR2004 - a choice
-        raise TrainingError(
-            f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
-            "end the model with one output for each class",
-        )
-    if facts.kind == "user" or facts.classes is None:
-        for feed in (session.train_feed, *session.val_feeds.values()):
-            feed.expect_classes(scores, ignored_label(loss))
-    elif scores < facts.classes:
-        raise TrainingError(
-            f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
-            "end the model with one output for each class",
-        )
-
-
-def _shapes(batch: Any) -> str:
-    if isinstance(batch, list | tuple) and len(batch) == 2:  # noqa: PLR2004 - a pair
-        return f"the first batch is {_shape(batch[0])} with targets {_shape(batch[1])}"
-    return f"the first batch is {_shape(batch)}"
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-    return describe_value(value)
 
 
 def _set_determinism(*, deterministic: bool) -> None:

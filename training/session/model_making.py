@@ -1,16 +1,27 @@
-"""From the config's ``model:`` section to the model that is trained."""
+"""From the config's ``model:`` section to the model that is trained, and what its output has to be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from ...data.common import UsageError
-from ..components import Compilation, MixedPrecision, build_model, fit_head, recompute, synchronised
+from ...data.common import TrainingError, UsageError
+from ...data.samples import describe_value
+from ..components import (
+    Compilation,
+    MixedPrecision,
+    build_model,
+    fit_head,
+    make_embeddings_dense,
+    recompute,
+    synchronised,
+)
 from ..config import ModelConfig, RunSpec
+from ..losses import ignored_label, needs_classes
 from ..rank import Group
 from ..tensors import materialise_expanded_buffers
 from .session import Session
@@ -26,7 +37,7 @@ def make_model(spec: RunSpec, numerics: MixedPrecision, group: Group) -> tuple[n
     """
     config = spec.config.model
     model = build_model(config, spec.facts, spec.base)
-    notes = fit_head(model, config, spec.facts)
+    notes = [*fit_head(model, config, spec.facts), *make_embeddings_dense(model)]
     model = numerics.prepare(model)
     materialise_expanded_buffers(model)
     if config.channels_last:
@@ -115,3 +126,47 @@ def compile_steps(session: Session) -> Compilation | None:
     if not mode:
         return None
     return Compilation(session.model, "default" if mode is True else mode, session.group.device)
+
+
+def check_classes(session: Session, output: Any) -> None:
+    """Check that there is one score per class; where the data set does not know its classes, the model does.
+
+    Raises:
+        TrainingError: there is not.
+    """
+    loss = session.spec.config.trained_loss
+    if loss is None or not needs_classes(loss):
+        return
+    facts = session.spec.facts
+    if not isinstance(output, torch.Tensor) or output.ndim < 2:  # noqa: PLR2004 - batch and classes
+        raise TrainingError(
+            f"the model returned {_shape(output)}, but {loss.use} needs scores of shape (batch, classes)",
+            "end the model with one output for each class",
+        )
+    scores = output.shape[1]
+    if scores < 2:  # noqa: PLR2004 - a choice
+        raise TrainingError(
+            f"the model returned {_shape(output)}: {loss.use} chooses between two classes or more",
+            "end the model with one output for each class",
+        )
+    if facts.kind == "user" or facts.classes is None:
+        for feed in (session.train_feed, *session.val_feeds.values()):
+            feed.expect_classes(scores, ignored_label(loss))
+    elif scores < facts.classes:
+        raise TrainingError(
+            f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",
+            "end the model with one output for each class",
+        )
+
+
+def shapes(batch: Any) -> str:
+    """Describe the shapes of a batch, for messages."""
+    if isinstance(batch, list | tuple) and len(batch) == 2:  # noqa: PLR2004 - a pair
+        return f"the first batch is {_shape(batch[0])} with targets {_shape(batch[1])}"
+    return f"the first batch is {_shape(batch)}"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return describe_value(value)

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...data.common import UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import micro_batch_sizes, shard
-from ..components import standing_in
+from ..components import make_gradients_dense, standing_in
 from ..losses import Objective, Outcome, StepsInTurn, sum_loss, term_sums
 from ..optim import Freezing, JointUpdate, Update
 from ..parallel import GradientExchange, Replica, refuse_left_out
@@ -376,4 +376,5 @@ def try_step(model: nn.Module, module: nn.Module, objective: Objective, batch: A
         summed, _ = sum_loss(outcome.loss, samples)
         term_sums(outcome.terms, tuple(outcome.terms), samples) if outcome.terms else None
         (summed * 0).backward()
+    make_gradients_dense(model)
     return outcome

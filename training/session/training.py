@@ -9,6 +9,7 @@ import torch
 from ...data.common import UsageError
 from ..components import Compilation
 from ..optim import Ema, JointSchedule, JointState, LRSchedule, OptimizerState
+from ..tensors import ParameterWatch
 from .session import Session
 from .train_step import AlternatingStep, TrainStep
 
@@ -40,6 +41,8 @@ class Training:
     """Of a sample's forward pass."""
     compilation: Compilation | None = None
     """Of the steps, where they are compiled."""
+    late: ParameterWatch | None = None
+    """Notices what is made while the model trains."""
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -51,6 +54,8 @@ class Training:
 
     def begin_step(self, step: int) -> None:
         """Set what is a function of the step, counted from 0 over the run."""
+        if self.late is not None:
+            self.late.refuse_new(step)
         self.schedule.set(step)
         self.stepper.freezing.set(step)
         self.stepper.step = step

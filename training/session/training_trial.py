@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
+from ...data.common import TrainingError
 from ..components import batch_norm
 from ..tensors import PlainAttributes, plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
 from .evaluation_trial import copied, rounding_tolerance
 from .first_batch import first_batch
-from .kept_buffers import KeptBuffers, equals_to_the_bit, preserved_buffers
+from .kept_buffers import KeptBuffers, KeptParameters, equals_to_the_bit, preserved_buffers
 from .session import Session
 
 _NAMED = 5  # buffers at most
@@ -39,28 +42,87 @@ class TrainingTrial:
     """Plain attributes that are others after the same pass again."""
     is_repeatable: bool = True
     """Whether the same inputs, draws and buffers give the same output."""
+    growing: tuple[str, ...] = ()
+    """Buffers that get another shape or type, and hold something else after other samples."""
+    written_weights: tuple[str, ...] = ()
+    """Parameters that a forward pass writes to."""
+    learning_weights: tuple[str, ...] = ()
+    """Those of them that are other ones after other samples."""
+    weights: KeptParameters | None = None
+    """What they were, where a pass changes any, or whether it is trained."""
+
+    def restore_weights(self) -> None:
+        """Put back what further passes have changed."""
+        if self.weights is not None:
+            self.weights.restore()
 
 
 def try_training(session: Session, inputs: Any) -> TrainingTrial:
     """Pass the first inputs through a model that is in training mode, and others where its buffers changed."""
     seed, device, model = session.spec.config.train.seed, session.group.device, session.model
-    with EvaluationDraws(model, seed, device) as draws, preserved_buffers(model) as kept, torch.no_grad():
+    weights = KeptParameters(model)
+    with EvaluationDraws(model, seed, device) as draws, preserved_buffers(model) as kept:
         draws.watch()
         untouched = copied(inputs)
-        with FlopCounterMode(display=False) as counter:
+        with _FlopCounter() as counter:
             output = session.module(inputs)
-        drawn, changed = draws.drawn(), kept.changed()
+        drawn, after = draws.drawn(), _After.now(kept, weights)
+        writes = bool(after.weights) or weights.are_switched
+        weights.restore()
         evolving, is_repeatable = _repeat(session, draws, kept, untouched, output)
-        learning = _learning(session, draws, kept, changed) if changed else ()
+        weights.restore()
+        other = _after_others(session, draws, kept, weights) if after else after
+        learning = _different(after.buffers, other.buffers)
         return TrainingTrial(
             output,
             counter.get_total_flops(),
             tuple(drawn),
             learning,
-            frozenset({*changed, *learning}),
+            frozenset({*after.buffers, *learning}),
             evolving,
             is_repeatable,
+            _grown(after.reshaped, other.reshaped),
+            tuple(after.weights),
+            _different(after.weights, other.weights),
+            weights if writes else None,
         )
+
+
+class _NoTracker(ModuleTracker):
+    """Tracker of modules that follows none: with torch's own, a model cannot call ``autograd.grad`` in its forward."""
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+
+
+class _FlopCounter(FlopCounterMode):
+    """Counter of a model's floating-point operations, whichever modules they are in."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.mod_tracker = _NoTracker()
+
+
+@dataclass(frozen=True)
+class _After:
+    """Differences of a model after a pass."""
+
+    buffers: dict[str, torch.Tensor]
+    reshaped: dict[str, torch.Tensor | None]
+    weights: dict[str, torch.Tensor]
+
+    @classmethod
+    def now(cls, kept: KeptBuffers, weights: KeptParameters) -> _After:
+        """Look at the model."""
+        return cls(kept.changed(), kept.reshaped(), weights.changed())
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything."""
+        return bool(self.buffers or self.reshaped or self.weights)
 
 
 def _repeat(
@@ -82,18 +144,36 @@ def _are_close(one: Any, other: Any, tolerance: float) -> bool:
     return not one.is_floating_point() or torch.allclose(one, other, tolerance, tolerance, equal_nan=True)
 
 
-def _learning(
-    session: Session, draws: EvaluationDraws, kept: KeptBuffers, changed: dict[str, torch.Tensor]
-) -> tuple[str, ...]:
-    """Name the buffers that another batch changes to something else: a counter of steps is the same on all ranks."""
+def _after_others(
+    session: Session, draws: EvaluationDraws, kept: KeptBuffers, weights: KeptParameters
+) -> _After:
+    """Look at the model after another batch than the first: a counter of steps is the same on all ranks."""
     kept.restore()
     draws.watch()
     session.forward(first_batch(session, 1))
-    other = kept.changed()
-    names = changed.keys() | other.keys()
-    both = changed.keys() & other.keys()
-    alike = {name for name in both if equals_to_the_bit(changed[name], other[name])}
-    return tuple(sorted(names - alike))
+    after = _After.now(kept, weights)
+    weights.restore()
+    return after
+
+
+def _different(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> tuple[str, ...]:
+    """Name what two batches change to something else."""
+    both = one.keys() & other.keys()
+    alike = {name for name in both if equals_to_the_bit(one[name], other[name])}
+    return tuple(sorted((one.keys() | other.keys()) - alike))
+
+
+def _grown(one: dict[str, torch.Tensor | None], other: dict[str, torch.Tensor | None]) -> tuple[str, ...]:
+    """Name what has other values where both batches have made some: a table for the longest input has the same."""
+    pairs = {name: (one[name], other[name]) for name in one.keys() & other.keys()}
+    return tuple(sorted(name for name, (a, b) in pairs.items() if not _share_a_corner(a, b)))
+
+
+def _share_a_corner(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None or one.ndim != other.ndim or one.dtype != other.dtype:
+        return one is other
+    corner = tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
+    return equals_to_the_bit(one[corner], other[corner])
 
 
 def world_size_dependence(model: nn.Module, trial: TrainingTrial) -> list[str]:
@@ -114,6 +194,50 @@ def _own_learning_buffers(model: nn.Module, trial: TrainingTrial) -> list[str]:
         plain_name(name) for name, module in model.named_modules() if isinstance(module, _BatchNorm)
     )
     return [name for name in trial.learning if name.rpartition(".")[0] not in norms]
+
+
+def refuse_own_learning(session: Session, trial: TrainingTrial) -> None:
+    """Refuse what each process, or logical rank, would learn from its own samples, and nobody could bring together.
+
+    Args:
+        session: with the model that was tried.
+        trial: its findings.
+
+    Raises:
+        TrainingError: forward passes write to parameters by what the samples are, or a buffer grows by them.
+    """
+    train = session.spec.config.train
+    if (train.logical_ranks or session.group.world_size) == 1:
+        return
+    limited = [
+        plain_name(f"{name}.weight".lstrip("."))
+        for name, module in session.model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+    ]
+    if names := sorted({*trial.learning_weights, *limited}):
+        why = "max_norm scales the rows that are looked up" if limited else "by what the samples are"
+        raise TrainingError(
+            f"a forward pass writes to {_some(names)} ({why}), and each process sees other samples: their weights"
+            " would differ",
+            "compute it without writing (normalise what an embedding returns), learn it in a buffer"
+            " (register_buffer), or use one process",
+        )
+    if trial.written_weights and (train.strategy != "ddp" or train.logical_ranks):
+        raise TrainingError(
+            f"a forward pass writes to {_some(trial.written_weights)}, which a part of it, or of the batch, would not"
+            " have seen",
+            "write to a buffer (register_buffer), or use train.strategy=ddp without train.logical_ranks",
+        )
+    if trial.growing:
+        raise TrainingError(
+            f"the buffer {_some(trial.growing)} is made, or grows, by the samples that a pass sees, and each process"
+            " sees others",
+            "give it its full size in __init__, or use one process",
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def training_notes(model: nn.Module, trial: TrainingTrial) -> list[str]:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from ...data.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .buffer_memory import fit_buffers as fit_buffers
     from .buffer_memory import hash_to_63_bits as hash_to_63_bits
     from .buffer_memory import materialise_expanded_buffers as materialise_expanded_buffers
+    from .late_parameters import ParameterWatch as ParameterWatch
     from .plain_attributes import PlainAttributes as PlainAttributes
     from .plain_names import find_renaming as find_renaming
     from .plain_names import plain_buffers as plain_buffers
