@@ -80,6 +80,8 @@ def _names(label: str, separator: str) -> list[str]:
 
 
 def _number(text: str) -> float | None:
+    if not text.isascii() or "_" in text:
+        return None  # Python reads 1_000 and digits of other scripts
     try:
         number = float(text)
     except ValueError:

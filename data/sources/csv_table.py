@@ -27,6 +27,18 @@ _LONGEST_FIELD = 2**30  # the module's own limit is 128 KiB, and pandas knows no
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
+_UNPACK = "unpack it, and name the file that is in it"
+_EXPORT = "open it and save the sheet as CSV in UTF-8"
+_OTHER_FORMATS = (
+    (b"\x1f\x8b", "is compressed by gzip", _UNPACK),
+    (b"BZh", "is compressed by bzip2", _UNPACK),
+    (b"\xfd7zXZ", "is compressed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "is compressed by Zstandard", _UNPACK),
+    (b"PK\x03\x04", "is an Excel workbook or a zip archive", f"{_EXPORT}, or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "is an Excel workbook", _EXPORT),
+    (b"PAR1", "is a Parquet file", "data.use=shards reads it"),
+)
+"""How files begin that are taken for CSV files, what they are, and what to do."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -161,7 +173,8 @@ def check_column(csv: CsvFile, name: str, key: str) -> None:
             f"several columns {name!r}" if name in names else f"no column {name!r}{suggestion(name, names)}"
         )
         raise UsageError(
-            f"{key}: {csv.file} has {what}", f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}"
+            f"{key}: {csv.file} has {what}",
+            f"its columns are {', '.join(names[:MAX_LISTED_NAMES])}{_header_advice(names)}",
         )
 
 
@@ -213,6 +226,11 @@ def _open(file: Path) -> TextIO:
 def _head(file: Path) -> str:
     """Read what the header is in."""
     try:
+        with file.open("rb") as binary:
+            start = binary.read(8)
+        for mark, what, hint in _OTHER_FORMATS:
+            if start.startswith(mark):
+                raise DamagedError(f"{file} {what}: not a CSV file", hint)
         with _open(file) as stream:
             head = stream.read(_LONGEST_HEADER)
     except UnicodeError as error:

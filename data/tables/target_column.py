@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from .number_columns import WORDS, number_of
 
 TargetType = Literal["class", "number"]
 _MOST_LABELS = 100_000
+_PADDED = re.compile(r"0\d+$")
+"""What begins with a zero is a code, and no number that anybody would write so."""
 _ROWS_OF_A_CLASS = 10
 """Whole numbers that come less often than this on average are taken for quantities."""
 
@@ -60,6 +63,8 @@ class TargetColumn:
             return "class", f"column {self.name!r} holds texts"
         if any(label.lower() in WORDS for label in self.labels):
             return "class", f"column {self.name!r} holds true and false"
+        if padded := next((label for label in self.labels if _PADDED.match(label)), None):
+            return "class", f"column {self.name!r} holds codes such as {padded}"
         values = np.concatenate(self.numbers)
         found = np.unique(values[np.isfinite(values)])
         whole = bool(found.size) and bool((found == np.floor(found)).all())

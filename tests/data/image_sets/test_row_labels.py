@@ -80,8 +80,16 @@ def test_validation_uses_the_names_of_training(base: Path) -> None:
         prepare(settings, base)
 
 
-@pytest.mark.parametrize(("text", "why"), [("old", "'old' is no number"), ("", "a number is missing"),
-                                           ("nan", "'nan' is no number"), ("1e99", "'1e99' is no number")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("old", "'old' is no number"),
+        ("", "a number is missing"),
+        ("nan", "'nan' is no number"),
+        ("1e99", "'1e99' is no number"),
+        ("1_0", "'1_0' is no number"),
+    ],
+)
 def test_what_is_no_number_is_named_or_skipped(base: Path, text: str, why: str) -> None:
     (base / "train.csv").write_text(TABLE.replace("31.5", text))
     args = {"label_column": "age", "label_kind": "numbers"}

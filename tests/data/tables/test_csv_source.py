@@ -62,6 +62,7 @@ def test_numbers_in_and_a_number_out(tmp_path: Path) -> None:
         (["2", "1"] * 10, ["1", "2"]),
         (["0", "1", "2"] * 9, None),  # fewer than ten rows of each
         (["1", "3"] * 20, None),
+        (["07", "08", "10"] * 2, ["07", "08", "10"]),  # codes
         (["0.5", "1"] * 20, None),
     ],
 )
@@ -143,6 +144,7 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ("x,y\n1,2\n", {"input": ["x", "y"]}, ["data.args.input: 'y' is the target"]),
         ("x,y\n1,2\n", {"target": None}, ["data.args.target is missing"]),
         ("x,x,y\n1,1,2\n", {"input": "x"}, ["several columns 'x'"]),
+        ("# from the lab\nx,y\n1,2\n", {}, ["no column 'y'", "remove that line"]),
         ("y\n2\n", {}, ["no column besides the target"]),
         (
             "city,x,y\nRome,1,2\nOslo,2,3\n",
