@@ -11,6 +11,7 @@ from ...data.common import UsageError
 from ...data.config import BATCH_SIZE, DatasetInfo
 from ...training.config import RunConfig, missing_package
 from ..slurm import SlurmConfig
+from .class_weights import CLASS_WEIGHTS, balanced_weights
 from .partial_config import DEFAULT
 
 
@@ -50,11 +51,24 @@ class ResolvedConfig:
     """Messages about settings in the file that the command line has made meaningless."""
 
     def with_found(self, facts: DatasetInfo) -> tuple[ResolvedConfig, DatasetInfo]:
-        """Return the config with the batch size that a user's function returns, and the facts with what is in force.
+        """Return the config with what only the data show, and the facts with what is in force.
+
+        That is the batch size that a user's function returns, and balanced weights of classes.
 
         Raises:
-            UsageError: other settings do not go with it.
+            UsageError: other settings do not go with it, or the classes are not known.
         """
+        resolved, facts = self._with_batch_size(facts)
+        loss = resolved.config.loss
+        weights = balanced_weights(loss, facts)
+        if weights is None:
+            return resolved, facts
+        weighted = loss.model_copy(update={"args": {**loss.args, "class_weights": weights}})
+        config = resolved.config.model_copy(update={"loss": weighted})
+        origins = {**resolved.origins, CLASS_WEIGHTS: "balanced, by the training set"}
+        return replace(resolved, config=config, origins=origins), facts
+
+    def _with_batch_size(self, facts: DatasetInfo) -> tuple[ResolvedConfig, DatasetInfo]:
         found = next((one for one in facts.found if one.key == BATCH_SIZE), None)
         if found is None:
             return self, facts

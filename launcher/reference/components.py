@@ -24,6 +24,7 @@ _TYPES = {
     "Sequence[int]": "list of whole numbers",
     "int | None": "whole number",
     "str | float | None": "text, number",
+    "str | Sequence[float] | None": "text, list of numbers",
     "str | None": "text",
     "float | Sequence[float] | None": "number, list of numbers",
     "tuple[str, ...] | None": "list of texts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ...data.common import load_callable, load_user_function
+from ...data.common import TrainingError, load_callable, load_user_function
 from ..config import LossConfig, RunConfig, StepConfig
 from .objective import Loss, LossObjective, Objective, StepObjective
 from .torch_losses import (
@@ -32,6 +32,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
+    class_weights: str | Sequence[float] | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Compute the cross-entropy of class scores [B, C] against class indices [B], in nats.
 
@@ -40,9 +41,11 @@ def cross_entropy(
         target: whole numbers of any type; or probabilities [B, C].
         label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
         ignore_index: a label that is left out of the mean; unset, none is.
+        class_weights: how much a sample of each class counts; `balanced`: inversely to its share of the training set.
 
     Returns:
-        [B]; with ``ignore_index`` a sum and the number of samples that were not left out.
+        [B]; with ``ignore_index`` a sum and the number of samples that were not left out; with ``class_weights`` a sum
+        and the weight of its samples.
 
     Raises:
         TrainingError: they are no tensors.
@@ -52,10 +55,25 @@ def cross_entropy(
     if target.is_floating_point():  # the probability of each class: none is left out
         ignore_index = None
     ignored = DEFAULT_IGNORED if ignore_index is None else ignore_index
+    weights = None if class_weights is None else _weights_of_classes(class_weights, output)
     losses = functional.cross_entropy(
-        output, target, reduction="none", label_smoothing=label_smoothing, ignore_index=ignored
+        output, target, weights, reduction="none", label_smoothing=label_smoothing, ignore_index=ignored
     )
+    if weights is not None and not target.is_floating_point():
+        kept = target != ignored
+        return sum_of_kept(losses, weights[torch.where(kept, target, 0)] * kept)
     return losses if ignore_index is None else sum_of_kept(losses, target != ignored)
+
+
+def _weights_of_classes(given: str | Sequence[float], output: torch.Tensor) -> torch.Tensor:
+    """Return a weight for each class [C]; `balanced` was replaced by numbers before the ranks started."""
+    is_list = not isinstance(given, str) and all(isinstance(one, int | float) and one >= 0 for one in given)
+    if not is_list or len(given) != output.shape[1]:
+        raise TrainingError(
+            f"loss.args.class_weights: {given!r} is no list of {output.shape[1]} weights, one for each class",
+            "list numbers from 0 on, or write `balanced`",
+        )
+    return torch.tensor(list(map(float, given)), dtype=output.dtype).to(output.device, non_blocking=True)
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

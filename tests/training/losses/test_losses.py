@@ -40,6 +40,34 @@ def test_arguments_of_the_config_reach_the_loss() -> None:
     assert torch.equal(loss(SCORES, TARGETS), expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("ignored", [None, 1])
+def test_weights_of_classes_divide_the_mean_as_torchs_do(smoothing: float, ignored: int | None) -> None:
+    scores = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    target = torch.tensor([0, 1, 2, 2, 1, 0, 2])
+    weights = [0.5, 1.0, 3.0]
+    args = {"label_smoothing": smoothing, "class_weights": weights, "ignore_index": ignored}
+    loss = build_loss(LossConfig(use="cross_entropy", args=args), Path())
+    parts = [
+        sum_loss(loss(scores[rows], target[rows]), rows.stop - rows.start)
+        for rows in (slice(0, 3), slice(3, 7))
+    ]
+    mean = sum(summed for summed, _ in parts) / sum(
+        float(weight) for _, weight in parts if weight is not None
+    )
+    expected = functional.cross_entropy(
+        scores, target, torch.tensor(weights, dtype=torch.float64), label_smoothing=smoothing,
+        ignore_index=-100 if ignored is None else ignored,
+    )  # fmt: skip
+    assert float(mean) == pytest.approx(float(expected), rel=1e-14)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], "balanced", [1.0, -1.0, 2.0], ["a", "b", "c"]])
+def test_weights_that_are_none_of_these_classes_are_refused(weights: Any) -> None:
+    with pytest.raises(TrainingError, match=r"class_weights: .* is no list of 3 weights"):
+        cross_entropy(SCORES, TARGETS, class_weights=weights)
+
+
 def test_mse_averages_the_components_of_a_sample_and_takes_no_other_shape() -> None:
     output, target = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 4.0], [0.0, 4.0]])
     assert mse(output, target).tolist() == [2.0, 4.5]
