@@ -310,7 +310,12 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
         )
     if not isinstance(split, TensorSplit) and (lacks := _lacks_of_map_style(split)):
         raise contract_error(use, f"returned {type(split).__name__} for {name!r}, which {lacks}")
-    if run_user_code(use, partial(len, split)) == 0:
+    length = run_user_code(use, partial(type(split).__len__, split))
+    if not hasattr(length, "__index__") or length < 0:
+        raise contract_error(
+            use, f"returned {type(split).__name__} for {name!r}, whose __len__ is {length!r}"
+        )
+    if length == 0:
         raise contract_error(use, f"returned no samples for {name!r}")
     return split
 

@@ -72,6 +72,11 @@ def count():
     calls += 1
     return tensors()
 
+class Counted:
+    def __init__(self, length): self.length = length
+    def __len__(self): return self.length
+    def __getitem__(self, i): return torch.zeros(2), 0
+
 def broken(kind):
     import numpy as np
     x, y = pair(6)
@@ -90,6 +95,8 @@ def broken(kind):
         "stream": {"train": Stream()},
         "iterable": {"train": (sample for sample in [1, 2])},
         "number": {"train": 7},
+        "fraction": {"train": Counted(6.0)},
+        "negative": {"train": Counted(-1)},
         "loader": {"train": torch.utils.data.DataLoader([(x[row], y[row]) for row in range(len(x))])},
         "class": {"train": torch.utils.data.TensorDataset},
     }[kind]
@@ -397,6 +404,8 @@ def test_augmentation_does_not_change_it_and_no_generator_moves(base: Path) -> N
             "returned generator for 'train', which has no __len__ or no __getitem__: its samples have no numbers",
         ),
         ("number", "returned int for 'train'"),
+        ("fraction", "returned Counted for 'train', whose __len__ is 6.0"),
+        ("negative", "returned Counted for 'train', whose __len__ is -1"),
         (
             "loader",
             "returned DataLoader for 'train', which makes batches in an order of its own: return its data set",
