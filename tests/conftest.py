@@ -6,17 +6,18 @@ import compileall
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
 import pytest
 from hypothesis import settings
 
-from tests.helpers.launch import LAUNCH, Launch, Result, run_command
+from tests.helpers.launch import Launch, Result
 from tests.helpers.node_launch import NodeLaunch
 from tests.helpers.paths import ROOT
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
+from tests.helpers.warm_launch import SERVER, run_launch
 
 settings.register_profile("lockstep", deadline=None)  # no verdict depends on speed
 settings.load_profile("lockstep")
@@ -32,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
         for folder in ("data", "training", "launcher", "configs", "slurm", "tests/helpers"):
             compileall.compile_dir(ROOT / folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Keep the bytecode of tests: five processes rewrite their assertions at every start otherwise, 9 s each."""
+    told, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    yield
+    sys.dont_write_bytecode = told
+
+
+def pytest_sessionfinish() -> None:
+    """End the process that ``launch`` was forked from."""
+    SERVER.close()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -68,7 +82,7 @@ def launch(tmp_path: Path) -> Launch:
     work.mkdir(exist_ok=True)
 
     def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = work) -> Result:
-        done = run_command([*LAUNCH, *arguments], cwd=cwd, env={**os.environ, **(env or {})})
+        done = run_launch(*arguments, cwd=cwd, env={**os.environ, **(env or {})})
         return Result(done.returncode, done.stdout, done.stderr, arguments)
 
     return run

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.test_bitwise import CONFIG, MORE, SAME, VARIANTS
-from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
+from tests.helpers.launch import WATCHDOG, Launch, outcome_of, run_folder
+from tests.helpers.warm_launch import start_launch
 
 ELASTIC = ["train.elastic={min: 1, max: 4}", "train.epochs=100000", "checkpoint.every_epochs=50"]
 BREAKABLE = '''
@@ -34,10 +35,9 @@ def _write(own: Path) -> None:
 
 
 def _start(own: Path, name: str, processes: int, *settings: str) -> subprocess.Popen[str]:
-    command = [*LAUNCH, "train", "exp.yaml", *ELASTIC, *settings, "--cpu", str(processes), "--name", name]
-    process = subprocess.Popen(
-        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
-    )
+    arguments = ("train", "exp.yaml", *ELASTIC, *settings, "--cpu", str(processes), "--name", name)
+    nowhere = subprocess.DEVNULL
+    process = start_launch(*arguments, cwd=own, stdout=nowhere, stderr=nowhere, text=True)
     _wait_for(name, '"event": "step"')
     return process
 
@@ -154,15 +154,13 @@ def test_a_kill_or_a_stop_in_the_middle_of_a_change_ends_bounded_and_resumes_to_
     _write(own)
     draw = random.Random(seed)
     process = _start(own, "scaled", 2, "checkpoint.every_steps=10")
-    asked = subprocess.Popen([*LAUNCH, "scale", "scaled", "4"], cwd=own, stderr=subprocess.DEVNULL)
+    asked = start_launch("scale", "scaled", "4", cwd=own, stderr=subprocess.DEVNULL)
     time.sleep(draw.random() * 2)
     number = draw.choice([signal.SIGTERM, signal.SIGKILL])
     os.kill(process.pid, number)
     process.communicate(timeout=WATCHDOG)
     asked.wait(WATCHDOG)
-    resumed = subprocess.Popen(
-        [*LAUNCH, "resume", "scaled", "--cpu", "3"], cwd=own, stderr=subprocess.DEVNULL
-    )
+    resumed = start_launch("resume", "scaled", "--cpu", "3", cwd=own, stderr=subprocess.DEVNULL)
     try:
         _scale_when_it_runs(launch, own)
         assert launch("stop", "scaled", cwd=own).status == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.helpers.launch import LAUNCH, WATCHDOG, JobServer, free_port, job_server
+from tests.helpers.launch import JobServer, free_port, job_server
 from tests.helpers.programs.mistaken_ranks import MISTAKES
 from tests.helpers.run_records import check_equal_training
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
+from tests.helpers.warm_launch import run_launch
 
 TOLERANCE = 1e-12
 CAUGHT_BY: dict[str, set[str]] = {
@@ -78,8 +78,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     folder = tmp_path_factory.mktemp("planted")
     (folder / "own.py").write_text(USER_CODE)
     (folder / "own.yaml").write_text(USER_CONFIG)
-    command = [*LAUNCH, "train", "own.yaml", "data.max_micro_batch=4", "--cpu", "1", "--dry-run", "--json"]
-    asked = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=WATCHDOG)
+    command = ("train", "own.yaml", "data.max_micro_batch=4", "--cpu", "1", "--dry-run", "--json")
+    asked = run_launch(*command, cwd=folder)
     with job_server("mistaken_ranks", WANDB_MODE="disabled") as server:
         yield Planted(server, json.dumps(json.loads(asked.stdout)["spec"]))
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_folder
+from tests.helpers.launch import WATCHDOG, Launch, run_folder
 from tests.helpers.run_folders import make_run
+from tests.helpers.warm_launch import start_launch
 
 SAVE = """
 import numpy as np, own
@@ -49,12 +50,11 @@ def test_predictions_are_the_evaluations_on_any_number_of_processes(launch: Laun
     again = launch("predict", "p", "val.npy", "--out", "said.jsonl", cwd=own)
     assert (again.status, "said.jsonl is there already" in again.err) == (2, True)
     assert not list(run_folder("p").glob("predict-*"))
-    command = [*LAUNCH, "predict", "p", "-", "--raw"]
     text = "0,0,0,0,0,0,0\n1,1,1,1,1,1,1\n"
-    piped = subprocess.run(
-        command, cwd=own, input=text, capture_output=True, text=True, timeout=WATCHDOG, check=True
-    )
-    header, *outputs = csv.reader(piped.stdout.splitlines())
+    pipe = subprocess.PIPE
+    with start_launch("predict", "p", "-", "--raw", cwd=own, stdin=pipe, stdout=pipe, text=True) as piped:
+        header, *outputs = csv.reader(piped.communicate(text, timeout=WATCHDOG)[0].splitlines())
+    assert piped.returncode == 0
     assert header == ["input", "output_0", "output_1"]
     assert [row[0] for row in outputs] == ["stdin.csv:1", "stdin.csv:2"]
     assert float(outputs[1][2]) > float(outputs[1][1])

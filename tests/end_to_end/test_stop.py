@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from lockstep.training.checkpoint.manifest import newest_intact, read_state
-from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, outcome_of, run_folder
+from tests.helpers.launch import WATCHDOG, Launch, outcome_of, run_folder
 from tests.helpers.run_records import DIGESTS
+from tests.helpers.warm_launch import start_launch
 
 SETTINGS = [
     "train.epochs=60",
@@ -27,8 +28,8 @@ SAME = (*DIGESTS, "metrics", "steps")
 
 
 def _start(own: Path, name: str, *more: str) -> subprocess.Popen[str]:
-    command = [*LAUNCH, "train", "own.yaml", *SETTINGS, *more, "--cpu", "2", "--name", name]
-    return subprocess.Popen(command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    arguments = ("train", "own.yaml", *SETTINGS, *more, "--cpu", "2", "--name", name)
+    return start_launch(*arguments, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def _wait_for(name: str, words: str) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.helpers.killable_code import KILLABLE_CODE
-from tests.helpers.launch import LAUNCH, WATCHDOG, JobServer, free_port, job_server
+from tests.helpers.launch import JobServer, free_port, job_server
 from tests.helpers.programs.killed_ranks import KILL_POINTS
 from tests.helpers.run_records import REPRODUCED, UNORDERED_EVENTS, VARYING_VALUES
 from tests.helpers.user_project import USER_CODE, USER_CONFIG
+from tests.helpers.warm_launch import run_launch
 
 ALWAYS = ["checkpoint.every_steps=4", "checkpoint.keep_last=2", "log.every_steps=3", "train.epochs=2"]
 OWN_PAIR = "data.args={n: 205, m: 61}"  # 7 steps an epoch, the last of 19
@@ -106,8 +106,8 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
 
 
 def _spec(folder: Path, settings: list[str]) -> str:
-    command = [*LAUNCH, "train", "own.yaml", *ALWAYS, *settings, "--cpu", "1", "--dry-run", "--json"]
-    asked = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=WATCHDOG)
+    command = ("train", "own.yaml", *ALWAYS, *settings, "--cpu", "1", "--dry-run", "--json")
+    asked = run_launch(*command, cwd=folder)
     return json.dumps(json.loads(asked.stdout)["spec"])
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.helpers.launch import LAUNCH, WATCHDOG, outcome_of
+from tests.helpers.launch import WATCHDOG, outcome_of
+from tests.helpers.warm_launch import start_launch
 
 WORLD = 3
 HANG_TIMEOUT = "4"  # seconds of --hang-timeout
@@ -37,8 +38,8 @@ class FaultyLaunch:
             "FAULT_READY": str(self.ready),
         }
         streams = {name: more.pop(name, subprocess.PIPE) for name in ("stdout", "stderr")}
-        self.process = subprocess.Popen(
-            [*LAUNCH, *arguments],
+        self.process = start_launch(
+            *arguments,
             cwd=cwd,
             env={**os.environ, **environment, **more.pop("env", {})},
             text=True,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.launcher.manual.output_schemas import commands_with_schemas, output_schema
-from tests.helpers.paths import ROOT
 
-LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
+CODE = "from lockstep.launcher.cli.start import main; main()"
+LAUNCH = [sys.executable, "-P", "-c", CODE]
 WATCHDOG = 240  # seconds; a hung process group must not hang the suite
 
 
@@ -74,15 +74,9 @@ class JobServer:
 @contextmanager
 def job_server(program: str, **environment: str) -> Iterator[JobServer]:
     """Start a program that answers jobs; afterwards it is killed with all of its children."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"tests.helpers.programs.{program}"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
+    from tests.helpers.warm_launch import start_program  # it imports this
+
+    process = start_program(program, environment)
     try:
         yield JobServer(process)
     finally:

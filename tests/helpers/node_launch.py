@@ -9,10 +9,12 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.helpers.launch import LAUNCH, WATCHDOG
+from tests.helpers.warm_launch import start_launch
 
 
 @dataclass
@@ -25,13 +27,13 @@ class NodeLaunch:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [*self.prefix, *LAUNCH, *self.arguments],
-            env={**os.environ, **self.environment, "NODE_MARK": self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        pipe, environment = subprocess.PIPE, {**os.environ, **self.environment, "NODE_MARK": self.mark}
+        streams: dict[str, Any] = {"stdout": pipe, "stderr": pipe, "text": True}
+        if self.prefix:
+            command = [*self.prefix, *LAUNCH, *self.arguments]
+            self.process = subprocess.Popen(command, env=environment, **streams)
+        else:
+            self.process = start_launch(*self.arguments, env=environment, **streams)
 
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=WATCHDOG)

@@ -23,8 +23,9 @@ from lockstep.launcher.slurm import slurm_client
 from lockstep.launcher.slurm.job_log import note_job
 from lockstep.launcher.slurm.slurm_client import QueuedJob, SlurmError
 from lockstep.launcher.sweep.sweep_folder import Sweep, write_sweep
-from tests.helpers.launch import LAUNCH, WATCHDOG, Launch, run_folder
+from tests.helpers.launch import WATCHDOG, Launch, run_folder
 from tests.helpers.run_folders import LOCK_HOLDER, locked_by_another, make_run, step_event
+from tests.helpers.warm_launch import start_launch
 
 DEAF = LOCK_HOLDER.replace(
     "import sys\n", "import signal, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -209,9 +210,9 @@ def slow():
 
 def test_a_training_is_seen_followed_and_cancelled(launch: Launch, own: Path) -> None:
     (own / "own.py").write_text((own / "own.py").read_text() + SLOW)
-    command = [*LAUNCH, "train", "own.yaml", "model.use=./own.py:slow", "train.epochs=500", "--name", "slow"]
-    training = subprocess.Popen(
-        [*command, "--cpu", "2"], cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    asked = ("train", "own.yaml", "model.use=./own.py:slow", "train.epochs=500", "--name", "slow")
+    training = start_launch(
+        *asked, "--cpu", "2", cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert training.stderr
     folder, deadline = run_folder("slow"), time.monotonic() + WATCHDOG
@@ -219,7 +220,7 @@ def test_a_training_is_seen_followed_and_cancelled(launch: Launch, own: Path) ->
         assert training.poll() is None, training.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    following = subprocess.Popen([*LAUNCH, "logs", "slow", "-f"], stdout=subprocess.PIPE, text=True)
+    following = start_launch("logs", "slow", "-f", stdout=subprocess.PIPE, text=True)
     document = launch("status", "slow", "--json").document
     assert (document["status"], document["owner"]["pid"]) == ("running", training.pid)
     assert document["epoch"] >= 1
