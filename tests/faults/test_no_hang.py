@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.helpers.fault_launch import BUSY_PROCESSES, FaultyLaunch, busy_cores, cases, cleaned_up
+from tests.helpers.launch import runs_folder
 from tests.helpers.paths import PROGRAMS
 
 HANG_TIMEOUT = 4.0  # seconds of --hang-timeout
@@ -49,6 +50,7 @@ def check_well(run: FaultyLaunch) -> str:
     status, err = run.end()
     assert status == 0, err
     assert "this is a hang" not in err, err  # nor is there a warning
+    assert list(runs_folder().glob("*/attempt-*/stack-*")) == [], "ranks that were looked at, but were well"
     return err
 
 
