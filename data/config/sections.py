@@ -19,7 +19,7 @@ class MeasuredIn:
 class ConfigSection(BaseModel):
     """A frozen part of a config; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class PadConfig(ConfigSection):

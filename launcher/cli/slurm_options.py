@@ -1,6 +1,6 @@
 """The options of a SLURM job on the command line, made from their declarations in ``slurm/options.py``.
 
-They are made when a command of SLURM is asked for: ``launch --help`` does not load pydantic for them.
+They are made when a command of SLURM is asked for, from the table of them beside this file, which needs no pydantic.
 """
 
 from __future__ import annotations
@@ -49,13 +49,12 @@ def _parameters() -> list[Any]:
 
 
 def _signature() -> list[inspect.Parameter]:
-    from ..slurm import SlurmConfig, command_line_type, declared_options
+    from .job_options import JOB_OPTIONS
 
     parameters = []
-    for key, option in declared_options(SlurmConfig).items():
-        if option.flag is not None:
-            kind = command_line_type(SlurmConfig.model_fields[key].annotation)
-            parameters.append(_parameter(key, kind, option.flag, option.metavar, option.help))
+    for key, kind, flag, metavar, words in JOB_OPTIONS:
+        if flag:
+            parameters.append(_parameter(key, kind, flag, metavar, words))
         if key == "sbatch":
             parameters.append(_CLUSTER)
     return parameters

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .job_spec import write_job as write_job
     from .node_resources import NodeRequirements as NodeRequirements
     from .node_resources import explain_queue_wait as explain_queue_wait
-    from .option_declaration import command_line_type as command_line_type
     from .option_declaration import declared_options as declared_options
     from .option_types import time_limit_note as time_limit_note
     from .option_types import time_limit_seconds as time_limit_seconds

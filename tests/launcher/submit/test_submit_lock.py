@@ -37,7 +37,7 @@ def test_whose_folder_was_taken_away_meanwhile_is_told_so(
     folder.mkdir()
     monkeypatch.setattr(submit_lock, "_SOON_SECONDS", 0.0)
     waits, told = Event(), []
-    monkeypatch.setattr(submit_lock, "say", lambda _: waits.set())
+    monkeypatch.setattr(submit_lock, "print_messages", lambda _: waits.set())
 
     def second() -> None:
         try:
