@@ -65,3 +65,12 @@ def test_the_map_fits_on_two_screens_and_is_linked() -> None:
 def test_the_readme_tells_the_hang_limit_that_holds() -> None:
     assert f"`--hang-timeout` seconds ({SupervisionOptions.hang_timeout:g}; 0: never)" in _text("README.md")
     assert f"`--grace` seconds ({SupervisionOptions.grace:g})" in _text("README.md")
+
+
+def test_the_parts_of_the_exhaustive_suite_are_all_rooms_of_tests_once() -> None:
+    (row,) = re.findall(
+        r"^\| `\.venv/bin/pytest -m exhaustive` \|(.*)$", _text("CONTRIBUTING.md"), re.MULTILINE
+    )
+    parts = re.findall(r"tests/\w+", row.partition("In parts")[2])
+    rooms = {path.relative_to(ROOT).parts[1] for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted(parts) == sorted(f"tests/{room}" for room in rooms)
