@@ -67,7 +67,11 @@ def _world_note(event: dict[str, Any]) -> str:
     """Say how many processes a run has from now on."""
     now, before = event["processes"], event["before"]
     one = "process" if now == 1 else "processes"
-    return f"{now} {one} instead of {before} from step {event['step']:,}; the change took {event['seconds']:.2f} s"
+    why = f"process {', '.join(map(str, event['died']))} has died: " if event.get("died") else ""
+    return (
+        f"{why}{now} {one} instead of {before} from step {event['step']:,};"
+        f" the change took {event['seconds']:.2f} s"
+    )
 
 
 _NOTES: dict[str, Callable[[dict[str, Any]], str]] = {

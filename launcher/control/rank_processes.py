@@ -14,6 +14,13 @@ class RankProcesses(Protocol):
     def are_ending(self) -> bool:
         """Whether a process lives on that has no part in the training any more, and so keeps its number."""
 
+    @property
+    def killed(self) -> dict[int, int]:
+        """Those that a signal has ended, with their wait status; none where one has ended otherwise."""
+
+    def begin_rescue(self, change: WorldChange) -> None:
+        """Note that the others are to go on without those that have died."""
+
     def start_joining(self, change: WorldChange) -> None:
         """Start the processes that join by a change."""
 

@@ -3,11 +3,15 @@
 A change goes through three states. *Starting*: processes that are to join are started and build their model beside the
 training, which continues. *Requested*: all are ready, and the ranks know a step that none of them has reached.
 There they form the group anew. *Done*: every member of the new world has said that it continues from that step.
+
+A process that dies begins a change, too: the others continue without it from the step that they are at, and then one
+that takes its place is started as if it had been asked for.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +19,7 @@ from ...training.rank import Members, WorldChange, resized
 from ..console import print_messages
 from ..runs import ScaleAnswer, ScaleRequest, answer_scale_request, take_scale_request
 from .horizon_control import HorizonControl
+from .losses import Losses
 from .rank_processes import RankProcesses
 
 if TYPE_CHECKING:  # pydantic takes its time, and `launch run` has no config
@@ -39,6 +44,7 @@ class Scaling:
     ) -> None:
         self._folder, self._control, self._elastic = folder, control, elastic
         self._first: Members = tuple(range(processes))
+        self._losses = Losses(control, elastic)
         self._asked: ScaleRequest | None = None
         self._forget()
 
@@ -48,15 +54,21 @@ class Scaling:
         self._forget()
 
     def _forget(self) -> None:
-        self._members = self._first
+        self._members, self._size = self._first, len(self._first)
+        self._losses.restart()
         self._change: WorldChange | None = None
         self._number = self._step = 0
         self._is_requested, self._began = False, 0.0
 
     def tick(self, processes: RankProcesses) -> WorldChange | None:
         """Take a request, or bring the change that is under way forward; return one that is done."""
-        if not processes.are_ending and (request := take_scale_request(self._folder)) is not None:
-            self._begin(request, processes)
+        if killed := processes.killed:
+            self._begin_rescue(killed, processes)
+        elif not processes.are_ending:
+            if (request := take_scale_request(self._folder)) is not None:
+                self._take(request, processes)
+            elif self._change is None and len(self._members) < self._size and not self._control.stopping:
+                self._begin(self._size, processes)
         change = self._change
         if change is None:
             return None
@@ -69,12 +81,31 @@ class Scaling:
         """Answer a request that has failed."""
         self._answer(why)
 
-    def _begin(self, request: ScaleRequest, processes: RankProcesses) -> None:
+    def _begin_rescue(self, killed: Mapping[int, int], processes: RankProcesses) -> None:
+        """Have the others go on without those that have died, where they can."""
+        is_changing = self._change is not None and self._is_requested
+        if not self._losses.accept(killed, self._members, is_changing=is_changing):
+            return
+        if self._change is not None:
+            processes.end_joining(self._change)
+            if self._asked is not None:
+                self._answer("a process has died meanwhile")
+        self._number += 1
+        after = tuple(number for number in self._members if number not in killed)
+        self._change = change = WorldChange(self._number, self._members, after, is_rescue=True)
+        self._is_requested = True
+        processes.begin_rescue(change)
+        self._control.horizon.request_rescue(change.number, after)
+
+    def _take(self, request: ScaleRequest, processes: RankProcesses) -> None:
         if problem := self._problem(request.processes):
             answer_scale_request(self._folder, ScaleAnswer(request.number, done=False, message=problem))
             return
         self._asked = request
-        after = resized(self._members, request.processes)
+        self._begin(request.processes, processes)
+
+    def _begin(self, size: int, processes: RankProcesses) -> None:
+        after = resized(self._members, size)
         self._number += 1
         self._change = change = WorldChange(self._number, self._members, after)
         self._is_requested, self._began = False, time.monotonic()
@@ -102,7 +133,7 @@ class Scaling:
         if failed or self._control.stopping:
             processes.end_joining(change)
             self._answer(failed or "the run is stopping")
-            self._change = None
+            self._change, self._size = None, len(self._members)
             return
         horizon = self._control.horizon
         ready = all(horizon.is_ready(number, change.number) for number in change.joining)
@@ -117,12 +148,15 @@ class Scaling:
         processes.end_change(change)
         self._control.end_change(change.after)
         self._members, self._change = change.after, None
+        self._size = self._size if change.is_rescue else len(change.after)
         self._answer("", change)
         return change
 
     def _answer(self, problem: str, change: WorldChange | None = None) -> None:
         request, self._asked = self._asked, None
         if request is None:
+            if problem and self._change is not None and not self._change.is_rescue:
+                print_messages([f"nothing takes the place of a process that has died: {problem}"])
             return
         answer = ScaleAnswer(request.number, done=not problem, message=problem)
         if change is not None:

@@ -40,6 +40,8 @@ class AttemptRecord:
         self._done: set[int] = set()
         self._exited_without_finalizing: set[int] = set()
         self._lost: dict[int, int | None] = {}
+        self._left_out: dict[int, int | None] = {}
+        """Those that were lost, and that the others are about to go on without."""
         self._unwritten_error_records: dict[int, dict[str, Any]] = {}
         self._remote_error_records: dict[int, dict[str, Any]] = {}
         self._tails: dict[int, str] = {}
@@ -81,8 +83,14 @@ class AttemptRecord:
 
     @property
     def has_losses(self) -> bool:
-        """Whether a rank has ended before it was done."""
+        """Whether a rank has ended before it was done, and the others do not go on without it."""
         return bool(self._lost)
+
+    @property
+    def killed(self) -> dict[int, int]:
+        """Ranks that a signal has ended, with their wait status; none where one has ended otherwise."""
+        found = {rank: status for rank, status in self._lost.items() if status is not None and status & 0x7F}
+        return found if len(found) == len(self._lost) else {}
 
     def take(self, message: dict[str, Any]) -> str:
         """Take what the agent says of one of this node's ranks; a note for users, or nothing."""
@@ -152,9 +160,13 @@ class AttemptRecord:
         """Note that the ranks have been told of a change: from now on they need those that join."""
         self._joining, self._entering = set(), {*change.joining}
 
+    def begin_rescue(self, change: WorldChange) -> None:
+        """Note that the others are to go on without those that have died."""
+        self._left_out = {rank: self._lost.pop(rank) for rank in change.leaving}
+
     def end_change(self, change: WorldChange) -> None:
         """Note that the ranks have finished a change: who leaves has no part in the training any more."""
-        self._members, self._entering = {*change.after}, set()
+        self._members, self._entering, self._left_out = {*change.after}, set(), {}
         self._ending |= {*change.leaving}
         for rank in self._ending & self.end_times_ns.keys():
             self._forget(rank)
@@ -196,7 +208,7 @@ class AttemptRecord:
         return AttemptEnd(
             done=frozenset(self._done & self._members),
             exited_without_finalizing=frozenset(self._exited_without_finalizing),
-            lost=MappingProxyType(dict(self._lost)),
+            lost=MappingProxyType(self._left_out | self._lost),
             end_times_ns=MappingProxyType(dict(self.end_times_ns)),
             pids=MappingProxyType(dict(self.pids)),
             unwritten_error_records=MappingProxyType(dict(self._unwritten_error_records)),
@@ -252,6 +264,15 @@ class JoiningProcesses:
     def are_ending(self) -> bool:
         """Whether a process lives on that has no part in the training any more."""
         return self._supervisor.record.are_ending
+
+    @property
+    def killed(self) -> dict[int, int]:
+        """Those that a signal has ended, with their wait status; none where one has ended otherwise."""
+        return self._supervisor.record.killed
+
+    def begin_rescue(self, change: WorldChange) -> None:
+        """Note that the others are to go on without those that have died."""
+        self._supervisor.record.begin_rescue(change)
 
     def failed_to_join(self) -> str:
         """Say why a process that was to join has ended; empty while none has."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...data.common import HangError, LockstepError
+from ...training.rank import Members
 from ..console import print_messages
 from ..failures import AttemptEnd, is_root_cause_known
 from ..hang import FollowerRankMonitor, HangCoordinator, RankMonitor
@@ -121,10 +122,15 @@ class _Watching:
         self.note = workload.note
         self._launch = launch
         self._workload = workload
+        self._numbers: Members = ()
+        """Of the processes, once they have changed."""
 
     def _rank_monitor(self) -> RankMonitor:
-        timeout = self._launch.options.hang_timeout
-        return RankMonitor(self.attempt, timeout, self.world.processes, self._workload.progress)
+        timeout, progress, numbers = self._launch.options.hang_timeout, self._workload.progress, self._numbers
+        if progress is not None and numbers:
+            told = progress
+            progress = lambda local: told(numbers[local])  # noqa: E731 - a rank's place is not its row any more
+        return RankMonitor(self.attempt, timeout, self.world.processes, progress)
 
     def _turn(self, attempt: Path) -> dict[str, Any]:
         """Switch to another attempt; return the order for the agent."""
@@ -171,6 +177,7 @@ class _Leading(_Watching):
         workload.tick()
         if (change := workload.scale(self._processes)) is not None:
             self.world = replace(self.world, processes=len(change.after))
+            self._numbers = change.after
             self._hangs = self._watch_for_hangs()
         if (horizon := workload.horizon) is not None:
             self._peers.share_horizon(horizon)
@@ -218,7 +225,7 @@ class _Leading(_Watching):
         how = better or f"restart {self._restarts} of {self._launch.options.max_restarts}"
         print_messages([f"{cause}: {how}{where}"])
         order = self._turn(attempt)
-        self.world = self._launch.world
+        self.world, self._numbers = self._launch.world, ()
         self._processes = JoiningProcesses(self._launch.supervisor, attempt)
         self._hangs = self._watch_for_hangs()
         return order

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,44 @@ def breakable():
     return cnn()
 '''
 
+DEATHS = '''
+import os, pathlib, signal, time
+from lockstep.training.logical.gradient_tree import GradientTree
+from lockstep.training.session.logical_step import LogicalStep
 
-def _write(own: Path) -> None:
-    (own / "own.py").write_text((own / "own.py").read_text() + MORE + BREAKABLE)
+HERE = pathlib.Path(__file__).parent
+RUN, TOTAL, NOW = LogicalStep.run, GradientTree.total, {}
+
+def run(self, *args):
+    """Say which step a process has come to."""
+    NOW.update(number=self._group.local_rank, processes=self._group.world_size, step=self.step)
+    name = HERE / f"process-{self._group.local_rank}"
+    name.with_suffix(".new").write_text(f"{os.getpid()} {self.step}")
+    name.with_suffix(".new").rename(name)
+    return RUN(self, *args)
+
+def total(self):
+    """Die in the exchange of a step, or kill another that is a step ahead, as the third then is."""
+    here = NOW["step"] % 7 == 3 and NOW["processes"] == 3
+    if here and NOW["number"] == 1 and not (HERE / "died").exists():
+        (HERE / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    sums = TOTAL(self)
+    if here and NOW["number"] == 0 and (HERE / "died").exists() and not (HERE / "killed").exists():
+        others = [HERE / "process-1", HERE / "process-2"]
+        while any(int(name.read_text().split()[1]) == NOW["step"] for name in others):
+            time.sleep(0.01)
+        (HERE / "killed").touch()
+        os.kill(int(others[0].read_text().split()[0]), signal.SIGKILL)
+        raise RuntimeError("planted: gloo has told of the end before this process had its sums")
+    return sums
+
+LogicalStep.run, GradientTree.total = run, total
+'''
+
+
+def _write(own: Path, more: str = BREAKABLE) -> None:
+    (own / "own.py").write_text((own / "own.py").read_text() + MORE + more)
     (own / "exp.yaml").write_text(CONFIG)
 
 
@@ -43,16 +79,20 @@ def _start(own: Path, name: str, processes: int, *settings: str) -> subprocess.P
 
 
 def _wait_for(name: str, words: str) -> None:
-    deadline = time.monotonic() + WATCHDOG
     record = run_folder(name) / "metrics.jsonl"
-    while not (record.exists() and words in record.read_text()):
+    _await(lambda: record.exists() and words in record.read_text())
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WATCHDOG
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def _record(name: str, until: int) -> list[dict[str, Any]]:
     """What a run has measured, without its times."""
-    rows = map(json.loads, (run_folder(name) / "metrics.jsonl").read_text().splitlines())
+    rows = _rows(name)
     kept = ("event", "step", "epoch", "train/", "val/", "lr")
     return [
         {key: value for key, value in row.items() if key.startswith(kept)}
@@ -61,9 +101,13 @@ def _record(name: str, until: int) -> list[dict[str, Any]]:
     ]
 
 
+def _rows(name: str) -> list[dict[str, Any]]:
+    lines = (run_folder(name) / "metrics.jsonl").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def _changes(name: str) -> list[tuple[int, int]]:
-    rows = map(json.loads, (run_folder(name) / "metrics.jsonl").read_text().splitlines())
-    return [(row["before"], row["processes"]) for row in rows if row["event"] == "world"]
+    return [(row["before"], row["processes"]) for row in _rows(name) if row["event"] == "world"]
 
 
 def _undisturbed(launch: Launch, own: Path, steps: int, *settings: str) -> dict[str, Any]:
@@ -108,6 +152,21 @@ def test_processes_come_and_go_without_a_trace(launch: Launch, own: Path) -> Non
     assert launch("scale", "scaled", "2", cwd=own).status == 2
     refused = launch("scale", "one", "2", cwd=own)
     assert (refused.status, "train.elastic is not set" in refused.err) == (2, True)
+
+
+def test_processes_that_die_leave_no_trace(launch: Launch, own: Path) -> None:
+    """In the exchange of a step; the second one while another process is a step behind the rest."""
+    _write(own, DEATHS)
+    process = _start(own, "scaled", 3)
+    _await(lambda: len(_changes("scaled")) == 4)
+    assert launch("stop", "scaled", cwd=own).status == 0
+    assert process.wait(WATCHDOG) == 75
+    assert _changes("scaled") == [(3, 2), (2, 3), (3, 2), (2, 3)]
+    died = [row for row in _rows("scaled") if row.get("died")]
+    assert [(row["died"], row["step"] % 7) for row in died] == [([1], 3), ([1], 4)]
+    assert not (run_folder("scaled") / "attempt-2").exists()
+    (own / "died").unlink()
+    _check_same(launch, own, "scaled")
 
 
 def test_what_cannot_be_elastic_is_refused_before_it_starts(launch: Launch, own: Path) -> None:

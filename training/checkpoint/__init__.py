@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .state import NextWorld as NextWorld
     from .state import Progress as Progress
     from .state import ResumedState as ResumedState
+    from .state import StepsDone as StepsDone
     from .state import build_state as build_state
     from .state import restore as restore
     from .state import resumed_state as resumed_state

@@ -15,7 +15,7 @@ from ...data.order import ALGORITHM
 from ..components import EarlyStopping, batch_norm
 from ..config import describe_differences, identity_settings, identity_sha256
 from ..rank import Group, WorldChange
-from ..session import Account, Training
+from ..session import Account, SampleAudit, StepResult, Training
 from ..tensors import each_whole, find_renaming, is_fsdp, plain_state, renamed, split_rows, whole_tensors
 from ..tracking import plain
 from . import rank_buffers
@@ -95,6 +95,19 @@ class ResumedState:
     """Whether other ranks are in the middle of the run, which this one has joined."""
 
 
+@dataclass(frozen=True)
+class StepsDone:
+    """The steps that a rank has done, as far as others have to know of them."""
+
+    progress: Progress
+    """Of the run, as it goes on."""
+    audit: SampleAudit
+    audited: int
+    """Steps of the epoch that are settled."""
+    last: StepResult | None
+    """Of the last step."""
+
+
 class NextWorld(Protocol):
     """The way of a rank from one world to the next."""
 
@@ -103,6 +116,18 @@ class NextWorld(Protocol):
 
     def go_over(self, change: WorldChange, state: Mapping[str, Any] | None) -> ResumedState | None:
         """Go over to the next world; None where this process is no member any more. Collective in both."""
+
+    def rescue_after(self, error: RuntimeError) -> WorldChange | None:
+        """Return to where a step has begun that has failed because a rank has died; the change that leaves it out."""
+
+    def rescue(self, change: WorldChange, done: StepsDone, count: Callable[[StepResult], None]) -> None:
+        """Meet those that are left, and catch up with them. Collective.
+
+        Args:
+            change: that leaves out who has died.
+            done: by this rank.
+            count: counts the step that this rank could not finish, where others have.
+        """
 
 
 def build_state(

@@ -49,6 +49,8 @@ class ElasticConfig(ConfigSection):
     """The fewest that ``launch scale`` may leave."""
     max: Annotated[int, MeasuredIn("processes")] = Field(gt=0)
     """The most that ``launch scale`` may make it; no more than logical ranks."""
+    deaths: Annotated[int, MeasuredIn("processes")] = Field(default=3, ge=0)
+    """How many may die in one attempt while the others go on; with the next one, all end."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

@@ -10,11 +10,27 @@ import torch
 
 from ...data.config import DatasetInfo
 from ..session import Training
-from .device_peak import peak_flops
 
 _MB = 1e6
 _PASSES = 3
 """Forward, and twice as much backward."""
+_TERA = 1e12
+_HALF = ("bf16", "fp16")
+_PEAKS = (
+    # name contains, in half precision, in fp32 without TF32
+    ("B200", 2250, 75),
+    ("H200", 989, 67),
+    ("GH200", 989, 67),
+    ("H100 PCIe", 756, 51),
+    ("H100 NVL", 835, 60),
+    ("H100", 989, 67),
+    ("A100", 312, 19.5),
+    ("L40S", 362, 91.6),
+    ("L4", 121, 30.3),
+    ("A10G", 70, 31.2),
+    ("A10", 125, 31.2),
+)
+"""NVIDIA's data sheets, in TFLOP/s; the first that fits counts."""
 
 
 class Pace:
@@ -97,3 +113,17 @@ def tokens_per_sample(facts: DatasetInfo) -> int | None:
             if type_ in ("int32", "int64") and len(shape) == 1 and shape[0][0] == shape[0][1] > 1:
                 return shape[0][0]
     return None
+
+
+def peak_flops(name: str, precision: str) -> float | None:
+    """Return the most operations per second that a GPU can do, without sparsity; None where that is not known.
+
+    Args:
+        name: as torch gives it, such as ``NVIDIA H100 80GB HBM3``.
+        precision: of the run.
+    """
+    words = f"{name.replace('-', ' ')} "
+    found = next((row for row in _PEAKS if f"{row[0]} " in words), None)
+    if found is None or precision not in (*_HALF, "fp32"):
+        return None
+    return _TERA * (found[1] if precision in _HALF else found[2])

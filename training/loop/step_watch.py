@@ -53,6 +53,7 @@ class StepWatch:
         self._events, self._progress = events, progress
         group, asked = training.session.group, training.session.spec.config.log.profile
         self._profiler = Profiler(asked, progress.step, group, training.stepper, folder) if asked else None
+        self._is_elastic = training.session.spec.config.train.elastic is not None
         self._begin_world()
 
     def _begin_world(self) -> None:
@@ -67,7 +68,8 @@ class StepWatch:
         self._begin_world()
         now, before = len(change.after), len(change.before)
         step, seconds = self._progress.step, round(seconds, 6)
-        self._events.write("world", step=step, processes=now, before=before, seconds=seconds)
+        died = {"died": list(change.leaving)} if change.is_rescue else {}
+        self._events.write("world", step=step, processes=now, before=before, seconds=seconds, **died)
 
     def end_world(self) -> None:
         """Wait for what is under way between ranks that part. Collective."""
@@ -85,10 +87,20 @@ class StepWatch:
         self._hooks.call("on_step")
         if self._verifier is not None:
             self._verifier.add(step)
-        if self._stragglers is not None and (late := self._stragglers.add()):
+        if late := self._late():
             self._events.write("straggler", step=step, **late)
         if self._training.compilation is not None and (message := self._training.compilation.news()):
             self._events.write("note", step=step, message=message)
+
+    def _late(self) -> dict[str, Any] | None:
+        """Return what is to be said of a rank that the others wait for."""
+        try:
+            return None if self._stragglers is None else self._stragglers.add()
+        except RuntimeError:
+            if not self._is_elastic:
+                raise
+            self._stragglers = None  # a rank has died: the next exchange of gradients fails, too, and says so
+            return None
 
     def profiled(self, batches: Iterator[StepBatch]) -> Iterator[StepBatch]:
         """Pass on batches, with some steps profiled where that is asked for."""

@@ -10,31 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from ...data.bad_samples import BadSamplesNews
+from ...data.loading import StepBatch
 from ..checkpoint import (
     CheckpointWriter,
     NextWorld,
     Progress,
     ResumedState,
+    StepsDone,
     build_state,
     save,
     training_hashes,
     writing_ranks,
 )
 from ..rank import FencingToken, RankControl, WorldChange
-from ..session import Account, SampleAudit, StepSeeder, Training
+from ..session import Account, StepResult, StepSeeder, Training
 from ..tracking import EventLog
 from ..verification import Verifier
 from .decisions import Decisions
 from .evaluation import Views, evaluate
 from .evaluation_times import EvaluationTimes
 from .kept_views import keep_views
-from .loss_meter import LossMeter, Reading
-from .norm_meter import NormMeter
+from .loss_meter import Reading
 from .pace import Pace
 from .run_hooks import build_hooks, tell_of_evaluation
 from .run_result import run_result, start_facts
+from .step_counts import StepCounts, samples_of
 from .step_watch import StepWatch
-from .unreached import UnreachedParameters
 
 
 class TrainLoop:
@@ -70,16 +71,14 @@ class TrainLoop:
         self._change: WorldChange | None = None
         self.progress = resumed.progress if resumed else Progress()
         self._changed_at = self.progress.step if resumed and resumed.joined else None
-        self._audited_step = self.progress.epoch_step
         self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
         self._stopped = self._has_left = False
         self._decisions = Decisions(self._config, training, events)
         self._times = EvaluationTimes(self._config.train.eval_every, session.batches.steps)
         self._evaluation_seconds = 0.0  # within the epoch
-        self._begin_counting(resumed.account if resumed else Account(), resumed.meter if resumed else None)
-        stepper = training.stepper
-        self._norms = NormMeter(self._config.log.every_steps, stepper.norm_names, skips=stepper.skips)
-        self._unreached = UnreachedParameters(self._config.train.unused, training.names)
+        self._step_seeder = self._seeder()
+        account, meter = (resumed.account, resumed.meter) if resumed else (Account(), None)
+        self._counts = StepCounts(training, self.progress, account, meter, self._log_reading)
         self._pace = Pace(training)
         self._hooks = build_hooks(session, events, folder, self.progress)
         self._hook_notes = self._hooks.restore(resumed.hooks, resumed.hook_tensors) if resumed else []
@@ -90,19 +89,11 @@ class TrainLoop:
         step, touch = self.progress.step, self._control.touch
         self._verifier = Verifier.of_run(training, events, step, touch, self._writer.newest)
         self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)
-        if resumed:
-            self._norms.restore(resumed.meter, session.group.device)
         self._folder, self._bad = folder, BadSamplesNews(folder)
 
-    def _begin_counting(self, account: Account, meter: dict[str, Any] | None) -> None:
-        """Count what the ranks of this world do, after what was counted before."""
-        session, config = self._session, self._config
-        group, seed = session.group, config.train.seed
-        self._step_seeder = StepSeeder(seed, group.rank, group.device)
-        self._sample_audit = SampleAudit(account, session.order, session.batches, seed, group)
-        self._meter = LossMeter(group, config.log.every_steps, self._training.terms)
-        if meter is not None:
-            self._meter.restore(meter)
+    def _seeder(self) -> StepSeeder:
+        group = self._session.group
+        return StepSeeder(self._config.train.seed, group.rank, group.device)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return what ``launch train --json`` prints, or nothing if others continue without it."""
@@ -126,7 +117,7 @@ class TrainLoop:
         self._writer.finish()
         if not self._stopped:
             self._hooks.at("on_end")
-        account, seconds = self._sample_audit.account, time.monotonic() - started
+        account, seconds = self._counts.account, time.monotonic() - started
         result = run_result(
             training_hashes(self._training), self.progress, account, seconds, stopped=self._stopped
         )
@@ -204,9 +195,8 @@ class TrainLoop:
     def _evaluate_within_epoch(self) -> None:
         """Evaluate between two steps, which leaves the next one as it would be without."""
         progress, started = self.progress, time.monotonic()
-        if reading := self._meter.read_pending():
-            self._log_reading(reading)
-        progress.metrics = self._meter.sums_so_far(progress.loss, progress.weight, progress.terms)
+        self._counts.read_pending()
+        progress.metrics = self._counts.means()
         progress.pending = True
         measured = self._evaluate()
         if measured is None:
@@ -266,7 +256,8 @@ class TrainLoop:
             self._decisions.take(progress, where, counts=counts)
             return
         progress.epoch += 1
-        progress.epoch_step = self._audited_step = 0
+        progress.epoch_step = 0
+        self._counts.begin_epoch()
         progress.loss = progress.weight = 0.0
         progress.terms = {}
         is_best = evaluated and self._decisions.take(progress, where, counts=counts)
@@ -283,22 +274,37 @@ class TrainLoop:
 
     def _change_world(self, world: NextWorld, change: WorldChange) -> None:
         """Take the steps that are left with other processes, or leave them to those. Collective."""
-        started, meter = time.monotonic(), self._settle()
-        self._watch.end_world()
-        state = build_state(self._training, self.progress, self._sample_audit.account, meter)
-        resumed = world.go_over(change, state)
-        self._change = None
-        if resumed is None:
+        started, self._change = time.monotonic(), None
+        if change.is_rescue:
+            counts = self._counts
+            done = StepsDone(self.progress, counts.samples, counts.audited, counts.last)
+            world.rescue(change, done, self._count_late)
+            counts.begin_after_rescue()
+        elif (account := self._go_over(world, change)) is not None:
+            self._counts.begin_world(account)
+        else:
             self._stopped = self._has_left = True
             return
-        self._begin_counting(resumed.account, resumed.meter)
+        self._step_seeder = self._seeder()
         self._changed_at = self.progress.step
         self._watch.change_world(change, time.monotonic() - started)
         self._take_steps()
 
+    def _go_over(self, world: NextWorld, change: WorldChange) -> Account | None:
+        meter = self._counts.settle()
+        self._watch.end_world()
+        state = build_state(self._training, self.progress, self._counts.account, meter)
+        resumed = world.go_over(change, state)
+        return None if resumed is None else resumed.account
+
+    def _count_late(self, result: StepResult) -> None:
+        """Count the step that this rank could not finish, but others have."""
+        self._counts.add(self._fetched, result)
+        self._counts.measure(self._fetched, result)
+
     def _take_steps(self) -> None:
         """Take steps to the end of the epoch, to where the run stops, or to where its processes change."""
-        progress, session, meter = self.progress, self._session, self._meter
+        progress, session = self.progress, self._session
         self._pace.pause()
         self._watch.begin()
         watches = self._watch.is_needed
@@ -307,21 +313,14 @@ class TrainLoop:
         for fetched in self._watch.profiled(batches):
             if not self._may_start_step():
                 return
-            size = session.batches.size(progress.epoch_step)
-            samples = 0 if fetched.work.stand_in else fetched.indices.size
-            self._step_seeder.reseed(progress.step)
-            self._training.begin_step(progress.step)
-            loss, weight = self._training.stepper.run(fetched, size, samples)
-            self._unreached.count(progress.step, self._training.stepper.unreached)
-            self._sample_audit.record(progress.epoch_step, progress.step, fetched)
-            progress.step += 1
-            progress.epoch_step += 1
+            self._fetched, result = fetched, self._step(fetched)
+            if result is None:
+                return
+            self._counts.add(fetched, result)
             self._training.ema.update(progress.step)
-            self._norms.add(progress.step, self._training.stepper.norms)
             if watches:
                 self._watch.after_step()
-            if reading := meter.add(progress.step, loss, weight, samples, self._training.stepper.terms):
-                self._log_reading(reading)
+            self._counts.measure(fetched, result)
             if progress.step == self._training.steps:
                 break
             if self._times.is_due(progress.step) and self._is_within_epoch:
@@ -330,16 +329,30 @@ class TrainLoop:
                     return
         self._close_training()
 
+    def _step(self, fetched: StepBatch) -> StepResult | None:
+        """Take a step; return None where a rank has died in it, and nothing was updated: others take it again."""
+        step, stepper = self.progress.step, self._training.stepper
+        self._step_seeder.reseed(step)
+        self._training.begin_step(step)
+        size, samples = self._session.batches.size(self.progress.epoch_step), samples_of(fetched)
+        try:
+            loss, weight = stepper.run(fetched, size, samples)
+        except RuntimeError as error:
+            self._change = None if self._world is None else self._world.rescue_after(error)
+            if self._change is None:
+                raise
+            return None
+        return StepResult(loss, weight, stepper.terms, stepper.norms, stepper.unreached)
+
     def _close_training(self) -> None:
         """Report what is still to be reported of the steps of an epoch."""
         progress = self.progress
-        self._norms.close(progress.step)
+        self._counts.close_norms()
         self._watch.finish_profile()
-        for reading in self._meter.close(progress.step):
-            self._log_reading(reading)
-        if found := self._unreached.close_epoch():
+        self._counts.close_losses()
+        if found := self._counts.close_unreached():
             self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
-        self._audit_samples()
+        self._counts.audit()
 
     def _may_start_step(self) -> bool:
         """Evaluate and write the checkpoint where that is due; say whether the next step may start."""
@@ -364,13 +377,8 @@ class TrainLoop:
         self.progress.add_terms(reading.terms)
         values = {f"train/{name}": value for name, value in {"loss": reading.mean, **reading.means}.items()}
         rates = self._training.learning_rates
-        values |= {**self._norms.take(reading.step), **rates, **self._pace.step(self._samples_done)}
+        values |= {**self._counts.norms_of(reading), **rates, **self._pace.step(self._samples_done)}
         self._hooks.write_step(reading.step, values)
-
-    def _audit_samples(self) -> None:
-        if self.progress.epoch_step > self._audited_step:
-            self._sample_audit.settle(self.progress.epoch, self._audited_step, self.progress.epoch_step)
-            self._audited_step = self.progress.epoch_step
 
     def _save_checkpoint(self) -> None:
         """Gather each rank's account and batch norm statistics, a collective, and have the checkpoint written."""
@@ -379,21 +387,13 @@ class TrainLoop:
             return
         before = self._control.enter("checkpoint")
         self._last_checkpoint_step = progress.step
-        if reading := self._meter.read_pending():
-            self._log_reading(reading)
+        self._counts.read_pending()
         self._hooks.at("on_checkpoint")
         if self._verifier is not None:
             self._verifier.verify(progress.step)
         hooks, hook_tensors = self._hooks.state()
-        meter = self._settle()
-        account, best = self._sample_audit.account, progress.ranking.steps
+        meter = self._counts.settle()
+        account, best = self._counts.account, progress.ranking.steps
         state = partial(build_state, self._training, progress, account, meter, hooks)
         save(self._training, progress.step, self._writer, best, state, hook_tensors)
         self._control.enter(before)
-
-    def _settle(self) -> dict[str, Any]:
-        """Bring together what each rank has counted; return what is not written down yet. Collective."""
-        if reading := self._meter.read_pending():
-            self._log_reading(reading)
-        self._audit_samples()
-        return {**self._meter.state(self.progress.step), **self._norms.state(self.progress.step)}

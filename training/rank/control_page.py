@@ -19,6 +19,8 @@ _WORDS = 1 << 13
 _HORIZON, _FINAL, _CHECKPOINT_AT, _EVALUATE_AT = 0, 1, 2, 3
 _CHANGE, _CHANGE_AT, _MEMBERS = 4, 5, 6
 """Number of the last change of the world, its step, and the members from then on."""
+_RESCUE = _MEMBERS + MEMBER_WORDS
+"""Number of the last change that has left out who had died."""
 HorizonWords = tuple[int, int, bool, int]
 """(horizon, step of the requested checkpoint, whether the horizon is final, step of the requested evaluation)."""
 _FIRST_RANK, _RANK_WORDS = 16, 8
@@ -119,7 +121,7 @@ class RankControl:
 
     def is_change_due(self, step: int) -> bool:
         """Say whether the world is to change at ``step``, like ``is_checkpoint_due``."""
-        return self._words[_CHANGE] != self._change and self._words[_CHANGE_AT] == step
+        return self._words[_CHANGE] > self._change and self._words[_CHANGE_AT] == step
 
     def change_from(self, before: Members) -> WorldChange:
         """Return the last change that was requested.
@@ -131,6 +133,21 @@ class RankControl:
         members = from_words(words[_MEMBERS : _MEMBERS + MEMBER_WORDS].tolist())
         return WorldChange(int(words[_CHANGE]), before, members)
 
+    def await_rescue(self, before: Members, seconds: float) -> WorldChange | None:
+        """Wait for the change that leaves out who has died; None where none comes in time.
+
+        Args:
+            before: the members until then.
+            seconds: to wait.
+        """
+        deadline = time.monotonic() + seconds
+        while self._words[_RESCUE] <= self._change:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_WAIT_SECONDS)
+        members = from_words(self._words[_MEMBERS:_RESCUE].tolist())
+        return WorldChange(int(self._words[_RESCUE]), before, members, is_rescue=True)
+
     def await_change(self, number: int, before: Members) -> WorldChange:
         """Report that this process is ready to join by change ``number``; wait for it, or for ever."""
         self._words[self._own + _REACHED] = 2 * number - 1
@@ -141,7 +158,7 @@ class RankControl:
     def leave_world(self, change: WorldChange) -> None:
         """Report that this rank needs the world before a change no more, and wait until none does."""
         self._words[self._own + _REACHED] = 2 * change.number - 1
-        rows = [_FIRST_RANK + _RANK_WORDS * number for number in change.before]
+        rows = [_FIRST_RANK + _RANK_WORDS * number for number in change.parting]
         while any(self._words[row + _REACHED] < 2 * change.number - 1 for row in rows):
             time.sleep(_WAIT_SECONDS)
 
@@ -286,11 +303,19 @@ class Horizon:
         Returns:
             The step of the change.
         """
-        for at, word in enumerate(to_words(members)):
-            self._words[_MEMBERS + at] = word
+        self._write_members(members)
         self._words[_CHANGE_AT] = self.value
         self._words[_CHANGE] = number
         return self.value
+
+    def request_rescue(self, number: int, members: Members) -> None:
+        """Have the ranks that are left go over to a world of theirs, at the step that they are at."""
+        self._write_members(members)
+        self._words[_RESCUE] = number
+
+    def _write_members(self, members: Members) -> None:
+        for at, word in enumerate(to_words(members)):
+            self._words[_MEMBERS + at] = word
 
     def is_ready(self, number: int, change: int) -> bool:
         """Say whether a process that was started for a change waits for it."""

@@ -27,6 +27,13 @@ class WorldChange:
     """Of the change, counted from 1 in each attempt."""
     before: Members
     after: Members
+    is_rescue: bool = False
+    """Whether those that leave have died."""
+
+    @property
+    def parting(self) -> Members:
+        """Return the processes that part from the world before: those that are alive."""
+        return self.after if self.is_rescue else self.before
 
     @property
     def joining(self) -> Members:

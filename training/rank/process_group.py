@@ -13,6 +13,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from ...data.common import MachineError
 from .members import WorldChange
+from .peer_links import Links, cut, new_links
 
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
@@ -29,6 +30,8 @@ class Group:
     device: torch.device
     channel: Any = field(default=None, kw_only=True)
     """The process group that carries what is sent; None is the one that gradients go through."""
+    links: Links = field(default_factory=dict, kw_only=True, compare=False)
+    """The connections with the other ranks, over gloo."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum ``values`` over the ranks, in place."""
@@ -87,6 +90,11 @@ class Group:
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
+    def abandon(self) -> None:
+        """Leave a process group in which a rank has died: whoever waits for this one notices at once."""
+        cut(self.links)
+        self.close()
+
     def succeeded_by(self, change: WorldChange, number: int) -> Group:
         """Leave the process group and join that of the world after a change, which takes place on one node's CPUs.
 
@@ -95,12 +103,14 @@ class Group:
             number: of this process, which is a member of the world after.
         """
         self.close()
-        if len(change.after) > 1:
+        rank, world_size = change.after.index(number), len(change.after)
+        links: Links = {}
+        if world_size > 1:
             place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             store = PrefixStore(f"world {change.number}", TCPStore(*place, is_master=False))
-            rank = change.after.index(number)
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=len(change.after))
-        return Group(change.after.index(number), number, len(change.after), self.device)
+            with new_links(place[1]) as links:
+                dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
+        return Group(rank, number, world_size, self.device, links=links)
 
 
 def join(*, gpu: bool) -> Group:
@@ -114,13 +124,15 @@ def join(*, gpu: bool) -> Group:
         for key, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
     )
     device = _device(local_rank) if gpu else torch.device("cpu")
+    links: Links = {}
     if world_size > 1:
-        dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
+        with new_links(int(os.environ.get("MASTER_PORT", "0"))) as links:
+            dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
     else:
         # With RANK set, Accelerate puts even one process into a group and DDP around its model.
         for key in _TORCHRUN_VARIABLES:
             os.environ.pop(key, None)
-    return Group(rank, local_rank, world_size, device)
+    return Group(rank, local_rank, world_size, device, links=links)
 
 
 def alone(*, gpu: bool) -> Group:

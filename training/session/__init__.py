@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .kept_buffers import preserved_buffers as preserved_buffers
     from .kept_modes import training_mode as training_mode
     from .logical_step import LogicalStep as LogicalStep
+    from .logical_step import StepResult as StepResult
     from .sample_audit import Account as Account
     from .sample_audit import SampleAudit as SampleAudit
     from .session import Session as Session

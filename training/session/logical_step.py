@@ -42,6 +42,17 @@ class LogicalCut:
     buffers: LogicalBuffers
 
 
+@dataclass(frozen=True)
+class StepResult:
+    """The result of a step, which is counted once the step is done."""
+
+    loss: torch.Tensor
+    weight: torch.Tensor | None
+    terms: torch.Tensor | None
+    norms: list[torch.Tensor]
+    unreached: list[nn.Parameter]
+
+
 class LogicalStep(TrainStep):
     """Runs each logical rank's share as a pass of its own and adds what they give along one tree.
 
@@ -69,7 +80,7 @@ class LogicalStep(TrainStep):
         cut: LogicalCut,
     ) -> None:
         super().__init__(model, objective, update, group, scaler, terms, freezing=freezing)
-        self._replicas = 1
+        self._replicas, self.is_of_all = 1, True
         self._logical_ranks = cut.ranks
         self._seeders = [StepSeeder(cut.seed, number, group.device) for number in range(cut.ranks)]
         self._buffers = cut.buffers
@@ -79,6 +90,8 @@ class LogicalStep(TrainStep):
         """Of each rank, by the size of the global batch."""
         self._weighted = False
         self._waited = 0.0
+        self.is_exchanging = self.can_be_undone = False
+        """Whether all passes of a step are done, and its exchange is not; whether a step has changed nothing yet."""
         self.logical_rank: int | None = None
         """The one whose samples are passed through the model now."""
 
@@ -96,18 +109,21 @@ class LogicalStep(TrainStep):
         """Take one step; see ``TrainStep.run``.
 
         Returns:
-            Loss sum and weight of all ranks on rank 0, and zeros on the others.
+            Loss sum and weight of all ranks.
         """
+        self.is_exchanging, self.can_be_undone = False, True
         for parameter in self._parameters:
             parameter.grad = None
         self.terms = None
         parts, complete = self._own_passes(batch, size)
         begun = time.perf_counter()
+        self.is_exchanging = True
         self._tree.close()
         facts_sum = begin_tree_sum(parts, self._nodes_of(size), self._leaves(size), self._group)
         gradients = self._tree.total()
         facts = facts_sum()
         self._waited += time.perf_counter() - begun
+        self.is_exchanging = self.can_be_undone = False
         self._buffers.take(facts[self._buffer_place :], size)
         self._set_gradients(gradients, facts, complete=complete)
         weight = facts[_WEIGHT] if self._weighted else None
@@ -115,6 +131,14 @@ class LogicalStep(TrainStep):
             self._divide(weight)
         self._optimizer_step()
         return self._for_meters(facts, weight)
+
+    def undo(self) -> None:
+        """Go back to where a step has begun, whose exchange has failed: nothing was updated yet."""
+        self._tree.detach()
+        self._buffers.restore()
+        for parameter in self._parameters:
+            parameter.grad = None
+        self.logical_rank, self.can_be_undone = None, False
 
     def deal_anew(self, group: Group) -> None:
         """Deal the logical ranks to another group, between two steps."""
@@ -248,10 +272,8 @@ class LogicalStep(TrainStep):
     def _for_meters(
         self, facts: torch.Tensor, weight: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what the meters get: once, on rank 0, so that their sums over ranks add nothing but zeros."""
+        """Return what the meters get: all ranks the same."""
         share = facts[: self._reached_place].clone()
-        if self._group.rank:
-            share.zero_()
         self.terms = share[_FIRST_TERM:].view(-1, 2) if self._term_count else None
         return share[_LOSS], None if weight is None else share[_WEIGHT]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from ...data.common import DamagedError
-from ...data.loading import StepBatch
+from ...data.loading import StepBatch, Work
 from ...data.order import (
     EpochBatches,
+    Indices,
     SampleOrder,
     chain_order_hash,
     consumed,
@@ -66,14 +68,28 @@ class SampleAudit:
         if len(self._pending) == _HASH_EVERY_STEPS:
             self._hash()
 
-    def settle(self, epoch: int, first: int, last: int) -> None:
+    def settle(
+        self,
+        epoch: int,
+        first: int,
+        last: int,
+        present: Group | None = None,
+        absent: Mapping[int, Iterable[Work]] | None = None,
+    ) -> None:
         """Bring the ranks' records of the epoch's steps [first, last) together.
+
+        Args:
+            epoch: counted from 0.
+            first: step of it.
+            last: step of it, the first that is not settled.
+            present: the ranks that bring theirs, where not all do.
+            absent: of each rank that has died, its work in these steps: its record is what the plan says.
 
         Raises:
             DamagedError: what was fetched is not what the plan says.
         """
         self._hash()
-        everyone = self._together(self._plan(epoch, first, last))
+        everyone = self._together(epoch, (first, last), present or self._group, absent or {})
         if from_limbs(everyone[:4]) != from_limbs(everyone[4:8]):
             raise DamagedError(
                 f"epoch {epoch}: the samples that the ranks fetched are not those of the plan",
@@ -86,20 +102,27 @@ class SampleAudit:
             account.ranks[rank] += count
         self._digest = self._samples = 0
 
-    def _plan(self, epoch: int, first: int, last: int) -> int:
+    def _plan(self, epoch: int, steps: tuple[int, int], present: Group) -> int:
         """Compute this rank's share of what must have been consumed."""
-        batches, group = self._batches, self._group
-        span = batches.span(first)[0], batches.span(last - 1)[1]
+        batches = self._batches
+        span = batches.span(steps[0])[0], batches.span(steps[1] - 1)[1]
         return planned_digest_share(
-            self._order, self._seed, epoch, batches.batch_size, span, group.rank, group.world_size
+            self._order, self._seed, epoch, batches.batch_size, span, present.rank, present.world_size
         )
 
-    def _together(self, plan: int) -> list[int]:
+    def _together(
+        self, epoch: int, steps: tuple[int, int], present: Group, absent: Mapping[int, Iterable[Work]]
+    ) -> list[int]:
         """Sum over the ranks the limbs of what was consumed and of what was planned, and gather their samples."""
         mine = torch.zeros(8 + self._group.world_size, dtype=torch.int64)
-        mine[:8] = torch.tensor(to_limbs(self._digest) + to_limbs(plan))
         mine[8 + self._group.rank] = self._samples
-        values: list[int] = self._group.sum(mine.to(self._group.device)).tolist()
+        for rank, works in absent.items() if present.rank == 0 else ():
+            for step, work in zip(range(*steps), works, strict=False):
+                if not work.stand_in:
+                    self._digest += _consumed(epoch, [(step, work.start, work.indices)])
+                    mine[8 + rank] += work.indices.size
+        mine[:8] = torch.tensor(to_limbs(self._digest) + to_limbs(self._plan(epoch, steps, present)))
+        values: list[int] = present.sum(mine.to(present.device)).tolist()
         return values
 
     def _hash(self) -> None:
@@ -111,10 +134,15 @@ class SampleAudit:
         trained = [(step, fetched) for step, _, fetched in pending if not fetched.work.stand_in]
         if not trained:
             return
-        sizes = [fetched.indices.size for _, fetched in trained]
-        steps = np.repeat(np.array([step for step, _ in trained], np.int64), sizes)
-        starts = np.repeat(np.array([fetched.work.start for _, fetched in trained], np.int64), sizes)
-        within = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
-        indices = np.concatenate([fetched.indices for _, fetched in trained])
-        self._digest += consumed(trained[0][1].work.epoch, steps, starts + within, indices)
-        self._samples += int(indices.size)
+        rows = [(step, fetched.work.start, fetched.indices) for step, fetched in trained]
+        self._digest += _consumed(trained[0][1].work.epoch, rows)
+        self._samples += sum(fetched.indices.size for _, fetched in trained)
+
+
+def _consumed(epoch: int, rows: list[tuple[int, int, Indices]]) -> int:
+    """Hash what was fetched; of each step its number, the first position, and the samples."""
+    sizes = [indices.size for _, _, indices in rows]
+    steps = np.repeat(np.array([step for step, _, _ in rows], np.int64), sizes)
+    starts = np.repeat(np.array([start for _, start, _ in rows], np.int64), sizes)
+    within = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
+    return consumed(epoch, steps, starts + within, np.concatenate([indices for _, _, indices in rows]))

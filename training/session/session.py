@@ -64,7 +64,7 @@ class Session:
 
     @property
     def buffer_group(self) -> Group:
-        """Return the ranks whose buffers differ: this one alone where logical ranks give all of them the same."""
+        """Return the ranks whose buffers and losses differ: this one alone where logical ranks give all the same."""
         alike = self.spec.config.train.logical_ranks is not None
         return Group(0, 0, 1, self.group.device) if alike else self.group
 

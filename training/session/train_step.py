@@ -69,6 +69,8 @@ class TrainStep:
             exchange = GradientExchange(replica)
         self.exchange = exchange
         self.scaler = scaler
+        self.is_of_all = False
+        """Whether loss, weight and terms are of all ranks, on each of them."""
         self.measured: tuple[Callable[[Any, Any], torch.Tensor], ...] = ()
         """What makes a row, sum and count, of the outputs of a step; in ``terms`` after those of the objective."""
         self.step, self.skips = 0, scaler is not None
@@ -296,6 +298,7 @@ class AlternatingStep:
         self.warm_up, self.model = whole.warm_up, whole.model
         self.freezing, self.scaler, self.update = whole.freezing, whole.scaler, whole.update
         self.norm_names = whole.norm_names
+        self.is_of_all = False
         self.skips = whole.skips or any(turn.every > 1 for turn in turns)
         """Whether an update is left out at times, and the norm is no number then."""
         self.step = 0

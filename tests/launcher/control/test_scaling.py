@@ -23,6 +23,11 @@ class Processes:
         self.calls: list[tuple[str, WorldChange]] = []
         self.failure = ""
         self.are_ending = False
+        self.killed: dict[int, int] = {}
+
+    def begin_rescue(self, change: WorldChange) -> None:
+        self.calls.append(("rescue", change))
+        self.killed = {}
 
     def start_joining(self, change: WorldChange) -> None:
         self.calls.append(("start", change))
@@ -50,6 +55,8 @@ class Run:
         page = ControlPage(Path(self.control.environment["LOCKSTEP_CONTROL"]), 4)
         self.ranks = [RankControl(page, number) for number in range(4)]
         self.control.tick()
+        for rank in self.ranks[:2]:
+            rank.enter("training")
 
     def ask(self, processes: int) -> ScaleAnswer | None:
         request = write_scale_request(self.folder, processes)
@@ -178,3 +185,71 @@ def test_a_stop_comes_before_a_change(run: Run) -> None:
     answer = run.ask(1)
     assert answer is not None
     assert answer.message == "the run is stopping"
+
+
+def test_the_others_go_on_without_who_has_died_and_another_takes_its_place(run: Run) -> None:
+    run.step()
+    run.processes.killed = {1: signal.SIGKILL}
+    run.scaling.tick(run.processes)
+    change = run.ranks[0].await_rescue((0, 1), 0)
+    assert change == WorldChange(1, (0, 1), (0,), is_rescue=True)
+    assert run.processes.calls == [("rescue", change)]
+    assert run.scaling.tick(run.processes) is None
+    run.ranks[0].enter_world(change, 1)
+    assert run.scaling.tick(run.processes) == change
+    run.scaling.tick(run.processes)
+    assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (0,), (0, 1)))]
+
+
+def test_who_was_to_join_is_called_off_by_a_death(run: Run) -> None:
+    run.step()
+    assert run.ask(3) is None
+    run.processes.killed = {1: signal.SIGKILL}
+    answer = run.tick()
+    assert answer is not None
+    assert answer.message == "a process has died meanwhile"
+    assert run.kinds == ["start", "kill", "rescue"]
+
+
+@pytest.mark.parametrize(
+    ("elastic", "killed", "phase", "words"),
+    [
+        (ElasticConfig(min=2, max=4), {1: 9}, "training", "1 would be left, and train.elastic.min is 2"),
+        (ElasticConfig(max=4), {0: 9}, "training", "it has written the record"),
+        (ElasticConfig(max=4), {1: 9}, "evaluation", "the ranks were not at a step (evaluation)"),
+        (ElasticConfig(max=4, deaths=0), {1: 9}, "training", "train.elastic.deaths is used up"),
+    ],
+)
+def test_where_the_others_cannot_go_on_that_is_said_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    elastic: ElasticConfig,
+    killed: dict[int, int],
+    phase: str,
+    words: str,
+) -> None:
+    run = Run(tmp_path, elastic)
+    run.step()
+    for rank in run.ranks[:2]:
+        rank.enter("training")
+    run.ranks[0].enter(phase)
+    run.processes.killed = killed
+    run.scaling.tick(run.processes)
+    run.ranks[0].enter("training")
+    run.scaling.tick(run.processes)
+    assert run.kinds == []
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", " ").count(words) == 1
+
+
+def test_a_death_in_a_change_and_before_the_first_step_ends_the_attempt(run: Run) -> None:
+    run.processes.killed = {1: signal.SIGKILL}
+    run.scaling.tick(run.processes)
+    run.scaling.restart()
+    run.step()
+    run.processes.killed = {}
+    assert run.ask(1) is None
+    assert run.kinds == ["begin"]
+    run.processes.killed = {1: signal.SIGKILL}
+    run.tick()
+    assert run.kinds == ["begin"]

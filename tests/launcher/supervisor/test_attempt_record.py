@@ -200,3 +200,22 @@ def test_processes_that_never_joined_do_not_keep_a_run_from_its_end() -> None:
     assert record.all_done
     assert record.all_ended
     assert not record.all_gone
+
+
+def test_who_was_killed_is_no_loss_once_the_others_go_on_without_it() -> None:
+    record = record_of(3, started(0), started(1), started(2), ended(1, SIGKILL_STATUS))
+    assert record.killed == {1: SIGKILL_STATUS}
+    assert record.has_losses
+    change = WorldChange(1, (0, 1, 2), (0, 2), is_rescue=True)
+    record.begin_rescue(change)
+    assert not record.has_losses
+    assert record.end().lost == {1: SIGKILL_STATUS}, "until they do, it is what an end comes of"
+    record.end_change(change)
+    assert record.end().lost == {}
+    record.take(started(1))  # another one takes its place
+    assert record.pids.keys() == {0, 1, 2}
+
+
+def test_of_ranks_that_fail_by_themselves_none_counts_as_killed() -> None:
+    record = record_of(3, ended(1, SIGKILL_STATUS), ended(2, EXIT_3_STATUS))
+    assert record.killed == {}

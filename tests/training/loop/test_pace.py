@@ -10,8 +10,7 @@ import torch
 
 from lockstep.data.config.data_look import DataLook, PartLook, SplitLook, ValueKind
 from lockstep.data.config.dataset_info import DatasetInfo
-from lockstep.training.loop.device_peak import peak_flops
-from lockstep.training.loop.pace import Pace, tokens_per_sample
+from lockstep.training.loop.pace import Pace, peak_flops, tokens_per_sample
 from lockstep.training.rank.process_group import Group
 
 

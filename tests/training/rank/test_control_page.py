@@ -120,3 +120,27 @@ def test_what_another_node_asks_for_is_copied(page: ControlPage, tmp_path: Path)
         False,
         False,
     )
+
+
+def test_who_is_left_after_a_death_is_told_once(page: ControlPage) -> None:
+    control, horizon = RankControl(page, 2), Horizon(page)
+    assert control.await_rescue((0, 1, 2), 0) is None
+    horizon.request_rescue(1, (0, 2))
+    change = control.await_rescue((0, 1, 2), 0)
+    assert change is not None
+    assert (change.after, change.leaving, change.parting) == ((0, 2), (1,), (0, 2))
+    control.enter_world(change, 5)
+    assert control.await_rescue((0, 2), 0) is None
+    assert not control.is_change_due(0), "an earlier change, or none, is not due again"
+
+
+def test_nobody_waits_for_the_dead(page: ControlPage) -> None:
+    ranks = [RankControl(page, number) for number in range(3)]
+    Horizon(page).request_rescue(1, (0, 2))
+    change = ranks[0].await_rescue((0, 1, 2), 0)
+    assert change is not None
+    other = threading.Thread(target=ranks[2].leave_world, args=(change,))
+    other.start()
+    ranks[0].leave_world(change)
+    other.join(10)
+    assert not other.is_alive()

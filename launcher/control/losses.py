@@ -1,0 +1,95 @@
+"""Processes that die while they train: whether the others go on without them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from ...training.rank import Members
+from ..console import print_messages
+
+if TYPE_CHECKING:  # pydantic takes its time, and `launch run` has no config
+    from ...training.config import ElasticConfig
+
+_PHASES = ("training", "waiting")
+"""In which all ranks are, or are about to be, in the exchange of one step, or of two that follow each other."""
+
+
+class Standing(Protocol):
+    """The standing of a run's ranks."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether they were asked to end."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a rank has done a step in this attempt."""
+
+    def progress_of(self, rank: int) -> tuple[int, str, int]:
+        """Return (steps done, phase, a stamp) of a rank."""
+
+
+class Losses:
+    """The processes that have died in an attempt, and what is decided of them.
+
+    Args:
+        control: how far the ranks are.
+        elastic: what is allowed; None allows nothing.
+    """
+
+    def __init__(self, control: Standing, elastic: ElasticConfig | None) -> None:
+        self._control, self._elastic = control, elastic
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget those of an attempt before."""
+        self._deaths = 0
+        self._is_over = self._elastic is None
+
+    def accept(self, killed: Mapping[int, int], members: Members, *, is_changing: bool) -> bool:
+        """Say whether the others go on; where they do not, none does for the rest of the attempt.
+
+        Args:
+            killed: the processes that have died, with their wait status.
+            members: of the world until then.
+            is_changing: a change has been agreed on that is not over.
+        """
+        if self._is_over:
+            return False
+        who = " and ".join(f"process {number} ({_end(status)})" for number, status in killed.items())
+        problem = "the processes were changing" if is_changing else self._problem(killed, members)
+        if problem:
+            self._is_over = True
+            print_messages([f"{who} has died, and the others do not go on without it: {problem}"])
+            return False
+        self._deaths += len(killed)
+        allowed = 0 if self._elastic is None else self._elastic.deaths
+        print_messages(
+            [
+                f"{who} has died: the others go on (death {self._deaths} of {allowed} that train.elastic allows)"
+            ]
+        )
+        return True
+
+    def _problem(self, killed: Mapping[int, int], members: Members) -> str:
+        """Say why the others cannot go on; empty where they can."""
+        elastic, left = self._elastic, len(members) - len(killed)
+        if elastic is None or self._deaths + len(killed) > elastic.deaths:
+            return "train.elastic.deaths is used up"
+        if left < elastic.min:
+            return f"{left} would be left, and train.elastic.min is {elastic.min}"
+        if members[0] in killed:
+            return "it has written the record, and no other can go on with that"
+        if self._control.stopping:
+            return "the run is stopping"
+        if not self._control.has_begun:
+            return "no step was done yet"
+        phases = {phase for _, phase, _ in map(self._control.progress_of, members)} - {*_PHASES}
+        return f"the ranks were not at a step ({', '.join(sorted(phases))})" if phases else ""
+
+
+def _end(status: int) -> str:
+    number = status & 0x7F
+    return signal.Signals(number).name if number in [*signal.Signals] else f"signal {number}"
