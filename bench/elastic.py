@@ -1,9 +1,11 @@
 """How long a training stands still when its processes change: launch scale, a restart of ours, one of torchrun.
 
-    python bench/elastic.py [--rounds N] [--json]
+    python bench/elastic.py [--part changes|death|goodput] [--rounds N] [--seconds S] [--every S] [--json]
 
-Each arm changes between 2 and 3 processes. The pause is the time between the last step before and the first one after,
-by the record's own times, less a usual step. ``bench/README.md`` says how to read it.
+changes: each arm changes between 2 and 3 processes. The pause is the time between the last step before and the first
+one after, by the record's own times, less a usual step. death: one of 3 processes is killed; the time until the record
+has a new step. goodput: a random process is killed every so many seconds; the steps that are done, by those of a run
+that nobody disturbs. ``bench/README.md`` says how to read it.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +31,10 @@ from timing import machine
 
 LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
 WORLDS = (2, 3)
+DRAW = random.Random(0)
+DEATH_GOAL, GOODPUT_GOAL = 1.5, 0.9
 CODE = """
-import torch
+import os, pathlib, torch
 from torch import nn
 
 def data(n=8192, width=512):
@@ -38,13 +43,14 @@ def data(n=8192, width=512):
     return {"train": (x, y)}
 
 def model(width=512):
+    pathlib.Path("process-" + os.environ.get("ROLE_RANK", "0")).write_text(str(os.getpid()))
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 10))
 """
 CONFIG = """
 data: {use: ./exp.py:data, batch_size: 128, val_size: null}
 model: {use: ./exp.py:model}
 optimizer: {use: adam, lr: 0.001}
-train: {epochs: 1000000, logical_ranks: 8, elastic: {min: 1, max: 4}, precision: fp32}
+train: {epochs: 1000000, logical_ranks: 8, elastic: {min: 1, max: 4, deaths: 1000}, precision: fp32}
 log: {every_steps: 1}
 checkpoint: {every_epochs: null, every_steps: 50, keep_last: 2}
 tracking: []
@@ -70,12 +76,25 @@ class Run:
             command, cwd=self.folder, env=self.environment, stdout=quiet, stderr=quiet, start_new_session=True
         )
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events of a kind, in their order."""
+        record = self.run_folder / "metrics.jsonl"
+        lines = record.read_bytes().split(b"\n")[:-1] if record.exists() else []
+        return [json.loads(line) for line in lines if f'"event": "{kind}"'.encode() in line]
+
     def times(self) -> list[float]:
         """Return the times of the steps that were logged, in their order."""
-        record = self.run_folder / "metrics.jsonl"
-        lines = record.read_bytes().splitlines() if record.exists() else []
-        events = [json.loads(line) for line in lines if b'"event": "step"' in line]
-        return [event["time"] for event in events]
+        return [event["time"] for event in self.events("step")]
+
+    def kill_one(self, numbers: Sequence[int]) -> float:
+        """Kill one of these processes at random; return when."""
+        files = [self.folder / f"process-{number}" for number in numbers]
+        pids = [int(file.read_text()) for file in files if file.exists()]
+        living = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        now = time.time()
+        if living:
+            os.kill(DRAW.choice(living), signal.SIGKILL)
+        return now
 
     def await_steps(self, after: float, count: int = 20) -> float:
         """Wait until so many steps were logged after a time; return when the first of them was."""
@@ -159,6 +178,58 @@ def torchrun(folder: Path) -> Iterator[Callable[[int], float]]:
     _end(trainings[-1])
 
 
+def deaths(rounds: int) -> list[float]:
+    """Kill one of three processes, again and again; return the seconds until the record has a new step."""
+    found = []
+    with _folder() as folder:
+        run = Run(folder, "killed")
+        training = run.launch("train", "exp.yaml", "--cpu", "3", "--name", run.name)
+        run.await_steps(0)
+        for number in range(rounds):
+            killed = run.kill_one([1, 2])
+            while len(run.events("world")) < 2 * number + 2:  # without it, then with another
+                time.sleep(0.1)
+            without = run.events("world")[-2]
+            run.await_steps(without["time"])
+            found.append(min(at for at in run.times() if at > without["time"]) - killed)
+            time.sleep(1.0)
+        _end(training)
+    return found
+
+
+def steps_done(arm: str, seconds: float, every: float | None) -> int:
+    """Train for a while; return the steps that the record has of it."""
+    with _folder() as folder:
+        run = Run(folder, "good")
+        training = run.launch("train", "exp.yaml", "--cpu", "3", "--name", run.name, "--max-restarts", "1000")
+        run.await_steps(0)
+        if arm == "torchrun":
+            run.launch("stop", run.name).wait()
+            training.wait()
+            worker = ["-m", "lockstep.training.worker", str(run.run_folder / "spec.json")]
+            options = ["--standalone", "--nproc-per-node=3", "--max-restarts=1000"]
+            began = time.time()
+            training = run.start([sys.executable, "-m", "torch.distributed.run", *options, *worker])
+            run.await_steps(began)
+        first, end = run.events("step")[-1]["step"], time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, every or left))
+            if every is not None and time.monotonic() < end:
+                run.kill_one([0, 1, 2])
+        last = run.events("step")[-1]["step"]
+        _end(training)
+    return int(last - first)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "exp.py").write_text(CODE)
+        (folder / "exp.yaml").write_text(CONFIG)
+        yield folder
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGTERM)
     process.wait()
@@ -168,12 +239,8 @@ def measure(rounds: int) -> dict[str, list[float]]:
     """Return the pauses of each arm in seconds."""
     pauses: dict[str, list[float]] = {}
     for arm in (scaled, resumed, torchrun):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            (folder / "exp.py").write_text(CODE)
-            (folder / "exp.yaml").write_text(CONFIG)
-            with arm(folder) as change:
-                pauses[arm.__name__] = [change(WORLDS[(number + 1) % 2]) for number in range(rounds)]
+        with _folder() as folder, arm(folder) as change:
+            pauses[arm.__name__] = [change(WORLDS[(number + 1) % 2]) for number in range(rounds)]
     return pauses
 
 
@@ -189,24 +256,55 @@ def report(pauses: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+def report_deaths(rounds: int) -> dict[str, Any]:
+    """Measure, and return what is printed of deaths."""
+    found = deaths(rounds)
+    return {"machine": machine(torch.device("cpu")), "median": statistics.median(found), "seconds": found}
+
+
+def report_goodput(seconds: float, every: float) -> dict[str, Any]:
+    """Measure, and return what is printed of runs that lose processes."""
+    steps = {
+        "undisturbed": steps_done("elastic", seconds, None),
+        "elastic": steps_done("elastic", seconds, every),
+        "torchrun": steps_done("torchrun", seconds, every),
+    }
+    shares = {f"goodput of {arm}": steps[arm] / steps["undisturbed"] for arm in ("elastic", "torchrun")}
+    return {
+        "machine": machine(torch.device("cpu")),
+        "seconds": seconds,
+        "every": every,
+        "steps": steps,
+        **shares,
+    }
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=6, help="changes of each arm")
+    parser.add_argument("--part", choices=("changes", "death", "goodput"), default="changes")
+    parser.add_argument("--rounds", type=int, default=6, help="changes of each arm, or deaths")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of each arm of goodput")
+    parser.add_argument("--every", type=float, default=20.0, help="seconds between two kills")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = report(measure(args.rounds))
-    if args.json:
-        print(json.dumps(found))
-        return 0
-    for name, median in found["medians"].items():
-        pauses = found["pauses"][name]
-        print(f"{name:<10} {median:8.3f} s  [{min(pauses):.3f}, {max(pauses):.3f}]")
-    print(
-        f"launch scale / torchrun's restart: {found['scaled / torchrun']:.3f} (goal 0.2; pause at most 1 s)"
-    )
+    if args.part == "death":
+        found = report_deaths(args.rounds)
+        lines = [f"median {found['median']:.3f} s to the first new step after a death (goal {DEATH_GOAL} s)"]
+    elif args.part == "goodput":
+        found = report_goodput(args.seconds, args.every)
+        lines = [f"{name}: {value}" for name, value in found.items()] + [f"(goal {GOODPUT_GOAL})"]
+    else:
+        found = report(measure(args.rounds))
+        lines = [
+            f"{name:<10} {median:8.3f} s  [{min(found['pauses'][name]):.3f}, {max(found['pauses'][name]):.3f}]"
+            for name, median in found["medians"].items()
+        ]
+        ratio = found["scaled / torchrun"]
+        lines.append(f"launch scale / torchrun's restart: {ratio:.3f} (goal 0.2; pause at most 1 s)")
+    print(json.dumps(found) if args.json else "\n".join(lines))
     return 0
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_bitwise import CONFIG, MORE, SAME, VARIANTS
+from tests.end_to_end.test_bitwise import CONFIG, MORE, SAME, SEED, VARIANTS
 from tests.helpers.launch import WATCHDOG, Launch, outcome_of, run_folder
 from tests.helpers.warm_launch import start_launch
 
@@ -63,6 +65,32 @@ def total(self):
 
 LogicalStep.run, GradientTree.total = run, total
 '''
+
+WATCHED = '''
+import os, pathlib
+from lockstep.training.session.logical_step import LogicalStep
+
+HERE, RUN, SAID = pathlib.Path(__file__).parent, LogicalStep.run, []
+
+def run(self, *args):
+    """Say once which process this is."""
+    if not SAID:
+        SAID.append(os.getpid())
+        name = HERE / f"process-{self._group.local_rank}"
+        name.with_suffix(".new").write_text(str(os.getpid()))
+        name.with_suffix(".new").rename(name)
+    return RUN(self, *args)
+
+LogicalStep.run = run
+
+def many():
+    return pictures(n=2600)
+'''
+"""Epochs of 100 steps."""
+SCHEDULED = ("data.use=./own.py:many", "train.eval_every=150 steps", "checkpoint.every_steps=60")
+SCHEDULED_STEPS = 900
+PARTS, IN_PART = 10, 20
+"""Random schedules in all: their product."""
 
 
 def _write(own: Path, more: str = BREAKABLE) -> None:
@@ -228,3 +256,48 @@ def test_a_kill_or_a_stop_in_the_middle_of_a_change_ends_bounded_and_resumes_to_
         resumed.kill()
         resumed.wait()
     _check_same(launch, own, "scaled", "checkpoint.every_steps=10")
+
+
+def _living(own: Path) -> list[int]:
+    found = [int(path.read_text()) for path in own.glob("process-?")]
+    return [pid for pid in found if Path(f"/proc/{pid}/stat").exists()]
+
+
+def _disturb(launch: Launch, own: Path, process: subprocess.Popen[str], draw: random.Random) -> None:
+    """Kill processes and change their number, at random, until the run has ended."""
+    for _ in range(draw.randint(2, 5)):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(draw.random() * 1.5)
+        if process.poll() is not None:
+            return
+        if draw.random() < 0.4:
+            launch("scale", "scaled", str(draw.randint(1, 4)), cwd=own)
+        elif living := _living(own):
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(living), signal.SIGKILL)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_schedules_of_kills_and_changes_leave_no_trace(launch: Launch, own: Path, part: int) -> None:
+    _write(own, WATCHED)
+    whole = _undisturbed(launch, own, SCHEDULED_STEPS, *SCHEDULED)
+    expected, record = {key: whole[key] for key in SAME}, _record("one", SCHEDULED_STEPS)
+    rescued = 0
+    for number in range(part * IN_PART, (part + 1) * IN_PART):
+        draw = random.Random(f"{SEED} {number}")
+        more = (*SCHEDULED, f"train.max_steps={SCHEDULED_STEPS}", "train.elastic.deaths=100")
+        process = _start(own, "scaled", draw.randint(1, 4), *more, "--max-restarts", "100")
+        try:
+            _disturb(launch, own, process, draw)
+            assert process.wait(WATCHDOG) == 0, number
+        finally:
+            process.kill()
+            process.wait()
+        assert {key: outcome_of("scaled")[key] for key in SAME} == expected, number
+        assert _record("scaled", SCHEDULED_STEPS) == record, number
+        rescued += sum(1 for row in _rows("scaled") if row.get("died"))
+        shutil.rmtree(run_folder("scaled"))
+        for path in own.glob("process-?"):
+            path.unlink()
+    assert rescued > IN_PART / 4
