@@ -25,7 +25,7 @@ _SIDE = 5
 
 
 def draw_sample_grid(config: DataConfig, base: Path, facts: DatasetInfo, seed: int, out: Path) -> Path | None:
-    """Write the picture; None where the samples are no images.
+    """Write the picture; None where the samples are not images.
 
     Raises:
         UsageError: the file cannot be written.

@@ -29,7 +29,7 @@ _LARGEST = 96  # pixels of a side
 def sample_pictures(
     config: DataConfig, base: Path, facts: DatasetInfo, split: str, indices: list[int], seed: int
 ) -> tuple[list[str | None], list[str]]:
-    """Return for each sample a PNG as a data URI, None where samples are no images, and its label, or nothing."""
+    """Return for each sample a PNG as a data URI, None where samples are not images, and its label, or nothing."""
     opened = open_split(facts, split, config, base)
     cpu = torch.device("cpu")
     feed = open_feed(

@@ -334,7 +334,7 @@ MUTANTS = (
         "training/loop/loss_meter.py",
         "if not math.isfinite(loss):",
         "if False:",
-        "a loss that is no number ends the run",
+        "a loss that is not a number ends the run",
         (*_METER, "tests/end_to_end/test_planted_mistakes.py"),
     ),
     Mutant(
@@ -405,7 +405,7 @@ MUTANTS = (
         "training/checkpoint/state.py",
         "    refuse_non_finite(session, step)\n",
         "",
-        "no checkpoint of weights that are no numbers",
+        "no checkpoint of weights that are not numbers",
         ("tests/end_to_end/test_planted_mistakes.py", "tests/training"),
     ),
     Mutant(
@@ -463,7 +463,7 @@ MUTANTS = (
         "training/components/early_stopping.py",
         "if value is None or not math.isfinite(value):",
         "if value is None:",
-        "what is no number is worst",
+        "what is not a number is worst",
         _EARLY,
     ),
     Mutant("training/components/early_stopping.py", "+ config.min_delta", "", "min_delta counts", _EARLY),
@@ -691,7 +691,7 @@ MUTANTS = (
         "training/tracking/event_log.py",
         "type(event[key]) is int if key in event",
         "True if key in event",
-        "a line whose step is no number is no event",
+        "a line whose step is not a number is no event",
         _RECORD,
     ),
     Mutant(
@@ -842,7 +842,7 @@ MUTANTS = (
         "launcher/hang/verdict.py",
         "rank.silent_seconds < timeout or rank.under_debugger for rank in present",
         "rank.silent_seconds < timeout for rank in present",
-        "a debugger is no hang",
+        "a debugger is not a hang",
         _HANG,
     ),
     Mutant(
@@ -863,7 +863,7 @@ MUTANTS = (
         "launcher/hang/verdict.py",
         "certain=stayed and seconds >= timeout",
         "certain=seconds >= timeout",
-        "a rank that moved is no hang yet",
+        "a rank that moved is not a hang yet",
         _HANG,
     ),
     # SLURM: what follows an attempt
@@ -1147,7 +1147,7 @@ MUTANTS = (
         "launcher/hang/verdict.py",
         "rank.asleep and not rank.held and rank",
         "rank.asleep and rank",
-        "a disk is no hang by the run's own pace",
+        "a disk is not a hang by the run's own pace",
         _HANG,
     ),
     Mutant(

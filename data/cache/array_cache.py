@@ -121,7 +121,7 @@ def array_split_info(entry: CacheEntry, which: str, classes: int | None) -> Spli
 
 
 def class_counts(targets: Array, classes: int | None) -> tuple[int, ...] | None:
-    """Count the samples of each class; None where targets are no classes."""
+    """Count the samples of each class; None where targets are not classes."""
     return None if classes is None else tuple(np.bincount(targets, minlength=classes).tolist())
 
 

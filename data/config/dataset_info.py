@@ -25,7 +25,7 @@ class DatasetInfo:
     input_dtype: str | None
     """NumPy name of the stored type."""
     classes: int | None
-    """Number of classes; None when targets are no class indices."""
+    """Number of classes; None when targets are not class indices."""
     class_names: tuple[str, ...] | None
     target_shape: tuple[int, ...] | None
     """Shape of one target: () for a class index."""

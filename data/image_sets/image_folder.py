@@ -38,7 +38,7 @@ class _Listing(Table):
     """The files below a folder, by class and name."""
 
     left_out: int = 0
-    """Files that are no images by their names."""
+    """Files that are not images by their names."""
 
     def named_rows(self, bad: Sequence[tuple[int, str]]) -> dict[int, str]:
         """Say of each bad file what is wrong."""
@@ -67,7 +67,7 @@ def make_ready(arguments: ImageFolderArguments, config: DataConfig, base: Path) 
     found = {"classes": (names, f"the folders in {folders['train'].name}")}
     notes = [
         f"{table.left_out:,} {'file' if table.left_out == 1 else 'files'} in {table.file}"
-        f" {'is no image by its name and' if table.left_out == 1 else 'are no images by their names and'} left out"
+        f" {'is not an image by its name and' if table.left_out == 1 else 'are not images by their names and'} left out"
         for table in tables.values()
         if isinstance(table, _Listing) and table.left_out
     ]

@@ -69,7 +69,7 @@ def number_labels(columns: Sequence[Sequence[str]]) -> RowLabels:
         for row, text in enumerate(column):
             number = _number(text)
             if number is None:
-                problems.setdefault(row, f"{text!r} is no number" if text else "a number is missing")
+                problems.setdefault(row, f"{text!r} is not a number" if text else "a number is missing")
             else:
                 values[row, place] = number
     return RowLabels(values, problems)

@@ -72,7 +72,7 @@ def read_image_header(path: Path) -> ImageHeader:
     """Read what an image is from its header.
 
     Raises:
-        DamagedError: it is no image, or one that is refused.
+        DamagedError: it is not an image, or one that is refused.
     """
     try:
         with _open(path) as image:
@@ -231,7 +231,7 @@ def _image_error(path: Path, error: Exception) -> DamagedError:
     if found := _format_by_signature(path):
         reason = f"it is {'an' if found in _WITH_AN else 'a'} {found} file"
     return DamagedError(
-        f"{path} is no readable image: {reason}",
+        f"{path} is not a readable image: {reason}",
         f"allowed are {', '.join(FORMATS)}; replace the file or remove its row",
     )
 

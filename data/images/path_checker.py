@@ -52,7 +52,7 @@ class PathChecker:
         except OSError as error:
             return f"{path!r}: {error.strerror}", None
         if not stat.S_ISREG(status.st_mode):
-            return f"{path!r} is no file", None
+            return f"{path!r} is not a file", None
         return (None if status.st_size else f"{path!r} is empty"), status
 
     def _is_inside(self, parent: str) -> bool:

@@ -70,7 +70,7 @@ def find_inputs(sources: Sequence[str], facts: DatasetInfo, config: DataConfig, 
 def _expected_shape(facts: DatasetInfo, config: DataConfig) -> tuple[int, ...]:
     several = config.pad is not None or config.collate is not None
     if facts.input_shape is None or several:
-        what = "are of several lengths" if several else "have inputs that are no single array"
+        what = "are of several lengths" if several else "have inputs that are not a single array"
         raise UsageError(
             f"{facts.name}: its samples {what}: rows of a file cannot be made into them",
             "predict on a split of the data set: --split val; or use lockstep.load_model in Python",

@@ -62,7 +62,7 @@ class Augmentation:
         """Augment images by their ``draws``, into a new tensor on the device of ``x``; nothing waits for it.
 
         Raises:
-            TrainingError: ``x`` is no batch of images.
+            TrainingError: ``x`` is not a batch of images.
         """
         import torch
 
@@ -134,7 +134,7 @@ def check_augment(config: AugmentConfig, facts: DatasetInfo, base: Path) -> None
     """Refuse a data set that cannot be augmented as the config asks.
 
     Raises:
-        UsageError: its inputs are no images, or smaller than the crop; or a step has other needs.
+        UsageError: its inputs are not images, or smaller than the crop; or a step has other needs.
         TrainingError: a transform of the user's own cannot be made.
     """
     if config.is_off:

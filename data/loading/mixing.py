@@ -34,7 +34,7 @@ class Mixing:
 
     Args:
         steps: ``mixup`` and ``cutmix``, in the order of the config.
-        known_classes: of the data set; None: unknown, or targets are no classes.
+        known_classes: of the data set; None: unknown, or targets are not classes.
     """
 
     steps: tuple[AugmentStep, ...]
@@ -54,7 +54,7 @@ class Mixing:
             numbers: what decides about each, uint64 [B].
 
         Raises:
-            TrainingError: these are no images, or their targets cannot be mixed.
+            TrainingError: these are not images, or their targets cannot be mixed.
         """
         self._refuse(x, y)
         draws = Draws(numbers, _PLACE)

@@ -70,7 +70,7 @@ def whole_numbers(targets: torch.Tensor) -> torch.Tensor:
 def check_targets(
     targets: torch.Tensor, classes: int | None, ignored: int | None, name: Callable[[Any], str]
 ) -> None:
-    """Refuse targets that are no class indices.
+    """Refuse targets that are not class indices.
 
     Args:
         targets: checked where they are integers.

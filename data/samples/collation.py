@@ -45,7 +45,7 @@ def collate(
         pairs: whether each has to be a pair (input, target), and so the batch is one.
 
     Raises:
-        TrainingError: a sample is no pair, or cannot be in a batch, or not with the first one.
+        TrainingError: a sample is not a pair, or cannot be in a batch, or not with the first one.
     """
     if own is not None:
         own = own if pad is None else _padding_to(own, pad[1])

@@ -75,7 +75,7 @@ class Padding:
         inner = sample[0] if is_pair(sample) else sample
         if not isinstance(inner, Mapping):
             raise TrainingError(
-                "data.pad.mask: samples are no dicts that it could be put into", "leave it out"
+                "data.pad.mask: samples are not dicts that it could be put into", "leave it out"
             )
         added = like(inner, {**inner, name: torch.arange(length) < size})
         return (added, sample[1]) if is_pair(sample) else added

@@ -82,7 +82,7 @@ def sample_weights(
     """Return the sampling weight of each training sample, before any is split off; None where none are given.
 
     Raises:
-        UsageError: one is no number, or negative, or all are 0.
+        UsageError: one is not a number, or negative, or all are 0.
     """
     if config.weights is False:
         return None

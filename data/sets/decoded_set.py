@@ -26,7 +26,7 @@ def with_decoded_images(
         build: decode what is missing; else decoded images are used where they are there already.
 
     Raises:
-        UsageError: a cache is asked for, and the samples are no image files.
+        UsageError: a cache is asked for, and the samples are not image files.
         DamagedError: an image cannot be read.
         MachineError: a cache is asked for, and cannot be had.
     """
@@ -35,7 +35,7 @@ def with_decoded_images(
     if not splits:
         if config.cache == "on":
             raise UsageError(
-                f"data.cache: {config.use} is no set of image files",
+                f"data.cache: {config.use} is not a set of image files",
                 "leave it out: there is nothing to decode",
             )
         return facts

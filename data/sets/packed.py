@@ -98,7 +98,7 @@ def _refuse_other_settings(config: DataConfig, pack: PackConfig) -> None:
             how = "validate on documents of their own" if key in ("val_size", "fold") else "leave it out"
             raise UsageError(f"data.{key}: samples are cut from many documents, data.pack", how)
     if not config.augment.is_off:
-        raise UsageError("data.augment: tokens are no images", "leave it out")
+        raise UsageError("data.augment: tokens are not images", "leave it out")
     if config.on_bad == "skip":
         raise UsageError(
             "data.on_bad: skip: a document that cannot be read would move all others", "leave it out"

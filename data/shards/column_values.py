@@ -107,7 +107,7 @@ def _picture(name: str, row: int, value: Any) -> NDArray[np.uint8]:
                 return _pixels(image)
             size = f"{image.width} x {image.height}"
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others
-        raise BadRowError(row, f"{name!r} is no picture that can be read: {error}") from error
+        raise BadRowError(row, f"{name!r} is not a picture that can be read: {error}") from error
     raise BadRowError(row, f"{name!r} is a picture of {size} pixels, too large to be meant")
 
 

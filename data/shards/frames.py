@@ -32,7 +32,7 @@ def gzip_frames(content: bytes) -> Iterator[Frame]:
                 texts.append(member.decompress(view[at : at + _READ_BYTES]))
                 at = min(at + _READ_BYTES, len(content))
         except zlib.error as error:
-            raise ValueError(f"it is no gzip file: {error}") from error
+            raise ValueError(f"it is not a gzip file: {error}") from error
         if not member.eof:
             raise ValueError("it is cut off")
         end = at - len(member.unused_data)

@@ -101,7 +101,7 @@ class RowGroup(Protocol):
         """Return the columns of some of its rows, in that order.
 
         Raises:
-            BadRowError: one of them is no row.
+            BadRowError: one of them is not a row.
         """
         ...
 

@@ -42,7 +42,7 @@ def text(default: str | None = None) -> Any:
 
     def check(key: str, value: Any) -> str | None:
         if value is not None and (not isinstance(value, str) or not value):
-            raise UsageError(f"data.args.{key}: {value!r} is no text", "write it in quotes")
+            raise UsageError(f"data.args.{key}: {value!r} is not text", "write it in quotes")
         return value
 
     return argument(check, default)
@@ -54,7 +54,9 @@ def distinct_names(key: str, value: Any) -> tuple[str, ...] | None:
         return None
     names = tuple(str(name).strip() for name in value) if isinstance(value, list | tuple) else ()
     if not names or len(set(names)) != len(names) or "" in names:
-        raise UsageError(f"data.args.{key}: {value!r} is no list of distinct names", "list every class once")
+        raise UsageError(
+            f"data.args.{key}: {value!r} is not a list of distinct names", "list every class once"
+        )
     return names
 
 

@@ -104,7 +104,7 @@ def open_csv(file: Path, columns: Sequence[str], separator: str | None) -> CsvFi
         separator: between fields; None finds it in the header.
 
     Raises:
-        DamagedError: it is no such file.
+        DamagedError: it is not such a file.
     """
     head = _head(file)
     found = separator or _separator(head, columns)
@@ -122,7 +122,7 @@ def read_table(file: Path, columns: Sequence[str], separator: str | None) -> Tab
 
     Raises:
         UsageError: a column is not there, or there twice.
-        DamagedError: it is no such file, or has no rows.
+        DamagedError: it is not such a file, or has no rows.
     """
     csv = open_csv(file, columns, separator)
     for role, column in zip(("path", "label"), columns, strict=True):

@@ -25,7 +25,7 @@ def as_iterable_rows(config: DataConfig, name: str, split: Any) -> Any:
     """Make one set of an object with ``__lockstep_shard__`` or of a list of iterables; return anything else as it is.
 
     Raises:
-        TrainingError: a shard is no iterable, or does not say how long it is.
+        TrainingError: a shard is not an iterable, or does not say how long it is.
     """
     use = config.use
     if hasattr(split, SHARD):
@@ -158,7 +158,7 @@ def iterable_notes(rows: Any) -> list[str]:
 
 
 def lengths_of(rows: Any) -> tuple[int, ...] | None:
-    """Return the length of each shard; None where the samples are no iterables'."""
+    """Return the length of each shard; None where the samples are not iterables'."""
     return tuple(rows.shard_lengths.tolist()) if isinstance(rows, IterableRows) else None
 
 

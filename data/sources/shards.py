@@ -69,14 +69,14 @@ def _kinds(key: str, value: Any) -> dict[str, str]:
         isinstance(kind, str) and kind in KINDS for kind in value.values()
     ):
         raise UsageError(
-            f"data.args.{key}: {value!r} is no map of columns to kinds", f"kinds are {', '.join(KINDS)}"
+            f"data.args.{key}: {value!r} is not a map of columns to kinds", f"kinds are {', '.join(KINDS)}"
         )
     return {str(name): kind for name, kind in value.items()}
 
 
 def _window(key: str, value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise UsageError(f"data.args.{key}: {value!r} is no number of row groups", "choose at least 1")
+        raise UsageError(f"data.args.{key}: {value!r} is not a number of row groups", "choose at least 1")
     return value
 
 

@@ -347,7 +347,7 @@ def _digest(config: DataConfig, split: Any) -> list[Any]:
 
 
 def _first_sample(split: Any, *, skip: bool) -> tuple[Any, Any]:
-    """Return the first input and target, or None for each where a sample is no pair."""
+    """Return the first input and target, or None for each where a sample is not a pair."""
     if isinstance(split, TensorSplit):
         return split.x[0], split.y[0]
     with fixed_randomness():

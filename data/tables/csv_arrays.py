@@ -169,7 +169,7 @@ class ArraysBuilder:
             return self._class_indices(csv, target)
         if target.no_number is not None:
             row, found = target.no_number
-            raise csv.bad_rows_error([(row, f"the target {found!r} is no number")])
+            raise csv.bad_rows_error([(row, f"the target {found!r} is not a number")])
         values = np.concatenate(target.numbers)
         bad = np.flatnonzero(~(np.abs(values) <= float(np.finfo(self._settings.dtype).max))).tolist()
         if bad:

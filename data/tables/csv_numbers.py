@@ -120,7 +120,7 @@ def extract_columns(
 
     Raises:
         UsageError: a column holds texts.
-        DamagedError: a field is no number, or a line has too many fields.
+        DamagedError: a field is not a number, or a line has too many fields.
     """
     found = RawColumns(file, len(names))
     places = {name: csv.names.index(name) for name in names}
@@ -141,7 +141,7 @@ def extract_columns(
 
 
 def _bad_fields_error(csv: CsvFile, names: Sequence[str], bad: Sequence[BadField], rows: int) -> Exception:
-    """Say which fields are no numbers: by their columns where these hold texts, else by their lines.
+    """Say which fields are not numbers: by their columns where these hold texts, else by their lines.
 
     Args:
         csv: the file.
@@ -161,7 +161,7 @@ def _bad_fields_error(csv: CsvFile, names: Sequence[str], bad: Sequence[BadField
             f"name columns of numbers: 'data.args.input=[{numbers}]'" if numbers else "name another column",
         )
     found = [
-        (field.row, f"column {field.column!r} holds {field.text!r}, which is no finite number")
+        (field.row, f"column {field.column!r} holds {field.text!r}, which is not a finite number")
         for field in bad
     ]
     return csv.bad_rows_error(found, _COMMA_HINT if commas else "correct these rows, or remove them")

@@ -19,7 +19,7 @@ _NUMBERS = "biuf"
 
 
 class BadField(NamedTuple):
-    """A field that is no number."""
+    """A field that is not a number."""
 
     row: int
     column: str
@@ -27,7 +27,7 @@ class BadField(NamedTuple):
 
 
 def number_of(text: str, decimal: str) -> float | None:
-    """Read a field: NaN where its value is missing, 1 and 0 for true and false; None where it is no finite number.
+    """Read a field: NaN where its value is missing, 1 and 0 for true and false; None where it is not a finite number.
 
     Args:
         text: of the field.
@@ -59,7 +59,7 @@ def read_numbers(
         decimal: the character before a fraction.
 
     Returns:
-        float64 [rows, columns], NaN where a value is missing or is no number; and the fields that are none.
+        float64 [rows, columns], NaN where a value is missing or is not a number; and the fields that are none.
     """
     values = np.empty((len(frame), len(places)))
     bad: list[BadField] = []
@@ -73,7 +73,7 @@ def read_numbers(
 def _numbers(column: Any, decimal: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Convert a column to float64, and return the rows that hold something else.
 
-    A part in which one field is no number comes as texts; each of them is read for itself, so that it does not matter
+    A part in which one field is not a number comes as texts; each is read for itself, so that it does not matter
     where a file is cut into parts.
     """
     if column.dtype.kind in _NUMBERS:

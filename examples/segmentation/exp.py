@@ -1,4 +1,4 @@
-"""Segmentation of drawn shapes: samples are dictionaries, the metric is no mean over samples."""
+"""Segmentation of drawn shapes: samples are dictionaries, the metric is not a mean over samples."""
 
 import torch
 from torch import nn

@@ -3,7 +3,7 @@
 Torch's tutorials set MASTER_ADDR and MASTER_PORT before ``init_process_group``. The ranks of a launch would all look
 for a store there, since TORCHELASTIC_USE_AGENT_STORE promises one, and nobody would open it: they would wait for ever.
 They are led to the launcher's store instead. Processes that such a script starts by itself, with numbers of its own,
-are no ranks of the launch: the promise is not made to them, and the first of them opens the store.
+are not ranks of the launch: the promise is not made to them, and the first of them opens the store.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def refuse_foreign_options(
     Args:
         args: of the command.
         own: the command's own options, as ``--cpu``, each with whether it takes a value.
-        is_program: tells whether the first word that is no option starts a program, whose all that follows is.
+        is_program: tells whether the first word that is not an option starts a program, whose all that follows is.
 
     Raises:
         UsageError: there is such an option.

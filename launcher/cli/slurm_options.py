@@ -68,7 +68,7 @@ def _parameter(key: str, kind: Any, flag: str, metavar: str, words: str) -> insp
 
 
 _CLUSTER = _parameter("cluster", str, "cluster", "PROFILE", "From ~/.config/lockstep/clusters.yaml.")
-"""The one option that is no key of the ``slurm:`` section: it chooses the profile that holds such keys."""
+"""The one option that is not a key of the ``slurm:`` section: it chooses the profile that holds such keys."""
 
 
 def _pairs(given: list[str] | None) -> dict[str, str | bool]:

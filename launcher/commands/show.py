@@ -34,7 +34,7 @@ def show_samples(resolved: ResolvedConfig, out: Path | None, *, force: bool = Fa
         as_json: print one document.
 
     Raises:
-        UsageError: the file is there, or is no picture by its name.
+        UsageError: the file is there, or is not a picture by its name.
     """
     if out is not None:
         refuse_output(out, PICTURES, force=force)

@@ -86,7 +86,7 @@ _NO_RESTARTS = (
     "a schedule has the length of the run, and one with restarts is a function of yours: schedule.use"
 )
 _ACCUMULATION = "a batch is that of an optimizer step; data.max_micro_batch splits it"
-_PROCESSES = "processes are no setting of a run: --gpus, --cpu and --nodes choose them"
+_PROCESSES = "processes are not a setting of a run: --gpus, --cpu and --nodes choose them"
 _FOLDERS = "runs are kept in $LOCKSTEP_RUNS or ./runs, and --name names one"
 _NAME = "--name names the run"
 _EVALUATION = (

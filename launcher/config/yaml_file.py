@@ -49,7 +49,7 @@ def read_yaml(path: Path, shown: str = "") -> YamlFile:
         shown: what messages call the file; else the path.
 
     Raises:
-        UsageError: the file cannot be read, is no YAML or is no mapping.
+        UsageError: the file cannot be read, is not YAML or is not a mapping.
     """
     shown = printable(shown or str(path))
     builder = _Builder(_read_text(path, shown))

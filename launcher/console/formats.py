@@ -31,7 +31,7 @@ def format_duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Draw values as bars of eight heights, the largest the highest; what is no number is a gap."""
+    """Draw values as bars of eight heights, the largest the highest; what is not a number is a gap."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return ""

@@ -180,7 +180,7 @@ class RankMonitor:
         here = [known for rank, known in self._ranks.items() if rank not in self._left]
         if self._progress is not None:
             quiet = [self.now - known.progressed_at for known in here if not known.waits_for_horizon]
-            if not quiet:  # all have ended, or wait for the horizon: that is no standstill of theirs
+            if not quiet:  # all have ended, or wait for the horizon: that is not a standstill of theirs
                 return "perhaps"
             return "moving" if min(quiet) < self.limit else "still"
         still = [known for known in here if self.now - known.active_at >= self.timeout / 2]

@@ -99,7 +99,7 @@ def _upwards(mount: Path, origin: str, path: str) -> Iterator[Path]:
 def _quota(folder: Path) -> Iterator[float]:
     with suppress(OSError, ValueError):
         quota, period = (folder / "cpu.max").read_text().split()
-        yield int(quota) / int(period)  # "max" is no number
+        yield int(quota) / int(period)  # "max" is not a number
     with suppress(OSError, ValueError):
         quota = (folder / "cpu.cfs_quota_us").read_text()
         if int(quota) > 0:

@@ -39,7 +39,7 @@ def _list(items: Schema, meaning: str = "") -> Schema:
 _TEXT, _COUNT, _NUMBER, _FLAG = _of("string"), _of("integer"), _of("number"), _of("boolean")
 _ERROR = _object({"kind": _TEXT, "message": _TEXT, "hint": _of("string", "what to do about it")})
 _NO_ERROR: Schema = {"anyOf": [_ERROR, {"type": "null"}]}
-_METRICS = _of("object", "null is one that is no number", additionalProperties=_of("number", none=True))
+_METRICS = _of("object", "null is one that is not a number", additionalProperties=_of("number", none=True))
 _EXIT = _of("integer", "of the command or the run; README, Exit status", none=True)
 _RUN_STATUS = _of(
     "string", "; ".join(f"{key}: {words}" for key, words in STATUSES.items()), enum=list(STATUSES)

@@ -25,7 +25,7 @@ CLOSING_BYTES = _PROOF_BYTES
 
 
 class LinkError(Exception):
-    """The failure of a handshake: the other side does not know the secret, or is no node of a launch."""
+    """The failure of a handshake: the other side does not know the secret, or is not a node of a launch."""
 
 
 class LeaderHandshake:

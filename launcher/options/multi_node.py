@@ -60,7 +60,7 @@ class NodeOptions:
         """Return host and port of ``rendezvous``.
 
         Raises:
-            UsageError: it is no ``HOST:PORT``.
+            UsageError: it is not a ``HOST:PORT``.
         """
         host, _, port = self.rendezvous.rpartition(":")
         if not host or not (port.isascii() and port.isdigit() and int(port) in _PORTS):

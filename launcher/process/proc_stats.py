@@ -23,7 +23,7 @@ _CPU_SHARE = 0.05
 _TURN_NS = 300_000
 """A thread that computes runs as long as the scheduler lets it, 700 µs and more; one that polls runs for 50 µs."""
 _IO_RATE = 1024
-"""Bytes per second below which a process is idle: an occasional log line is no progress, a slow download is."""
+"""Bytes per second below which a process is idle: an occasional log line is not progress, a slow download is."""
 _SWITCH_RATE = 5
 """Waits of the main thread per second below which it is idle; bytes read by ``recv`` are not counted elsewhere."""
 _UNINTERRUPTIBLE = "D"
@@ -101,7 +101,7 @@ def _queued(before: ResourceUse, now: ResourceUse) -> float:
     """Compute the seconds spent waiting for a processor: on a loaded machine a rank may get next to nothing.
 
     All of a main thread's waits count; those of other threads only if they compute once they run. Some poll ten times
-    a second, for a moment each time, and waiting for that is no work.
+    a second, for a moment each time, and waiting for that is not work.
     """
     total = 0
     for thread, turns in now.turns.items():

@@ -115,7 +115,7 @@ def _lines(
         yield f"note: the charts here have the first {_OVERLAID} runs; the picture has all {len(records)}"
     missing = {r.name: count for r in records if (count := sum(c.missing for c in r.metrics.values()))}
     for name, count in missing.items():
-        yield f"note: {name}: {count:,} values are no numbers, and are left out"
+        yield f"note: {name}: {count:,} values are not numbers, and are left out"
     if alone and records[0].resumes:
         yield f"▲ resumed from step {', '.join(f'{step:,}' for step in records[0].resumes)}"
     yield f"picture: {path}"

@@ -92,7 +92,7 @@ def _loss_from(file: BinaryIO, place: int) -> tuple[bool, float | None]:
 
 
 def _loss_of(line: bytes) -> tuple[bool, float | None]:
-    """Return whether a line is the row of some steps, and its loss; None is one that is no number."""
+    """Return whether a line is the row of some steps, and its loss; None is one that is not a number."""
     event: dict[str, Any] = parse_event(line) if _STEP in line else {}
     loss = event.get("train/loss", "")
     return (True, loss) if loss is None or isinstance(loss, float | int) else (False, None)

@@ -101,7 +101,7 @@ def _cancelled_chained_jobs(folder: Path) -> set[str]:
 def query_jobs(
     folders: Iterable[Path], *, accounts: bool = False, timeout: float = _PATIENCE_SECONDS
 ) -> QueueSnapshot:
-    """Ask SLURM once for the jobs of all these runs; a queue that does not answer in time is no error here.
+    """Ask SLURM once for the jobs of all these runs; a queue that does not answer in time is not an error here.
 
     Args:
         folders: of the runs; those that were not submitted are skipped.

@@ -97,7 +97,7 @@ def _free_ports() -> list[int]:
     ports: list[int] = []
     with ExitStack() as held:
         while len(ports) < 1 + len(NODES):
-            port = random.randrange(max(1024, lowest // 2), lowest)  # noqa: S311 -- which one is no secret
+            port = random.randrange(max(1024, lowest // 2), lowest)  # noqa: S311 -- which one is not a secret
             server = held.enter_context(socket.socket())
             try:
                 server.bind(("127.0.0.1", port))

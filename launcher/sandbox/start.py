@@ -207,7 +207,7 @@ def down(folder: Path, *, patience: float = 0.0) -> bool:
 
     Raises:
         MachineError: only root can, or something cannot be ended.
-        UsageError: the folder is no sandbox.
+        UsageError: the folder is not a sandbox.
     """
     if not folder.exists():
         return False

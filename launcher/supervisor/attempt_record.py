@@ -148,7 +148,7 @@ class AttemptRecord:
         return bool(self._ending)
 
     def await_joining(self, change: WorldChange) -> None:
-        """Expect processes that are to join by a change: an early end of theirs is no loss."""
+        """Expect processes that are to join by a change: an early end of theirs is not a loss."""
         self._joining, self.failed_joins = {*change.joining}, set()
 
     def cancel_joining(self) -> None:

@@ -41,7 +41,7 @@ def _files(asked: str, base: Path, key: str) -> list[Path]:
         known = sorted(spec.parent.name for spec in runs_root().glob("*/spec.json"))
         near = closest_name(asked, known)
         raise UsageError(
-            f"{key}: {asked} is no run in {runs_root()} and no file in {base}"
+            f"{key}: {asked} is neither a run in {runs_root()} nor a file in {base}"
             + (f"; did you mean {near}?" if near else ""),
             "name a run, a checkpoint's folder, a .safetensors file or one that torch.save has written",
         )

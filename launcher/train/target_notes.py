@@ -52,7 +52,7 @@ def _is_quantity(type_: str) -> bool:
 
 
 def _gap_notes(target: PartLook, name: str) -> list[str]:
-    """Note labels that are no class indices by what was seen of them: ids and years leave most indices unused."""
+    """Note labels that are not class indices by what was seen of them: ids and years leave most indices unused."""
     seen, high = len(target.labels), target.high
     if not seen or high is None or high + 1 <= 10 * seen:
         return []

@@ -95,7 +95,7 @@ def _hydra_is_over(environment: Mapping[str, str], above: Mapping[int, str]) -> 
     with suppress(OSError):
         if stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode):
             return ""
-    return f"PMI_FD={descriptor} is no open socket, and no process manager is above this process"
+    return f"PMI_FD={descriptor} is not an open socket, and no process manager is above this process"
 
 
 def _torchrun_is_over(environment: Mapping[str, str], _: Mapping[int, str]) -> str:

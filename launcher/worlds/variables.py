@@ -32,7 +32,7 @@ class Variables:
         """Return the first of ``names`` that is set, as a number from 0 on; None where none is.
 
         Raises:
-            ForeignWorldError: it is no number.
+            ForeignWorldError: it is not a number.
         """
         value = self.text(*names)
         if not value:

@@ -110,7 +110,7 @@ def test_neither_cache_nor_workers_nor_where_it_was_killed_matter(launch: Launch
 def test_a_run_that_stopped_at_a_bad_file_goes_on_without_it(launch: Launch, project: Path) -> None:
     stopped = train_own(launch, project, 2, "stopped", "data.on_bad=stop")
     assert stopped.status == 6
-    assert ".png is no readable image" in stopped.err
+    assert ".png is not a readable image" in stopped.err
     few = train_own(launch, project, 2, "few", "data.max_bad=2")
     assert few.status == 6
     assert "3 of 60 samples of train are bad, and data.max_bad allows 2" in few.err

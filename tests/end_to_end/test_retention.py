@@ -146,7 +146,7 @@ def test_weights_come_from_a_file_that_fits_and_stays_the_same(launch: Launch, o
     assert "pickled.pt holds more than tensors" in refused.err
     refused = launch("train", "own.yaml", "model.weights=nothing", "--name", "nothing", cwd=own)
     assert refused.status == 2
-    assert "model.weights: nothing is no run in" in refused.err
+    assert "model.weights: nothing is neither a run in" in refused.err
 
 
 def test_a_metric_of_ones_own_says_which_way_is_better(launch: Launch, own: Path) -> None:

@@ -280,7 +280,7 @@ SHAPES: dict[str, tuple[list[str], int, list[str]]] = {
         ["accuracy", "(2, 2)", "(2, 1)"],
     ),
     "a metric called loss": (["metrics=[./own.py:loss]"], 2, ["val/loss", "taken"]),
-    "a state that is no tensor": ([_use("model", "pickled")], 1, ["_extra_state", "no tensor"]),
+    "a state that is not a tensor": ([_use("model", "pickled")], 1, ["_extra_state", "not a tensor"]),
     "a type that no file can hold": ([_use("model", "complex")], 1, ["phase", "complex128"]),
 }
 

@@ -1,4 +1,4 @@
-"""What is no hang, however long it takes: the same programs, alone and beside others that want the cores."""
+"""What is not a hang, however long it takes: the same programs, alone and beside others that want the cores."""
 
 from __future__ import annotations
 

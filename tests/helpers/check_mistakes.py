@@ -135,7 +135,7 @@ MISTAKES = {
     "a mean for each sample": Mistake(["loss.use=./exp.py:mean_for_each"], "loss", "as of a mean"),
     "a metric of means": Mistake(["metrics=['./exp.py:rate']"], "metric rate", "the count 1 for 12 samples"),
     "a metric of means with counts": Mistake(  # evaluation is cut alike on 1 and 2 processes, and so wrong alike
-        ["metrics=['./exp.py:rate_and_samples']"], "metric rate_and_samples", "a mean is no sum"
+        ["metrics=['./exp.py:rate_and_samples']"], "metric rate_and_samples", "a mean is not a sum"
     ),
     "Python's random in a dropout": Mistake(
         ["model.use=./exp.py:dropping"],

@@ -46,7 +46,7 @@ def wandb_folders(run: Path) -> list[Path]:
 
 
 def records_of(run: Path, kind: str) -> list[Any]:
-    """The records of one kind, of the only folder that is no link."""
+    """The records of one kind, of the only folder that is not a link."""
     (folder,) = (path for path in wandb_folders(run) if not path.is_symlink())
     (file,) = folder.glob("*.wandb")
     return [getattr(record, kind) for record in records(file) if record.WhichOneof("record_type") == kind]

@@ -195,8 +195,8 @@ def test_a_world_that_is_over_is_refused(starter: str, shape: Place) -> None:
 DAMAGES = {
     "rank beyond the size": lambda rank, size: {rank: "9"},
     "no rank": lambda rank, size: {rank: ""},
-    "a rank that is no number": lambda rank, size: {rank: "one"},
-    "a size that is no number": lambda rank, size: {size: "-2"},
+    "a rank that is not a number": lambda rank, size: {rank: "one"},
+    "a size that is not a number": lambda rank, size: {size: "-2"},
     "no size": lambda rank, size: {size: ""},
 }
 NUMBERS = {

@@ -1,4 +1,4 @@
-"""Models that people have: parts that a step leaves out, masks that are no numbers, outputs that the loss leaves out.
+"""Models that people have: parts that a step leaves out, masks that are not numbers, outputs that the loss leaves out.
 
 The numbers are those of a plain loop in torch over the same batches.
 """

@@ -168,7 +168,7 @@ def check_labels(labels: list[Labels], scores: int | None, ignored: int | None =
     """
     labels = [label if ignored is None else _without(label, ignored) for label in labels]
     if not labels:
-        return Finding("labels", "NOTE", "targets are no single tensors: their range was not looked at")
+        return Finding("labels", "NOTE", "targets are not single tensors: their range was not looked at")
     numbers = [label for label in labels if label.values.is_floating_point()]
     if any(not bool(label.values.isfinite().all()) for label in numbers):
         return Finding("labels", "FAIL", "a target is not a number", "", "leave such samples out")

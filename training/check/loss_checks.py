@@ -169,7 +169,7 @@ def _sum_mistake(
     if not _close(whole, parts, tolerance):
         return (
             f"{who} has the sum {whole:.6g} for {cut.size} samples, but its parts of {cut.sizes}"
-            f" sum to {sum(parts):.6g}: a mean is no sum"
+            f" sum to {sum(parts):.6g}: a mean is not a sum"
         )
     return None
 

@@ -195,7 +195,7 @@ def _describe_mark(model: nn.Module, mark: TensorHash) -> tuple[str, str]:
 
 
 def _note_samples(recorder: Recorder, fetched: StepBatch) -> None:
-    """Record one mark for each input and target, or for each sample that is no pair."""
+    """Record one mark for each input and target, or for each sample that is not a pair."""
     if fetched.work.stand_in:
         return
     at, first = 0, fetched.work.start

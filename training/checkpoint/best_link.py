@@ -14,7 +14,7 @@ BEST = "best"
 
 
 def link_best(checkpoints: Path, state: Mapping[str, Any]) -> None:
-    """Let the link name the checkpoint that a state ranks first, where that is there; what is no link stays.
+    """Let the link name the checkpoint that a state ranks first, where that is there; what is not a link stays.
 
     A file system that has no links has no ``best``: ``--checkpoint best`` does not need it.
 

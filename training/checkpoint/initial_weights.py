@@ -229,7 +229,7 @@ def _load_saved(path: Path) -> Tensors:
     if not _is_state(state):
         keys = f"; it holds {_some(map(str, saved))}" if _is_dict(saved) else ""
         raise UsageError(
-            f"model.weights: {path} is no state_dict of tensors{keys}", "save model.state_dict() alone"
+            f"model.weights: {path} is not a state_dict of tensors{keys}", "save model.state_dict() alone"
         )
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 

@@ -1,4 +1,4 @@
-"""Weights that are no numbers are not worth a checkpoint."""
+"""Weights that are not numbers are not worth a checkpoint."""
 
 from __future__ import annotations
 

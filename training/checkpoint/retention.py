@@ -24,7 +24,7 @@ class BestCheckpoints:
         if self.monitor != config.monitor:
             self.monitor, self.entries = config.monitor, []
         if oriented(config, metrics.get(config.monitor)) == -math.inf:
-            return False  # what is no number is not the best, even of one
+            return False  # what is not a number is not the best, even of one
         entry = {"step": step, "value": plain(metrics[config.monitor])}
         everyone = [*(e for e in self.entries if e["step"] != step), entry]
         everyone.sort(key=lambda e: oriented(config, e["value"]), reverse=True)  # stable: of equals the older

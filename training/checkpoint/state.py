@@ -115,7 +115,7 @@ class NextWorld(Protocol):
         """Return the change that all ranks make after this many steps; None where there is none."""
 
     def go_over(self, change: WorldChange, state: Mapping[str, Any] | None) -> ResumedState | None:
-        """Go over to the next world; None where this process is no member any more. Collective in both."""
+        """Go over to the next world; None where this process is not a member any more. Collective in both."""
 
     def rescue_after(self, error: RuntimeError) -> WorldChange | None:
         """Return to where a step has begun that has failed because a rank has died; the change that leaves it out."""

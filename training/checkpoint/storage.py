@@ -286,7 +286,7 @@ def load_safetensors(file: Path) -> Tensors:
     """Read the tensors of a file.
 
     Raises:
-        DamagedError: it is no such file.
+        DamagedError: it is not such a file.
     """
     return read_all(open_file(file))
 

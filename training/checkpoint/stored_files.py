@@ -24,7 +24,7 @@ def open_files(files: Sequence[Path]) -> dict[str, StoredTensors]:
         files: in the order of the ranks, where they are shards.
 
     Raises:
-        DamagedError: one is no such file, or the shards do not fit each other.
+        DamagedError: one is not such a file, or the shards do not fit each other.
     """
     parts: dict[str, StoredTensors] = {}
     cut: dict[str, list[StoredTensor]] = {}
@@ -44,14 +44,14 @@ def open_file(file: Path) -> StoredTensors:
     """Open a file of tensors.
 
     Raises:
-        DamagedError: it is no such file.
+        DamagedError: it is not such a file.
     """
     try:
         opened: Any = safe_open(file, "pt")
-        return {name: _stored(opened, name) for name in opened.keys()}  # noqa: SIM118 - it is no dict
+        return {name: _stored(opened, name) for name in opened.keys()}  # noqa: SIM118 - it is not a dict
     except (OSError, SafetensorError) as error:
         raise DamagedError(
-            f"{file} is no safetensors file: {error}", "use another checkpoint or file"
+            f"{file} is not a safetensors file: {error}", "use another checkpoint or file"
         ) from error
 
 

@@ -72,7 +72,7 @@ class Compilation:
         self.programs += not backward
 
     def take_seconds(self) -> float:
-        """Return the seconds spent on compiling since this was asked last: they are no training."""
+        """Return the seconds spent on compiling since this was asked last: they are not training."""
         new, self._counted = self.seconds - self._counted, self.seconds
         return new
 

@@ -10,7 +10,7 @@ from ..config import EarlyStopConfig, MonitorConfig, undirected
 
 
 def oriented(config: MonitorConfig, value: float | None) -> float:
-    """Turn ``value`` so that more is better; what is no number is worst."""
+    """Turn ``value`` so that more is better; what is not a number is worst."""
     if value is None or not math.isfinite(value):
         return -math.inf
     return -value if config.direction == "min" else value

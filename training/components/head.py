@@ -107,7 +107,7 @@ def _shapes(build: Callable[..., nn.Module], args: dict[str, Any], classes: int)
 
 
 def _outputs(module: nn.Module) -> int:
-    """Return how many outputs a layer has; 0 for what is no such layer."""
+    """Return how many outputs a layer has; 0 for what is not such a layer."""
     if isinstance(module, nn.Linear):
         return module.out_features
     return module.out_channels if isinstance(module, _Convolution) else 0

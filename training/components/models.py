@@ -204,7 +204,7 @@ def refuse_extra_state(model: nn.Module) -> None:
     others = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
     if others:
         raise TrainingError(
-            f"the model's state_dict has an entry that is no tensor: {others[0]}",
+            f"the model's state_dict has an entry that is not a tensor: {others[0]}",
             "make it a buffer, or leave it out of the state: get_extra_state cannot be checkpointed",
         )
     for name, value in model.state_dict().items():

@@ -52,10 +52,10 @@ class Duration:
             total: steps of the whole run, which per cents are of.
 
         Raises:
-            ValueError: minutes are no number of steps.
+            ValueError: minutes are not a number of steps.
         """
         if self.unit == "minutes":
-            raise ValueError(f"{self.written} is no number of steps")
+            raise ValueError(f"{self.written} is not a number of steps")
         one = {"steps": Fraction(1), "epochs": Fraction(steps_per_epoch), "%": Fraction(total, 100)}
         return self.amount * one[self.unit]
 

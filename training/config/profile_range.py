@@ -12,7 +12,7 @@ from .log_size import DEFAULT_LOG_MB
 
 _WRITTEN = re.compile(r"(?:(\d+)\s*\.\.\s*)?(\d+)")
 WARM_UP = 5
-"""Steps of an attempt that are no example of the others: caches fill, shapes are compiled."""
+"""Steps of an attempt that are not an example of the others: caches fill, shapes are compiled."""
 
 
 def profiled_steps(text: str, first: int) -> tuple[int, int]:

@@ -73,7 +73,7 @@ class ElasticWorld:
             state: what ``build_state`` has built, on rank 0.
 
         Returns:
-            What a resumed run would begin with; None where this process is no member any more.
+            What a resumed run would begin with; None where this process is not a member any more.
         """
         self._control.enter("starting")
         self._control.leave_world(change)

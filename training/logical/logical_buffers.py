@@ -100,7 +100,7 @@ def _refuse_grown(buffer: torch.Tensor, shape: torch.Size) -> None:
     if buffer.shape != shape:
         raise TrainingError(
             f"train.logical_ranks: a buffer has grown from {tuple(shape)} to {tuple(buffer.shape)}",
-            "keep its size, make it persistent=False where it is no state, or leave train.logical_ranks out",
+            "keep its size, make it persistent=False where it is not state, or leave train.logical_ranks out",
         )
 
 

@@ -83,7 +83,7 @@ class Decisions:
         self._events.write("note", step=progress.step, message=message)
 
     def _note_no_number(self, progress: Measured, where: str) -> None:
-        """Say once of a monitored metric that it is no number: nothing can be decided by it."""
+        """Say once of a monitored metric that it is not a number: nothing can be decided by it."""
         for monitor in dict.fromkeys(section.monitor for section in self._config.monitors().values()):
             value = progress.metrics.get(monitor, 0.0)
             if (value is None or not math.isfinite(value)) and monitor not in self._no_number:

@@ -13,7 +13,7 @@ class EvaluationTimes:
     """The steps after which a run is evaluated.
 
     Args:
-        every: ``train.eval_every``; None is every epoch, and minutes are no steps.
+        every: ``train.eval_every``; None is every epoch, and minutes are not steps.
         steps_per_epoch: of the run.
     """
 

@@ -83,7 +83,7 @@ class Pace:
         return self._rates((samples - before[0]) / seconds) if seconds > 0 else {}
 
     def pause(self) -> None:
-        """Begin the time of the next ``step`` with the one after it: what comes in between is no training."""
+        """Begin the time of the next ``step`` with the one after it: what comes in between is not training."""
         self._last = None
 
     def _rates(self, samples: float) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Profiler:
     def finish(self, step: int, tell: Callable[[Any], None]) -> None:
         """Take everything away again, write the trace, and tell the table of all ranks, where a profile is under way.
 
-        Collective. An epoch's end is a profile's, too: what follows is no step.
+        Collective. An epoch's end is a profile's, too: what follows is not a step.
         """
         clock, self._clock = self._clock, None
         if clock is None:

@@ -73,7 +73,7 @@ def sum_metric(value: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
             return pair[0].double(), pair[1].double()
     raise TrainingError(
         f"metric {name} returned {_describe_value(value)}",
-        "return (sum, count): a mean of means is wrong as soon as batches differ in size; what is no mean returns"
+        "return (sum, count): a mean of means is wrong as soon as batches differ in size; what is not a mean returns"
         " statistics, tensors that are added over samples, and has a `finish`",
     )
 

@@ -48,7 +48,7 @@ def cross_entropy(
         and the weight of its samples.
 
     Raises:
-        TrainingError: they are no tensors.
+        TrainingError: they are not tensors.
     """
     refuse_no_tensors("cross_entropy", output, target)
     target = as_class_indices(target)

@@ -96,7 +96,7 @@ def refuse_no_tensors(name: str, output: Any, target: Any) -> None:
     """Refuse outputs and targets that only a function of the user's own can compare.
 
     Raises:
-        TrainingError: one of them is no tensor.
+        TrainingError: one of them is not a tensor.
     """
     if isinstance(target, list | tuple) and target and all(isinstance(label, str) for label in target):
         raise TrainingError(

@@ -148,7 +148,7 @@ def as_numbers(name: str, found: Any) -> dict[str, float]:
     """Return numbers by their name in the record: ``NAME``, or ``NAME/KEY`` for those of a dict.
 
     Raises:
-        TrainingError: something is no number.
+        TrainingError: something is not a number.
     """
     values = found if isinstance(found, Mapping) else {"": found}
     numbers = {}

@@ -83,7 +83,7 @@ def count_confusions(
         threshold: of single scores.
 
     Raises:
-        TrainingError: the shapes do not fit each other, or a target is no class.
+        TrainingError: the shapes do not fit each other, or a target is not a class.
     """
     refuse_no_tensors("the confusion matrix", output, target)
     predicted, classes = _predictions(output, target, threshold)

@@ -19,7 +19,7 @@ def confusion_of(counts: torch.Tensor) -> torch.Tensor:
     classes = int((counts.numel() - 2) ** 0.5)
     if outside := int(counts[-1]):
         raise TrainingError(
-            f"{outside} targets are no class from 0 to {classes - 1}",
+            f"{outside} targets are not classes from 0 to {classes - 1}",
             "correct the targets, or leave a label out with ignore_index",
         )
     return counts[:-2].reshape(classes, classes).double()

@@ -82,7 +82,7 @@ class ModuleMetric:
         return torch.empty(0, dtype=torch.float64, device=getattr(output, "device", None))
 
     def tree(self, totals: torch.Tensor) -> Any:
-        """Return what is no structure: the states are the metric's own."""
+        """Return what is not a structure: the states are the metric's own."""
         return totals
 
     def reduce(self, group: Group) -> None:

@@ -97,7 +97,7 @@ def _members(model: nn.Module) -> list[str]:
 
 
 def _listed(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the members of the outermost lists; a derived class, such as a convolution with its norm, is no list."""
+    """Yield the members of the outermost lists; a derived class, such as a convolution with its norm, is not a list."""
     lists = (nn.Sequential, nn.ModuleList)
     in_list = type(module) in lists or (not name and isinstance(module, lists))
     for part_name, part in module.named_children():

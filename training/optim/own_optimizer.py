@@ -27,7 +27,7 @@ def build_own(config: OptimizerConfig, groups: list[ParameterGroup], base: Path)
 
     Raises:
         UsageError: it does not take what the config gives it, it needs a closure, or its state cannot be saved.
-        TrainingError: it raised, or is no optimizer.
+        TrainingError: it raised, or is not an optimizer.
     """
     found = load_callable(config.use, base)
     make = partial(_make, found, config)

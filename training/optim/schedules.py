@@ -154,7 +154,7 @@ def _own(config: ScheduleConfig, length: RunLength, base: Path) -> Rate:
 
 
 def own_multiple(config: ScheduleConfig, base: Path) -> Callable[[int, int], float]:
-    """Load a user's function ``(step, total)``, checked for numbers that are no multiple of a rate.
+    """Load a user's function ``(step, total)``, checked for numbers that are not a multiple of a rate.
 
     Raises:
         UsageError: there is none.

@@ -300,7 +300,7 @@ class AlternatingStep:
         self.norm_names = whole.norm_names
         self.is_of_all = False
         self.skips = whole.skips or any(turn.every > 1 for turn in turns)
-        """Whether an update is left out at times, and the norm is no number then."""
+        """Whether an update is left out at times, and the norm is not a number then."""
         self.step = 0
         """Of the run, counted from 0."""
         self.unreached: list[nn.Parameter] = []

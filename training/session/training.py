@@ -98,4 +98,4 @@ def train_metrics_notes(session: Session) -> list[str]:
     others = [name for name, metric in session.metrics.items() if not metric.is_mean]
     if not session.spec.config.train.metrics or not others:
         return []
-    return [f"train.metrics: {', '.join(others)} is measured in evaluation only: it is no mean of samples"]
+    return [f"train.metrics: {', '.join(others)} is measured in evaluation only: it is not a mean of samples"]

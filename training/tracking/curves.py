@@ -52,7 +52,7 @@ class Curve:
         return self.steps[known].tolist(), values[known].tolist()
 
     def to_json(self) -> dict[str, Any]:
-        """Convert to plain values of seven digits; what is no number is None."""
+        """Convert to plain values of seven digits; what is not a number is None."""
 
         def plain(values: Numbers) -> list[float | None]:
             return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]
@@ -103,7 +103,7 @@ class CurveBuilder:
         self._last = math.nan
 
     def extend(self, steps: Sequence[float], values: Sequence[float | None]) -> None:
-        """Add rows; a value of None is no number."""
+        """Add rows; a value of None is not a number."""
         rows = np.array([steps, values], dtype=np.float64)
         self._pending = np.concatenate([self._pending, rows], axis=1)
         if self._pending.shape[1] >= _PENDING:

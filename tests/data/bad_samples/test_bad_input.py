@@ -102,16 +102,16 @@ def link_out(base: Path) -> dict[str, str]:
 
 
 TABLE: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
-    "corrupt": (with_file(lambda content: content[:60] + bytes(9) + content[69:]), r"5\.png is no readable image"),
-    "truncated": (with_file(lambda content: content[:90]), r"5\.png is no readable image"),
+    "corrupt": (with_file(lambda content: content[:60] + bytes(9) + content[69:]), r"5\.png is not a readable image"),
+    "truncated": (with_file(lambda content: content[:90]), r"5\.png is not a readable image"),
     "missing": (removed, r"'5\.png': No such file"),
     "empty": (with_file(lambda _: b""), r"'5\.png' is empty"),
     "huge": (with_file(lambda content: claiming(content, 20_000, 13_334)), "claims far too many pixels"),
     "large": (with_file(lambda content: claiming(content, 9_000, 9_000)), "claims 9000 x 9000 pixels"),
-    "text": (with_file(lambda _: b"no picture at all"), r"5\.png is no readable image"),
+    "text": (with_file(lambda _: b"no picture at all"), r"5\.png is not a readable image"),
     "a page": (with_file(lambda _: b"<!DOCTYPE html><html>"), "it is an HTML file"),
     "another size": (with_file(lambda _: png(np.zeros((3, 4, 3), np.uint8))), "3 x 4 pixels"),
-    "a folder": (folder_of_that_name, r"'folder\.png' is no file"),
+    "a folder": (folder_of_that_name, r"'folder\.png' is not a file"),
     "by ..": (named("../../outside.png"), "leads outside"),
     "absolute": (named("/etc/hostname"), "is absolute"),
     "NUL": (named("5\0.png"), "zero bytes|control characters"),
@@ -246,7 +246,7 @@ def test_the_cache_of_a_run_that_skipped_stops_one_that_does_not(base: Path) -> 
     write_table(base)
     facts = prepare(config("skip", "on"), base, build_cache=True)
     assert [note for note in facts.notes if "1 of 40 samples of train.csv is bad and skipped" in note]
-    with pytest.raises(DamagedError, match=r"5\.png is no readable image"):
+    with pytest.raises(DamagedError, match=r"5\.png is not a readable image"):
         prepare(config("stop", "on"), base, build_cache=True)
 
 

@@ -251,7 +251,7 @@ def refused(base: Path, rows: str, **args) -> LockstepError:
         ("b.png,", "the label is empty"),
         ("b.png", "the label is empty"),
         ("x.png,cat", "'x.png': No such file or directory"),
-        ("sub,cat", "'sub' is no file"),
+        ("sub,cat", "'sub' is not a file"),
         ("a.png/b.png,cat", "'a.png/b.png': Not a directory"),
         ("/etc/passwd,cat", "'/etc/passwd' is absolute"),
         ("../secret.png,cat", "'../secret.png' leads outside"),
@@ -334,7 +334,7 @@ def test_a_first_row_with_too_many_fields(base: Path) -> None:
             "data.args.train_cvs: csv_images has no such argument, did you mean 'train_csv'?",
         ),
         ({"root": "imges"}, "data.args.root: there is no folder"),
-        ({"root": 3}, "data.args.root: 3 is no text"),
+        ({"root": 3}, "data.args.root: 3 is not text"),
         ({"train_csv": "tran.csv"}, "data.args.train_csv: there is no file"),
         ({"train_csv": None}, "data.args.train_csv is missing"),
         ({"val_csv": "v.csv"}, "data.args.val_csv: there is no file"),
@@ -342,7 +342,7 @@ def test_a_first_row_with_too_many_fields(base: Path) -> None:
         ({"label_column": "class"}, "has no column 'class'"),
         ({"classes": ["cat", "cat"]}, "data.args.classes"),
         ({"classes": ["cat", "cat "]}, "data.args.classes"),
-        ({"classes": "cat"}, "data.args.classes: 'cat' is no list"),
+        ({"classes": "cat"}, "data.args.classes: 'cat' is not a list"),
         ({"mode": "CMYK"}, "data.args.mode: 'CMYK' is neither L nor RGB"),
         ({"size": 3}, "data.args.size: 3 is not [height, width]"),
         ({"size": [0, 3]}, "data.args.size: [0, 3]"),
@@ -385,7 +385,7 @@ def test_an_image_of_another_size_names_the_way_out(base: Path) -> None:
 @pytest.mark.parametrize(("name", "line"), [("a.png", 2), ("sub/d.png", 5)])
 def test_an_image_that_is_corrupt_is_named_before_anything_starts(base: Path, name: str, line: int) -> None:
     (base / "images" / name).write_bytes(b"nonsense")
-    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*{name} is no readable image"):
+    with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*{name} is not a readable image"):
         prepare(config(), base)
     (base / "images" / name).write_bytes(b"%PDF and so on")
     with pytest.raises(DamagedError, match=rf"train\.csv:{line}: .*it is a PDF file"):

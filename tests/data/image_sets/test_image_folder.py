@@ -70,7 +70,7 @@ def test_a_bad_file_is_named_or_skipped(base: Path) -> None:
     with pytest.raises(DamagedError, match=r"'train/2/out\.png' leads outside"):
         prepare(config(), base)
     (base / "images" / "train" / "2" / "out.png").unlink()
-    with pytest.raises(DamagedError, match=r"cat/a\.png is no readable image"):
+    with pytest.raises(DamagedError, match=r"cat/a\.png is not a readable image"):
         prepare(config(), base)
     facts = prepare(config(on_bad="skip", cache="on"), base, build_cache=True)
     (row,) = open_split(facts, "train", config(on_bad="skip"), base).bad

@@ -83,11 +83,11 @@ def test_validation_uses_the_names_of_training(base: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("old", "'old' is no number"),
+        ("old", "'old' is not a number"),
         ("", "a number is missing"),
-        ("nan", "'nan' is no number"),
-        ("1e99", "'1e99' is no number"),
-        ("1_0", "'1_0' is no number"),
+        ("nan", "'nan' is not a number"),
+        ("1e99", "'1e99' is not a number"),
+        ("1_0", "'1_0' is not a number"),
     ],
 )
 def test_what_is_no_number_is_named_or_skipped(base: Path, text: str, why: str) -> None:

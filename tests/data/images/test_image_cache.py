@@ -318,7 +318,7 @@ def test_a_bad_image_is_named_and_nothing_is_kept_of_its_chunk(
     monkeypatch.setattr(decode_processes, "_ALONE_SECONDS", alone)
     content = (base / "13.jpg").read_bytes()
     (base / "13.jpg").write_bytes(content[:-20])  # its header is whole
-    with pytest.raises(DamagedError, match=r"13\.jpg is no readable image.*\(row 13 of train\.csv\)"):
+    with pytest.raises(DamagedError, match=r"13\.jpg is not a readable image.*\(row 13 of train\.csv\)"):
         prepare(config(), base, build_cache=True)
     assert [entry for entry in list_entries() if entry.is_whole and entry.name.startswith("images-")] == []
 
@@ -381,7 +381,7 @@ def test_a_disk_that_fills_up_is_told_and_gets_its_room_back(base: Path) -> None
 
 
 def test_arrays_are_not_cached_images(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data.cache: tensors is no set of image files"):
+    with pytest.raises(UsageError, match=r"data.cache: tensors is not a set of image files"):
         prepare(DataConfig(use="tensors", cache="on"), tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_other_formats_are_refused(tmp_path: Path, suffix: str) -> None:
     disguised = path.rename(tmp_path / "a.png")
     with pytest.raises(DamagedError) as caught:
         read_image_header(disguised)
-    assert "is no readable image" in caught.value.message
+    assert "is not a readable image" in caught.value.message
     assert suffix != "jp2" or "it is a JPEG 2000 file" in caught.value.message
     assert "PNG, JPEG, WEBP, BMP, GIF, TIFF" in caught.value.hint
 
@@ -275,5 +275,5 @@ def test_sixteen_bits_of_colour_are_cut_and_that_is_known(tmp_path: Path) -> Non
 def test_what_is_no_image_is_called_by_its_name(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    with pytest.raises(DamagedError, match=f"a.png is no readable image: {words}$"):
+    with pytest.raises(DamagedError, match=f"a.png is not a readable image: {words}$"):
         read_image_header(path)

@@ -156,7 +156,7 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ('x,y\n1,0.5\n"1,200",1\n', {}, ["train.csv:3: column 'x' holds '1,200'", "data.args.decimal"]),
         ("x,y\n1,0.5\n,1\n\n,3\n", {}, ["column 'x' has no value in 2 of 3 rows, the first in line 3"]),
         ("x,y\n1,0.5\n2,\n", {}, ["train.csv:3: the target is missing"]),
-        ("x,y\n1,0.5\n2,abc\n", {"target_type": "number"}, ["train.csv:3: the target 'abc' is no number"]),
+        ("x,y\n1,0.5\n2,abc\n", {"target_type": "number"}, ["train.csv:3: the target 'abc' is not a number"]),
         ("x,y\n1,a\n2,\n", {"classes": ["a"]}, ["train.csv:3: the label is empty"]),
         ("x,y\n1,2,3\n", {}, ["line 2 has more fields"]),
         ("x,y\n1,2\n1,2,3\n", {}, ["line 3"]),

@@ -38,7 +38,7 @@ def world(*ranks: RankEvidence) -> list[RankEvidence]:
     return [replace(rank, rank=number) for number, rank in enumerate(ranks)]
 
 
-TRAINING = {  # what the ranks are at -> culprits; None is no hang, an empty list is a hang of nobody's
+TRAINING = {  # what the ranks are at -> culprits; None is not a hang, an empty list is a hang of nobody's
     "one stopped": ([WAITS, STOPPED, WAITS], [1]),
     "one asleep": ([WAITS, WAITS, STUCK], [2]),
     "stopped goes before asleep": ([STUCK, STOPPED, WAITS], [1]),

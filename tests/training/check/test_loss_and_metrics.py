@@ -41,7 +41,7 @@ LOSSES: dict[str, tuple[Callable[..., Any], str | None]] = {
     "(sum, number)": (lambda o, t: (cross_entropy(o, t, reduction="sum"), len(t)), None),
     "a scalar": (cross_entropy, "a single number"),
     "(mean, 1)": (lambda o, t: (cross_entropy(o, t), 1), "one mean, whatever the samples"),
-    "(mean, samples)": (lambda o, t: (cross_entropy(o, t), len(t)), "a mean is no sum"),
+    "(mean, samples)": (lambda o, t: (cross_entropy(o, t), len(t)), "a mean is not a sum"),
     "(sum, 1)": (lambda o, t: (cross_entropy(o, t, reduction="sum"), 1), "one mean, whatever the samples"),
     "a mean for each": (lambda o, t: cross_entropy(o, t).expand(len(t)), "as of a mean"),
     "a random one": (
@@ -76,7 +76,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "(hits, samples)": (lambda o, t: ((o.argmax(1) == t).sum(), len(t)), None),
     "(hits, positives)": (lambda o, t: (((o.argmax(1) == t) * t).sum(), t.sum()), None),
     "(mean, 1)": (lambda o, t: ((o.argmax(1) == t).float().mean(), 1), "the count 1 for 12 samples"),
-    "(mean, samples)": (lambda o, t: ((o.argmax(1) == t).float().mean(), len(t)), "a mean is no sum"),
+    "(mean, samples)": (lambda o, t: ((o.argmax(1) == t).float().mean(), len(t)), "a mean is not a sum"),
     "a number": (lambda o, t: (o.argmax(1) == t).float().mean(), "a single number"),
 }
 

@@ -144,7 +144,7 @@ def test_code_in_a_file_is_not_run_and_what_is_no_state_is_named(own: Path) -> N
     path = own / "saved.pt"
     with pytest.raises(UsageError, match="holds more than tensors"):
         load_initial_weights(session, _file(path, argparse.Namespace(lr=0.1)))
-    with pytest.raises(UsageError, match="is no state_dict of tensors; it holds epoch, states"):
+    with pytest.raises(UsageError, match="is not a state_dict of tensors; it holds epoch, states"):
         load_initial_weights(session, _file(path, {"states": {"a": 1}, "epoch": 3}))
     path.write_bytes(b"cos\nsystem\n")
     with pytest.raises(UsageError, match="holds more than tensors"):

@@ -77,7 +77,7 @@ def test_what_is_no_duration_is_refused(key: str, value: Any, message: str) -> N
 def test_minutes_are_no_number_of_steps() -> None:
     interval = parse_duration("10 min")
     assert (interval.amount, interval.unit) == (10, "minutes")
-    with pytest.raises(ValueError, match="10 min is no number of steps"):
+    with pytest.raises(ValueError, match="10 min is not a number of steps"):
         interval.in_steps(30, 300)
 
 

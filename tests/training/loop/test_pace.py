@@ -93,7 +93,7 @@ def test_the_pace_between_two_steps_is_that_of_the_samples_in_between(
     assert pace.step(150) == {"samples_per_second": 25.0}
     assert pace.step(150) == {}, "two readings at one step have no pace"
     pace.pause()
-    assert pace.step(180) == {}, "the evaluation before it is no training"
+    assert pace.step(180) == {}, "the evaluation before it is not training"
     assert pace.step(190) == {"samples_per_second": 10.0}
 
 

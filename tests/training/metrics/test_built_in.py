@@ -110,7 +110,7 @@ def test_pixels_count_and_a_label_is_left_out() -> None:
 def test_targets_that_are_no_class_and_other_averages_are_refused() -> None:
     metric = _metric("f1")
     totals = metric.row(SCORES, LABELS + 3)
-    with pytest.raises(TrainingError, match=r"\d+ targets are no class from 0 to 4"):
+    with pytest.raises(TrainingError, match=r"\d+ targets are not classes from 0 to 4"):
         metric.numbers(totals)
     with pytest.raises(TrainingError, match="for two classes, the model has 5"):
         _value(_metric("f1", average="binary"), SCORES, LABELS, [60])

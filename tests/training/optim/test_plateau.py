@@ -31,7 +31,7 @@ def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
 
 
 def _values(seed: int, mode: str) -> list[float]:
-    """A metric that improves less and less, stays equal at times, and once is no number."""
+    """A metric that improves less and less, stays equal at times, and once is not a number."""
     draws = random.Random(seed)
     values = [1 / (1 + at // 3) + draws.choice([0.0, 0.0, 0.1, 1e-5]) for at in range(60)]
     values[20] = float("nan")

@@ -24,7 +24,7 @@ def data():
 
 
 class Grown(nn.Linear):
-    """It has a table that fits the longest sample this rank has seen, and is no state."""
+    """It has a table that fits the longest sample this rank has seen, and is not a state."""
 
     def __init__(self):
         super().__init__(7, 2)
