@@ -80,7 +80,8 @@ def check_storage(key: str, value: Any) -> dict[str, Any]:
     """Check the options of a file system; secrets have no place in a config, which is kept and logged."""
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise UsageError(
-            f"data.args.{key}: {value!r} is no map of options", 'such as {endpoint_url: "http://host:9000"}'
+            f"data.args.{key}: {value!r} is not a map of options",
+            'such as {endpoint_url: "http://host:9000"}',
         )
     for name in _names_in(value):
         if any(word in name.lower() for word in _SECRETS):

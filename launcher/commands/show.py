@@ -83,7 +83,7 @@ def _lines(facts: DatasetInfo, document: dict[str, Any]) -> list[str]:
     lines += [] if facts.sampling is None else [sampling_line(facts.sampling), *_share_table(facts.sampling)]
     lines += note_lines(document["notes"])
     if not document.get("picture") and not document.get("problem"):
-        lines.append("note: no picture: the inputs are no images")
+        lines.append("note: no picture: the inputs are not images")
     if document.get("problem"):
         lines.append(printable(f"note: no picture: {document['problem'].splitlines()[0]}"))
     if document.get("picture"):

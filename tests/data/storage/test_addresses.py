@@ -181,7 +181,7 @@ def test_a_server_that_sends_whole_files_only_is_refused(folder: Path) -> None:
             "no secret may be in it",
         ),
         ("s3://shards/*.parquet", {"unknown_option": 1}, "data.args.storage: .*unknown_option"),
-        ("s3://shards/*.parquet", [1], "is no map of options"),
+        ("s3://shards/*.parquet", [1], "is not a map of options"),
         ("nowhere://a/b.parquet", {}, "Protocol not known: nowhere"),
         ("https://user:word@host/b.parquet", {}, "address of host holds a password"),
         ("http://127.0.0.1:1/b.parquet", {}, "could not be read for"),

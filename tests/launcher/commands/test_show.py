@@ -57,4 +57,4 @@ def test_what_cannot_be_drawn_is_introduced_all_the_same(
         return
     assert "input.a float32 [2] from 1 to 1, target int from 0 to 1 (in 12 of 12 samples)" in shown.out
     assert "2 labels in 12 samples: 0 in 6, 1 in 6" in shown.out
-    assert "note: no picture: the inputs are no images" in shown.out
+    assert "note: no picture: the inputs are not images" in shown.out
