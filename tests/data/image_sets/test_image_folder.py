@@ -50,7 +50,7 @@ def test_it_is_torchvisions_image_folder(base: Path) -> None:
         assert int(y) == label
     assert facts.val is not None
     assert load_array(facts.val.files["y"]).tolist() == [1, 2]
-    assert any("1 file in" in note and "no image by its name" in note for note in facts.notes)
+    assert any("1 file in" in note and "not an image by its name" in note for note in facts.notes)
 
 
 def test_it_is_kept_in_the_cache_as_it_is_read(base: Path) -> None:

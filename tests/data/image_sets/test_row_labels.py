@@ -103,7 +103,7 @@ def test_what_is_no_number_is_named_or_skipped(base: Path, text: str, why: str) 
     ("args", "words"),
     [
         ({"label_column": ["hat", "beard"]}, "no column 'beard'"),
-        ({"label_column": ["hat", "hat"]}, "no list of distinct names"),
+        ({"label_column": ["hat", "hat"]}, "not a list of distinct names"),
         ({"label_kind": "words"}, "neither classes nor numbers"),
         ({"label_kind": "numbers", "classes": ["a", "b"]}, "neither classes nor a label_separator"),
         ({"label_separator": ", "}, "is not one character"),

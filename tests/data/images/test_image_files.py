@@ -184,7 +184,7 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(DamagedError, match=r"no readable image"):
+        with pytest.raises(DamagedError, match=r"not a readable image"):
             load_image(path, "L", (1, 1), resize=False)
 
 

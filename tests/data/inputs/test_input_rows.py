@@ -81,7 +81,7 @@ def test_an_image_of_another_size_is_resized_only_where_that_is_asked_for(tmp_pa
         ("a.npy", "text", WHOLE, r"a\.npy: not a NumPy array"),
         ("a.txt", "1,2\n", WHOLE, r"a\.txt: not a kind of file that is read"),
         ("a.png", "text", WHOLE, r"a\.png: an image, but the model takes int64 \[2\]"),
-        ("a.csv", "1,2\n", replace(WHOLE, input_shape=None), "no single array"),
+        ("a.csv", "1,2\n", replace(WHOLE, input_shape=None), "not a single array"),
     ],
 )
 def test_what_the_model_does_not_take_is_refused(

@@ -68,7 +68,7 @@ def test_other_values_stay_a_list():
         ("list", [[1], "a"], "'x' is 'a', not list"),
         ("list", [[1], [[1], [1, 2]]], "not list"),
         ("list", [[1], ["a"]], "not list"),
-        ("image", [PNG, b"GIF89a"], "no picture that can be read"),
+        ("image", [PNG, b"GIF89a"], "not a picture that can be read"),
         ("image", [PNG, None], "null"),
     ],
 )

@@ -358,9 +358,9 @@ WRONG = [
     ({"files": ["train/*.jsonl", "train/a.txt"]}, "of no known format"),
     ({"input": "y"}, "there is no column 'y'"),
     ({"target": None}, "data.args.target is missing"),
-    ({"columns": {"x": "picture"}}, "no map of columns to kinds"),
+    ({"columns": {"x": "picture"}}, "not a map of columns to kinds"),
     ({"columns": {"z": "int"}}, "there is no column 'z'"),
-    ({"window": 0}, "no number of row groups"),
+    ({"window": 0}, "not a number of row groups"),
     ({"fils": "a"}, "no such argument"),
     ({"decode": "./own.py:decode", "target": "label"}, "decode makes the sample"),
 ]
