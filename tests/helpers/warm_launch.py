@@ -38,7 +38,7 @@ READ_AT_START = (
 )
 """Beginnings of the names of variables that Python, or a library while it is imported, reads."""
 _SESSION = {name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)}
-"""The rest of the server's own environment, without what a test adds: it is no process of that test."""
+"""The rest of the server's own environment, without what a test adds: it is not a process of that test."""
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _HEARD = tuple(
     number for number in signal.Signals if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGALRM)

@@ -70,7 +70,7 @@ def _weights_of_classes(given: str | Sequence[float], output: torch.Tensor) -> t
     is_list = not isinstance(given, str) and all(isinstance(one, int | float) and one >= 0 for one in given)
     if not is_list or len(given) != output.shape[1]:
         raise TrainingError(
-            f"loss.args.class_weights: {given!r} is no list of {output.shape[1]} weights, one for each class",
+            f"loss.args.class_weights: {given!r} is not a list of {output.shape[1]} weights, one for each class",
             "list numbers from 0 on, or write `balanced`",
         )
     return torch.tensor(list(map(float, given)), dtype=output.dtype).to(output.device, non_blocking=True)

@@ -64,7 +64,7 @@ def test_weights_of_classes_divide_the_mean_as_torchs_do(smoothing: float, ignor
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], "balanced", [1.0, -1.0, 2.0], ["a", "b", "c"]])
 def test_weights_that_are_none_of_these_classes_are_refused(weights: Any) -> None:
-    with pytest.raises(TrainingError, match=r"class_weights: .* is no list of 3 weights"):
+    with pytest.raises(TrainingError, match=r"class_weights: .* is not a list of 3 weights"):
         cross_entropy(SCORES, TARGETS, class_weights=weights)
 
 
