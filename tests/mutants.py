@@ -233,7 +233,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/session/kept_buffers.py",
-        "kept.buffer.copy_(kept.value)",
+        "buffer.copy_(kept.value)",
         "pass",
         "what is only tried leaves the buffers alone",
         ("tests/training/session",),

@@ -215,6 +215,6 @@ class LossMeter:
 
 def _non_finite_error(step: int) -> TrainingError:
     return TrainingError(
-        f"the training loss is not a number at step {step} of the run, counted from 0",
+        f"the training loss is not a number at step {step + 1} of the run",
         "lower optimizer.lr, look at the samples with `launch show`, check a loss of your own for 0/0 and log(0)",
     )

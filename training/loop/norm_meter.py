@@ -74,7 +74,7 @@ class NormMeter:
         bad = next((at for at, row in enumerate(rows) if not all(map(math.isfinite, row))), None)
         if bad is not None and not self._skips:
             raise TrainingError(
-                f"the norm of the gradient is not a number at step {first + bad} of the run, counted from 0",
+                f"the norm of the gradient is not a number at step {first + bad + 1} of the run",
                 "lower optimizer.lr, and look for a gradient that does not exist: sqrt or norm at 0, 0/0, log(0)",
             )
 

@@ -64,7 +64,7 @@ def test_no_weight_is_no_mean() -> None:
 @pytest.mark.parametrize("every", [1, 3, 4, 100])
 def test_the_first_step_without_a_number_is_named(alone: Group, value: float, every: int) -> None:
     losses = [1.0] * 9 + [value, 1.0, value]
-    with pytest.raises(TrainingError, match="at step 9 of the run, counted from 0"):
+    with pytest.raises(TrainingError, match="at step 10 of the run"):
         _meter(alone, every, losses)[1].close(12)
 
 

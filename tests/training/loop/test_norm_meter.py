@@ -61,9 +61,9 @@ def test_a_resumed_interval_is_the_whole_one(*, skips: bool) -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_norm_that_is_no_number_ends_the_run_with_its_step(bad: float) -> None:
-    with pytest.raises(TrainingError, match="norm of the gradient is not a number at step 7 of the run"):
+    with pytest.raises(TrainingError, match="norm of the gradient is not a number at step 8 of the run"):
         _fed(_meter(), {7: 1.0, 8: bad, 9: 1.0}).take(9)
-    with pytest.raises(TrainingError, match="not a number at step 7"):
+    with pytest.raises(TrainingError, match="not a number at step 8"):
         _fed(_meter(), {7: 1.0, 8: bad}).state(8)
 
 
