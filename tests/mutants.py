@@ -1314,7 +1314,7 @@ MUTANTS = (
         _ELASTIC_RUN,
     ),
     Mutant(
-        "launcher/control/losses.py",
+        "launcher/control/deaths.py",
         "        if members[0] in killed:",
         "        if members[0] in ():",
         "without the process that writes the record nobody goes on",

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from ...training.rank import Members, WorldChange, resized
 from ..console import print_messages
 from ..runs import ScaleAnswer, ScaleRequest, answer_scale_request, take_scale_request
+from .deaths import Deaths
 from .horizon_control import HorizonControl
-from .losses import Losses
 from .rank_processes import RankProcesses
 
 if TYPE_CHECKING:  # pydantic takes its time, and `launch run` has no config
@@ -44,7 +44,7 @@ class Scaling:
     ) -> None:
         self._folder, self._control, self._elastic = folder, control, elastic
         self._first: Members = tuple(range(processes))
-        self._losses = Losses(control, elastic)
+        self._deaths = Deaths(control, elastic)
         self._asked: ScaleRequest | None = None
         self._forget()
 
@@ -55,7 +55,7 @@ class Scaling:
 
     def _forget(self) -> None:
         self._members, self._size = self._first, len(self._first)
-        self._losses.restart()
+        self._deaths.restart()
         self._change: WorldChange | None = None
         self._number = self._step = 0
         self._is_requested, self._began = False, 0.0
@@ -84,7 +84,7 @@ class Scaling:
     def _begin_rescue(self, killed: Mapping[int, int], processes: RankProcesses) -> None:
         """Have the others go on without those that have died, where they can."""
         is_changing = self._change is not None and self._is_requested
-        if not self._losses.accept(killed, self._members, is_changing=is_changing):
+        if not self._deaths.accept(killed, self._members, is_changing=is_changing):
             return
         if self._change is not None:
             processes.end_joining(self._change)

@@ -272,8 +272,8 @@ def test_a_label_out_of_range_is_damaged_data(launch: Launch, wrong: Path, kind:
     [
         whole(95, 1, ["log.every_steps=2"]),
         whole(95, 1, ["log.every_steps=100000"]),
-        whole(93, 2, ["log.every_steps=2"]),  # rank 0's part of step 3
-        (123, 2, ["log.every_steps=2"]),  # rank 1's part of step 3
+        whole(93, 2, ["log.every_steps=2"]),  # rank 0's part of the fourth step
+        (123, 2, ["log.every_steps=2"]),  # rank 1's part of the fourth step
         whole(123, 3, ["data.max_micro_batch=2"]),
     ],
 )
@@ -282,7 +282,7 @@ def test_a_loss_that_is_not_a_number_names_the_step(
 ) -> None:
     data = [_use("data", "one_nan"), f"data.args.position={position}"]
     result = launch("train", "own.yaml", *data, *settings, "--cpu", str(world), "--json", cwd=wrong)
-    _check_failed(result, 1, "loss is not a number", "step 3 ")
+    _check_failed(result, 1, "loss is not a number", "step 4 ")
 
 
 def test_batch_norm_over_a_single_sample_is_refused(launch: Launch, wrong: Path) -> None:

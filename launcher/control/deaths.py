@@ -31,7 +31,7 @@ class Standing(Protocol):
         """Return (steps done, phase, a stamp) of a rank."""
 
 
-class Losses:
+class Deaths:
     """The processes that have died in an attempt, and what is decided of them.
 
     Args:
