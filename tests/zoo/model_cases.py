@@ -19,6 +19,8 @@ def begun(model):
         parameter.data = torch.linspace(-0.6, 0.5, parameter.numel()).reshape(parameter.shape)
     return model
 """
+_DATA_FOR_ALL = _DATA.replace("25", "27")
+"""With a sample for each of 3 processes in the last step: one without any makes no pass, which a model may count."""
 _EXPERTS = """
 class Experts(nn.Module):
     def __init__(self):
@@ -271,8 +273,8 @@ MODEL_CASES = [
     ),
     Case(
         name="models: a part that the model itself trains only later",
-        code=_DATA + _SWITCHES,
-        end=Trains({"val/loss": 0.36166889868390956}),
+        code=_DATA_FOR_ALL + _SWITCHES,
+        end=Trains({"val/loss": 0.39696737626653766}),
     ),
     Case(
         name="models: a gradient within the forward pass",
@@ -286,8 +288,8 @@ MODEL_CASES = [
     ),
     Case(
         name="models: buffers that get another size or type, or are made in a pass",
-        code=_DATA + _RESIZED,
-        end=Trains({"val/loss": 0.12721660917139516}),
+        code=_DATA_FOR_ALL + _RESIZED,
+        end=Trains({"val/loss": 0.14070548125773258}),
     ),
     Case(
         name="models: complex parameters",
