@@ -188,6 +188,8 @@ def deaths(rounds: int) -> list[float]:
         for number in range(rounds):
             killed = run.kill_one([1, 2])
             while len(run.events("world")) < 2 * number + 2:  # without it, then with another
+                if training.poll() is not None:
+                    raise RuntimeError(f"the training ended with status {training.returncode}")
                 time.sleep(0.1)
             without = run.events("world")[-2]
             run.await_steps(without["time"])

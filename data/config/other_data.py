@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import UsageError
+from ..storage import is_address
 from .data_config import DataConfig
 from .dataset_info import DatasetInfo
 
@@ -66,14 +67,15 @@ def evaluation_section(config: DataConfig, facts: DatasetInfo, what: str, folder
             f"--data {what}: this run was trained on {config.use}, which reads no file that could be another one",
             "name a function that returns such samples: --data ./more.py:data",
         )
-    path = (folder / Path(what).expanduser()).absolute()
-    if not path.exists() and config.use != "shards":
+    is_pattern = config.use == "shards"
+    path = what if is_pattern and is_address(what) else str((folder / Path(what).expanduser()).absolute())
+    if not is_pattern and not Path(path).exists():
         raise UsageError(
             f"--data {what}: there is no such file or folder",
             "name a file or a folder, from here on; or a function: ./more.py:data",
         )
     found = {one.key.removeprefix("data.args."): one.value for one in facts.found if _is_argument(one.key)}
-    return config.model_copy(update={**_SAMPLED, "args": {**found, **config.args, key: str(path)}})
+    return config.model_copy(update={**_SAMPLED, "args": {**found, **config.args, key: path}})
 
 
 def _is_argument(key: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from ..common import LockstepError
 from .arrow_values import ColumnGroup, arrow_kind, column_of
 from .shard_format import OpenShard, Place, RowGroup, ShardChangedError, ShardScan, StoredFile
 
@@ -62,12 +63,19 @@ class _OpenParquet:
         try:
             with self.lock:
                 table = self.reader.read_row_group(place.begin, columns=self.columns, use_threads=False)
-        finally:
-            if self.stamp is not None and self.file.stamp() != self.stamp:
-                raise ShardChangedError("it was written anew while it was read")
+        except LockstepError:  # the server was asked for long enough
+            raise
+        except Exception:
+            self._refuse_another()
+            raise
+        self._refuse_another()
         if table.num_rows != place.rows:
             raise ShardChangedError(f"it has {table.num_rows} rows, not {place.rows}")
         return ColumnGroup({name: column_of(table.column(name)) for name in table.column_names})
+
+    def _refuse_another(self) -> None:
+        if self.stamp is not None and self.file.stamp() != self.stamp:
+            raise ShardChangedError("it was written anew while it was read")
 
 
 def _read_footer(file: pa.NativeFile) -> bytes:

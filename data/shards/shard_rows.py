@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..common import DamagedError, LockstepError, raised_at_its_line
 from ..order import Indices, WindowOrder
-from ..storage import is_address
 from .group_cache import GroupCache
 from .sample_layout import SampleLayout
 from .shard_format import MISSING, BadRowError, OpenShard, RowGroup, ShardChangedError, StoredFile, Values
@@ -112,7 +111,7 @@ class ShardRows:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        is_remote = is_address(self.index.shards[0].name)
+        is_remote = self.locate(self.index.shards[0].name).is_remote
         return ThreadPoolExecutor(_REMOTE_READERS if is_remote else _READERS, thread_name_prefix="row groups")
 
     @property

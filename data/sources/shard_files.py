@@ -5,14 +5,14 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..common import UsageError, relative_path_hint
 from ..shards import StoredFile
-from ..storage import RUN_PATIENCE, LocalFile, RemoteFile, is_address, list_addresses
+from ..storage import LocalFile, RemoteFile, holds_credentials, is_address, list_addresses
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ShardFolder:
     """
 
     base: Path
-    storage: Mapping[str, Any] = field(default_factory=dict)
-    patience: float = RUN_PATIENCE
+    storage: Mapping[str, Any]
+    patience: float
 
     def locate(self, name: str) -> StoredFile:
         """Return the file of a name."""
@@ -83,8 +83,9 @@ def check_storage(key: str, value: Any) -> dict[str, Any]:
             f"data.args.{key}: {value!r} is not a map of options",
             'such as {endpoint_url: "http://host:9000"}',
         )
-    for name in _names_in(value):
-        if any(word in name.lower() for word in _SECRETS):
+    for name, setting in _settings_in(value):
+        is_secret = any(word in name.lower() for word in _SECRETS)
+        if is_secret or (isinstance(setting, str) and holds_credentials(setting)):
             raise UsageError(
                 f"data.args.{key}.{name}: a config is kept in the run's folder and logged, so no secret may be in it",
                 "set it in the environment (for s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)",
@@ -92,14 +93,20 @@ def check_storage(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-_SECRETS = ("key", "secret", "token", "password", "credential", "auth")
+_SECRETS = (
+    *("key", "secret", "token", "passw", "pwd", "credential", "auth"),
+    *("cookie", "connection_string", "sas"),
+)
 
 
-def _names_in(value: Any) -> list[str]:
-    """Return the names of a map and of the maps in it."""
-    if not isinstance(value, dict):
-        return []
-    return [str(name) for name in value] + [name for inner in value.values() for name in _names_in(inner)]
+def _settings_in(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a map with their names, also those of the maps and lists in it."""
+    pairs = [(name, one) for one in value] if isinstance(value, list) else []
+    if isinstance(value, dict):
+        pairs = [(str(key), one) for key, one in value.items()]
+    for key, setting in pairs:
+        yield key, setting
+        yield from _settings_in(setting, key)
 
 
 def _glob(full: str) -> list[str]:

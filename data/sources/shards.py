@@ -274,11 +274,11 @@ def _rows(
     index: ShardIndex, arguments: ShardArguments, base: Path, order: WindowOrder | None = None
 ) -> ShardRows:
     layout = _layout(dict(index.kinds), arguments, base)
-    return ShardRows(index, layout, _folder(arguments, base).locate, order)
+    return ShardRows(index, layout, _folder(arguments, base, RUN_PATIENCE).locate, order)
 
 
-def _folder(arguments: ShardArguments, base: Path, patience: float | None = None) -> ShardFolder:
-    return ShardFolder(base, dict(arguments.storage or {}), RUN_PATIENCE if patience is None else patience)
+def _folder(arguments: ShardArguments, base: Path, patience: float) -> ShardFolder:
+    return ShardFolder(base, dict(arguments.storage or {}), patience)
 
 
 def _found(train: _Prepared, arguments: ShardArguments, window: int | None) -> tuple[FoundSetting, ...]:

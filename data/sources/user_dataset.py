@@ -59,7 +59,7 @@ _NO_NUMBERS = (
     " Give it __lockstep_shard__(index, count), or return a list of iterables, each with __len__; or write the samples"
     " as Parquet, JSON lines or tar files for data.use=shards"
 )
-_EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
+EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits besides ``train``."""
 
 _called: dict[str, tuple[Splits, UserSettings]] = {}
@@ -277,7 +277,7 @@ def _checked_items(use: str, result: Any) -> list[tuple[str, Any]]:
     if not isinstance(result, Mapping):
         raise contract_error(use, f"returned {type(result).__name__}, not a dict")
     known = ("train", *SETTINGS)
-    unknown = [key for key in result if key not in known and not _EVALUATED.fullmatch(str(key))]
+    unknown = [key for key in result if key not in known and not EVALUATED.fullmatch(str(key))]
     if unknown:
         raise contract_error(
             use,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -26,6 +27,7 @@ _BLOCK_BYTES = 2**23
 _TAIL_BYTES = 2**16
 _STAMPS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "last_modified", "updated", "mtime")
 """Names that servers and file systems have for the version of a file, those that depend on its content first."""
+_USER = re.compile(r"://[^/\s]*@")
 _BEHIND_THE_END = 416
 """HTTP's status for a range that no byte of the file is in."""
 _TIMEOUTS: Mapping[str, Mapping[str, Any]] = {
@@ -45,6 +47,11 @@ def is_address(name: str) -> bool:
     return "://" in name
 
 
+def holds_credentials(text: str) -> bool:
+    """Tell whether an address in a text, also in a chain of them, has a user or a password."""
+    return _USER.search(text) is not None
+
+
 def list_addresses(pattern: str, options: Mapping[str, Any]) -> list[str]:
     """Return the addresses of the files that match a pattern, sorted.
 
@@ -56,11 +63,11 @@ def list_addresses(pattern: str, options: Mapping[str, Any]) -> list[str]:
         UsageError: nobody knows such addresses.
         MachineError: a package is missing, or the server does not answer.
     """
-    if urlsplit(pattern).password or ("@" in urlsplit(pattern).netloc and pattern.startswith("http")):
+    if holds_credentials(pattern):
         raise UsageError(
-            f"data.args: the address of {urlsplit(pattern).hostname} holds a password, which would be kept in the run's"
+            f"data.args: an address of {pattern.rpartition('@')[2]} holds credentials, which would be kept in the run's"
             " config.yaml",
-            "leave it out, and give credentials by the environment or a ~/.netrc",
+            "leave them out, and give them by the environment or a ~/.netrc",
         )
     system, path = _file_system(pattern, options)
 
@@ -197,6 +204,8 @@ class _Ranges(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         end = self._size if size is None or size < 0 else min(self._size, self._at + size)
         content = self._file.read(self._at, end)
+        if len(content) < end - self._at:  # no reader may take this for the end of the file
+            raise OSError(errno.EIO, "it has become shorter while it was read")
         self._at += len(content)
         return content
 
@@ -212,7 +221,8 @@ def _file_system(address: str, options: Mapping[str, Any]) -> tuple[Any, str]:
 
     protocol = urlsplit(address).scheme
     try:
-        system, path = url_to_fs(address, **{**_timeouts(protocol), **options})
+        own = {key: {**values, **options.get(key, {})} for key, values in _timeouts(protocol).items()}
+        system, path = url_to_fs(address, **{**options, **own})
     except ImportError as error:
         package = _PACKAGES.get(protocol)
         how = f"pip install '{package}'" if package else "install the package that fsspec names"
@@ -229,7 +239,7 @@ def _wrong_options(error: TypeError, address: str) -> UsageError:
     return UsageError(f"data.args.storage: {error}", how)
 
 
-def _timeouts(protocol: str) -> Mapping[str, Any]:
+def _timeouts(protocol: str) -> Mapping[str, Mapping[str, Any]]:
     if protocol in ("http", "https"):
         from aiohttp import ClientTimeout
 

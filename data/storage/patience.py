@@ -24,7 +24,11 @@ _PERMANENT = (
     TypeError,
     ValueError,
     AttributeError,
+    LookupError,
+    AssertionError,
+    MemoryError,
 )
+"""Also what is an error of the code or of this process, and says nothing of a server."""
 _PERMANENT_NUMBERS = (errno.EINVAL, errno.ENOENT, errno.EACCES, errno.EPERM)
 """Of an OSError; EINVAL is a range behind the end of the file."""
 _BUSY_STATUSES = (408, 425, 429)
@@ -56,12 +60,14 @@ def read_patiently(read: Callable[[], T], name: str, seconds: float) -> T:
             error = _cause_of(raised)
             if _lacks_rights(error):
                 raise MachineError(f"{name}: {_words(error)}", _RIGHTS_HINT) from error
-            if not may_pass(error):
+            if not _may_pass(error):
                 raise
             waited = time.monotonic() - begun
             if waited + pause > seconds:
                 what = f"{name} could not be read for {waited:.0f} s: {_words(error)}"
-                raise MachineError(what, "see that the server answers, then resume the run") from error
+                raise MachineError(
+                    what, "see that the server answers, then resume the run"
+                ) from error
             if waited >= _SAID_AFTER and not is_said:
                 is_said = True
                 sys.stderr.write(f"note: waiting for {name}, for at most {seconds:.0f} s: {_words(error)}\n")
@@ -76,7 +82,7 @@ _RIGHTS_HINT = (
 )
 
 
-def may_pass(error: Exception) -> bool:
+def _may_pass(error: Exception) -> bool:
     """Tell whether another try may succeed: whatever is said neither of the file nor of the request."""
     if isinstance(error, _PERMANENT):
         return False

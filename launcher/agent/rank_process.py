@@ -38,7 +38,7 @@ def detach_from_parent(parent: int, streams: Sequence[int], status: int) -> int:
     Args:
         parent: the process that forked this one; when it ends, this one does.
         streams: descriptors that become 0, 1 and 2.
-        status: the one descriptor that is kept besides them.
+        status: the one other descriptor that is kept.
 
     Returns:
         The number that ``status`` has now.

@@ -258,7 +258,7 @@ def _validate(draft: PartialConfig, base: Path) -> LaunchConfig:
 
 
 def _refuse_arguments(draft: PartialConfig, config: LaunchConfig, base: Path) -> None:
-    """Refuse arguments that no signature takes, and a loss besides a step."""
+    """Refuse arguments that no signature takes, and a loss together with a step."""
     if config.step is not None and "loss" in draft.values:
         complain(draft, ("loss",), "loss: the step computes it; leave one of the two sections out")
     for path, message in wrong_components(config, base):

@@ -67,7 +67,9 @@ def _world_note(event: dict[str, Any]) -> str:
     """Say how many processes a run has from now on."""
     now, before = event["processes"], event["before"]
     one = "process" if now == 1 else "processes"
-    why = f"process {', '.join(map(str, event['died']))} has died: " if event.get("died") else ""
+    died = [str(number) for number in event.get("died") or ()]
+    who = f"process {died[0]} has" if len(died) == 1 else f"processes {' and '.join(died)} have"
+    why = f"{who} died: " if died else ""
     return (
         f"{why}{now} {one} instead of {before} from step {event['step']:,};"
         f" the change took {event['seconds']:.2f} s"

@@ -59,18 +59,16 @@ class Deaths:
         if self._is_over:
             return False
         who = " and ".join(f"process {number} ({_end(status)})" for number, status in killed.items())
+        have, them = ("has", "it") if len(killed) == 1 else ("have", "them")
         problem = "the processes were changing" if is_changing else self._problem(killed, members)
         if problem:
             self._is_over = True
-            print_messages([f"{who} has died, and the others do not go on without it: {problem}"])
+            print_messages([f"{who} {have} died, and the others do not go on without {them}: {problem}"])
             return False
         self._deaths += len(killed)
         allowed = 0 if self._elastic is None else self._elastic.deaths
-        print_messages(
-            [
-                f"{who} has died: the others go on (death {self._deaths} of {allowed} that train.elastic allows)"
-            ]
-        )
+        budget = f"death {self._deaths} of {allowed} that train.elastic allows"
+        print_messages([f"{who} {have} died: the others go on ({budget})"])
         return True
 
     def _problem(self, killed: Mapping[int, int], members: Members) -> str:
@@ -81,7 +79,8 @@ class Deaths:
         if left < elastic.min:
             return f"{left} would be left, and train.elastic.min is {elastic.min}"
         if members[0] in killed:
-            return "it has written the record, and no other can go on with that"
+            which = "it" if len(killed) == 1 else f"process {members[0]}"
+            return f"{which} has written the record, and no other can go on with that"
         if self._control.stopping:
             return "the run is stopping"
         if not self._control.has_begun:

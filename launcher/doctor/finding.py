@@ -44,7 +44,7 @@ class Check:
     name: str
     look: Callable[[], Iterable[Finding]]
     seconds: float
-    """After this many it counts as one that does not answer."""
+    """After this many seconds it counts as one that does not answer."""
 
 
 def worst(findings: Iterable[Finding]) -> str:

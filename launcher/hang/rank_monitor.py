@@ -78,7 +78,7 @@ class RankMonitor:
         self._dumps: dict[int, StackDump] | None = None
 
     def take_limit(self, seconds: float) -> None:
-        """Look at the ranks after this silence, which node 0 says."""
+        """Look at the ranks after this many seconds of silence."""
         self.limit = seconds
 
     def tick(self, pids: Mapping[int, int], ended: Container[int]) -> None:

@@ -1,7 +1,7 @@
 """What a host's process and the command that has started it say to each other through ssh.
 
 The host sends one line that says who it is, then frames: its launch's output, and documents of JSON between. What a
-login shell prints before that is not a part of it. In the other direction go lines of JSON.
+login shell prints before that is not part of it. In the other direction go lines of JSON.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def node_arguments(
     if node:
         rest = _without_flag(rest, "--json")
     added = [*_processes(command, count, has_gpus=has_gpus), *_place(len(hosts), node, rendezvous)]
-    if "--ignore-world" not in rest:  # of a job that this command may be in, each node is not a task
+    if "--ignore-world" not in rest:  # the nodes are not tasks of a job that this command may be in
         added.append("--ignore-world")
     if command.name and not _has(rest, "--name"):
         added += ["--name", command.name]

@@ -12,7 +12,7 @@ _ENOUGH = 65_536  # some programs try to close every number up to the limit
 
 
 def make_room_for_files(processes: int) -> str:
-    """See that this process, and those that it starts, may open as many files as these ranks need.
+    """See that this process, and those that it starts, may open as many files as this many ranks need.
 
     Returns:
         What was changed, for users; empty where nothing had to be.

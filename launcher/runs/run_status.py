@@ -51,7 +51,7 @@ class Status:
     updated: float
     """When something was last written, in seconds since the epoch."""
     plan: Mapping[str, int] = field(default_factory=dict)
-    """How many steps it is to have, as ``read_plan`` says; empty for what is not training."""
+    """How many steps it is to have, as ``read_plan`` says; empty for what is not a training."""
     slurm: Mapping[str, Any] = field(default_factory=dict)
     """What SLURM says of the run's jobs; empty for a run that was not submitted, or while SLURM was not asked."""
 

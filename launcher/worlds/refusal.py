@@ -27,8 +27,8 @@ def announce_refusals(nodes: NodeOptions) -> Iterator[None]:
     try:
         yield
     except (LockstepError, OSError) as error:
-        known = os_error_for_users(error) if isinstance(error, OSError) else error
-        document = {"start": nodes.start, "error": known.to_json(), "exit_code": known.exit_status}
+        shown = os_error_for_users(error) if isinstance(error, OSError) else error
+        document = {"start": nodes.start, "error": shown.to_json(), "exit_code": shown.exit_status}
         with suppress(OSError):
             nodes.refusal.parent.mkdir(parents=True, exist_ok=True)
             write_json(nodes.refusal, document)

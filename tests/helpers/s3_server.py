@@ -52,7 +52,7 @@ class S3Server:
         self._process.kill()
         self._process.communicate()
         self._log.close()
-        Path(self._log.name).unlink()
+        Path(self._log.name).unlink(missing_ok=True)
 
 
 def serve(folder: Path, port: int) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.sandbox import start as sandbox
+from tests.helpers.launch import Launch
 from tests.helpers.slurm.cluster import Cluster, start_cluster
+from tests.helpers.slurm.paced import PACED, Paced
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,10 @@ def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     if {"n1", "n2"} - cluster.record.living().keys():
         cluster.start_nodes()
     cluster.wait_idle()
+
+
+@pytest.fixture
+def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
+    """A user's folder with a training that is as slow as a test wants."""
+    (own / "own.py").write_text((own / "own.py").read_text() + PACED)
+    return Paced(own, launch, slurm)

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,96 +15,8 @@ import pytest
 from lockstep.launcher.runs.stop_requests import write_request
 from lockstep.launcher.slurm.job_log import read_jobs
 from tests.helpers.launch import Launch
-from tests.helpers.run_records import DIGESTS
-from tests.helpers.slurm.cluster import Cluster, set_pace, wait_until
-
-PACED = '''
-import time
-from pathlib import Path
-
-def paced(output, target):
-    """Cross-entropy, as slow as the file beside says."""
-    pace = Path(__file__).with_name("pace")
-    if pace.exists():
-        time.sleep(float(pace.read_text()))
-    return nn.functional.cross_entropy(output, target, reduction="none")
-'''
-SETTINGS = [
-    "loss.use=./own.py:paced",
-    "train.epochs=60",
-    "data.args={n: 307, m: 101}",
-    "checkpoint.every_epochs=10",
-    "log.every_steps=5",
-]
-STEPS = 600
-SHORT = [*SETTINGS, "train.epochs=4"]
-SAME = (*DIGESTS, "metrics", "steps", "samples")
-
-
-@dataclass
-class Paced:
-    """A user's folder with a training that is as slow as a test wants, and the end that it has undisturbed."""
-
-    folder: Path
-    launch: Launch
-    cluster: Cluster
-
-    def pace(self, seconds: float) -> None:
-        """Of each call of the loss."""
-        set_pace(self.folder, seconds)
-
-    def whole(self, *more: str) -> dict[str, Any]:
-        done = self.launch(
-            "train", "own.yaml", *SETTINGS, *more, "--cpu", "2", "--name", "whole", "--json", cwd=self.folder
-        )
-        assert done.status == 0, done.err
-        return done.document
-
-    def submit(self, *options: str, pace: float = 0.05, name: str = "job") -> tuple[Path, str]:
-        self.pace(pace)
-        done = self.launch(
-            "submit", "own.yaml", *SETTINGS, *options, "--cpu", "2", "--name", name, "--json", cwd=self.folder
-        )
-        assert done.status == 0, done.err
-        return Path(done.document["run_dir"]), done.document["job"]
-
-    def told(self, run: Path) -> str:
-        """All that the run and its jobs have written, for a test that has failed."""
-        logs = [*run.glob("slurm/*.log"), *run.glob("slurm/*/*.log"), run / "slurm/jobs.jsonl"]
-        return "\n".join(f"== {path}\n{path.read_text()}" for path in logs if path.exists())
-
-    def wait(self, run: Path, true: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + 180
-        while not true():
-            if time.monotonic() > end:
-                pytest.fail(
-                    f"in vain: {what}\n{self.cluster.run('scontrol', '-o', 'show', 'jobs')}\n{self.told(run)}"
-                )
-            time.sleep(0.05)
-
-    def wait_for_step(self, run: Path, step: int) -> None:
-        record = run / "metrics.jsonl"
-        self.wait(run, lambda: record.exists() and _steps(record) >= step, f"step {step}")
-
-    def wait_for_end(self, run: Path, action: str) -> dict[str, Any]:
-        """The first line of the job log whose attempt ended with this decision."""
-        self.wait(run, lambda: _ended(run, action), f"a decision to {action}")
-        return _ended(run, action)[0]
-
-    def check_done(self, run: Path, whole: dict[str, Any]) -> None:
-        self.wait_for_end(run, "finish")
-        outcome = json.loads((run / "outcome.json").read_text())
-        assert {key: outcome.get(key) for key in SAME} == {key: whole[key] for key in SAME}, self.told(run)
-        wait_until(lambda: not self.cluster.run("squeue", "-h", "-o", "%A").split(), self.told(run))
-
-
-def _steps(record: Path) -> int:
-    lines = [json.loads(line) for line in record.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return max((event.get("step", 0) for event in lines), default=0)
-
-
-def _ended(run: Path, action: str) -> list[dict[str, Any]]:
-    return [e for e in read_jobs(run) if e["event"] == "ended" and e["action"] == action]
+from tests.helpers.slurm.cluster import Cluster, wait_until
+from tests.helpers.slurm.paced import SETTINGS, SHORT, STEPS, Paced, ended_attempts
 
 
 def _times(cluster: Cluster, job: str) -> tuple[float, float]:
@@ -114,12 +24,6 @@ def _times(cluster: Cluster, job: str) -> tuple[float, float]:
     found = cluster.details(job)
     form = "%Y-%m-%dT%H:%M:%S"
     return tuple(time.mktime(time.strptime(found[key], form)) for key in ("StartTime", "EndTime"))
-
-
-@pytest.fixture
-def paced(own: Path, launch: Launch, slurm: Cluster) -> Paced:
-    (own / "own.py").write_text((own / "own.py").read_text() + PACED)
-    return Paced(own, launch, slurm)
 
 
 @pytest.mark.exhaustive
@@ -348,7 +252,7 @@ def test_requeued_in_the_middle_of_a_checkpoint(paced: Paced, slurm: Cluster) ->
     paced.pace(0)
     paced.check_done(run, whole)
     assert not list((run / "checkpoints").glob(".step_*"))
-    (end,) = _ended(run, "continue")
+    (end,) = ended_attempts(run, "continue")
     assert end["cause"] == "requeued"
 
 
@@ -464,70 +368,3 @@ def test_a_hang_on_the_other_node_is_named(paced: Paced, slurm: Cluster) -> None
     assert (end["cause"], end["exit_code"]) == ("crashed", 5), paced.told(run)
     outcome = json.loads((run / "outcome.json").read_text())
     assert outcome["error"]["message"].startswith("rank 3 of 4 hangs: it is stopped (SIGSTOP or the like)")
-
-
-def _unplanned_checkpoints(run: Path) -> list[str]:
-    """Those of a step at which no epoch ends."""
-    names = [path.name for path in (run / "checkpoints").glob("step_*")]
-    return [name for name in names if int(name.removeprefix("step_")) % 10]
-
-
-def _told_of(paced: Paced, name: str) -> tuple[dict[str, Any], str, str]:
-    """What ``launch status`` tells: as a document, of the run, and in the line of the table."""
-    document = paced.launch("status", name, "--json").document
-    (row,) = [line for line in paced.launch("status").out.splitlines() if line.startswith(f"{name} ")]
-    return document, paced.launch("status", name).out, row
-
-
-def test_a_cancelled_training_is_called_cancelled_and_a_stopped_one_says_what_slurm_calls_it(
-    paced: Paced, slurm: Cluster
-) -> None:
-    """Both are in the midst of steps; cancelled is at once, without the checkpoint that SIGTERM alone would bring."""
-    stopped, stopped_job = paced.submit("--time", "10min", name="stopped")
-    ended, ended_job = paced.submit("--time", "10min", name="ended")
-    for run in (stopped, ended):
-        paced.wait_for_step(run, 20)
-    cancel = paced.launch("cancel", "ended")
-    assert (cancel.status, _unplanned_checkpoints(ended)) == (0, []), cancel.err + paced.told(ended)
-    assert "cancelled" in cancel.err
-    document, own, row = _told_of(paced, "ended")
-    assert (document["status"], document["slurm"]["disagreement"]) == ("cancelled", None), document
-    assert own.startswith("ended: cancelled"), own
-    assert f"job {ended_job}: CANCELLED" in own or f"job {ended_job}: FAILED (so SLURM calls" in own, own
-    assert "cancelled" in row, row
-    assert "failed" not in own.lower().replace("failed (so slurm", ""), own
-
-    stop = paced.launch("stop", "stopped")
-    assert (stop.status, "SLURM will call its job FAILED" in stop.err) == (0, True), stop.err
-    slurm.wait_for(stopped_job, "FAILED")
-    document, own, row = _told_of(paced, "stopped")
-    assert (document["status"], document["slurm"]["state"]) == ("stopped", "FAILED")
-    assert document["slurm"]["disagreement"] is None
-    assert f"job {stopped_job}: FAILED (so SLURM calls every exit status but 0; 75: stopped)" in own, own
-    assert f"{stopped_job} FAILED (stopped)" in row, row
-    assert json.loads((stopped / "outcome.json").read_text())["steps"] >= 20
-    assert not slurm.run("squeue", "-h", "-o", "%A").split(), "nothing continues either of them"
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("nodes", ["1", "2"])
-@pytest.mark.parametrize("moment", ["start", "steps"])
-def test_a_cancelled_job_is_cancelled_at_any_moment_and_can_be_resumed(
-    paced: Paced, slurm: Cluster, moment: str, nodes: str
-) -> None:
-    run, job = paced.submit("--time", "10min", "--nodes", nodes, name="ended")
-    slurm.wait_for(job, "RUNNING")
-    if moment == "steps":
-        paced.wait_for_step(run, 105)
-    else:
-        paced.wait(run, (run / f"slurm/job-{job}.log").exists, "the batch script")
-    cancel = paced.launch("cancel", "ended")
-    assert cancel.status == 0, cancel.err + paced.told(run)
-    document, own, _ = _told_of(paced, "ended")
-    assert (document["status"], document["slurm"]["disagreement"]) == ("cancelled", None), own
-    assert own.rstrip().endswith("resume it with `launch resume ended`"), own
-    assert [p.pid for p in psutil.process_iter(["cmdline"]) if str(run) in (p.info["cmdline"] or [])] == []
-    paced.pace(0)
-    assert paced.launch("resume", "ended", cwd=paced.folder).status == 0
-    paced.wait_for_end(run, "finish")
-    assert paced.launch("status", "ended", "--json").document["status"] == "done"

@@ -70,7 +70,7 @@ class ElasticWorld:
 
         Args:
             change: which is due.
-            state: what ``build_state`` has built, on rank 0.
+            state: what ``build_state`` has built, on each rank that has been there before.
 
         Returns:
             What a resumed run would begin with; None where this process is not a member any more.
@@ -156,7 +156,7 @@ def _hand_over(training: Training, change: WorldChange, state: Mapping[str, Any]
     Args:
         training: of this rank, in that world already.
         change: that has led to it.
-        state: what ``build_state`` has built, on rank 0, which has been there before.
+        state: what ``build_state`` has built, on each rank that has been there before; rank 0's is sent.
 
     Returns:
         What a checkpoint of this step would bring besides tensors.
@@ -175,6 +175,8 @@ def _hand_over(training: Training, change: WorldChange, state: Mapping[str, Any]
         for receiver in [rank for rank, source in sources.items() if source == group.rank]:
             _send(own, receiver)
         resumed = resumed_state(document["state"], [], {})
+        if state is not None:  # who stays goes by its own position, which is compared
+            resumed = replace(resumed, progress=resumed_state(dict(state), [], {}).progress)
     _compare(training, resumed.progress)
     return resumed
 

@@ -129,7 +129,7 @@ class StepCounts:
             self.audited = progress.epoch_step
 
     def settle(self) -> dict[str, Any]:
-        """Bring together what each rank has counted; return what is not written down yet. Collective."""
+        """Bring together the accounts of samples; return what is not written down yet, the same on all. Collective."""
         self.read_pending()
         self.audit()
         step = self._progress.step

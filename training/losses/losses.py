@@ -22,6 +22,7 @@ from .torch_losses import (
     refuse_no_tensors,
     refuse_other_shape,
     sum_of_kept,
+    sum_of_weighted,
 )
 from .turns import StepsInTurn
 
@@ -60,8 +61,7 @@ def cross_entropy(
         output, target, weights, reduction="none", label_smoothing=label_smoothing, ignore_index=ignored
     )
     if weights is not None and not target.is_floating_point():
-        kept = target != ignored
-        return sum_of_kept(losses, weights[torch.where(kept, target, 0)] * kept)
+        return sum_of_weighted(losses, target, target != ignored, weights)
     return losses if ignore_index is None else sum_of_kept(losses, target != ignored)
 
 

@@ -56,6 +56,20 @@ def sum_of_kept(losses: torch.Tensor, mass: torch.Tensor) -> tuple[torch.Tensor,
     return losses.sum(), mass.sum(dtype=torch.float64)
 
 
+def sum_of_weighted(
+    losses: torch.Tensor, target: torch.Tensor, kept: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a sum and its weight, where each class has a weight of its own.
+
+    Args:
+        losses: weighted already, and 0 where a sample is left out.
+        target: class indices.
+        kept: which samples are not left out.
+        weight: of each class.
+    """
+    return sum_of_kept(losses, weight[torch.where(kept, target, 0)] * kept)
+
+
 class _ClassLoss:
     """Cross-entropy and the like; labels that are left out count neither in the sum nor in the weight."""
 
@@ -73,7 +87,7 @@ class _ClassLoss:
         if self._weight is None:
             return sum_of_kept(losses, kept)
         weight = self._weight = self._weight.to(losses.device)
-        return sum_of_kept(losses, weight[torch.where(kept, target, 0)] * kept)
+        return sum_of_weighted(losses, target, kept, weight)
 
 
 class _ElementwiseLoss:

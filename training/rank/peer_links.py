@@ -55,8 +55,9 @@ def _sockets() -> Links:
 
 
 def _ports(descriptor: int) -> tuple[int, ...]:
-    """Return the ports of a connection over TCP; none of other sockets."""
+    """Return the ports of a connection over TCP between processes of this machine; none of other sockets."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as link:
         if link.family in (socket.AF_INET, socket.AF_INET6):
-            return int(link.getsockname()[1]), int(link.getpeername()[1])
+            here, there = link.getsockname(), link.getpeername()
+            return (int(here[1]), int(there[1])) if here[0] == there[0] else ()
     return ()

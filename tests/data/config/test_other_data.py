@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.data.common.errors import UsageError
+from lockstep.data.common.errors import TrainingError, UsageError
 from lockstep.data.config import DataConfig, DatasetInfo, FoundSetting, SplitInfo
 from lockstep.data.config.other_data import (
     EVALUATED_FUNCTION,
@@ -18,6 +18,7 @@ from lockstep.data.config.other_data import (
     names_function,
 )
 from lockstep.data.sets.registry import SOURCES
+from lockstep.data.sources.evaluated_function import evaluated_splits
 
 TRAINED = DatasetInfo(
     name="csv_images",
@@ -55,6 +56,28 @@ def test_a_path_takes_the_place_of_the_validation_set_and_what_was_found_stays(t
     found = {"train_csv": "a.csv", "val_csv": str(tmp_path / "more.csv"), "classes": ("cat", "dog")}
     assert (section.use, section.args) == ("csv_images", found)
     assert (section.val_size, section.group) == (None, None)
+
+
+def test_shards_may_lie_behind_an_address(tmp_path: Path) -> None:
+    config = DataConfig(use="shards", args={"files": "a/*.parquet"})
+    trained = replace(TRAINED, found=())
+    for what, files in (("s3://b/*.parquet", "s3://b/*.parquet"), ("c/*.parquet", f"{tmp_path}/c/*.parquet")):
+        section = evaluation_section(config, trained, what, tmp_path)
+        assert section.args == {"files": "a/*.parquet", "val_files": files}
+
+
+def test_a_functions_splits_and_settings_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "more.py").write_text(
+        "import torch\npair = torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)\n"
+        "def data(): return {'train': pair, 'val': pair, 'test_b': pair, 'pad': None}\n"
+        "def misspelt(): return {'val': pair, 'tset': pair}\n"
+        "def nothing(): return {'train': pair}\n"
+    )
+    assert [*evaluated_splits("./more.py:data", str(tmp_path))] == ["train", "val", "test_b"]
+    with pytest.raises(TrainingError, match="misspelt returned the unknown key 'tset'"):
+        evaluated_splits("./more.py:misspelt", str(tmp_path))
+    with pytest.raises(TrainingError, match="and nothing to evaluate"):
+        evaluated_splits("./more.py:nothing", str(tmp_path))
 
 
 def test_a_function_takes_the_place_of_the_source(tmp_path: Path) -> None:

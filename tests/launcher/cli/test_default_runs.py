@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,10 @@ def test_commands_that_look_take_the_newest(capsys: pytest.CaptureFixture[str]) 
     assert "this is first, the newest but one" in _chosen(run_commands.compare, capsys)
 
 
-def test_commands_that_look_into_a_training_pass_over_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_that_look_into_a_training_pass_over_a_script(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the page is written where one is
     make_run("first")
     make_run("script", kind="run")
     for look in (lambda: result_commands.replay(step=1), result_commands.plot, result_commands.report):
