@@ -65,9 +65,7 @@ def read_patiently(read: Callable[[], T], name: str, seconds: float) -> T:
             waited = time.monotonic() - begun
             if waited + pause > seconds:
                 what = f"{name} could not be read for {waited:.0f} s: {_words(error)}"
-                raise MachineError(
-                    what, "see that the server answers, then resume the run"
-                ) from error
+                raise MachineError(what, "see that the server answers, then resume the run") from error
             if waited >= _SAID_AFTER and not is_said:
                 is_said = True
                 sys.stderr.write(f"note: waiting for {name}, for at most {seconds:.0f} s: {_words(error)}\n")

@@ -6,9 +6,10 @@ import http.server
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,61 @@ def test_a_server_that_stays_away_ends_the_run_by_name(
     finally:
         server.start()
     assert error.value.hint == "see that the server answers, then resume the run"
+
+
+def test_a_server_that_is_silent_between_two_reads_of_a_file_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, server: S3Server
+) -> None:
+    from pyarrow import parquet
+
+    waits = []
+
+    def counted(read: Callable[[], Any], name: str, seconds: float) -> Any:
+        try:
+            return read_patiently(read, name, seconds)
+        except MachineError:
+            waits.append(name)
+            raise
+
+    footers = [parquet.read_metadata(path) for path in sorted((folder / "parquet").iterdir())]
+    number = next(n for n, footer in enumerate(footers) if footer.num_row_groups > 1)
+    first = sum(footer.num_rows for footer in footers[:number])
+    config = config_of("s3://shards", "parquet", storage={"endpoint_url": server.url})
+    facts = prepare(config, folder)
+    monkeypatch.setattr("lockstep.data.sources.shards.RUN_PATIENCE", 0.5)
+    monkeypatch.setattr(addresses, "read_patiently", counted)
+    _, read = sample_reader(facts, "train", config, folder)
+    read(first)
+    server.stop()
+    try:
+        with pytest.raises(MachineError):
+            read(first + footers[number].row_group(0).num_rows)
+    finally:
+        server.start()
+    assert waits == [f"s3://shards/parquet/{number:03}.parquet"]
+
+
+def test_a_file_that_became_shorter_is_not_at_its_end(server: S3Server, folder: Path) -> None:
+    import s3fs
+
+    path = folder / "jsonl" / "001.jsonl"
+    bucket = s3fs.S3FileSystem(endpoint_url=server.url)
+    with RemoteFile("s3://shards/jsonl/001.jsonl", {"endpoint_url": server.url}).open() as opened:
+        bucket.pipe_file(f"{BUCKET}/jsonl/001.jsonl", path.read_bytes()[:20])
+        try:
+            with pytest.raises(OSError, match="it has become shorter while it was read"):
+                opened.read()
+        finally:
+            bucket.pipe_file(f"{BUCKET}/jsonl/001.jsonl", path.read_bytes())
+
+
+def test_options_of_a_user_leave_the_timeouts_that_they_do_not_name() -> None:
+    pytest.importorskip("s3fs", reason="s3:// addresses need s3fs")
+    options = {"config_kwargs": {"signature_version": "s3v4", "read_timeout": 5}, "anon": True}
+    system, _ = addresses._file_system("s3://b/a.parquet", options)
+    asked = {"signature_version": "s3v4", "read_timeout": 5, "connect_timeout": 10}
+    assert {key: system.config_kwargs[key] for key in asked} == asked
+    assert system.anon
 
 
 @pytest.mark.parametrize("ending", WRITERS)
