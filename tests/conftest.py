@@ -43,6 +43,14 @@ def pytest_collection() -> Generator[None]:
     sys.dont_write_bytecode = told
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes that nobody can read by their argument: a compressed file holds the second it was made in, and
+    processes that collect different names refuse to run.
+    """
+    unreadable = isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable())
+    return argname if unreadable else None
+
+
 def pytest_sessionfinish() -> None:
     """End the process that ``launch`` was forked from."""
     SERVER.close()
