@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .early_signals import EndedBySignal as EndedBySignal
     from .early_signals import end_at_signals as end_at_signals
     from .early_signals import received_signals as received_signals
+    from .early_signals import signal_name as signal_name
     from .early_signals import take_signals as take_signals
     from .errors import STOPPED as STOPPED
     from .errors import DamagedError as DamagedError

@@ -23,7 +23,15 @@ class EndedBySignal(SystemExit):
     @property
     def name(self) -> str:
         """The signal's name."""
-        return signal.Signals(self.number).name
+        return signal_name(self.number)
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; a real-time signal's is ``SIGRTMIN+1``, as ``kill -l`` has it."""
+    if number in [*signal.Signals]:
+        return signal.Signals(number).name
+    above = number - signal.SIGRTMIN
+    return f"SIGRTMIN+{above}" if 0 < above < signal.SIGRTMAX - signal.SIGRTMIN else f"signal {number}"
 
 
 def end_at_signals() -> None:

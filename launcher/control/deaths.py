@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from ...data.common import signal_name
 from ...training.rank import Members
 from ..console import print_messages
 
@@ -90,5 +90,4 @@ class Deaths:
 
 
 def _end(status: int) -> str:
-    number = status & 0x7F
-    return signal.Signals(number).name if number in [*signal.Signals] else f"signal {number}"
+    return signal_name(status & 0x7F)

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+from ...data.common import signal_name
 from ...training.rank import Horizon, HorizonWords, Members
 from ..console import print_messages
 from ..failures import CancelledRunError, InterruptedRunError, LateStopError, NothingToSaveError
@@ -147,8 +148,8 @@ class HorizonControl(SupervisorPage):
             return True
         if self._horizon.stopping:
             return number != signal.SIGINT
-        record_stop_reason(self._folder, signal.Signals(number).name)
-        self.stop(signal.Signals(number).name, number)
+        record_stop_reason(self._folder, signal_name(number))
+        self.stop(signal_name(number), number)
         return True
 
     def stop(self, by: str, number: int = signal.SIGTERM) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Literal
 
-from ...data.common import LockstepError
+from ...data.common import LockstepError, signal_name
 
 _SIGNALLED = 128
 
@@ -23,7 +23,7 @@ class InterruptedRunError(LockstepError):
     """The status of the run."""
 
     def __init__(self, number: int, message: str = "", hint: str = "") -> None:
-        super().__init__(message or f"interrupted by {signal.Signals(number).name}", hint)
+        super().__init__(message or f"interrupted by {signal_name(number)}", hint)
         self.exit_status = _SIGNALLED + number
         self.number = number
 

@@ -16,6 +16,7 @@ from ...data.common import (
     RankLostError,
     error_from_json,
     is_disk_full,
+    signal_name,
 )
 from .attempt_end import AttemptEnd, memory_kills_at, memory_place
 from .error_patterns import (
@@ -259,7 +260,7 @@ def _not_started(attempt: Path, end: AttemptEnd) -> LockstepError:
     """Blame the agent, because no rank has reported anything."""
     status = end.agent_status
     if status is not None and status < 0:
-        name = signal.Signals(-status).name
+        name = signal_name(-status)
         return RankLostError(
             f"the agent, which starts the ranks, was killed by {name}", "start the run again"
         )
@@ -310,7 +311,7 @@ def _died_without_record_error(
             _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F
-    hint = hint_for(signal.Signals(number).name if number else "", "")
+    hint = hint_for(signal_name(number) if number else "", "")
     if is_disk_full(attempt):
         hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(
@@ -325,7 +326,7 @@ def _how(status: int | None) -> str:
         return "ended"
     number = status & 0x7F
     if number:
-        return f"was killed by {signal.Signals(number).name}"
+        return f"was killed by {signal_name(number)}"
     return f"ended with status {status >> 8}"
 
 

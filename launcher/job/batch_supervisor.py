@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, write_json
+from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, signal_name, write_json
 from ..console import best_effort, print_messages, run_with_error_card
 from ..runs import error_in, failing_node_log, read_outcome, write_request
 from ..slurm import (
@@ -226,7 +226,7 @@ class BatchSupervisor:
 
     def _pass_on(self, number: int) -> None:
         """Turn a signal into a request in the run folder, which node 0's supervisor takes."""
-        name = signal.Signals(number).name
+        name = signal_name(number)
         if number not in self._heard_signals:
             self._heard_signals.add(number)
             self._note("signal", signal=name)

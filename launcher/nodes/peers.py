@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.common import RankLostError
+from ...data.common import RankLostError, signal_name
 from ...training.rank import HorizonWords
 from .node_layout import NodeLayout
 from .peer_link import PeerLink
@@ -245,7 +245,7 @@ class FollowerPeers(SingleNode):
         if self._asked_to_stop:
             return number != signal.SIGINT
         self._asked_to_stop = True
-        self.send("stop", by=signal.Signals(number).name)
+        self.send("stop", by=signal_name(number))
         return True
 
     def report_rank(self, message: Mapping[str, Any], attempt: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ...data.common import STOPPED, LockstepError
+from ...data.common import STOPPED, LockstepError, signal_name
 from ..console import print_messages
 from ..failures import AttemptEnd, CancelledRunError, InterruptedRunError, diagnose_failure, quoted_ranks
 from ..machine import World
@@ -112,7 +112,7 @@ class ScriptWorkload(Workload):
 
     def on_signal(self, number: int) -> bool:
         """Ask the ranks to end; after that only an interrupt is news, and ends everything at once."""
-        name = signal.Signals(number).name
+        name = signal_name(number)
         self._take_request()  # `launch cancel` says what it wants before it sends SIGTERM
         if self._cancelled is not None:
             return True

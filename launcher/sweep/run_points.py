@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, Any
 
-from ...data.common import STOP_SIGNALS, take_signals
+from ...data.common import STOP_SIGNALS, signal_name, take_signals
 from ..console import print_messages
 from ..runs import hold_run_lock, is_run, read_status, take_request, write_request
 from .sweep_folder import Sweep, SweepPoint, forget_refusal, points_of, record_refusal
@@ -151,7 +151,7 @@ class _PointRunner:
             return
         error: dict[str, Any] = {"message": f"its launcher ended with status {status}"}
         if status < 0:
-            error = {"message": f"its launcher was killed by {signal.Signals(-status).name}"}
+            error = {"message": f"its launcher was killed by {signal_name(-status)}"}
         with suppress(ValueError, KeyError):
             error = json.loads(output)["error"]
         record_refusal(self._sweep, index, status if status > 0 else 128 - status, error)

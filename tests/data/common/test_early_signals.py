@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.data.common import signal_name
 from tests.helpers.launch import run_command
 
 ENDS = """
@@ -35,7 +36,16 @@ held = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
 del thing  # an exception in such a callback is only printed
 print(received_signals() == [signal.SIGTERM])
 """
+RT = int(signal.SIGRTMIN)
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(9, "SIGKILL"), (RT, "SIGRTMIN"), (RT + 1, "SIGRTMIN+1"), (64, "SIGRTMAX"), (99, "signal 99")],
+)
+def test_each_signal_has_a_name_also_a_real_time_one(number: int, name: str) -> None:
+    assert signal_name(number) == name
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -68,6 +68,7 @@ def test_a_rank_that_vanished_is_the_cause_where_the_others_only_noticed(tmp_pat
     [
         (SIGKILL_STATUS, "was killed by SIGKILL"),
         (int(signal.SIGSEGV) | 0x80, "was killed by SIGSEGV"),
+        (int(signal.SIGRTMIN) + 1, "was killed by SIGRTMIN+1"),
         (0, "ended with status 0"),
         (EXIT_3_STATUS, "ended with status 3"),
         (None, "ended before"),
