@@ -22,6 +22,7 @@ from .checkpoint import (
     ResumedState,
     StoredCheckpoint,
     checkpoint_path,
+    checkpoints_folder,
     list_checkpoints,
     load_frozen_weights,
     load_initial_weights,
@@ -100,7 +101,7 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     session = build_session(spec, group, folder=folder)
     load_frozen_weights(session)
     joins = JOINING in os.environ
-    if not joins and not list_checkpoints(folder / "checkpoints"):
+    if not joins and not list_checkpoints(checkpoints_folder(folder)):
         _take_initial_weights(session, folder)
     training = build_training(session)
     fence = FencingToken(folder, os.environ.get("LOCKSTEP_TOKEN"), control.touch)
@@ -138,7 +139,7 @@ def _take_initial_weights(session: Session, folder: Path) -> None:
 def _resume_from_checkpoint(training: Training, folder: Path) -> ResumedState | None:
     """Resume from the newest whole checkpoint; rank 0 says which, so that all take the same."""
     group = training.session.group
-    checkpoints = folder / "checkpoints"
+    checkpoints = checkpoints_folder(folder)
     step = -1
     if group.rank == 0 and list_checkpoints(checkpoints):
         step = step_of(newest_intact(checkpoints)[0])
@@ -195,7 +196,7 @@ def _load_checkpoint(
     session: Session, folder: Path, step: int | None
 ) -> tuple[Path, StoredCheckpoint, list[DamagedError]]:
     """Put the weights of a step, or of the newest whole checkpoint, into the model; return what was found."""
-    path, snapshot, damaged = open_newest(folder / "checkpoints", step)
+    path, snapshot, damaged = open_newest(checkpoints_folder(folder), step)
     materialise_lazy_modules(session, snapshot.weights)
     load_weights(session.model, snapshot.weights, f"{session.spec.run} {path.name}", exact=False)
     add_autocast(session)

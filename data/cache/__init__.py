@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .cache_list import ListedEntry as ListedEntry
     from .cache_list import list_entries as list_entries
     from .cache_list import remove_entry as remove_entry
-    from .room import allocated_bytes as allocated_bytes
-    from .room import format_bytes as format_bytes
-    from .room import free_bytes as free_bytes
-    from .room import memory_bytes as memory_bytes
+    from .free_space import allocated_bytes as allocated_bytes
+    from .free_space import format_bytes as format_bytes
+    from .free_space import free_bytes as free_bytes
+    from .free_space import memory_bytes as memory_bytes
 else:
     __getattr__ = lazy_exports(__name__)

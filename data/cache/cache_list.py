@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .array_cache import cache_root, partial_folder
 from .entry_use import FACTS, is_in_use
-from .room import allocated_bytes
+from .free_space import allocated_bytes
 
 _LOCKS = ".locks"
 

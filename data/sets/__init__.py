@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from .decoded_set import with_decoded_images as with_decoded_images
     from .epoch_sampling import add_sampling as add_sampling
     from .held_out import hold_out as hold_out
-    from .registry import SOURCES as SOURCES
-    from .registry import held_inputs as held_inputs
-    from .registry import open_order as open_order
-    from .registry import open_split as open_split
-    from .registry import sample_reader as sample_reader
-    from .registry import source_of as source_of
+    from .source_list import SOURCES as SOURCES
+    from .source_list import held_inputs as held_inputs
+    from .source_list import open_order as open_order
+    from .source_list import open_split as open_split
+    from .source_list import sample_reader as sample_reader
+    from .source_list import source_of as source_of
 else:
     __getattr__ = lazy_exports(__name__)

@@ -10,7 +10,7 @@ from ..bad_samples import known_notes, known_rows
 from ..common import UsageError
 from ..config import DataConfig, DatasetInfo, SplitInfo
 from ..images import BAD, ImageSplit, decode_splits
-from .registry import image_split
+from .source_list import image_split
 
 
 def with_decoded_images(

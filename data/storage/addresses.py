@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from ..common import DamagedError, MachineError, UsageError
-from .patience import read_patiently
+from .retries import read_patiently
 
 if TYPE_CHECKING:
     import pyarrow as pa

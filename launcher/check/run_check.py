@@ -14,6 +14,7 @@ from typing import Any
 from ...data.common import LockstepError, RankLostError, TrainingError
 from ...data.config import SplitInfo
 from ...training.check import Finding, finding_from_json
+from ...training.checkpoint import checkpoints_folder
 from ...training.config import RunConfig
 from ..config import ResolvedConfig
 from ..console import print_failure_card, print_messages
@@ -228,7 +229,7 @@ class Check:
         task = {"task": "steps", "last": STEPS, "record": True}
         self._runs.task(spec, self._world, **task)
         against = _out(spec, 1)
-        checkpoints = str(killed.parent / "checkpoints")
+        checkpoints = str(checkpoints_folder(killed.parent))
         resumed = self._runs.task(
             spec, self._world, **task, first=CHECKPOINT, checkpoints=checkpoints, against=against
         )

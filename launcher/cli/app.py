@@ -18,6 +18,7 @@ from ...training.config import DEFAULT_LOG_MB
 from ..console import json_errors, run_with_error_card
 from ..options import NodeOptions, SupervisionOptions
 from . import config_commands, help_commands, result_commands, run_commands, sandbox_commands, submit_command
+from .adopted_world import refuse_copies, take_place
 from .command_group import CommandGroup, run_command_line
 from .help_commands import VARIABLE
 from .hosts_commands import HostsOptions, resume_on_hosts, run_on_hosts, train_on_hosts
@@ -53,7 +54,6 @@ from .options import (
     split_run,
 )
 from .slurm_options import JobCommand, JobOptions
-from .started_world import refuse_copies, take_place
 
 if TYPE_CHECKING:
     from ..config import ResolvedConfig
@@ -76,7 +76,12 @@ PreflightOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Train",
+    epilog="launch train   # on every GPU, else on one CPU process\n"
+    "launch train exp.yaml --gpus 4 --name first optimizer.lr=0.01\n"
+    "launch train exp.yaml --dry-run   # the plan, and nothing else",
+)
 def train(
     config: ConfigArgument = None,
     overrides: OverridesArgument = None,
@@ -158,7 +163,11 @@ class _ProgramLast(typer.core.TyperCommand):
         return super().parse_args(ctx, [*own, *(["--"] if program and "--" not in own else []), *program])
 
 
-@app.command(cls=_ProgramLast)
+@app.command(
+    cls=_ProgramLast,
+    rich_help_panel="Train",
+    epilog="launch run --gpus 4 train.py --epochs 3   # all after train.py is the script's",
+)
 def run(
     program: Annotated[
         list[str],
@@ -223,7 +232,11 @@ _OF_A_LOCAL_RUN = (
 )
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Train",
+    epilog="launch resume   # the newest training\n"
+    "launch resume first --cpu 3 train.epochs=10   # on 3 processes, and longer",
+)
 def resume(
     ctx: typer.Context,
     run: RunArgument = None,
@@ -298,7 +311,10 @@ def _run_to_resume(several: HostsOptions) -> str:
     return current_run(can_resume)
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Train",
+    epilog="launch check exp.yaml",
+)
 def check(
     config: ConfigArgument = None,
     overrides: OverridesArgument = None,
@@ -321,7 +337,11 @@ def check(
         raise typer.Exit(checked(resolved, request))
 
 
-@app.command(cls=JobCommand)
+@app.command(
+    cls=JobCommand,
+    rich_help_panel="Train",
+    epilog="launch sweep exp.yaml optimizer.lr=0.1,0.01 train.seed=0..4   # ten runs",
+)
 def sweep(
     config: SweepArgument = None,
     settings: GridArgument = None,

@@ -15,10 +15,13 @@ app = typer.Typer()
 config = typer.Typer(
     cls=CommandGroup, add_help_option=False, help="Show, explain and describe what a config can say."
 )
-app.add_typer(config, name="config")
+app.add_typer(config, name="config", rich_help_panel="This machine and this project")
 
 
-@app.command()
+@app.command(
+    rich_help_panel="This machine and this project",
+    epilog="launch init rings && cd rings && launch train config.yaml",
+)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is empty or not there yet.")],
     *,
@@ -34,7 +37,9 @@ def init(
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A key or a section, such as optimizer.lr.")]
 
 
-@config.command()
+@config.command(
+    epilog="launch config show exp.yaml optimizer.lr=0.01",
+)
 def show(
     source: ConfigArgument = None, overrides: OverridesArgument = None, *, json: JsonOption = False
 ) -> None:
@@ -46,7 +51,9 @@ def show(
         raise typer.Exit(show_config(resolve(*split_config(source, overrides)), as_json=json))
 
 
-@config.command()
+@config.command(
+    epilog="launch config why optimizer.lr exp.yaml",
+)
 def why(
     key: KeyArgument,
     source: ConfigArgument = None,
@@ -62,7 +69,9 @@ def why(
         raise typer.Exit(explain_key(resolve(*split_config(source, overrides)), key, as_json=json))
 
 
-@config.command()
+@config.command(
+    epilog="launch config schema > lockstep.schema.json",
+)
 def schema() -> None:
     """Print the JSON schema of a config, for editors."""
     from ..console import print_json
@@ -71,7 +80,9 @@ def schema() -> None:
     print_json(config_schema())
 
 
-@config.command()
+@config.command(
+    epilog="launch config reference > configuration.md",
+)
 def reference() -> None:
     """Print every option as Markdown, as in docs/configuration.md."""
     from ..console import print_results

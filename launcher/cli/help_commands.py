@@ -17,7 +17,11 @@ VARIABLE = "_LAUNCH_COMPLETE"
 app = typer.Typer()
 
 
-@app.command("help")
+@app.command(
+    "help",
+    rich_help_panel="This machine and this project",
+    epilog="launch help train\nlaunch help config why",
+)
 def help_(
     ctx: typer.Context,
     command: Annotated[
@@ -28,7 +32,11 @@ def help_(
     show_help(ctx, command or [])
 
 
-@app.command()
+@app.command(
+    rich_help_panel="This machine and this project",
+    epilog='eval "$(launch completion bash)"   # in this shell\n'
+    "launch completion --install   # in every shell from now on",
+)
 def completion(
     shell: Annotated[
         str | None, typer.Argument(metavar="[bash|zsh|fish]", help="The shell; by default yours.")
@@ -49,7 +57,10 @@ def completion(
     print_messages([f"{install_completion(chosen, VARIABLE)}: written; the next shell completes `launch`"])
 
 
-@app.command()
+@app.command(
+    rich_help_panel="This machine and this project",
+    epilog="launch doctor   # everything, in about ten seconds\nlaunch doctor --json   # for programs",
+)
 def doctor(
     *,
     quick: Annotated[
@@ -64,7 +75,12 @@ def doctor(
         raise typer.Exit(examine(quick=quick, as_json=json))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="This machine and this project",
+    epilog="launch schema status   # of `launch status --json`\n"
+    "launch schema   # which there are\n"
+    "launch schema --agents   # what a script should know",
+)
 def schema(
     command: Annotated[
         list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as status, or config why.")

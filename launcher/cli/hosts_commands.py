@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import UsageError
-from .started_world import refuse_copies
+from .adopted_world import refuse_copies
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from ..console import json_errors
 from ..options import SupervisionOptions
+from .adopted_world import refuse_copies
 from .options import (
     CpuOption,
     DrawnArgument,
@@ -19,7 +20,6 @@ from .options import (
     JsonOption,
     RunArgument,
 )
-from .started_world import refuse_copies
 
 app = typer.Typer()
 
@@ -29,7 +29,12 @@ CheckpointOption = Annotated[
 ]
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    rich_help_panel="Use what was trained",
+    epilog="launch eval first --checkpoint best --split test\n"
+    "launch eval mine --data ./more.py:data   # on what a function returns",
+)
 def evaluate(
     run: RunArgument = None,
     *,
@@ -63,7 +68,10 @@ def evaluate(
         raise typer.Exit(evaluate_run(run, request, Evaluation(checkpoint, split, data)))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Use what was trained",
+    epilog="launch export first --format onnx",
+)
 def export(
     run: RunArgument = None,
     *,
@@ -99,7 +107,10 @@ def export(
         raise typer.Exit(export_run(run or current_run(has_checkpoint), asked, as_json=json))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch plot first second",
+)
 def plot(
     runs: DrawnArgument = None,
     *,
@@ -128,7 +139,10 @@ def plot(
         raise typer.Exit(plot_runs(runs, metric or [], out, smooth, force=force, as_json=json))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch report first",
+)
 def report(
     run: RunArgument = None,
     *,
@@ -146,7 +160,10 @@ def report(
         raise typer.Exit(report_run(run or current_run(is_training), out, force=force, as_json=json))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch replay first --step 120 --rank 1",
+)
 def replay(
     run: RunArgument = None,
     *,

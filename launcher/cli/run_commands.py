@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..console import json_errors
+from .adopted_world import refuse_copies
 from .options import (
     ComparedArgument,
     ConfigArgument,
@@ -26,7 +27,6 @@ from .options import (
     split_config,
     split_run,
 )
-from .started_world import refuse_copies
 
 app = typer.Typer()
 
@@ -35,7 +35,10 @@ WaitOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch status   # all runs\nlaunch status first --watch",
+)
 def status(
     run: StatusArgument = None,
     *,
@@ -50,7 +53,10 @@ def status(
         raise typer.Exit(show_status(run, watch=watch, as_json=json, sort=sort))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch logs -f   # of the run that is running\nlaunch logs first --rank 2",
+)
 def logs(
     run: RunArgument = None,
     *,
@@ -72,23 +78,10 @@ def logs(
         raise typer.Exit(show_logs(run, follow=follow, rank=rank, attempt=attempt, as_json=json))
 
 
-@app.command()
-def cache(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries; all by default.")
-    ] = None,
-    *,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove them unless they are in use.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """List the cache of decoded images and arrays, which fills itself, or make room."""
-    from ..commands import show_cache
-
-    with json_errors(json=json):
-        raise typer.Exit(show_cache(names or [], remove=remove, as_json=json))
-
-
-@app.command()
+@app.command(
+    rich_help_panel="Use what was trained",
+    epilog="launch predict first photos/ --out classes.csv\nlaunch predict first --split val --format jsonl",
+)
 def predict(
     run: RunArgument = None,
     inputs: Annotated[
@@ -129,7 +122,10 @@ def predict(
     raise typer.Exit(predict_with_run(run, TrainRequest(gpus=gpus, cpu=cpu, json=False), asked))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch compare   # the two newest trainings\nlaunch compare first second",
+)
 def compare(
     run: ComparedArgument = None, other: ComparedArgument = None, *, json: JsonOption = False
 ) -> None:
@@ -142,7 +138,99 @@ def compare(
         raise typer.Exit(compare_runs(*pair, as_json=json))
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Stop and clear",
+    epilog="launch stop first   # `launch resume first` continues it",
+)
+def stop(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
+    """Stop a run with a checkpoint; `launch resume` continues it."""
+    from ..commands import stop_run
+    from ..runs import running_run
+
+    with json_errors(json=json):
+        name = run or running_run("stop")
+        raise typer.Exit(stop_run(name, wait) or (_show_status(name) if json else 0))
+
+
+@app.command(
+    rich_help_panel="Stop and clear",
+    epilog="launch checkpoint first",
+)
+def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
+    """Make a run write a checkpoint now and continue."""
+    from ..commands import checkpoint_run
+    from ..runs import running_run
+
+    with json_errors(json=json):
+        name = run or running_run("checkpoint")
+        raise typer.Exit(checkpoint_run(name, wait) or (_show_status(name) if json else 0))
+
+
+@app.command(
+    rich_help_panel="Train",
+    epilog="launch scale first 3   # `train.elastic` allows it",
+)
+def scale(
+    run: ScaledArgument,
+    processes: Annotated[int, typer.Argument(metavar="N", min=1, help="How many processes it is to have.")],
+    *,
+    wait: WaitOption = 120.0,
+    json: JsonOption = False,
+) -> None:
+    """Change the number of processes of a run while it trains, without a trace in its numbers (train.elastic)."""
+    from ..commands import scale_run
+
+    with json_errors(json=json):
+        raise typer.Exit(scale_run(run, processes, wait) or (_show_status(run) if json else 0))
+
+
+@app.command(
+    rich_help_panel="Stop and clear",
+    epilog="launch cancel first",
+)
+def cancel(
+    run: RunningArgument = None,
+    *,
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL.")
+    ] = 5.0,
+    json: JsonOption = False,
+) -> None:
+    """End a run at once."""
+    from ..commands import cancel_run
+    from ..runs import running_run
+
+    with json_errors(json=json):
+        name = run or running_run("cancel")
+        raise typer.Exit(cancel_run(name, grace) or (_show_status(name) if json else 0))
+
+
+@app.command(
+    rich_help_panel="Look",
+    epilog="launch show exp.yaml --out pictures/samples.png",
+)
+def show(
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    *,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the picture to.")] = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Draw the first training samples and count the samples of each class."""
+    from ..commands import show_samples
+    from ..config import resolve
+
+    with json_errors(json=json):
+        raise typer.Exit(
+            show_samples(resolve(*split_config(config, overrides)), out, force=force, as_json=json)
+        )
+
+
+@app.command(
+    rich_help_panel="Stop and clear",
+    epilog="launch rm first second   # it asks first",
+)
 def rm(
     runs: RemovedArgument,
     *,
@@ -163,75 +251,20 @@ def _show_status(name: str) -> int:
     return show_status(name, watch=False, as_json=True)
 
 
-@app.command()
-def stop(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
-    """Stop a run with a checkpoint; `launch resume` continues it."""
-    from ..commands import stop_run
-    from ..runs import running_run
-
-    with json_errors(json=json):
-        name = run or running_run("stop")
-        raise typer.Exit(stop_run(name, wait) or (_show_status(name) if json else 0))
-
-
-@app.command()
-def checkpoint(run: RunningArgument = None, *, wait: WaitOption = 60.0, json: JsonOption = False) -> None:
-    """Make a run write a checkpoint now and continue."""
-    from ..commands import checkpoint_run
-    from ..runs import running_run
-
-    with json_errors(json=json):
-        name = run or running_run("checkpoint")
-        raise typer.Exit(checkpoint_run(name, wait) or (_show_status(name) if json else 0))
-
-
-@app.command()
-def scale(
-    run: ScaledArgument,
-    processes: Annotated[int, typer.Argument(metavar="N", min=1, help="How many processes it is to have.")],
+@app.command(
+    rich_help_panel="Stop and clear",
+    epilog="launch cache   # what is there\nlaunch cache --remove   # all that is not in use",
+)
+def cache(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries; all by default.")
+    ] = None,
     *,
-    wait: WaitOption = 120.0,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them unless they are in use.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Change the number of processes of a run while it trains, without a trace in its numbers (train.elastic)."""
-    from ..commands import scale_run
+    """List the cache of decoded images and arrays, which fills itself, or make room."""
+    from ..commands import show_cache
 
     with json_errors(json=json):
-        raise typer.Exit(scale_run(run, processes, wait) or (_show_status(run) if json else 0))
-
-
-@app.command()
-def cancel(
-    run: RunningArgument = None,
-    *,
-    grace: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Time between SIGTERM and SIGKILL.")
-    ] = 5.0,
-    json: JsonOption = False,
-) -> None:
-    """End a run at once."""
-    from ..commands import cancel_run
-    from ..runs import running_run
-
-    with json_errors(json=json):
-        name = run or running_run("cancel")
-        raise typer.Exit(cancel_run(name, grace) or (_show_status(name) if json else 0))
-
-
-@app.command()
-def show(
-    config: ConfigArgument = None,
-    overrides: OverridesArgument = None,
-    *,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the picture to.")] = None,
-    force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Draw the first training samples and count the samples of each class."""
-    from ..commands import show_samples
-    from ..config import resolve
-
-    with json_errors(json=json):
-        raise typer.Exit(
-            show_samples(resolve(*split_config(config, overrides)), out, force=force, as_json=json)
-        )
+        raise typer.Exit(show_cache(names or [], remove=remove, as_json=json))

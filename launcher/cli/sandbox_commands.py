@@ -12,10 +12,12 @@ sandbox = typer.Typer(
     add_help_option=False,
     help="A real SLURM of two nodes on this machine alone, to try things on.",
 )
-app.add_typer(sandbox, name="slurm-sandbox")
+app.add_typer(sandbox, name="slurm-sandbox", rich_help_panel="Cluster")
 
 
-@sandbox.command()
+@sandbox.command(
+    epilog="sudo launch slurm-sandbox up",
+)
 def up() -> None:
     """Start it, as root; until `down`, `launch` uses it where SLURM_CONF is not set."""
     from ..sandbox import commands
@@ -23,7 +25,9 @@ def up() -> None:
     raise typer.Exit(commands.up())
 
 
-@sandbox.command()
+@sandbox.command(
+    epilog="sudo launch slurm-sandbox down",
+)
 def down() -> None:
     """End its jobs and daemons, and remove its folder."""
     from ..sandbox import commands
@@ -31,7 +35,9 @@ def down() -> None:
     raise typer.Exit(commands.down())
 
 
-@sandbox.command()
+@sandbox.command(
+    epilog="launch slurm-sandbox status",
+)
 def status() -> None:
     """Say whether it is up, where, and what its nodes do."""
     from ..sandbox import commands

@@ -49,7 +49,7 @@ def _parameters() -> list[Any]:
 
 
 def _signature() -> list[inspect.Parameter]:
-    from .job_options import JOB_OPTIONS
+    from .slurm_options_generated import JOB_OPTIONS
 
     parameters = []
     for key, kind, flag, metavar, words in JOB_OPTIONS:

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..console import json_errors
+from .adopted_world import refuse_copies
 from .options import IgnoreWorldOption, JsonOption, first_positional, split_config
 from .slurm_options import JobCommand, JobOptions
-from .started_world import refuse_copies
 
 app = typer.Typer()
 
@@ -45,7 +45,12 @@ WhatArgument = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
 
 
-@app.command(cls=_ProgramLast)
+@app.command(
+    cls=_ProgramLast,
+    rich_help_panel="Cluster",
+    epilog="launch submit exp.yaml --nodes 2 --gpus 4 --time 4:00:00\n"
+    "launch submit --gpus 4 --time 2h train.py --epochs 3   # a script",
+)
 def submit(
     what: WhatArgument = None,
     *,

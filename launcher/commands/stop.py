@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ...data.common import LockstepError, MachineError, Process, UsageError, descendants
-from ...training.checkpoint import newest_checkpoint_step
+from ...training.checkpoint import checkpoints_folder, newest_checkpoint_step
 from ..console import print_messages
 from ..process import LockOwner, is_held, read_owner
 from ..runs import (
@@ -243,7 +243,7 @@ def _late(folder: Path, what: str, wait: float) -> LockstepError:
 
 
 def _newest(folder: Path) -> int:
-    return newest_checkpoint_step(folder / "checkpoints", -1)
+    return newest_checkpoint_step(checkpoints_folder(folder), -1)
 
 
 def _owner(folder: Path, grace: float) -> LockOwner | None:

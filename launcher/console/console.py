@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+ERROR, HINT = "error:", "hint:"
+"""The first words of a failure card's lines."""
 _CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 _SEQUENCES = re.compile(  # ECMA-48; one that the end of the text cuts off is one, too
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, the cursor
@@ -78,7 +80,7 @@ def print_card(lines: Iterable[str]) -> None:
 
 
 def _highlighted(line: str) -> str:
-    for word, style in (("error:", "1;31"), ("hint:", "1")):
+    for word, style in ((ERROR, "1;31"), (HINT, "1")):
         if line.startswith(word):
             return f"\x1b[{style}m{word}\x1b[0m{line.removeprefix(word)}"
     return line

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import MachineError, UsageError
-from ...training.checkpoint import newest_checkpoint_step
+from ...training.checkpoint import checkpoints_folder, newest_checkpoint_step
 from ...training.config import read_spec
 from ..console import print_json, print_messages, print_results, put_in_place, refuse_output, temporary_file
 from ..process import ask_child
@@ -78,7 +78,7 @@ def _checkpoint_step(folder: Path, checkpoint: str | None) -> int | None:
 def _default_path(folder: Path, step: int | None, kind: str) -> Path:
     """Return the file that a checkpoint is written to; without a step, what the newest one's is likely to be."""
     if step is None:
-        step = newest_checkpoint_step(folder / "checkpoints", 0)
+        step = newest_checkpoint_step(checkpoints_folder(folder), 0)
     return Path(f"{folder.name}-step{step}{FORMATS[kind]}")
 
 

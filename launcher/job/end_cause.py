@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.common import STOPPED
-from ...training.checkpoint import newest_checkpoint_step
+from ...training.checkpoint import checkpoints_folder, newest_checkpoint_step
 from ..runs import read_outcome, read_stop_reason
 from ..slurm import JobSpec, state_of
 from .continuation_policy import SHORT_SECONDS, EndCause, JobEnd
@@ -109,4 +109,4 @@ def _stopped(by: str) -> EndCause:
 
 def newest_step(folder: Path) -> int:
     """Return the step of a run's newest checkpoint; 0 without one."""
-    return newest_checkpoint_step(folder / "checkpoints", 0)
+    return newest_checkpoint_step(checkpoints_folder(folder), 0)

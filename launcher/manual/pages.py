@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .contents import EXAMPLES, GROUPS
-
+GROUPS = (
+    "Train",
+    "Look",
+    "Use what was trained",
+    "Stop and clear",
+    "Cluster",
+    "This machine and this project",
+)
+"""The groups of commands in their order; a command names its own as Typer's ``rich_help_panel``."""
 _NARROWEST, _WIDEST = 50, 100
 _INDENT = 2
 _COLUMN = 30  # characters of an option before its help goes to the next line
 _GAP = 2
+_COMMENT = "   # "
 _MORE = "More"
 _OPTIONS = "Options"
 
@@ -65,7 +73,7 @@ class Page:
         if rows:
             self.lines += ["", self._bold("Examples:" if len(rows) > 1 else "Example:")]
         for command, comment in rows:
-            both = f"{' ' * _INDENT}{command}   # {comment}" if comment else " " * _INDENT + command
+            both = f"{' ' * _INDENT}{command}{_COMMENT}{comment}" if comment else " " * _INDENT + command
             if len(both) > self._width and comment:
                 self.lines.append(" " * _INDENT + f"# {comment}")
                 both = " " * _INDENT + command
@@ -86,9 +94,10 @@ def group_page(group: Any, path: str, width: int, *, colour: bool) -> list[str]:
     page.text(group.help or "")
     is_root = " " not in path
     commands = {name: found for name, found in group.commands.items() if not found.hidden}
-    rows = {name: (name, _first_paragraph(found)) for name, found in commands.items()}
-    for heading, names in (_grouped(list(rows)) if is_root else {"Commands": list(rows)}).items():
-        page.table(heading, [rows[name] for name in names], widest=max(map(len, rows)))
+    widest = max(map(len, commands))
+    for heading, names in (commands_by_group(commands) if is_root else {"Commands": [*commands]}).items():
+        rows = [(name, _first_paragraph(commands[name])) for name in names]
+        page.table(heading, rows, widest)
     if is_root:
         page.table("Options", [("-h, --help", "Show this page."), ("--version", "Print the version.")])
     page.text(f"`{path} COMMAND --help` says more of each, with examples.")
@@ -110,24 +119,30 @@ def command_page(command: Any, params: Sequence[Any], path: str, width: int, *, 
     options = [param for param in params if param.param_type_name == "option" and not param.hidden]
     page.usage(path, ("[OPTIONS]", *(_metavar(argument) for argument in arguments)))
     page.text(command.help or "")
-    page.examples(EXAMPLES.get(path.partition(" ")[2], ()))
+    page.examples(examples_of(command))
     page.table("Arguments", [(_metavar(argument), argument.help or "") for argument in arguments])
     for heading, members in _option_groups(options).items():
         page.table(heading, [(_option_name(option), _option_help(option)) for option in members])
     return page.lines
 
 
+def examples_of(command: Any) -> list[tuple[str, str]]:
+    """Return the command lines to copy, each with its comment or none: the lines of Typer's ``epilog``."""
+    lines = (command.epilog or "").splitlines()
+    return [(line, comment) for line, _, comment in (one.partition(_COMMENT) for one in lines)]
+
+
+def commands_by_group(commands: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Sort the names of commands into the groups of the help; those of no group come last, under "More"."""
+    found: dict[str, list[str]] = {heading: [] for heading in (*GROUPS, _MORE)}
+    for name, command in commands.items():
+        heading = getattr(command, "rich_help_panel", None)
+        found[heading if heading in found else _MORE].append(name)
+    return {heading: names for heading, names in found.items() if names}
+
+
 def _first_paragraph(command: Any) -> str:
     return " ".join((command.help or "").partition("\n\n")[0].split())
-
-
-def _grouped(names: list[str]) -> dict[str, list[str]]:
-    """Sort commands into the groups of the contents; those that are in none come last."""
-    found = {heading: [name for name in group if name in names] for heading, group in GROUPS.items()}
-    known = {name for group in GROUPS.values() for name in group}
-    return {key: group for key, group in found.items() if group} | (
-        {_MORE: more} if (more := [name for name in names if name not in known]) else {}
-    )
 
 
 def _option_groups(options: Sequence[Any]) -> dict[str, list[Any]]:

@@ -123,11 +123,11 @@ def await_followers(
     """
     arrivals = Arrivals(nodes, about)
     with open_rendezvous(nodes, folder) as (listening, secret, word), closing(arrivals):
-        patience = _WaitNotice(lambda: _missing(nodes, arrivals.links, listening))
+        notice = _WaitNotice(lambda: _missing(nodes, arrivals.links, listening))
         with Acceptor(listening, secret, lambda note: print_messages([f"note: {note}"])) as acceptor:
             while len(arrivals.links) < nodes.count - 1:
                 arrivals.hear(acceptor.accept(_STEP_SECONDS))
-                patience.check()
+                notice.check()
     links, hellos = arrivals.links, arrivals.hellos
     layout = NodeLayout(
         folder.name,
@@ -262,7 +262,7 @@ def error_from_message(message: dict[str, Any]) -> LockstepError:
 def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[PeerLink, str]:
     """Connect to node 0, trying until it is there; return the link, and the word in the run folder if that is seen."""
     why, began = "it has not said yet where it is", time.time()
-    patience = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
+    notice = _WaitNotice(lambda: f"node 0 of {nodes.count}: {why}")
     for seconds in itertools.cycle(_TRY_SECONDS):
         heed_refusal(nodes, began)
         folder = find()
@@ -281,7 +281,7 @@ def _find_leader(nodes: NodeOptions, find: Callable[[], Path | None]) -> tuple[P
                 ) from error
             except (OSError, LinkError) as error:
                 why = f"{place_text(host, port)}: {getattr(error, 'strerror', None) or error}"
-        patience.check()
+        notice.check()
         time.sleep(_STEP_SECONDS)
     raise AssertionError  # the wait has an end of its own
 

@@ -73,7 +73,7 @@ def find_argument(section: str, use: str, name: str) -> ComponentArgument | None
 @cache
 def data_sources() -> tuple[Component, ...]:
     """List the built-in data sets."""
-    answer = ask_child("lockstep.data.source_list", {}, "list of data sets")
+    answer = ask_child("lockstep.data.print_sources", {}, "list of data sets")
     return tuple(
         Component(source["name"], source["meaning"], tuple(map(_source_argument, source["arguments"])))
         for source in answer["sources"]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...data.common import UsageError
+from ...training.checkpoint import checkpoints_folder, list_checkpoints
 from ..console import print_messages
 from ..process import is_held
 from .run_folder import (
@@ -111,7 +112,7 @@ def is_training(folder: Path) -> bool:
 
 def has_checkpoint(folder: Path) -> bool:
     """Tell whether a training has a checkpoint that could be used."""
-    return is_training(folder) and any((folder / "checkpoints").glob("step_*"))
+    return is_training(folder) and bool(list_checkpoints(checkpoints_folder(folder)))
 
 
 def names_run(word: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.common import DamagedError, UsageError, closest_name, file_sha256
-from ...training.checkpoint import MANIFEST_FILE, newest_intact, verify, weight_files
+from ...training.checkpoint import MANIFEST_FILE, checkpoints_folder, newest_intact, verify, weight_files
 from ...training.config import WeightsFile
 from ..config import ResolvedConfig
 from ..runs import runs_root
@@ -49,7 +49,7 @@ def _files(asked: str, base: Path, key: str) -> list[Path]:
 
 
 def _of_run(run: Path) -> list[Path]:
-    return _of_checkpoint(newest_intact(run / "checkpoints")[0])
+    return _of_checkpoint(newest_intact(checkpoints_folder(run))[0])
 
 
 def _of_checkpoint(path: Path) -> list[Path]:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from ...data.common import DamagedError, UsageError, write_json
 from ...data.config import DatasetInfo
-from ...training.checkpoint import is_in_place, list_checkpoints, newest_intact, read_state, step_of
+from ...training.checkpoint import (
+    checkpoints_folder,
+    is_in_place,
+    list_checkpoints,
+    newest_intact,
+    read_state,
+    step_of,
+)
 from ...training.components import EarlyStopping
 from ...training.config import (
     EXTENDABLE_KEYS,
@@ -99,7 +106,7 @@ def refuse_other_batches(place: RunTarget, resolved: ResolvedConfig) -> None:
 
 def _is_unused(folder: Path) -> bool:
     """Tell whether nothing would be lost with the folder: no process trains it; it has no checkpoint and no step."""
-    if is_held(folder / LOCK) or list_checkpoints(folder / "checkpoints"):
+    if is_held(folder / LOCK) or list_checkpoints(checkpoints_folder(folder)):
         return False
     return not any(event["event"] in ("step", "epoch") for event in read_events(folder / "metrics.jsonl"))
 
@@ -153,7 +160,7 @@ def find_resume_point(folder: Path, steps: int) -> ResumePoint | None:
         folder: of the run.
         steps: that it is to have in the end.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints = checkpoints_folder(folder)
     if not list_checkpoints(checkpoints):
         return None
     path, damaged = newest_intact(checkpoints)
@@ -173,7 +180,7 @@ def resolve_checkpoint_step(folder: Path, checkpoint: str) -> int:
         return int(checkpoint)
     if checkpoint != "best":
         raise UsageError(f"--checkpoint {checkpoint}: neither a step nor `best`", "use one of these")
-    ranked = read_state(newest_intact(folder / "checkpoints")[0])["ranking"]["entries"]
+    ranked = read_state(newest_intact(checkpoints_folder(folder))[0])["ranking"]["entries"]
     if not ranked:
         raise UsageError(
             f"{folder.name} has ranked no checkpoint: checkpoint.keep_best was 0, or no evaluation gave a number",
@@ -190,7 +197,7 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
     """
     outcome = read_outcome(place.folder) or {}
     name, status = place.folder.name, outcome.get("status", "")
-    found = list(islice(filter(is_in_place, list_checkpoints(place.folder / "checkpoints")), 1))
+    found = list(islice(filter(is_in_place, list_checkpoints(checkpoints_folder(place.folder))), 1))
     if found and step_of(found[0]) >= plan.steps:
         _refuse_trained(place.folder, status if "steps" in outcome else "", plan.steps)
     if outcome.get("stopped_early") and _has_lost_patience(found, plan.config):
@@ -203,7 +210,7 @@ def refuse_finished(place: RunTarget, plan: LaunchPlan) -> None:
 def _refuse_trained(folder: Path, status: str, steps: int) -> None:
     """Refuse a run whose whole checkpoint has all steps; steps that only a damaged one has are trained again."""
     try:
-        newest = newest_intact(folder / "checkpoints")[0]
+        newest = newest_intact(checkpoints_folder(folder))[0]
     except DamagedError:
         return  # the command says where the run is to resume
     name, done = folder.name, step_of(newest)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...data.common import EndedBySignal, LockstepError, RankLostError, UsageError, write_json
 from ...data.config import DatasetInfo
-from ...training.checkpoint import newest_checkpoint_step
+from ...training.checkpoint import checkpoints_folder, newest_checkpoint_step
 from ...training.config import RunSpec, read_spec
 from ...training.rank import take_ownership
 from ..config import ResolvedConfig, found_yaml, resolve, to_yaml
@@ -258,7 +258,7 @@ def _ended_early(folder: Path, ended: EndedBySignal, world: World) -> Interrupte
         failure = CancelledRunError(asked.by)
     else:
         record_stop_reason(folder, ended.name)
-        step = newest_checkpoint_step(folder / "checkpoints", 0)
+        step = newest_checkpoint_step(checkpoints_folder(folder), 0)
         failure = NothingToSaveError(ended.number, ended.name, step)
     _write_outcome(folder, failure, world)
     return failure

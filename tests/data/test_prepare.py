@@ -14,7 +14,7 @@ from lockstep.data.config.data_config import DataConfig, FoldConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import permute
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources.splits import ArraySplit
 from tests.helpers.dataset_files import files_below, write_mnist
 

@@ -8,9 +8,8 @@ from typing import Any
 import typer
 
 from lockstep.launcher.cli.app import app
-from lockstep.launcher.manual.contents import GROUPS
 from lockstep.launcher.manual.output_schemas import commands_with_schemas
-from lockstep.launcher.manual.pages import command_page
+from lockstep.launcher.manual.pages import command_page, commands_by_group
 from tests.helpers.paths import ROOT
 
 PAGE = ROOT / "docs" / "commands.md"
@@ -39,9 +38,10 @@ def params_of(command: Any) -> list[Any]:
 
 def command_reference() -> str:
     """Return the page: the commands in the groups of the help."""
-    commands = dict(leaves(typer.main.get_command(app)))
+    root: Any = typer.main.get_command(app)
+    commands = dict(leaves(root))
     text = [_HEAD]
-    for group, names in GROUPS.items():
+    for group, names in commands_by_group(root.commands).items():
         text.append(f"## {group}\n")
         for path, command in commands.items():
             if path.split()[1] in names:

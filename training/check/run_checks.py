@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ...data.common import LockstepError, write_json
-from ..checkpoint import load_frozen_weights, load_initial_weights
+from ..checkpoint import checkpoints_folder, load_frozen_weights, load_initial_weights
 from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
 from ..losses import ignored_label
@@ -46,7 +46,7 @@ def main(argv: list[str], train: Callable[[list[str]], int]) -> int:
     path, task_path = Path(argv[0]), Path(argv[2])
     task = json.loads(task_path.read_text(encoding="utf-8"))
     if task["task"] == "die":
-        kill_after_steps(task["steps"], path.parent / "checkpoints")
+        kill_after_steps(task["steps"], checkpoints_folder(path.parent))
         return train(argv[:1])
     rank = int(os.environ.get("RANK", "0"))
     work = partial(_run, path, task, task_path, rank)

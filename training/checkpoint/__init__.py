@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .initial_weights import load_initial_weights as load_initial_weights
     from .layout import MANIFEST_FILE as MANIFEST_FILE
     from .layout import checkpoint_path as checkpoint_path
+    from .layout import checkpoints_folder as checkpoints_folder
     from .layout import list_checkpoints as list_checkpoints
     from .layout import step_of as step_of
+    from .layout import tensor_file as tensor_file
     from .layout import weight_files as weight_files
     from .manifest import is_in_place as is_in_place
     from .manifest import newest_checkpoint_step as newest_checkpoint_step

@@ -20,6 +20,7 @@ OPTIONAL_PARTS = ("rank_buffers", "ema", "hooks")
 """A file only where there is something in it."""
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
+_FOLDER = "checkpoints"
 _PREFIX = "step_"
 _SHARD = re.compile("shard-[0-9]{5,}-of-[0-9]{5,}[.]safetensors")
 _NAME = re.compile(_PREFIX + "[0-9]{8,18}")  # not isdigit, which a superscript is, too: int takes none
@@ -59,6 +60,11 @@ def weight_files(files: Iterable[str]) -> list[str]:
 REQUIRED_FILES = frozenset({*map(tensor_file, REQUIRED_PARTS), STATE_FILE})
 WEIGHT_FILES = (tensor_file("model"), tensor_file("ema"))
 """What evaluation uses; of names in both files, the later file's."""
+
+
+def checkpoints_folder(run: Path) -> Path:
+    """Return the folder that holds the checkpoints of a run, by the run's folder."""
+    return run / _FOLDER
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.common import DamagedError
-from .layout import checkpoint_path, has_checkpoint_name, step_of
+from .layout import checkpoint_path, checkpoints_folder, has_checkpoint_name, step_of
 
 STATE_KEYS = ("step", "world_size", "config_sha256", "data_fingerprint", "run", "run_id")
 """What the manifest repeats of the state; 0.1 did not repeat the last two, and its state has no ``run_id``."""
@@ -55,7 +55,7 @@ def refuse_other_state(path: Path, manifest: dict[str, Any], state: dict[str, An
 
 def _spec_of(path: Path) -> dict[str, Any]:
     """Read the spec of the run in whose folder a checkpoint lies; empty where it lies in none."""
-    if path.parent.name != "checkpoints":
+    if path.parent != checkpoints_folder(path.parent.parent):
         return {}
     try:
         spec = json.loads((path.parent.parent / "spec.json").read_bytes())

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from ...data.common import DamagedError, TrainingError, UsageError
 from ..checkpoint import (
     StoredCheckpoint,
+    checkpoints_folder,
     load_frozen_weights,
     load_safetensors,
     load_weights,
@@ -58,7 +59,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
         UsageError: the run has no such weights, or the format takes no such model.
         TrainingError: the exported model answers something else, or the model cannot be exported.
     """
-    path, snapshot, damaged = open_newest(request.folder / "checkpoints", request.step)
+    path, snapshot, damaged = open_newest(checkpoints_folder(request.folder), request.step)
     if request.average and not snapshot.ema:
         raise UsageError(
             f"{request.folder.name} keeps no average of its weights", "leave --ema out; train.ema keeps one"

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from ...data.common import LockstepError
 from ...data.loading import StepBatch
 from ..checkpoint import (
+    checkpoints_folder,
     list_checkpoints,
     load_frozen_weights,
     load_initial_weights,
@@ -105,7 +106,7 @@ def _load_weights_before(session: Session, request: ReplayRequest) -> tuple[int,
     Returns:
         After how many steps they are, and the buffers of each rank.
     """
-    folder = request.folder / "checkpoints"
+    folder = checkpoints_folder(request.folder)
     known = [step for path in list_checkpoints(folder) if (step := step_of(path)) < request.step]
     for step in sorted(known, reverse=True):
         with suppress(LockstepError):

@@ -18,6 +18,7 @@ from ..checkpoint import (
     ResumedState,
     StepsDone,
     build_state,
+    checkpoints_folder,
     save,
     training_hashes,
     writing_ranks,
@@ -85,7 +86,7 @@ class TrainLoop:
         self._fence = fence or FencingToken(folder, None)
         keep = self._config.checkpoint.keep_last
         ranks = writing_ranks(training)
-        self._writer = CheckpointWriter(folder / "checkpoints", events, self._fence.check, keep, ranks)
+        self._writer = CheckpointWriter(checkpoints_folder(folder), events, self._fence.check, keep, ranks)
         step, touch = self.progress.step, self._control.touch
         self._verifier = Verifier.of_run(training, events, step, touch, self._writer.newest)
         self._watch = StepWatch(training, self._hooks, self._verifier, events, folder, self.progress)

@@ -20,8 +20,8 @@ from ...data.common import DivergedError
 from ...data.samples import as_bytes
 from ..session import StepSeeder, Training
 from ..tracking import EventLog
-from .card import Difference, Verdict, diverged_error, place_of
 from .digests import StateDigest
+from .divergence_error import Difference, Verdict, diverged_error, place_of
 from .verdict import Rows, differing_tensors, first_to_differ, not_repeated, outvoted
 
 Tensors = dict[str, torch.Tensor]

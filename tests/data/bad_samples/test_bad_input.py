@@ -32,7 +32,7 @@ from lockstep.data.loading.feed import Feed, StepBatch, Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_order, open_split
+from lockstep.data.sets.source_list import open_order, open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 N, BAD = 40, 5

@@ -17,7 +17,7 @@ from lockstep.data.config.other_data import (
     evaluation_section,
     names_function,
 )
-from lockstep.data.sets.registry import SOURCES
+from lockstep.data.sets.source_list import SOURCES
 from lockstep.data.sources.evaluated_function import evaluated_splits
 
 TRAINED = DatasetInfo(

@@ -13,7 +13,7 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo, SplitInfo
 from lockstep.data.image_sets import image_survey
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources.splits import MapSplit
 from tests.helpers.dataset_files import files_below, write_images
 

@@ -13,7 +13,7 @@ from lockstep.data.common.errors import DamagedError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 from tests.helpers.dataset_files import write_images
 

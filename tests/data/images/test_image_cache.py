@@ -28,7 +28,7 @@ from lockstep.data.loading.feed import Work
 from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import build_normalisation
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import image_split, open_split
+from lockstep.data.sets.source_list import image_split, open_split
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 N = 40

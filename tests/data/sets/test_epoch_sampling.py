@@ -14,7 +14,7 @@ from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.order.sample_order import FullOrder
 from lockstep.data.order.sampling import WeightedOrder, cumulate
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_order, open_split
+from lockstep.data.sets.source_list import open_order, open_split
 from tests.helpers.dataset_files import write_images
 
 DIGITS = {"train": 101, "val": 20}

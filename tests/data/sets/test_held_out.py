@@ -11,7 +11,7 @@ import pytest
 from lockstep.data.common.errors import LockstepError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from tests.data.sets.test_epoch_sampling import csv_config
 
 DIGITS = {"train": 101, "val": 20}

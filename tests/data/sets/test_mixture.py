@@ -19,7 +19,7 @@ from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.order.sampling import MixedOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_order, open_split, sample_reader
+from lockstep.data.sets.source_list import open_order, open_split, sample_reader
 from lockstep.data.sources.splits import ArraySplit, MapSplit
 
 SMALL = {"train": 30, "val": 8}

@@ -19,7 +19,7 @@ from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.packing.token_files import document_order
 from lockstep.data.prepare import prepare
 from lockstep.data.samples.digest import _rows_between
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources import user_dataset
 
 CODE = """

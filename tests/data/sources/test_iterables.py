@@ -17,7 +17,7 @@ from lockstep.data.loading.feed_choice import open_feed
 from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_order, open_split
+from lockstep.data.sets.source_list import open_order, open_split
 from lockstep.data.sources import user_dataset
 from lockstep.data.sources.iterable_rows import IterableRows
 

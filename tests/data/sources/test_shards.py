@@ -15,7 +15,7 @@ from lockstep.data.loading.normalise import Normalisation
 from lockstep.data.order.sample_order import EpochBatches, EpochOrder
 from lockstep.data.order.window_order import WindowOrder
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_order, open_split
+from lockstep.data.sets.source_list import open_order, open_split
 from lockstep.data.shards import shard_rows
 from lockstep.data.sources import shards
 from tests.helpers.shard_files import rows, write_arrow, write_json_lines, write_parquet

@@ -22,7 +22,7 @@ from lockstep.data.cache.array_cache import load_array
 from lockstep.data.common.errors import DamagedError, MachineError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import open_split
+from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources import torchvision_sets
 from lockstep.data.sources.splits import ArraySplit
 from tests.helpers.dataset_files import files_below, mnist_files, write_mnist

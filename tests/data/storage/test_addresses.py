@@ -17,10 +17,10 @@ import pytest
 from lockstep.data.common.errors import DamagedError, LockstepError, MachineError, UsageError
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.prepare import prepare
-from lockstep.data.sets.registry import sample_reader
+from lockstep.data.sets.source_list import sample_reader
 from lockstep.data.storage import addresses
 from lockstep.data.storage.addresses import RemoteFile, list_addresses
-from lockstep.data.storage.patience import read_patiently
+from lockstep.data.storage.retries import read_patiently
 from tests.helpers.launch import free_port
 from tests.helpers.s3_server import BUCKET, CREDENTIALS, S3Server
 from tests.helpers.shard_files import write_arrow, write_json_lines, write_parquet, write_tar

@@ -56,7 +56,7 @@ MODULES = {
     "lockstep.data.prepare",
     "lockstep.data.sample_grid",
     "lockstep.data.sample_pictures",
-    "lockstep.data.source_list",
+    "lockstep.data.print_sources",
     "lockstep.launcher.sweep.point_process",
     "lockstep.training.inference.model_export",
     "lockstep.training.inference.replay",

@@ -9,7 +9,7 @@ from lockstep.launcher.slurm.option_declaration import SlurmOption, command_line
 from lockstep.launcher.slurm.options import SlurmConfig
 from tests.helpers.paths import ROOT
 
-LIST = ROOT / "launcher" / "cli" / "job_options.py"
+LIST = ROOT / "launcher" / "cli" / "slurm_options_generated.py"
 _LIST_HEAD = '''"""The options of a job on the command line, written by ``python -m tests.helpers.slurm.option_table``.
 
 They are declared in ``slurm/options.py``, with pydantic, whose import takes as long as all that the help needs.

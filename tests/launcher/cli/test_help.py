@@ -14,8 +14,7 @@ import pytest
 import typer
 
 from lockstep.launcher.cli.app import app
-from lockstep.launcher.manual.contents import EXAMPLES, GROUPS
-from lockstep.launcher.manual.pages import Page, command_page, group_page
+from lockstep.launcher.manual.pages import GROUPS, Page, command_page, examples_of, group_page
 from tests.helpers.command_reference import leaves, params_of
 from tests.helpers.launch import LAUNCH, Launch
 from tests.helpers.terminal import terminal
@@ -56,11 +55,10 @@ def test_the_overview_has_every_command_in_its_group_with_its_whole_sentence() -
 
 
 def test_every_example_names_a_command_and_options_that_it_has() -> None:
-    for path, rows in EXAMPLES.items():
-        if f"launch {path}" not in COMMANDS:  # of a command that is yet to come
-            continue
-        known = {name for param in params_of(COMMANDS[f"launch {path}"]) for name in param.opts}
-        for line, _ in rows:
+    for called, command in COMMANDS.items():
+        path = called.removeprefix("launch ")
+        known = {name for param in params_of(command) for name in param.opts}
+        for line, _ in examples_of(command):
             found = re.search(r"launch [^)\"]*", line)
             assert found is not None, line
             words = shlex.split(found[0].partition(" > ")[0])[1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lockstep.training.verification.card import Difference, Verdict, diverged_error
+from lockstep.training.verification.divergence_error import Difference, Verdict, diverged_error
 from tests.helpers.launch import Launch
 from tests.helpers.paths import ROOT
 from tests.helpers.script_ranks import write_script

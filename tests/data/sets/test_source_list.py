@@ -14,7 +14,7 @@ from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
 from lockstep.data.sets import registry
-from lockstep.data.sets.registry import SOURCES, open_split
+from lockstep.data.sets.source_list import SOURCES, open_split
 from lockstep.data.sources.arguments import whole_number
 from lockstep.data.sources.source import DataSource
 
@@ -72,5 +72,5 @@ def test_a_new_source_is_one_declaration(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_the_sources_declare_needs_no_torch() -> None:
-    code = "import sys, lockstep.data.sets.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys, lockstep.data.sets.source_list; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], timeout=60, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The built-in data sets with their arguments, for the reference: ``python -m lockstep.data.source_list`` prints them.
+"""A list of the built-in data sets with their arguments: ``python -m lockstep.data.print_sources`` prints it as JSON.
 
 A process of its own, because the launcher, which asks, imports neither numpy nor pandas.
 """
