@@ -13,7 +13,7 @@ from lockstep.data.cache.array_cache import array_split_info, cached, entry_key,
 from lockstep.data.config.data_config import DataConfig
 from lockstep.data.config.dataset_info import DatasetInfo
 from lockstep.data.prepare import prepare
-from lockstep.data.sets import registry
+from lockstep.data.sets import source_list
 from lockstep.data.sets.source_list import SOURCES, open_split
 from lockstep.data.sources.arguments import whole_number
 from lockstep.data.sources.source import DataSource
@@ -62,7 +62,7 @@ def describe_count(arguments: CountArguments, config: DataConfig, base: Path) ->
 
 def test_a_new_source_is_one_declaration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        registry.SOURCES, "count", DataSource("count", "Numbers.", CountArguments, describe_count)
+        source_list.SOURCES, "count", DataSource("count", "Numbers.", CountArguments, describe_count)
     )
     config = DataConfig(use="count", args={"rows": 5}, val_size=2)
     facts = prepare(config, tmp_path)
