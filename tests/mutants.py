@@ -14,7 +14,7 @@ _METER = ("tests/training/loop",)
 _WORLD = ("tests/end_to_end/test_world_size.py",)
 _RESUME = ("tests/end_to_end/test_resume.py",)
 _STORAGE = ("tests/training/checkpoint/test_storage.py",)
-_PLACEMENT = ("tests/training/checkpoint/test_placement.py",)
+_ORIGIN = ("tests/training/checkpoint/test_origin.py",)
 _RETENTION = ("tests/training/checkpoint", "tests/end_to_end/test_retention.py")
 _EMA = ("tests/training/optim/test_ema.py",)
 _EARLY = ("tests/training/components/test_early_stopping.py",)
@@ -585,28 +585,28 @@ MUTANTS = (
         "    manifest = read_manifest(path)\n    refuse_other_step(path, manifest)\n",
         "    manifest = read_manifest(path)\n",
         "a copy under another step's name is refused",
-        _PLACEMENT,
+        _ORIGIN,
     ),
     Mutant(
-        "training/checkpoint/placement.py",
+        "training/checkpoint/origin.py",
         "and state[key] != spec[name]",
         "and False",
         "a checkpoint of another run is refused",
-        _PLACEMENT,
+        _ORIGIN,
     ),
     Mutant(
-        "training/checkpoint/placement.py",
+        "training/checkpoint/origin.py",
         "if key in manifest and manifest[key] != state.get(key):",
         "if False:",
         "a state that is not the manifest's is refused",
-        _PLACEMENT,
+        _ORIGIN,
     ),
     Mutant(
         "training/checkpoint/background_writer.py",
         "if not is_in_place(path)]",
         "if False]",
         "a resumed run keeps no impostor",
-        _PLACEMENT,
+        _ORIGIN,
     ),
     Mutant(
         "training/checkpoint/manifest.py",

@@ -15,7 +15,7 @@ import typer.core
 
 from ...data.common import UsageError
 from ...training.config import DEFAULT_LOG_MB
-from ..console import json_errors, run_with_error_card
+from ..console import json_errors, run_with_failure_card
 from ..options import NodeOptions, SupervisionOptions
 from . import config_commands, help_commands, result_commands, run_commands, sandbox_commands, submit_command
 from .adopted_world import refuse_copies, take_place
@@ -390,4 +390,4 @@ def main() -> None:
         from ..manual import start_completion
 
         completers.update(start_completion())
-    run_with_error_card(lambda: run_command_line(app))
+    run_with_failure_card(lambda: run_command_line(app))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .console import terminal_width as terminal_width
     from .console import transcribe_to as transcribe_to
     from .error_boundary import json_errors as json_errors
-    from .error_boundary import run_with_error_card as run_with_error_card
+    from .error_boundary import run_with_failure_card as run_with_failure_card
     from .event_notes import note_line as note_line
     from .failure_card import last_card as last_card
     from .failure_card import print_failure_card as print_failure_card

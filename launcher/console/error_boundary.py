@@ -18,7 +18,7 @@ _COLLECT_AFTER = 100_000
 """New objects between two collections: the imports of a command make about this many, and hardly any garbage."""
 
 
-def run_with_error_card(command: Callable[[], object]) -> None:
+def run_with_failure_card(command: Callable[[], object]) -> None:
     """Run ``command`` and end the process with its exit status."""
     gc.set_threshold(_COLLECT_AFTER)
     atexit.register(gc.freeze)  # what is left then needs no collection any more

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ...data.common import STOPPED, LockstepError, RankLostError, UsageError, signal_name, write_json
-from ..console import best_effort, print_messages, run_with_error_card
+from ..console import best_effort, print_messages, run_with_failure_card
 from ..runs import error_in, failing_node_log, read_outcome, write_request
 from ..slurm import (
     JobSpec,
@@ -52,7 +52,7 @@ _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 def main(argv: list[str]) -> None:
     """Supervise the job of the run in ``argv[0]``, and exit with the run's status."""
-    run_with_error_card(lambda: sys.exit(_run(Path(argv[0]).resolve())))
+    run_with_failure_card(lambda: sys.exit(_run(Path(argv[0]).resolve())))
 
 
 def _run(folder: Path) -> int:

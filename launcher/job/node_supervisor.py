@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...data.common import UsageError
 from ..config import resolve
-from ..console import print_messages, run_with_error_card
+from ..console import print_messages, run_with_failure_card
 from ..machine import read_machine
 from ..options import NodeOptions
 from ..script import ScriptRequest
@@ -27,7 +27,7 @@ from .time_limit import TimeLimitWatch
 
 def main(argv: list[str]) -> None:
     """Supervise this node's part of the run in ``argv[0]``, and end with the status of the run."""
-    run_with_error_card(lambda: sys.exit(serve(Path(argv[0]))))
+    run_with_failure_card(lambda: sys.exit(serve(Path(argv[0]))))
 
 
 def serve(folder: Path) -> int:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..console import json_errors, run_with_error_card
+from ..console import json_errors, run_with_failure_card
 from ..options import SupervisionOptions
 from ..train import TrainRequest, training_run
 from .sweep_folder import read_sweep
@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Train one point: ``python -m lockstep.launcher.sweep.point_process SWEEP INDEX PARENT``."""
     folder, index, parent = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    run_with_error_card(lambda: _train(folder, index, parent))
+    run_with_failure_card(lambda: _train(folder, index, parent))
 
 
 def _train(folder: Path, index: int, parent: int) -> None:

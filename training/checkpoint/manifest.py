@@ -18,7 +18,7 @@ from .layout import (
     shard_files,
     step_of,
 )
-from .placement import STATE_KEYS, refuse_other_state, refuse_other_step
+from .origin import STATE_KEYS, refuse_other_state, refuse_other_step
 
 SCHEMA_VERSION = 2
 SHARDED_VERSION = 3

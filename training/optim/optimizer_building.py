@@ -13,8 +13,8 @@ from torch import nn
 from ...data.common import UsageError
 from ..config import OPTIMIZERS, OptimizerConfig, is_own
 from ..tensors import is_sharded
-from .own_optimizer import build_own
 from .parameter_groups import Named, ParameterGroup, divide_parameters, scale_rates, shortened
+from .user_optimizer import build_own
 
 _FUSED_IN_PARTS = ("adam", "adamw")
 """Those whose fused kernel torch 2.14 can run on parts of parameters; it raises NotImplementedError at the others'."""
