@@ -6,6 +6,7 @@ prints the error and drops the batch, and the rank would wait for it for ever.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import sys
@@ -15,6 +16,10 @@ from multiprocessing import connection, queues
 from typing import Any
 
 from ..common import shelter_worker
+
+# A worker never frees what the rank has made: a process group that is garbage waits for its threads, which only the
+# rank has, and that ends the worker by SIGSEGV. Any moment after the fork may be a collection's.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def init_loader_worker(number: int, failed: Callable[[Exception], Any]) -> None:

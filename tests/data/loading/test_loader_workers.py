@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from lockstep.data.common.errors import MachineError
@@ -53,6 +56,30 @@ def open_loader(dataset: Dataset[Any]) -> LoaderFeed:
 def read(feed: LoaderFeed) -> list[int]:
     work = [Work(np.arange(start, start + 4, dtype=np.int64), [4], 0, start) for start in range(0, N, 4)]
     return [int(value) for fetched in feed.fetch(iter(work)) for x, _ in fetched.micro for value in x[:, 0]]
+
+
+class Collecting(Rows):
+    def __getitem__(self, row: int) -> Any:
+        gc.collect()
+        return super().__getitem__(row)
+
+
+class Owner:
+    """An owner of a process group, in a circle, so that a collection alone frees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.itself = self
+        store = dist.FileStore(str(folder / "store"), 1)
+        self.group = dist.ProcessGroupGloo(store, 0, 1, timedelta(seconds=30))
+
+
+def test_a_worker_frees_no_process_group_of_the_rank(tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        Owner(tmp_path)  # garbage; whoever frees it waits for its threads, of which a worker has none
+        assert read(open_loader(Collecting())) == list(range(N))
+    finally:
+        gc.enable()
 
 
 def test_nothing_lies_in_the_temporary_folder_whatever_its_name(
