@@ -43,6 +43,14 @@ def pytest_collection() -> Generator[None]:
     sys.dont_write_bytecode = told
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give rows of large tables half an hour: the watchdog is for what hangs, not for a slow machine."""
+    for item in items:
+        if item.get_closest_marker("exhaustive") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes that nobody can read by their argument: a compressed file holds the second it was made in, and
     processes that collect different names refuse to run.

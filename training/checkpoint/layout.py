@@ -31,6 +31,11 @@ def tensor_file(part: str) -> str:
     return f"{part}.safetensors"
 
 
+def part_in(file: Path) -> str:
+    """Return the part whose tensors a file holds, by its name."""
+    return file.stem
+
+
 def shard_file(rank: int, count: int) -> str:
     """Return the name of the file that holds a rank's rows of what is cut over the ranks."""
     return f"shard-{rank:05d}-of-{count:05d}.safetensors"

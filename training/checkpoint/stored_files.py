@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...data.common import DamagedError
 from ..tensors import StoredRows, StoredTensor
-from .layout import is_shard_file
+from .layout import is_shard_file, part_in
 
 StoredTensors = dict[str, StoredTensor]
 
@@ -33,7 +33,7 @@ def open_files(files: Sequence[Path]) -> dict[str, StoredTensors]:
             if is_shard_file(file.name):
                 cut.setdefault(name, []).append(tensor)
             else:
-                parts.setdefault(file.stem, {})[name] = tensor
+                parts.setdefault(part_in(file), {})[name] = tensor
     for key, shares in cut.items():
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = _joined(key, shares, files[0].parent)

@@ -19,7 +19,7 @@ def setup(rank, world):
     dist.init_process_group("gloo", rank=rank, world_size=world)
     total = torch.ones(1)
     dist.all_reduce(total)
-    print("sum", total.item())
+    os.write(1, f"sum {{total.item()}}\\n".encode())  # in one piece, whoever else writes
     dist.destroy_process_group()
 """
 TUTORIAL = f"{SETUP}\nfor _ in range(3):\n    setup(int(os.environ['RANK']), int(os.environ['WORLD_SIZE']))\n"

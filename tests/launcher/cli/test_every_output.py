@@ -78,7 +78,7 @@ def test_what_every_command_prints(
             main()
         printed = capsys.readouterr()
         said = _masked((printed.err + printed.out).replace(str(tmp_path), "HERE"))
-        said = re.sub(r"\d+ B, \d+ s old", "N B, N s old", said)
+        said = re.sub(r"\d+ B, \d+ (s|min|h) old", "N B, N s old", said)
         said = re.sub(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", said)
         _check(
             f"every-{width}/{name.replace(' ', '-')}", f"{_order_of_equals(said)}[exit {ended.value.code}]\n"
