@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -29,12 +29,15 @@ from typing import Any
 import torch
 from timing import machine
 
+from lockstep.data.common.processes import Process
+
 LAUNCH = [sys.executable, "-P", "-c", "from lockstep.launcher.cli.start import main; main()"]
 WORLDS = (2, 3)
 DRAW = random.Random(0)
 DEATH_GOAL, GOODPUT_GOAL = 1.5, 0.9
 CODE = """
 import os, pathlib, torch
+from lockstep.data.common import process_start_time
 from torch import nn
 
 def data(n=8192, width=512):
@@ -43,7 +46,8 @@ def data(n=8192, width=512):
     return {"train": (x, y)}
 
 def model(width=512):
-    pathlib.Path("process-" + os.environ.get("ROLE_RANK", "0")).write_text(str(os.getpid()))
+    said = f"{os.getpid()} {process_start_time(os.getpid())}"
+    pathlib.Path("process-" + os.environ.get("ROLE_RANK", "0")).write_text(said)
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 10))
 """
 CONFIG = """
@@ -86,14 +90,14 @@ class Run:
         """Return the times of the steps that were logged, in their order."""
         return [event["time"] for event in self.events("step")]
 
-    def kill_one(self, numbers: Sequence[int]) -> float:
-        """Kill one of these processes at random; return when."""
-        files = [self.folder / f"process-{number}" for number in numbers]
-        pids = [int(file.read_text()) for file in files if file.exists()]
-        living = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    def kill_one(self) -> float:
+        """Kill one of its processes at random; return when."""
+        said = [file.read_text().split() for file in self.folder.glob("process-*")]
+        processes = [Process(int(pid), int(started)) for pid, started in said]
+        living = [process for process in processes if process.is_alive]
         now = time.time()
         if living:
-            os.kill(DRAW.choice(living), signal.SIGKILL)
+            DRAW.choice(living).send_signal(signal.SIGKILL)
         return now
 
     def await_steps(self, after: float, count: int = 20) -> float:
@@ -186,7 +190,7 @@ def deaths(rounds: int) -> list[float]:
         training = run.launch("train", "exp.yaml", "--cpu", "3", "--name", run.name)
         run.await_steps(0)
         for number in range(rounds):
-            killed = run.kill_one([1, 2])
+            killed = run.kill_one()
             while len(run.events("world")) < 2 * number + 2:  # without it, then with another
                 if training.poll() is not None:
                     raise RuntimeError(f"the training ended with status {training.returncode}")
@@ -217,7 +221,7 @@ def steps_done(arm: str, seconds: float, every: float | None) -> int:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, every or left))
             if every is not None and time.monotonic() < end:
-                run.kill_one([0, 1, 2])
+                run.kill_one()
         last = run.events("step")[-1]["step"]
         _end(training)
     return int(last - first)

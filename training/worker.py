@@ -108,11 +108,12 @@ def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     fence.check()  # before the record is cut
     resumed = join_world(training, control) if joins else _resume_from_checkpoint(training, folder)
     group = session.group  # of a process that has joined another one
-    events = EventLog(folder / "metrics.jsonl" if group.rank == 0 else None, fence.check)
+    elastic, writes = spec.config.train.elastic, group.rank == 0
+    events = EventLog(folder / "metrics.jsonl" if elastic or writes else None, fence.check, writes=writes)
     feeders = FeederProcesses(spec, folder)
     if group.rank == 0 and "LOCKSTEP_ATTEMPT_DIR" not in os.environ:  # else the supervisor starts them
         feeders.start(folder / "attempt-1")
-    world = ElasticWorld(training, control) if spec.config.train.elastic else None
+    world = ElasticWorld(training, control, events) if elastic else None
     result = TrainLoop(training, folder, events, resumed, fence, control, world).run()
     if not result:
         return 0  # other ranks continue without this one

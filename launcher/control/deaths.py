@@ -71,6 +71,11 @@ class Deaths:
         print_messages([f"{who} {have} died: the others go on ({budget})"])
         return True
 
+    def may_try_again(self) -> bool:
+        """Count one that was to take the place of another and has failed; say whether there may be one more."""
+        self._deaths += 1
+        return not self._is_over and self._elastic is not None and self._deaths <= self._elastic.deaths
+
     def _problem(self, killed: Mapping[int, int], members: Members) -> str:
         """Say why the others cannot go on; empty where they can."""
         elastic, left = self._elastic, len(members) - len(killed)
@@ -78,9 +83,6 @@ class Deaths:
             return "train.elastic.deaths is used up"
         if left < elastic.min:
             return f"{left} would be left, and train.elastic.min is {elastic.min}"
-        if members[0] in killed:
-            which = "it" if len(killed) == 1 else f"process {members[0]}"
-            return f"{which} has written the record, and no other can go on with that"
         if self._control.stopping:
             return "the run is stopping"
         if not self._control.has_begun:

@@ -132,8 +132,12 @@ class Scaling:
         failed = processes.failed_to_join() or ("a process was not ready in time" if late else "")
         if failed or self._control.stopping:
             processes.end_joining(change)
-            self._answer(failed or "the run is stopping")
-            self._change, self._size = None, len(self._members)
+            if failed and self._asked is None and self._deaths.may_try_again():
+                print_messages([f"{failed}: another is started"])
+            else:
+                self._answer(failed or "the run is stopping")
+                self._size = len(self._members)
+            self._change = None
             return
         horizon = self._control.horizon
         ready = all(horizon.is_ready(number, change.number) for number in change.joining)

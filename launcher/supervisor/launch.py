@@ -177,7 +177,7 @@ class _Leading(_Watching):
         workload.tick()
         if (change := workload.scale(self._processes)) is not None:
             self.world = replace(self.world, processes=len(change.after))
-            self._numbers = change.after
+            self._numbers = tuple(sorted(change.after))
             self._hangs = self._watch_for_hangs()
         if (horizon := workload.horizon) is not None:
             self._peers.share_horizon(horizon)

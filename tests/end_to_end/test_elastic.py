@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lockstep.data.common.processes import Process
 from tests.end_to_end.test_bitwise import CONFIG, MORE, SAME, SEED, VARIANTS
 from tests.helpers.launch import WATCHDOG, Launch, outcome_of, run_folder
 from tests.helpers.warm_launch import start_launch
@@ -33,11 +34,12 @@ def breakable():
 
 DEATHS = '''
 import os, pathlib, signal, time
+from lockstep.training.checkpoint import background_writer
 from lockstep.training.logical.gradient_tree import GradientTree
 from lockstep.training.session.logical_step import LogicalStep
 
 HERE = pathlib.Path(__file__).parent
-RUN, TOTAL, NOW = LogicalStep.run, GradientTree.total, {}
+RUN, TOTAL, WRITE, NOW = LogicalStep.run, GradientTree.total, background_writer.write_checkpoint, {}
 
 def run(self, *args):
     """Say which step a process has come to."""
@@ -48,26 +50,48 @@ def run(self, *args):
     return RUN(self, *args)
 
 def total(self):
-    """Die in the exchange of a step, or kill another that is a step ahead, as the third then is."""
+    """Die in the exchange of a step, or before others have their sums of it; the first process, too."""
     here = NOW["step"] % 7 == 3 and NOW["processes"] == 3
-    if here and NOW["number"] == 1 and not (HERE / "died").exists():
-        (HERE / "died").touch()
+    deaths, number = len(list(HERE.glob("death-*"))), NOW["number"]
+    if here and ((deaths, number) == (0, 1) or (HERE / "writing").exists() and (deaths, number) == (2, 0)):
+        (HERE / f"death-{deaths}").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     sums = TOTAL(self)
-    if here and NOW["number"] == 0 and (HERE / "died").exists() and not (HERE / "killed").exists():
-        others = [HERE / "process-1", HERE / "process-2"]
-        while any(int(name.read_text().split()[1]) == NOW["step"] for name in others):
-            time.sleep(0.01)
-        (HERE / "killed").touch()
-        os.kill(int(others[0].read_text().split()[0]), signal.SIGKILL)
-        raise RuntimeError("planted: gloo has told of the end before this process had its sums")
-    return sums
+    if here and deaths == 1 and number == 0:
+        await_next(1, 2)
+        kill(1, deaths)
+    elif here and deaths == 3 and number in (2, 0) and NOW["step"] % 2:
+        await_next(1)  # rank 0 has written what these come to later
+        if number == 2:
+            kill(1, deaths)
+    else:
+        return sums
+    raise RuntimeError("planted: gloo has told of the end before this process had its sums")
 
-LogicalStep.run, GradientTree.total = run, total
+def write(*args):
+    """Do not come to the end of a checkpoint, where the process that writes it is about to die."""
+    if len(list(HERE.glob("death-*"))) == 2 and NOW["number"] == 0 and NOW["processes"] == 3:
+        (HERE / "writing").touch()
+        time.sleep(1e6)
+    WRITE(*args)
+
+def said(number):
+    return map(int, (HERE / f"process-{number}").read_text().split())
+
+def await_next(*numbers):
+    while any(step == NOW["step"] for _, step in map(said, numbers)):
+        time.sleep(0.01)
+
+def kill(number, deaths):
+    (HERE / f"death-{deaths}").touch()
+    os.kill(next(said(number)), signal.SIGKILL)
+
+LogicalStep.run, GradientTree.total, background_writer.write_checkpoint = run, total, write
 '''
 
 WATCHED = '''
 import os, pathlib
+from lockstep.data.common import process_start_time
 from lockstep.training.session.logical_step import LogicalStep
 
 HERE, RUN, SAID = pathlib.Path(__file__).parent, LogicalStep.run, []
@@ -77,18 +101,21 @@ def run(self, *args):
     if not SAID:
         SAID.append(os.getpid())
         name = HERE / f"process-{self._group.local_rank}"
-        name.with_suffix(".new").write_text(str(os.getpid()))
+        name.with_suffix(".new").write_text(f"{os.getpid()} {process_start_time(os.getpid())}")
         name.with_suffix(".new").rename(name)
     return RUN(self, *args)
 
 LogicalStep.run = run
 
 def many():
-    return pictures(n=2600)
+    return pictures(n=3900)
 '''
-"""Epochs of 100 steps."""
-SCHEDULED = ("data.use=./own.py:many", "train.eval_every=150 steps", "checkpoint.every_steps=60")
-SCHEDULED_STEPS = 900
+SCHEDULED = (
+    *("data.use=./own.py:many", "train.logical_ranks=4"),
+    *("train.eval_every=70 steps", "checkpoint.every_steps=40"),
+)
+SCHEDULED_STEPS = 300
+"""Two epochs."""
 PARTS, IN_PART = 10, 20
 """Random schedules in all: their product."""
 
@@ -183,17 +210,19 @@ def test_processes_come_and_go_without_a_trace(launch: Launch, own: Path) -> Non
 
 
 def test_processes_that_die_leave_no_trace(launch: Launch, own: Path) -> None:
-    """In the exchange of a step; the second one while another process is a step behind the rest."""
+    """In the exchange of a step, one step behind the rest, and twice the process that writes the record."""
     _write(own, DEATHS)
-    process = _start(own, "scaled", 3)
-    _await(lambda: len(_changes("scaled")) == 4)
+    saving = ("checkpoint.every_steps=10", "checkpoint.keep_best=0")
+    process = _start(own, "scaled", 3, "train.elastic.deaths=4", *saving)
+    _await(lambda: len(_changes("scaled")) == 8)
     assert launch("stop", "scaled", cwd=own).status == 0
     assert process.wait(WATCHDOG) == 75
-    assert _changes("scaled") == [(3, 2), (2, 3), (3, 2), (2, 3)]
+    assert _changes("scaled") == [(3, 2), (2, 3)] * 4
     died = [row for row in _rows("scaled") if row.get("died")]
-    assert [(row["died"], row["step"] % 7) for row in died] == [([1], 3), ([1], 4)]
+    assert [(row["died"], row["step"] % 7) for row in died] == [([1], 3), ([1], 4), ([0], 3), ([1], 3)]
+    saved = [row["step"] for row in _rows("scaled") if row["event"] == "checkpoint"]
+    assert died[2]["step"] in saved, "the one that it was writing is lost"
     assert not (run_folder("scaled") / "attempt-2").exists()
-    (own / "died").unlink()
     _check_same(launch, own, "scaled")
 
 
@@ -258,9 +287,9 @@ def test_a_kill_or_a_stop_in_the_middle_of_a_change_ends_bounded_and_resumes_to_
     _check_same(launch, own, "scaled", "checkpoint.every_steps=10")
 
 
-def _living(own: Path) -> list[int]:
-    found = [int(path.read_text()) for path in own.glob("process-?")]
-    return [pid for pid in found if Path(f"/proc/{pid}/stat").exists()]
+def _living(own: Path) -> list[Process]:
+    said = [path.read_text().split() for path in own.glob("process-*") if not path.suffix]
+    return [process for process in (Process(int(pid), int(at)) for pid, at in said) if process.is_alive]
 
 
 def _disturb(launch: Launch, own: Path, process: subprocess.Popen[str], draw: random.Random) -> None:
@@ -273,8 +302,7 @@ def _disturb(launch: Launch, own: Path, process: subprocess.Popen[str], draw: ra
         if draw.random() < 0.4:
             launch("scale", "scaled", str(draw.randint(1, 4)), cwd=own)
         elif living := _living(own):
-            with suppress(ProcessLookupError):
-                os.kill(draw.choice(living), signal.SIGKILL)
+            draw.choice(living).send_signal(signal.SIGKILL)
 
 
 @pytest.mark.exhaustive
@@ -298,6 +326,6 @@ def test_random_schedules_of_kills_and_changes_leave_no_trace(launch: Launch, ow
         assert _record("scaled", SCHEDULED_STEPS) == record, number
         rescued += sum(1 for row in _rows("scaled") if row.get("died"))
         shutil.rmtree(run_folder("scaled"))
-        for path in own.glob("process-?"):
+        for path in own.glob("process-*"):
             path.unlink()
     assert rescued > IN_PART / 4

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ...data.common import LockstepError, MachineError, TrainingError, os_error_hint
+from ...data.common import LockstepError, MachineError, RankLostError, TrainingError, os_error_hint
 from ..rank import Group
 from ..tracking import EventLog
 from .best_link import link_best
@@ -95,6 +95,30 @@ class CheckpointWriter:
         there = {step_of(path) for path in list_checkpoints(self._folder)}
         self._damaged = {one for one in there if step is not None and one > step}
         return notes
+
+    def take_over(self, last: int | None, best: set[int]) -> bool:
+        """Go on in the place of a process that has died, perhaps while it was writing.
+
+        Args:
+            last: step of the checkpoint that was begun last; None for none.
+            best: steps whose checkpoints stay when older ones go.
+
+        Returns:
+            Whether that checkpoint is not there.
+
+        Raises:
+            RankLostError: it is not there, and no other can take its place.
+        """
+        self.open()
+        there = [step_of(path) for path in list_checkpoints(self._folder)]
+        self._committed = max(there, default=None)
+        is_missing = last is not None and last not in there
+        if is_missing and last in best:
+            raise RankLostError(
+                f"the checkpoint of step {last}, one of the best, was lost with the process that was writing it",
+                "resume the run, which continues from the one before; --max-restarts does that by itself",
+            )
+        return is_missing
 
     def write(self, snapshot: CheckpointContents, best: set[int]) -> None:
         """Start writing; returns as soon as the tensors may change again.

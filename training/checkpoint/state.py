@@ -60,15 +60,12 @@ class Progress:
     ranking: BestCheckpoints = field(default_factory=BestCheckpoints)
 
     @property
-    def mean_loss(self) -> float:
-        """Return the loss per sample over the epoch so far."""
-        return self.loss / self.weight if self.weight else float("nan")
-
-    @property
-    def mean_terms(self) -> dict[str, float]:
-        """Return each of the terms per its own weight."""
+    def means(self) -> dict[str, float]:
+        """Return the loss per sample and each of the terms per its own weight, under their names in the record."""
+        pairs = {"loss": (self.loss, self.weight), **self.terms}
         return {
-            name: value / weight if weight else float("nan") for name, (value, weight) in self.terms.items()
+            f"train/{name}": value / weight if weight else float("nan")
+            for name, (value, weight) in pairs.items()
         }
 
     def add_terms(self, terms: Mapping[str, tuple[float, float]]) -> None:

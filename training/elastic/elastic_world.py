@@ -33,6 +33,7 @@ from ..checkpoint import (
 from ..rank import JOINING, Group, Members, RankControl, WorldChange
 from ..session import LogicalStep, Session, StepResult, Training
 from ..tensors import plain_state
+from ..tracking import EventLog
 from ..verification import StateDigest, replicated_tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -51,11 +52,11 @@ class ElasticWorld:
     Args:
         training: of this rank.
         control: says when the world is to change.
+        events: the record, which this rank may have to go on with.
     """
 
-    def __init__(self, training: Training, control: RankControl) -> None:
-        self._training = training
-        self._control = control
+    def __init__(self, training: Training, control: RankControl, events: EventLog) -> None:
+        self._training, self._control, self._events = training, control, events
 
     def change_due(self, step: int) -> WorldChange | None:
         """Return the change that all ranks make after this many steps; None where there is none."""
@@ -120,6 +121,8 @@ class ElasticWorld:
         training.begin_step(progress.step)
         _settle_without(training.session, group, change, done)
         _compare(training, progress)
+        if change.loses_first and training.session.group.rank == 0:
+            self._events.take_over()
         control.enter_world(change, progress.step)
 
 

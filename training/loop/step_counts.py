@@ -92,6 +92,11 @@ class StepCounts:
         if reading := self._meter.add(progress.step, result.loss, result.weight, samples, result.terms):
             self._tell(reading)
 
+    def add_late(self, fetched: StepBatch, result: StepResult) -> None:
+        """Count a step that this rank could not finish, but others have."""
+        self.add(fetched, result)
+        self.measure(fetched, result)
+
     def read_pending(self) -> None:
         """Tell of the loss whose sum is under way: a checkpoint must not lose it."""
         if reading := self._meter.read_pending():

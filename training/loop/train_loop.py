@@ -131,11 +131,11 @@ class TrainLoop:
             notes += self._writer.open(self.progress.step if self._resumed else -1)
         self._control.begin(self.progress.step)
         self._control.enter("training")
-        self._events.write("start", **start_facts(self._training), step=self.progress.step, notes=notes)
+        if self._changed_at is None:
+            self._events.write("start", **start_facts(self._training), step=self.progress.step, notes=notes)
 
     def _is_over(self) -> bool:
-        progress = self.progress
-        trained = progress.step >= self._training.steps and not progress.pending
+        trained = self.progress.step >= self._training.steps and not self.progress.pending
         return trained or self._is_stopped_early()
 
     def _is_stopped_early(self) -> bool:
@@ -159,7 +159,7 @@ class TrainLoop:
         trained = time.monotonic()
         due = self._times.is_due_after_epoch(progress.step, self._control, pending=progress.pending)
         evaluated = progress.step >= self._training.steps or due
-        progress.metrics = self._train_metrics()
+        progress.metrics = progress.means
         progress.pending = True
         measured = self._evaluate() if evaluated else {}
         if measured is None:
@@ -178,10 +178,6 @@ class TrainLoop:
     @property
     def _is_ending(self) -> bool:
         return self._stopped or self._is_stopped_early()
-
-    def _train_metrics(self) -> dict[str, float]:
-        terms = {f"train/{name}": value for name, value in self.progress.mean_terms.items()}
-        return {"train/loss": self.progress.mean_loss, **terms}
 
     def _evaluate_again(self) -> None:
         """Make the evaluation within an epoch that a stop has cut short.
@@ -214,8 +210,7 @@ class TrainLoop:
 
     def _tell_evaluation(self, **more: float) -> None:
         progress = self.progress
-        values = {**progress.metrics, **more}
-        self._events.write("evaluation", epoch=progress.epoch, step=progress.step, **values)
+        self._events.write("evaluation", epoch=progress.epoch, step=progress.step, **progress.metrics, **more)
 
     @property
     def _samples_done(self) -> int:
@@ -279,8 +274,10 @@ class TrainLoop:
         if change.is_rescue:
             counts = self._counts
             done = StepsDone(self.progress, counts.samples, counts.audited, counts.last)
-            world.rescue(change, done, self._count_late)
+            world.rescue(change, done, partial(counts.add_late, self._fetched))
             counts.begin_after_rescue()
+            if change.loses_first:
+                self._take_over_checkpoints()
         elif (account := self._go_over(world, change)) is not None:
             self._counts.begin_world(account)
         else:
@@ -298,10 +295,13 @@ class TrainLoop:
         resumed = world.go_over(change, state)
         return None if resumed is None else resumed.account
 
-    def _count_late(self, result: StepResult) -> None:
-        """Count the step that this rank could not finish, but others have."""
-        self._counts.add(self._fetched, result)
-        self._counts.measure(self._fetched, result)
+    def _take_over_checkpoints(self) -> None:
+        """Go on with what the first process has written: where it has not finished one, all save here. Collective."""
+        group, last, best = self._session.group, self._last_checkpoint_step, self.progress.ranking.steps
+        is_missing = group.rank == 0 and self._writer.take_over(last, best)
+        if any(group.gather_bytes(b"missing" if is_missing else b"")):
+            self._last_checkpoint_step = None
+            self._save_checkpoint()
 
     def _take_steps(self) -> None:
         """Take steps to the end of the epoch, to where the run stops, or to where its processes change."""
@@ -343,16 +343,16 @@ class TrainLoop:
             if self._change is None:
                 raise
             return None
+        self._events.forget_held()
         return StepResult(loss, weight, stepper.terms, stepper.norms, stepper.unreached)
 
     def _close_training(self) -> None:
         """Report what is still to be reported of the steps of an epoch."""
-        progress = self.progress
         self._counts.close_norms()
         self._watch.finish_profile()
         self._counts.close_losses()
         if found := self._counts.close_unreached():
-            self._events.write("unreached", epoch=progress.epoch, step=progress.step, **found)
+            self._events.write("unreached", epoch=self.progress.epoch, step=self.progress.step, **found)
         self._counts.audit()
 
     def _may_start_step(self) -> bool:

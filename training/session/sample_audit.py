@@ -31,7 +31,7 @@ class Account:
     """The account of what a run has trained on so far, over all ranks."""
 
     order_sha256: str = ""
-    """The chain over the global batches; rank 0 keeps it."""
+    """The chain over the global batches; rank 0 keeps it, and any rank that may have to take its place."""
     consumed_digest: int = 0
     ranks: list[int] = field(default_factory=list)
     """Samples that each rank trained on."""

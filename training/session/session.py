@@ -91,7 +91,8 @@ class Session:
 
     def train_work(self, epoch: int, first: int) -> Iterator[Work]:
         """Yield this rank's work in the steps of an epoch from step ``first`` on."""
-        order = EpochOrder(self.order, self.spec.config.train.seed, epoch)
+        train = self.spec.config.train
+        order, is_elastic = EpochOrder(self.order, train.seed, epoch), train.elastic is not None
         size, rank = self.batches.batch_size, self.group.rank
         full = self.batches.n // size
         cuts = {length: self._rank_share(length) for length in (size, self.batches.n - full * size) if length}
@@ -100,7 +101,7 @@ class Session:
             whole = order.indices(start, start + size if step < full else self.batches.n)
             begin, end, micro = cuts[whole.size]
             pad = self.train_feed.pad_length(whole)
-            record = whole if rank == 0 else None
+            record = whole if rank == 0 or is_elastic else None
             if micro:
                 places = np.arange(start + begin, start + end) if self.spec.facts.sampling else None
                 before = int(whole[begin - 1])

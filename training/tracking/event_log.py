@@ -18,6 +18,9 @@ _NUMBERS = {"step": ("step",), "epoch": ("step", "epoch"), "evaluation": ("step"
 """Which numbers an event of a kind must have."""
 _REACH = 1 << 28  # a reader from the end looks no further back: some seconds even on a slow disk
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 13, 1 << 20
+_ALIKE = ("step", "epoch", "evaluation", "unreached", "early_stop", "note", "straggler", "world")
+"""Events that each rank would write, at the same place of the run."""
+_KNOWN_BY = ("event", "step", "epoch", "message", "processes", "before", "died")
 
 
 class EventLog:
@@ -26,30 +29,69 @@ class EventLog:
     Args:
         path: the file; None on ranks that do not log.
         fence: raises where another attempt has taken the run over.
+        writes: False on a rank that may have to take the place of the one that does: it holds what that one may not
+            have come to write.
     """
 
-    def __init__(self, path: Path | None, fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, path: Path | None, fence: Callable[[], None] = lambda: None, *, writes: bool = True
+    ) -> None:
         self._lock = Lock()  # checkpoints are reported from the thread that writes them
         self._fence = fence
-        self._file: TextIO | None = None if path is None else path.open("a", encoding="utf-8")
+        self._path = path
+        self._held: list[dict[str, Any]] = []
+        self._written: set[str] = set()
+        """What the rank before has written, and this one may come to."""
+        self._file: TextIO | None = path.open("a", encoding="utf-8") if path is not None and writes else None
 
     def write(self, event: str, **values: Any) -> None:
         """Append one whole event: a reader never sees half a line that ends in a newline.
 
         ``epoch`` counts from 0, and ``epoch_number``, which users and trackers are shown, from 1.
         """
-        if self._file is None:
+        if self._path is None:
             return
-        self._fence()
         numbered = {"epoch_number": values["epoch"] + 1} if "epoch" in values else {}
         document = {"time": round(time.time(), 3), "event": event, **numbered, **values}
+        if self._file is None:
+            self._held.append(document)
+            return
+        if self._written and (known := _known_by(document)) in self._written:
+            self._written.remove(known)
+            return
+        self._append(self._file, document)
+
+    def forget_held(self) -> None:
+        """Forget what is held: the rank that writes has begun a step after it."""
+        self._held.clear()
+
+    def take_over(self) -> None:
+        """Write from now on, in the place of a rank that has died; first what that one has not come to write."""
+        if self._path is None or self._file is not None:
+            return
+        self._fence()
+        _cut_last_line(self._path)
+        found = events_backwards(self._path, _ALIKE, _LARGEST_BLOCK)
+        self._written = {_known_by(event) for event in found}
+        held, self._held = self._held, []
+        self._file = self._path.open("a", encoding="utf-8")
+        for document in held:
+            if (known := _known_by(document)) in self._written:
+                self._written.remove(known)
+            else:
+                self._append(self._file, document)
+        # The processes may change in the same way once more.
+        self._written = {known for known in self._written if json.loads(known)[0] != "world"}
+
+    def _append(self, file: TextIO, document: dict[str, Any]) -> None:
+        self._fence()
         line = json.dumps({key: plain(value) for key, value in document.items()}) + "\n"
         with (
             self._lock,
             suppress(OSError),
         ):  # a full disk: what is buffered is tried again with the next event
-            self._file.write(line)
-            self._file.flush()
+            file.write(line)
+            file.flush()
 
     def sync(self) -> None:
         """Flush what was logged to the disk: a checkpoint must not get there before the record that leads to it."""
@@ -64,6 +106,20 @@ class EventLog:
                 os.fsync(self._file.fileno())
                 self._file.close()
             self._file = None
+
+
+def _known_by(event: dict[str, Any]) -> str:
+    """Return what an event of ``_ALIKE`` is known by; of another one, what none of those is."""
+    return json.dumps([event.get(name) for name in _KNOWN_BY]) if event["event"] in _ALIKE else ""
+
+
+def _cut_last_line(path: Path) -> None:
+    """Cut off a last line that has no end."""
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - _LARGEST_BLOCK))
+        rest = file.read().rpartition(b"\n")[2]
+        file.truncate(end - len(rest))
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -201,6 +201,35 @@ def test_the_others_go_on_without_who_has_died_and_another_takes_its_place(run: 
     assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (0,), (0, 1)))]
 
 
+def test_another_one_goes_on_with_the_record_and_stays_the_first(run: Run) -> None:
+    run.step()
+    run.processes.killed = {0: signal.SIGKILL}
+    run.scaling.tick(run.processes)
+    change = run.ranks[1].await_rescue((0, 1), 0)
+    assert change == WorldChange(1, (0, 1), (1,), is_rescue=True)
+    run.ranks[1].enter_world(change, 1)
+    assert run.scaling.tick(run.processes) == change
+    run.scaling.tick(run.processes)
+    assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (1,), (1, 0)))]
+
+
+def test_another_one_is_tried_where_one_cannot_take_a_place(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.step()
+    run.processes.killed = {1: signal.SIGKILL}
+    run.scaling.tick(run.processes)
+    run.ranks[0].enter_world(WorldChange(1, (0, 1), (0,), is_rescue=True), 1)
+    run.processes.failure = "process 1 could not join: it has ended"
+    for _ in range(20):
+        run.scaling.tick(run.processes)
+    assert run.kinds == ["rescue", "end", *["start", "kill"] * 3], "train.elastic.deaths is 3"
+    said = capsys.readouterr()
+    words = (said.out + said.err).replace("\n", " ")
+    assert words.count("another is started") == 2
+    assert words.count("nothing takes the place of a process that has died: process 1 could not join") == 1
+
+
 def test_who_was_to_join_is_called_off_by_a_death(run: Run) -> None:
     run.step()
     assert run.ask(3) is None
@@ -215,7 +244,6 @@ def test_who_was_to_join_is_called_off_by_a_death(run: Run) -> None:
     ("elastic", "killed", "phase", "words"),
     [
         (ElasticConfig(min=2, max=4), {1: 9}, "training", "1 would be left, and train.elastic.min is 2"),
-        (ElasticConfig(max=4), {0: 9}, "training", "it has written the record"),
         (ElasticConfig(max=4), {1: 9}, "evaluation", "the ranks were not at a step (evaluation)"),
         (ElasticConfig(max=4, deaths=0), {1: 9}, "training", "train.elastic.deaths is used up"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lockstep.data.common.errors import TrainingError
+from lockstep.data.common.errors import RankLostError, TrainingError
 from lockstep.training.checkpoint import background_writer as writer
 from lockstep.training.checkpoint.background_writer import CheckpointWriter
 from lockstep.training.checkpoint.storage import CheckpointContents
@@ -45,4 +45,22 @@ def test_the_newest_checkpoint_is_one_that_is_written(
     monkeypatch.setattr(writer, "write_checkpoint", fail)
     writing.write(CheckpointContents(contents, {}, {"step": 7}), set())
     assert writing.newest() == 5
+    events.close()
+
+
+def test_who_goes_on_for_a_process_that_has_died_knows_what_that_one_has_not_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    events = EventLog(tmp_path / "metrics.jsonl")
+    before, after = (CheckpointWriter(folder, events, lambda: None, None) for _ in range(2))
+    assert not after.take_over(None, set())
+    before.write(CheckpointContents({"w": torch.ones(2)}, {}, {"step": 5}), set())
+    before.finish()
+    half = folder / ".step_00000007.tmp"
+    half.mkdir()
+    assert not after.take_over(5, {5})
+    assert not half.exists()
+    assert after.newest() == 5
+    assert after.take_over(7, {5})
+    with pytest.raises(RankLostError, match="the checkpoint of step 7, one of the best, was lost"):
+        after.take_over(7, {7})
     events.close()

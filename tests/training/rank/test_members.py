@@ -17,11 +17,14 @@ def test_the_last_leave_and_the_lowest_free_numbers_join() -> None:
     assert resized((0, 1, 2), 1) == (0,)
     assert resized((0,), 3) == (0, 1, 2)
     assert resized((0, 2), 3) == (0, 1, 2)
-    assert resized((1, 3), 5) == (0, 1, 2, 3, 4)
+    assert resized((1, 3), 5) == (1, 2, 3, 4, 0), "the first one stays rank 0"
+    assert resized((2, 0, 1), 2) == (2, 0)
     assert resized((0, 1), 2) == (0, 1)
 
 
-@pytest.mark.parametrize("members", [(), (0,), (0, 63, 64, 255), tuple(range(MOST_PROCESSES))])
+@pytest.mark.parametrize(
+    "members", [(), (0,), (0, 63, 64, 255), (64, 255, 0, 63), tuple(range(MOST_PROCESSES))]
+)
 def test_members_survive_the_page(members: Members) -> None:
     assert from_words(to_words(members)) == members
     assert all(word < 2**64 for word in to_words(members))
@@ -32,6 +35,11 @@ def test_who_joins_gets_the_state_from_one_that_stays_and_they_take_turns() -> N
     assert (change.joining, change.leaving) == ((2, 3, 5), (4,))
     assert change.sources == {2: 0, 3: 1, 4: 0}
     assert WorldChange(1, (0, 1), (0,)).sources == {}
+
+
+def test_a_change_says_whether_rank_0_leaves() -> None:
+    assert WorldChange(1, (1, 2), (2, 3)).loses_first
+    assert not WorldChange(1, (1, 2), (1, 3)).loses_first
 
 
 def _run(control: RankControl, until: int, begin: int, found: dict[int, list[tuple[int, Members]]]) -> None:

@@ -255,3 +255,63 @@ def test_an_evaluation_that_is_still_to_come_is_cut(tmp_path: Path, *, pending: 
 )
 def test_an_epoch_that_max_steps_cut_short_has_its_row(state: dict[str, Any], steps: int, rows: int) -> None:
     assert rows_logged(state, steps) == rows
+
+
+def _steps(path: Path) -> list[tuple[str, int]]:
+    return [(event["event"], event["step"]) for event in read_events(path)]
+
+
+def test_a_rank_that_takes_over_writes_what_the_one_before_it_has_not_come_to(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first, heir = EventLog(path), EventLog(path, writes=False)
+    for log in (first, heir):
+        log.write("step", step=1)
+    heir.forget_held()  # the first one has begun the next step
+    for log in (first, heir):
+        log.write("step", step=2)
+    heir.write("epoch", epoch=0, step=2)
+    assert _steps(path) == [("step", 1), ("step", 2)]
+    first.close()
+    with path.open("a") as file:
+        file.write('{"time": 1, "event": "epo')
+    heir.take_over()
+    heir.take_over()
+    heir.write("step", step=3)
+    assert _steps(path) == [("step", 1), ("step", 2), ("epoch", 2), ("step", 3)]
+    heir.close()
+
+
+def test_a_rank_that_takes_over_writes_nothing_again_that_the_one_before_it_was_ahead_with(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first, heir = EventLog(path), EventLog(path, writes=False)
+    first.write("step", step=2)
+    first.write("checkpoint", step=2)
+    first.write("note", step=2, message="this")
+    first.close()
+    heir.take_over()
+    heir.write("step", step=2)
+    heir.write("note", step=2, message="that")
+    heir.write("note", step=2, message="this")
+    heir.write("checkpoint", step=2)
+    heir.write("step", step=4)
+    kinds = ["step", "checkpoint", "note", "note", "checkpoint", "step"]
+    assert [event["event"] for event in read_events(path)] == kinds
+    assert [event.get("message") for event in read_events(path)][2:4] == ["this", "that"]
+    heir.close()
+
+
+def test_the_same_change_of_processes_is_told_of_twice_where_it_was_made_twice(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first, heir = EventLog(path), EventLog(path, writes=False)
+    change = {"step": 3, "processes": 3, "before": 2}
+    for log in (first, heir):
+        log.write("world", **change)
+    first.close()
+    heir.take_over()
+    assert _steps(path) == [("world", 3)]
+    heir.write("world", step=3, processes=2, before=3, died=[0])
+    heir.write("world", **change)
+    assert [event["processes"] for event in read_events(path)] == [3, 2, 3]
+    heir.close()
