@@ -87,7 +87,15 @@ def own_folders(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("LOCKSTEP_PROGRESS_SECONDS", "0")  # no verdict depends on speed
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "WANDB_API_KEY", "OMP_NUM_THREADS", "SLURM_CONF"):
+    for name in (
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "WANDB_API_KEY",
+        "OMP_NUM_THREADS",
+        "SLURM_CONF",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

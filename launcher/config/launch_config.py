@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
 from ...data.common import UsageError
 from ...data.config import BATCH_SIZE, DatasetInfo
-from ...training.config import RunConfig, missing_package
+from ...training.config import MetricConfig, RunConfig, missing_package
 from ..slurm import SlurmConfig
 from .class_weights import CLASS_WEIGHTS, balanced_weights
+from .fitting_loss import fitting_loss
 from .partial_config import DEFAULT
+from .yaml_text import format_value
 
 
 class LaunchConfig(RunConfig):
@@ -53,12 +56,14 @@ class ResolvedConfig:
     def with_found(self, facts: DatasetInfo) -> tuple[ResolvedConfig, DatasetInfo]:
         """Return the config with what only the data show, and the facts with what is in force.
 
-        That is the batch size that a user's function returns, and balanced weights of classes.
+        That is the batch size that a user's function returns, the loss that fits the target, and balanced weights of
+        classes.
 
         Raises:
             UsageError: other settings do not go with it, or the classes are not known.
         """
         resolved, facts = self._with_batch_size(facts)
+        resolved, facts = _with_loss(resolved, facts)
         loss = resolved.config.loss
         weights = balanced_weights(loss, facts)
         if weights is None:
@@ -86,3 +91,22 @@ class ResolvedConfig:
             ) from error
         origin = {BATCH_SIZE: f"returned by {facts.name}"}
         return replace(self, config=config, origins={**self.origins, **origin}), facts
+
+
+def _with_loss(resolved: ResolvedConfig, facts: DatasetInfo) -> tuple[ResolvedConfig, DatasetInfo]:
+    """Put the loss that fits the target in the place of ``auto``, with metrics where none are named; say so."""
+    config = resolved.config
+    chosen = fitting_loss(config.trained_loss, facts)
+    if chosen is None:
+        return resolved, facts
+    found: dict[str, Any] = {"loss": config.loss.model_copy(update={"use": chosen.use})}
+    said = {"loss.use": chosen.use}
+    if config.metrics is None:
+        found["metrics"] = tuple(MetricConfig(use=name) for name in chosen.metrics)
+        said["metrics"] = format_value(chosen.metrics)
+    origins = {key: f"{resolved.origins[key]}, by the data: {chosen.why}" for key in said}
+    note = f"{chosen.why}: {' '.join(f'{key}={value}' for key, value in said.items())}"
+    resolved = replace(
+        resolved, config=config.model_copy(update=found), origins={**resolved.origins, **origins}
+    )
+    return resolved, replace(facts, notes=(*facts.notes, note))

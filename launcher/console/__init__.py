@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .console import bounded as bounded
     from .console import can_colour as can_colour
     from .console import last_state as last_state
+    from .console import print_explained as print_explained
     from .console import print_json as print_json
     from .console import print_messages as print_messages
     from .console import print_page as print_page

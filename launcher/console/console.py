@@ -8,7 +8,8 @@ import re
 import select
 import shutil
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +24,9 @@ _SEQUENCES = re.compile(  # ECMA-48; one that the end of the text cuts off is on
 )
 
 
+_INDENT = 2  # of what follows a fold
+_COMMAND = re.compile(r"`[^`\n]*`")
+_JOINED = "\x00"  # no line holds one: control characters are stripped
 _DEFAULT_WIDTH = 80
 _line_is_drawn = False  # of ``draw_line``
 _transcript: TextIO | None = None  # of ``transcribe_to``
@@ -67,16 +71,57 @@ def _write(stream: TextIO | None, text: str) -> bool:
 
 
 def print_messages(lines: Iterable[str]) -> None:
-    """Print messages for the user on stderr."""
-    write(sys.stderr, "".join(strip_control_characters(line) + "\n" for line in lines))
+    """Print messages for the user on stderr, folded at the width of a terminal."""
+    plain = [strip_control_characters(line) for line in lines]
+    transcribe("".join(f"{line}\n" for line in plain))
+    _write(sys.stderr, "".join(f"{line}\n" for line in _folded(plain, sys.stderr)))
+
+
+def _folded(lines: Iterable[str], stream: TextIO | None) -> list[str]:
+    """Fold what is to be read; a message may have several lines."""
+    return [*fold((part for line in lines for part in line.split("\n")), known_width(stream))]
+
+
+def known_width(stream: TextIO | None) -> int | None:
+    """Return how many characters a line may have: ``COLUMNS``, else what a terminal says; None for a file or a pipe."""
+    with suppress(ValueError):
+        if (asked := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return asked
+    with suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(stream.fileno()).columns or None if stream is not None else None
+    return None
+
+
+def fold(lines: Iterable[str], width: int | None) -> Iterator[str]:
+    """Fold lines at spaces, further ones indented; a command in backticks stays whole, to be copied.
+
+    Args:
+        lines: without control characters.
+        width: of a line; None leaves all of them whole.
+    """
+    for line in lines:
+        if width is None or len(line) <= width:
+            yield line
+            continue
+        indent = " " * (len(line) - len(line.lstrip()) + _INDENT)
+        joined = _COMMAND.sub(lambda found: found[0].replace(" ", _JOINED), line)
+        for part in textwrap.wrap(
+            joined,
+            width,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+        ):
+            yield part.replace(_JOINED, " ")
 
 
 def print_card(lines: Iterable[str]) -> None:
     """Print an error on stderr; on a terminal with colours its first words stand out."""
-    plain = [strip_control_characters(line) + "\n" for line in lines]
-    transcribe("".join(plain))
-    shown = map(_highlighted, plain) if can_colour(sys.stderr) else plain
-    _write(sys.stderr, "".join(shown))
+    plain = [strip_control_characters(line) for line in lines]
+    transcribe("".join(f"{line}\n" for line in plain))
+    folded = _folded(plain, sys.stderr)
+    shown = map(_highlighted, folded) if can_colour(sys.stderr) else folded
+    _write(sys.stderr, "".join(f"{line}\n" for line in shown))
 
 
 def _highlighted(line: str) -> str:
@@ -84,6 +129,11 @@ def _highlighted(line: str) -> str:
         if line.startswith(word):
             return f"\x1b[{style}m{word}\x1b[0m{line.removeprefix(word)}"
     return line
+
+
+def print_explained(lines: Iterable[str]) -> bool:
+    """Print results in sentences on stdout, folded at the width of a terminal; False where nobody can read them."""
+    return print_results(_folded(map(strip_control_characters, lines), sys.stdout))
 
 
 def print_results(lines: Iterable[str]) -> bool:

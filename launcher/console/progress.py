@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
-from .console import print_messages, write
+from .console import known_width, print_messages, write
+from .epoch_columns import EpochColumns, epoch_columns
 from .event_notes import event_lines
 from .formats import format_metric
 from .progress_view import ProgressView
-
-_WIDTH = 9  # of a column at least; a longer name makes it wider: four of them fit 80 characters
 
 
 class EpochTable:
@@ -30,7 +29,7 @@ class EpochTable:
         self._to = to
         self._file: TextIO | None = None
         self._pending = ""
-        self._columns: list[str] = []
+        self._columns: EpochColumns | None = None
         self._writing: tuple[Path, int] | None = None
         self.longest_checkpoint = 0.0
         """Seconds that one has taken so far."""
@@ -100,19 +99,19 @@ class EpochTable:
         head = ""
         keys = [key for key in event if key.startswith(("train/", "val/")) and key != "val/count"]
         evaluated = any(key.startswith("val/") for key in keys)
-        if not self._columns or (evaluated and not any(key.startswith("val/") for key in self._columns)):
-            self._columns += [key for key in keys if key not in self._columns]
-            heads = "".join(f"  {key.replace('/', ' '):>{_WIDTH}}" for key in self._columns)
-            head = f"epoch{heads}  {'samples/s':>9}  {'seconds':>8}\n"
-        values = "".join(
-            f"  {format_metric(key, event[key]) if key in event else '':>{max(_WIDTH, len(key))}}"
-            for key in self._columns
-        )
+        shown = self._columns
+        if shown is None or (evaluated and not any(key.startswith("val/") for key in shown.metrics)):
+            before = [] if shown is None else [*shown.metrics]
+            shown = epoch_columns(
+                [*before, *(key for key in keys if key not in before)], known_width(self._to)
+            )
+            self._columns, head = shown, shown.heads()
         seconds = event.get("train_seconds", 0.0) + event.get("val_seconds", 0.0)
         rate = event.get("samples_per_second")
-        speed = f"  {'' if rate is None else f'{rate:,.0f}':>9}  {seconds:>8.2f}\n"
+        values = {key: format_metric(key, event[key]) for key in keys}
+        values |= {"samples/s": "" if rate is None else f"{rate:,.0f}", "seconds": f"{seconds:.2f}"}
         name = f"@{event['step']}" if event["event"] == "evaluation" else str(event["epoch"] + 1)
-        write(self._to, f"{head}{name:>5}{values}{speed}")
+        write(self._to, f"{head}{shown.row(name, values)}")
 
 
 def _share_written(folder: Path, size: int) -> float:

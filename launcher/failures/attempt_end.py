@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...data.common import HangError
+
+_BY_RANK = "look for a loop or an `if` that depends on the rank, such as batches that differ in number"
+NO_WORD = "os._exit, or a library in C, ended it without an error of Python's"
+_TOGETHER = "let all ranks leave at the same step, as after an all_reduce of the decision"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class AttemptEnd:
     """Nanoseconds since 1970 at which a rank's end was seen."""
     exited_without_finalizing: frozenset[int] = frozenset()
     """Ranks that ended with status 0 without the interpreter's own end, as ``os._exit(0)`` does."""
+    exit_places: Mapping[int, str] = field(default_factory=dict)
+    """Where ranks have ended themselves with status 0, as by ``sys.exit()``: ``FILE:LINE``."""
     pids: Mapping[int, int] = field(default_factory=dict)
     agent_status: int | None = None
     signal: int | None = None
@@ -103,3 +109,24 @@ def _groups() -> list[Path]:
             base = root / "memory" if "memory" in controllers.split(",") else root
             folders.append(base / path.lstrip("/"))
     return folders
+
+
+class EarlyEnd(NamedTuple):
+    """The rank that left first, how, and what to look for."""
+
+    rank: int
+    how: str
+    advice: str
+
+
+def early_end(end: AttemptEnd) -> EarlyEnd | None:
+    """Find the rank that left first, those that left without Python's own end before others; None where none has."""
+    if not end.done:
+        return None
+    silent = end.exited_without_finalizing
+    rank = min(end.done, key=lambda one: (one not in silent, end.end_times_ns.get(one, 0), one))
+    if rank in silent:
+        return EarlyEnd(rank, "by os._exit or the like", NO_WORD)
+    if place := end.exit_places.get(rank):
+        return EarlyEnd(rank, f"by sys.exit() or the like at {place}", _TOGETHER)
+    return EarlyEnd(rank, "at the end of its script", f"its script was over before the others': {_BY_RANK}")

@@ -18,7 +18,7 @@ from ...data.common import (
     is_disk_full,
     signal_name,
 )
-from .attempt_end import AttemptEnd, memory_kills_at, memory_place
+from .attempt_end import NO_WORD, AttemptEnd, early_end, memory_kills_at, memory_place
 from .error_patterns import (
     exception_chain,
     failure_signature,
@@ -76,7 +76,7 @@ def diagnose_failure(
         return _not_started(attempt, end)
     cause = _cause(failures)
     if cause.certainty == 0 and (left := _who_left(end, failures, world_size)):
-        return _left(*left, attempt, end, world_size)
+        return _left(left, cause, attempt, end, world_size)
     own_status = _own_status(cause) if script else None
     if own_status is not None and cause.account is not None:
         cause = replace(cause, account={**cause.account, "exit_status": own_status})
@@ -203,40 +203,43 @@ def _tail(path: Path) -> str:
         return ""
 
 
-def _who_left(
-    end: AttemptEnd, failures: list[RankFailure], world_size: int
-) -> tuple[int, str, type[LockstepError]] | None:
+@dataclass(frozen=True)
+class _Leaver:
+    """A rank that the victims waited for."""
+
+    rank: int
+    how: str
+    kind: type[LockstepError]
+    advice: str = "every rank has to take part to the end"
+
+
+def _who_left(end: AttemptEnd, failures: list[RankFailure], world_size: int) -> _Leaver | None:
     """Find who the victims waited for: a rank that left early, or one that was still working when they gave up."""
-    early = sorted(
-        end.done, key=lambda rank: (rank not in end.exited_without_finalizing, end.end_times_ns.get(rank, 0))
-    )
-    if early:
-        rank = early[0]
-        how = (
-            "by os._exit or the like" if rank in end.exited_without_finalizing else "at the end of its script"
-        )
-        return rank, f"ended with status 0, {how}, while other ranks waited for it", RankLostError
+    if (early := early_end(end)) is not None:
+        how = f"ended with status 0, {early.how}, while other ranks waited for it"
+        return _Leaver(early.rank, how, RankLostError, early.advice)
     busy = set(range(world_size)) - {failure.rank for failure in failures}
     if len(busy) != 1:
         return None
     if any(
         is_timeout(text) for found in failures if found.account for _, text in exception_chain(found.account)
     ):
-        return busy.pop(), "did not come to a collective within the time limit of the others", HangError
-    return (
-        busy.pop(),
-        "closed its connections to the other ranks, and had not ended seconds later",
-        RankLostError,
-    )
+        return _Leaver(
+            busy.pop(), "did not come to a collective within the time limit of the others", HangError
+        )
+    how = "closed its connections to the other ranks, and had not ended seconds later"
+    return _Leaver(busy.pop(), how, RankLostError)
 
 
 def _left(
-    rank: int, how: str, kind: type[LockstepError], attempt: Path, end: AttemptEnd, world_size: int
+    who: _Leaver, victim: RankFailure, attempt: Path, end: AttemptEnd, world_size: int
 ) -> LockstepError:
-    rest = f"{_others(world_size - 1)}; exit status {kind.exit_status}"
-    return kind(
-        f"rank {rank} of {world_size} {how}{_pid(rank, end)}\n{rest}",
-        _log("every rank has to take part to the end", attempt, rank),
+    place = (victim.account or {}).get("where")
+    waited = f"\nrank {victim.rank} waited for it at {place}" if place else ""
+    rest = f"{_others(world_size - 1)}; exit status {who.kind.exit_status}"
+    return who.kind(
+        f"rank {who.rank} of {world_size} {who.how}{_pid(who.rank, end)}{waited}\n{rest}",
+        _log(who.advice, attempt, who.rank),
     )
 
 
@@ -311,7 +314,7 @@ def _died_without_record_error(
             _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F
-    hint = hint_for(signal_name(number) if number else "", "")
+    hint = hint_for(signal_name(number), "") if number else NO_WORD if status is not None else ""
     if is_disk_full(attempt):
         hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(

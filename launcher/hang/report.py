@@ -12,6 +12,7 @@ from .progress_times import FACTOR, HangLimit
 from .rank_evidence import HangVerdict, RankEvidence, are_all_joining
 
 _SHOWN = 3
+_LEFT = "who ends early leaves the others waiting: look for a loop or an `if` that depends on the rank"
 _STATES = {"D": "held by the kernel (state D: a disk or a driver)", "T": "stopped (SIGSTOP or the like)"}
 
 
@@ -41,6 +42,8 @@ def hang_error(
         learned = f"the limit of {limit.seconds:.3g} s is this run's own: its slowest {limit.kind} took"
         heads.append(f"{learned} {limit.slowest:.2g} s, and it is {FACTOR} times that or --hang-timeout-min")
         advice = f"if it only needs longer: --hang-timeout-min above {limit.seconds:.3g}"
+    if verdict.culprits and all(rank.has_ended for rank in verdict.culprits):
+        advice = _LEFT
     exit_status = f"exit status {HangError.exit_status}"
     return HangError("\n".join([*heads, *waiting, *none, exit_status]), f"{said}{advice}")
 

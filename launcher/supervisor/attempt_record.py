@@ -39,6 +39,7 @@ class AttemptRecord:
         self._limit_hits = memory_limit_hits()
         self._done: set[int] = set()
         self._exited_without_finalizing: set[int] = set()
+        self._exit_places: dict[int, str] = {}
         self._lost: dict[int, int | None] = {}
         self._left_out: dict[int, int | None] = {}
         """Those that were lost, and that the others are about to go on without."""
@@ -101,6 +102,8 @@ class AttemptRecord:
                 return f"rank {rank} is a fresh process, not a fork: {message['fresh']}"
         elif kind == "done":
             self._done.add(rank)
+            if message.get("at"):
+                self._exit_places[rank] = str(message["at"])
         elif kind == "ended":
             return self._rank_ended(rank, message["status"])
         elif kind == "note":
@@ -208,6 +211,7 @@ class AttemptRecord:
         return AttemptEnd(
             done=frozenset(self._done & self._members),
             exited_without_finalizing=frozenset(self._exited_without_finalizing),
+            exit_places=MappingProxyType(dict(self._exit_places)),
             lost=MappingProxyType(self._left_out | self._lost),
             end_times_ns=MappingProxyType(dict(self.end_times_ns)),
             pids=MappingProxyType(dict(self.pids)),

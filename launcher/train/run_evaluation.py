@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...data.common import UsageError, write_json
+from ...data.common import LockstepError, UsageError, write_json
 from ...data.config import DataConfig, as_trained, evaluation_section, names_function
 from ...training.config import RunSpec, read_spec
 from ..console import print_json, print_messages, print_results
@@ -53,19 +55,34 @@ def evaluate_run(name: str, request: TrainRequest, asked: Evaluation) -> int:
     devices_unset = request.cpu is None and request.gpus is None and spec.device == "cpu"
     cpu = 1 if devices_unset else request.cpu
     options = SupervisionOptions(request.supervision.hang_timeout)
-    with reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation:
+    with (
+        reserve_gpus(request.gpus, cpu, f"the evaluation of {folder.name}") as reservation,
+        _own_folder(folder) as attempt,
+    ):
         world = reservation.world
-        attempt = next_attempt_folder(folder, "eval")
         agent = worker_agent(attempt, world, reservation.descriptors, trains=False)
         with Launch(attempt, agent, world, options) as launch:
             on, split = prepare(attempt, launch.data)
             argv = [str(folder / "spec.json"), "--eval", *on, *step, *split]
             page = SupervisorPage(world.processes)  # ranks say at each batch that they live
             failure = launch.run(WorkerWorkload(argv, world, fenced=False, page=page))
-    if failure is not None:
-        raise failure
+        if failure is not None:
+            raise failure
     _show(json.loads((attempt / "eval.json").read_text(encoding="utf-8")), asked, as_json=request.json)
     return 0
+
+
+@contextmanager
+def _own_folder(run: Path) -> Iterator[Path]:
+    """Make the evaluation's folder; it is removed after a failure, unless that names a file in it."""
+    attempt = next_attempt_folder(run, "eval")
+    try:
+        yield attempt
+    except BaseException as error:
+        said = f"{error.message} {error.hint}" if isinstance(error, LockstepError) else ""
+        if str(attempt) not in said:
+            shutil.rmtree(attempt, ignore_errors=True)
+        raise
 
 
 def _preparation(

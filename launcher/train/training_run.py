@@ -19,6 +19,7 @@ from ..console import (
     EpochTable,
     ProgressView,
     RunShape,
+    print_explained,
     print_failure_card,
     print_json,
     print_messages,
@@ -84,9 +85,8 @@ def dry_run(resolved: ResolvedConfig, request: TrainRequest) -> int:
         print_json({"schema_version": 1, "status": "planned", "plan": document, "spec": spec})
     else:
         rates = rate_lines(plan.config, plan.length, schedules)
-        print_results(
-            [*plan_summary(plan), *plan_table(plan), *rates, "", *_config_yaml(resolved, facts).splitlines()]
-        )
+        print_explained([*plan_summary(plan), *plan_table(plan), *rates])
+        print_results(["", *_config_yaml(resolved, facts).splitlines()])
     return 0
 
 

@@ -366,3 +366,6 @@ def test_a_damaged_checkpoint_is_passed_over_by_name_and_never_used(launch: Laun
     _check_words(launch("eval", "good", "--checkpoint", str(int(newest.name[5:])), cwd=own), 6, newest.name)
     (older / "model.safetensors").unlink()
     _check_words(launch("eval", "good", cwd=own), 6, "model.safetensors")
+    assert [path.name for path in checkpoints.parent.glob("eval-*")] == [
+        "eval-1"
+    ]  # of the one that succeeded

@@ -103,5 +103,5 @@ def test_a_part_that_is_left_out_is_refused_where_that_is_asked_for(launch: Laun
     asked = ("own.yaml", "model.use=./own.py:Experts", *SETTINGS, "train.unused=error")
     result = launch("train", *asked, "--cpu", "2", cwd=own)
     assert result.status == 1
-    assert "train.unused=error: in step 0 the loss does not reach" in result.err
+    assert "train.unused=error: in step 1 the loss does not reach" in result.err
     assert "experts.3.weight" in result.err

@@ -73,7 +73,7 @@ def _impure(config: RunConfig, length: RunLength, base: Path) -> str:
     again = [multiple(step, length.steps) for step in reversed(looks)][::-1]
     for step, one, other in zip(looks, before, again, strict=True):
         if one != other:
-            return f"{config.schedule.use} returned {one:.6g} for step {step}, and {other:.6g} when it was asked again"
+            return f"{config.schedule.use} returned {one:.6g} for step={step}, and {other:.6g} when it was asked again"
     return ""
 
 
@@ -84,7 +84,7 @@ def _wrong(config: RunConfig, length: RunLength, rates: dict[int, list[float]]) 
         return f"the warm-up of {warmup:,} steps is not over before the run is"
     for step, found in rates.items():
         if not all(math.isfinite(rate) and rate >= 0 for rate in found):
-            return f"the learning rate of step {step} is {min(found)}"
+            return f"the learning rate of step {step + 1:,} is {min(found)}"
     if not any(max(found) > 0 for found in rates.values()):
         return "the learning rate is 0 from the first step to the last"
     return ""

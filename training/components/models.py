@@ -182,7 +182,8 @@ def _build_checked(build: Callable[..., nn.Module], config: ModelConfig, given: 
         return build(**given, **config.args)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
-            f"model.args = {config.args}: {config.use} says: {error}", "see the README's table of models"
+            f"model.args = {config.args}: {config.use} says: {error}",
+            "`launch config reference` lists the arguments of each model",
         ) from error
 
 

@@ -17,7 +17,8 @@ class LossConfig(ConfigSection):
     """The ``loss:`` section."""
 
     use: str = Field(default="cross_entropy", min_length=1)
-    """A built-in loss, or a callable ``(output, target) -> per-sample tensor or (sum, weight)``."""
+    """A built-in loss, a callable ``(output, target) -> per-sample tensor or (sum, weight)``, or ``auto``:
+    cross_entropy for a class, mse for a number, with metrics to it where none are named."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the loss: those listed below for a built-in one, those of the callable for your own."""
 

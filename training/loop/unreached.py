@@ -29,7 +29,11 @@ class UnreachedParameters:
         self._said: set[str] = set()
 
     def count(self, step: int, unreached: Iterable[Any]) -> None:
-        """Include a step; steps of the run are counted from 0.
+        """Include a step.
+
+        Args:
+            step: of the run, counted from 0; messages count from 1, as the record does.
+            unreached: the parameters that the loss has not reached.
 
         Raises:
             TrainingError: it left a parameter out, and that is not allowed.
@@ -39,7 +43,7 @@ class UnreachedParameters:
         if names and self._unused == "error":
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             raise TrainingError(
-                f"train.unused=error: in step {step} the loss does not reach {', '.join(names[:_NAMED])}{more}",
+                f"train.unused=error: in step {step + 1} the loss does not reach {', '.join(names[:_NAMED])}{more}",
                 "use them in every step, set requires_grad=False, or train with train.unused=auto",
             )
         self._missed.update(names)

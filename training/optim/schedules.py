@@ -165,10 +165,10 @@ def own_multiple(config: ScheduleConfig, base: Path) -> Callable[[int, int], flo
         try:
             value = float(function(step, total, **args))
         except Exception as error:
-            raise raised(f"schedule.use: {config.use} failed at step {step} of {total}", error) from error
+            raise raised(f"schedule.use: {config.use}(step={step}, total={total}) failed", error) from error
         if not math.isfinite(value) or value < 0:
             raise TrainingError(
-                f"schedule.use: {config.use} returned {value} for step {step} of {total}",
+                f"schedule.use: {config.use}(step={step}, total={total}) returned {value}",
                 "return the multiple of the learning rate at that step, which is 0 or more",
             )
         return value

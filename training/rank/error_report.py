@@ -80,7 +80,8 @@ def known(error: BaseException) -> LockstepError:
         return error
     if isinstance(error, SystemExit):
         return RankLostError(
-            f"the training code called sys.exit({error.code!r}) before the work was done", ""
+            f"the training code called sys.exit({error.code!r}) before the work was done",
+            "a function that a run calls returns, or raises an error; `launch stop` ends a run with a checkpoint",
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         hint = (

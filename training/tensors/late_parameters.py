@@ -37,7 +37,7 @@ class ParameterWatch:
         """Refuse to go on with a parameter that was not there.
 
         Args:
-            step: of the run, before which it was made.
+            step: of the run, before which it was made; counted from 0, in the message from 1, as in the record.
 
         Raises:
             TrainingError: the model has others than it had.
@@ -53,7 +53,7 @@ class ParameterWatch:
         if new:
             more = ", …" if len(new) > _NAMED else ""
             raise TrainingError(
-                f"the model has made {', '.join(new[:_NAMED])}{more} before step {step}, after training had begun:"
+                f"the model has made {', '.join(new[:_NAMED])}{more} before step {step + 1}, after training had begun:"
                 " no optimizer has it, and each process would have another",
                 "make every parameter in __init__, or in each forward pass from the first one on",
             )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,15 +63,24 @@ def test_every_command_has_its_output_here_or_says_where() -> None:
     assert [words for name, words in LINES.items() if not words.startswith(name)] == []
 
 
-@pytest.mark.usefixtures("runs")
+@pytest.fixture
+def here(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose name has the same length everywhere: what is longer than a line is folded."""
+    with tempfile.TemporaryDirectory(prefix="every-", dir="/tmp") as folder:
+        monkeypatch.setenv("LOCKSTEP_RUNS", f"{folder}/runs")
+        monkeypatch.setenv("LOCKSTEP_SLURM_SANDBOX", f"{folder}/sandbox")
+        yield Path(folder)
+
+
+@pytest.mark.usefixtures("here", "runs")
 @pytest.mark.parametrize("width", [80, pytest.param(120, marks=pytest.mark.exhaustive)])
 def test_what_every_command_prints(
-    width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    width: int, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("PATH", "/nowhere")  # without SLURM
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(
+    monkeypatch.chdir(here)
+    (here / "tiny.yaml").write_text(
         "data: {use: digits, args: {train: 30, val: 10}}\nschedule: {use: cosine}\n"
     )
     for name, words in LINES.items():
@@ -77,7 +88,7 @@ def test_what_every_command_prints(
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        said = _masked((printed.err + printed.out).replace(str(tmp_path), "HERE"))
+        said = _masked((printed.err + printed.out).replace(str(here), "HERE"))
         said = re.sub(r"\d+ B, \d+ (s|min|h) old", "N B, N s old", said)
         said = re.sub(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", said)
         _check(

@@ -200,3 +200,39 @@ def test_a_checkpoint_that_fails_says_what_holds_at_the_last_step_as_well() -> N
 def test_a_warning_among_the_notes_is_a_warning() -> None:
     lines = event_lines({"event": "start", "notes": ["a head is new", "warning: n is in no checkpoint"]})
     assert lines == ["note: a head is new", "warning: n is in no checkpoint"]
+
+
+def _wide(
+    tmp_path: Path, metrics: list[str], width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "0" if width is None else str(width))
+    table, events, shown = _table(tmp_path)
+    _append(events, {**EPOCH, **{f"val/{name}": 0.5 for name in metrics}})
+    table.update(0, "starting")
+    table.close()
+    return shown.getvalue().splitlines()
+
+
+FOUR = ["confidence", "precision", "f1", "recall"]
+
+
+def test_four_metrics_more_fit_80_columns_in_two_lines_of_heads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upper, lower, row = _wide(tmp_path, FOUR, 80, monkeypatch)
+    assert max(map(len, (upper, lower, row))) <= 80
+    assert upper.split() == ["train", *["val"] * 6]
+    assert lower.split() == ["epoch", "loss", "loss", "accuracy", *FOUR]
+    assert row.split() == ["1", "0.2191", "1234.57", "95.73%", *["0.5000"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("width", "names", "last"),
+    [(None, 2, "seconds"), (120, 2, "seconds"), (90, 3, "samples/s"), (30, 3, "loss")],
+)
+def test_columns_are_left_out_from_the_right_where_a_line_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int | None, names: int, last: str
+) -> None:
+    lines = _wide(tmp_path, FOUR, width, monkeypatch)
+    assert (len(lines), lines[-2].split()[-1]) == (names, last)
+    assert width is None or max(map(len, lines)) <= width

@@ -124,6 +124,53 @@ def test_a_rank_that_was_done_and_then_lost_another_is_not_a_success(tmp_path: P
     assert diagnose_failure(tmp_path, AttemptEnd(done={0}, lost={}, agent_status=0), 2) is not None
 
 
+LEFT = 30
+
+
+@pytest.mark.parametrize(
+    ("seen", "how", "advice"),
+    [
+        ({}, "at the end of its script", "a loop or an `if` that depends on the rank"),
+        (
+            {"exit_places": {1: "train.py:12"}},
+            "by sys.exit() or the like at train.py:12",
+            "an all_reduce of the",
+        ),
+        (
+            {"exited_without_finalizing": frozenset({1})},
+            "by os._exit or the like",
+            "os._exit, or a library in C",
+        ),
+    ],
+)
+def test_of_a_rank_that_left_early_it_is_told_how_who_waited_where_and_what_to_look_for(
+    tmp_path: Path, seen: dict[str, Any], how: str, advice: str
+) -> None:
+    write_victim_error(tmp_path, 0, time_ns=40)
+    ends = {1: LEFT, 2: LEFT + 5}
+    error = diagnose_failure(
+        tmp_path,
+        AttemptEnd(done={1, 2}, lost={0: EXIT_3_STATUS}, end_times_ns=ends, pids={1: 7}, **seen),
+        3,
+        script=True,
+    )
+    assert error is not None
+    head, waited, rest = error.message.split("\n")
+    assert head == f"rank 1 of 3 ended with status 0, {how}, while other ranks waited for it (pid 7)"
+    assert waited == "rank 0 waited for it at torch.py:1"
+    assert rest == "2 other ranks ended because of it; exit status 4"
+    assert advice in error.hint
+
+
+@pytest.mark.parametrize("status", [0, EXIT_3_STATUS])
+def test_a_rank_that_ended_without_a_word_has_a_guess_at_why(tmp_path: Path, status: int) -> None:
+    error = diagnose_failure(tmp_path, AttemptEnd(done={1}, lost={0: status}), 2)
+    assert error is not None
+    assert error.hint.startswith(
+        "os._exit, or a library in C, ended it without an error of Python's; its log"
+    )
+
+
 def quoted(tmp_path: Path, *, asked: bool = False, **end: Any) -> set[int] | None:
     """The ranks whose last words are shown at an end of four."""
     found = quoted_ranks(tmp_path, AttemptEnd(**end), 4, was_asked_to_end=asked)

@@ -43,14 +43,14 @@ def _found(base: Path, facts: DatasetInfo, schedule: dict[str, Any], **train: An
     [
         (
             {"use": "./own.py:counted"},
-            "./own.py:counted returned 1 for step 0, and 0.025 when it was asked again",
+            "./own.py:counted returned 1 for step=0, and 0.025 when it was asked again",
         ),
         ({"use": "./own.py:nothing"}, "the learning rate is 0 from the first step to the last"),
-        ({"use": "./own.py:below"}, "./own.py:below returned -0.5 for step 1"),
-        ({"use": "./own.py:lost"}, "./own.py:lost failed at step 0 of 20"),
+        ({"use": "./own.py:below"}, "./own.py:below(step=1, total=20) returned -0.5"),
+        ({"use": "./own.py:lost"}, "./own.py:lost(step=0, total=20) failed"),
         ({"use": "./own.py:absent"}, "has no 'absent'"),
         ({"warmup": "4 epochs"}, "the warm-up of 20 steps is not over before the run is"),
-        ({"use": "exponential", "factor": 1e308}, "the learning rate of step 2 is inf"),
+        ({"use": "exponential", "factor": 1e308}, "the learning rate of step 3 is inf"),
     ],
 )
 def test_a_schedule_that_does_not_train_is_found(

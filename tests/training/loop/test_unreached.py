@@ -35,6 +35,6 @@ def test_a_step_is_refused_by_name() -> None:
     with pytest.raises(TrainingError) as caught:
         _count("error", [], [0, 1, 2, 3, 4, 5, 6])
     assert caught.value.message == (
-        "train.unused=error: in step 1 the loss does not reach layer0, layer1, layer2, layer3, layer4 and 2 more"
+        "train.unused=error: in step 2 the loss does not reach layer0, layer1, layer2, layer3, layer4 and 2 more"
     )
     _count("error", [], [])

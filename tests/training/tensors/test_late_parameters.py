@@ -16,5 +16,5 @@ def test_a_parameter_that_was_not_there_is_refused_and_another_models_is_not() -
     model[0].same = model[0].weight
     watch.refuse_new(3)
     model.append(nn.Linear(2, 1))
-    with pytest.raises(TrainingError, match=r"made 1\.weight, 1\.bias before step 4"):
+    with pytest.raises(TrainingError, match=r"made 1\.weight, 1\.bias before step 5"):
         watch.refuse_new(4)
