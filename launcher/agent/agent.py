@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -167,6 +168,12 @@ class Agent:
             own = {**numbers, "TORCHELASTIC_ERROR_FILE": error_file, JOINING: asked}
             self._start(number, {**self._environment, **own})
 
+    def _is_orphaned(self) -> bool:
+        """Return whether the supervisor is gone: nobody would end the ranks that are still to start."""
+        poll = select.poll()
+        poll.register(self._order_fd, 0)
+        return bool(poll.poll(0))
+
     def _end_all(self) -> NoReturn:
         """Kill everything that was started: the supervisor is gone, and nothing else would end it."""
         mark = os.environ.get(process_tree.RUN_MARK, "")
@@ -181,6 +188,8 @@ class Agent:
             self._events.remove_reader(self._socket.fileno())
             return
         for local_rank, environment in json.loads(message)["start"].items():
+            if self._is_orphaned():
+                self._end_all()
             self._environment = environment
             self._start(int(local_rank), environment)
 

@@ -1,4 +1,4 @@
-"""An agent that loses its supervisor while it imports: nothing but the kernel can end it then."""
+"""An agent that loses its supervisor while it imports, or while it starts its ranks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.helpers.launch import WATCHDOG
 
@@ -32,6 +33,35 @@ path.with_suffix(".new").write_text(str(os.getpid()))
 path.with_suffix(".new").rename(path)
 time.sleep(600)
 """
+STARTING = """
+import json, os, socket, sys
+from lockstep.launcher.agent.agent import Agent, RunInChild
+here = sys.argv[1]
+orders, supervisor = os.pipe()
+order = {"program": [here + "/script.py"], "attempt_dir": here, "streams": [[0, 2, 2]] * 3, "start": "fork"}
+agent = Agent(order, orders, 1, -1, {str(os.getpid())})
+agent._events.on_child(agent._reap)
+agent._socket, engine = socket.socketpair()
+start = {rank: {"RANK": str(rank)} for rank in range(3)}
+engine.sendall((json.dumps({"start": start}) + chr(10)).encode())
+if sys.argv[2] == "gone":
+    os.close(supervisor)
+try:
+    agent._hear_engine()
+except RunInChild:  # a rank
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("supervisor", "status", "started"), [("there", 0, 3), ("gone", 1, 0)])
+def test_an_agent_starts_no_rank_without_its_supervisor(
+    tmp_path: Path, supervisor: str, status: int, started: int
+) -> None:
+    (tmp_path / "script.py").write_text("")
+    command = [sys.executable, "-c", STARTING, str(tmp_path), supervisor]
+    agent = subprocess.run(command, stdout=subprocess.PIPE, timeout=WATCHDOG, check=False)
+    assert agent.returncode == status
+    assert agent.stdout.count(b'"started"') == started
 
 
 def test_an_agent_in_the_middle_of_an_import_ends_with_its_supervisor(tmp_path: Path) -> None:
