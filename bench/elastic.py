@@ -203,8 +203,8 @@ def deaths(rounds: int) -> list[float]:
     return found
 
 
-def steps_done(arm: str, seconds: float, every: float | None) -> int:
-    """Train for a while; return the steps that the record has of it."""
+def goodput(arm: str, seconds: float, every: float | None) -> dict[str, int]:
+    """Train for a while; return the steps that the record has of it, and what has become of the deaths."""
     with _folder() as folder:
         run = Run(folder, "good")
         training = run.launch("train", "exp.yaml", "--cpu", "3", "--name", run.name, "--max-restarts", "1000")
@@ -222,9 +222,14 @@ def steps_done(arm: str, seconds: float, every: float | None) -> int:
             time.sleep(min(left, every or left))
             if every is not None and time.monotonic() < end:
                 run.kill_one()
-        last = run.events("step")[-1]["step"]
+        found = {"steps": run.events("step")[-1]["step"] - first}
+        if arm == "elastic":
+            found["deaths that others went on from"] = sum(
+                1 for one in run.events("world") if one.get("died")
+            )
+            found["restarts"] = len([*run.run_folder.glob("attempt-*")]) - 1
         _end(training)
-    return int(last - first)
+    return found
 
 
 @contextmanager
@@ -270,17 +275,18 @@ def report_deaths(rounds: int) -> dict[str, Any]:
 
 def report_goodput(seconds: float, every: float) -> dict[str, Any]:
     """Measure, and return what is printed of runs that lose processes."""
-    steps = {
-        "undisturbed": steps_done("elastic", seconds, None),
-        "elastic": steps_done("elastic", seconds, every),
-        "torchrun": steps_done("torchrun", seconds, every),
+    arms = {
+        "undisturbed": goodput("elastic", seconds, None),
+        "elastic": goodput("elastic", seconds, every),
+        "torchrun": goodput("torchrun", seconds, every),
     }
-    shares = {f"goodput of {arm}": steps[arm] / steps["undisturbed"] for arm in ("elastic", "torchrun")}
+    whole = arms["undisturbed"]["steps"]
+    shares = {f"goodput of {arm}": arms[arm]["steps"] / whole for arm in ("elastic", "torchrun")}
     return {
         "machine": machine(torch.device("cpu")),
         "seconds": seconds,
         "every": every,
-        "steps": steps,
+        "arms": arms,
         **shares,
     }
 

@@ -267,26 +267,3 @@ def test_a_run_without_a_whole_checkpoint_says_what_helps(launch: Launch, killab
         assert "move them all away, and the run begins at its first step" in refused.err
     checkpoints.rename(killable / "away")
     assert _resume(launch, killable, "run", 1)["steps"] == 12
-
-
-def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:
-    from lockstep.data.common.errors import RankLostError
-    from lockstep.training.checkpoint.storage import CheckpointContents, write_checkpoint
-    from lockstep.training.rank.fencing_token import FencingToken, take_ownership
-    from lockstep.training.tracking.event_log import EventLog
-
-    take_ownership(tmp_path, "attempt-1")
-    fence = FencingToken(tmp_path, "attempt-1")
-    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
-    log.write("step", step=1)
-    log.close()
-    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
-    take_ownership(tmp_path, "attempt-2")
-    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
-        log.write("step", step=2)
-    snapshot = CheckpointContents({"w": torch.ones(2)}, {}, {"step": 3}, {})
-    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
-        write_checkpoint(tmp_path / "checkpoints", snapshot, fence.check)
-    assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
-    log.close()

@@ -11,7 +11,7 @@ import torch
 
 from lockstep.data.common.errors import MachineError, RankLostError
 from lockstep.training.checkpoint.background_writer import CheckpointWriter
-from lockstep.training.checkpoint.storage import CheckpointContents
+from lockstep.training.checkpoint.storage import CheckpointContents, write_checkpoint
 from lockstep.training.rank import fencing_token
 from lockstep.training.rank.fencing_token import FencingToken, take_ownership
 from lockstep.training.tracking.event_log import EventLog
@@ -31,6 +31,24 @@ def test_any_other_owner_fences_this_attempt_whatever_their_order(
         fence.check()
     assert [path.name for path in tmp_path.iterdir()] == ["owner"]
     FencingToken(tmp_path / "nowhere", None).check()
+
+
+def test_an_attempt_that_was_given_up_can_neither_commit_nor_log(tmp_path: Path) -> None:
+    take_ownership(tmp_path, "attempt-1")
+    fence = FencingToken(tmp_path, "attempt-1")
+    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
+    log.write("step", step=1)
+    log.close()
+    log = EventLog(tmp_path / "metrics.jsonl", fence.check)
+    take_ownership(tmp_path, "attempt-2")
+    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
+        log.write("step", step=2)
+    snapshot = CheckpointContents({"w": torch.ones(2)}, {}, {"step": 3}, {})
+    with pytest.raises(RankLostError, match="attempt-2 has taken the run over"):
+        write_checkpoint(tmp_path / "checkpoints", snapshot, fence.check)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+    log.close()
 
 
 def test_an_attempt_that_was_given_up_while_it_wrote_commits_nothing_and_ends(tmp_path: Path) -> None:
