@@ -12,7 +12,16 @@ from typing import Any
 from .common import LockstepError, UsageError, die_with_parent, raised
 from .config import DataConfig, DatasetInfo
 from .loading import check_augment
-from .sets import add_sampling, held_inputs, hold_out, sample_reader, source_of, with_decoded_images
+from .sets import (
+    add_sampling,
+    held_inputs,
+    hold_out,
+    sample_reader,
+    source_of,
+    with_decoded_images,
+    with_shared_data,
+)
+from .sharing import watching
 from .survey import introduce
 
 
@@ -29,7 +38,8 @@ def prepare(
         config: the ``data`` section.
         base: the folder of the config file, absolute.
         report: called with what takes long, and how far it is.
-        build_cache: decode images into the cache; else what is there is used.
+        build_cache: decode images into the cache, and keep there what a user's function returns; else what is there is
+            used.
 
     Raises:
         UsageError: the section is wrong.
@@ -37,7 +47,12 @@ def prepare(
         DamagedError: the data is damaged.
         TrainingError: the user's own callable raised, or broke its contract.
     """
-    facts = _prepare_splits(source_of(config).prepare(config, base), config, base)
+    shares = build_cache and config.share != "off" and config.pack is None
+    with watching(shares):
+        facts = source_of(config).prepare(config, base)
+    if shares:
+        facts = with_shared_data(facts, config, base)
+    facts = _prepare_splits(facts, config, base)
     introduced = introduce(
         facts,
         lambda which: sample_reader(facts, which, config, base),

@@ -269,6 +269,9 @@ class DataConfig(ConfigSection):
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     """Decode image files once, into a file that all processes share: ``auto`` where half of the free disk and of the
     memory hold it."""
+    share: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
+    """Call a user's own ``data()`` once per machine, and have all processes map what it returns: ``auto`` where they
+    can, ``on`` or refuse with the reason, ``off`` calls it in each."""
     on_bad: Literal["stop", "skip"] = "stop"
     """What a sample that cannot be read does: ``stop`` ends the run and names it; ``skip`` trains on another one in its
     place, leaves it out of evaluations, and lists it in the run folder's ``bad_samples.jsonl``. Not for shards."""

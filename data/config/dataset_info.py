@@ -50,6 +50,8 @@ class DatasetInfo:
     """What samples were found to be; None in the spec of an earlier version."""
     sampling: Sampling | None = None
     """How often training samples come; None: each once in an epoch."""
+    shared: dict[str, str] = field(default_factory=dict)
+    """Of a user's own data: where this machine keeps what the callable has returned; nothing: each process calls it."""
     parts: dict[str, DatasetInfo] = field(default_factory=dict)
     """Of several data sets, each by its name."""
 

@@ -7,12 +7,15 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .arrays import as_bytes as as_bytes
     from .arrays import shape_of as shape_of
+    from .collation import TriedSamples as TriedSamples
     from .collation import collate as collate
     from .digest import fixed_randomness as fixed_randomness
     from .digest import refuse_changing_samples as refuse_changing_samples
     from .digest import run_user_code as run_user_code
     from .digest import sample_hashes as sample_hashes
     from .digest import split_digest as split_digest
+    from .map_style import NO_NUMBERS as NO_NUMBERS
+    from .map_style import lacks_of_map_style as lacks_of_map_style
     from .padding import Padding as Padding
     from .padding import build_padding as build_padding
     from .read_error import ReadError as ReadError

@@ -12,8 +12,9 @@ from torch.utils.data import default_collate
 
 from ..common import LockstepError, TrainingError, raised
 from .arrays import is_masked, is_numeric, tensor_of
+from .digest import fixed_randomness
 from .padding import Padding
-from .sample_error import Part, advice_for, describe_value
+from .sample_error import Part, advice_for, describe_value, read_sample
 from .sample_source import SampleSource
 from .tree import is_pair, like
 
@@ -212,3 +213,27 @@ _BATCHES: dict[str, Callable[[list[Any], Part], Any]] = {
     "mapping": _batch_mappings,
     "sequence": _batch_sequences,
 }
+
+
+class TriedSamples:
+    """A reader of single samples that makes a batch of each with the first.
+
+    Args:
+        split: a ``MapSplit``.
+    """
+
+    def __init__(self, split: Any) -> None:
+        self._split = split
+        self._source = split.source or SampleSource()
+        self._first: tuple[int, Any] | None = None
+
+    def __call__(self, row: int) -> Any:
+        """Read a sample."""
+        with fixed_randomness():
+            sample = read_sample(self._split.dataset, row, self._source)
+        first = self._first = self._first or (row, sample)
+        split = self._split
+        rows = [first[0], row]
+        pad = None if split.padding is None else (split.padding, split.padding.length(rows))
+        collate([first[1], sample], rows, self._source, split.collate, pairs=split.pairs, pad=pad)
+        return sample

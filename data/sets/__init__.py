@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .decoded_set import with_decoded_images as with_decoded_images
     from .epoch_sampling import add_sampling as add_sampling
     from .held_out import hold_out as hold_out
+    from .shared_data import with_shared_data as with_shared_data
     from .source_list import SOURCES as SOURCES
     from .source_list import held_inputs as held_inputs
     from .source_list import open_order as open_order

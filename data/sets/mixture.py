@@ -48,7 +48,7 @@ def mixture(find: Find) -> DataSource:
     )
 
 
-def _part_config(config: DataConfig, name: str) -> DataConfig:
+def part_config(config: DataConfig, name: str) -> DataConfig:
     """Return the ``data`` section of one of the sets; what all have in common is left out."""
     part = (config.sets or {})[name]
     own = {"use": part.use, "args": part.args}
@@ -61,7 +61,7 @@ def _make_ready(find: Find, arguments: dict[str, Any], config: DataConfig, base:
     for name, one in (config.sets or {}).items():
         if one.use == MIX:
             raise UsageError(f"data.sets.{name}: a set of several sets", "list all of them in data.sets")
-        parts[name] = find(one.use).prepare(_part_config(config, name), base)
+        parts[name] = find(one.use).prepare(part_config(config, name), base)
         what = "iterables" if parts[name].train.shard_lengths else parts[name].kind
         if what in ("iterables", "shards"):
             raise UsageError(
@@ -165,7 +165,7 @@ def _evaluated(parts: Mapping[str, DatasetInfo]) -> dict[str, tuple[str, str]]:
 
 def _part_split(find: Find, split: PreparedSplit, name: str, which: str) -> tuple[DataSource, PreparedSplit]:
     """Return one set's split as its own source opens it."""
-    facts, config = split.facts.parts[name], _part_config(split.config, name)
+    facts, config = split.facts.parts[name], part_config(split.config, name)
     info = facts.split(which)
     if info is None:
         raise ValueError(f"{name} has no split {which!r}")
@@ -306,7 +306,7 @@ def _targets(find: Find, facts: DatasetInfo, config: DataConfig, base: Path) -> 
     return np.concatenate(
         [
             np.asarray(find(own.use).targets(part, own, base), np.int64)
-            for part, own in ((part, _part_config(config, name)) for name, part in facts.parts.items())
+            for part, own in ((part, part_config(config, name)) for name, part in facts.parts.items())
         ]
     )
 
@@ -319,7 +319,7 @@ def _column(find: Find, config: DataConfig, base: Path, key: str, name: str | No
     """
     columns: dict[str, Array | None] = {}
     for part in config.sets or {}:
-        own = _part_config(config, part)
+        own = part_config(config, part)
         columns[part] = find(own.use).column(own, base, key, name)
     there = {part: column for part, column in columns.items() if column is not None}
     if len(there) == len(columns):

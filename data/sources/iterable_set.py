@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common import TrainingError, UsageError, definition_location
 from ..config import DataConfig
-from ..order import Indices
+from ..order import Indices, InterleavedOrder, measure_shuffle
 from ..samples import SampleSource, run_user_code, sample_hashes
 from .iterable_rows import SEEK, IterableRows, first_rows
 
@@ -139,8 +139,13 @@ def made_at(rows: IterableRows) -> str:
     return definition_location(type(rows.shards[0]).__iter__)
 
 
-def iterable_notes(rows: Any) -> list[str]:
-    """Say what the order of iterables is, and what resuming costs."""
+def iterable_notes(rows: Any, batch_size: int) -> list[str]:
+    """Say what the order of iterables is, how far it is from a full shuffle, and what resuming costs.
+
+    Args:
+        rows: the training samples; of anything but iterables there is nothing to say.
+        batch_size: of the global batch.
+    """
     if not isinstance(rows, IterableRows):
         return []
     full = int((rows.shard_lengths > 0).sum())
@@ -154,7 +159,12 @@ def iterable_notes(rows: Any) -> list[str]:
         f"{full:,} iterable shard{'s' if full > 1 else ''}: each batch takes samples of all of them, in the order in"
         f" which they are yielded; {resumed}"
     )
-    return [what]
+    quality = measure_shuffle(InterleavedOrder(rows.shard_lengths, batch_size), batch_size)
+    sorted_by_class = (
+        f"were the samples sorted by class, shard after shard, the counts of classes would vary {quality} as much as"
+        " under a full permutation; within a shard only its own __iter__ shuffles"
+    )
+    return [what, sorted_by_class]
 
 
 def lengths_of(rows: Any) -> tuple[int, ...] | None:

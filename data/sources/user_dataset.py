@@ -1,10 +1,12 @@
-"""A user's own data: ``data(**args) -> {"train": ds, "val": ds, …}``, called once per process and checked."""
+"""A user's own data: ``data(**args) -> {"train": ds, "val": ds, …}``, called once, or once per process, and checked."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,13 @@ from ..common import (
 from ..config import BATCH_SIZE, DataConfig, DatasetInfo, SplitInfo
 from ..order import INTERLEAVED_ALGORITHM, InterleavedOrder, SampleOrder
 from ..samples import (
+    NO_NUMBERS,
     SampleSource,
     TensorSplit,
     as_tensors,
     contract_error,
     fixed_randomness,
+    lacks_of_map_style,
     read_sample,
     refuse_changing_samples,
     run_user_code,
@@ -36,6 +40,7 @@ from ..samples import (
     source_of,
     split_digest,
 )
+from ..sharing import NotShared, WatchedCall, mapped_value, watched
 from .iterable_rows import IterableRows
 from .iterable_set import (
     as_indices,
@@ -54,41 +59,71 @@ Splits = Mapping[str, Any]
 """``train``, and perhaps ``val``, ``val_…`` and ``test…``: ``TensorSplit`` or a map-style data set."""
 _RETURNED = {"weights": "weights", "group": "groups", "targets": "targets"}
 """What a column is in the dict that a user's callable returns."""
-_NO_NUMBERS = (
-    ": its samples have no numbers, and it does not say how it is cut, so that each process would train on all of them."
-    " Give it __lockstep_shard__(index, count), or return a list of iterables, each with __len__; or write the samples"
-    " as Parquet, JSON lines or tar files for data.use=shards"
-)
 EVALUATED = re.compile(r"(val|test)(_\w+|\d*)", re.ASCII)
 """Splits besides ``train``."""
 
 _called: dict[str, tuple[Splits, UserSettings]] = {}
+_calls: dict[str, WatchedCall] = {}
+_NOTHING: dict[str, str] = {}
 
 
-def load_user_dataset(config: DataConfig, base: Path) -> Splits:
-    """Return the splits of ``load_user_data``."""
-    return load_user_data(config, base)[0]
-
-
-def load_user_data(config: DataConfig, base: Path) -> tuple[Splits, UserSettings]:
+def load_user_data(
+    config: DataConfig, base: Path, shared: dict[str, str] = _NOTHING
+) -> tuple[Splits, UserSettings]:
     """Call the user's callable and check what it returns; a process calls it once.
+
+    Args:
+        config: the ``data`` section.
+        base: the folder of the config file.
+        shared: where the preparation has left what it returned; it is called where that cannot be had.
 
     Raises:
         UsageError: there is no such callable.
         TrainingError: it raised, or broke the contract.
     """
-    key = json.dumps([config.use, config.args, str(base)], sort_keys=True, default=repr)
+    key = _key(config, base)
     if key not in _called:
         function = load_callable(config.use, base)
-        try:
-            result = run_user_code(config.use, partial(function, **config.args))
-        except TrainingError as error:
-            raise with_path_hint(error, base) from error.__cause__
-        items = _checked_items(config.use, result)
-        settings = read_settings(config.use, result)
-        splits = {name: _checked_split(config, settings, name, split) for name, split in items}
-        _called[key] = splits, settings
+        found = _mapped(config, shared) if shared else None
+        if found is None:
+            found, call = watched(partial(_call, function, config, base))
+            if call is not None:
+                _calls[key] = call
+        _called[key] = found
     return _called[key]
+
+
+def user_call(config: DataConfig, base: Path) -> WatchedCall | None:
+    """Return what there is to say of the call of the user's callable, where it was watched."""
+    return _calls.get(_key(config, base))
+
+
+def _key(config: DataConfig, base: Path) -> str:
+    return json.dumps([config.use, config.args, str(base)], sort_keys=True, default=repr)
+
+
+def _mapped(config: DataConfig, shared: dict[str, str]) -> Any:
+    try:
+        return mapped_value(shared)
+    except NotShared as reason:
+        _say_called(config.use, f"what it returned before cannot be mapped: {reason}")
+        return None
+
+
+def _say_called(use: str, why: str) -> None:
+    sys.stderr.write(f"note: {use} is called in this process: {why}\n")
+    sys.stderr.flush()
+
+
+def _call(function: Callable[..., Any], config: DataConfig, base: Path) -> tuple[Splits, UserSettings]:
+    try:
+        with fixed_randomness():  # or draws that nobody has seeded are others on each call
+            result = run_user_code(config.use, partial(function, **config.args))
+    except TrainingError as error:
+        raise with_path_hint(error, base) from error.__cause__
+    items = _checked_items(config.use, result)
+    settings = read_settings(config.use, result)
+    return {name: _checked_split(config, settings, name, split) for name, split in items}, settings
 
 
 def make_ready(arguments: dict[str, Any], config: DataConfig, base: Path) -> DatasetInfo:  # noqa: ARG001 - DataSource
@@ -124,7 +159,7 @@ def make_ready(arguments: dict[str, Any], config: DataConfig, base: Path) -> Dat
         ),
         found=found,
         notes=(
-            *iterable_notes(train),
+            *iterable_notes(train, settings.batch_size or config.batch_size),
             *(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
         ),
     )
@@ -163,33 +198,47 @@ def _sample_as_always(data: Any, source: SampleSource, row: int) -> Any:
 
 
 def _open(split: PreparedSplit) -> ArraySplit | MapSplit:
-    """Call the user's callable in this process.
+    """Map what the user's callable has returned, or call it in this process.
 
     Raises:
         DamagedError: it returned something else than before.
     """
-    config, facts, info = split.config, split.facts, split.info
-    split_off = split.subset is not None
-    rows = facts.train.length + (facts.val.length if facts.val else 0) if split_off else info.length
     data = _rows_of(split)
-    if len(data) != rows:
-        raise DamagedError(
-            f"{config.use} returned {len(data)} samples where it had returned {rows} before",
-            "its length must be the same on every call: give it a seed, or a fixed list",
-        )
-    if fingerprint(_digest(config, data)) != info.contents:
-        raise DamagedError(
-            f"{config.use} returned other data in this process than before the ranks started",
-            "make it the same on every call: seed its generators, sort what comes out of sets and folders",
-        )
+    other = _other_than_before(split, data)
+    if other is not None and split.facts.shared:
+        _say_called(split.config.use, "its samples are others where they are mapped")
+        _called.pop(_key(split.config, split.base))
+        data = _rows_of(replace(split, facts=replace(split.facts, shared={})))
+        other = _other_than_before(split, data)
+    if other is not None:
+        raise other
     if isinstance(data, TensorSplit):
         return ArraySplit(data.x, data.y, split.subset)
     return _map_split(data, split)
 
 
+def _other_than_before(split: PreparedSplit, data: Any) -> DamagedError | None:
+    """Compare data with what the preparation has seen."""
+    config, facts, info = split.config, split.facts, split.info
+    split_off = split.subset is not None
+    rows = facts.train.length + (facts.val.length if facts.val else 0) if split_off else info.length
+    if len(data) != rows:
+        return DamagedError(
+            f"{config.use} returned {len(data)} samples where it had returned {rows} before",
+            "its length must be the same on every call: give it a seed, or a fixed list",
+        )
+    if fingerprint(_digest(config, data)) != info.contents:
+        return DamagedError(
+            f"{config.use} returned other data in this process than before the ranks started",
+            "make it the same on every call: seed its generators, sort what comes out of sets and folders",
+        )
+    return None
+
+
 def _rows_of(split: PreparedSplit) -> Any:
     """Return what holds the rows of a split: a split-off validation set lies in the user's ``train``."""
-    return load_user_dataset(split.config, split.base)["train" if split.subset is not None else split.which]
+    splits = load_user_data(split.config, split.base, split.facts.shared)[0]
+    return splits["train" if split.subset is not None else split.which]
 
 
 def _read(split: PreparedSplit) -> Reader:
@@ -201,28 +250,9 @@ def _read(split: PreparedSplit) -> Reader:
     data = _rows_of(split)
     if isinstance(data, TensorSplit):
         return len(data), lambda row: (data.x[row], data.y[row])
-    return len(data), _TriedSamples(_map_split(data, split))
+    from ..samples import TriedSamples  # it needs torch
 
-
-class _TriedSamples:
-    """Reads single samples, and makes a batch of each with the first."""
-
-    def __init__(self, split: MapSplit) -> None:
-        self._split = split
-        self._source = split.source or SampleSource()
-        self._first: tuple[int, Any] | None = None
-
-    def __call__(self, row: int) -> Any:
-        from ..samples import collate  # it needs torch
-
-        with fixed_randomness():
-            sample = read_sample(self._split.dataset, row, self._source)
-        first = self._first = self._first or (row, sample)
-        split = self._split
-        rows = [first[0], row]
-        pad = None if split.padding is None else (split.padding, split.padding.length(rows))
-        collate([first[1], sample], rows, self._source, split.collate, pairs=split.pairs, pad=pad)
-        return sample
+    return len(data), TriedSamples(_map_split(data, split))
 
 
 def content_hash(use: str, split: Any) -> str:
@@ -231,7 +261,7 @@ def content_hash(use: str, split: Any) -> str:
 
 
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
-    return np.asarray(load_user_dataset(config, base)["train"].y.long())
+    return np.asarray(load_user_data(config, base)[0]["train"].y.long())
 
 
 def _inputs(split: PreparedSplit) -> Array | None:
@@ -306,9 +336,9 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     if isinstance(split, torch.utils.data.IterableDataset):
         raise contract_error(
             use,
-            f"returned an IterableDataset for {name!r}{_NO_NUMBERS}",
+            f"returned an IterableDataset for {name!r}{NO_NUMBERS}",
         )
-    if not isinstance(split, TensorSplit) and (lacks := _lacks_of_map_style(split)):
+    if not isinstance(split, TensorSplit) and (lacks := lacks_of_map_style(split)):
         raise contract_error(use, f"returned {type(split).__name__} for {name!r}, which {lacks}")
     length = run_user_code(use, partial(type(split).__len__, split))
     if not hasattr(length, "__index__") or length < 0:
@@ -318,26 +348,6 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     if length == 0:
         raise contract_error(use, f"returned no samples for {name!r}")
     return split
-
-
-def _lacks_of_map_style(split: Any) -> str:
-    """Say what a value lacks to be read sample by sample; nothing where it can be."""
-    import torch
-
-    if isinstance(split, type):
-        return "is a class: make a data set of it by calling it"
-    if isinstance(split, torch.utils.data.DataLoader):
-        return (
-            "makes batches in an order of its own: return its data set, and set data.batch_size, data.workers"
-        )
-    if hasattr(split, "iloc"):
-        return "is read by the names of its columns: make tensors of them, or name the file with data.use=csv"
-    if isinstance(split, Mapping | str | bytes):
-        return "is not read by the numbers of samples"
-    if hasattr(split, "__len__") and hasattr(split, "__getitem__"):
-        return ""
-    why = _NO_NUMBERS if hasattr(split, "__iter__") and not hasattr(split, "__len__") else ""
-    return f"has no __len__ or no __getitem__{why}"
 
 
 def _digest(config: DataConfig, split: Any) -> list[Any]:

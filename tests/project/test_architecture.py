@@ -33,7 +33,10 @@ HEAVY = {
     "torchvision",
 }
 IN_USERS_PROCESSES = {"launcher.api.run_objects"}  # it names types of what a user asks it for
-PICKLING = {"launcher.api.pickled"}  # what a user's process sends to its own ranks
+PICKLING = {
+    "launcher.api.pickled",  # what a user's process sends to its own ranks
+    "data.sharing.shared_value",  # what a preparation hands to its ranks, which know the hash
+}
 LAUNCHER_WITH_TORCH = {"launcher.agent.elastic_engine"}  # the process that ranks are forked from
 RUNS_SCRIPTS = {"launcher.agent.script_rank": "exec"}  # it runs the user's script as ``__main__``
 PRINTING = {"launcher.console.console", "launcher.cli.app"}  # main prints the version only

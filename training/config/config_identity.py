@@ -18,6 +18,7 @@ MUTABLE_KEYS = (
     "hooks",
     "data.workers",
     "data.cache",
+    "data.share",
     "data.root",
     "data.on_bad",
     "data.max_bad",

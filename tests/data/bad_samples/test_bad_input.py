@@ -52,6 +52,17 @@ def claiming(content: bytes, width: int, height: int) -> bytes:
     return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
 
 
+def bomb() -> bytes:
+    """A real PNG of 32 kB, one bit for each pixel, that becomes 800 MB of colours."""
+    side = 16_384
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    press = zlib.compressobj(9)
+    rows = [press.compress(bytes(1 + side // 8) * 64) for _ in range(side // 64)]
+    chunks = (header, b"IDAT" + b"".join([*rows, press.flush()]), b"IEND")
+    parts = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base" / "images"
@@ -107,6 +118,7 @@ TABLE: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
     "missing": (removed, r"'5\.png': No such file"),
     "empty": (with_file(lambda _: b""), r"'5\.png' is empty"),
     "huge": (with_file(lambda content: claiming(content, 20_000, 13_334)), "claims far too many pixels"),
+    "a bomb": (with_file(lambda _: bomb()), "claims far too many pixels|claims 16384 x 16384 pixels"),
     "large": (with_file(lambda content: claiming(content, 9_000, 9_000)), "claims 9000 x 9000 pixels"),
     "text": (with_file(lambda _: b"no picture at all"), r"5\.png is not a readable image"),
     "a page": (with_file(lambda _: b"<!DOCTYPE html><html>"), "it is an HTML file"),
@@ -181,6 +193,13 @@ def test_it_is_skipped_alike_from_files_and_from_the_cache(base: Path, tmp_path:
     (entry,) = [json.loads(line) for line in (tmp_path / LEDGER).read_text().splitlines()]
     assert (entry["split"], entry["row"]) == ("train", BAD)
     assert re.search(reason, entry["reason"])
+
+
+def test_the_bomb_is_small_and_real() -> None:
+    content = bomb()
+    assert len(content) < 40_000
+    rows = zlib.decompressobj().decompress(content[41:], 2**26)
+    assert len(rows) == 16_384 * (1 + 16_384 // 8)
 
 
 def test_another_sample_takes_its_place_in_each_epoch(base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep.data.order.interleaved_order import MOST_LANES, InterleavedOrder
+from lockstep.data.order.shuffle_quality import measure_shuffle
 
 
 def lengths_of(case: int) -> np.ndarray:
@@ -72,6 +73,14 @@ def test_samples_by_the_trillion_are_found_at_once() -> None:
     order = InterleavedOrder(np.full(100, 10**10), 256)
     positions = np.arange(7 * 10**11, 7 * 10**11 + 512)
     assert np.unique(order.indices(positions, 0, 0)).size == 512
+
+
+def test_one_sorted_shard_is_no_shuffle_and_many_are_more_even_than_a_permutation() -> None:
+    one, many = (
+        measure_shuffle(InterleavedOrder(np.full(count, 100_000 // count), 256), 256) for count in (1, 100)
+    )
+    assert (one.batch > 200, one.run > 200) == (True, True)
+    assert (many.batch < 0.2, many.run < 0.2) == (True, True)
 
 
 def test_the_order_stays_what_it_was() -> None:

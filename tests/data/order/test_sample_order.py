@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ from lockstep.data.order import sample_order as order
 from lockstep.data.order.sample_order import (
     EpochBatches,
     EpochOrder,
+    FullOrder,
     Indices,
     micro_batch_sizes,
     permute,
@@ -142,6 +144,24 @@ def test_a_trillion_samples_are_reached_at_random_in_range_and_distinct(n: int) 
     assert images.max() < n
     assert np.unique(images).size == positions.size
     assert np.array_equal(permute(positions[::-1], n, (1, 2)), images[::-1])
+
+
+def peak_bytes(n: int, world_size: int) -> int:
+    """What one of so many ranks allocates for its first batch."""
+    tracemalloc.start()
+    try:
+        batches = EpochBatches(n, 64 * world_size)
+        begin, end = batches.shard(0, 0, world_size)
+        assert EpochOrder(FullOrder(n), 3, 1).indices(begin, end).size == min(64, n // world_size)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_rank_of_ten_thousand_needs_no_more_memory_for_a_trillion_samples() -> None:
+    peak_bytes(10**5, 10_000)  # what is imported and kept at the first call
+    few, many = (peak_bytes(n, 10_000) for n in (10**5, 10**12))
+    assert many < few + 10_000, (few, many)
 
 
 # --- who owns which

@@ -167,7 +167,7 @@ def test_a_document_of_a_users_own_that_changes_is_seen(base: Path) -> None:
     asked = config("./mine.py:texts", tokenizer="./mine.py:encode")
     first = prepare(asked, base).fingerprint
     user_dataset._called.clear()
-    train = user_dataset.load_user_dataset(asked, base)["train"]
+    train = user_dataset.load_user_data(asked, base)[0]["train"]
     unseen = next(row for row in range(16, 19) if row not in _rows_between(20))
     train[unseen] = "document xx."
     assert prepare(asked, base).fingerprint != first

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lockstep.data.prepare import prepare
 from lockstep.data.sets.source_list import open_split
 from lockstep.data.sources import user_dataset
 from lockstep.data.sources.splits import ArraySplit, MapSplit
+from lockstep.data.survey import sample_look
 
 PLAIN = Normalisation(torch.float32, None, None)
 SOURCE = """
@@ -170,7 +172,8 @@ def raises(**args):
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sample_look, "SECONDS", math.inf)  # a busy machine looks at as many
     (tmp_path / "mine.py").write_text(SOURCE)
     return tmp_path
 
