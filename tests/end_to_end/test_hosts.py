@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -13,10 +14,12 @@ from typing import Self
 import psutil
 import pytest
 
+from tests.helpers.doc_blocks import blocks_of
+from tests.helpers.doc_reader import own_files
 from tests.helpers.launch import WATCHDOG, Launch, outcome_of, run_folder, runs_folder
 from tests.helpers.node_launch import NodeLaunch
 from tests.helpers.paths import ROOT
-from tests.helpers.readme import blocks, commands, lines_that_are_missing
+from tests.helpers.readme import lines_that_are_missing
 from tests.helpers.run_records import DIGESTS
 from tests.helpers.ssh_hosts import NEEDS_SSHD, SshNetwork, bind, ssh_network
 
@@ -96,14 +99,14 @@ def weights(name: str) -> bytes:
     return (newest / "model.safetensors").read_bytes()
 
 
-def test_the_readme_s_hosts_train_as_shown_with_the_key_in_no_command_line(
+def test_the_hosts_of_the_guide_train_as_shown_with_the_key_in_no_command_line(
     network: SshNetwork, start: Start, own: Path
 ) -> None:
     network["b"].start(more='ForceCommand echo welcome; eval "$SSH_ORIGINAL_COMMAND"')
-    (own / "exp.py").write_text(blocks("python")[0])
-    (own / "exp.yaml").write_text(blocks("yaml")[0])
-    (session,) = (text for text in blocks("console") if "--hosts" in text)
-    ((arguments, shown),) = commands(session)
+    own_files(own)
+    session = next(block for block in blocks_of("docs/hosts.md") if block.language == "console")
+    ((command, shown),) = session.session()
+    arguments = shlex.split(command)[1:]
     secret = "a-secret-of-the-test"
     with CommandLines() as lines:
         node = start(*arguments, LOCKSTEP_KEY=secret, LOCKSTEP_RUNS="runs")

@@ -62,9 +62,10 @@ def test_the_map_fits_on_two_screens_and_is_linked() -> None:
         assert "docs/architecture.md" in _text(document)
 
 
-def test_the_readme_tells_the_hang_limit_that_holds() -> None:
-    assert f"`--hang-timeout` seconds ({SupervisionOptions.hang_timeout:g}; 0: never)" in _text("README.md")
-    assert f"`--grace` seconds ({SupervisionOptions.grace:g})" in _text("README.md")
+def test_the_documents_tell_the_hang_limit_that_holds() -> None:
+    text = _text("docs/guarantees.md")
+    assert f"`--hang-timeout` seconds ({SupervisionOptions.hang_timeout:g}; 0: never)" in text
+    assert f"`--grace` seconds ({SupervisionOptions.grace:g})" in text
 
 
 def test_the_parts_of_the_exhaustive_suite_are_all_rooms_of_tests_once() -> None:

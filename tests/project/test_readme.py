@@ -8,23 +8,25 @@ from pathlib import Path
 import pytest
 
 from lockstep.launcher.config.resolution import recipes
+from tests.helpers.doc_blocks import Block, blocks_of
+from tests.helpers.doc_reader import DocReader, own_files
 from tests.helpers.launch import Launch
-from tests.helpers.readme import README, blocks, commands, lines_that_are_missing
+from tests.helpers.paths import ROOT
+from tests.helpers.readme import README, blocks
 
 
-@pytest.mark.parametrize("session", [text for text in blocks("console") if "--hosts" not in text])
+@pytest.mark.parametrize(
+    "session",
+    [block for block in blocks_of("README.md") if block.language == "console"],
+    ids=lambda one: one.name,
+)
 def test_every_session_runs_as_shown(
-    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: Block
 ) -> None:
-    folder = tmp_path / "reader"
-    folder.mkdir()
+    (folder := tmp_path / "reader").mkdir()
     monkeypatch.setenv("LOCKSTEP_RUNS", str(folder / "runs"))
-    (folder / "exp.py").write_text(blocks("python")[0])
-    (folder / "exp.yaml").write_text(blocks("yaml")[0])
-    for arguments, shown in commands(session):
-        result = launch(*arguments, cwd=folder)
-        assert result.status == (2 if shown[0].startswith("error") else 0), result.err
-        assert lines_that_are_missing(shown, result.err + result.out) == [], result.err + result.out
+    own_files(folder)
+    DocReader(launch, folder).do(session)
 
 
 def test_an_own_model_and_data_take_twenty_lines() -> None:
@@ -40,4 +42,6 @@ def test_two_commands_stand_alone_each_in_a_line_of_its_own() -> None:
 
 
 def test_every_recipe_is_in_the_table() -> None:
-    assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) >= set(recipes())
+    table = (ROOT / "docs" / "recipes.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(recipes())
+    assert [name for name in recipes() if f"`{name}`" not in README] == []
