@@ -3,6 +3,10 @@
     python bench/loader.py --part shards                          # a quarter of a million rows in Parquet files
     python bench/loader.py --part shards --rows 1000000 --width 3072 --kind uint8
 
+    python bench/loader.py --part images                          # a folder of 1,000 JPEG files of 500 x 375 pixels
+    python bench/loader.py --part small-images                    # 60,000 JPEG files of 32 x 32 pixels with a CSV
+    python bench/loader.py --part order                           # the first batch of 10^12 samples on 10,000 ranks
+
 ``shards``: rows of Parquet files in the order of a training, against the same files read from front to back by pyarrow
 into the same batches. ``bench/README.md`` says how to read it.
 """
@@ -21,6 +25,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from image_loaders import measure_images, measure_small_images
+from orders import measure_orders
 from pyarrow import parquet
 from timing import Arm, interleave, limited, machine, median_ratio
 
@@ -131,12 +137,20 @@ def measure_shards(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "shards": measure_shards,
+    "images": measure_images,
+    "small-images": measure_small_images,
+    "order": lambda _: measure_orders(),
+}
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", choices=["shards"], default="shards")
+    parser.add_argument("--part", choices=list(PARTS), default="shards")
     parser.add_argument("--rows", type=int, default=2**18)
     parser.add_argument("--width", type=int, default=64, help="numbers in a row")
     parser.add_argument("--kind", default="float32", help="of the numbers: a NumPy type")
@@ -144,10 +158,19 @@ def main() -> int:
     parser.add_argument("--compression", default="snappy")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--window", type=int, default=12, help="row groups in flight")
-    parser.add_argument("--workers", type=int, nargs="*", default=[0])
+    parser.add_argument(
+        "--workers", type=int, nargs="*", help="of shards: 0; of torch's loaders of images: 0 1 2 4"
+    )
+    parser.add_argument("--images", type=int, help="1000 of 500 x 375 pixels, 60000 of 32 x 32")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    report = {"machine": machine(torch.device("cpu")), "options": vars(options), **measure_shards(options)}
+    options.workers = options.workers or ([0] if options.part == "shards" else [0, 1, 2, 4])
+    options.images = options.images or (1000 if options.part == "images" else 60_000)
+    report = {
+        "machine": machine(torch.device("cpu")),
+        "options": vars(options),
+        **PARTS[options.part](options),
+    }
     print(json.dumps(report, indent=1))
     return 0
 
