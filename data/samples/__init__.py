@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .arrays import shape_of as shape_of
     from .collation import TriedSamples as TriedSamples
     from .collation import collate as collate
+    from .digest import SplitDigest as SplitDigest
     from .digest import fixed_randomness as fixed_randomness
     from .digest import refuse_changing_samples as refuse_changing_samples
     from .digest import run_user_code as run_user_code

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,10 +34,33 @@ def run_user_code(use: str, work: partial[Any]) -> Any:
         raise raised(f"{use} raised", error) from error
 
 
-def split_digest(use: str, split: Any, *, skip: bool = False) -> list[Any]:
+@dataclass(frozen=True)
+class SplitDigest:
+    """The contents of a split, as far as they were looked at."""
+
+    contents: list[Any]
+    """Of JSON's types: equal where a split is."""
+    changing: int | None = None
+    """The number of a sample that was another one when it was read again."""
+
+    def notes(self, name: str, where: str) -> list[str]:
+        """Say of samples made at ``where`` that they are others when they are read again, if they are."""
+        if self.changing is None:
+            return []
+        what = (
+            f"samples of {name} are others when they are read again, such as sample {self.changing:,}: they depend on"
+            " what was read before, or draw from a generator of their own, as default_rng(), or from the time; no run"
+            " and no evaluation can be repeated; torch.rand, np.random.rand and random.random are keyed by (seed,"
+            f" epoch, sample){f'; see {where}' if where else ''}"
+        )
+        return [f"warning: {what}"]
+
+
+def split_digest(use: str, split: Any, *, skip: bool = False) -> SplitDigest:
     """Hash tensors as a whole, else the first, the last and some samples between them; the length goes with it.
 
-    They count unless a second look at them differs.
+    They are read twice, the second time in the opposite order: what a sample is must not depend on what was read
+    before. They count unless one of them does.
 
     Args:
         use: what returned it.
@@ -44,20 +68,18 @@ def split_digest(use: str, split: Any, *, skip: bool = False) -> list[Any]:
         skip: the ends may be bad, as other samples may.
     """
     if isinstance(split, TensorSplit) and split.x.nbytes + split.y.nbytes <= _MAX_HASHED_BYTES:
-        return [len(split), _sample_hash(TensorSplit(split.x[None], split.y[None]), 0)]
+        return SplitDigest([len(split), _sample_hash(TensorSplit(split.x[None], split.y[None]), 0)])
     ends = (0, len(split) - 1)
-    between = _rows_between(len(split))
-    looks = [
-        [
-            *(
-                _inner_sample_hash(split, row) if skip else _boundary_sample_hash(use, split, row)
-                for row in ends
-            ),
-            *(_inner_sample_hash(split, row) for row in between),
-        ]
-        for _ in range(2)
-    ]
-    return [len(split), looks[0] if looks[0] == looks[1] else None]
+    rows = [*ends, *_rows_between(len(split))]
+
+    def look(row: int) -> str:
+        inner = skip or row not in ends
+        return _inner_sample_hash(split, row) if inner else _boundary_sample_hash(use, split, row)
+
+    one = [look(row) for row in rows]
+    other = [look(row) for row in reversed(rows)][::-1]
+    changing = next((row for row, *two in zip(rows, one, other, strict=True) if two[0] != two[1]), None)
+    return SplitDigest([len(split), one if changing is None else None], changing)
 
 
 def refuse_changing_samples(use: str, split: Any, where: str) -> None:

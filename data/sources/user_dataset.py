@@ -28,6 +28,7 @@ from ..order import INTERLEAVED_ALGORITHM, InterleavedOrder, SampleOrder
 from ..samples import (
     NO_NUMBERS,
     SampleSource,
+    SplitDigest,
     TensorSplit,
     as_tensors,
     contract_error,
@@ -139,7 +140,7 @@ def make_ready(arguments: dict[str, Any], config: DataConfig, base: Path) -> Dat
         if not isinstance(split, TensorSplit | IterableRows):
             refuse_changing_samples(config.use, split, source_of(split, otherwise=made_by).where)
     found = settings.found(config.use, collate=config.collate is None, pad=config.pad is None)
-    infos = {name: _split_info(split, digests[name], classes) for name, split in splits.items()}
+    infos = {name: _split_info(split, digests[name].contents, classes) for name, split in splits.items()}
     return DatasetInfo(
         name=config.use,
         kind="user",
@@ -155,21 +156,19 @@ def make_ready(arguments: dict[str, Any], config: DataConfig, base: Path) -> Dat
         std=None,
         scale_uint8=bool(config.scale_uint8),
         fingerprint=fingerprint(
-            config.use, digests, *[[one.key, one.value] for one in found if one.key != BATCH_SIZE]
+            config.use,
+            {name: digest.contents for name, digest in digests.items()},
+            *[[one.key, one.value] for one in found if one.key != BATCH_SIZE],
         ),
         found=found,
         notes=(
             *iterable_notes(train, settings.batch_size or config.batch_size),
-            *(_unrepeatable_note(name) for name, digest in digests.items() if digest[1] is None),
+            *(
+                note
+                for name, digest in digests.items()
+                for note in digest.notes(name, source_of(splits[name], otherwise=made_by).where)
+            ),
         ),
-    )
-
-
-def _unrepeatable_note(name: str) -> str:
-    return (
-        f"warning: samples of {name} are others when they are read again: they draw from a generator of their own, such"
-        " as default_rng(), or from the time; no run can be repeated, nor is it the same on another number of"
-        " processes; torch.rand, np.random.rand and random.random are keyed by (seed, epoch, sample)"
     )
 
 
@@ -227,7 +226,7 @@ def _other_than_before(split: PreparedSplit, data: Any) -> DamagedError | None:
             f"{config.use} returned {len(data)} samples where it had returned {rows} before",
             "its length must be the same on every call: give it a seed, or a fixed list",
         )
-    if fingerprint(_digest(config, data)) != info.contents:
+    if fingerprint(_digest(config, data).contents) != info.contents:
         return DamagedError(
             f"{config.use} returned other data in this process than before the ranks started",
             "make it the same on every call: seed its generators, sort what comes out of sets and folders",
@@ -257,7 +256,7 @@ def _read(split: PreparedSplit) -> Reader:
 
 def content_hash(use: str, split: Any) -> str:
     """Hash a split: the same in every process that calls the same callable with the same arguments."""
-    return fingerprint(split_digest(use, split))
+    return fingerprint(split_digest(use, split).contents)
 
 
 def _targets(facts: DatasetInfo, config: DataConfig, base: Path) -> Array:  # noqa: ARG001 - DataSource
@@ -350,9 +349,9 @@ def _checked_split(config: DataConfig, settings: UserSettings, name: str, split:
     return split
 
 
-def _digest(config: DataConfig, split: Any) -> list[Any]:
+def _digest(config: DataConfig, split: Any) -> SplitDigest:
     if isinstance(split, IterableRows):
-        return [INTERLEAVED_ALGORITHM, *iterable_contents(config.use, split)]
+        return SplitDigest([INTERLEAVED_ALGORITHM, *iterable_contents(config.use, split)])
     return split_digest(config.use, split, skip=config.on_bad == "skip")
 
 

@@ -66,10 +66,15 @@ def _part_notes(part: PartLook, which: str, samples: int) -> list[str]:
 
 def _difference(train: SplitLook, val: SplitLook) -> list[str]:
     """Note what validation has otherwise than training, by type."""
-    there = {part.name: {kind.type for kind in part.kinds} for part in train.parts}
+    there = {part.name: {_in_a_batch(kind.type) for kind in part.kinds} for part in train.parts}
     return [
         f"{part.name} is {kind.type} in validation and {', '.join(sorted(there[part.name]))} in training"
         for part in val.parts
         for kind in part.kinds
-        if part.name in there and kind.type not in there[part.name]
+        if part.name in there and _in_a_batch(kind.type) not in there[part.name]
     ]
+
+
+def _in_a_batch(type_: str) -> str:
+    """Return the type that values have in a batch: Python's numbers become tensors of 64 bits there."""
+    return {"int": "int64", "float": "float64"}.get(type_, type_)

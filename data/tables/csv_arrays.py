@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ class ArraysBuilder:
 
     def _decide(self, csv: CsvFile, target: TargetColumn) -> None:
         """Say whether the target is a class, and which classes there are."""
+        if not self._settings.target_type and not self._settings.classes:
+            _refuse_quantities(csv, target)
         kind, self._why = (self._settings.target_type, "") if self._settings.target_type else target.guess()
         self._is_class = kind == "class"
         if not self._is_class:
@@ -175,6 +178,7 @@ class ArraysBuilder:
         if bad:
             what = f"the target is missing, or no number that {self._settings.dtype} can hold"
             raise csv.bad_rows_error([(row, what) for row in bad])
+        self._note_rounded([target.name], [float(np.abs(values).max())])
         return values[:, None].astype(self._settings.dtype)
 
     def _class_indices(self, csv: CsvFile, target: TargetColumn) -> NDArray[np.int64]:
@@ -196,19 +200,38 @@ class ArraysBuilder:
                 " index does: of a file that is in an order it tells the target"
                 + (f"; 'data.args.input=[{rest}]' leaves it out" if rest else "")
             )
-        exact, dtype = _EXACT[self._settings.dtype], self._settings.dtype
-        large = [name for name, value in zip(inputs, train.largest, strict=False) if value > exact]
-        if large and not scaled:
-            self._notes.append(
-                f"{dtype} rounds values beyond {exact:,}, as there are in {', '.join(large[:_MAX_NOTED])}:"
-                " data.args.standardize=true scales them before"
+        largest = train.largest.tolist()
+        if not scaled:
+            self._note_rounded(
+                inputs, largest[: len(inputs)], ": data.args.standardize=true scales them before"
             )
+        self._note_rounded(self._settings.targets, largest[len(inputs) :])
+
+    def _note_rounded(self, names: Sequence[str], largest: Sequence[float], advice: str = "") -> None:
+        """Note columns whose largest values the arrays' type does not tell from their neighbours."""
+        exact, dtype = _EXACT[self._settings.dtype], self._settings.dtype
+        large = [name for name, value in zip(names, largest, strict=False) if value > exact]
+        if large:
+            shown = ", ".join(large[:_MAX_NOTED])
+            note = f"{dtype} rounds values beyond {exact:,}, as there are in {shown}{advice}"
+            if note not in self._notes:
+                self._notes.append(note)
 
     def _note_filled(self, which: str, raw: RawColumns) -> None:
         if raw.missing:
             counts = {name: raw.missing[name][0] for name in self._settings.inputs if name in raw.missing}
             listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             self._notes.append(f"missing values of {which} that were filled: {listed}")
+
+
+def _refuse_quantities(csv: CsvFile, target: TargetColumn) -> None:
+    """Refuse quantities that are not written as numbers, of which each would be a class of its own."""
+    if found := target.quantity_in_texts():
+        raise UsageError(
+            f"{csv.file}: column {target.name!r} holds {found[0]} such as {found[1]!r}, which are not written as"
+            " numbers",
+            "write numbers alone, such as 1234.5; if they are names of classes, data.args.target_type=class",
+        )
 
 
 def _sums(raw: RawColumns) -> ColumnSums:

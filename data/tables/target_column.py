@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,12 @@ TargetType = Literal["class", "number"]
 _MOST_LABELS = 100_000
 _PADDED = re.compile(r"0\d+$")
 """What begins with a zero is a code, and no number that anybody would write so."""
+_CURRENCIES = "$€£¥"
+_DRESSED = re.compile(
+    rf"[-+]?[{_CURRENCIES}]?\s?[-+]?\d{{1,3}}([,'\u2019\s]?\d{{3}})*([.,]\d+)?\s?[%{_CURRENCIES}]?"
+)
+"""A number with its unit, or with marks between its thousands."""
+_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?")
 _ROWS_OF_A_CLASS = 10
 """Whole numbers that come less often than this on average are taken for quantities."""
 
@@ -74,6 +81,16 @@ class TargetColumn:
         if start and values.size >= _ROWS_OF_A_CLASS * found.size:
             return "class", f"column {self.name!r} holds the whole numbers {found[0]:.0f} to {found[-1]:.0f}"
         return "number", f"column {self.name!r} holds whole numbers from {found[0]:.0f} to {found[-1]:.0f}"
+
+    def quantity_in_texts(self) -> tuple[str, str] | None:
+        """Return what rare texts are that are no names, ``dates`` or ``quantities``, and one of them."""
+        labels = [label for label in self.labels if not math.isnan(number_of(label, self.decimal) or 0.0)]
+        if self.no_number is None or self.rows >= _ROWS_OF_A_CLASS * len(labels):
+            return None
+        kinds = (("dates", _DATE), ("quantities", _DRESSED))
+        return next(
+            ((what, self.no_number[1]) for what, form in kinds if all(map(form.fullmatch, labels))), None
+        )
 
     def texts(self) -> list[str]:
         """Return the labels of all rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,8 @@ class Case:
     """A small training of a user.
 
     ``code`` is ``exp.py``: ``model`` and, unless ``settings`` name another source, ``data``. torch and nn are
-    imported above it. ``settings`` are appended to the command line; ``notes`` are words on stderr.
+    imported above it. ``settings`` are appended to the command line; ``notes`` are words on stderr. ``check`` is what
+    ``launch check`` says of it that is not PASS: verdict and words, by the name of the check.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     files: Callable[[Path], None] = field(default=_no_files)
+    check: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 HEAD = """

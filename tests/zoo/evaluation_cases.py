@@ -24,6 +24,17 @@ class Net(nn.Module):
 """
 )
 _MODEL = "\n\ndef model():\n    return Net()\n"
+_CUT_ALIKE = ("train.logical_ranks=3",)
+"""For models whose training mixes or draws: it is the same on 1, 2 and 3 processes."""
+_NOT_COMPARED = ("NOTE", "the model draws in evaluation mode, too, and each process draws by itself")
+
+
+def _drawing(generator: str) -> dict[str, tuple[str, str]]:
+    """What ``launch check`` says of a model that draws in evaluation."""
+    return {
+        "model": ("NOTE", f"in evaluation Net (the whole model) draws from {generator}"),
+        "2 against 1": _NOT_COMPARED,
+    }
 
 
 def _changed(change: str) -> str:
@@ -37,23 +48,51 @@ EVALUATION_CASES = [
         _changed("return F.dropout(h, 0.5, training=True)"),
         Trains({"val/loss": 0.645863620228802}),
         notes=("note: in evaluation the model draws from torch's generator",),
+        check=_drawing("torch's generator"),
     ),
     Case(
         "noise from NumPy in evaluation",
         _changed("return h + torch.from_numpy(np.random.randn(*h.shape))"),
         Trains({"val/loss": 0.7202523352481937}),
         notes=("note: in evaluation the model draws from NumPy's generator",),
+        check=_drawing("NumPy's generator"),
     ),
     Case(
         "one draw for a batch in evaluation",
         _changed("return h * torch.rand(8, dtype=h.dtype)"),
         Trains({"val/loss": 0.6812169637153257}),
+        check=_drawing("torch's generator"),
     ),
     Case(
         "normalised by the batch in evaluation",
         _changed("return h - h.mean(0)"),
         Trains({"val/loss": 0.621234431421619}),
         notes=("note: in evaluation a sample's result depends on the others of its batch",),
+        check={
+            "model": ("FAIL", "the output of a sample depends on the batch that it is in, first in Net"),
+        },
+    ),
+    Case(
+        "a variational autoencoder",
+        _DATA
+        + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(6, 4), nn.Linear(2, 6)
+    def forward(self, x):
+        mean, log_variance = self.encoder(x).chunk(2, 1)
+        return self.decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp()), mean, log_variance, x
+
+def loss(output, target):
+    made, mean, log_variance, x = output
+    return (made - x).square().sum(1) - 0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1)
+"""
+        + _MODEL,
+        Trains({"val/loss": 6.488602410739469}),
+        settings=("loss.use=./exp.py:loss", "metrics=[]", *_CUT_ALIKE),
+        notes=("note: in evaluation the model draws from torch's generator",),
+        check={"model": _drawing("torch's generator")["model"]},
     ),
     Case(
         "a buffer written in evaluation",
@@ -72,6 +111,12 @@ class Net(nn.Module):
         + _MODEL,
         Trains({"val/loss": 0.5377424061473949}),
         notes=("note: in evaluation the model writes to mean",),
+        check={
+            "model": (
+                "NOTE",
+                "in evaluation, too, it writes to mean: each batch finds it as training left it",
+            )
+        },
     ),
     Case(
         "auxiliary outputs in training only",
@@ -129,6 +174,28 @@ class Net(nn.Module):
         + _MODEL,
         Trains({"val/loss": 0.6527947072490395}),
         settings=("data.batch_size=11",),
+    ),
+    Case(
+        "a batch norm that train() takes out of evaluation mode",
+        _DATA
+        + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
+        self.norm.eval()
+    def forward(self, x):
+        return self.last(self.norm(self.first(x)))
+"""
+        + _MODEL,
+        Trains({"val/loss": 0.6740244415740028}),
+        settings=(*_CUT_ALIKE, "data.batch_size=15"),
+        check={
+            "mode": (
+                "NOTE",
+                "BatchNorm1d (norm) was put into evaluation mode when it was built, but train()",
+            ),
+        },
     ),
     Case(
         "validation samples with noise",

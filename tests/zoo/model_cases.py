@@ -233,6 +233,7 @@ MODEL_CASES = [
         end=Trains({"val/loss": 0.09062878898968561}),
         settings=(_DECAYED,),
         notes=(_LEFT_OUT, "experts.2.weight in 4"),
+        check={"parameters": ("NOTE", "the loss does not reach experts.2.weight, experts.2.bias")},
     ),
     Case(
         name="models: a branch that depends on the batch, by micro-batches",
@@ -252,6 +253,7 @@ MODEL_CASES = [
         end=Trains({"val/loss": 0.20834234130821358}),
         settings=("loss={use: ./exp.py:loss}", "metrics=[]"),
         notes=("extra.weight",),
+        check={"parameters": ("NOTE", "the loss does not reach extra.weight, extra.bias")},
     ),
     Case(
         name="models: parts that are left out where that is an error",
@@ -270,11 +272,13 @@ MODEL_CASES = [
         end=Trains({"val/loss": 0.6483381386147126}),
         settings=(_DECAYED, "optimizer.clip_norm=0.5", "data.max_micro_batch=2"),
         notes=("sparse=True of common, rare",),
+        check={"parameters": ("NOTE", "the loss does not reach rare.weight")},
     ),
     Case(
         name="models: a part that the model itself trains only later",
         code=_DATA_FOR_ALL + _SWITCHES,
         end=Trains({"val/loss": 0.39696737626653766}),
+        check={"parameters": ("NOTE", "the loss does not reach stem.weight, stem.bias")},
     ),
     Case(
         name="models: a gradient within the forward pass",

@@ -5,6 +5,9 @@ The numbers are those of a plain loop in torch over the whole set, six steps of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tests.zoo.case import Case, Refused, Trains
 
 WHOLE = ("data.batch_size=24", "train.epochs=6")
@@ -51,8 +54,17 @@ def data(): return rows(lambda at: (X[at], int(IGNORED[at])))
 AS_BYTES = "B = (X * 50).round().to(torch.uint8)\n"
 
 
-def _trains(name: str, code: str, end: Trains, *settings: str) -> Case:
-    return Case(f"own data: {name}", DATA + code, end, (*WHOLE, *settings))
+_NESTED = {"labels": ("NOTE", "targets are not single tensors: their range was not looked at")}
+
+
+def _trains(
+    name: str,
+    code: str,
+    end: Trains,
+    *settings: str,
+    check: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> Case:
+    return Case(f"own data: {name}", DATA + code, end, (*WHOLE, *settings), check=check)
 
 
 def _refused(name: str, code: str, *words: str, settings: tuple[str, ...] = (), status: int = 1) -> Case:
@@ -68,6 +80,7 @@ def loss(output, target): return F.cross_entropy(output, target["label"], reduct
 """,
         PLAIN,
         "loss={use: './exp.py:loss'}",
+        check=_NESTED,
     ),
     _trains(
         "a target with a table of the whole batch",
@@ -84,6 +97,7 @@ def model(linear=model()):
 """,
         PLAIN,
         "loss={use: './exp.py:loss'}",
+        check=_NESTED,
     ),
     _trains("int32 labels", "def data(): return rows(lambda at: (X[at], np.int32(Y[at])))", PLAIN),
     _trains(
@@ -184,6 +198,71 @@ def model():
 """,
         PADDED,
         "data.collate=./exp.py:pad",
+    ),
+    _trains(
+        "targets that are not numbers, which the loss leaves out",
+        """
+def data():
+    y = X[:, :2].clone()
+    y[::3, 1] = float("nan")
+    return {"train": (X[:24], y[:24]), "val": (X[24:], y[24:])}
+def loss(output, target):
+    there = ~target.isnan()
+    return ((output - target.nan_to_num()) ** 2)[there].sum(), there.sum()
+""",
+        Trains({"val/loss": 5031.707205357666, "val/count": 12}),
+        "loss={use: './exp.py:loss'}",
+        "metrics=[]",
+        check={"labels": ("NOTE", "some targets are not numbers: the loss has to leave them out")},
+    ),
+    _trains(
+        "inputs that the model writes to",
+        """
+def data(): return {"train": (X[:24], Y[:24]), "val": (X[24:], Y[24:])}
+class InPlace(nn.Linear):
+    def forward(self, x):
+        x -= 2
+        return super().forward(x.mul_(0.5))
+def model(made=model()):
+    changed = InPlace(3, 2)
+    changed.load_state_dict(made.state_dict())
+    return changed
+""",
+        Trains({"val/loss": 0.6537550307186044, "val/count": 12}),
+    ),
+    _refused(
+        "one-hot codes",
+        "def data(): return rows(lambda at: (X[at], F.one_hot(Y[at], 2)))",
+        "cross_entropy: the targets are int64 of shape [2, 2]",
+        "of one-hot codes target.argmax()",
+    ),
+    _refused(
+        "labels in lists of one",
+        "def data(): return rows(lambda at: (X[at], Y[at][None]))",
+        "the targets are int64 of shape [2, 1], and class indices for scores of [2, 2] have the shape [2]",
+    ),
+    _refused(
+        "labels that are fractions",
+        "def data(): return rows(lambda at: (X[at], float(Y[at])))",
+        "the targets are float64 of shape [2], which are no class indices",
+        "of a quantity, the loss is mse",
+    ),
+    _refused(
+        "labels of -1 and 1",
+        "def data(): return rows(lambda at: (X[at], int(Y[at]) * 2 - 1))",
+        "has the label -1; with 2 classes a label is 0 to 1",
+        status=6,
+    ),
+    _refused(
+        "an output that is cut off",
+        """
+def data(): return {"train": (X[:24], Y[:24])}
+class Cut(nn.Linear):
+    def forward(self, x): return super().forward(x).detach()
+def model(): return Cut(3, 2)
+""",
+        "the loss depends on no parameter",
+        "detach()",
     ),
     _refused(
         "a sample that is None",

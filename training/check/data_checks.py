@@ -158,19 +158,24 @@ def read_labels(splits: dict[str, Split], seed: int, *, skip: bool) -> list[Labe
     return found
 
 
-def check_labels(labels: list[Labels], scores: int | None, ignored: int | None = None) -> Finding:
+def check_labels(
+    labels: list[Labels], scores: int | None, ignored: int | None = None, *, own_loss: bool = False
+) -> Finding:
     """Check whether the range of the targets fits the model's outputs.
 
     Args:
         labels: of each split.
         scores: outputs of the model, where the loss chooses between them.
         ignored: a label that the loss leaves out.
+        own_loss: the user's loss, which may leave out what is not a number.
     """
     labels = [label if ignored is None else _without(label, ignored) for label in labels]
     if not labels:
         return Finding("labels", "NOTE", "targets are not single tensors: their range was not looked at")
     numbers = [label for label in labels if label.values.is_floating_point()]
     if any(not bool(label.values.isfinite().all()) for label in numbers):
+        if own_loss:
+            return Finding("labels", "NOTE", "some targets are not numbers: the loss has to leave them out")
         return Finding("labels", "FAIL", "a target is not a number", "", "leave such samples out")
     summary = "; ".join(_describe(label) for label in labels)
     if numbers or scores is None:

@@ -13,13 +13,15 @@ from ..session import (
     EvaluationDraws,
     KeptBuffers,
     Session,
-    preserved_buffers,
+    copied,
+    preserved_state,
     training_mode,
     try_training,
     world_size_dependence,
 )
+from ..tensors import PlainAttributes
 from .finding import Finding
-from .model_checks import MODEL_SEEDING_HINT
+from .model_checks import MODEL_SEEDING_HINT, kept_state
 from .tensor_recorder import Recorder, TensorHash, first_difference, module_location
 
 
@@ -34,9 +36,9 @@ def check_evaluation_mode(model: nn.Module, x: Any, draws: EvaluationDraws) -> t
     Returns:
         A finding where they do not, and whether the model draws.
     """
-    with training_mode(model, training=False), torch.no_grad(), preserved_buffers(model) as kept:
+    with training_mode(model, training=False), torch.no_grad(), preserved_state(model) as kept:
         draws.watch()
-        one = _marks(model, x)
+        one, attributes = _marks(model, x), PlainAttributes(model)
         drawn, changed = draws.drawn(), kept.changed()
         if drawn:
             return _drawing_finding(model, x, draws, kept, one, drawn), True
@@ -49,13 +51,13 @@ def check_evaluation_mode(model: nn.Module, x: Any, draws: EvaluationDraws) -> t
     if differs is None:
         return None, False
     who, where = module_location(model, differs.name)
-    what = f"in evaluation {who} gives another output for the same input and weights"
+    what = f"in evaluation {who} gives another output for the same input and weights{kept_state(attributes)}"
     return Finding("model", "FAIL", what, where, MODEL_SEEDING_HINT), False
 
 
 def _marks(model: nn.Module, x: Any) -> list[TensorHash]:
     with Recorder(model) as recorder:
-        model(x)
+        model(copied(x))
     return recorder.marks
 
 

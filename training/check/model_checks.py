@@ -13,13 +13,15 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from ...data.common import user_location
-from ..session import StepSeeder, preserved_buffers, training_mode
+from ..session import StepSeeder, copied, preserved_state, training_mode
+from ..tensors import PlainAttributes
 from .finding import Finding
 from .tensor_recorder import Recorder, first_difference, module_location
 
 _REPEATS = 4  # forwards that must be equal
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _HALF_TOLERANCE = 3e-2  # of the half types
+_NAMED = 8  # at most
 MODEL_SEEDING_HINT = (
     "draw from torch's global generator, which is seeded by (seed, step, rank): torch.rand, nn.Dropout;"
     " keep no state in the model but parameters and buffers"
@@ -38,10 +40,10 @@ def check_sample_independence(
         sizes: samples of each part.
         depends: what makes training depend on the number of processes.
     """
-    with training_mode(model, training=False), torch.no_grad(), preserved_buffers(model):
-        whole = tree_leaves(model(x))
+    with training_mode(model, training=False), torch.no_grad(), preserved_state(model):
+        whole = tree_leaves(model(copied(x)))
         try:
-            pieces = [tree_leaves(model(part)) for part in parts]
+            pieces = [tree_leaves(model(copied(part))) for part in parts]
         except Exception as error:  # noqa: BLE001 - the user's code; whatever it raised is what we tell
             return _small_batch_finding(error, sum(sizes))
         if wrong := _batch_dimension_mistake(whole, pieces, sizes):
@@ -84,7 +86,7 @@ def _first_mixing(model: nn.Module, x: Any, parts: list[Any]) -> str:
     recorders = []
     for batch in (x, *parts):
         with Recorder(model, keep=True) as recorder:
-            model(batch)
+            model(copied(batch))
         recorders.append(recorder)
     whole, *pieces = recorders
     for number, mark in enumerate(whole.marks):
@@ -171,25 +173,45 @@ def _not_reproducible(model: nn.Module, x: Any, draws: StepSeeder) -> Finding | 
             where,
             MODEL_SEEDING_HINT,
         )
+    attributes = PlainAttributes(model)
     for _ in range(_REPEATS - 1):
         if differs := first_difference(first.marks, _recorded(model, x, draws, 0).marks):
             who, where = module_location(model, differs.name)
-            what = f"{who} gives another output for the same input, weights and seed"
+            what = f"{who} gives another output for the same input, weights and seed{kept_state(attributes)}"
             return Finding("randomness", "FAIL", what, where, MODEL_SEEDING_HINT)
     return None
 
 
+def kept_state(attributes: PlainAttributes) -> str:
+    """Say what a model has kept in plain attributes since they were looked at, as the end of a sentence."""
+    names = attributes.changed()
+    return f": it keeps {_some(names)} from one pass to the next" if names else ""
+
+
 def _recorded(model: nn.Module, x: Any, draws: StepSeeder, step: int) -> Recorder:
     draws.reseed(step)
-    with Recorder(model) as recorder, preserved_buffers(model), torch.no_grad():
-        model(x)
+    with Recorder(model) as recorder, preserved_state(model), torch.no_grad():
+        model(copied(x))
     return recorder
 
 
-def check_unused(unused: list[str]) -> Finding:
-    """Note parameters that the loss does not reach: mostly an oversight."""
-    if not unused:
-        return Finding("parameters", "PASS", "the loss reaches every parameter")
-    shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")  # noqa: PLR2004
-    advice = "use them, remove them, or set requires_grad=False"
-    return Finding("parameters", "NOTE", f"the loss does not reach {shown}", "", advice)
+def check_unused(at_first: list[str], of_more: list[str]) -> Finding:
+    """Note parameters that the loss does not reach: mostly an oversight, unless other samples reach them.
+
+    Args:
+        at_first: those that the loss of the first samples does not reach.
+        of_more: those of them that the loss of more samples does not reach, either.
+    """
+    if of_more:
+        advice = (
+            "use them, remove them, or set requires_grad=False; parts for rare samples may stay as they are"
+        )
+        return Finding("parameters", "NOTE", f"the loss does not reach {_some(of_more)}", "", advice)
+    if at_first:
+        what = f"the loss of the first samples leaves out {_some(at_first)}, others reach it: steps may differ in that"
+        return Finding("parameters", "PASS", what)
+    return Finding("parameters", "PASS", "the loss reaches every parameter")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -15,7 +15,8 @@ from ...data.loading import Work
 from ...data.order import EpochOrder, Indices
 from ..losses import LossObjective, Outcome, needs_classes
 from ..rank import GatherTrial, gathering
-from ..session import EvaluationDraws, Session, training_mode
+from ..session import EvaluationDraws, Session, copied, preserved_state, training_mode, try_step
+from ..tensors import trainable
 from .finding import Finding
 from .loss_checks import FIRST_PART_SIZES, Cut, check_loss, has_rows, split, split_outputs
 from .model_checks import check_sample_independence
@@ -59,22 +60,39 @@ def probe_first_batch(session: Session, explain: Callable[[Session], Any]) -> Pr
         raise
 
 
-def _probe(session: Session) -> ProbeBatch:
+def unreached(session: Session, names: Sequence[str]) -> list[str]:
+    """Return those of the parameters that the loss of the first samples of epoch 0 does not reach."""
+    if not names:
+        return []
+    indices = _first_samples(session)
+    (batch,) = _fetch(session, indices, [indices.size])
+    with preserved_state(session.model), training_mode(session.model, training=True):
+        try_step(session.model, session.module, session.objective, batch, indices.size)
+        reached = {name for name, parameter in trainable(session.model) if parameter.grad is not None}
+    session.model.zero_grad(set_to_none=True)
+    return [name for name in names if name not in reached]
+
+
+def _first_samples(session: Session) -> Indices:
     order = EpochOrder(session.order, session.spec.config.train.seed, 0)
-    indices = order.indices(0, min(session.batches.n, _LOOKED_AT))
+    return order.indices(0, min(session.batches.n, _LOOKED_AT))
+
+
+def _probe(session: Session) -> ProbeBatch:
+    indices = _first_samples(session)
     sizes = split_sizes(indices.size)
     (whole,) = _fetch(session, indices, [indices.size])
     if not isinstance(session.objective, LossObjective):
         return _of_step(session, indices, whole, sizes)
     x, target = whole
-    output = _evaluated(session, partial(session.forward, whole))
+    output = _evaluated(session, partial(session.forward, copied(whole)))
     pieces = list(zip(split(x, sizes), split(target, sizes), strict=True))
     if not all(has_rows(value, indices.size) for value in (x, target)):
         pieces = _fetch(session, indices, sizes)
     outputs = split_outputs(output, target, sizes) or [
-        (output, [_evaluated(session, partial(session.forward, piece)) for piece in pieces])
+        (output, [_evaluated(session, partial(session.forward, copied(piece))) for piece in pieces])
     ]
-    seconds = _evaluation_seconds(session, indices, partial(session.forward, whole))
+    seconds = _evaluation_seconds(session, indices, partial(session.forward, copied(whole)))
     chooses = needs_classes(session.spec.config.trained_loss) and isinstance(output, torch.Tensor)
     scores = output.shape[1] if chooses and output.ndim > 1 else None
     cut = Cut(outputs, target, [y for _, y in pieces], sizes)
@@ -87,7 +105,7 @@ def _of_step(session: Session, indices: Indices, whole: Any, sizes: list[int]) -
         first, *rest = [_evaluated(session, partial(_outcome, session, batch)) for batch in (whole, *pieces)]
     outputs = [(first.output, [outcome.output for outcome in rest])]
     cut = Cut(outputs, first.target, [outcome.target for outcome in rest], sizes)
-    seconds = _evaluation_seconds(session, indices, partial(session.forward, whole))
+    seconds = _evaluation_seconds(session, indices, partial(session.forward, copied(whole)))
     return ProbeBatch(whole, pieces, sizes, seconds, None if first.output is None else cut, gather.used)
 
 

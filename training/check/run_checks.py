@@ -20,7 +20,7 @@ from ...data.common import LockstepError, write_json
 from ..checkpoint import checkpoints_folder, load_frozen_weights, load_initial_weights
 from ..components import batch_norm
 from ..config import Precision, RunSpec, read_spec
-from ..losses import ignored_label
+from ..losses import ignored_label, is_built_in
 from ..rank import Group, join, reported, tune_cpu_and_allocator
 from ..session import Session, StepSeeder, build_session, build_training, training_mode
 from .data_checks import Labels, check_labels, check_length, check_samples, open_splits, read_labels
@@ -29,7 +29,7 @@ from .hook_checks import check_hooks
 from .loss_checks import check_directions, check_metrics
 from .mode_checks import Modes, compare_modes, modules_in_evaluation_mode
 from .model_checks import check_randomness, check_unused
-from .probe_batch import check_independence, check_objective, probe_first_batch
+from .probe_batch import check_independence, check_objective, probe_first_batch, unreached
 from .schedule_checks import check_learning_rates
 from .trial_steps import StepsTask, kill_after_steps, run_steps
 
@@ -151,7 +151,9 @@ def _probe_model(
     load_initial_weights(session, spec.weights)
     built = modules_in_evaluation_mode(session.model)
     batch = probe_first_batch(session, build_training)
-    findings = [check_labels(labels, batch.scores, ignored_label(spec.config.trained_loss))]
+    loss = spec.config.trained_loss
+    own_loss = loss is None or not is_built_in(loss)
+    findings = [check_labels(labels, batch.scores, ignored_label(loss), own_loss=own_loss)]
     if findings[0].verdict == "FAIL":
         return ProbeResult([replace(findings[0], blocks=True)], precision)
     findings += check_objective(session, batch)
@@ -170,7 +172,8 @@ def _probe_model(
     words = "" if logical else _in_words(session.model, still)
     probe = ProbeResult(findings, precision, still, words, batch.evaluation_seconds < _EVALUATION_SECONDS)
     if not probe.blocked:
-        findings.append(check_unused(build_training(session).unused))
+        unused = build_training(session).unused
+        findings.append(check_unused(unused, unreached(session, unused)))
         findings.append(check_learning_rates(spec, session.model))
     return probe
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .early_stopping import refuse_unmeasured as refuse_unmeasured
     from .finite_weights import learned_tensors as learned_tensors
     from .finite_weights import non_finite as non_finite
+    from .gradient_hooks import nonlinear_hooks as nonlinear_hooks
     from .head import fit_head as fit_head
     from .head import head_layers as head_layers
     from .models import build_model as build_model

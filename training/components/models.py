@@ -106,7 +106,18 @@ def build_model(config: ModelConfig, facts: DatasetInfo, base: Path) -> nn.Modul
         raise TrainingError(
             f"{config.use} returned {type(model).__name__}, not a torch.nn.Module", "return the model"
         )
+    _refuse_scripted(model, config.use)
     return without_parallel_wrappers(model)
+
+
+def _refuse_scripted(model: nn.Module, use: str) -> None:
+    """Refuse what TorchScript has compiled: no hook can be put on it, which much depends on."""
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise TrainingError(
+                f"{use} returned a model that TorchScript has compiled{f', in {name}' if name else ''}",
+                "return it as it was before torch.jit.script or torch.jit.trace; train.compile=true compiles it",
+            )
 
 
 def _build_built_in(config: ModelConfig, facts: DatasetInfo) -> nn.Module:

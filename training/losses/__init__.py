@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .losses import build_objective as build_objective
     from .losses import default_metrics as default_metrics
     from .losses import ignored_label as ignored_label
+    from .losses import is_built_in as is_built_in
     from .losses import needs_classes as needs_classes
     from .objective import Loss as Loss
     from .objective import LossObjective as LossObjective

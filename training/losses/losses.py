@@ -19,7 +19,7 @@ from .torch_losses import (
     DEFAULT_IGNORED,
     adapt_loss,
     as_class_indices,
-    refuse_no_tensors,
+    refuse_other_classes,
     refuse_other_shape,
     sum_of_kept,
     sum_of_weighted,
@@ -51,7 +51,7 @@ def cross_entropy(
     Raises:
         TrainingError: they are not tensors.
     """
-    refuse_no_tensors("cross_entropy", output, target)
+    refuse_other_classes("cross_entropy", output, target)
     target = as_class_indices(target)
     if target.is_floating_point():  # the probability of each class: none is left out
         ignore_index = None
@@ -122,6 +122,11 @@ def needs_classes(config: LossConfig | None) -> bool:
     if config is None:
         return False
     return config.use in _TORCH_CLASS_LOSSES or (config.use in LOSSES and LOSSES[config.use].needs_classes)
+
+
+def is_built_in(config: LossConfig) -> bool:
+    """Tell whether a loss is one of ours or of torch's, and not a user's own."""
+    return config.use in LOSSES or config.use.startswith("torch.")
 
 
 def ignored_label(config: LossConfig | None) -> int | None:

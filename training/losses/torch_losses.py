@@ -73,12 +73,14 @@ def sum_of_weighted(
 class _ClassLoss:
     """Cross-entropy and the like; labels that are left out count neither in the sum nor in the weight."""
 
-    def __init__(self, call: Loss, weight: torch.Tensor | None, ignore_index: int) -> None:
+    def __init__(self, name: str, call: Loss, weight: torch.Tensor | None, ignore_index: int) -> None:
+        self._name = name
         self._call = call
         self._weight = weight
         self._ignored = ignore_index
 
     def __call__(self, output: Any, target: Any) -> Any:
+        refuse_other_classes(self._name, output, target)
         target = as_class_indices(target)
         losses = self._call(output, target)
         if target.is_floating_point():  # the probability of each class
@@ -139,6 +141,39 @@ def refuse_other_shape(name: str, output: Any, target: Any) -> None:
         )
 
 
+def refuse_other_classes(name: str, output: Any, target: Any) -> None:
+    """Refuse targets that are neither class indices of scores [B, C, ...] nor the probability of each class.
+
+    Args:
+        name: of the loss.
+        output: scores, if it is as it should be.
+        target: whole numbers [B, ...], or fractions [B, C, ...].
+
+    Raises:
+        TrainingError: they are not.
+    """
+    refuse_no_tensors(name, output, target)
+    scores, given = tuple(output.shape), tuple(target.shape)
+    if len(scores) <= 1:
+        raise TrainingError(
+            f"{name}: the model returned the shape {scores}, not scores of (samples, classes)",
+            "return a score for each class of each sample; of a quantity, the loss is mse",
+        )
+    if target.is_floating_point():
+        if given != scores:
+            raise TrainingError(
+                f"{name}: the targets are {describe_value(target)}, which are no class indices",
+                "return a whole number for each sample: int(label); of a quantity, the loss is mse",
+            )
+    elif given != (indices := scores[:1] + scores[2:]):
+        raise TrainingError(
+            f"{name}: the targets are {describe_value(target)}, and class indices for scores of {list(scores)} have"
+            f" the shape {list(indices)}",
+            "return a class index for each sample, a number and no list of one, and of one-hot codes"
+            " target.argmax(); scores have the classes second",
+        )
+
+
 class _Placed:
     """A call whose tensors are of the type, and on the device, of what it is called with.
 
@@ -190,7 +225,9 @@ def _torch_loss(function: Callable[..., Any], found: Any, use: str, given: Mappi
     tensors = {name: torch.as_tensor(args.pop(name)) for name in _TENSORS if args.get(name) is not None}
     call = _Placed(function.__name__, functools.partial(function, reduction="none", **args), tensors)
     if function in _CLASSES.values():
-        return _ClassLoss(call, tensors.get("weight"), args.get("ignore_index", DEFAULT_IGNORED))
+        return _ClassLoss(
+            function.__name__, call, tensors.get("weight"), args.get("ignore_index", DEFAULT_IGNORED)
+        )
     if function in _ELEMENTWISE.values():
         return _ElementwiseLoss(call, function.__name__, summed=reduction == "batchmean")
     return call

@@ -233,7 +233,7 @@ def _notes(
     return [
         *session.notes,
         *optimizers.notes,
-        *training_notes(session.model, trial),
+        *training_notes(session, trial),
         *train_metrics_notes(session),
         *dict.fromkeys(
             note for trial in evaluated for note in evaluation_notes(trial, session.fixed_batch_size)

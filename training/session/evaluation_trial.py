@@ -142,7 +142,7 @@ def try_evaluation(
     fetched = session.val_feeds[split].fetch(iter([Work(samples, [samples.size]), Work(samples, parts)]))
     whole, pieces = [list(zip(batch.micro, batch.work.micro, strict=True)) for batch in fetched]
     padded = session.val_feeds[split].pads_by_batch
-    other_samples = not padded and _are_other_samples(whole, pieces)
+    other_samples = not padded and are_other_samples(whole, pieces)
     draws.watch()
     row = evaluation_row(session, copied(whole[0][0]), whole[0][1])
     drawn, changed = draws.drawn(), kept.changed()
@@ -174,7 +174,7 @@ def copied(batch: Any) -> Any:
     return tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, batch)
 
 
-def _are_other_samples(whole: Sequence[tuple[Any, int]], pieces: Sequence[tuple[Any, int]]) -> bool:
+def are_other_samples(whole: Sequence[tuple[Any, int]], pieces: Sequence[tuple[Any, int]]) -> bool:
     """Tell whether samples that were read twice, in other batches, differ in a bit."""
     one = tree_leaves(whole[0][0])
     parts = [tree_leaves(piece) for piece, _ in pieces]

@@ -137,3 +137,14 @@ def preserved_buffers(model: nn.Module) -> Iterator[KeptBuffers]:
         yield kept
     finally:
         kept.restore()
+
+
+@contextmanager
+def preserved_state(model: nn.Module) -> Iterator[KeptBuffers]:
+    """Restore the model's parameters as well as its buffers: a forward pass may write to both."""
+    weights = KeptParameters(model)
+    try:
+        with preserved_buffers(model) as kept:
+            yield kept
+    finally:
+        weights.restore()

@@ -24,6 +24,7 @@ from ..config import ModelConfig, RunSpec
 from ..losses import ignored_label, needs_classes
 from ..rank import Group
 from ..tensors import materialise_expanded_buffers
+from .first_batch import first_batch
 from .session import Session
 
 _IMAGE_AXES = 4
@@ -152,6 +153,7 @@ def check_classes(session: Session, output: Any) -> None:
     if facts.kind == "user" or facts.classes is None:
         for feed in (session.train_feed, *session.val_feeds.values()):
             feed.expect_classes(scores, ignored_label(loss))
+        first_batch(session)  # it was read before anything was expected
     elif scores < facts.classes:
         raise TrainingError(
             f"the model returned {_shape(output)}: {scores} scores, but {facts.name} has {facts.classes} classes",

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ...data.common import UsageError
+from ...data.common import TrainingError, UsageError
 from ...data.loading import StepBatch, Work
 from ...data.order import micro_batch_sizes, shard
 from ..components import make_gradients_dense, standing_in
@@ -378,6 +378,11 @@ def try_step(model: nn.Module, module: nn.Module, objective: Objective, batch: A
         outcome = objective(module, batch)
         summed, _ = sum_loss(outcome.loss, samples)
         term_sums(outcome.terms, tuple(outcome.terms), samples) if outcome.terms else None
+        if not summed.requires_grad:
+            raise TrainingError(
+                "the loss depends on no parameter: there is nothing to train by",
+                "look for what cuts the model's output off: detach(), item(), argmax, torch.no_grad",
+            )
         (summed * 0).backward()
     make_gradients_dense(model)
     return outcome

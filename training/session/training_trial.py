@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ...data.common import TrainingError
-from ..components import batch_norm
+from ...data.loading import Work
+from ..components import batch_norm, nonlinear_hooks
+from ..losses import LossObjective
 from ..tensors import PlainAttributes, plain_name, plain_state
 from .evaluation_draws import EvaluationDraws
-from .evaluation_trial import copied, rounding_tolerance
-from .first_batch import first_batch
+from .evaluation_trial import are_other_samples, copied, rounding_tolerance
+from .first_batch import FIRST_BATCH_SAMPLES, first_batch
 from .kept_buffers import KeptBuffers, KeptParameters, equals_to_the_bit, preserved_buffers
 from .session import Session
 
@@ -50,6 +53,10 @@ class TrainingTrial:
     """Those of them that are other ones after other samples."""
     weights: KeptParameters | None = None
     """What they were, where a pass changes any, or whether it is trained."""
+    mixes: bool = False
+    """Whether a sample's output is another one where it is passed alone."""
+    hooked: tuple[str, ...] = ()
+    """Parameters whose hooks give for a sum of gradients something else than the sum of what they give for each."""
 
     def restore_weights(self) -> None:
         """Put back what further passes have changed."""
@@ -69,8 +76,10 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
         drawn, after = draws.drawn(), _After.now(kept, weights)
         writes = bool(after.weights) or weights.are_switched
         weights.restore()
-        evolving, is_repeatable = _repeat(session, draws, kept, untouched, output)
+        evolving, is_repeatable = _repeat(session, draws, kept, copied(untouched), output)
         weights.restore()
+        alone = is_repeatable and not drawn and not after
+        mixes = alone and _mixes(session, kept, weights, untouched, output)
         other = _after_others(session, draws, kept, weights) if after else after
         learning = _different(after.buffers, other.buffers)
         return TrainingTrial(
@@ -85,6 +94,8 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
             tuple(after.weights),
             _different(after.weights, other.weights),
             weights if writes else None,
+            mixes,
+            tuple(nonlinear_hooks(model)),
         )
 
 
@@ -144,6 +155,47 @@ def _are_close(one: Any, other: Any, tolerance: float) -> bool:
     return not one.is_floating_point() or torch.allclose(one, other, tolerance, tolerance, equal_nan=True)
 
 
+def _mixes(session: Session, kept: KeptBuffers, weights: KeptParameters, inputs: Any, output: Any) -> bool:
+    """Tell whether samples that are passed alone give other outputs; a step may look at the whole batch."""
+    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+    if not isinstance(session.objective, LossObjective) or not all(map(_has_rows, leaves)):
+        return False
+    kept.restore()
+    try:
+        with torch.no_grad():
+            pieces = [session.module(_row(inputs, number)) for number in range(FIRST_BATCH_SAMPLES)]
+    except Exception:  # noqa: BLE001 - the user's code: what it says of one sample is said where there is one
+        return False
+    finally:
+        weights.restore()
+    parts = zip(tree_leaves(output), *map(tree_leaves, pieces), strict=False)
+    return any(_is_apart(whole, alone, 10 * rounding_tolerance(session)) for whole, *alone in parts)
+
+
+def _has_rows(leaf: torch.Tensor) -> bool:
+    return bool(leaf.ndim) and len(leaf) == FIRST_BATCH_SAMPLES
+
+
+def _row(inputs: Any, number: int) -> Any:
+    return tree_map(
+        lambda leaf: leaf[number : number + 1].clone() if isinstance(leaf, torch.Tensor) else leaf, inputs
+    )
+
+
+def _is_apart(whole: Any, alone: list[Any], tolerance: float) -> bool:
+    """Tell whether rows differ by more than rounding; what has no row for each sample tells nothing."""
+    dense = [x for x in (whole, *alone) if isinstance(x, torch.Tensor) and x.ndim and x.is_floating_point()]
+    if len(dense) <= len(alone) or not _has_rows(whole) or any(len(row) != 1 for row in alone):
+        return False
+    if any(row.shape[1:] != whole.shape[1:] for row in alone) or not bool(whole.isfinite().all()):
+        return False
+    return (
+        bool((torch.cat(alone) - whole).abs().max() > tolerance * whole.abs().max())
+        if whole.numel()
+        else False
+    )
+
+
 def _after_others(
     session: Session, draws: EvaluationDraws, kept: KeptBuffers, weights: KeptParameters
 ) -> _After:
@@ -181,6 +233,10 @@ def world_size_dependence(model: nn.Module, trial: TrainingTrial) -> list[str]:
     found = batch_norm.world_size_dependent_layers(model)
     if trial.draws and "dropout" not in found:
         found.append("random draws")
+    if trial.mixes and not found:
+        found.append("outputs that depend on the other samples of a batch")
+    if trial.hooked:
+        found.append(f"hooks that change gradients before they are added up ({_some(trial.hooked)})")
     if names := _own_learning_buffers(model, trial):
         more = ", …" if len(names) > _NAMED else ""
         found.append(
@@ -240,17 +296,47 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
-def training_notes(model: nn.Module, trial: TrainingTrial) -> list[str]:
-    """Tell of buffers that learn, but that no checkpoint has."""
-    saved = plain_state(model)
+def training_notes(session: Session, trial: TrainingTrial) -> list[str]:
+    """Tell of what no checkpoint has or no step seeds: buffers and attributes that learn, and draws."""
+    saved = plain_state(session.model)
     lost = [name for name in trial.learning if name not in saved]
-    found = _attribute_notes(trial)
+    found = [*_attribute_notes(trial), *_draw_notes(trial), *_cut_notes(session)]
     if lost:
         what = (
             f"{', '.join(lost)} learns, but no checkpoint has it: {_ANEW}; register it with persistent=True"
         )
         found.append(f"warning: {what}")
     return found
+
+
+def _draw_notes(trial: TrainingTrial) -> list[str]:
+    unkeyed = [name for name in trial.draws if not name.startswith("torch's generator")]
+    if not unkeyed:
+        return []
+    what = (
+        f"in training the model draws from {' and '.join(unkeyed)}, which no step seeds: a resumed run draws others,"
+        " and so does each process; draw from torch's generator: torch.rand, torch.randperm"
+    )
+    return [f"warning: {what}"]
+
+
+def _cut_notes(session: Session) -> list[str]:
+    """Tell of a collate function that makes other samples of the same ones in another batch."""
+    if session.spec.config.data.collate is None or session.train_feed.pads_by_batch:
+        return []
+    rows = np.arange(min(FIRST_BATCH_SAMPLES, session.batches.n), dtype=np.int64)
+    work = iter([Work(rows, [rows.size]), Work(rows, [1] * rows.size)])
+    whole, pieces = [
+        list(zip(batch.micro, batch.work.micro, strict=True)) for batch in session.train_feed.fetch(work)
+    ]
+    if not are_other_samples(whole, pieces):
+        return []
+    what = (
+        "data.collate makes something else of a sample in another batch: it draws, or keeps something from one batch to"
+        " the next, and results depend on the number of processes; draw in __getitem__, where draws are keyed by the"
+        " sample"
+    )
+    return [f"warning: {what}"]
 
 
 def _attribute_notes(trial: TrainingTrial) -> list[str]:

@@ -64,6 +64,8 @@ def test_numbers_in_and_a_number_out(tmp_path: Path) -> None:
         (["1", "3"] * 20, None),
         (["07", "08", "10"] * 2, ["07", "08", "10"]),  # codes
         (["0.5", "1"] * 20, None),
+        (["10%", "50%"] * 10, ["10%", "50%"]),  # few, each of many rows
+        (["1 a", "2 a", "3 a"], ["1 a", "2 a", "3 a"]),
     ],
 )
 def test_what_the_target_is_follows_from_its_values(
@@ -171,6 +173,14 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
         ("x;y\n1,5;1.234\n2;0,5\n", {"target_type": "number", "decimal": ","}, ["the target '1.234'"]),
         ("x;y\n1,5;1\nabc;2\n2,5;0,5\n", {"decimal": ","}, ["train.csv:3: column 'x' holds 'abc'"]),
         ("x,u,v\n1,2,3\n", {"target": ["u", "v"], "classes": ["2"]}, ["several columns of classes"]),
+        (
+            'x,y\n1,"1,200"\n2,900\n',
+            {},
+            ["'y' holds quantities such as '1,200'", "data.args.target_type=class"],
+        ),
+        ("x,y\n1,5%\n2,12.5 %\n3,NA\n", {}, ["'y' holds quantities such as '5%'"]),
+        ("x,y\n1,$5.50\n2,-€7\n", {}, ["'y' holds quantities such as '$5.50'"]),
+        ("x,y\n1,2024-01-31\n2,2024-02-01 12:30\n", {}, ["'y' holds dates such as '2024-01-31'"]),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, args: dict[str, Any], words: list[str]) -> None:
@@ -191,6 +201,10 @@ def test_what_a_float_cannot_hold_is_said(tmp_path: Path) -> None:
         "big" in note and "standardize" in note for note in _prepare(tmp_path, table, target="y").notes
     )
     assert not _prepare(tmp_path, table, target="y", dtype="float64").notes
+    (note,) = _prepare(tmp_path, "x,y\n1,16777217.5\n2,3\n", target="y").notes
+    assert note == "float32 rounds values beyond 16,777,216, as there are in y"
+    several = _prepare(tmp_path, "x,y,z\n1,16777217.5,1\n2,3,2\n", target=["y", "z"])
+    assert several.notes == (note,)
 
 
 def test_a_column_of_one_value_stays_as_far_from_it_as_it_was(tmp_path: Path) -> None:

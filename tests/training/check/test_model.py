@@ -146,7 +146,11 @@ def test_a_draw_between_modules_is_their_parents() -> None:
 
 
 def test_unused_parameters_are_named() -> None:
-    assert check_unused([]).verdict == "PASS"
-    many = check_unused([f"layer{number}.weight" for number in range(10)])
+    assert check_unused([], []).verdict == "PASS"
+    rare = check_unused(["rare.weight"], [])
+    assert rare.verdict == "PASS"
+    assert "the loss of the first samples leaves out rare.weight" in rare.what
+    names = [f"layer{number}.weight" for number in range(10)]
+    many = check_unused(names, names)
     assert many.verdict == "NOTE"
     assert many.what.endswith("layer7.weight and 2 more")

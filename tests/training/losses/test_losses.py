@@ -175,3 +175,24 @@ def test_a_users_own_function_is_found_by_file_and_named_by_itself(tmp_path: Pat
     metrics = build_metrics(RunConfig.model_validate({"metrics": ["./mine.py:top"]}), tmp_path)
     assert {name: function(None, None) for name, function in _functions(metrics).items()} == {"top": (1, 2)}
     assert build_loss(LossConfig(use="./mine.py:loss"), tmp_path)(None, None) == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "words"),
+    [
+        (SCORES, TARGETS[:, None], "class indices for scores of"),
+        (SCORES, functional.one_hot(TARGETS, SCORES.shape[1]), "class indices for scores of"),
+        (SCORES, TARGETS.double(), "the targets are float64 of shape [2], which are no class indices"),
+        (SCORES[:, 0], TARGETS, "the model returned the shape (2,), not scores of (samples, classes)"),
+        (torch.zeros(2, 5, 3), torch.zeros(2, 5, dtype=torch.int32), "have the shape [2, 3]"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use", ["cross_entropy", "torch.nn:CrossEntropyLoss", "torch.nn.functional:nll_loss"]
+)
+def test_targets_that_are_no_classes_are_named(
+    output: torch.Tensor, target: torch.Tensor, words: str, use: str
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        build_loss(LossConfig(use=use), Path())(output, target)
+    assert words in caught.value.message

@@ -23,6 +23,27 @@ COUNTING = """
 def dropping():
     return nn.Sequential(nn.Linear(7, 8), nn.Dropout(0.5), nn.Linear(8, 2))
 
+class Centred(nn.Linear):
+    def __init__(self):
+        super().__init__(7, 2)
+    def forward(self, x):
+        return super().forward(x - x.mean(0) if self.training else x)
+
+def hooked(how):
+    model = nn.Sequential(nn.Linear(7, 2))
+    model[0].weight.register_hook({
+        "limited": lambda gradient: gradient.clamp(-10, 10),
+        "masked": lambda gradient: gradient * (torch.arange(7) % 2),
+    }[how])
+    return model
+
+def jittered(samples):
+    return torch.stack([x for x, _ in samples]) + torch.rand(()), torch.stack([y for _, y in samples])
+
+def one_by_one(n=203, m=101):
+    return {name: torch.utils.data.Subset(torch.utils.data.TensorDataset(x, y), range(len(x)))
+            for name, (x, y) in data(n, m).items()}
+
 class Counting(nn.Module):
     def __init__(self):
         super().__init__()
@@ -77,6 +98,12 @@ def test_a_batch_norm_that_trains_needs_two_samples(config: Path, settings: list
         (["model.use=./own.py:Codebook"], [f"{OWN} (codes)"]),
         (["model.use=./own.py:Writing"], [f"{OWN} (mean)"]),
         (["model.use=./own.py:OwnNorm"], [f"{OWN} (running_mean, running_var)"]),
+        (["model.use=./own.py:Centred"], ["outputs that depend on the other samples of a batch"]),
+        (
+            ["model.use=./own.py:hooked", "model.args.how=limited"],
+            ["hooks that change gradients before they are added up (0.weight)"],
+        ),
+        (["model.use=./own.py:hooked", "model.args.how=masked"], []),
     ],
 )
 def test_what_depends_on_the_number_of_processes_is_named(
@@ -228,3 +255,24 @@ def test_what_the_loss_reaches_and_nobody_trains_is_refused(config: Path, kind: 
         return
     with pytest.raises(TrainingError, match=re.escape(words)):
         _build(config, *settings)
+
+
+def test_draws_in_training_that_no_step_seeds_are_said(config: Path) -> None:
+    notes = _build(config, "model.use=./own.py:Drawing", "model.args.source=numpy global").notes
+    assert any(
+        "in training the model draws from NumPy's generator, which no step seeds" in note for note in notes
+    )
+    assert not any("no step seeds" in note for note in _build(config, "model.use=./own.py:dropping").notes)
+
+
+def test_a_collate_function_that_draws_is_said(config: Path) -> None:
+    settings = ["model.use=./own.py:model", "data.use=./own.py:one_by_one", "data.collate=./own.py:jittered"]
+    training = _build(config, *settings)
+    assert any("data.collate makes something else of a sample in another batch" in n for n in training.notes)
+
+
+def test_a_loss_that_reaches_nothing_is_refused(config: Path) -> None:
+    own = config.with_name("own.py")
+    own.write_text(own.read_text() + "\ndef cut_off(o, y): return per_sample(o.detach(), y)\n")
+    with pytest.raises(TrainingError, match="the loss depends on no parameter"):
+        _build(config, "loss.use=./own.py:cut_off")
