@@ -1311,7 +1311,7 @@ MUTANTS = (
         "        cut(self.links)\n        self.close()",
         "        self.close()",
         "who waits for a process that waits no more notices it",
-        _ELASTIC_RUN,
+        _FENCE,
     ),
     Mutant(
         "launcher/control/deaths.py",
