@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def _run(task: Callable[[RunSpec, Group, Path, list[str]], int], path: Path, res
 
 def _train(spec: RunSpec, group: Group, folder: Path, _: list[str]) -> int:
     control = RankControl.from_environment(group.local_rank)
+    if spec.config.train.elastic is not None:
+        group = replace(group, has_lost=control.has_lost)
     session = build_session(spec, group, folder=folder)
     load_frozen_weights(session)
     joins = JOINING in os.environ

@@ -295,9 +295,15 @@ def refuse_other_data(before: DatasetInfo, now: DatasetInfo) -> None:
 def renew_spec(folder: Path, spec: RunSpec, facts: DatasetInfo) -> None:
     """Update the paths of the data's files, which may have moved, as out of a cleared cache, but not have changed."""
     refuse_other_data(spec.facts, facts)
-    facts = scaled_as_before(spec.facts, facts)
+    facts = _shared_as_before(spec.facts, scaled_as_before(spec.facts, facts))
     if facts != spec.facts:
         write_json(folder / "spec.json", replace(spec, facts=facts).to_json())
+
+
+def _shared_as_before(before: DatasetInfo, now: DatasetInfo) -> DatasetInfo:
+    """Return what a command has found that puts nothing into the cache, with what the training has put there."""
+    parts = {name: _shared_as_before(before.parts[name], part) for name, part in now.parts.items()}
+    return replace(now, shared=before.shared, reading=before.reading, parts=parts)
 
 
 def refuse_missing_split(facts: DatasetInfo, split: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.launch import Launch
+from tests.helpers.launch import Launch, run_folder
 from tests.helpers.run_records import DIGESTS
 from tests.helpers.user_project import USER_CODE, train_own
 
@@ -30,6 +30,14 @@ def test_data_is_called_once_for_all_processes(
     once = train_own(launch, own, 2, "once")
     assert once.status == 0, once.err
     assert calls.read_text().splitlines() == ["called"]
+    spec = run_folder("once") / "spec.json"
+    before = spec.read_bytes()
+    assert launch("eval", "once", "--cpu", "2", cwd=own).status == 0
+    assert calls.read_text().splitlines() == ["called"] * 2, (
+        "by the evaluation's own preparation, and by no rank"
+    )
+    assert spec.read_bytes() == before
+    calls.write_text("called\n")
     if off:
         each = train_own(launch, own, 2, "each", "data.share=off").document
         assert [each[key] for key in DIGESTS] == [once.document[key] for key in DIGESTS]

@@ -159,7 +159,9 @@ class _Exchange:
         self._sent = cut.view(-1)  # kept until it is sent
         own_counts = [len(sums) * share] * world_size
         self._handles = [
-            dist.all_to_all_single(self._received, self._sent, counts, own_counts, async_op=True)
+            self._group.watched(
+                dist.all_to_all_single(self._received, self._sent, counts, own_counts, async_op=True)
+            )
         ]
 
     def add(self) -> None:
@@ -173,7 +175,8 @@ class _Exchange:
         rows = self._received.view(len(names), -1).unbind()
         mine = sum_of(self._leaves, dict(zip(names, rows, strict=True)), torch.add).contiguous()
         self._received = mine  # kept until it is sent
-        self._handles = [dist.all_gather_into_tensor(self._total, mine, async_op=True)]
+        handle = dist.all_gather_into_tensor(self._total, mine, async_op=True)
+        self._handles = [self._group.watched(handle)]
 
     def totals(self) -> list[torch.Tensor]:
         """Wait for the sums of all shares; return those of the parameters."""

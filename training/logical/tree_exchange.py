@@ -64,7 +64,7 @@ def _begin_gathered_sum(
     """Gather every part on every rank."""
     own = torch.stack([*parts, *[parts[0]] * (most - len(parts))])
     rows = own.new_empty(group.world_size, *own.shape)
-    handle = dist.all_gather_into_tensor(rows.view(-1), own.view(-1), async_op=True)
+    handle = group.watched(dist.all_gather_into_tensor(rows.view(-1), own.view(-1), async_op=True))
 
     def finish() -> torch.Tensor:
         if handle is not None:
@@ -88,10 +88,12 @@ def _shared_sum(
     sent = sent.view(len(own), world_size, share).transpose(0, 1).contiguous()
     counts = [len(names) * share for names in nodes]
     received = parts[0].new_empty(sum(counts))
-    dist.all_to_all_single(received, sent.view(-1), counts, [len(own) * share] * world_size)
+    own_counts = [len(own) * share] * world_size
+    group.watched(dist.all_to_all_single(received, sent.view(-1), counts, own_counts, async_op=True)).wait()
     rows = received.view(-1, share).unbind()
     names = [node for names in nodes for node in names]
     mine = sum_of(leaves, dict(zip(names, rows, strict=True)), torch.add)
     total = parts[0].new_empty(world_size * share)
-    dist.all_gather_into_tensor(total, mine.contiguous())
+    whole = mine.contiguous()
+    group.watched(dist.all_gather_into_tensor(total, whole, async_op=True)).wait()
     return total[:length]

@@ -133,6 +133,10 @@ class RankControl:
         members = from_words(words[_MEMBERS : _MEMBERS + MEMBER_WORDS].tolist())
         return WorldChange(int(words[_CHANGE]), before, members)
 
+    def has_lost(self, change: int) -> bool:
+        """Say whether a rank has died since the change of that number, and the others are to go on without it."""
+        return bool(self._words[_RESCUE] > change)
+
     def await_rescue(self, before: Members, seconds: float) -> WorldChange | None:
         """Wait for the change that leaves out who has died; None where none comes in time.
 

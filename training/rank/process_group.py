@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from ...data.common import MachineError
 from .members import WorldChange
 from .peer_links import Links, cut, new_links
+from .watched_work import WatchedWork
 
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
@@ -32,31 +36,37 @@ class Group:
     """The process group that carries what is sent; None is the one that gradients go through."""
     links: Links = field(default_factory=dict, kw_only=True, compare=False)
     """The connections with the other ranks, over gloo."""
+    world: int = field(default=0, kw_only=True)
+    """Number of the change of the world that has made it."""
+    has_lost: Callable[[int], bool] | None = field(default=None, kw_only=True, compare=False)
+    """Says whether a rank has died since the change of that number; None where all end with one that dies."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum ``values`` over the ranks, in place."""
         if self.world_size > 1:
-            dist.all_reduce(values, group=self.channel)
+            self._do(dist.all_reduce, values)
         return values
 
     def all_reduce_sum_async(self, values: torch.Tensor) -> Any:
         """Start summing ``values`` in place; ``wait()`` on what is returned before they are read."""
-        return dist.all_reduce(values, group=self.channel, async_op=True) if self.world_size > 1 else None
+        if self.world_size == 1:
+            return None
+        return self.watched(dist.all_reduce(values, group=self.channel, async_op=True))
 
     def minimum(self, values: torch.Tensor) -> torch.Tensor:
         """Take the minimum of ``values`` over the ranks, in place."""
         if self.world_size > 1:
-            dist.all_reduce(values, op=dist.ReduceOp.MIN, group=self.channel)
+            self._do(dist.all_reduce, values, op=dist.ReduceOp.MIN)
         return values
 
     def maximum_async(self, values: torch.Tensor) -> Any:
         """Start taking the maximum of ``values`` over several ranks, in place; ``wait()`` on what is returned."""
-        return dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self.channel, async_op=True)
+        return self.watched(dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self.channel, async_op=True))
 
     def broadcast(self, values: torch.Tensor) -> torch.Tensor:
         """Copy rank 0's ``values`` into those of every rank, in place."""
         if self.world_size > 1:
-            dist.broadcast(values, 0, group=self.channel)
+            self._do(dist.broadcast, values, 0)
         return values
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
@@ -64,7 +74,7 @@ class Group:
         if self.world_size == 1:
             return values.unsqueeze(0)
         parts = [torch.empty_like(values) for _ in range(self.world_size)]
-        dist.all_gather(parts, values, group=self.channel)
+        self._do(dist.all_gather, parts, values)
         return torch.stack(parts)
 
     def gather_bytes(self, payload: bytes) -> list[bytes]:
@@ -75,6 +85,16 @@ class Group:
         padded[: len(own)] = own
         rows = self.gather(padded.to(self.device)).cpu().numpy()
         return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+
+    def watched(self, work: Any) -> Any:
+        """Return a collective under way as one that a rank's death ends, if others go on without who dies."""
+        return work if self.has_lost is None else WatchedWork(work, partial(self.has_lost, self.world))
+
+    def _do(self, collective: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        if self.has_lost is None:
+            collective(*arguments, group=self.channel, **named)
+        else:
+            self.watched(collective(*arguments, group=self.channel, async_op=True, **named)).wait()
 
     def beside(self) -> Group:
         """Return the same ranks with a channel of their own on the host, for a thread beside the steps. Collective.
@@ -91,9 +111,14 @@ class Group:
             dist.destroy_process_group()
 
     def abandon(self) -> None:
-        """Leave a process group in which a rank has died: whoever waits for this one notices at once."""
+        """Leave a process group in which a rank has died: whoever waits for this one notices at once.
+
+        It is never freed: that would wait for what is under way, which nobody may come to end.
+        """
         cut(self.links)
-        self.close()
+        if dist.is_initialized():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
+            self.close()
 
     def succeeded_by(self, change: WorldChange, number: int) -> Group:
         """Leave the process group and join that of the world after a change, which takes place on one node's CPUs.
@@ -110,7 +135,8 @@ class Group:
             store = PrefixStore(f"world {change.number}", TCPStore(*place, is_master=False))
             with new_links(place[1]) as links:
                 dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
-        return Group(rank, number, world_size, self.device, links=links)
+        own = Group(rank, number, world_size, self.device, links=links)
+        return replace(own, world=change.number, has_lost=self.has_lost)
 
 
 def join(*, gpu: bool) -> Group:
