@@ -23,6 +23,7 @@ _ELASTIC = ("tests/training/rank", "tests/launcher/supervisor", "tests/launcher/
 _ELASTIC_RUN = ("tests/end_to_end/test_elastic.py",)
 _PAGE = ("tests/training/rank/test_control_page.py",)
 _FENCE = ("tests/training/rank",)
+_GROUP = ("tests/training/rank/test_process_group.py",)
 _LOCK = ("tests/launcher/process", "tests/launcher/runs")
 _CAUSE = ("tests/launcher/failures",)
 _HANG = ("tests/launcher/hang",)
@@ -1308,10 +1309,17 @@ MUTANTS = (
     ),
     Mutant(
         "training/rank/process_group.py",
-        "        cut(self.links)\n        self.close()",
-        "        self.close()",
+        "        cut(self.links)\n",
+        "",
         "who waits for a process that waits no more notices it",
-        _FENCE,
+        _GROUP,
+    ),
+    Mutant(
+        "training/rank/process_group.py",
+        "        return work if self.has_lost is None else",
+        "        return work if self.world >= 0 else",
+        "an exchange that gloo waits for in vain ends with a rank's death",
+        _GROUP,
     ),
     Mutant(
         "launcher/control/deaths.py",
