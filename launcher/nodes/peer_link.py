@@ -48,6 +48,8 @@ class PeerLink:
         self._last_received = time.monotonic()
         self._unread: list[dict[str, Any]] = []
         self._sending = threading.RLock()
+        self._broken = ""
+        """Why nothing can be sent any more."""
         self.closed = ""
         """Why it is; empty while it is open."""
 
@@ -76,7 +78,7 @@ class PeerLink:
         return self._socket.fileno()
 
     def flush(self) -> None:
-        """Send what is waiting, as far as the network takes it."""
+        """Send what is waiting, as far as the network takes it; where it is broken, ``receive`` ends the link."""
         with self._sending, suppress(BlockingIOError):
             try:
                 while self._out and not self.closed:
@@ -84,23 +86,24 @@ class PeerLink:
             except BlockingIOError:
                 raise
             except OSError as error:
-                self._close(error.strerror or "broken")
+                self._broken = self._broken or error.strerror or "broken"
+                self._out.clear()
 
     def receive(self) -> list[dict[str, Any]]:
-        """Return what has been said since the last call."""
+        """Return what has been said since the last call: all of it, also where nothing can be sent any more."""
         self.flush()
         read = 0
-        with suppress(BlockingIOError):
-            try:
-                while not self.closed and read < _MOST_AT_ONCE:
-                    if not (chunk := self._socket.recv(_CHUNK)):
-                        self._close("it was closed by the other side")
-                    self._in += chunk
-                    read += len(chunk)
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self._close(error.strerror or "broken")
+        try:
+            while not self.closed and read < _MOST_AT_ONCE:
+                if not (chunk := self._socket.recv(_CHUNK)):
+                    self._close("it was closed by the other side")
+                self._in += chunk
+                read += len(chunk)
+        except BlockingIOError:
+            if self._broken:
+                self._close(self._broken)
+        except OSError as error:
+            self._close(self._broken or error.strerror or "broken")
         unread, self._unread = self._unread, []
         return unread + self._messages()
 

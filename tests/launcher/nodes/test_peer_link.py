@@ -181,3 +181,17 @@ def drip(server: socket.socket, over: threading.Event) -> None:
     with connection:
         while not over.wait(0.2):
             connection.sendall(b"x")
+
+
+def test_the_last_word_is_heard_after_the_connection_is_gone() -> None:
+    ours, theirs = linked_sockets()
+    leader, follower = PeerLink(theirs, b"key", 0), PeerLink(ours, b"key", 1)
+    follower.send("progress", step=3)  # that nobody reads any more, so that the end of the link is a reset
+    leader.send("end", why="a hang")
+    time.sleep(0.05)
+    leader.close()
+    for _ in range(20):
+        follower.send("progress", step=4)
+        time.sleep(0.01)
+    assert follower.receive() == [{"kind": "end", "why": "a hang"}]
+    assert follower.closed
