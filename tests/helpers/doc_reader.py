@@ -91,7 +91,8 @@ class DocReader:
 
     def wait_for_steps(self, run: str) -> None:
         """Wait until a run in another terminal has done a step."""
-        record, deadline = runs_folder() / run / "metrics.jsonl", time.monotonic() + WATCHDOG
+        runs, deadline = Path(self.env.get("LOCKSTEP_RUNS", runs_folder())), time.monotonic() + WATCHDOG
+        record = runs / run / "metrics.jsonl"
         while not record.exists() or '"step"' not in record.read_text():
             if time.monotonic() > deadline:
                 pytest.fail(f"{run} has done no step")
