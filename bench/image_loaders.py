@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lockstep_feed import LockstepFeed
 from PIL import Image
 from timing import Arm, Times, interleave, limited, median_ratio
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -21,11 +21,6 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from lockstep.data.cache import load_array
 from lockstep.data.config import DataConfig
 from lockstep.data.images import load_image
-from lockstep.data.loading import Normalisation, Work, open_feed
-from lockstep.data.order import EpochBatches, EpochOrder
-from lockstep.data.prepare import prepare
-from lockstep.data.sets import open_order, open_split
-from lockstep.data.sources import ArraySplit, MapSplit
 
 PHOTO, SIDE = (375, 500), 224
 SMALL = 32
@@ -75,41 +70,6 @@ class Files(Dataset[Any]):
         if image.size != (self._side, self._side):
             image = image.resize((self._side, self._side), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255), row % CLASSES
-
-
-class Lockstep:
-    """Lockstep's loader of a set, in one process."""
-
-    def __init__(self, config: DataConfig, base: Path, workers: int, *, resident: bool = False) -> None:
-        begin = time.perf_counter()
-        self._config = config
-        facts = prepare(config, base, build_cache=True)
-        self.prepared = time.perf_counter() - begin
-        split: ArraySplit | MapSplit = open_split(facts, "train", config, base)
-        if resident and isinstance(split, ArraySplit):
-            split = ArraySplit(split.x.clone(), split.y.clone(), split.subset)
-        self._feed = open_feed(
-            split,
-            Normalisation(torch.float32, None, None),
-            torch.device("cpu"),
-            workers=workers,
-            classes=None,
-            seed=0,
-        )
-        self._order = open_order(facts, config, base)
-        self._epoch = 0
-
-    def read_epoch(self) -> int:
-        """Read the next epoch; return its samples."""
-        self._epoch += 1
-        return sum(batch.indices.size for batch in self._feed.fetch(self._work()))
-
-    def _work(self) -> Iterator[Work]:
-        order = EpochOrder(self._order, 0, self._epoch)
-        batches = EpochBatches(order.n, self._config.batch_size)
-        for step in range(batches.steps):
-            begin, end = batches.span(step)
-            yield Work(order.indices(begin, end), [end - begin], self._epoch, begin)
 
 
 def _decode(paths: list[Path], side: int, threads: int) -> int:
@@ -169,12 +129,12 @@ def measure_images(options: argparse.Namespace) -> dict[str, Any]:
         paths = sorted((folder / "images").rglob("*.jpg"))
         args = {"train": "images", "size": [SIDE, SIDE]}
         config = DataConfig(use="image_folder", args=args, batch_size=options.batch, cache="off")
-        cached = Lockstep(config.model_copy(update={"cache": "on"}), folder, 0)
+        cached = LockstepFeed(config.model_copy(update={"cache": "on"}), folder, 0)
         reads = {
             "decoder alone": partial(_decode, paths, SIDE, cores),
             "decoder alone again": partial(_decode, paths, SIDE, cores),
             **_loaders(Files(paths, SIDE), options.batch, options.workers),
-            "lockstep, files": Lockstep(config, folder, cores).read_epoch,
+            "lockstep, files": LockstepFeed(config, folder, cores).read_epoch,
             "lockstep, cache": cached.read_epoch,
         }
         times = _timed(reads, options.rounds, len(paths))
@@ -198,14 +158,14 @@ def measure_small_images(options: argparse.Namespace) -> dict[str, Any]:
         args = {"root": "images", "train_csv": "train.csv"}
         config = DataConfig(use="csv_images", args=args, batch_size=options.batch, cache="on")
         paths = [folder / "images" / f"{number}.jpg" for number in range(options.images)]
-        cached = Lockstep(config, folder, 0)
+        cached = LockstepFeed(config, folder, 0)
         stored = next((folder / "cache").glob("images-*/*.npy"))
         tensors = TensorDataset(
             torch.from_numpy(load_array(stored)[: options.images].copy()), torch.arange(options.images)
         )
         reads = {
-            "resident": Lockstep(config, folder, 0, resident=True).read_epoch,
-            "resident again": Lockstep(config, folder, 0, resident=True).read_epoch,
+            "resident": LockstepFeed(config, folder, 0, resident=True).read_epoch,
+            "resident again": LockstepFeed(config, folder, 0, resident=True).read_epoch,
             "lockstep, cache": cached.read_epoch,
             **_loaders(Files(paths, SMALL), options.batch, options.workers),
             "DataLoader of tensors, no workers": partial(

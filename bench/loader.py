@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from image_loaders import measure_images, measure_small_images
+from lockstep_feed import LockstepFeed
 from orders import measure_orders
 from pyarrow import parquet
 from timing import Arm, interleave, limited, machine, median_ratio
 
-from lockstep.data.config import DataConfig, DatasetInfo
-from lockstep.data.loading import Normalisation, Work, open_feed
-from lockstep.data.order import EpochBatches, EpochOrder
-from lockstep.data.prepare import prepare
-from lockstep.data.sets import open_order, open_split
+from lockstep.data.config import DataConfig
 
 GOAL = 0.9
 FILES = 16
@@ -72,36 +69,9 @@ def read_in_order(paths: list[Path], batch_size: int) -> int:
     return rows
 
 
-class Stream:
-    """Lockstep's loader of the same files, in one process."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace, workers: int) -> None:
-        args = {"files": "*.parquet", "input": "x", "target": "y", "window": options.window}
-        self._config = DataConfig(use="shards", args=args, batch_size=options.batch)
-        self._facts: DatasetInfo = prepare(self._config, folder)
-        split = open_split(self._facts, "train", self._config, folder)
-        self._feed = open_feed(
-            split,
-            Normalisation(torch.float32, None, None),
-            torch.device("cpu"),
-            workers=workers,
-            classes=None,
-            seed=0,
-        )
-        self._order = open_order(self._facts, self._config, folder)
-        self._epoch = 0
-
-    def read_epoch(self) -> int:
-        """Read the next epoch."""
-        self._epoch += 1
-        return sum(batch.indices.size for batch in self._feed.fetch(self._work()))
-
-    def _work(self) -> Iterator[Work]:
-        order = EpochOrder(self._order, 0, self._epoch)
-        batches = EpochBatches(order.n, self._config.batch_size)
-        for step in range(batches.steps):
-            begin, end = batches.span(step)
-            yield Work(order.indices(begin, end), [end - begin], self._epoch, begin)
+def _feed(folder: Path, options: argparse.Namespace, workers: int) -> LockstepFeed:
+    args = {"files": "*.parquet", "input": "x", "target": "y", "window": options.window}
+    return LockstepFeed(DataConfig(use="shards", args=args, batch_size=options.batch), folder, workers)
 
 
 def _read(read: Callable[[], int]) -> None:
@@ -118,7 +88,7 @@ def measure_shards(options: argparse.Namespace) -> dict[str, Any]:
             "in order again": partial(read_in_order, paths, options.batch),
         }
         for workers in options.workers:
-            reads[f"workers {workers}"] = Stream(folder, options, workers).read_epoch
+            reads[f"workers {workers}"] = _feed(folder, options, workers).read_epoch
         if {read() for read in reads.values()} != {options.rows // FILES * FILES}:
             raise SystemExit("the arms do not read the same rows")
         with limited(1):

@@ -187,30 +187,20 @@ def test_a_stop_comes_before_a_change(run: Run) -> None:
     assert answer.message == "the run is stopping"
 
 
-def test_the_others_go_on_without_who_has_died_and_another_takes_its_place(run: Run) -> None:
+@pytest.mark.parametrize("dead", [1, 0], ids=["the second", "the first, which writes the record"])
+def test_the_others_go_on_without_who_has_died_and_another_takes_its_place(run: Run, dead: int) -> None:
+    left = 1 - dead  # who stays is the first of the next world
     run.step()
-    run.processes.killed = {1: signal.SIGKILL}
+    run.processes.killed = {dead: signal.SIGKILL}
     run.scaling.tick(run.processes)
-    change = run.ranks[0].await_rescue((0, 1), 0)
-    assert change == WorldChange(1, (0, 1), (0,), is_rescue=True)
+    change = run.ranks[left].await_rescue((0, 1), 0)
+    assert change == WorldChange(1, (0, 1), (left,), is_rescue=True)
     assert run.processes.calls == [("rescue", change)]
     assert run.scaling.tick(run.processes) is None
-    run.ranks[0].enter_world(change, 1)
+    run.ranks[left].enter_world(change, 1)
     assert run.scaling.tick(run.processes) == change
     run.scaling.tick(run.processes)
-    assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (0,), (0, 1)))]
-
-
-def test_another_one_goes_on_with_the_record_and_stays_the_first(run: Run) -> None:
-    run.step()
-    run.processes.killed = {0: signal.SIGKILL}
-    run.scaling.tick(run.processes)
-    change = run.ranks[1].await_rescue((0, 1), 0)
-    assert change == WorldChange(1, (0, 1), (1,), is_rescue=True)
-    run.ranks[1].enter_world(change, 1)
-    assert run.scaling.tick(run.processes) == change
-    run.scaling.tick(run.processes)
-    assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (1,), (1, 0)))]
+    assert run.processes.calls[1:] == [("end", change), ("start", WorldChange(2, (left,), (left, dead)))]
 
 
 def test_another_one_is_tried_where_one_cannot_take_a_place(
