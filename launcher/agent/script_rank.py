@@ -29,7 +29,7 @@ from .rank_process import set_process_title
 STATUS = "LOCKSTEP_STATUS_FD"
 """Number of the pipe to the supervisor; taken out of the environment before the program sees it."""
 _LONGEST_MESSAGE = 4000
-_LONGEST_PLACE = 1000
+_LONGEST_PLACE = 300  # characters, each of up to 12 bytes in JSON: a message is one write to the pipe
 _SHORTENED = (2400, 1200, 400, 100)
 _ENVELOPE_BYTES = 256
 
@@ -62,7 +62,7 @@ def _run(program: Sequence[str], attempt: Path, rank: int, status_fd: int) -> in
         if error.code is not None and error.code != 0:
             write_error_record(error, attempt, rank, status_fd)
         else:
-            send_status(status_fd, kind="done", rank=rank, at=_place([error])[:_LONGEST_PLACE])
+            send_status(status_fd, kind="done", rank=rank, at=_place([error])[-_LONGEST_PLACE:])
         raise
     except KeyboardInterrupt as error:
         _show(error)

@@ -39,7 +39,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=dict(environment),
+            # The card that it ends with is read: none of its lines is to be folded.
+            env={name: value for name, value in environment.items() if name != "COLUMNS"},
             start_new_session=True,  # Ctrl-C is passed on, wherever it came from
         )
         self.output: list[str] = []

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import select
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -161,7 +160,7 @@ def can_colour(stream: TextIO | None) -> bool:
 
 def terminal_width() -> int:
     """Return how many characters a line may have: ``COLUMNS``, else what the terminal says, else 80."""
-    return shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns
+    return known_width(sys.stdout) or _DEFAULT_WIDTH
 
 
 def redraw(lines: Iterable[str]) -> bool:

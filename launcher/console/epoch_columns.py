@@ -49,8 +49,8 @@ class EpochColumns:
 def epoch_columns(keys: Sequence[str], width: int | None) -> EpochColumns:
     """Choose the columns for metrics named as in the record, such as ``val/loss``.
 
-    Where names in one line have no room, they stand in two; then the seconds go, the samples per second, and the last
-    metrics, all of which the record has.
+    Where names in one line have no room, they stand in two; then the seconds go, the samples per second, what was
+    measured in training besides the loss, and the last metrics. The record has all of them.
 
     Args:
         keys: of the metrics.
@@ -64,6 +64,7 @@ def epoch_columns(keys: Sequence[str], width: int | None) -> EpochColumns:
     while columns.width > width and (columns.speeds or len(columns.metrics) > 1):
         sizes = dict(columns.metrics)
         if not columns.speeds:
-            sizes.popitem()
+            terms = [key for key in sizes if key.startswith("train/") and key != "train/loss"]
+            del sizes[[*(terms or sizes)][-1]]
         columns = EpochColumns(sizes, columns.speeds[:-1], in_two_lines=True)
     return columns

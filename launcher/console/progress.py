@@ -29,7 +29,10 @@ class EpochTable:
         self._to = to
         self._file: TextIO | None = None
         self._pending = ""
+        self._keys: list[str] = []
+        """Of the metrics of the table, also of those that a line has no room for."""
         self._columns: EpochColumns | None = None
+        self._has_evaluated = False
         self._writing: tuple[Path, int] | None = None
         self.longest_checkpoint = 0.0
         """Seconds that one has taken so far."""
@@ -100,12 +103,11 @@ class EpochTable:
         keys = [key for key in event if key.startswith(("train/", "val/")) and key != "val/count"]
         evaluated = any(key.startswith("val/") for key in keys)
         shown = self._columns
-        if shown is None or (evaluated and not any(key.startswith("val/") for key in shown.metrics)):
-            before = [] if shown is None else [*shown.metrics]
-            shown = epoch_columns(
-                [*before, *(key for key in keys if key not in before)], known_width(self._to)
-            )
-            self._columns, head = shown, shown.heads()
+        if shown is None or (evaluated and not self._has_evaluated):
+            self._keys += [key for key in keys if key not in self._keys]
+            self._columns = shown = epoch_columns(self._keys, known_width(self._to))
+            head = shown.heads()
+        self._has_evaluated |= evaluated
         seconds = event.get("train_seconds", 0.0) + event.get("val_seconds", 0.0)
         rate = event.get("samples_per_second")
         values = {key: format_metric(key, event[key]) for key in keys}

@@ -314,13 +314,18 @@ def _died_without_record_error(
             _log(_LESS_MEMORY, attempt, cause.rank),
         )
     number = 0 if status is None else status & 0x7F
-    hint = hint_for(signal_name(number), "") if number else NO_WORD if status is not None else ""
+    hint = hint_for(signal_name(number), "") if number else _hint_for_exit(status)
     if is_disk_full(attempt):
         hint = f"the disk with {attempt.parent} is full, and nothing can be said on it: make room there"
     return RankLostError(
         f"{who} {_how(status)} before its work was done{_pid(cause.rank, end)}",
         _log(hint, attempt, cause.rank),
     )
+
+
+def _hint_for_exit(status: int | None) -> str:
+    """Guess why a rank has ended by itself without a word; of Python's own 120 the status is told beside it."""
+    return "" if status is None or status >> 8 == _FLUSH_FAILED else NO_WORD
 
 
 def _how(status: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The help: its pages, its examples, what a shell completes, and the schemas of what `--json` prints."""
+"""The help: its pages, what a shell completes, and the schemas of what `--json` prints."""
 
 from typing import TYPE_CHECKING
 

@@ -40,7 +40,7 @@ _TEXT, _COUNT, _NUMBER, _FLAG = _of("string"), _of("integer"), _of("number"), _o
 _ERROR = _object({"kind": _TEXT, "message": _TEXT, "hint": _of("string", "what to do about it")})
 _NO_ERROR: Schema = {"anyOf": [_ERROR, {"type": "null"}]}
 _METRICS = _of("object", "null is one that is not a number", additionalProperties=_of("number", none=True))
-_EXIT = _of("integer", "of the command or the run; README, Exit status", none=True)
+_EXIT = _of("integer", "of the command or the run; docs/errors.md", none=True)
 _RUN_STATUS = _of(
     "string", "; ".join(f"{key}: {words}" for key, words in STATUSES.items()), enum=list(STATUSES)
 )

@@ -92,18 +92,21 @@ class PeerLink:
     def receive(self) -> list[dict[str, Any]]:
         """Return what has been said since the last call: all of it, also where nothing can be sent any more."""
         self.flush()
+        broken = (
+            self._broken
+        )  # what breaks from here on ends the link next time: its last word may come meanwhile
         read = 0
         try:
             while not self.closed and read < _MOST_AT_ONCE:
                 if not (chunk := self._socket.recv(_CHUNK)):
-                    self._close("it was closed by the other side")
+                    self._close(broken or "it was closed by the other side")
                 self._in += chunk
                 read += len(chunk)
         except BlockingIOError:
-            if self._broken:
-                self._close(self._broken)
+            if broken:
+                self._close(broken)
         except OSError as error:
-            self._close(self._broken or error.strerror or "broken")
+            self._close(broken or error.strerror or "broken")
         unread, self._unread = self._unread, []
         return unread + self._messages()
 

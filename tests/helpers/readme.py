@@ -1,4 +1,4 @@
-"""The README's blocks, and what a session prints."""
+"""The README, and what its sessions print."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ FOLDED = re.compile(r"  \S")
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 CURVE = re.compile(r"[\u2800-\u28ff][\u2800-\u28ff ]*")  # one dot more or less, where a value is between two
 VARYING = re.compile(r"[\d,.]+ +[\d.]+$")  # samples/s and seconds at the end of a row
-
-
-def blocks(language: str) -> list[str]:
-    """The blocks of this language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 def shape(line: str) -> str:

@@ -12,7 +12,11 @@ from tests.helpers.doc_blocks import Block, blocks_of
 from tests.helpers.doc_reader import DocReader, own_files
 from tests.helpers.launch import Launch
 from tests.helpers.paths import ROOT
-from tests.helpers.readme import README, blocks
+from tests.helpers.readme import README
+
+
+def blocks(language: str) -> list[str]:
+    return [block.text for block in blocks_of("README.md") if block.language == language]
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,14 @@ def test_what_was_named_stays() -> None:
         (
             NUMBERS,
             ["loss.args.label_smoothing=0.1"],
-            "loss.args: mse takes no label_smoothing",
+            "loss.args.label_smoothing: mse has no such argument",
             "for the target is a number",
+        ),
+        (
+            PICTURES,
+            ["loss.args.label_smothing=0.1"],
+            "loss.args.label_smothing: cross_entropy has no such argument; did you mean label_smoothing?",
+            "for the target is a class",
         ),
     ],
 )

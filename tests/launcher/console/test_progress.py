@@ -236,3 +236,22 @@ def test_columns_are_left_out_from_the_right_where_a_line_has_no_room(
     lines = _wide(tmp_path, FOUR, width, monkeypatch)
     assert (len(lines), lines[-2].split()[-1]) == (names, last)
     assert width is None or max(map(len, lines)) <= width
+
+
+def test_what_is_measured_in_training_leaves_room_for_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table, events, shown = _table(tmp_path)
+    terms = dict.fromkeys(("objectness", "classifier", "rpn_box_reg", "box_reg", "mask"), 0.5)
+    training = {key: value for key, value in EPOCH.items() if not key.startswith("val")}
+    training |= {f"train/{name}": value for name, value in terms.items()}
+    _append(events, training, {**training, **EPOCH}, {**training, **EPOCH})
+    table.update(0, "starting")
+    table.close()
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line for line in lines if "epoch" in line]
+    assert len(heads) == 2, "one more when the evaluation comes, and none after it"
+    assert [row.split()[:4] for row in lines[-2:]] == [["1", "0.2191", *lines[-1].split()[2:4]]] * 2
+    assert "1234.57" in lines[-1]

@@ -243,6 +243,13 @@ def test_a_script_has_the_status_with_which_its_process_ended(
     assert (error.exit_status, "stdout or stderr" in error.hint) == (told, told == 120)
 
 
+def test_a_silent_end_with_pythons_own_status_is_no_end_without_python(tmp_path: Path) -> None:
+    error = diagnose_failure(tmp_path, AttemptEnd(lost={0: 120 << 8}), 1, script=True)
+    assert error is not None
+    assert "stdout or stderr takes no more writes" in error.hint
+    assert "os._exit" not in error.hint
+
+
 def test_a_script_s_cause_is_known_when_it_has_ended_and_not_only_said_why(tmp_path: Path) -> None:
     """Else the supervisor ends it first, and its status is the one that it has asked for, not the one it has."""
     write_error(tmp_path, 0, type="SystemExit", message="sys.exit(3)", exit_status=3, time_ns=1)

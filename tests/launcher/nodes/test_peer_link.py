@@ -194,4 +194,4 @@ def test_the_last_word_is_heard_after_the_connection_is_gone() -> None:
         follower.send("progress", step=4)
         time.sleep(0.01)
     assert follower.receive() == [{"kind": "end", "why": "a hang"}]
-    assert follower.closed
+    assert follower.closed in ("Connection reset by peer", "Broken pipe"), "which it was told by sending"
