@@ -31,6 +31,8 @@ _GIVEN = {
     "metrics": set[str](),
 }
 """What a built-in one is given besides its ``args``."""
+_LIKE = {("loss", "auto"): "cross_entropy"}
+"""What chooses among several by the data, and the one of them that takes arguments."""
 _FIRST = {"model": 0, "loss": 2, "step": 2, "metrics": 2}
 """How many arguments a user's own is given by position: a loss or a metric compares an output with a target, a step
 gets model and batch."""
@@ -100,7 +102,7 @@ def wrong_arguments(section: str, use: str, args: Mapping[str, Any], base: Path)
 def _signature(section: str, use: str, base: Path) -> _Signature | None:
     place, _, name = use.rpartition(":")
     if not place:
-        return None if name.startswith("_") else _built_in(section, name)
+        return None if name.startswith("_") else _built_in(section, _LIKE.get((section, name), name))
     path = _file_of(place, base)
     return _read(path, name, set(), _FIRST[section]) if path else None
 

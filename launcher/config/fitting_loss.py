@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from ...data.common import UsageError
 from ...data.config import DatasetInfo
 from ...training.config import LossConfig
-from .component_arguments import wrong_arguments
 
 AUTO = "auto"
 
@@ -19,10 +17,11 @@ class FittingLoss(NamedTuple):
     use: str
     metrics: tuple[str, ...]
     why: str
+    takes_arguments: bool
 
 
-_OF_CLASSES = FittingLoss("cross_entropy", ("accuracy",), "the target is a class")
-_OF_NUMBERS = FittingLoss("mse", ("mae", "r2"), "the target is a number")
+_OF_CLASSES = FittingLoss("cross_entropy", ("accuracy",), "the target is a class", takes_arguments=True)
+_OF_NUMBERS = FittingLoss("mse", ("mae", "r2"), "the target is a number", takes_arguments=False)
 
 
 def fitting_loss(loss: LossConfig | None, facts: DatasetInfo) -> FittingLoss | None:
@@ -38,9 +37,10 @@ def fitting_loss(loss: LossConfig | None, facts: DatasetInfo) -> FittingLoss | N
     if loss is None or loss.use != AUTO:
         return None
     chosen = _OF_CLASSES if facts.classes is not None else _of_numbers(facts)
-    for _, message in wrong_arguments("loss", chosen.use, loss.args, Path()):
+    if loss.args and not chosen.takes_arguments:
         raise UsageError(
-            message, f"loss.use=auto is {chosen.use} here, for {chosen.why}: name the loss that you want"
+            f"loss.args: {chosen.use} takes no {next(iter(loss.args))}",
+            f"loss.use=auto is {chosen.use} here, for {chosen.why}: name the loss that you want",
         )
     return chosen
 
