@@ -93,7 +93,7 @@ class Run:
     def kill_one(self) -> float:
         """Kill one of its processes at random; return when."""
         said = [file.read_text().split() for file in self.folder.glob("process-*")]
-        processes = [Process(int(pid), int(started)) for pid, started in said]
+        processes = [Process(*map(int, words)) for words in said if len(words) == 2]
         living = [process for process in processes if process.is_alive]
         now = time.time()
         if living:

@@ -132,7 +132,8 @@ class Scaling:
         failed = processes.failed_to_join() or ("a process was not ready in time" if late else "")
         if failed or self._control.stopping:
             processes.end_joining(change)
-            if failed and self._asked is None and self._deaths.may_try_again():
+            again = failed and self._asked is None and not self._control.stopping
+            if again and self._deaths.may_try_again():
                 print_messages([f"{failed}: another is started"])
             else:
                 self._answer(failed or "the run is stopping")

@@ -96,10 +96,11 @@ class CheckpointWriter:
         self._damaged = {one for one in there if step is not None and one > step}
         return notes
 
-    def take_over(self, last: int | None, best: set[int]) -> bool:
+    def take_over(self, step: int, last: int | None, best: set[int]) -> bool:
         """Go on in the place of a process that has died, perhaps while it was writing.
 
         Args:
+            step: of the run; later checkpoints were passed over as damaged.
             last: step of the checkpoint that was begun last; None for none.
             best: steps whose checkpoints stay when older ones go.
 
@@ -109,13 +110,13 @@ class CheckpointWriter:
         Raises:
             RankLostError: it is not there, and no other can take its place.
         """
-        self.open()
-        there = [step_of(path) for path in list_checkpoints(self._folder)]
+        self.open(step)
+        there = {step_of(path) for path in list_checkpoints(self._folder)} - self._damaged
         self._committed = max(there, default=None)
         is_missing = last is not None and last not in there
         if is_missing and last in best:
             raise RankLostError(
-                f"the checkpoint of step {last}, one of the best, was lost with the process that was writing it",
+                f"the checkpoint of step {last}, one of the best, is not there, and the process that wrote it has died",
                 "resume the run, which continues from the one before; --max-restarts does that by itself",
             )
         return is_missing

@@ -88,6 +88,8 @@ class ResumedState:
     """What the hooks of each rank had returned; None where there were none."""
     hook_tensors: Tensors = field(default_factory=dict)
     """The tensors of it."""
+    last_checkpoint: int | None = None
+    """Step of the last one; None for none, or where an evaluation is still to come before it."""
     joined: bool = False
     """Whether other ranks are in the middle of the run, which this one has joined."""
 
@@ -231,7 +233,9 @@ def resumed_state(state: dict[str, Any], notes: list[str], hook_tensors: Tensors
         ranking=BestCheckpoints(**state["ranking"]),
     )
     account = Account(state["order_sha256"], int(state["consumed_digest"], 16), list(state["ranks"]))
-    return ResumedState(progress, account, state["meter"], notes, state.get("hooks"), hook_tensors)
+    own = None if progress.pending else progress.step
+    last = state.get("last_checkpoint", own)  # which those tell who are ahead of the last one
+    return ResumedState(progress, account, state["meter"], notes, state.get("hooks"), hook_tensors, last)
 
 
 def _reuse_threads(training: Training, state: dict[str, Any]) -> None:

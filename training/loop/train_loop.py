@@ -72,7 +72,7 @@ class TrainLoop:
         self._change: WorldChange | None = None
         self.progress = resumed.progress if resumed else Progress()
         self._changed_at = self.progress.step if resumed and resumed.joined else None
-        self._last_checkpoint_step = self.progress.step if resumed and not self.progress.pending else None
+        self._last_checkpoint_step = resumed.last_checkpoint if resumed else None
         self._stopped = self._has_left = False
         self._decisions = Decisions(self._config, training, events)
         self._times = EvaluationTimes(self._config.train.eval_every, session.batches.steps)
@@ -292,13 +292,13 @@ class TrainLoop:
         meter = self._counts.settle()
         self._watch.end_world()
         state = build_state(self._training, self.progress, self._counts.account, meter)
-        resumed = world.go_over(change, state)
+        resumed = world.go_over(change, {**state, "last_checkpoint": self._last_checkpoint_step})
         return None if resumed is None else resumed.account
 
     def _take_over_checkpoints(self) -> None:
         """Go on with what the first process has written: where it has not finished one, all save here. Collective."""
         group, last, best = self._session.group, self._last_checkpoint_step, self.progress.ranking.steps
-        is_missing = group.rank == 0 and self._writer.take_over(last, best)
+        is_missing = group.rank == 0 and self._writer.take_over(self.progress.step, last, best)
         if any(group.gather_bytes(b"missing" if is_missing else b"")):
             self._last_checkpoint_step = None
             self._save_checkpoint()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -135,8 +135,8 @@ class Group:
             store = PrefixStore(f"world {change.number}", TCPStore(*place, is_master=False))
             with new_links(place[1]) as links:
                 dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
-        own = Group(rank, number, world_size, self.device, links=links)
-        return replace(own, world=change.number, has_lost=self.has_lost)
+        told = self.has_lost
+        return Group(rank, number, world_size, self.device, links=links, world=change.number, has_lost=told)
 
 
 def join(*, gpu: bool) -> Group:

@@ -78,7 +78,8 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
         weights.restore()
         evolving, is_repeatable = _repeat(session, draws, kept, copied(untouched), output)
         weights.restore()
-        alone = is_repeatable and not drawn and not after
+        is_cut_alike = session.spec.config.train.logical_ranks is not None  # by any number of processes
+        alone = is_repeatable and not drawn and not after and not is_cut_alike
         mixes = alone and _mixes(session, kept, weights, untouched, output)
         other = _after_others(session, draws, kept, weights) if after else after
         learning = _different(after.buffers, other.buffers)
@@ -95,7 +96,7 @@ def try_training(session: Session, inputs: Any) -> TrainingTrial:
             _different(after.weights, other.weights),
             weights if writes else None,
             mixes,
-            tuple(nonlinear_hooks(model)),
+            () if is_cut_alike else tuple(nonlinear_hooks(model)),
         )
 
 
@@ -189,10 +190,8 @@ def _is_apart(whole: Any, alone: list[Any], tolerance: float) -> bool:
         return False
     if any(row.shape[1:] != whole.shape[1:] for row in alone) or not bool(whole.isfinite().all()):
         return False
-    return (
-        bool((torch.cat(alone) - whole).abs().max() > tolerance * whole.abs().max())
-        if whole.numel()
-        else False
+    return bool(whole.numel()) and bool(
+        (torch.cat(alone) - whole).abs().max() > tolerance * whole.abs().max()
     )
 
 
@@ -322,7 +321,8 @@ def _draw_notes(trial: TrainingTrial) -> list[str]:
 
 def _cut_notes(session: Session) -> list[str]:
     """Tell of a collate function that makes other samples of the same ones in another batch."""
-    if session.spec.config.data.collate is None or session.train_feed.pads_by_batch:
+    config = session.spec.config
+    if config.data.collate is None or session.train_feed.pads_by_batch:
         return []
     rows = np.arange(min(FIRST_BATCH_SAMPLES, session.batches.n), dtype=np.int64)
     work = iter([Work(rows, [rows.size]), Work(rows, [1] * rows.size)])
@@ -331,10 +331,10 @@ def _cut_notes(session: Session) -> list[str]:
     ]
     if not are_other_samples(whole, pieces):
         return []
+    depends = "" if config.train.logical_ranks else ", and results depend on the number of processes"
     what = (
         "data.collate makes something else of a sample in another batch: it draws, or keeps something from one batch to"
-        " the next, and results depend on the number of processes; draw in __getitem__, where draws are keyed by the"
-        " sample"
+        f" the next{depends}; draw in __getitem__, where draws are keyed by the sample"
     )
     return [f"warning: {what}"]
 

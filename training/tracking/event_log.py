@@ -18,7 +18,7 @@ _NUMBERS = {"step": ("step",), "epoch": ("step", "epoch"), "evaluation": ("step"
 """Which numbers an event of a kind must have."""
 _REACH = 1 << 28  # a reader from the end looks no further back: some seconds even on a slow disk
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 13, 1 << 20
-_ALIKE = ("step", "epoch", "evaluation", "unreached", "early_stop", "note", "straggler", "world")
+_ALIKE = ("start", "step", "epoch", "evaluation", "unreached", "early_stop", "note", "straggler", "world")
 """Events that each rank would write, at the same place of the run."""
 _KNOWN_BY = ("event", "step", "epoch", "message", "processes", "before", "died")
 

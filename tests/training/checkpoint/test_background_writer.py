@@ -52,15 +52,17 @@ def test_who_goes_on_for_a_process_that_has_died_knows_what_that_one_has_not_fin
     folder = tmp_path / "checkpoints"
     events = EventLog(tmp_path / "metrics.jsonl")
     before, after = (CheckpointWriter(folder, events, lambda: None, None) for _ in range(2))
-    assert not after.take_over(None, set())
+    assert not after.take_over(9, None, set())
     before.write(CheckpointContents({"w": torch.ones(2)}, {}, {"step": 5}), set())
     before.finish()
     half = folder / ".step_00000007.tmp"
     half.mkdir()
-    assert not after.take_over(5, {5})
+    assert not after.take_over(9, 5, {5})
     assert not half.exists()
     assert after.newest() == 5
-    assert after.take_over(7, {5})
-    with pytest.raises(RankLostError, match="the checkpoint of step 7, one of the best, was lost"):
-        after.take_over(7, {7})
+    assert after.take_over(9, 7, {5})
+    with pytest.raises(RankLostError, match="the checkpoint of step 7, one of the best, is not there"):
+        after.take_over(9, 7, {7})
+    after.take_over(4, None, set())
+    assert after.newest() is None, "step 5 was passed over as damaged"
     events.close()
